@@ -1,0 +1,242 @@
+"""Run a Graph bit-exactly on an array namespace: NumPy, CuPy or any that follows the array API."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Array, Namespace, is_float, overflow, round_float
+from hwsim.graph import Graph, InputPort, Layout, OutputPort
+from hwsim.ops import Carrier, TensorType
+
+Batch = Mapping[str, Array]
+CHUNK_BYTES = 1 << 18  # codes of the widest edge that one pass holds: about a second-level cache
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node as the emulator runs it: what it reads and makes, in which carrier, how it goes."""
+
+    node: str
+    inputs: tuple[str, ...]
+    output: str
+    carrier: Carrier
+    convert: tuple[bool, ...]
+    run: Callable[[Sequence[Array]], Array]
+
+
+def choose_carrier(name: str, bound: int, allowed: Sequence[Carrier]) -> Carrier:
+    """The cheapest carrier that is exact up to `bound`."""
+    for carrier in allowed:
+        if bound < carrier.limit:
+            return carrier
+    raise HwsimError(
+        f"node {name!r}: whole numbers up to {bound} must fit {allowed[-1].value}, which is exact "
+        f"below {allowed[-1].limit}"
+    )
+
+
+class Emulator:
+    """A Graph planned for one array namespace; calling it runs a batch.
+
+    `plan` lists the steps. Codes travel in the carrier of the node that made them and are converted
+    only where the next one needs another.
+    """
+
+    def __init__(self, graph: Graph, xp: Namespace = np) -> None:
+        self.graph, self.xp = graph, xp
+        carriers: dict[str, Carrier] = {}
+        self.plan: list[Step] = []
+        for node in graph.nodes:
+            types = graph.input_types(node)
+            bound = max(node.op.bound(types), graph.types()[node.output].magnitude)
+            carrier = choose_carrier(node.name, bound, node.op.carriers(types))
+            self.plan.append(self._step(node, carrier, carriers))
+            carriers[node.output] = carrier
+        self._made = carriers
+        widest = max(t.size for t in graph.types().values())
+        self.chunk = max(1, CHUNK_BYTES // (4 * widest))
+
+    def _step(self, node: Any, carrier: Carrier, made: Mapping[str, Carrier]) -> Step:
+        xp, op = self.xp, node.op
+        constants = {
+            key: _to_namespace(xp, value)
+            for key, value in op.prepare(self.graph.input_types(node), carrier).items()
+        }
+        convert = tuple(made.get(edge) is not carrier for edge in node.inputs)
+        return Step(
+            node.name,
+            node.inputs,
+            node.output,
+            carrier,
+            convert,
+            lambda xs: op.run(xp, xs, constants),
+        )
+
+    def run(self, codes: Batch, keep: bool = False) -> dict[str, Array]:
+        """Codes of the output edges (with `keep`, of every edge) for codes of the input edges."""
+        xp, edges = self.xp, dict(codes)
+        for step in self.plan:
+            xs = [
+                xp.astype(edges[edge], getattr(xp, step.carrier.value), copy=False)
+                if convert
+                else edges[edge]
+                for edge, convert in zip(step.inputs, step.convert, strict=True)
+            ]
+            edges[step.output] = step.run(xs)
+        return edges if keep else {p.tensor: edges[p.tensor] for p in self.graph.outputs}
+
+    def run_chunked(self, codes: Batch) -> dict[str, Array]:
+        """As `run`, in pieces of the batch that stay in cache."""
+        count = next(iter(codes.values())).shape[0]
+        if count <= self.chunk:
+            return self.run(codes)
+        pieces = [
+            self.run({edge: x[start : start + self.chunk, ...] for edge, x in codes.items()})
+            for start in range(0, count, self.chunk)
+        ]
+        return {edge: self.xp.concat([p[edge] for p in pieces], axis=0) for edge in pieces[0]}
+
+    def encode(self, x: Any, codes: bool = False) -> dict[str, Array]:
+        """The user's arrays, one or a mapping by input name, as checked codes of the input edges."""
+        ports = self.graph.inputs
+        arrays = x if isinstance(x, Mapping) else {ports[0].name: x}
+        if set(arrays) != {p.name for p in ports}:
+            raise HwsimError(
+                f"inputs must be named {sorted(p.name for p in ports)}, not {sorted(arrays)}"
+            )
+        out = {p.tensor: self._encode_port(p, arrays[p.name], codes) for p in ports}
+        counts = {v.shape[0] for v in out.values()}
+        if len(counts) > 1:
+            raise HwsimError(f"inputs must have one batch size, not {sorted(counts)}")
+        return out
+
+    def _encode_port(self, port: InputPort, x: Any, codes: bool) -> Array:
+        xp, kind = self.xp, port.type
+        array = x if _is_native(xp, x) else xp.asarray(_checked_numpy(port, x))
+        shape = user_shape(kind, port.layout)
+        if array.ndim != len(shape) + 1 or tuple(array.shape[1:]) != shape:
+            raise HwsimError(
+                f"input {port.name!r} must have shape (batch, {', '.join(map(str, shape))}), not "
+                f"{tuple(array.shape)}"
+            )
+        if port.layout is Layout.CHANNELS_FIRST and len(shape) > 1:
+            array = xp.permute_dims(array, (0, *range(2, array.ndim), 1))
+        if codes:
+            return self._checked_codes(port, array)
+        return quantize(xp, port, array)
+
+    def _checked_codes(self, port: InputPort, array: Array) -> Array:
+        xp, kind = self.xp, port.type
+        whole = xp.astype(array, xp.int64, copy=False)
+        if not array.shape[0]:
+            return whole
+        if is_float(xp, array) and not bool(xp.all(xp.astype(whole, array.dtype) == array)):
+            raise HwsimError(f"input {port.name!r} must hold whole codes, not fractions")
+        lo, hi = int(xp.min(whole)), int(xp.max(whole))
+        if lo < kind.lo or hi > kind.hi:
+            raise HwsimError(
+                f"input {port.name!r} must hold codes from {kind.lo} to {kind.hi}, not {lo} to {hi}"
+            )
+        return whole
+
+    def decode(self, codes: Batch, as_codes: bool = False) -> Any:
+        """Output edges in the user's layout, as reals or int64 codes: one array, or a dict of several."""
+        out = {p.name: self._decode_port(p, codes[p.tensor], as_codes) for p in self.graph.outputs}
+        return out if len(out) > 1 else next(iter(out.values()))
+
+    def _decode_port(self, port: OutputPort, array: Array, as_codes: bool) -> Array:
+        xp, kind = self.xp, self.graph.types()[port.tensor]
+        out = xp.astype(array, xp.int64) if as_codes else dequantize(xp, kind, array)
+        if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+            out = xp.permute_dims(out, (0, out.ndim - 1, *range(1, out.ndim - 1)))
+        return out
+
+
+def quantize(xp: Namespace, port: InputPort, x: Array) -> Array:
+    """Reals as codes: float32 division by the scale, or exact scaling by the format's power of two."""
+    kind = port.type
+    if kind.quant is None:
+        scaled = xp.astype(x, xp.float64) * 2.0**kind.format.frac_bits
+        codes = overflow(xp, round_float(xp, scaled, port.rounding), kind.format, port.overflow)
+        return xp.astype(codes, xp.int64)
+    ratio = xp.astype(x, xp.float32) / xp.asarray(np.array(kind.quant.scale, np.float32))
+    zero = kind.quant.zero_point
+    whole = round_float(xp, ratio + zero if port.zero_point_first else ratio, port.rounding)
+    whole = xp.astype(xp.clip(whole, -(2.0**62), 2.0**62), xp.int64)
+    whole = whole if port.zero_point_first else whole + zero
+    return overflow(xp, whole, kind.format, port.overflow)
+
+
+def dequantize(xp: Namespace, kind: TensorType, codes: Array) -> Array:
+    """Codes as reals: float32 as runtimes do, float64 where a power-of-two format needs more."""
+    if kind.quant is None:
+        wide = xp.float32 if kind.format.width <= 24 else xp.float64
+        return xp.astype(xp.astype(codes, xp.float64) * 2.0**-kind.format.frac_bits, wide)
+    centred = xp.astype(xp.astype(codes, xp.int64) - kind.quant.zero_point, xp.float32)
+    return centred * xp.asarray(np.array(kind.quant.scale, np.float32))
+
+
+def user_shape(kind: TensorType, layout: Layout) -> tuple[int, ...]:
+    """The shape, without the batch, that the user of a port sees."""
+    if layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+        return (kind.shape[-1], *kind.shape[:-1])
+    return kind.shape
+
+
+_PLANNED: weakref.WeakKeyDictionary[Graph, dict[int, Emulator]] = weakref.WeakKeyDictionary()
+
+
+def planned(graph: Graph, xp: Namespace = np) -> Emulator:
+    """The emulator of a graph, planned once for each namespace."""
+    plans = _PLANNED.setdefault(graph, {})
+    if id(xp) not in plans:
+        plans[id(xp)] = Emulator(graph, xp)
+    return plans[id(xp)]
+
+
+def emulate(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> Any:
+    """Bit-exact outputs for a batch.
+
+    `x` is `(batch, *shape)` in the layout of the graph's input, or a dict of such arrays by input
+    name: reals, or with `codes` integer codes. Gives an array, or a dict for several outputs: reals
+    (float32; float64 for formats over 24 bits), or int64 codes with `codes`. Raises HwsimError for a
+    wrong shape, dtype, NaN or code.
+    """
+    emulator = planned(graph, xp)
+    return emulator.decode(emulator.run_chunked(emulator.encode(x, codes)), codes)
+
+
+def trace(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> dict[str, Array]:
+    """The codes of every edge, `(batch, *shape)` channels last, for a batch as `emulate` takes it."""
+    emulator = planned(graph, xp)
+    edges = emulator.run(emulator.encode(x, codes), keep=True)
+    return {edge: xp.astype(value, xp.int64) for edge, value in edges.items()}
+
+
+def _is_native(xp: Namespace, x: Any) -> bool:
+    return xp is not np and type(x).__module__.split(".")[0] == xp.__name__.split(".")[0]
+
+
+def _checked_numpy(port: InputPort, x: Any) -> Any:
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise HwsimError(f"input {port.name!r} must be an array of numbers, not of {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise HwsimError(f"input {port.name!r} must be finite, but holds NaN or infinity")
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _to_namespace(xp: Namespace, value: Any) -> Any:
+    if xp is np:
+        return value
+    if isinstance(value, np.ndarray):
+        return xp.asarray(value)
+    if isinstance(value, dict):
+        return {key: _to_namespace(xp, item) for key, item in value.items()}
+    return value

@@ -1,0 +1,211 @@
+"""A network as a graph of integer operators, with one format an edge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hwsim import storage
+from hwsim.errors import HwsimError
+from hwsim.fixed import Overflow, Rounding
+from hwsim.ops import Op, TensorType, Work
+
+SCHEMA = 1
+
+
+class Layout(Enum):
+    """Where the user of a port sees the channels."""
+
+    CHANNELS_LAST = "NHWC"
+    CHANNELS_FIRST = "NCHW"
+
+
+storage._ENUMS["Layout"] = Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputPort:
+    """A graph input: the user's name and layout, the edge it feeds, its type and how reals are quantized.
+
+    Reals become codes as `round(x / scale) + zero_point`, or, with `zero_point_first`,
+    `round(x / scale + zero_point)`, then overflow.
+    """
+
+    name: str
+    tensor: str
+    type: TensorType
+    layout: Layout = Layout.CHANNELS_LAST
+    rounding: Rounding = Rounding.RND_CONV
+    overflow: Overflow = Overflow.SAT
+    zero_point_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPort:
+    """A graph output: the user's name and layout, and the edge that it shows."""
+
+    name: str
+    tensor: str
+    layout: Layout = Layout.CHANNELS_LAST
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One use of an operator: the edges that it reads and the edge that it makes."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Graph:
+    """Inputs, nodes in an order of computation, and outputs. Immutable; edit with `dataclasses.replace`."""
+
+    inputs: tuple[InputPort, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[OutputPort, ...]
+    _types: dict[str, TensorType] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise HwsimError unless names are unique, edges defined before use and all types fit."""
+        if not self.inputs or not self.outputs:
+            raise HwsimError("a graph must have at least one input and one output")
+        _unique("node names", [node.name for node in self.nodes])
+        edges = [port.tensor for port in self.inputs] + [node.output for node in self.nodes]
+        _unique("edge names", edges)
+        _unique("input names", [port.name for port in self.inputs])
+        _unique("output names", [port.name for port in self.outputs])
+        types = {port.tensor: port.type for port in self.inputs}
+        for node in self.nodes:
+            types[node.output] = _infer(node, types)
+        for port in self.outputs:
+            if port.tensor not in types:
+                raise HwsimError(
+                    f"output {port.name!r} must show an edge of the graph, not {port.tensor!r}"
+                )
+        self._types.clear()
+        self._types.update(types)
+
+    def types(self) -> Mapping[str, TensorType]:
+        """The type of every edge."""
+        return self._types
+
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """Proven bounds of the codes on every edge."""
+        return {edge: (t.lo, t.hi) for edge, t in self._types.items()}
+
+    def input_types(self, node: Node) -> tuple[TensorType, ...]:
+        """The types of what `node` reads."""
+        return tuple(self._types[edge] for edge in node.inputs)
+
+    def node(self, name: str) -> Node:
+        """The node of that name."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise HwsimError(f"a node must be one of {[n.name for n in self.nodes]}, not {name!r}")
+
+    def consumers(self, edge: str) -> list[Node]:
+        """The nodes that read `edge`, once for each use."""
+        return [node for node in self.nodes for used in node.inputs if used == edge]
+
+    def work(self) -> dict[str, Work]:
+        """Multiply-accumulates, weights and activations of each node."""
+        return {node.name: node.op.work(self.input_types(node)) for node in self.nodes}
+
+    def with_op(self, name: str, op: Op) -> Graph:
+        """The same graph with another operator at one node; arrays are shared."""
+        self.node(name)
+        nodes = tuple(replace(n, op=op) if n.name == name else n for n in self.nodes)
+        return replace(self, nodes=nodes)
+
+    def document(self) -> tuple[dict[str, Any], storage.Arrays]:
+        """JSON and arrays that say everything about the graph."""
+        arrays: storage.Arrays = {}
+        parts = {
+            "inputs": [storage.encode(p, f"input.{p.name}", arrays) for p in self.inputs],
+            "outputs": [storage.encode(p, f"output.{p.name}", arrays) for p in self.outputs],
+            "nodes": [
+                {
+                    "name": n.name,
+                    "inputs": list(n.inputs),
+                    "output": n.output,
+                    "op": storage.encode(n.op, n.name, arrays),
+                }
+                for n in self.nodes
+            ],
+        }
+        return {"schema": SCHEMA, **parts}, arrays
+
+    def hash(self) -> str:
+        """SHA-256 of the content."""
+        return storage.digest(*self.document())
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file (by custom `.hwsim`), whole or not at all."""
+        storage.write(Path(path), *self.document())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Graph:
+        """Read what `save` wrote; HwsimError names the file and what is wrong with it."""
+        document, array = storage.read(Path(path))
+        if document.get("schema") != SCHEMA:
+            raise HwsimError(
+                f"{path} must have schema {SCHEMA}, not {document.get('schema')!r}; "
+                "it was written by another version of hwsim"
+            )
+        try:
+            inputs = storage.decode(document["inputs"], array)
+            outputs = storage.decode(document["outputs"], array)
+            nodes = tuple(_decode_node(n, array) for n in document["nodes"])
+            _expect(inputs, InputPort)
+            _expect(outputs, OutputPort)
+            return cls(inputs, nodes, outputs)
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise HwsimError(f"{path} must be a whole saved graph ({error!r})") from None
+        except HwsimError as error:
+            raise HwsimError(f"{path}: {error}") from None
+
+
+storage._VALUES.update({"InputPort": InputPort, "OutputPort": OutputPort})
+
+
+def _decode_node(data: Any, array: Any) -> Node:
+    op = storage.decode(data["op"], array)
+    _expect((op,), Op)
+    return Node(str(data["name"]), op, tuple(str(i) for i in data["inputs"]), str(data["output"]))
+
+
+def _expect(values: tuple[Any, ...], kind: type[Any]) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise HwsimError(f"a saved value must be a {kind.__name__}, not {value!r}")
+
+
+def _infer(node: Node, types: Mapping[str, TensorType]) -> TensorType:
+    missing = [edge for edge in node.inputs if edge not in types]
+    if missing:
+        raise HwsimError(f"node {node.name!r}: input {missing[0]!r} must be an edge made before it")
+    arity = node.op.arity
+    if len(node.inputs) != arity and (arity >= 0 or not node.inputs):
+        wanted = str(arity) if arity >= 0 else "at least 1"
+        raise HwsimError(f"node {node.name!r} must have {wanted} inputs, not {len(node.inputs)}")
+    try:
+        return node.op.infer([types[edge] for edge in node.inputs])
+    except HwsimError as error:
+        raise HwsimError(f"node {node.name!r}: {error}") from None
+
+
+def _unique(what: str, names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise HwsimError(f"{what} must be unique, but {twice[0]!r} occurs more than once")

@@ -1,0 +1,49 @@
+"""Integer operators: each a frozen dataclass with its shape, format, range and arithmetic."""
+
+from hwsim.ops.accumulate import EXACT, Accumulator, Exact
+from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
+from hwsim.ops.conv import Conv2D
+from hwsim.ops.dense import Dense
+from hwsim.ops.elementwise import Add, Relu, ScaledAdd, Table
+from hwsim.ops.pool import AvgPool, MaxPool
+from hwsim.ops.requantize import Cast, Requantize, Scheme
+from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape
+from hwsim.ops.weighted import Weighted
+from hwsim.ops.window import Window
+
+OPERATORS: dict[str, type[Op]] = {
+    op.kind: op
+    for op in (
+        Add, ArgMax, AvgPool, Cast, Concat, Conv2D, Dense, Flatten, MaxPool, Relu, Requantize,
+        Reshape, ScaledAdd, Table,
+    )
+}  # fmt: skip
+
+__all__ = [
+    "EXACT",
+    "OPERATORS",
+    "Accumulator",
+    "Add",
+    "ArgMax",
+    "AvgPool",
+    "Carrier",
+    "Cast",
+    "Concat",
+    "Conv2D",
+    "Dense",
+    "Exact",
+    "Flatten",
+    "MaxPool",
+    "Op",
+    "Quant",
+    "Relu",
+    "Requantize",
+    "Reshape",
+    "ScaledAdd",
+    "Scheme",
+    "Table",
+    "TensorType",
+    "Weighted",
+    "Window",
+    "Work",
+]

@@ -1,0 +1,168 @@
+"""What an operator is: a shape rule, a format rule, a range rule, arithmetic and a count of work."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Array, Format, Namespace
+
+IntArray = npt.NDArray[np.int64]
+Range = tuple[int, int]
+Shape = tuple[int, ...]
+Constants = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Quant:
+    """How codes map to reals: `real = (code - zero_point) * scale`, one scale or one a channel."""
+
+    scale: tuple[float, ...] = (1.0,)
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        for scale in self.scale:
+            if not (math.isfinite(scale) and scale > 0):
+                raise HwsimError(f"a scale must be a finite number above 0, not {scale!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """The shape (without the batch), format and meaning of the codes on one edge.
+
+    `quant` of None means the format's own power of two: `real = code * 2**-frac_bits`. `range` holds
+    proven bounds of the codes; None stands for all codes of the format.
+    """
+
+    shape: Shape
+    format: Format
+    quant: Quant | None = None
+    range: Range | None = None
+
+    @property
+    def lo(self) -> int:
+        """The smallest code that can occur."""
+        return self.format.min if self.range is None else self.range[0]
+
+    @property
+    def hi(self) -> int:
+        """The largest code that can occur."""
+        return self.format.max if self.range is None else self.range[1]
+
+    @property
+    def magnitude(self) -> int:
+        """The largest absolute value of a code."""
+        return max(abs(self.lo), abs(self.hi))
+
+    @property
+    def size(self) -> int:
+        """Codes in one tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def channels(self) -> int:
+        """Length of the innermost axis."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def zero_point(self) -> int:
+        """The code of real zero."""
+        return 0 if self.quant is None else self.quant.zero_point
+
+    def scales(self) -> tuple[float, ...]:
+        """Reals per code step: one, or one a channel."""
+        return (2.0**-self.format.frac_bits,) if self.quant is None else self.quant.scale
+
+    def with_shape(self, shape: Shape) -> TensorType:
+        """The same codes in another shape."""
+        return replace(self, shape=shape)
+
+    def with_range(self, lo: int, hi: int) -> TensorType:
+        """The same type with tighter proven bounds."""
+        return replace(self, range=(lo, hi))
+
+
+class Carrier(Enum):
+    """The array type that holds whole numbers exactly while they are computed."""
+
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    INT64 = "int64"
+
+    @property
+    def limit(self) -> int:
+        """Whole numbers up to this magnitude are exact."""
+        return {"float32": 1 << 24, "float64": 1 << 53, "int64": (1 << 63) - 1}[self.value]
+
+
+FLOATS = (Carrier.FLOAT32, Carrier.FLOAT64)
+ALL_CARRIERS = (Carrier.FLOAT32, Carrier.FLOAT64, Carrier.INT64)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one inference costs in an operator, whatever hardware carries it out."""
+
+    macs: int = 0
+    weights: int = 0
+    activations: int = 0
+
+
+class Op(ABC):
+    """An operator on integer codes; its subclasses are frozen dataclasses.
+
+    Arrays are `(batch, *shape)`, channels last. `run` is one text for every array namespace: it gets
+    its constants from `prepare`, moved to that namespace, and its inputs in one of the carriers that
+    `carriers` names, the cheapest that holds `bound` exactly.
+    """
+
+    kind: ClassVar[str]
+    arity: ClassVar[int] = 1
+
+    @abstractmethod
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """The output's type; raises HwsimError where the inputs do not fit."""
+
+    @abstractmethod
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """The largest magnitude of any whole number met while computing, in any order."""
+
+    @abstractmethod
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """The output's codes."""
+
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """The carriers that `run` accepts, cheapest first."""
+        return ALL_CARRIERS
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """NumPy constants and plain values for `run`."""
+        return {}
+
+    def work(self, inputs: Sequence[TensorType]) -> Work:
+        """Multiply-accumulates, weights and produced codes of one inference."""
+        return Work(activations=self.infer(inputs).size)
+
+
+def int_array(values: Any, what: str) -> IntArray:
+    """A read-only int64 copy of whole numbers; HwsimError names `what` for anything else."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iub":
+        raise HwsimError(f"{what} must be an array of integers, not of {array.dtype}")
+    out = np.array(array, dtype=np.int64)
+    out.setflags(write=False)
+    return out
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise HwsimError with `message` unless `condition` holds."""
+    if not condition:
+        raise HwsimError(message)

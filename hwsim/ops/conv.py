@@ -1,0 +1,88 @@
+"""2-D convolution: strides, padding, groups, depthwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hwsim.fixed import Array, Namespace
+from hwsim.ops.base import Carrier, Constants, TensorType, Work, require
+from hwsim.ops.weighted import Weighted
+from hwsim.ops.window import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Conv2D(Weighted):
+    """2-D cross-correlation; weights (kernel height, kernel width, in channels / groups, out channels).
+
+    Output channel o belongs to group `o // (out / groups)`. Positions outside the map hold
+    `zero_point`, that is real zero. Groups equal to the input's channels make it depthwise.
+    """
+
+    kind: ClassVar[str] = "conv2d"
+    window: Window
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        super(Conv2D, self).__post_init__()
+        require(
+            self.weights.ndim == 4 and self.weights.shape[:2] == self.window.kernel,
+            "convolution weights must have shape (kernel height, kernel width, in / groups, out) with "
+            f"kernel {self.window.kernel}, not {self.weights.shape}",
+        )
+        require(
+            self.groups >= 1 and self.outputs % self.groups == 0,
+            f"groups must divide the {self.outputs} output channels, not {self.groups}",
+        )
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each output channel sees one input channel, and each of them one output."""
+        return self.groups > 1 and self.weights.shape[2] == 1 and self.outputs == self.groups
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """Shape (h, w, c) becomes (oh, ow, out)."""
+        (x,) = inputs
+        height, width = self.window.output(x)
+        channels = self.weights.shape[2] * self.groups
+        require(
+            x.channels == channels,
+            f"a convolution's input must have {channels} channels, not {x.channels}",
+        )
+        return self.sum_type(x, (height, width, self.outputs))
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """Weights as (terms, out), (groups, terms, out) or, depthwise, (terms, channels)."""
+        weights, bias, _ = self.aligned(inputs[0])
+        if self.groups > 1 and not self.depthwise:
+            per_group = self.outputs // self.groups
+            weights = weights.reshape(-1, self.groups, per_group).transpose(1, 0, 2).copy()
+        return {"w": weights.astype(carrier.value), "b": bias.astype(carrier.value)}
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """Matrix product with the gathered windows; elementwise for depthwise."""
+        padded = self.window.pad(xp, xs[0], self.zero_point)
+        views = list(self.window.views(padded))
+        weights = k["w"]
+        if self.depthwise:
+            acc = views[0] * weights[0, :]
+            for position, view in enumerate(views[1:], start=1):
+                acc = acc + view * weights[position, :]
+            return acc + k["b"]
+        batch, height, width, channels = views[0].shape
+        if self.groups == 1:
+            columns = xp.concat(views, axis=3)
+            rows = xp.reshape(columns, (batch * height * width, len(views) * channels))
+            acc = xp.matmul(rows, weights)
+        else:
+            split = (batch * height * width, self.groups, channels // self.groups)
+            columns = xp.concat([xp.reshape(view, split) for view in views], axis=2)
+            acc = xp.matmul(xp.permute_dims(columns, (1, 0, 2)), weights)
+            acc = xp.permute_dims(acc, (1, 0, 2))
+        return xp.reshape(acc, (batch, height, width, self.outputs)) + k["b"]
+
+    def work(self, inputs: Sequence[TensorType]) -> Work:
+        """Every weight is used once at every output position."""
+        height, width, outputs = self.infer(inputs).shape
+        return Work(height * width * self.weights.size, self.weights.size, height * width * outputs)

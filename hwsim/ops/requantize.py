@@ -1,0 +1,258 @@
+"""Requantization: from an accumulator's codes to a narrow format, by a named scheme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import (
+    Array,
+    Format,
+    Namespace,
+    Overflow,
+    Rounding,
+    cast_range,
+    overflow,
+    round_float,
+    round_int,
+    shift_round,
+)
+from hwsim.ops.base import (
+    ALL_CARRIERS,
+    FLOATS,
+    Carrier,
+    Constants,
+    Op,
+    Quant,
+    TensorType,
+    require,
+)
+
+
+class Scheme(Enum):
+    """How the product of a sum and a real multiplier becomes a whole number."""
+
+    SHIFT = "shift"  # a power of two, one rounding (any mode)
+    GEMMLOWP_DOUBLE = "gemmlowp_double"  # two roundings, as TensorFlow Lite Micro
+    SINGLE = "single"  # 31-bit multiplier, one rounding, ties up
+    F32_RNE_OUT = "f32_rne_out"  # float32 product, to nearest even, then the zero point
+    F32_RNE_IN = "f32_rne_in"  # float32 product plus the zero point, then to nearest even
+
+
+FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requantize(Op):
+    """`round((x - input_zero_point) * multiplier) + zero_point`, brought into `out`.
+
+    `multiplier` has one entry, or one a channel; all are positive, and powers of two for SHIFT. Only
+    SHIFT looks at `rounding`; the other schemes fix their own and saturate. Sources: gemmlowp
+    `fixedpoint.h` (GEMMLOWP_DOUBLE), TensorFlow Lite `common.cc` under TFLITE_SINGLE_ROUNDING
+    (SINGLE), ONNX Runtime `MlasRequantizeOutput` (F32_RNE_OUT).
+    """
+
+    kind: ClassVar[str] = "requantize"
+    scheme: Scheme
+    multiplier: tuple[float, ...]
+    out: Format
+    zero_point: int = 0
+    input_zero_point: int = 0
+    rounding: Rounding = Rounding.RND_CONV
+    overflow: Overflow = Overflow.SAT
+    quant: Quant | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        require(len(self.multiplier) > 0, "a requantize multiplier must have at least one entry")
+        for value in self.multiplier:
+            require(
+                math.isfinite(value) and value > 0,
+                f"a requantize multiplier must be a finite number above 0, not {value!r}",
+            )
+            if self.scheme is Scheme.SHIFT:
+                require(
+                    math.frexp(value)[0] == 0.5,
+                    f"a multiplier of scheme shift must be a power of two, not {value!r}",
+                )
+        require(
+            self.scheme is Scheme.SHIFT or self.overflow is Overflow.SAT,
+            f"scheme {self.scheme.value} must saturate, not {self.overflow.value}",
+        )
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """Right shifts of SHIFT (negative: left)."""
+        return tuple(1 - math.frexp(value)[1] for value in self.multiplier)
+
+    def fixed_point(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Multipliers as `m * 2**(s - 31)` with m in 2**30..2**31 - 1: arrays m, s (int64)."""
+        parts = [math.frexp(value) for value in self.multiplier]
+        m = [math.floor(fraction * 2**31 + 0.5) for fraction, _ in parts]
+        s = [exponent + (code == 2**31) for code, (_, exponent) in zip(m, parts, strict=True)]
+        return np.array([c // 2 if c == 2**31 else c for c in m]), np.array(s)
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """The shape stays; the format is `out`."""
+        (x,) = inputs
+        require(
+            len(self.multiplier) in (1, x.channels),
+            f"a requantize multiplier must have 1 or {x.channels} entries, not "
+            f"{len(self.multiplier)}",
+        )
+        return TensorType(x.shape, self.out, self.quant, self._range(x))
+
+    def _range(self, x: TensorType) -> tuple[int, int]:
+        lo, hi = x.lo - self.input_zero_point, x.hi - self.input_zero_point
+        if self.scheme is Scheme.SHIFT:
+            ranges = [
+                (round_int(lo, s, self.rounding), round_int(hi, s, self.rounding))
+                for s in set(self.shifts)
+            ]
+            low = min(r[0] for r in ranges) + self.zero_point
+            high = max(r[1] for r in ranges) + self.zero_point
+            return cast_range(low, high, self.out, self.out, Rounding.TRN, self.overflow)
+        carrier = Carrier.FLOAT64 if self.scheme in FLOAT_SCHEMES else Carrier.INT64
+        ends = np.array([[x.lo], [x.hi]]).astype(carrier.value)
+        k = self.prepare([x], carrier)
+        out = self.run(np, [np.repeat(ends, len(self.multiplier), axis=1)], k)
+        return int(out.min()), int(out.max())
+
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """Floats for the float32 product, int64 for the integer products, any for shifts."""
+        if self.scheme is Scheme.SHIFT:
+            return ALL_CARRIERS
+        return FLOATS if self.scheme in FLOAT_SCHEMES else (Carrier.INT64,)
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """Headroom for the half step, for a left shift and for the wrap."""
+        top = inputs[0].magnitude + abs(self.input_zero_point)
+        match self.scheme:
+            case Scheme.SHIFT:
+                grown = max((top << max(-s, 0)) + (1 << max(s, 0)) for s in self.shifts)
+                return grown + abs(self.zero_point) + (1 << self.out.width)
+            case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
+                return top
+            case Scheme.GEMMLOWP_DOUBLE:
+                left = max(0, int(self.fixed_point()[1].max()))
+                if top << left >= 1 << 31:
+                    raise HwsimError(
+                        "a sum requantized by gemmlowp_double must fit 32 bits after its left shift, "
+                        f"not reach {top} * 2**{left}"
+                    )
+                return top << 31
+            case Scheme.SINGLE:
+                m, s = self.fixed_point()
+                return max(
+                    top * int(code) + (1 << max(30 - int(e), 0))
+                    for code, e in zip(m, s, strict=True)
+                )
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """Multipliers in the form that the scheme needs."""
+        match self.scheme:
+            case Scheme.SHIFT if len(set(self.shifts)) > 1:
+                shifts = self.shifts
+                return (
+                    {"factor": np.array(self.multiplier, carrier.value)}
+                    if (carrier is not Carrier.INT64)
+                    else {"masks": {s: np.array([t == s for t in shifts]) for s in set(shifts)}}
+                )
+            case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
+                return {"factor": np.array(self.multiplier, np.float32)}
+            case Scheme.GEMMLOWP_DOUBLE:
+                m, s = self.fixed_point()
+                return {"m": m, "left": np.maximum(s, 0), "right": np.maximum(-s, 0)}
+            case Scheme.SINGLE:
+                m, s = self.fixed_point()
+                if int(s.max()) > 30 or int(s.min()) < -31:
+                    raise HwsimError(
+                        "a multiplier of scheme single must be from 2**-32 to 2**30, not "
+                        f"{self.multiplier}"
+                    )
+                return {"m": m, "half": 1 << (30 - s), "right": 31 - s}
+        return {}
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """Codes of `out`."""
+        x = xs[0] - self.input_zero_point if self.input_zero_point else xs[0]
+        match self.scheme:
+            case Scheme.SHIFT:
+                rounded = self._shifted(xp, x, k)
+                rounded = rounded + self.zero_point if self.zero_point else rounded
+                return overflow(xp, rounded, self.out, self.overflow)
+            case Scheme.F32_RNE_OUT:
+                y = xp.round(xp.astype(x, xp.float32, copy=False) * k["factor"])
+            case Scheme.F32_RNE_IN:
+                y = xp.astype(x, xp.float32, copy=False) * k["factor"] + self.zero_point
+                return xp.clip(xp.round(y), self.out.min, self.out.max)
+            case Scheme.GEMMLOWP_DOUBLE:
+                y = _divide_by_power(xp, _high_product(xp, x << k["left"], k["m"]), k["right"])
+            case Scheme.SINGLE:
+                y = (x * k["m"] + k["half"]) >> k["right"]
+        y = xp.clip(y, self.out.min - self.zero_point, self.out.max - self.zero_point)
+        return y + self.zero_point if self.zero_point else y
+
+    def _shifted(self, xp: Namespace, x: Array, k: Constants) -> Array:
+        if "factor" in k:
+            return round_float(xp, x * k["factor"], self.rounding)
+        if "masks" not in k:
+            return shift_round(xp, x, self.shifts[0], self.rounding)
+        out = x
+        for shift, mask in k["masks"].items():
+            out = xp.where(mask, shift_round(xp, x, shift, self.rounding), out)
+        return out
+
+
+def _high_product(xp: Namespace, a: Array, m: Array) -> Array:
+    """gemmlowp's saturating rounding doubling high multiplication of 32-bit values, in int64."""
+    product = a * m
+    negative = xp.astype(product < 0, xp.int64)
+    nudged = product + (1 << 30) + negative * (1 - (1 << 31))
+    quotient = xp.abs(nudged) >> 31
+    return xp.where(nudged < 0, -quotient, quotient)
+
+
+def _divide_by_power(xp: Namespace, x: Array, right: Array) -> Array:
+    """gemmlowp's rounding division by a power of two: ties away from zero."""
+    mask = (1 << right) - 1
+    threshold = (mask >> 1) + xp.astype(x < 0, xp.int64)
+    return (x >> right) + xp.astype((x & mask) > threshold, xp.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast(Op):
+    """The same reals in another power-of-two format, rounded and brought into range."""
+
+    kind: ClassVar[str] = "cast"
+    out: Format
+    rounding: Rounding = Rounding.TRN
+    overflow: Overflow = Overflow.WRAP
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """The shape stays; the format is `out`."""
+        (x,) = inputs
+        require(x.quant is None, "a cast's input must have a power-of-two format, not a scale")
+        bounds = cast_range(x.lo, x.hi, x.format, self.out, self.rounding, self.overflow)
+        return TensorType(x.shape, self.out, None, bounds)
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """Headroom for the half step, for a left shift and for the wrap."""
+        (x,) = inputs
+        shift = x.format.frac_bits - self.out.frac_bits
+        return (x.magnitude << max(-shift, 0)) + (1 << max(shift, 0)) + (1 << self.out.width)
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """The shift between the two binary points."""
+        return {"shift": inputs[0].format.frac_bits - self.out.frac_bits}
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """Codes of `out`."""
+        return overflow(
+            xp, shift_round(xp, xs[0], k["shift"], self.rounding), self.out, self.overflow
+        )

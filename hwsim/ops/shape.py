@@ -1,0 +1,109 @@
+"""Operators that move codes without changing them, and the index of the largest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hwsim.fixed import Array, Format, Namespace
+from hwsim.ops.base import Carrier, Constants, Op, Shape, TensorType, require
+
+
+class _Move(Op):
+    """Codes pass unchanged."""
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """Nothing grows."""
+        return max(t.magnitude for t in inputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flatten(_Move):
+    """One axis of all codes, row-major, channels innermost."""
+
+    kind: ClassVar[str] = "flatten"
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """Shape (a, b, c) becomes (a * b * c,)."""
+        return inputs[0].with_shape((inputs[0].size,))
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """A view."""
+        return xp.reshape(xs[0], (xs[0].shape[0], -1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reshape(_Move):
+    """The same codes, row-major, in another shape (without the batch)."""
+
+    kind: ClassVar[str] = "reshape"
+    shape: Shape
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """`shape`, which must hold as many codes."""
+        (x,) = inputs
+        require(
+            min(self.shape, default=0) >= 1 and math.prod(self.shape) == x.size,
+            f"a reshape of {x.shape} must keep {x.size} codes, not ask for {self.shape}",
+        )
+        return x.with_shape(self.shape)
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """A view."""
+        return xp.reshape(xs[0], (xs[0].shape[0], *self.shape))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concat(_Move):
+    """Several tensors of one format and scale, one after the other along the channels."""
+
+    kind: ClassVar[str] = "concat"
+    arity: ClassVar[int] = -1
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """Channels add up; the other axes must agree."""
+        first = inputs[0]
+        for other in inputs[1:]:
+            require(
+                other.shape[:-1] == first.shape[:-1],
+                f"concatenated shapes must agree but for channels, not {first.shape}, {other.shape}",
+            )
+            require(
+                (other.format, other.quant) == (first.format, first.quant),
+                f"concatenated tensors must have one format and scale, not {first.format} with "
+                f"{first.quant} and {other.format} with {other.quant}; cast them first",
+            )
+        shape = (*first.shape[:-1], sum(t.channels for t in inputs))
+        bounds = min(t.lo for t in inputs), max(t.hi for t in inputs)
+        return first.with_shape(shape).with_range(*bounds)
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """One concatenation."""
+        return xp.concat(list(xs), axis=-1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgMax(Op):
+    """Index of the largest code along the channels; the first of equals; the axis stays, of length 1."""
+
+    kind: ClassVar[str] = "argmax"
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """Shape (..., c) becomes (..., 1), of unsigned indices."""
+        (x,) = inputs
+        top = x.channels - 1
+        return TensorType((*x.shape[:-1], 1), Format.holding(0, top), None, (0, top))
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """Codes or indices."""
+        return max(inputs[0].magnitude, inputs[0].channels)
+
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """Indices come out as integers."""
+        return (Carrier.INT64,)
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """One search."""
+        return xp.argmax(xs[0], axis=-1, keepdims=True)

@@ -1,0 +1,90 @@
+"""What dense and convolution share: weights, bias, accumulator and the type of the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.ops.accumulate import EXACT, Accumulator, sum_bound, sum_range
+from hwsim.ops.base import IntArray, Op, Quant, TensorType, int_array, require
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Weighted(Op):
+    """A layer whose outputs are sums of inputs times constant weights.
+
+    `weights` are codes of `weight_format`, output channels last. `bias` has one code a channel with
+    `bias_frac` fraction bits. The input's `zero_point` is subtracted before the product (it is folded
+    into the bias, which is exact). `weight_scale` gives the reals of the weights where they are not
+    the format's power of two: one, or one a channel.
+    """
+
+    weights: IntArray
+    bias: IntArray
+    weight_format: Format
+    bias_frac: int = 0
+    zero_point: int = 0
+    weight_scale: tuple[float, ...] | None = None
+    accumulator: Accumulator = field(default=EXACT)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", int_array(self.weights, "weights"))
+        object.__setattr__(self, "bias", int_array(self.bias, "bias"))
+        fmt, outputs = self.weight_format, self.weights.shape[-1]
+        require(fmt.width <= 32, f"a weight format must have at most 32 bits, not {fmt.width}")
+        if self.weights.size == 0:
+            raise HwsimError(f"weights must not be empty, but have shape {self.weights.shape}")
+        lo, hi = int(self.weights.min()), int(self.weights.max())
+        require(
+            fmt.min <= lo and hi <= fmt.max,
+            f"weights must be codes of {fmt} ({fmt.min} to {fmt.max}), not {lo} to {hi}",
+        )
+        require(
+            self.bias.shape == (outputs,),
+            f"bias must have shape ({outputs},), not {self.bias.shape}",
+        )
+        require(
+            self.weight_scale is None or len(self.weight_scale) in (1, outputs),
+            f"weight_scale must have 1 or {outputs} entries, not {len(self.weight_scale or ())}",
+        )
+
+    @property
+    def outputs(self) -> int:
+        """Output channels."""
+        return int(self.weights.shape[-1])
+
+    def matrix(self) -> IntArray:
+        """Weights as (terms of one sum, output channels)."""
+        return self.weights.reshape(-1, self.outputs)
+
+    def aligned(self, x: TensorType) -> tuple[IntArray, IntArray, int]:
+        """Matrix, bias (zero point folded in) and fraction bits of the accumulator's codes."""
+        product_frac = x.format.frac_bits + self.weight_format.frac_bits
+        frac = max(product_frac, self.bias_frac) if self.bias.any() else product_frac
+        weights = self.matrix() << (frac - product_frac)
+        bias = self.bias << max(frac - self.bias_frac, 0)
+        return weights, bias - self.zero_point * weights.sum(axis=0), frac
+
+    def sum_type(self, x: TensorType, shape: tuple[int, ...]) -> TensorType:
+        """The type of the exact sums for inputs of type `x`."""
+        weights, bias, frac = self.aligned(x)
+        lo, hi = sum_range(weights, bias, x.lo, x.hi)
+        quant = None
+        if x.quant is not None or self.weight_scale is not None:
+            require(
+                len(x.scales()) == 1,
+                "a weighted layer's input must have one scale, not one a channel",
+            )
+            step = 2.0**-self.weight_format.frac_bits
+            scales = np.asarray(self.weight_scale or (step,), float) * x.scales()[0]
+            quant = Quant(tuple(float(s) for s in scales))
+        return TensorType(shape, Format.holding(lo, hi, frac), quant, (lo, hi))
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """Proven for every order of summation, since BLAS adds in any."""
+        weights, bias, _ = self.aligned(inputs[0])
+        return sum_bound(weights, bias, inputs[0].magnitude)

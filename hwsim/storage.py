@@ -1,0 +1,143 @@
+"""Operators to JSON and arrays, and back: no pickle, no code, only the classes listed here."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.ops import OPERATORS, Exact, Quant, Scheme, TensorType, Window
+
+Arrays = dict[str, npt.NDArray[np.int64]]
+_ENUMS: dict[str, type[Enum]] = {"Rounding": Rounding, "Overflow": Overflow, "Scheme": Scheme}
+_VALUES: dict[str, type[Any]] = {
+    "Quant": Quant,
+    "TensorType": TensorType,
+    "Window": Window,
+    "Exact": Exact,
+    **{op.__name__: op for op in OPERATORS.values()},
+}
+
+
+def encode(value: Any, name: str, arrays: Arrays) -> Any:
+    """JSON for one value; arrays go to `arrays` under names that begin with `name`."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Format():
+            return {"$format": str(value)}
+        case Enum():
+            return {"$enum": type(value).__name__, "value": value.value}
+        case np.ndarray():
+            arrays[name] = value
+            return {"$array": name}
+        case tuple() | list():
+            return [encode(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+    fields = {
+        f.name: encode(getattr(value, f.name), f"{name}.{f.name}", arrays)
+        for f in dataclasses.fields(value)
+    }
+    return {"$": type(value).__name__, **fields}
+
+
+def decode(value: Any, array: Callable[[str], Any]) -> Any:
+    """The inverse of `encode`; `array` finds an array by its name."""
+    match value:
+        case list():
+            return tuple(decode(item, array) for item in value)
+        case {"$format": text}:
+            return Format.parse(str(text))
+        case {"$array": name}:
+            return array(str(name))
+        case {"$enum": kind, "value": text}:
+            try:
+                return _ENUMS[kind](text)
+            except (KeyError, ValueError):
+                raise HwsimError(f"a saved {kind} must be a known value, not {text!r}") from None
+        case {"$": kind, **fields}:
+            if kind not in _VALUES:
+                raise HwsimError(f"a saved value must be of a known kind, not {kind!r}")
+            try:
+                return _VALUES[kind](**{str(k): decode(v, array) for k, v in fields.items()})
+            except (TypeError, ValueError, AttributeError) as error:
+                raise HwsimError(f"a saved {kind} must have valid fields ({error})") from None
+    return value
+
+
+def digest(document: Mapping[str, Any], arrays: Arrays) -> str:
+    """SHA-256 of a document and its arrays, independent of how they are written to disk."""
+    sha = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name in sorted(arrays):
+        sha.update(f"{name}{arrays[name].shape}".encode())
+        sha.update(np.ascontiguousarray(arrays[name], dtype="<i8").tobytes())
+    return sha.hexdigest()
+
+
+def write(path: Path, document: Mapping[str, Any], arrays: Arrays) -> None:
+    """Write one safetensors file, whole or not at all."""
+    narrow = {name: _narrow(array) for name, array in arrays.items()}
+    data = save(narrow, metadata={"hwsim": json.dumps(document)})
+    write_atomically(path, data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write under a temporary name beside `path`, then rename."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise HwsimError(
+            f"the folder of {path} must exist and be writable ({error.strerror})"
+        ) from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise HwsimError(f"{path} must be a writable file ({error.strerror})") from None
+
+
+def read(path: Path) -> tuple[dict[str, Any], Callable[[str], Any]]:
+    """The document of a file that `write` wrote, and a function that finds its arrays."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise HwsimError(f"{path} must be a saved graph, but cannot be read ({error})") from None
+    try:
+        document = json.loads(metadata["hwsim"])
+    except (KeyError, ValueError, RecursionError):
+        raise HwsimError(f"{path} must be a graph saved by hwsim, but has no such header") from None
+    if not isinstance(document, dict):
+        raise HwsimError(f"{path} must hold a graph, not {type(document).__name__}")
+
+    def find(name: str) -> Any:
+        if name not in arrays:
+            raise HwsimError(f"{path} must hold the array {name!r}, but does not")
+        return arrays[name]
+
+    return document, find
+
+
+def _narrow(array: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """The same values in the narrowest integer type."""
+    lo, hi = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    for dtype in (np.int8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= lo and hi <= np.iinfo(dtype).max:
+            return np.ascontiguousarray(array, dtype)
+    return np.ascontiguousarray(array)
