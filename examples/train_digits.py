@@ -2,9 +2,9 @@
 
     python examples/train_digits.py [--out FOLDER]
 
-Needs torch, onnx and onnxruntime (``pip install "hwsim[train]"``), one thread, a few minutes. Each
-network is trained in float32 by the same function, written as a float ONNX file node by node, and
-quantized by ``onnxruntime.quantization.quantize_static`` from training images alone:
+Needs torch, onnx and onnxruntime (``pip install "hwsim[train]"``); half a minute on one thread.
+Each network is trained in float32 by the same function, written as a float ONNX file node by
+node, and quantized by ``onnxruntime.quantization.quantize_static`` from training images alone:
 
 * ``digits_cnn_int8``: symmetric int8 everywhere, per-channel weights (the style of TensorRT);
 * ``digits_cnn_asym``: asymmetric uint8 activations, per-tensor weights, zero points as they fall;
@@ -101,7 +101,7 @@ SKIP = (
 SLOPE = 0.125  # of the leaky ReLU
 
 
-class Network(nn.Module):
+class Network(nn.Module):  # type: ignore[misc]
     """The torch form of a tuple of layers."""
 
     def __init__(self, layers: tuple[Layer, ...]) -> None:
@@ -160,7 +160,8 @@ def train(layers: tuple[Layer, ...], data: digits.Digits, seed: int) -> Network:
             loss.backward()
             optimizer.step()
             schedule.step()
-    return network.eval()
+    network.eval()
+    return network
 
 
 def attributes(layer: Layer) -> dict[str, Any]:
@@ -190,10 +191,10 @@ def float_model(name: str, network: Network) -> onnx.ModelProto:
             helper.make_node(layer.op, inputs, [layer.name], name=layer.name, **attributes(layer))
         )
         previous = layer.name
-    ports = [("image", ["N", 1, 8, 8]), (previous, ["N", 10])]
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in ports]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])
+    logits = helper.make_tensor_value_info(previous, TensorProto.FLOAT, ["N", 10])
     weights = [numpy_helper.from_array(value, key) for key, value in state.items()]
-    graph = helper.make_graph(nodes, name, values[:1], values[1:], weights)
+    graph = helper.make_graph(nodes, name, [image], [logits], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     model.producer_name = "hwsim examples/train_digits.py"
     onnx.checker.check_model(model, full_check=True)

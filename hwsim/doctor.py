@@ -7,6 +7,7 @@ process is a finding, not the end of the examination.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwsim.doctor_trials import QUICK
 from hwsim.errors import HwsimError
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 LIMIT = 120.0
 """Seconds that one check may take; the slowest compiles a simulation."""
+
+TRIALS = Path(__file__).with_name("doctor_trials.py")
 
 CORE = "core"
 """The group without which nothing works; the other groups are named after the extras."""
@@ -75,7 +79,7 @@ def examine(
     probes = [probe for probe in PROBES if chosen is None or probe.group in chosen]
     checks = []
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for check in pool.map(_carry_out, probes):
+        for check in pool.map(carry_out, probes):
             checks.append(check)
             if done is not None:
                 done(check)
@@ -87,7 +91,8 @@ def healthy(checks: Iterable[Check]) -> bool:
     return all(check.works for check in checks if check.group == CORE)
 
 
-def _carry_out(probe: Probe) -> Check:
+def carry_out(probe: Probe) -> Check:
+    """Make one check in a temporary folder of its own; what fails is the answer, never raised."""
     start = time.monotonic()
     version: str | None = None
     try:
@@ -111,8 +116,10 @@ class Missing(Exception):
         self.version = version
 
 
-def _library(distribution: str, code: str) -> Callable[[Path], tuple[str | None, str]]:
-    """Return a check that runs `code`, which prints what it did, in a Python of its own."""
+def library(
+    distribution: str, trial: str, script: Path = TRIALS
+) -> Callable[[Path], tuple[str | None, str]]:
+    """Return a check that runs one trial of a script in a Python of its own."""
 
     def run(folder: Path) -> tuple[str | None, str]:
         try:
@@ -121,8 +128,9 @@ def _library(distribution: str, code: str) -> Callable[[Path], tuple[str | None,
             raise Missing("not installed") from None
         try:
             reply = subprocess.run(
-                [sys.executable, "-c", code],
+                [sys.executable, "-P", str(script), trial],
                 cwd=folder,
+                env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -174,8 +182,7 @@ def _verilator(folder: Path) -> tuple[str | None, str]:
     from rtl import tools
 
     env = tools.environment(simulate=True)
-    # Optimizing Verilator's own library would take most of the time.
-    env["MAKEFLAGS"] = "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+    env["MAKEFLAGS"] = QUICK
     tool = tools.verilator()
     design = 'module tiny; initial begin #5 $display("at %0d", $time); $finish; end endmodule\n'
     (folder / "tiny.v").write_text(design)
@@ -242,132 +249,16 @@ def _origin(tool: Tool) -> str:
 
 NETLIST_PORTS = (("a", "input", 2), ("y", "output", 3))
 
-_NUMPY = """
-import numpy as np
-a = np.arange(12, dtype=np.int64).reshape(3, 4)
-assert (a @ a.T)[2, 2] == 366
-print("multiplied two integer matrices")
-"""
-_SAFETENSORS = """
-import numpy as np
-from safetensors.numpy import load, save
-assert load(save({"x": np.arange(3)}))["x"].tolist() == [0, 1, 2]
-print("wrote and read a tensor")
-"""
-_ONNX_MODEL = """
-import onnx
-from onnx import TensorProto as T, helper as h
-ports = [h.make_tensor_value_info(name, T.FLOAT, [2]) for name in "xy"]
-graph = h.make_graph([h.make_node("Relu", ["x"], ["y"])], "tiny", ports[:1], ports[1:])
-model = h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10)
-"""
-_ONNX = (
-    _ONNX_MODEL
-    + """
-onnx.checker.check_model(onnx.load_from_string(model.SerializeToString()))
-print("wrote, read and checked a model")
-"""
-)
-_ONNXRUNTIME = (
-    _ONNX_MODEL
-    + """
-import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession(
-    model.SerializeToString(), providers=["CPUExecutionProvider"]
-)
-assert session.run(None, {"x": np.float32([-1, 2])})[0].tolist() == [0, 2]
-print("ran a model")
-"""
-)
-_CUPY = """
-import cupy
-assert cupy.cuda.is_available(), "no CUDA device (a driver for CUDA 13 and an NVIDIA GPU)"
-a = cupy.arange(12).reshape(3, 4)
-assert int((a @ a.T)[2, 2]) == 366
-print("multiplied on", cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())
-"""
-_NVRTC = """
-import cupy
-from cupy_backends.cuda.libs import nvrtc
-p = nvrtc.createProgram("__global__ void k(int *x) { *x = 1; }", "k.cu", (), ())
-nvrtc.compileProgram(p, ("--gpu-architecture=sm_90",))
-assert nvrtc.getCUBIN(p)
-print("compiled a kernel for sm_90")
-"""
-_AMARANTH = """
-from amaranth import Module, Signal
-from amaranth.sim import Simulator
-m, n = Module(), Signal(4)
-m.d.sync += n.eq(n + 1)
-async def bench(ctx):
-    await ctx.tick().repeat(5)
-    assert ctx.get(n) == 5
-s = Simulator(m); s.add_clock(1e-6); s.add_testbench(bench); s.run()
-print("simulated a counter")
-"""
-_COCOTB = """
-import os, sys
-from pathlib import Path
-from rtl import tools
-os.environ.update(tools.environment(simulate=True))
-os.environ["MAKEFLAGS"] = "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
-sys.path.insert(0, os.getcwd())  # the runner hands sys.path on to the simulation
-Path("tiny.v").write_text("module tiny(input a, output y); assign y = !a; endmodule")
-Path("bench.py").write_text(
-    "import cocotb\\nfrom cocotb.triggers import Timer\\n"
-    "@cocotb.test()\\nasync def inverts(dut):\\n"
-    "    for a in (0, 1):\\n        dut.a.value = a\\n        await Timer(1)\\n"
-    "        assert dut.y.value == 1 - a\\n"
-)
-from cocotb_tools.runner import get_results, get_runner
-runner = get_runner("verilator")
-quiet = {"build_dir": "build", "log_file": "log"}
-runner.build(sources=["tiny.v"], hdl_toplevel="tiny", timescale=("1ns", "1ns"), **quiet)
-results = runner.test(hdl_toplevel="tiny", test_module="bench", **quiet)
-assert get_results(results) == (1, 0), "its test of an inverter failed"
-print("tested an inverter in Verilator")
-"""
-_QONNX = """
-import numpy as np
-from qonnx.custom_op.general.quant import quant
-scale, zero, bits = np.float32(0.5), np.float32(0), np.float32(4)
-y = quant(np.float32([0.3, 9.0]), scale, zero, bits, True, False, "ROUND")
-assert y.tolist() == [0.5, 3.5]
-print("quantized two numbers")
-"""
-_HLS4ML = """
-import hls4ml
-from hls4ml.backends.fpga.fpga_types import APTypeConverter
-from hls4ml.backends import get_available_backends
-from hls4ml.model.types import FixedPrecisionType
-text = APTypeConverter().convert(FixedPrecisionType(16, 6)).definition_cpp()
-assert text == "ap_fixed<16,6>", text
-assert "vitis" in get_available_backends()
-print("wrote ap_fixed<16,6> and has the Vitis backend")
-"""
-_TORCH = """
-import torch
-x = torch.ones(3, requires_grad=True)
-(x * x).sum().backward()
-assert x.grad.tolist() == [2, 2, 2]
-print("computed a gradient")
-"""
-_SKLEARN = """
-from sklearn.datasets import load_digits
-assert load_digits().images.shape == (1797, 8, 8)
-print("read the digits")
-"""
-
 
 def _extra(name: str) -> str:
     return f'pip install "hwsim[{name}]"'
 
 
 PROBES = (
-    Probe("numpy", CORE, _library("numpy", _NUMPY), "pip install hwsim"),
-    Probe("safetensors", CORE, _library("safetensors", _SAFETENSORS), "pip install hwsim"),
-    Probe("onnx", CORE, _library("onnx", _ONNX), "pip install hwsim"),
-    Probe("amaranth", "rtl", _library("amaranth", _AMARANTH), _extra("rtl")),
+    Probe("numpy", CORE, library("numpy", "numpy"), "pip install hwsim"),
+    Probe("safetensors", CORE, library("safetensors", "safetensors"), "pip install hwsim"),
+    Probe("onnx", CORE, library("onnx", "onnx"), "pip install hwsim"),
+    Probe("amaranth", "rtl", library("amaranth", "amaranth"), _extra("rtl")),
     Probe("yosys", "rtl", _yosys, _extra("rtl")),
     Probe("nextpnr-ecp5", "rtl", _nextpnr, _extra("rtl")),
     Probe("ecppack", "rtl", _ecppack, _extra("rtl")),
@@ -375,14 +266,14 @@ PROBES = (
     Probe("make", "rtl", _program(["make", "--eval", "a:;@echo 42"], "42"), "apt-get install make"),
     Probe("g++", "rtl", _compiler, "apt-get install g++"),
     Probe("verilator", "rtl", _verilator, _extra("rtl")),
-    Probe("cocotb", "rtl", _library("cocotb", _COCOTB), _extra("rtl")),
-    Probe("onnxruntime", "test", _library("onnxruntime", _ONNXRUNTIME), _extra("test")),
-    Probe("scikit-learn", "test", _library("scikit-learn", _SKLEARN), _extra("test")),
-    Probe("hls4ml", "hls", _library("hls4ml", _HLS4ML), _extra("hls")),
-    Probe("qonnx", "hls", _library("qonnx", _QONNX), _extra("hls")),
-    Probe("torch", "train", _library("torch", _TORCH), _extra("train")),
-    Probe("nvrtc", "gpu", _library("nvidia-cuda-nvrtc", _NVRTC), _extra("gpu")),
-    Probe("cupy", "gpu", _library("cupy-cuda13x", _CUPY), _extra("gpu")),
+    Probe("cocotb", "rtl", library("cocotb", "cocotb"), _extra("rtl")),
+    Probe("onnxruntime", "test", library("onnxruntime", "onnxruntime"), _extra("test")),
+    Probe("scikit-learn", "test", library("scikit-learn", "sklearn"), _extra("test")),
+    Probe("hls4ml", "hls", library("hls4ml", "hls4ml"), _extra("hls")),
+    Probe("qonnx", "hls", library("qonnx", "qonnx"), _extra("hls")),
+    Probe("torch", "train", library("torch", "torch"), _extra("train")),
+    Probe("nvrtc", "gpu", library("nvidia-cuda-nvrtc", "nvrtc"), _extra("gpu")),
+    Probe("cupy", "gpu", library("cupy-cuda13x", "cupy"), _extra("gpu")),
 )
 
 GROUPS = frozenset(probe.group for probe in PROBES)

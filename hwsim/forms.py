@@ -1,7 +1,7 @@
 """Integer forms of a requantizer, as hardware computes them.
 
-Each form is its own definition on plain integers: `run` gives the codes, and `rtl.requantize` builds
-the same steps. Constants are tuples with one entry, or one a channel.
+Each form is its own definition on plain integers: `run` gives the codes, and `rtl.requantize`
+builds the same steps. Constants are tuples with one entry, or one a channel.
 """
 
 from __future__ import annotations
@@ -106,12 +106,15 @@ class FloatProduct:
     """`rint(float32(x - zero) * float32 d)` with `d = m * 2**-shift` and `m` of 24 bits.
 
     Sum and product are each rounded to 24 significant bits, ties to even; then to a whole number.
+    With `zero_point_first` the output's zero point is added to the product, in float32, before the
+    last rounding.
     """
 
     m: Constants
     shift: Constants
     input_zero_point: int
     out: Output
+    zero_point_first: bool = False
 
     @property
     def bits(self) -> int:
@@ -121,10 +124,12 @@ class FloatProduct:
     def run(self, x: IntArray) -> IntArray:
         """The codes of `x`, whose last axis is the channels."""
         centred = x - self.input_zero_point
+        if self.zero_point_first:
+            factor = np.ldexp(np.array(self.m), -np.array(self.shift)).astype(np.float32)
+            y = np.rint(centred.astype(np.float32) * factor + np.float32(self.out.zero_point))
+            return np.asarray(np.clip(y, self.out.low, self.out.high).astype(np.int64))
         product = round_to_f32(round_to_f32(np.abs(centred)) * np.array(self.m))
-        return self.out.run(
-            np.sign(centred) * _by_channel(product, self.shift, Rounding.RND_CONV)
-        )
+        return self.out.run(np.sign(centred) * _by_channel(product, self.shift, Rounding.RND_CONV))
 
 
 Form = Affine | TwoRoundings | FloatProduct

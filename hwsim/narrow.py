@@ -1,9 +1,9 @@
 """The narrowest `(x * m + r) >> s` through given thresholds.
 
 Code `j` must be reached at its threshold `t` and not at `t - 1`: the line `y = x * m + r` (over
-`2**s`) must pass on or above every point `(t, j)` and below every point `(t - 1, j)`. The slopes of
-all lines that separate the two sets form one open interval, which the two convex hulls give exactly;
-the narrowest `m` is the first `s` at which `m / 2**s` falls into it.
+`2**s`) must pass on or above every point `(t, j)` and below every point `(t - 1, j)`. The slopes
+of all lines that separate the two sets form one open interval, which the two convex hulls give
+exactly; the narrowest `m` is the first `s` at which `m / 2**s` falls into it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Lines:
 
 
 def corridor(thresholds: Iterable[int], *, lo: int, hi: int, low: int) -> Corridor | None:
-    """The lines through the thresholds of codes `low + 1, ...` on `lo..hi`; None if there are none."""
+    """The lines through the thresholds of codes from `low + 1` on `lo..hi`; None if there is none."""
     points = [(min(max(t, lo), hi + 1), low + 1 + k) for k, t in enumerate(thresholds)]
     under = _hull([p for p in points if p[0] <= hi], 1)
     over = _hull([(t - 1, j) for t, j in points if t > lo], -1)
@@ -109,7 +109,9 @@ def _hull(points: list[Point], side: int) -> list[Point]:
     return hull
 
 
-def narrowest(steps: Steps, out: Output, *, shared: bool, split: int | None = None) -> Affine | None:
+def narrowest(
+    steps: Steps, out: Output, *, shared: bool, split: int | None = None
+) -> Affine | None:
     """The multiply-add-shift with the thresholds of `steps` and the shortest shifts.
 
     With `shared`, all channels shift by the same distance, so that it is wiring. With a `split`,

@@ -1,31 +1,40 @@
-"""Requantization as the step function that it is, and the narrowest integer form that has its steps.
+"""Requantization as the step function that it is, and the cheapest integer form with its steps.
 
 A monotone map from the codes `lo..hi` to a narrow format is fully described by its thresholds: for
 each code `j` the least `x` that gives `j` or more. Two forms with the same thresholds give the same
-integers on the whole range, so hardware may use the cheapest of them. `choose` tries, in order: a
-shift, a narrow multiply-add-shift, the scheme's mantissa with one rounding, the scheme literally.
+integers on the whole range, so hardware may use the cheapest of them. `choose` tries a shift, the
+narrowest multiply-add-shift (with one offset, or one on each side of zero), the scheme's mantissa
+with one rounding, and falls back to the scheme's own steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
-from hwsim.forms import LONGEST_SHIFT, Affine, FloatProduct, Form, Output, TwoRoundings
+from hwsim.forms import (
+    F32_BITS,
+    LONGEST_SHIFT,
+    Affine,
+    FloatProduct,
+    Form,
+    Output,
+    TwoRoundings,
+)
 from hwsim.narrow import narrowest
 from hwsim.ops.base import Carrier
-from hwsim.ops.requantize import Requantize, Scheme
+from hwsim.ops.requantize import FLOAT_SCHEMES, Requantize, Scheme
 
 IntArray = npt.NDArray[np.int64]
 Bound = int | IntArray  # one for all channels, or one a channel
 MOST_LEVELS = 4096  # codes of the output beyond which only literal forms are made
-HARD_BITS, MANTISSA_BITS = 18, 24  # operand of one hard multiplier; significand of a float32
+HARD_BITS = (17, 34)  # unsigned operands that one and two signed 18 x 18 multipliers take
+FLOAT_OUT_BITS = 20  # beyond 2**21 a float32's own rounding reaches whole numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +62,14 @@ class Steps:
 
 def literal(op: Requantize, x: IntArray) -> IntArray:
     """The codes of `op` by its own definition; the last axis of `x` is the channels."""
-    carrier = Carrier.FLOAT64 if op.scheme is Scheme.F32_RNE_OUT else Carrier.INT64
+    carrier = Carrier.FLOAT64 if op.scheme in FLOAT_SCHEMES else Carrier.INT64
     out = op.run(np, [x.astype(carrier.value)], op.prepare([], carrier))
     return np.asarray(out).astype(np.int64)
 
 
-def thresholds(op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None = None) -> Steps:
+def thresholds(
+    op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None = None
+) -> Steps:
     """All thresholds on `lo..hi` by bisection of the literal semantics, all at once.
 
     `window` cuts the codes, as a following clip does. `op` must saturate.
@@ -81,86 +92,112 @@ def thresholds(op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | N
 def choose(op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None = None) -> Form:
     """The cheapest integer form that is proved equal to `op` for every input code `lo..hi`.
 
-    `lo` and `hi` are bounds of the input, one or one a channel. With a `window` the form also does a
-    following clip to those codes. Raises HwsimError for a float32 product of sums over 32 bits.
+    `lo` and `hi` are bounds of the input, one or one a channel. With a `window` the form also does
+    a following clip to those codes. Raises HwsimError for sums over 32 bits, and for outputs over 20
+    bits of a float32 scheme.
     """
-    out = Output(
-        format=op.out, zero_point=op.zero_point, overflow=op.overflow, window=window
-    )
+    out = Output(format=op.out, zero_point=op.zero_point, overflow=op.overflow, window=window)
     if op.scheme is Scheme.SHIFT:
-        return _shift(op, out)
-    if int(np.min(lo)) < -(1 << 31) or int(np.max(hi)) >= 1 << 31:
-        raise HwsimError(
-            f"a sum requantized by {op.scheme.value} must fit 32 bits, not range from "
-            f"{int(np.min(lo))} to {int(np.max(hi))}"
-        )
+        return _once(op, out, *_powers(op), op.rounding)
+    _check(op, int(np.min(lo)), int(np.max(hi)))
     if out.high - out.low >= MOST_LEVELS:
-        return _literal_form(op, out)
+        return literal_form(op, out)
     steps = thresholds(op, lo, hi, (out.low, out.high))
-    return next(form for form in _ladder(op, out, steps) if steps.equal(form))
+    exact = (form for form in _candidates(op, out, steps) if steps.equal(form))
+    return next(exact, literal_form(op, out))
 
 
-def _ladder(op: Requantize, out: Output, steps: Steps) -> Iterator[Form]:
-    """Candidates, cheapest first; the last is the definition itself."""
-    if op.scheme is Scheme.F32_RNE_OUT and all(math.frexp(d)[0] == 0.5 for d in op.multiplier):
-        yield _shift(op, out)
-    narrow = [
-        narrowest(steps, out, shared=shared, split=split)
-        for split in (None, op.input_zero_point)
-        for shared in (True, False)
+def literal_form(op: Requantize, out: Output) -> Form:
+    """The scheme's own steps: right for every input that it accepts."""
+    if op.scheme in FLOAT_SCHEMES:
+        return FloatProduct(
+            m=_float_parts(op)[0],
+            shift=_float_parts(op)[1],
+            input_zero_point=op.input_zero_point,
+            out=out,
+            zero_point_first=op.scheme is Scheme.F32_RNE_IN,
+        )
+    if op.scheme is Scheme.GEMMLOWP_DOUBLE:
+        m, s = op.fixed_point()
+        return TwoRoundings(
+            m=tuple(m.tolist()),
+            left=tuple(np.maximum(s, 0).tolist()),
+            right=tuple(np.maximum(-s, 0).tolist()),
+            input_zero_point=op.input_zero_point,
+            out=out,
+        )
+    if op.scheme is Scheme.SINGLE:
+        return _once(op, out, *_fixed_parts(op), Rounding.RND)
+    return _once(op, out, *_powers(op), op.rounding)
+
+
+def _check(op: Requantize, lo: int, hi: int) -> None:
+    if lo < -(1 << 31) or hi >= 1 << 31:
+        raise HwsimError(
+            f"a sum requantized by {op.scheme.value} must fit 32 bits, not range from {lo} to {hi}"
+        )
+    if op.scheme in FLOAT_SCHEMES and op.out.width > FLOAT_OUT_BITS:
+        raise HwsimError(
+            f"the output of {op.scheme.value} must have at most {FLOAT_OUT_BITS} bits in hardware, "
+            f"not {op.out.width}"
+        )
+
+
+def _candidates(op: Requantize, out: Output, steps: Steps) -> list[Form]:
+    """Forms that may be equal, by the hard multipliers that they take, then by their extras."""
+    forms: list[Form | None] = [_by_even_ties(op, out)] if op.scheme in FLOAT_SCHEMES else []
+    forms[:0] = [narrowest(steps, out, shared=True), narrowest(steps, out, shared=False)]
+    forms += [
+        narrowest(steps, out, shared=shared, split=op.input_zero_point) for shared in (True, False)
     ]
-    for most in (HARD_BITS, MANTISSA_BITS,36):
-        yield from (form for form in narrow if form is not None and form.bits <= most)
+    if op.scheme is Scheme.GEMMLOWP_DOUBLE:
+        forms.append(_once(op, out, *_fixed_parts(op), Rounding.RND))
+    found = [form for form in forms if form is not None and form.bits <= HARD_BITS[-1]]
+    return sorted(found, key=lambda form: sum(form.bits > bits for bits in (0, *HARD_BITS)))
+
+
+def _by_even_ties(op: Requantize, out: Output) -> Affine:
+    """The float32 mantissas with one rounding, ties to even: powers of two become shifts."""
+    parts = [_stripped(m, s) for m, s in zip(*_float_parts(op), strict=True)]
+    m, shift = tuple(m for m, _ in parts), tuple(s for _, s in parts)
+    form = _once(op, out, m, shift, Rounding.RND_CONV)
     if op.scheme is Scheme.F32_RNE_OUT:
-        yield _one_rounding(op, out, *_float_parts(op), Rounding.RND_CONV)
-    elif op.scheme is Scheme.GEMMLOWP_DOUBLE:
-        yield _single(op, out)
-    yield _literal_form(op, out)
+        return form
+    r = tuple(r + (op.zero_point << s) for r, s in zip(form.r, shift, strict=True))
+    return replace(form, r=r, out=replace(out, zero_point=0))
 
 
-def _literal_form(op: Requantize, out: Output) -> Form:
-    match op.scheme:
-        case Scheme.F32_RNE_OUT:
-            m, shift = _float_parts(op)
-            return FloatProduct(m=m, shift=shift, input_zero_point=op.input_zero_point, out=out)
-        case Scheme.GEMMLOWP_DOUBLE:
-            m31, s = op.fixed_point()
-            return TwoRoundings(
-                m=tuple(m31.tolist()),
-                left=tuple(np.maximum(s, 0).tolist()),
-                right=tuple(np.maximum(-s, 0).tolist()),
-                input_zero_point=op.input_zero_point,
-                out=out,
-            )
-        case _:
-            return _single(op, out)
+def _stripped(m: int, shift: int) -> tuple[int, int]:
+    """`m * 2**-shift` without the zero bits at the end of m."""
+    zeros = min((m & -m).bit_length() - 1, shift) if m else 0
+    return m >> zeros, shift - zeros
 
 
-def _shift(op: Requantize, out: Output) -> Affine:
-    shifts = [1 - math.frexp(d)[1] for d in op.multiplier]
-    m = tuple(1 << max(-s, 0) for s in shifts)
-    right = tuple(max(s, 0) for s in shifts)
-    return _one_rounding(op, out, m, right, op.rounding if op.scheme is Scheme.SHIFT else Rounding.RND_CONV)
-
-
-def _single(op: Requantize, out: Output) -> Affine:
-    m, s = op.fixed_point()
-    return _one_rounding(op, out, tuple(m.tolist()), tuple((31 - s).tolist()), Rounding.RND)
-
-
-def _one_rounding(
+def _once(
     op: Requantize, out: Output, m: tuple[int, ...], shift: tuple[int, ...], rounding: Rounding
 ) -> Affine:
     r = tuple(-op.input_zero_point * value for value in m)
     return Affine(m=m, r=r, shift=shift, rounding=rounding, out=out)
 
 
+def _powers(op: Requantize) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Multipliers that are powers of two as `m * 2**-shift`; m is 1 unless they shift left."""
+    shifts = [1 - math.frexp(d)[1] for d in op.multiplier]
+    return tuple(1 << max(-s, 0) for s in shifts), tuple(max(s, 0) for s in shifts)
+
+
+def _fixed_parts(op: Requantize) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Multipliers as `m * 2**-shift` with m of 31 bits."""
+    m, s = op.fixed_point()
+    return tuple(m.tolist()), tuple((31 - s).tolist())
+
+
 def _float_parts(op: Requantize) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """float32(multiplier) as `m * 2**-shift`, with m of up to 24 bits."""
+    """float32(multiplier) as `m * 2**-shift`, with m of up to 24 bits where the shift is not 0."""
     m, shift = [], []
     for d in op.multiplier:
         fraction, exponent = math.frexp(float(np.float32(d)))
-        mantissa, right = int(fraction * 2**MANTISSA_BITS), MANTISSA_BITS - exponent
-        m.append(mantissa << max(-right, 0))
+        right = F32_BITS - exponent
+        m.append(int(fraction * 2**F32_BITS) << max(-right, 0))
         shift.append(min(max(right, 0), LONGEST_SHIFT))
     return tuple(m), tuple(shift)

@@ -1,8 +1,8 @@
 """Combinational fixed-point arithmetic whose results have exactly the bits that they need.
 
-Each function adds its logic to the combinational domain of `m` and returns a new signal. The meaning
-is that of `hwsim.fixed`: same modes, same names. `value` is any Amaranth value; its own shape says
-whether it is signed and bounds its range.
+Each function adds its logic to the combinational domain of `m` and returns a new signal. The
+meaning is that of `hwsim.fixed`: same modes, same names. `value` is any Amaranth value; its own
+shape says whether it is signed and bounds its range.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def shift_round(m: Module, value: Any, shift: int, rounding: Rounding) -> Signal
 
 
 def round_up(wide: Any, shift: int, rounding: Rounding) -> Any:
-    """Whether the dropped low `shift` bits of `wide` add one to the floor (`wide` has more bits)."""
+    """Whether the low `shift` bits, when dropped, add one to the floor; `wide` has more bits."""
     half = wide[shift - 1]
     below = wide[: shift - 1].any()
     negative = wide[-1] if wide.shape().signed else Const(0)

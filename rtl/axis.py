@@ -1,4 +1,4 @@
-"""Adapters between streams of codes and AXI4-Stream (Arm IHI 0051): TDATA, TVALID, TREADY, TLAST."""
+"""Adapters between streams of codes and AXI4-Stream (Arm IHI 0051)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class AxisIn(wiring.Component):
 
     Ports: `tdata` (In, `tdata_bits(beat)`), `tvalid` (In), `tlast` (In), `tready` (Out, from a
     register); `o` (Out), a stream of `beat`. Each code is the low bits of its lane of whole bytes.
-    Latency 1 cycle, one beat a cycle. With `beats` given, `last` is made by counting so many beats a
-    tensor and `tlast` is not looked at, so that a sender's slip cannot shift the layers behind.
+    Latency 1 cycle, one beat a cycle. With `beats` given, `last` is made by counting so many beats
+    a tensor and `tlast` is not looked at, so that a sender's slip cannot shift the layers behind.
     """
 
     def __init__(self, beat: Beat, beats: int | None = None) -> None:

@@ -17,10 +17,10 @@ SHALLOW = 16  # entries of one distributed-memory column (ECP5 TRELLIS_DPR16X4)
 class Fifo(wiring.Component):
     """A queue of exactly `depth` beats: so many, and not one more, are taken before one leaves.
 
-    Ports: `i` (In) and `o` (Out), streams of `shape`. One beat a cycle at any depth. Latency 1 cycle
-    up to a depth of 16 (registers or distributed memory, read in the same cycle), 2 cycles above
-    (block memory with a registered read). `i.ready` comes from a register, except at depth 1, where
-    it depends on `o.ready` in the same cycle.
+    Ports: `i` (In) and `o` (Out), streams of `shape`. One beat a cycle at any depth. Latency 1
+    cycle up to a depth of 16 (registers or distributed memory, read in the same cycle), 2 cycles
+    above (block memory with a registered read). `i.ready` comes from a register, except at depth 1,
+    where it depends on `o.ready` in the same cycle.
     """
 
     def __init__(self, shape: Any, depth: int) -> None:

@@ -15,8 +15,8 @@ from rtl.stream import Beat, blank
 class Widen(wiring.Component):
     """Gather `lanes / beat.lanes` beats into one, the first in the lowest lanes.
 
-    Ports: `i` (In), a stream of `beat`; `o` (Out), one of `beat.with_lanes(lanes)`. `lanes` must be a
-    multiple of `beat.lanes`, and each tensor's codes a multiple of `lanes`. Takes a beat a cycle;
+    Ports: `i` (In), a stream of `beat`; `o` (Out), one of `beat.with_lanes(lanes)`. `lanes` must be
+    a multiple of `beat.lanes`, and each tensor's codes a multiple of `lanes`. Takes a beat a cycle;
     latency 1 cycle after the last of a group. `i.ready` depends on `o.ready` in the same cycle.
     """
 

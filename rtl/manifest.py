@@ -7,12 +7,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hwsim.errors import HwsimError
 
 FILE = "manifest.json"
 SCHEMA = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class _Entry:
     place: str
     content: Any
 
-    def of[T](self, key: str, kind: type[T]) -> T:
+    def of(self, key: str, kind: type[T]) -> T:
         value = self.content.get(key) if isinstance(self.content, Mapping) else None
         # bool is an int to Python, but no number of bits.
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

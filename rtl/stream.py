@@ -66,8 +66,8 @@ def blank(shape: Any, name: str, depth: int | None = None) -> Any:
 class Slice(wiring.Component):
     """A register slice that cuts every path between its two sides.
 
-    Ports: `i` (In) and `o` (Out), streams of `shape`. Latency 1 cycle, one beat a cycle, holds up to
-    two beats. `i.ready`, `o.valid` and `o.payload` come straight from registers.
+    Ports: `i` (In) and `o` (Out), streams of `shape`. Latency 1 cycle, one beat a cycle, holds up
+    to two beats. `i.ready`, `o.valid` and `o.payload` come straight from registers.
     """
 
     def __init__(self, shape: Any) -> None:
@@ -157,8 +157,8 @@ class Concat(wiring.Component):
 
     `blocks[k]` is the beats that stream `k` gives to one pixel: its channels / lanes, which must be
     a whole number. Ports: `i[0..n-1]` (In) and `o` (Out), streams of `beat`. Latency 0, one beat a
-    cycle. `i[k].ready` depends on `o.ready` in the same cycle. `last` is that of the last stream, in
-    the final beat of its block.
+    cycle. `i[k].ready` depends on `o.ready` in the same cycle. `last` is that of the last stream,
+    in the final beat of its block.
     """
 
     def __init__(self, beat: Beat, blocks: Sequence[int]) -> None:

@@ -63,12 +63,16 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 
 
 def find_target(name: str) -> Target:
-    """Return the target of that name; HwsimError names the known ones, the nearest first."""
+    """Return the target of that name; HwsimError names the known ones, and the nearest."""
     target = TARGETS.get(name)
     if target is not None:
         return target
-    near = difflib.get_close_matches(name.lower(), TARGETS, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+
+    def likeness(known: str) -> float:
+        return difflib.SequenceMatcher(None, name.lower(), known).ratio()
+
+    nearest = max(TARGETS, key=likeness)
+    hint = f" (did you mean {nearest}?)" if likeness(nearest) >= 0.5 else ""
     raise HwsimError(f"target must be one of {', '.join(TARGETS)}, not {name!r}{hint}")
 
 

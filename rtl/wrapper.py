@@ -7,6 +7,10 @@ from rtl.manifest import Manifest, StreamPort
 TOP = "hwsim_bench"
 """Name of the wrapper's module."""
 
+# Only these few signals are visible to VPI: public signals cost Verilator its optimizations.
+_WRITABLE = "/*verilator public_flat_rw*/"
+_READABLE = "/*verilator public_flat_rd*/"
+
 _KNOBS = {"go": 1, "idle": 16, "backpressure": 16, "burst": 8, "seed": 32, "watchdog": 32} | {
     "drain": 32,
     "stop": 64,
@@ -18,20 +22,24 @@ def wrapper(manifest: Manifest) -> str:
     """Return the SystemVerilog of `hwsim_bench`, the top of a simulation.
 
     Inputs: `clk` and the knobs. Outputs: `done` (the run ended), `stuck` (by the watchdog), `rst`,
-    and `cycle` (64 bits, counts from the end of the last reset). It needs `cosim/streams.sv`.
+    `last_attempt` (no reset will come) and `cycle` (64 bits, counts from the end of the last reset).
+    It needs `cosim/streams.sv`.
     """
     sources, sinks = manifest.inputs, manifest.outputs
-    parts = [f"{port}_{flag}" for flag in ("moved",) for port in _ids(manifest)]
+    moved = [f"{port}_moved" for port in _ids(manifest)]
     complete = [f"{port}_complete" for port in _ids(manifest)]
     restart = [f"s{n}_restart" for n in range(len(sources))]
-    # Only these few signals are visible to VPI: public signals cost Verilator its optimizations.
     ports = [
         "    input clk",
-        *(f"    input [{n - 1}:0] {name} /*verilator public_flat_rw*/" for name, n in _KNOBS.items()),
-        "    output done /*verilator public_flat_rd*/",
-        "    output stuck /*verilator public_flat_rd*/",
+        *(
+            f"    input [{n - 1}:0] {name} /*verilator public_flat_rw*/"
+            for name, n in _KNOBS.items()
+        ),
+        f"    output done {_READABLE}",
+        f"    output stuck {_READABLE}",
         "    output rst",
-        "    output [63:0] cycle /*verilator public_flat_rd*/",
+        "    output last_attempt",
+        f"    output [63:0] cycle {_READABLE}",
     ]
     lines = [
         f"module {TOP} (",
@@ -40,8 +48,8 @@ def wrapper(manifest: Manifest) -> str:
         *(line for n, port in enumerate(sources) for line in _source(n, port)),
         *(line for n, port in enumerate(sinks) for line in _sink(n, port)),
         "  hwsim_control u_control (",
-        "      .clk, .go, .watchdog, .drain, .stop, .rst, .done, .stuck, .cycle,",
-        f"      .moved({' | '.join(parts)}),",
+        "      .clk, .go, .watchdog, .drain, .stop, .rst, .done, .stuck, .last_attempt, .cycle,",
+        f"      .moved({' | '.join(moved)}),",
         f"      .complete({' | '.join(complete)}),",
         f"      .restart({' | '.join(restart)})",
         "  );",
@@ -57,7 +65,7 @@ def package(manifest: Manifest) -> str:
     word = max(-(-port.tdata_bits // 32) * 32 for port in manifest.inputs + manifest.outputs)
     return f"""package hwsim_dpi;
   parameter WORD = {word};
-  import "DPI-C" function void hwsim_begin();
+  import "DPI-C" function int hwsim_begin();
   import "DPI-C" function int hwsim_source(
       input int port, input int moved, input int want, input longint cycle,
       output bit [{word - 1}:0] word);

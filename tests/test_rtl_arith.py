@@ -103,7 +103,11 @@ def test_rounded_results_have_no_bit_to_spare(shape: Shape) -> None:
 
 def overflow_cases(m: Module, value: Any) -> list[Case]:
     return [
-        (f"{mode.name} to {fmt}", arith.overflow(m, value, fmt, mode), lambda c, a=(fmt, mode): into(c, *a))
+        (
+            f"{mode.name} to {fmt}",
+            arith.overflow(m, value, fmt, mode),
+            lambda c, a=(fmt, mode): into(c, *a),
+        )
         for fmt in FORMATS
         for mode in Overflow
     ]
@@ -137,7 +141,8 @@ def test_clip_and_maximum_equal_python(shape: Shape) -> None:
 
     def cases(m: Module, value: Any) -> list[Case]:
         clips: list[Case] = [
-            (f"clip {e}", arith.clip(m, value, *e), lambda c, e=e: min(max(c, e[0]), e[1])) for e in ends
+            (f"clip {e}", arith.clip(m, value, *e), lambda c, e=e: min(max(c, e[0]), e[1]))
+            for e in ends
         ]
         for k in (-50, -3, 0, 5, 62):
             other = Signal(arith.holding(min(k, 0), max(k, 0)), init=k)

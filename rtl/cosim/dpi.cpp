@@ -41,6 +41,7 @@ uint64_t outstanding = 0;
 uint64_t reset_after = 0;
 uint64_t accepted_total = 0;
 uint64_t attempt = 0;
+uint64_t reset_cycle = 0;
 
 int complete() { return outstanding == 0 ? COMPLETE : 0; }
 
@@ -68,6 +69,8 @@ uint64_t hwsim_taken(uint64_t port, int of_attempt) {
     return of_attempt == 0 && attempt > 1 ? sinks[port].taken_first : sinks[port].taken;
 }
 
+uint64_t hwsim_reset_cycle() { return reset_cycle; }
+
 uint64_t hwsim_attempts() { return attempt; }
 
 uint64_t hwsim_violations(uint64_t* rows, uint64_t most) {
@@ -77,7 +80,8 @@ uint64_t hwsim_violations(uint64_t* rows, uint64_t most) {
 }
 
 // Called on the last cycle of every reset: each stream starts from its first word.
-void hwsim_begin() {
+// Says whether no further reset will come.
+int hwsim_begin() {
     ++attempt;
     outstanding = 0;
     accepted_total = 0;
@@ -94,6 +98,7 @@ void hwsim_begin() {
         sink.taken = 0;
         outstanding += sink.expected;
     }
+    return reset_after == 0 || attempt == 2;
 }
 
 int hwsim_source(int port, int moved, int want, int64_t cycle, svBitVecVal* word) {
@@ -102,7 +107,10 @@ int hwsim_source(int port, int moved, int want, int64_t cycle, svBitVecVal* word
     if (moved) {
         source.stamps[source.accepted++] = cycle;
         --outstanding;
-        if (++accepted_total == reset_after && attempt == 1) reply |= RESTART;
+        if (++accepted_total == reset_after && attempt == 1) {
+            reset_cycle = cycle;
+            reply |= RESTART;
+        }
     }
     if (source.offered == source.beats) return reply | ENDED | complete();
     if (!want) return reply;

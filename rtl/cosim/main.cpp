@@ -18,10 +18,7 @@
 #include "verilated_vcd_c.h"
 #endif
 
-extern "C" {
-void vlog_startup_routines_bootstrap(void);
-uint64_t hwsim_attempts();
-}
+extern "C" void vlog_startup_routines_bootstrap(void);
 
 namespace {
 
@@ -66,6 +63,8 @@ int main(int argc, char** argv) {
     Verilated::traceEverOn(true);
 #endif
     auto top = std::make_unique<Vtop>("");
+    top->clk = 0;
+    top->go = 0;  // inputs start at random too
 #if VM_TRACE
     // Only cycles of the last attempt are dumped: before a reset in mid-stream nothing is.
     VerilatedVcdC trace;
@@ -73,10 +72,8 @@ int main(int argc, char** argv) {
     trace.open("dump.vcd");
     const uint64_t trace_from = plus_number("hwsim_from=", 0);
     const uint64_t trace_to = plus_number("hwsim_to=", ~0ULL);
-    const uint64_t trace_attempt = plus_number("hwsim_attempt=", 1);
-#define DUMP()                                                                       \
-    if (top->cycle >= trace_from && top->cycle <= trace_to && !top->rst &&      \
-        hwsim_attempts() == trace_attempt)                                           \
+#define DUMP()                                                                              \
+    if (top->last_attempt && !top->rst && top->cycle >= trace_from && top->cycle <= trace_to) \
     trace.dump(context->time())
 #else
 #define DUMP()

@@ -150,6 +150,7 @@ module hwsim_control (
     output reg        rst,
     output reg        done,
     output reg        stuck,
+    output reg        last_attempt,
     output reg [63:0] cycle
 );
   localparam RESET_CYCLES = 4;
@@ -166,13 +167,14 @@ module hwsim_control (
       drained <= 0;
       done <= 0;
       stuck <= 0;
+      last_attempt <= 0;
     end else if (rst) begin
       resetting <= resetting - 1;
       cycle <= 0;
       quiet <= 0;
       if (resetting == 1) begin
         rst <= 0;
-        hwsim_dpi::hwsim_begin();
+        last_attempt <= hwsim_dpi::hwsim_begin() != 0;
       end
     end else if (!done) begin
       cycle <= cycle + 1;
@@ -187,7 +189,7 @@ module hwsim_control (
         stuck <= 1;
         done  <= 1;
       end
-      if (stop != 0 && cycle >= stop) done <= 1;
+      if (stop != 0 && cycle >= stop && last_attempt) done <= 1;
     end
   end
 endmodule

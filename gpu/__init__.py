@@ -1,0 +1,1 @@
+"""The GPU half of hwsim: a Graph run with CuPy."""

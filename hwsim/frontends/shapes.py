@@ -1,0 +1,224 @@
+"""Constant arithmetic on shapes and axes: what exporters put in front of a Reshape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.importer import Handler, Importer
+from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxNode
+from hwsim.frontends.values import Codes, Constant, Layout, RawInput, Real, Shape, Value
+
+BATCH = -1  # stands for the batch in shapes that are computed
+
+
+def layout_of(value: Value, node: OnnxNode) -> Layout:
+    """The layout of a tensor that is not constant."""
+    match value:
+        case Codes() | Real():
+            return value.layout
+        case RawInput():
+            return value.plain
+    raise HwsimError(f"{node}: its input must not be a constant")
+
+
+def relaid(value: Value, change: Any) -> Value:
+    """The same elements under another layout."""
+    from dataclasses import replace
+
+    match value:
+        case Codes() | Real():
+            return replace(value, layout=change(value.layout))
+        case RawInput():
+            return RawInput(value.name, change(value.plain), change(value.channels_last))
+    raise HwsimError("a constant has no layout")
+
+
+def axes(node: OnnxNode, run: Importer, rank: int) -> tuple[int, ...]:
+    """Axes from an attribute or the second input, counted from 0."""
+    given = node.integers("axes")
+    if node.input(1):
+        given = tuple(int(a) for a in run.constant(node, 1).array.ravel())
+    out = tuple(a + rank if a < 0 else a for a in given)
+    if any(not 0 <= a < rank for a in out):
+        raise HwsimError(f"{node}: axes must lie in a tensor of rank {rank}, not {given}")
+    return out
+
+
+def reshape(run: Importer, node: OnnxNode) -> None:
+    """Reshape: bookkeeping only, as long as the batch stays."""
+    value = run.value(node, 0)
+    target = [int(d) for d in run.constant(node, 1).array.ravel()]
+    if isinstance(value, Constant):
+        run.values[node.output] = Constant(value.array.reshape(target))
+        return
+    if node.integer("allowzero", 0):
+        raise HwsimError(f"{node}: attribute 'allowzero' must be 0")
+    layout = layout_of(value, node)
+    shape = tuple(new_shape(node, layout, target))
+    run.values[node.output] = relaid(value, lambda old: old.reshaped(shape))
+
+
+def new_shape(node: OnnxNode, layout: Layout, target: list[int]) -> list[int]:
+    """The target of a Reshape without its batch, all sizes known."""
+    what = f"{node}: its target shape must keep the batch and {layout.size} elements, not {target}"
+    if not target:
+        raise HwsimError(what)
+    rest = target[1:]
+    for i, d in enumerate(rest):
+        if d == 0 and i < len(layout.shape):
+            rest[i] = layout.shape[i]
+    known = math.prod(d for d in rest if d != -1)
+    if rest.count(-1) == 1 and known > 0 and layout.size % known == 0:
+        rest[rest.index(-1)] = layout.size // known
+    if any(d < 1 for d in rest) or math.prod(rest) != layout.size or target[0] < -1:
+        raise HwsimError(what)
+    return rest
+
+
+def flatten(run: Importer, node: OnnxNode) -> None:
+    """Flatten after the batch."""
+    value = run.value(node, 0)
+    layout = layout_of(value, node)
+    axis = node.integer("axis", 1)
+    if axis not in (1, -len(layout.shape)):
+        raise HwsimError(f"{node}: attribute 'axis' must be 1, not {axis}")
+    run.values[node.output] = relaid(value, lambda old: old.reshaped((old.size,)))
+
+
+def squeeze(run: Importer, node: OnnxNode) -> None:
+    """Squeeze: axes of length 1 go, the batch stays."""
+    value = run.value(node, 0)
+    if isinstance(value, Constant):
+        gone = axes(node, run, value.array.ndim) or None
+        run.values[node.output] = Constant(np.squeeze(value.array, gone))
+        return
+    layout = layout_of(value, node)
+    gone = axes(node, run, len(layout.shape) + 1)
+    gone = gone or tuple(i + 1 for i, d in enumerate(layout.shape) if d == 1)
+    if 0 in gone or any(layout.shape[a - 1] != 1 for a in gone):
+        raise HwsimError(f"{node}: squeezed axes must have length 1 and not be the batch")
+    shape = tuple(d for i, d in enumerate(layout.shape) if i + 1 not in gone)
+    run.values[node.output] = relaid(value, lambda old: old.reshaped(shape))
+
+
+def unsqueeze(run: Importer, node: OnnxNode) -> None:
+    """Unsqueeze: axes of length 1 come, behind the batch."""
+    value = run.value(node, 0)
+    if isinstance(value, Constant):
+        new = axes(node, run, value.array.ndim + _count(run, node))
+        run.values[node.output] = Constant(np.expand_dims(value.array, new))
+        return
+    layout = layout_of(value, node)
+    rank = len(layout.shape) + 1 + _count(run, node)
+    new = axes(node, run, rank)
+    if 0 in new or rank > 8:
+        raise HwsimError(f"{node}: new axes must lie behind the batch, not at {new}")
+    old = iter(layout.shape)
+    shape = tuple(1 if i in new else next(old, 1) for i in range(1, rank))
+    run.values[node.output] = relaid(value, lambda was: was.reshaped(shape))
+
+
+def _count(run: Importer, node: OnnxNode) -> int:
+    return int(run.constant(node, 1).array.size) if node.input(1) else len(node.integers("axes"))
+
+
+def transpose(run: Importer, node: OnnxNode) -> None:
+    """Transpose: bookkeeping; whoever reads the tensor decides whether its order is usable."""
+    value = run.value(node, 0)
+    if isinstance(value, Constant):
+        _transposed_constant(run, node, value)
+        return
+    layout = layout_of(value, node)
+    rank = len(layout.shape) + 1
+    order = node.integers("perm", range(rank - 1, -1, -1))
+    if sorted(order) != list(range(rank)) or order[0] != 0:
+        raise HwsimError(f"{node}: attribute 'perm' must permute axes 1 to {rank - 1}, not {order}")
+    moved: Shape = tuple(a - 1 for a in order[1:])
+    run.values[node.output] = relaid(value, lambda old: old.transposed(moved))
+
+
+def _transposed_constant(run: Importer, node: OnnxNode, value: Constant) -> None:
+    rank = value.array.ndim
+    order = node.integers("perm", range(rank - 1, -1, -1))
+    if sorted(order) != list(range(rank)):
+        raise HwsimError(f"{node}: attribute 'perm' must permute {rank} axes, not be {order}")
+    scale = value.scale
+    if scale is not None and scale.ndim == rank:
+        scale = scale.transpose(order)
+    codes = None if value.codes is None else value.codes.transpose(order)
+    run.values[node.output] = Constant(value.array.transpose(order), codes, value.format, scale)
+
+
+def shape_of(run: Importer, node: OnnxNode) -> None:
+    """Shape, with -1 for the batch."""
+    value = run.value(node, 0)
+    shape = (
+        value.array.shape if isinstance(value, Constant) else (BATCH, *layout_of(value, node).shape)
+    )
+    run.values[node.output] = Constant(np.array(shape, np.int64))
+
+
+def constant(run: Importer, node: OnnxNode) -> None:
+    """Constant."""
+    for name in ("value", "value_int", "value_float", "value_ints", "value_floats"):
+        if name in node.attributes:
+            value = np.asarray(node.attributes[name])
+            narrow = {"f": np.float32, "i": np.int64}.get(
+                value.dtype.kind if name != "value" else ""
+            )
+            run.values[node.output] = Constant(value.astype(narrow) if narrow else value)
+            return
+    raise HwsimError(f"{node}: it must have a numeric value")
+
+
+def fold(run: Importer, node: OnnxNode) -> None:
+    """Gather, Slice and Cast of constants only."""
+    arrays = [run.constant(node, i).array for i, name in enumerate(node.inputs) if name]
+    data = arrays[0]
+    match node.op:
+        case "Gather":
+            out: npt.NDArray[Any] = np.take(
+                data, arrays[1].astype(np.int64), axis=node.integer("axis", 0)
+            )
+        case "Slice":
+            out = data[_slices(node, data, arrays)]
+        case _:
+            from onnx.helper import tensor_dtype_to_np_dtype
+
+            out = data.astype(tensor_dtype_to_np_dtype(node.integer("to", 1)))
+    if out.size > MAX_ELEMENTS:
+        raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
+    run.values[node.output] = Constant(out)
+
+
+def _slices(node: OnnxNode, data: Any, arrays: list[Any]) -> tuple[slice, ...]:
+    if len(arrays) > 1:
+        starts, ends = (tuple(int(v) for v in a.ravel()) for a in arrays[1:3])
+        along = tuple(int(v) for v in arrays[3].ravel()) if len(arrays) > 3 else range(len(starts))
+        steps = tuple(int(v) for v in arrays[4].ravel()) if len(arrays) > 4 else (1,) * len(starts)
+    else:
+        starts, ends = node.integers("starts"), node.integers("ends")
+        along, steps = node.integers("axes", range(len(starts))), (1,) * len(starts)
+    out = [slice(None)] * data.ndim
+    for start, end, axis, step in zip(starts, ends, along, steps, strict=True):
+        out[axis] = slice(start, end, step)
+    return tuple(out)
+
+
+SHAPE_HANDLERS: dict[tuple[str, str], Handler] = {
+    ("", "Cast"): fold,
+    ("", "Constant"): constant,
+    ("", "Flatten"): flatten,
+    ("", "Gather"): fold,
+    ("", "Reshape"): reshape,
+    ("", "Shape"): shape_of,
+    ("", "Slice"): fold,
+    ("", "Squeeze"): squeeze,
+    ("", "Transpose"): transpose,
+    ("", "Unsqueeze"): unsqueeze,
+}

@@ -1,0 +1,200 @@
+"""What an ONNX tensor is while a model is read: constants, codes on an edge, reals not yet rounded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.ops import Conv2D, Dense, Window
+from hwsim.ops.base import IntArray
+
+FloatArray = npt.NDArray[np.float32]
+Shape = tuple[int, ...]
+Padding = tuple[int, int, int, int]
+NO_PADDING: Padding = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Where the elements of an ONNX tensor lie on a channels-last edge.
+
+    `shape` is ONNX's and `physical` the edge's, both without the batch; `order[i]` is the row-major
+    ONNX position of the i-th code of the edge. Reshape and Transpose change `shape` and `order`
+    only: no code moves.
+    """
+
+    shape: Shape
+    physical: Shape
+    order: IntArray
+
+    @classmethod
+    def plain(cls, shape: Shape) -> Layout:
+        """The edge in ONNX's own order."""
+        return cls(shape, shape, np.arange(math.prod(shape)))
+
+    @classmethod
+    def channels_last(cls, shape: Shape) -> Layout:
+        """An ONNX map (channels, height, width) on an edge (height, width, channels)."""
+        if len(shape) != 3:
+            return cls.plain(shape)
+        order = np.arange(math.prod(shape)).reshape(shape).transpose(1, 2, 0)
+        return cls(shape, order.shape, order.ravel())
+
+    @property
+    def size(self) -> int:
+        """Elements, without the batch."""
+        return math.prod(self.shape)
+
+    @property
+    def standard(self) -> bool:
+        """Whether the order is what an operator on this shape expects: channels innermost."""
+        return np.array_equal(self.order, Layout.channels_last(self.shape).order)
+
+    def reshaped(self, shape: Shape) -> Layout:
+        """The same elements in row-major order under another ONNX shape."""
+        return replace(self, shape=shape)
+
+    def transposed(self, axes: Shape) -> Layout:
+        """The ONNX axes permuted; `axes` counts without the batch."""
+        moved = np.arange(self.size).reshape(self.shape).transpose(axes)
+        inverse = np.empty(self.size, np.int64)
+        inverse[moved.ravel()] = np.arange(self.size)
+        return replace(self, shape=moved.shape, order=inverse[self.order])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A constant; `codes`, `scale` and `zero_point` are there where it came through a quantizer."""
+
+    array: npt.NDArray[Any]
+    codes: IntArray | None = None
+    format: Format | None = None
+    scale: FloatArray | None = None  # broadcasts against `codes`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Codes:
+    """An integer tensor on an edge; `padding` is a frame of real zeros that is still to be added.
+
+    `as_unsigned` says that ONNX Runtime holds these int8 codes as uint8, plus 128.
+    """
+
+    edge: str
+    format: Format
+    layout: Layout
+    padding: Padding = NO_PADDING
+    as_unsigned: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawInput:
+    """A graph input that nothing has quantized yet, in the two layouts that its port can have."""
+
+    name: str
+    plain: Layout
+    channels_last: Layout
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """Codes with their meaning: real = (code - zero_point) * scale, in float32."""
+
+    codes: Codes
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighing:
+    """A dense or convolution layer whose sum nothing has rounded yet."""
+
+    name: str
+    input: Level
+    op: Dense | Conv2D
+    scale: FloatArray  # float32(input scale * weight scale), one or one a channel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mean:
+    """An average over windows that nothing has rounded yet; `whole` where it is a global one."""
+
+    name: str
+    input: Level
+    window: Window
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """A sum of two tensors that nothing has rounded yet."""
+
+    name: str
+    a: Level
+    b: Level
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """Tensors to be concatenated along the channels once each has been rounded."""
+
+    name: str
+    parts: tuple[Real, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unary:
+    """A function of one float32; `low` and `high` are there where it is a clamp."""
+
+    name: str
+    function: Callable[[FloatArray], FloatArray]
+    rising: bool
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def clamp(self) -> bool:
+        """Whether the function is min and max with constants."""
+        return self.low is not None or self.high is not None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """A max pool: it commutes with everything that is rising."""
+
+    name: str
+    window: Window
+
+
+Source = Level | Weighing | Mean | Pair | Joined
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Real:
+    """A float tensor: a source, then functions and max pools; rounded when a quantizer reads it."""
+
+    source: Source
+    layout: Layout
+    steps: tuple[Unary | Pool, ...] = field(default=())
+
+    def then(self, step: Unary | Pool) -> Real:
+        """With one more step."""
+        return replace(self, steps=(*self.steps, step))
+
+    def level(self, node: object) -> Level:
+        """The codes behind a tensor that is only dequantized, not computed on."""
+        if isinstance(self.source, Level) and not self.steps:
+            return self.source
+        raise HwsimError(
+            f"{node}: its input must be quantized before it is used, but comes from a computation "
+            "in between; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) there"
+        )
+
+
+Value = Constant | Codes | RawInput | Real

@@ -1,0 +1,314 @@
+"""The build folder: Verilog, memories, manifest, constraints, bitstream, and what it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+from rtl import folding, lpf, synth, verilog
+from rtl.axis import lane_bits
+from rtl.depths import with_depths
+from rtl.folding import Plan
+from rtl.lower import AxisPort, Design
+from rtl.manifest import FILE as MANIFEST
+from rtl.manifest import SCHEMA
+from rtl.targets import Target, find_target
+from rtl.yosys import Port
+
+Log = Callable[[str], None]
+REPORT = "build.json"
+MODEL = "model.hwsim"
+DEFAULT_SHARE = 0.75  # of a target's multipliers, where the user asks for no rate and no budget
+DEFAULT_MULTIPLIERS = 16  # for a family without a chosen device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to build: for which target and clock, how fast or how large, and how far to go."""
+
+    target: str = "ecp5-25k"
+    clock_mhz: float = 50.0
+    fps: float | None = None
+    max_dsp: int | None = None
+    rtl_only: bool = False
+    pins: Path | None = None
+    top: str = "hwsim_top"
+
+
+def choose_plan(graph: Graph, request: Request) -> Plan:
+    """The plan that a request asks for, FIFO depths included.
+
+    With `fps` the cheapest that is fast enough, with `max_dsp` the fastest within it, otherwise the
+    fastest within three quarters of the target's multipliers. Raises HwsimError where none is.
+    """
+    target = find_target(request.target)
+    if request.fps is not None:
+        return with_depths(graph, _plan_for_rate(graph, request))
+    budget = request.max_dsp
+    if budget is None:
+        dsp = target.available.get("dsp")
+        budget = DEFAULT_MULTIPLIERS if dsp is None else int(dsp * DEFAULT_SHARE)
+    return with_depths(graph, folding.plan_for_multipliers(graph, budget))
+
+
+def _plan_for_rate(graph: Graph, request: Request) -> Plan:
+    assert request.fps is not None
+    if not 0 < request.fps < float("inf"):
+        raise HwsimError(f"fps must be a number above 0, not {request.fps!r}")
+    cycles = int(request.clock_mhz * 1e6 / request.fps)
+    plan = folding.plan_for_cycles(graph, max(cycles, 1))
+    bound = folding.bottleneck(graph, plan)
+    if bound.cycles > cycles:
+        raise HwsimError(
+            f"fps must be at most {request.clock_mhz * 1e6 / bound.cycles:.0f} at "
+            f"{request.clock_mhz:g} MHz, where {bound.name!r} takes {bound.cycles} cycles fully "
+            f"unfolded, not {request.fps:g}"
+        )
+    cost = folding.multiplier_cost(graph, plan)
+    if request.max_dsp is not None and cost > request.max_dsp:
+        raise HwsimError(
+            f"max-dsp must be at least {cost} for {request.fps:g} inferences a second, not "
+            f"{request.max_dsp}"
+        )
+    return plan
+
+
+def build(
+    graph: Graph, out: Path, request: Request, *, plan: Plan | None = None, log: Log | None = None
+) -> dict[str, Any]:
+    """Build a folder for `graph` at `out`, whole or not at all; returns what `build.json` holds.
+
+    `out` may be a folder that an earlier build wrote (it is replaced) or an empty one. Raises
+    HwsimError for an unknown target, a folder that cannot be used, a plan out of reach, and, with
+    exit status 1, for a design that does not fit or does not meet the clock.
+    """
+    say = log or (lambda _: None)
+    target = find_target(request.target)
+    with replacing(out) as folder:
+        started = time.monotonic()
+        plan = plan or choose_plan(graph, request)
+        bound = folding.bottleneck(graph, plan)
+        say(f"lowering {len(graph.nodes)} nodes, {plan.multipliers} multipliers")
+        design = Design(graph, plan)
+        files = _write_verilog(design, folder, request.top, say)
+        graph.save(folder / MODEL)
+        facts: dict[str, Any] = {
+            "target": target.name,
+            "clock_mhz": request.clock_mhz,
+            "top": request.top,
+            "multipliers": plan.multipliers,
+            "analytic_cycles": bound.cycles,
+            "bottleneck": {"name": bound.name, "cycles": bound.cycles, "why": bound.why},
+            "plan": describe(graph, plan),
+            "verilog": f"{request.top}.v",
+            "bitstream": None,
+        }
+        _write_json(folder / MANIFEST, manifest(design, files, request.top, plan))
+        _constraints(design, folder, target, request)
+        if not request.rtl_only:
+            facts |= _implement(folder, files, target, request, say)
+        facts["seconds"] = round(time.monotonic() - started, 1)
+        _write_json(folder / REPORT, facts)
+        (folder / "README.md").write_text(readme(design, facts), encoding="utf-8")
+    return facts
+
+
+def _write_verilog(design: Design, folder: Path, top: str, say: Log) -> dict[str, list[str]]:
+    """Write the flat netlist and, for waveforms, the readable one; file names by kind."""
+    say("writing Verilog")
+    found: dict[str, list[str]] = {}
+    for readable, place, suffix in ((False, folder, ""), (True, folder / "readable", "_readable")):
+        place.mkdir(exist_ok=True)
+        texts = verilog.convert_files(design, name=top, readable=readable)
+        for name, text in texts.items():
+            (place / name).write_text(text, encoding="utf-8")
+        relative = [str((place / name).relative_to(folder)) for name in texts]
+        found[f"sources{suffix}"] = [n for n in relative if n.endswith(".v")]
+        found[f"memories{suffix}"] = [n for n in relative if not n.endswith(".v")]
+    return found
+
+
+def manifest(
+    design: Design, files: Mapping[str, list[str]], top: str, plan: Plan
+) -> dict[str, Any]:
+    """All that is needed to drive the design from any simulator, as `manifest.json` says it."""
+    return {
+        "schema": SCHEMA,
+        "top": top,
+        **files,
+        "clock": "clk",
+        "reset": "rst",
+        "inputs": [_port(p) for p in design.inputs],
+        "outputs": [_port(p) for p in design.outputs],
+        "model": MODEL,
+        "hashes": {"graph": design.graph.hash(), "plan": plan.hash()},
+    }
+
+
+def _port(port: AxisPort) -> dict[str, Any]:
+    kind = port.type
+    return {
+        "name": port.name,
+        "prefix": port.prefix,
+        "shape": list(kind.shape),
+        "bits": kind.format.width,
+        "signed": kind.format.signed,
+        "lanes": port.beat.lanes,
+        "lane_bits": lane_bits(port.beat),
+        "scale": list(kind.scales()),
+        "zero_point": kind.zero_point,
+    }
+
+
+def _constraints(design: Design, folder: Path, target: Target, request: Request) -> None:
+    """The clock for the target's own tools; pins stay open unless the user gave them."""
+    if target.available:
+        pins = lpf.read_pins(request.pins) if request.pins else None
+        text = lpf.write(_verilog_ports(design), "clk", request.clock_mhz, pins)
+        (folder / f"{request.top}.lpf").write_text(text, encoding="utf-8")
+        return
+    period = 1000 / request.clock_mhz
+    (folder / f"{request.top}.xdc").write_text(
+        f"create_clock -name clk -period {period:.4g} [get_ports clk]\n", encoding="utf-8"
+    )
+
+
+def _verilog_ports(design: Design) -> list[Port]:
+    ports = [Port("clk", 1, True), Port("rst", 1, True)]
+    for p, inward in [(p, True) for p in design.inputs] + [(p, False) for p in design.outputs]:
+        ports.append(Port(f"{p.prefix}_tdata", p.beat.lanes * lane_bits(p.beat), inward))
+        ports += [Port(f"{p.prefix}_{name}", 1, inward) for name in ("tvalid", "tlast")]
+        ports.append(Port(f"{p.prefix}_tready", 1, not inward))
+    return ports
+
+
+def _implement(
+    folder: Path, files: Mapping[str, list[str]], target: Target, request: Request, say: Log
+) -> dict[str, Any]:
+    """Synthesis for counts, and for a device with an open flow the bitstream."""
+    sources = [folder / name for name in files["sources"] + files["memories"]]
+    if target.estimate:
+        used = synth.synthesize(sources, request.top, target.name, log=say)
+    else:
+        used = synth.bitstream(
+            sources,
+            request.top,
+            target.name,
+            clock_mhz=request.clock_mhz,
+            out_dir=folder,
+            pins=request.pins,
+            log=say,
+        )
+    facts = used.to_dict()
+    for key in ("bitstream", "constraints"):  # relative: the folder may be moved
+        facts[key] = Path(facts[key]).name if facts[key] else None
+    fmax = used.fmax_mhz
+    facts["fmax_by_clock"], facts["fmax_mhz"] = dict(fmax), min(fmax.values()) if fmax else None
+    return {key: value for key, value in facts.items() if key not in ("target", "seconds")} | {
+        "tool_seconds": dict(used.seconds)
+    }
+
+
+def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
+    """A row for each node: operator, output shape and format, fold, cycles and work."""
+    rows = []
+    for node in graph.nodes:
+        chosen, out = plan.nodes[node.name], graph.types()[node.output]
+        work = node.op.work(graph.input_types(node))
+        row: dict[str, Any] = {
+            "node": node.name,
+            "operator": node.op.kind,
+            "shape": list(out.shape),
+            "format": str(out.format),
+            "lanes": chosen.lanes,
+            "cycles": folding.node_cycles(graph, node, chosen),
+            "macs": work.macs,
+        }
+        if chosen.fold is not None:
+            fold = chosen.fold
+            row |= {
+                "group_lanes": fold.group_lanes,
+                "pe": fold.pe,
+                "simd": fold.simd,
+                "multipliers": fold.multipliers,
+            }
+        depths = {str(i): d for (n, i), d in plan.fifos.items() if n == node.name}
+        rows.append(row | ({"fifos": depths} if depths else {}))
+    return rows
+
+
+def readme(design: Design, facts: Mapping[str, Any]) -> str:
+    """A page for someone who has this folder and nothing else."""
+    lines = [
+        f"# {facts['top']}",
+        "",
+        "A neural network as a streaming design, written by hwsim. One clock `clk`, one synchronous,",
+        "active-high reset `rst`, AXI4-Stream ports (Arm IHI 0051). `manifest.json` says all of this",
+        "for programs; `*.mem` are the memories, read by bare name from this folder.",
+        "",
+        "| port | direction | tensor | codes | a beat | tdata bits | real value |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for p, way in [(p, "in") for p in design.inputs] + [(p, "out") for p in design.outputs]:
+        beat, scales = p.beat, p.type.scales()
+        real = f"(code - {p.type.zero_point}) * {scales[0]:.9g}"
+        if len(scales) > 1:
+            real = "one scale a channel: see manifest.json"
+        lines.append(
+            f"| `{p.prefix}_*` | {way} | {p.name} {list(p.type.shape)} | {p.type.format} "
+            f"| {beat.lanes} | {beat.lanes * lane_bits(beat)} | {real} |"
+        )
+    lines += [
+        "",
+        "A tensor is sent row-major, channels innermost, lane 0 in the lowest bits, each code",
+        "extended to whole bytes; `tlast` is high on its final beat. Beats move when `tvalid` and",
+        "`tready` are both high; any pattern of idle and backpressure is allowed.",
+        "",
+        f"Bottleneck: {facts['bottleneck']['name']}, {facts['analytic_cycles']} cycles an inference "
+        f"({facts['bottleneck']['why']}).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place if the block succeeds.
+
+    Raises HwsimError where `out` exists and is neither empty nor of an earlier build.
+    """
+    out = out.absolute()
+    if out.exists() and not out.is_dir():
+        raise HwsimError(f"the output must be a folder, not the file {str(out)!r}")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise HwsimError(
+            f"the output folder must be new, empty or of an earlier build, not {str(out)!r}"
+        )
+    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
+        raise HwsimError(f"the folder of {str(out)!r} must exist and be writable")
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield work
+        work.chmod(0o755)
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+            out.rename(old / "old")
+            work.rename(out)
+            shutil.rmtree(old)
+        else:
+            work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

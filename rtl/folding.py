@@ -1,0 +1,258 @@
+"""Plans: with what hardware a Graph is computed, chosen for a rate or a budget, and what bounds it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph, Node
+from hwsim.ops import (
+    ArgMax,
+    AvgPool,
+    Concat,
+    Conv2D,
+    Dense,
+    MaxPool,
+    Requantize,
+    Scheme,
+    TensorType,
+    Weighted,
+)
+from rtl.products import Fold
+
+FifoKey = tuple[str, int]  # a node's name and the index of its input
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePlan:
+    """Codes a beat that a node works on, and for sums of products their fold."""
+
+    lanes: int
+    fold: Fold | None = None
+    parallel_window: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One hardware for one Graph: lanes and folds by node, input lanes by port, FIFO depths by link.
+
+    `fifos` maps (node, input index) to a depth in beats. Change a plan with `dataclasses.replace`.
+    """
+
+    nodes: Mapping[str, NodePlan]
+    inputs: Mapping[str, int]
+    fifos: Mapping[FifoKey, int] = field(default_factory=dict)
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of all sums of products."""
+        return sum(p.fold.multipliers for p in self.nodes.values() if p.fold is not None)
+
+    def hash(self) -> str:
+        """SHA-256 of the content."""
+        text = repr(
+            (sorted(self.nodes.items()), sorted(self.inputs.items()), sorted(self.fifos.items()))
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def with_fold(self, name: str, **lanes: int) -> Plan:
+        """The same plan with other `group_lanes`, `pe` or `simd` at one node; FIFOs as before."""
+        node = self.nodes[name]
+        if node.fold is None:
+            raise HwsimError(f"a fold must be of a dense or convolution node, not of {name!r}")
+        fold = replace(node.fold, **lanes)
+        changed = replace(
+            node, fold=fold, lanes=fold.group_lanes * fold.pe, parallel_window=node.parallel_window
+        )
+        return replace(self, nodes={**self.nodes, name: changed})
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """What bounds the rate: a node (or port), its cycles for one inference and why."""
+
+    name: str
+    cycles: int
+    why: str
+
+
+def divisors(n: int) -> list[int]:
+    """All divisors, in order."""
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def layer_fold(op: Weighted, **lanes: int) -> Fold:
+    """The fold of a dense or convolution operator; by default one multiplier."""
+    if isinstance(op, Conv2D):
+        terms = op.weights.shape[0] * op.weights.shape[1] * op.weights.shape[2]
+        return Fold(groups=op.groups, terms=terms, outputs=op.outputs // op.groups, **lanes)
+    return Fold(groups=1, terms=op.weights.shape[0], outputs=op.outputs, **lanes)
+
+
+def needs_parallel(op: Weighted, fold: Fold) -> bool:
+    """Whether the fold wants codes side by side that a serial stream does not have side by side."""
+    per_group = op.weights.shape[-2]
+    return per_group % fold.simd != 0 or (fold.group_lanes > 1 and fold.simd != per_group)
+
+
+def positions(x: TensorType, op: Weighted) -> int:
+    """Output positions: how often the whole set of sums is computed."""
+    return op.infer([x]).size // op.outputs
+
+
+def node_cycles(graph: Graph, node: Node, plan: NodePlan) -> int:
+    """Cycles for one inference by the count of multiplications or of beats, the larger."""
+    types = graph.input_types(node)
+    out = graph.types()[node.output]
+    if isinstance(node.op, Weighted) and plan.fold is not None:
+        rows = positions(types[0], node.op)
+        lanes = (
+            types[0].channels if plan.parallel_window else plan.fold.group_lanes * plan.fold.simd
+        )
+        steps = _scan(node.op, types[0]) if plan.parallel_window else 0
+        return max(rows * plan.fold.cycles, -(-types[0].size // lanes), steps)
+    beats = max(out.size, *(t.size for t in types)) // plan.lanes
+    if isinstance(node.op, MaxPool | AvgPool):
+        return max(beats, out.size * node.op.window.size // plan.lanes)
+    return beats
+
+
+def _scan(op: Weighted, x: TensorType) -> int:
+    """Padded positions that a parallel window walks over, one a cycle."""
+    if not isinstance(op, Conv2D) or op.window.size == 1:
+        return 0
+    top, left, bottom, right = op.window.padding
+    return (x.shape[0] + top + bottom) * (x.shape[1] + left + right)
+
+
+def bottleneck(graph: Graph, plan: Plan) -> Bottleneck:
+    """The node or port with the most cycles for one inference."""
+    found = []
+    for node in graph.nodes:
+        chosen = plan.nodes[node.name]
+        cycles = node_cycles(graph, node, chosen)
+        if chosen.fold is not None:
+            macs = node.op.work(graph.input_types(node)).macs
+            why = f"{macs} multiplications on {chosen.fold.multipliers} multipliers"
+        else:
+            why = f"{chosen.lanes} codes a beat"
+        found.append(Bottleneck(node.name, cycles, why))
+    for port in graph.inputs:
+        lanes = plan.inputs[port.name]
+        found.append(Bottleneck(port.name, port.type.size // lanes, f"{lanes} codes a beat"))
+    return max(found, key=lambda b: b.cycles)
+
+
+def plan_for_cycles(graph: Graph, cycles: int) -> Plan:
+    """The cheapest hardware that takes at most `cycles` for one inference, as far as folds reach."""
+    if cycles < 1:
+        raise HwsimError(f"cycles for one inference must be at least 1, not {cycles}")
+    nodes = {node.name: _plan_node(graph, node, cycles) for node in graph.nodes}
+    inputs = {p.name: _lanes(p.type.channels, p.type.size, cycles) for p in graph.inputs}
+    return Plan(nodes=nodes, inputs=inputs)
+
+
+def plan_for_multipliers(graph: Graph, budget: int) -> Plan:
+    """The fastest hardware whose estimated multipliers, requantizers included, are within `budget`."""
+    slow = max(bottleneck(graph, plan_for_cycles(graph, 1 << 62)).cycles, 1)
+    least = multiplier_cost(graph, plan_for_cycles(graph, slow))
+    if least > budget:
+        raise HwsimError(
+            f"max-dsp must be at least {least}, which this network needs fully folded, not {budget}"
+        )
+    low, high = 0, slow  # `low` is over the budget or out of reach
+    while high - low > 1:
+        middle = (low + high) // 2
+        if multiplier_cost(graph, plan_for_cycles(graph, middle)) <= budget:
+            high = middle
+        else:
+            low = middle
+    return plan_for_cycles(graph, high)
+
+
+def multiplier_cost(graph: Graph, plan: Plan) -> int:
+    """Multiplier blocks of 18 x 18 bits, estimated: sums of products and requantizers."""
+    total = 0
+    for node in graph.nodes:
+        chosen, types = plan.nodes[node.name], graph.input_types(node)
+        if chosen.fold is not None and isinstance(node.op, Weighted):
+            if chosen.fold.cycles > 1:  # constants are multiplied by adders
+                total += chosen.fold.multipliers * _blocks(
+                    types[0].format.width, node.op.weight_format.width
+                )
+        elif isinstance(node.op, Requantize) and node.op.scheme is not Scheme.SHIFT:
+            total += chosen.lanes * _blocks(types[0].format.width, 18)
+        elif node.op.kind == "scaled_add":
+            total += 2 * chosen.lanes
+    return total
+
+
+def _blocks(a: int, b: int) -> int:
+    return -(-a // 18) * -(-b // 18)
+
+
+def _plan_node(graph: Graph, node: Node, cycles: int) -> NodePlan:
+    types = graph.input_types(node)
+    out = graph.types()[node.output]
+    match node.op:
+        case Dense() | Conv2D():
+            return _plan_weighted(node.op, types[0], cycles)
+        case MaxPool() | AvgPool():
+            beats = max(types[0].size, out.size * node.op.window.size)
+            return NodePlan(lanes=_lanes(types[0].channels, beats, cycles))
+        case ArgMax():
+            return NodePlan(lanes=1)
+        case Concat():
+            common = _common([t.channels for t in types])
+            return NodePlan(lanes=_lanes(common, out.size, cycles))
+    return NodePlan(lanes=_lanes(out.channels, out.size, cycles))
+
+
+def _common(counts: list[int]) -> int:
+    return max(d for d in divisors(min(counts)) if all(c % d == 0 for c in counts))
+
+
+def _lanes(channels: int, codes: int, cycles: int) -> int:
+    """The fewest lanes that divide the channels and move `codes` in `cycles`, or all channels."""
+    return next((d for d in divisors(channels) if codes <= cycles * d), channels)
+
+
+def _plan_weighted(op: Weighted, x: TensorType, cycles: int) -> NodePlan:
+    rows, size, channels = positions(x, op), x.size, x.channels
+    whole = layer_fold(op)
+    scan = _scan(op, x)
+    best: tuple[tuple[int, ...], Fold, bool] | None = None
+    for fold in _folds(whole.groups, whole.terms, whole.outputs):
+        parallel = needs_parallel(op, fold)
+        lanes = channels if parallel else fold.group_lanes * fold.simd
+        taken = max(rows * fold.cycles, -(-size // lanes), scan if parallel else 0)
+        late = max(taken - cycles, 0)
+        # On time first, then few multipliers, a serial window, a square fold.
+        rank = (late, fold.multipliers, int(parallel), fold.pe + fold.simd, fold.pe)
+        if best is None or rank < best[0]:
+            best = rank, fold, parallel
+    assert best is not None
+    _, fold, parallel = best
+    return NodePlan(lanes=fold.group_lanes * fold.pe, fold=fold, parallel_window=parallel)
+
+
+@lru_cache(maxsize=512)
+def _folds(groups: int, terms: int, outputs: int) -> tuple[Fold, ...]:
+    found = []
+    for group_lanes in divisors(groups):
+        for pe in divisors(outputs) if group_lanes == 1 else [outputs]:
+            for simd in divisors(terms):
+                found.append(
+                    Fold(
+                        groups=groups,
+                        terms=terms,
+                        outputs=outputs,
+                        group_lanes=group_lanes,
+                        pe=pe,
+                        simd=simd,
+                    )
+                )
+    return tuple(found)

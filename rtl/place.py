@@ -1,0 +1,146 @@
+"""Place and route with nextpnr-ecp5, and read what it reports."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import HwsimError
+from rtl import tools
+from rtl.targets import TARGETS, Target
+
+CONFIG = "placed.config"  # the routed design in Project Trellis' text form, for ecppack
+_LOG, _REPORT = "nextpnr.log", "report.json"
+_TIMEOUT = 7200.0
+
+# nextpnr's names of the resources that a target counts. A memory of LUTs takes two more LUTs for
+# its write port (TRELLIS_RAMW).
+_RESOURCES = {
+    "lut": {"TRELLIS_COMB": 1, "TRELLIS_RAMW": 2},
+    "ff": {"TRELLIS_FF": 1},
+    "dsp": {"MULT18X18D": 1},
+    "bram": {"DP16KD": 1},
+    "io": {"TRELLIS_IO": 1},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A routed design: counts as in `Utilization`, MHz by clock port, the slowest path in words."""
+
+    seed: int
+    used: Mapping[str, int]
+    fmax_mhz: Mapping[str, float]
+    critical_path: str
+
+    @property
+    def slowest_mhz(self) -> float:
+        """The frequency of the slowest clock."""
+        return min(self.fmax_mhz.values())
+
+
+def run(
+    folder: Path, netlist: str, preferences: str, target: Target, *, seed: int, free_pins: bool
+) -> Placement:
+    """Place and route `folder / netlist` under an LPF file; leaves the result in `folder / CONFIG`.
+
+    `free_pins` lets nextpnr choose the pin of a port that the LPF file does not locate. Timing that
+    is missed is reported, not raised. Raises HwsimError, with exit status 1, for a design that does
+    not fit or that nextpnr refuses.
+    """
+    arguments = [*target.place, "--json", netlist, "--lpf", preferences, "--seed", str(seed)]
+    arguments += ["--timing-allow-fail", "--textcfg", CONFIG, "--report", _REPORT, "-q", "-l", _LOG]
+    if free_pins:
+        arguments.append("--lpf-allow-unconstrained")
+    try:
+        tools.run(tools.nextpnr_ecp5(), *arguments, cwd=folder, timeout=_TIMEOUT)
+    except HwsimError as error:
+        log = folder / _LOG
+        text = log.read_text(errors="replace") if log.exists() else ""
+        check_fit(target, _used(_printed(text)))
+        if "legal placement" in text or "Unable to place" in text:
+            raise HwsimError(
+                f"the design must leave {target.name} room to place its cells, and"
+                f" fills it too far: {_share(_used(_printed(text)), target)}",
+                exit_status=1,
+            ) from error
+        raise
+    report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
+    return _read(report, seed)
+
+
+def check_fit(target: Target, used: Mapping[str, int]) -> None:
+    """Raise HwsimError (exit status 1) that names each resource that `target` has too little of."""
+    over = [
+        f"{used[name]} {name} of {target.available[name]} ({excess} too many)"
+        for name, excess in _excess(target, used).items()
+    ]
+    if not over:
+        return
+    roomy = [t.name for t in TARGETS.values() if t.place and not _excess(t, used)]
+    hint = f"; {roomy[0]} has enough" if roomy else ""
+    raise HwsimError(
+        f"the design must fit {target.name} ({target.part}), not need {' and '.join(over)}{hint}",
+        exit_status=1,
+    )
+
+
+def _excess(target: Target, used: Mapping[str, int]) -> dict[str, int]:
+    return {
+        name: used[name] - have
+        for name, have in target.available.items()
+        if used.get(name, 0) > have
+    }
+
+
+def _read(report: Mapping[str, Any], seed: int) -> Placement:
+    fmax = {_port(net): float(clock["achieved"]) for net, clock in report["fmax"].items()}
+    if not fmax:
+        raise HwsimError("the design must have a clocked register, not none", exit_status=1)
+    used = _used({bel: counts["used"] for bel, counts in report["utilization"].items()})
+    slowest = min(report["fmax"], key=lambda net: float(report["fmax"][net]["achieved"]))
+    paths = [p["path"] for p in report["critical_paths"] if _is_inside(p, slowest)]
+    return Placement(seed, used, fmax, _in_words(paths[0]) if paths else "")
+
+
+def _is_inside(path: Mapping[str, Any], net: str) -> bool:
+    return bool(path["from"].endswith(f" {net}") and path["to"].endswith(f" {net}"))
+
+
+def _in_words(steps: list[Mapping[str, Any]]) -> str:
+    total = sum(step["delay"] for step in steps)
+    wires = sum(step["delay"] for step in steps if step["type"] == "routing")
+    first, last = _cell(steps[0]["from"]["cell"]), _cell(steps[-1]["to"]["cell"])
+    return f"{first} to {last}, {total:.1f} ns, {wires:.1f} ns of it wires"
+
+
+def _port(net: str) -> str:
+    """The port that feeds a clock net such as `$glbnet$clk$TRELLIS_IO_IN`."""
+    return net.removeprefix("$glbnet$").removesuffix("$TRELLIS_IO_IN")
+
+
+def _cell(name: str) -> str:
+    """The signal that a cell such as `acc_TRELLIS_FF_Q_3` was named for."""
+    return re.sub(r"_(TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D|DP16KD)(_.*)?$", "", name)
+
+
+def _printed(log: str) -> dict[str, int]:
+    """The counts of the table that nextpnr prints before it places."""
+    return {
+        match[1]: int(match[2]) for match in re.finditer(r"\s(\w+):\s+(\d+)/\s*\d+\s+\d+%", log)
+    }
+
+
+def _used(bels: Mapping[str, int]) -> dict[str, int]:
+    return {
+        resource: sum(weight * bels.get(bel, 0) for bel, weight in weights.items())
+        for resource, weights in _RESOURCES.items()
+    }
+
+
+def _share(used: Mapping[str, int], target: Target) -> str:
+    return ", ".join(f"{used[name]} of {have} {name}" for name, have in target.available.items())

@@ -1,0 +1,271 @@
+"""From Verilog to resource counts by Yosys, and to an ECP5 bitstream by nextpnr and ecppack.
+
+Every file is made in a temporary folder; the folder that the caller names receives finished files
+only, each by a rename, and nothing at all where a step fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import HwsimError
+from rtl import cells, lpf, place, shell, tools, yosys
+from rtl.targets import Target, find_target
+
+Log = Callable[[str], None]
+
+SEEDS = (1, 2, 3)
+NEAR = 0.85  # seeds differ by about a tenth: a design slower than this is not worth another try
+_NETLIST = "netlist.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Utilization:
+    """What a design takes of a target, and how fast it runs there.
+
+    `lut` (LUT4 for ECP5, LUT6 for Xilinx), `ff`, `dsp`, `bram` (18 kbit for ECP5, 36 kbit for
+    Xilinx) and `io` are counts, `other` the remaining cells by name, `available` the target's
+    numbers (empty for a family). `estimate` marks counts of Yosys alone. `fmax_mhz` is by clock
+    port, `timing_met` whether `clock_mhz` is met; they are empty or None without place and route,
+    as are `seed`, `critical_path`, `bitstream` and `constraints`. `shell` says that the pins are
+    those of the byte-wide shell. `tools` holds versions, `seconds` the time of each step.
+    """
+
+    target: str
+    part: str
+    estimate: bool
+    lut: int
+    ff: int
+    dsp: int
+    bram: int
+    io: int
+    other: Mapping[str, int]
+    available: Mapping[str, int]
+    tools: Mapping[str, str]
+    seconds: Mapping[str, float]
+    clock_mhz: float | None = None
+    fmax_mhz: Mapping[str, float] = field(default_factory=dict)
+    timing_met: bool | None = None
+    critical_path: str = ""
+    seed: int | None = None
+    shell: bool = False
+    bitstream: Path | None = None
+    constraints: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict of plain values for JSON; paths as text."""
+        return {key: str(v) if isinstance(v, Path) else v for key, v in asdict(self).items()}
+
+
+def synthesize(
+    sources: Path | Sequence[Path], top: str, target: str, *, log: Log | None = None
+) -> Utilization:
+    """Count what the design takes of a target, by synthesis alone; writes no file.
+
+    `sources` are Verilog files and the memory files that they read by bare name. Raises HwsimError
+    for an unknown target or a source that cannot be read, and, with exit status 1, for a design
+    that Yosys refuses or that needs more of a resource than the target has.
+    """
+    device = find_target(target)
+    with _workplace(sources) as work:
+        steps = _Steps(log)
+        ports = yosys.read_ports(work.folder, work.verilog, top)
+        used, other = _synthesize(work, top, device, sum(port.width for port in ports), steps)
+    return _counted(device, used, other, steps)
+
+
+def bitstream(
+    sources: Path | Sequence[Path],
+    top: str,
+    target: str,
+    *,
+    clock_mhz: float,
+    out_dir: Path,
+    clock: str = "clk",
+    reset: str = "rst",
+    pins: Path | None = None,
+    seeds: Sequence[int] = SEEDS,
+    log: Log | None = None,
+) -> Utilization:
+    """Build a bitstream that meets `clock_mhz` on the port `clock`.
+
+    Writes `<top>.bit` and `<top>.lpf` into the folder `out_dir`. `pins` is an LPF file that locates
+    every port; without one nextpnr chooses the pins. Where the ports are more than the package's
+    pins, the design is put into a shell of byte-wide AXI4-Streams (`rtl.shell`), which is written
+    too, as `<top>_shell.v`. Raises HwsimError as `synthesize` does, for a target without
+    bitstreams, for a folder that cannot be written, for pins that do not fit the ports, and, with
+    exit status 1, where none of `seeds` meets the clock.
+    """
+    device = find_target(target)
+    if device.estimate:
+        raise HwsimError(f"a bitstream's target must be an ECP5 device, not {target!r}")
+    if not (out_dir.is_dir() and os.access(out_dir, os.W_OK)):
+        raise HwsimError(f"the output folder must exist and be writable, not {str(out_dir)!r}")
+    located = lpf.read_pins(pins) if pins else None
+    steps = _Steps(log)
+    with _workplace(sources) as work:
+        ports = yosys.read_ports(work.folder, work.verilog, top)
+        results, outer = [f"{top}.bit", f"{top}.lpf"], top
+        if sum(port.width for port in ports) > device.available["io"]:
+            outer = f"{top}_shell"
+            text = shell.wrap(top, ports, name=outer, clock=clock, reset=reset)
+            results.append(work.add(f"{outer}.v", text))
+            ports = shell.narrowed(ports)
+        work.add(results[1], lpf.write(ports, clock, clock_mhz, located))
+
+        pin_count = sum(port.width for port in ports)
+        _, other = _synthesize(work, outer, device, pin_count, steps)
+        placed = _meet(work, device, results[1], clock_mhz, seeds, located is None, steps)
+        with steps.step(tools.ecppack(), "writing the bitstream") as packer:
+            tools.run(packer, "--compress", place.CONFIG, results[0], cwd=work.folder, timeout=900)
+        _publish([work.folder / name for name in results], out_dir)
+    return replace(
+        _counted(device, placed.used, other, steps),
+        estimate=False,
+        clock_mhz=clock_mhz,
+        fmax_mhz=placed.fmax_mhz,
+        timing_met=True,
+        critical_path=placed.critical_path,
+        seed=placed.seed,
+        shell=outer != top,
+        bitstream=out_dir / results[0],
+        constraints=out_dir / results[1],
+    )
+
+
+def _counted(
+    device: Target, used: Mapping[str, int], other: Mapping[str, int], steps: _Steps
+) -> Utilization:
+    return Utilization(
+        target=device.name,
+        part=device.part,
+        estimate=True,
+        lut=used["lut"],
+        ff=used["ff"],
+        dsp=used["dsp"],
+        bram=used["bram"],
+        io=used["io"],
+        other=other,
+        available=dict(device.available),
+        tools=steps.versions,
+        seconds=steps.seconds,
+    )
+
+
+class _Steps:
+    """Tells the caller what runs, and keeps each tool's version and time."""
+
+    def __init__(self, log: Log | None) -> None:
+        self._log = log
+        self.versions: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, tool: tools.Tool, text: str) -> Iterator[tools.Tool]:
+        if self._log is not None:
+            self._log(f"{tool.name}: {text}")
+        self.versions[tool.name] = tool.version
+        start = time.monotonic()
+        try:
+            yield tool
+        finally:
+            spent = self.seconds.get(tool.name, 0.0) + time.monotonic() - start
+            self.seconds[tool.name] = round(spent, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The temporary folder, and the bare names of the Verilog files in it."""
+
+    folder: Path
+    verilog: list[str]
+
+    def add(self, name: str, text: str) -> str:
+        (self.folder / name).write_text(text, encoding="utf-8")
+        if name.endswith(".v"):
+            self.verilog.append(name)
+        return name
+
+
+@contextmanager
+def _workplace(sources: Path | Sequence[Path]) -> Iterator[_Work]:
+    """Copy the sources into a temporary folder: a YoWASP tool sees only what is near its folder."""
+    paths = [sources] if isinstance(sources, Path) else list(sources)
+    with tempfile.TemporaryDirectory(prefix="hwsim-synth-") as name:
+        folder = Path(name)
+        for path in paths:
+            try:
+                shutil.copyfile(path, folder / path.name)
+            except OSError as error:
+                raise HwsimError(
+                    f"the source {str(path)!r} must be readable: {error.strerror}"
+                ) from error
+        yield _Work(folder, [path.name for path in paths if path.suffix in (".v", ".sv")])
+
+
+def _synthesize(
+    work: _Work, top: str, device: Target, pin_count: int, steps: _Steps
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return what the netlist takes, and its other cells."""
+    with steps.step(tools.yosys(), f"synthesizing {top} for {device.name}"):
+        found = yosys.synthesize(work.folder, work.verilog, top, device.family, _NETLIST)
+    used, other = cells.count(found, device.family)
+    used["io"] = pin_count
+    place.check_fit(device, used)
+    return used, other
+
+
+def _meet(
+    work: _Work,
+    device: Target,
+    preferences: str,
+    clock_mhz: float,
+    seeds: Sequence[int],
+    free_pins: bool,
+    steps: _Steps,
+) -> place.Placement:
+    """Place and route with one seed after another until the clock is met."""
+    tried: list[place.Placement] = []
+    for seed in seeds:
+        again = f" again, seed {seed}" if tried else ""
+        with steps.step(tools.nextpnr_ecp5(), f"placing and routing at {clock_mhz:g} MHz{again}"):
+            placed = place.run(
+                work.folder, _NETLIST, preferences, device, seed=seed, free_pins=free_pins
+            )
+        if placed.slowest_mhz >= clock_mhz:
+            return placed
+        tried.append(placed)
+        if placed.slowest_mhz < NEAR * clock_mhz:
+            break
+    best = max(tried, key=lambda placed: placed.slowest_mhz)
+    raise HwsimError(
+        f"the design must run at {clock_mhz:g} MHz on {device.name}, not at {best.slowest_mhz:.1f},"
+        f" {clock_mhz - best.slowest_mhz:.1f} MHz too slow (best of {len(tried)}"
+        f" {'try' if len(tried) == 1 else 'tries'}; slowest path: {best.critical_path})",
+        exit_status=1,
+    )
+
+
+def _publish(files: Sequence[Path], out_dir: Path) -> None:
+    """Move finished files into a folder, all copied there before the first is renamed."""
+    copies = [out_dir / f".{path.name}.{os.getpid()}" for path in files]
+    try:
+        for path, copy in zip(files, copies, strict=True):
+            shutil.copyfile(path, copy)
+        for path, copy in zip(files, copies, strict=True):
+            copy.replace(out_dir / path.name)
+    except OSError as error:
+        raise HwsimError(
+            f"the output folder {str(out_dir)!r} must be writable: {error.strerror}"
+        ) from error
+    finally:
+        for copy in copies:
+            copy.unlink(missing_ok=True)

@@ -1,0 +1,190 @@
+"""Lower rooms never import higher ones, and the core needs nothing but NumPy and safetensors."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("hwsim", "rtl", "gpu")
+
+# A room imports rooms of its own level or below. A new room has to be given its level here.
+LEVELS = (
+    {"errors"},
+    {"fixed"},
+    {"ops"},
+    {"graph", "storage", "forms", "narrow", "thresholds"},
+    {"passes", "frontends", "emulate", "cost"},
+    {"accuracy", "hazards", "sweep", "report", "compress"},
+    {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verify", "__main__"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+TOP = len(LEVELS) - 1
+
+HIGHEST_FOR_HARDWARE = LEVEL["emulate"]
+"""The highest level of hwsim that rtl and gpu may import."""
+
+# Third-party libraries imported at the head of a module; inside functions a room may use more.
+LIBRARIES = {
+    "hwsim": {"numpy", "safetensors"},
+    "hwsim.cli": {"numpy", "typer", "rich"},
+    "hwsim.demo": {"numpy", "rich"},
+    "hwsim.frontends": {"numpy", "onnx", "google"},
+    "hwsim.compress": {"numpy", "torch"},
+    "hwsim.hls4ml_backend": {"numpy", "hls4ml"},
+    "rtl": {"numpy", "amaranth", "cocotb", "cocotb_tools"},
+    "gpu": {"numpy", "cupy"},
+}
+# Libraries that a room must not touch, not even inside a function.
+NEVER = {
+    "hwsim.fixed": {"numpy"},
+    "hwsim.ops": {"amaranth", "cupy", "torch", "onnx", "rtl", "gpu"},
+    "hwsim.graph": {"amaranth", "cupy", "torch", "onnx", "rtl", "gpu"},
+    "rtl": {"gpu", "cupy", "torch"},
+    "gpu": {"rtl", "amaranth", "torch"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One imported module and where: `head` when it runs as the module itself is imported."""
+
+    line: int
+    module: str
+    head: bool
+
+
+def imports(source: str) -> Iterator[Import]:
+    """Return what the text of a module imports; a name imported from a package is tried as one."""
+
+    def walk(node: ast.AST, head: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from (Import(child.lineno, alias.name, head) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"line {child.lineno}: imports are absolute"
+                module = child.module or ""
+                for alias in child.names:
+                    inner = f"{module}.{alias.name}"
+                    yield Import(child.lineno, inner if exists(inner) else module, head)
+            else:
+                yield from walk(child, head and not runs_later(child))
+
+    return walk(ast.parse(source), True)
+
+
+def runs_later(node: ast.AST) -> bool:
+    """Tell whether what stands inside is not run as the module is imported."""
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.dump(node.test)
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def exists(module: str) -> bool:
+    """Tell whether a dotted name is a module of this project."""
+    path = ROOT.joinpath(*module.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def room(module: str) -> str:
+    """Return the room of hwsim that a module belongs to: `ops` for `hwsim.ops.dense`."""
+    return [*module.split("."), ""][1]
+
+
+def most_special(table: dict[str, set[str]], module: str) -> set[str]:
+    """Return the entry for a module or for the nearest package around it."""
+    parts = module.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((table[name] for name in names if name in table), set())
+
+
+def faults(module: str, source: str) -> list[str]:
+    """Return a sentence for each import of the module that the design forbids."""
+    package = module.split(".")[0]
+    level = LEVEL.get(room(module)) if package == "hwsim" else HIGHEST_FOR_HARDWARE
+    if level is None:
+        return [f"{module}: its room has no level in tests/test_imports.py"]
+    found = []
+    for item in imports(source):
+        target = item.module.split(".")[0]
+        where = f"{module}:{item.line} imports {item.module}"
+        if target == "hwsim":
+            if LEVEL.get(room(item.module), TOP) > level:
+                found.append(f"{where}, which is higher")
+        elif package == "hwsim" and target in ("rtl", "gpu"):
+            if level < TOP or item.head:
+                found.append(f"{where}, but only cli's level may, inside functions")
+        elif (
+            item.head
+            and target not in PACKAGES
+            and target not in sys.stdlib_module_names
+            and target not in most_special(LIBRARIES, module)
+        ):
+            found.append(f"{where} at its head, a library that its room does without")
+        if target != package and target in most_special(NEVER, module):
+            found.append(f"{where}, which its room never does")
+    return found
+
+
+def modules() -> list[tuple[str, Path]]:
+    """Return every module of the three packages with its file."""
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return [(name.removesuffix(".__init__"), file) for name, file in zip(names, files, strict=True)]
+
+
+def test_no_module_imports_a_higher_room() -> None:
+    found = [fault for name, file in modules() for fault in faults(name, file.read_text())]
+    assert len(modules()) > 20
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "why"),
+    [
+        ("hwsim.ops.dense", "from hwsim.graph import Graph", "higher"),
+        ("hwsim.graph", "def f():\n    import hwsim.cli", "higher"),
+        ("hwsim.graph", "from hwsim import Graph", "higher"),
+        ("hwsim.emulate", "def f():\n    from rtl import tools", "only cli's level"),
+        ("hwsim.cli", "from rtl import tools", "only cli's level"),
+        ("hwsim.emulate", "import onnx", "does without"),
+        ("hwsim.fixed", "def f():\n    import numpy as np", "never"),
+        ("hwsim.ops.conv", "def f():\n    import torch", "never"),
+        ("rtl.synth", "import gpu.kernels", "never"),
+        ("rtl.synth", "from hwsim.report import page", "higher"),
+        ("gpu.run", "def f():\n    import rtl", "never"),
+        ("hwsim.attic", "", "no level"),
+    ],
+)
+def test_a_forbidden_import_is_found(module: str, source: str, why: str) -> None:
+    assert any(why in fault for fault in faults(module, source))
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("hwsim.cli", "def f():\n    from rtl import tools"),
+        ("hwsim.graph", "from hwsim import storage\nfrom hwsim.ops import Dense"),
+        ("rtl.lower", "import amaranth\nfrom hwsim.emulate import emulate"),
+        ("hwsim.frontends.onnx_file", "def f():\n    import onnx"),
+    ],
+)
+def test_an_allowed_import_is_let_pass(module: str, source: str) -> None:
+    assert faults(module, source) == []
+
+
+def test_importing_hwsim_loads_no_framework() -> None:
+    code = "import hwsim, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    reply = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(reply.stdout.split())
+    frameworks = {"amaranth", "cocotb", "cupy", "gpu", "hls4ml", "onnx", "onnxruntime", "pyosys"}
+    assert "numpy" in loaded
+    assert not loaded & (frameworks | {"qonnx", "rtl", "sklearn", "torch", "typer"})
