@@ -63,7 +63,7 @@ class Lines:
 
 
 def corridor(thresholds: Iterable[int], *, lo: int, hi: int, low: int) -> Corridor | None:
-    """The lines through the thresholds of codes from `low + 1` on `lo..hi`; None if there is none."""
+    """The lines through the thresholds of codes above `low` on `lo..hi`; None if there is none."""
     points = [(min(max(t, lo), hi + 1), low + 1 + k) for k, t in enumerate(thresholds)]
     under = _hull([p for p in points if p[0] <= hi], 1)
     over = _hull([(t - 1, j) for t, j in points if t > lo], -1)

@@ -93,8 +93,8 @@ def choose(op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None 
     """The cheapest integer form that is proved equal to `op` for every input code `lo..hi`.
 
     `lo` and `hi` are bounds of the input, one or one a channel. With a `window` the form also does
-    a following clip to those codes. Raises HwsimError for sums over 32 bits, and for outputs over 20
-    bits of a float32 scheme.
+    a following clip to those codes. Raises HwsimError for sums over 32 bits, and for outputs over
+    20 bits of a float32 scheme.
     """
     out = Output(format=op.out, zero_point=op.zero_point, overflow=op.overflow, window=window)
     if op.scheme is Scheme.SHIFT:

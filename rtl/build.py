@@ -252,9 +252,9 @@ def readme(design: Design, facts: Mapping[str, Any]) -> str:
     lines = [
         f"# {facts['top']}",
         "",
-        "A neural network as a streaming design, written by hwsim. One clock `clk`, one synchronous,",
-        "active-high reset `rst`, AXI4-Stream ports (Arm IHI 0051). `manifest.json` says all of this",
-        "for programs; `*.mem` are the memories, read by bare name from this folder.",
+        "A neural network as a streaming design, written by hwsim. One clock `clk`, one",
+        "synchronous, active-high reset `rst`, AXI4-Stream ports (Arm IHI 0051). `manifest.json`",
+        "says all of this for programs; `*.mem` are the memories, read by bare name from here.",
         "",
         "| port | direction | tensor | codes | a beat | tdata bits | real value |",
         "|---|---|---|---|---|---|---|",
@@ -274,7 +274,7 @@ def readme(design: Design, facts: Mapping[str, Any]) -> str:
         "extended to whole bytes; `tlast` is high on its final beat. Beats move when `tvalid` and",
         "`tready` are both high; any pattern of idle and backpressure is allowed.",
         "",
-        f"Bottleneck: {facts['bottleneck']['name']}, {facts['analytic_cycles']} cycles an inference "
+        f"Bottleneck: {facts['bottleneck']['name']}, {facts['analytic_cycles']} cycles each",
         f"({facts['bottleneck']['why']}).",
     ]
     return "\n".join(lines) + "\n"

@@ -1,10 +1,11 @@
 """Depths of the FIFOs on branches that meet again: what it takes never to deadlock, proved.
 
 A branch that waits at a join must hold what its fork gave it while the other branch gathers what it
-needs for its next output. How many codes a node must take before it can give its k-th output code is
-a property of the node alone (`needs`); composed along the branches up to the fork it gives, for each
-output of the join, the codes that the fork has given and those that each branch has used. Their
-largest difference is the depth: with it no pattern of stalls can deadlock, with less some input can.
+needs for its next output. How many codes a node must take before it can give its k-th output code
+is a property of the node alone (`needs`); composed along the branches up to the fork it gives, for
+each output of the join, the codes that the fork has given and those that each branch has used.
+Their largest difference is the depth: with it no pattern of stalls can deadlock, with less some
+input can.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def with_depths(graph: Graph, plan: Plan, slack: int = SLACK) -> Plan:
 
 
 def proven_depths(graph: Graph, plan: Plan) -> dict[FifoKey, int]:
-    """The least depth in beats, by (node, input index), of every branch that meets another again."""
+    """The least depth in beats, by (node, input index), of every branch that meets another."""
     depths: dict[FifoKey, int] = {}
     lanes = edge_lanes(graph, plan)
     for join in graph.nodes:
@@ -83,7 +84,7 @@ def _join_depths(graph: Graph, plan: Plan, join: Node) -> dict[FifoKey, int]:
 
 
 def needs(graph: Graph, plan: Plan, node: Node, index: int) -> Counts:
-    """For each output code of a node, the codes of one input that must have been taken before it."""
+    """For each output code of a node, the codes of one input that must have come before it."""
     x = graph.input_types(node)[index]
     out = graph.types()[node.output]
     chosen = plan.nodes[node.name]

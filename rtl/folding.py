@@ -1,4 +1,4 @@
-"""Plans: with what hardware a Graph is computed, chosen for a rate or a budget, and what bounds it."""
+"""Plans: with what hardware a Graph is computed, for a rate or a budget, and what bounds it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NodePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One hardware for one Graph: lanes and folds by node, input lanes by port, FIFO depths by link.
+    """One hardware for one Graph: lanes and folds by node, lanes by input, FIFO depths by link.
 
     `fifos` maps (node, input index) to a depth in beats. Change a plan with `dataclasses.replace`.
     """
@@ -147,7 +147,7 @@ def bottleneck(graph: Graph, plan: Plan) -> Bottleneck:
 
 
 def plan_for_cycles(graph: Graph, cycles: int) -> Plan:
-    """The cheapest hardware that takes at most `cycles` for one inference, as far as folds reach."""
+    """The cheapest hardware that takes at most `cycles` an inference, as far as folds reach."""
     if cycles < 1:
         raise HwsimError(f"cycles for one inference must be at least 1, not {cycles}")
     nodes = {node.name: _plan_node(graph, node, cycles) for node in graph.nodes}
@@ -156,7 +156,7 @@ def plan_for_cycles(graph: Graph, cycles: int) -> Plan:
 
 
 def plan_for_multipliers(graph: Graph, budget: int) -> Plan:
-    """The fastest hardware whose estimated multipliers, requantizers included, are within `budget`."""
+    """The fastest hardware whose estimated multipliers, requantizers too, are within `budget`."""
     slow = max(bottleneck(graph, plan_for_cycles(graph, 1 << 62)).cycles, 1)
     least = multiplier_cost(graph, plan_for_cycles(graph, slow))
     if least > budget:

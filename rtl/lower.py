@@ -1,4 +1,4 @@
-"""From a Graph and a Plan to a streaming design: one layer of hardware a node, one rule an operator."""
+"""From a Graph and a Plan to a streaming design: a layer a node, one rule an operator."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim import thresholds
 from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Rounding
+from hwsim.forms import Output
 from hwsim.graph import Graph, Node
 from hwsim.ops import (
     Add,
@@ -35,7 +37,8 @@ from hwsim.ops import (
     Weighted,
     Window,
 )
-from rtl import elementwise, reduce, stream, window
+from hwsim.sums import SumForm, WeightedSum, choose_add
+from rtl import pointwise, reduce, stream, window
 from rtl.axis import AxisIn, AxisOut, lane_bits
 from rtl.depths import edge_lanes
 from rtl.fifo import Fifo
@@ -64,15 +67,15 @@ class Site:
 class Layer(wiring.Component):
     """One node's hardware: a head that takes all inputs, then parts in series.
 
-    Ports: `i[0..n-1]` (In), streams of `beats`; `o` (Out), a stream of `out`. Each part takes what the
-    one before it gives; backpressure goes through them.
+    Ports: `i[0..n-1]` (In), streams of `beats`; `o` (Out), a stream of `out`. Each part takes what
+    the one before it gives; backpressure goes through them.
     """
 
     def __init__(
         self, beats: Sequence[Beat], out: Beat, parts: Sequence[Any], head: Any = None
     ) -> None:
         self.beats, self.out, self.parts, self.head = tuple(beats), out, list(parts), head
-        ports = {"i": In(stream.stream.Signature(beats[0])).array(1)} if len(beats) == 1 else {}
+        ports = {"i": In(beats[0].stream).array(1)} if len(beats) == 1 else {}
         if len(beats) > 1:
             ports = {f"i{k}": In(beat.stream) for k, beat in enumerate(beats)}
         super().__init__({**ports, "o": Out(out.stream)})
@@ -101,8 +104,8 @@ class Layer(wiring.Component):
 class Gathered(wiring.Component):
     """Inputs of a join brought to one number of lanes, then joined or interleaved by `part`.
 
-    Ports: `i0`, `i1`, ... (In), streams of `beats`; `o` (Out), the stream of `part`, whose own inputs
-    are `ports`.
+    Ports: `i0`, `i1`, ... (In), streams of `beats`; `o` (Out), the stream of `part`, whose own
+    inputs are `ports`.
     """
 
     def __init__(self, beats: Sequence[Beat], lanes: int, part: Any, ports: Sequence[Any]) -> None:
@@ -152,6 +155,9 @@ def lower_weighted(site: Site) -> Layer:
     else:
         lanes = fold.group_lanes * fold.simd
         parts = [Lanes(site.beats[0], lanes)]
+        if fold.output_folds > 1 and not _moves(shape_window):
+            # The next vector gathers here while the present one is replayed.
+            parts.append(Fifo(products.in_beat, fold.group_folds * fold.term_folds))
         if _moves(shape_window):
             parts.append(
                 window.SerialWindow(
@@ -200,10 +206,8 @@ def _by_group(op: Weighted, weights: Any) -> Any:
     return weights.reshape(len(weights), groups, -1).transpose(1, 0, 2)
 
 
-def _weight_format(weights: Any) -> Any:
+def _weight_format(weights: Any) -> Format:
     """The narrowest signed format for what the weights really are."""
-    from hwsim.fixed import Format
-
     lo, hi = min(int(weights.min()), -1), max(int(weights.max()), 0)
     return Format.holding(lo, hi)
 
@@ -252,7 +256,10 @@ def lower_cast(site: Site) -> Layer:
     """A shift, its rounding and its overflow."""
     op, x = site.node.op, site.inputs[0]
     assert isinstance(op, Cast)
-    return _map(site, elementwise.Caster(op, lanes=site.plan.lanes, in_format=x.format))
+    part = pointwise.caster(
+        site.plan.lanes, src=x.format, dst=op.out, rounding=op.rounding, overflow=op.overflow
+    )
+    return _map(site, part)
 
 
 def lower_relu(site: Site) -> Layer:
@@ -260,21 +267,15 @@ def lower_relu(site: Site) -> Layer:
     op, x = site.node.op, site.inputs[0]
     assert isinstance(op, Relu)
     top = x.format.max if op.maximum is None else op.maximum
-    return _map(
-        site,
-        elementwise.Clipper(op.zero_point, top, lanes=site.plan.lanes, in_format=x.format),
-    )
+    return _map(site, pointwise.clipper(site.plan.lanes, fmt=x.format, lo=op.zero_point, hi=top))
 
 
 def lower_table(site: Site) -> Layer:
     """A read-only memory a lane."""
     op, x = site.node.op, site.inputs[0]
     assert isinstance(op, Table)
-    values = [int(v) for v in op.values]
-    return _map(
-        site,
-        elementwise.Lookup(values, lanes=site.plan.lanes, in_format=x.format, out_format=op.out),
-    )
+    values = op.values.tolist()
+    return _map(site, pointwise.Lookup(values, site.plan.lanes, in_format=x.format, out=op.out))
 
 
 def _map(site: Site, part: Any) -> Layer:
@@ -296,26 +297,27 @@ def lower_argmax(site: Site) -> Layer:
 
 def lower_add(site: Site) -> Layer:
     """Pairs of codes, their binary points aligned, added at full precision."""
-    a, b = site.inputs
-    part = elementwise.ExactAdder(
-        a.format, b.format, lanes=site.plan.lanes, out_format=site.out.format
-    )
-    return _join(site, part)
+    ma, mb = (1 << (site.out.format.frac_bits - x.format.frac_bits) for x in site.inputs)
+    out = Output(format=site.out.format)
+    form = WeightedSum(ma=ma, mb=mb, r=0, shift=0, rounding=Rounding.TRN, out=out)
+    return _add(site, form)
 
 
 def lower_scaled_add(site: Site) -> Layer:
     """Pairs of codes through the cheapest form that agrees on all of them."""
     op = site.node.op
     assert isinstance(op, ScaledAdd)
-    part = elementwise.scaled_adder(op, site.inputs, lanes=site.plan.lanes)
-    return _join(site, part)
+    form = choose_add(op, *site.inputs)
+    if form is None:
+        raise HwsimError("a scaled add must have an integer form that agrees on all pairs of codes")
+    return _add(site, form)
 
 
-def _join(site: Site, part: Any) -> Layer:
-    joined = stream.Join(site.beat(0), site.beat(1))
-    head = Gathered(site.beats, site.plan.lanes, joined, [joined.a, joined.b])
-    out = Beat.of(site.plan.lanes, site.out.format)
-    return Layer(site.beats, out, [part], head)
+def _add(site: Site, form: SumForm) -> Layer:
+    a, b = site.inputs
+    part = pointwise.Adder(form, site.plan.lanes, a_format=a.format, b_format=b.format)
+    head = Gathered(site.beats, site.plan.lanes, part, [part.a, part.b])
+    return Layer(site.beats, part.target, [], head)
 
 
 def lower_concat(site: Site) -> Layer:
@@ -373,9 +375,10 @@ class AxisPort:
 class Design(wiring.Component):
     """The whole network: AXI4-Stream in and out, one clock `clk`, one synchronous reset `rst`.
 
-    Ports, for each of `inputs` and `outputs` with its prefix: `<prefix>_tdata`, `_tvalid`, `_tready`,
-    `_tlast`. Input beats are counted; `tlast` of an input is not looked at. Every edge of the graph
-    shows up as signals `edge_<name>_valid`, `_ready`, `_data` and `_last` for a waveform.
+    Ports, for each of `inputs` and `outputs` with its prefix: `<prefix>_tdata`, `_tvalid`,
+    `_tready`, `_tlast`. Input beats are counted; `tlast` of an input is not looked at. Every edge
+    of the graph shows up as signals `edge_<name>_valid`, `_ready`, `_data` and `_last` for a
+    waveform.
     """
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
@@ -460,7 +463,7 @@ class Design(wiring.Component):
         readers: Mapping[str, list[tuple[str, str]]],
         taps: dict[tuple[str, str], Any],
     ) -> None:
-        """Show an edge to a waveform and hand it to its readers, with a fork and FIFOs as planned."""
+        """Show an edge to waveforms and hand it to its readers, by a fork and FIFOs as planned."""
         name = identifier(edge)
         data = Signal(beat.lanes * beat.width, name=f"edge_{name}_data")
         valid, ready = Signal(name=f"edge_{name}_valid"), Signal(name=f"edge_{name}_ready")

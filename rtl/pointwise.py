@@ -125,7 +125,8 @@ class Adder(wiring.Component):
 
     Ports: `a` and `b` (In), streams of `lanes` codes of `a_format` and `b_format`; `o` (Out), one
     of the form's output format. Beats are taken in pairs: each side's `ready` depends on the
-    other's `valid`, not on `o.ready`. Latency `latency` cycles, one beat a cycle. `last` is that of `a`.
+    other's `valid`, not on `o.ready`. Latency `latency` cycles, one beat a cycle. `last` is that
+    of `a`.
     """
 
     def __init__(self, form: SumForm, lanes: int, *, a_format: Format, b_format: Format) -> None:

@@ -45,7 +45,7 @@ class Fold:
                 raise HwsimError(f"{what} must divide {whole}, not be {lanes}")
         if self.group_lanes > 1 and self.pe != self.outputs:
             raise HwsimError(
-                f"pe must be all {self.outputs} outputs of a group where group_lanes is more than 1, "
+                f"pe must be all {self.outputs} outputs of a group where group_lanes is above 1, "
                 f"not {self.pe}"
             )
 
@@ -75,7 +75,7 @@ class Fold:
         return self.group_folds * self.output_folds * self.term_folds
 
     def words(self, weights: IntArray) -> IntArray:
-        """Weights in the order of use: (cycle, group lane, pe, simd) from (groups, terms, outputs)."""
+        """(groups, terms, outputs) in the order of use: (cycle, group lane, pe, simd)."""
         split = weights.reshape(
             self.group_folds,
             self.group_lanes,
@@ -149,11 +149,11 @@ class Replay(wiring.Component):
 class SumOfProducts(wiring.Component):
     """Multiply, add and accumulate one fold of a layer a cycle; exact.
 
-    Ports: `i` (In), a stream of `group_lanes * simd` input codes a beat, `term_folds` beats a vector,
-    each vector `output_folds` times (`Replay`), group after group; `o` (Out), a stream of
-    `group_lanes * pe` sums a beat, as codes of `out`. `weights` is (groups, terms, outputs),
-    `bias` (groups * outputs,). Takes a beat a cycle; `latency` cycles from a sum's last beat to the
-    sum. A stalled output stops the whole pipeline; `i.ready` comes from a register.
+    Ports: `i` (In), a stream of `group_lanes * simd` input codes a beat, `term_folds` beats a
+    vector, each vector `output_folds` times (`Replay`), group after group; `o` (Out), a stream of
+    `group_lanes * pe` sums a beat, as codes of `out`. `weights` is (groups, terms, outputs), `bias`
+    (groups * outputs,). Takes a beat a cycle; `latency` cycles from a sum's last beat to the sum. A
+    stalled output stops the whole pipeline; `i.ready` comes from a register.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class SumOfProducts(wiring.Component):
         return flags
 
     def _weight_word(self, m: Module, taken: Any) -> Any:
-        """The weights that meet the beat taken now, in the next cycle; constants where all are used."""
+        """The weights that meet the beat taken now, a cycle later; constants if all are used."""
         words = pack(self.fold.words(self.weights), self.weight.width)
         bits = self.fold.multipliers * self.weight.width
         if len(words) == 1:

@@ -29,7 +29,11 @@ def handshakes(path: Path, clock: str = "clk") -> dict[str, Handshakes]:
     edges = [n[len(EDGE) : -len("_valid")] for n in signals if n.endswith("_valid")]
     found = {edge: Handshakes(widths[f"{EDGE}{edge}_data"]) for edge in edges}
     keys = {
-        edge: tuple(signals[f"{EDGE}{edge}_{part}"] for part in ("valid", "ready", "data"))
+        edge: (
+            signals[f"{EDGE}{edge}_valid"],
+            signals[f"{EDGE}{edge}_ready"],
+            signals[f"{EDGE}{edge}_data"],
+        )
         for edge in edges
     }
     wanted = {code for group in keys.values() for code in group}

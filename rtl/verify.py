@@ -65,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What `verify` found; `ok` only where every code agrees and every rule of the ports is kept."""
+    """What `verify` found; `ok` only where all codes agree and all rules of the ports are kept."""
 
     runs: tuple[Run, ...]
     mismatch: Mismatch | None = None

@@ -42,7 +42,7 @@ def checked(codes: Any, port: StreamPort) -> Codes:
 def pack(codes: Codes, port: StreamPort) -> Words:
     """Return the words of a batch, shape (samples * beats, word_size)."""
     lane = port.lane_bits // 8
-    rows = len(codes) * port.beats
+    rows = codes.size // port.lanes
     # Little-endian two's complement: extending or cutting a code is taking more or fewer bytes.
     octets = np.ascontiguousarray(codes, "<i8").reshape(rows, port.lanes, 1).view(np.uint8)
     if lane > 8:

@@ -16,11 +16,10 @@ Beats = list[tuple[tuple[int, ...], int]]  # (codes, last) of each beat
 
 @dataclass(slots=True)
 class Run:
-    """What came out of each port, and at which cycle each beat was handed over."""
+    """The payload words that left each output port; the cycle of each hand-over at any port."""
 
-    beats: dict[str, Any] = field(default_factory=dict)
-    cycles: dict[str, list[int]] = field(default_factory=dict)
-    taken: dict[str, list[int]] = field(default_factory=dict)
+    words: dict[Any, list[int]] = field(default_factory=dict)
+    cycles: dict[Any, list[int]] = field(default_factory=dict)
 
 
 def pack(values: Sequence[int], width: int) -> int:
@@ -120,9 +119,9 @@ def run(
     result = Run()
     for (port, _, n), g, w in zip(sinks, got, when, strict=True):
         assert len(g) == n, f"{len(g)} beats out, {n} expected"
-        result.beats[id(port)], result.cycles[id(port)] = g, w
+        result.words[port], result.cycles[port] = g, w
     for (port, _, _), t in zip(sources, taken, strict=True):
-        result.taken[id(port)] = t
+        result.cycles[port] = t
     return result
 
 

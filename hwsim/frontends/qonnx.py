@@ -8,7 +8,7 @@ of it is shifts, exact in any rounding mode.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from hwsim.frontends.importer import Handler, Importer, Quantizer
 from hwsim.frontends.layers import FLOAT_HANDLERS
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
 from hwsim.frontends.shapes import SHAPE_HANDLERS
-from hwsim.frontends.values import Constant, FloatArray, Level, Mean, Pair, RawInput
+from hwsim.frontends.values import Constant, FloatArray, Level, Mean, Pair, RawInput, Real
 from hwsim.graph import Graph
 from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme, Table, TensorType
 from hwsim.ops.base import IntArray
@@ -27,6 +27,10 @@ from hwsim.ops.base import IntArray
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 QUANTIZERS = {(d, op) for d in DOMAINS for op in ("Quant", "IntQuant", "BipolarQuant")}
 MAX_BITS = 32
+FLOAT_NOTE = (
+    "its scale is not a power of two, and QONNX computes in float32, so that a code may differ by "
+    "one step where the exact value meets a rounding threshold"
+)
 
 # Modes by the name of the ap_fixed rounding that does the same; CEIL and UP have none.
 MODES = {
@@ -162,6 +166,8 @@ class IntQuant(Quantizer):
         """Shifts to the right (negative: to the left) of codes whose zero point is `zero`."""
         kind, rounding = run.types[edge], MODES[self.mode]
         rounds = max(right) > 0
+        if rounds and power_of_two(self.scale) is None:
+            run.warn(edge, FLOAT_NOTE)
         if rounds and self.mode == "UP" and kind.lo < zero and self.signed:
             return self._away(run, edge, right, zero)
         if not rounds:
@@ -206,30 +212,25 @@ class IntQuant(Quantizer):
         self, run: Importer, edge: str, right: tuple[int, ...], zero: int
     ) -> tuple[str, list[Op]]:
         """Away from zero: what is positive rounded up, plus what is negative rounded down."""
-        if self.zero_point or self.quant is not None or len(set(right)) > 1:
-            raise HwsimError(
-                f"edge {edge!r}: rounding mode UP of signed codes must have a power-of-two scale and "
-                "zero point 0"
-            )
-        top = Format(False, self.format.int_bits - 1, self.format.frac_bits)
         shift = right[0]
+        if len(set(right)) > 1:
+            raise HwsimError("scales that differ by channel must be rounded by another mode than UP")
+        zero -= self.zero_point << shift
+        fmt = Format(self.signed, self.bits)
         up = Requantize(
             scheme=Scheme.SHIFT,
             multiplier=(2.0**-shift,),
-            out=top,
+            out=Format.uint(max(self.bits - 1, 1)),
             input_zero_point=zero - ((1 << shift) - 1),
             rounding=Rounding.TRN,
         )
-        down = self._op(right, zero, Rounding.TRN, 0)
-        high = run.chain(f"{edge}.up", edge, [up], f"{edge}.up")
-        low = run.chain(
-            f"{edge}.down",
-            edge,
-            [down, Relu(zero_point=self.format.min, maximum=0)],
-            f"{edge}.down",
-        )
+        down = replace(up, out=fmt, input_zero_point=zero, overflow=self.overflow)
+        high = run.emit(f"{edge}.up", up, [edge], f"{edge}.up")
+        low = run.emit(f"{edge}.down", down, [edge], f"{edge}.down")
+        below = Relu(zero_point=fmt.min, maximum=0)
+        low = run.emit(f"{edge}.below", below, [low], f"{edge}.below")
         both = run.emit(f"{edge}.away", Add(), [high, low], f"{edge}.away")
-        return both, [Cast(out=self.format, rounding=Rounding.TRN, overflow=Overflow.SAT)]
+        return both, [self._op((0,), 0, Rounding.TRN, 0)]
 
     def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
         """As a sum, whose unit is the input's divided by the size of the window."""
@@ -390,8 +391,6 @@ def apply(run: Importer, node: OnnxNode, scale: FloatArray, rule: Any) -> None:
             raise HwsimError(f"{node}: an unsigned input of the graph must not be narrow")
     else:
         codes = run.quantize(run.real(node, 0), by, node.name, codes_name)
-    from hwsim.frontends.values import Real
-
     run.values[node.output] = Real(Level(codes, by.scale, by.zero_point), codes.layout)
 
 

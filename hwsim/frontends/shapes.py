@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.importer import Handler, Importer
+from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxNode
 from hwsim.frontends.values import Codes, Constant, Layout, RawInput, Real, Shape, Value
 
@@ -208,17 +208,3 @@ def _slices(node: OnnxNode, data: Any, arrays: list[Any]) -> tuple[slice, ...]:
     for start, end, axis, step in zip(starts, ends, along, steps, strict=True):
         out[axis] = slice(start, end, step)
     return tuple(out)
-
-
-SHAPE_HANDLERS: dict[tuple[str, str], Handler] = {
-    ("", "Cast"): fold,
-    ("", "Constant"): constant,
-    ("", "Flatten"): flatten,
-    ("", "Gather"): fold,
-    ("", "Reshape"): reshape,
-    ("", "Shape"): shape_of,
-    ("", "Slice"): fold,
-    ("", "Squeeze"): squeeze,
-    ("", "Transpose"): transpose,
-    ("", "Unsqueeze"): unsqueeze,
-}

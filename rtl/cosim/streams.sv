@@ -155,6 +155,9 @@ module hwsim_control (
 );
   localparam RESET_CYCLES = 4;
 
+  // Everything else starts at random, and is cleared by this.
+  initial rst = 1;
+
   reg [31:0] quiet;
   reg [31:0] drained;
   reg [ 2:0] resetting;

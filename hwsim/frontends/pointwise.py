@@ -1,0 +1,200 @@
+"""Add, concat, argmax, and functions of one value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.frontends import float_math
+from hwsim.frontends.importer import Importer
+from hwsim.frontends.layers import biased
+from hwsim.frontends.onnx_file import OnnxNode
+from hwsim.frontends.values import (
+    Codes,
+    Constant,
+    Joined,
+    Layout,
+    Pair,
+    Real,
+    Unary,
+    Weighing,
+)
+from hwsim.ops import ArgMax, Conv2D
+
+F32 = np.float32
+
+
+def add(run: Importer, node: OnnxNode) -> None:
+    """Add of two tensors, or of a bias to a layer."""
+    values = [run.value(node, i) for i in (0, 1)]
+    constants = [v for v in values if isinstance(v, Constant)]
+    if len(constants) == 1:
+        real = run.real(node, 0 if isinstance(values[1], Constant) else 1)
+        run.values[node.output] = _add_constant(run, node, real, constants[0])
+        return
+    run.values[node.output] = added(run, node, run.real(node, 0), run.real(node, 1))
+
+
+def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> Real:
+    source = real.source
+    if isinstance(source, Weighing) and not real.steps:
+        if source.op.bias.any():
+            raise HwsimError(f"{node}: its input has a bias already")
+        outputs = source.op.outputs
+        fits = bias.array.size == 1 or bias.array.shape[-1] == outputs == bias.array.size
+        if isinstance(source.op, Conv2D):
+            fits = bias.array.size == 1 or bias.array.shape[-3:] == (outputs, 1, 1)
+        if not fits:
+            raise HwsimError(f"{node}: a constant added to a layer must be one value a channel")
+        return replace(real, source=biased(run, node, source, bias))
+    if bias.array.size == 1:
+        value = F32(bias.array.reshape(())[()])
+        return real.then(Unary(str(node), lambda x: x + value, rising=True))
+    raise HwsimError(
+        f"{node}: adding a constant tensor is supported only behind a layer, as a bias"
+    )
+
+
+def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
+    """The sum of two quantized tensors of one shape."""
+    a, b = first.level(node), second.level(node)
+    if first.layout.shape != second.layout.shape:
+        raise HwsimError(
+            f"{node}: its inputs must have one shape, not {first.layout.shape} and "
+            f"{second.layout.shape}"
+        )
+    layouts = first.layout, second.layout
+    if layouts[0].physical != layouts[1].physical:
+        held = [
+            run.standard(replace(s.codes, layout=t), node)
+            for s, t in zip((a, b), layouts, strict=True)
+        ]
+        a, b = replace(a, codes=held[0]), replace(b, codes=held[1])
+        layouts = held[0].layout, held[1].layout
+    if not np.array_equal(layouts[0].order, layouts[1].order):
+        raise HwsimError(f"{node}: its inputs must lie in one order; a Transpose stands in between")
+    return Real(Pair(node.name, a, b), layouts[0])
+
+
+def concat(run: Importer, node: OnnxNode) -> None:
+    """Concat along the channels, or of constants."""
+    values = [run.value(node, i) for i in range(len(node.inputs))]
+    if all(isinstance(v, Constant) for v in values):
+        arrays: list[npt.NDArray[np.generic]] = [v.array for v in values if isinstance(v, Constant)]
+        joined = np.concatenate(arrays, axis=node.integer("axis", 0))
+        run.values[node.output] = Constant(joined)
+        return
+    reals = [run.real(node, i) for i in range(len(node.inputs))]
+    run.values[node.output] = concatenated(run, node, reals, node.integer("axis", 1))
+
+
+def concatenated(run: Importer, node: OnnxNode, reals: list[Real], axis: int) -> Real:
+    """Tensors one after the other along their channels."""
+    shapes = [r.layout.shape for r in reals]
+    rank = len(shapes[0]) + 1
+    axis = axis + rank if axis < 0 else axis
+    wanted = {4: 1, 3: 2, 2: 1}.get(rank)
+    if axis != wanted or any(len(s) != rank - 1 for s in shapes):
+        raise HwsimError(f"{node}: it must concatenate channels, not axis {axis} of {rank} axes")
+    ends = [s[axis - 1] for s in shapes]
+    rest = {s[: axis - 1] + s[axis:] for s in shapes}
+    if len(rest) != 1:
+        raise HwsimError(f"{node}: its inputs must agree but for the channels, not be {shapes}")
+    shape = (*shapes[0][: axis - 1], sum(ends), *shapes[0][axis:])
+    if rank == 2:
+        starts = np.cumsum([0, *ends[:-1]])
+        order = np.concatenate([r.layout.order + s for r, s in zip(reals, starts, strict=True)])
+        return Real(Joined(node.name, tuple(reals)), Layout(shape, shape, order))
+    if any(not r.layout.standard for r in reals):
+        raise HwsimError(f"{node}: its inputs must be maps in standard order")
+    return Real(Joined(node.name, tuple(reals)), Layout.channels_last(shape))
+
+
+def unary(run: Importer, node: OnnxNode) -> None:
+    """A function of one value."""
+    run.values[node.output] = run.real(node, 0).then(function_of(node))
+
+
+def function_of(node: OnnxNode) -> Unary:
+    """The function that a node computes, in float32 as ONNX Runtime does."""
+    name = str(node)
+    match node.op:
+        case "Relu":
+            return Unary(name, lambda x: np.maximum(x, F32(0)), rising=True, low=0.0)
+        case "Sigmoid" | "QLinearSigmoid":
+            return Unary(name, float_math.sigmoid, rising=True)
+        case "Tanh":
+            return Unary(name, float_math.tanh, rising=True)
+        case "LeakyRelu" | "QLinearLeakyRelu":
+            alpha = node.real("alpha", 0.01)
+            return Unary(name, lambda x: float_math.leaky_relu(x, alpha), rising=alpha >= 0)
+        case "HardSigmoid":
+            a, b = node.real("alpha", 0.2), node.real("beta", 0.5)
+            return Unary(name, lambda x: float_math.hard_sigmoid(x, a, b), rising=a >= 0)
+        case "Elu":
+            alpha = node.real("alpha", 1.0)
+            return Unary(name, lambda x: float_math.elu(x, alpha), rising=alpha >= 0)
+        case "HardSwish":
+            return Unary(name, float_math.hard_swish, rising=False)
+        case "Abs":
+            return Unary(name, np.abs, rising=False)
+        case _:
+            return Unary(name, np.negative, rising=False)
+
+
+def clip(run: Importer, node: OnnxNode) -> None:
+    """Clip, its limits from inputs or attributes."""
+    low = node.real("min", -math.inf) if "min" in node.attributes else -math.inf
+    high = node.real("max", math.inf) if "max" in node.attributes else math.inf
+    low = _limit(run, node, 1, low)
+    high = _limit(run, node, 2, high)
+    if low > high:
+        raise HwsimError(f"{node}: its minimum must not be above its maximum")
+    lowest, highest = F32(low), F32(high)
+    step = Unary(
+        str(node),
+        lambda x: np.clip(x, lowest, highest),
+        rising=True,
+        low=None if math.isinf(low) else low,
+        high=None if math.isinf(high) else high,
+    )
+    real = run.real(node, 0)
+    run.values[node.output] = real.then(step) if step.clamp else real
+
+
+def _limit(run: Importer, node: OnnxNode, position: int, default: float) -> float:
+    if not node.input(position):
+        return default
+    value = run.constant(node, position).array
+    if value.size != 1 or np.isnan(value.reshape(())[()]):
+        raise HwsimError(f"{node}: its limits must be numbers")
+    return float(value.reshape(())[()])
+
+
+def arg_max(run: Importer, node: OnnxNode) -> None:
+    """ArgMax along the channels."""
+    value = run.value(node, 0)
+    codes = value if isinstance(value, Codes) else run.real(node, 0).level(node).codes
+    layout = codes.layout if isinstance(value, Codes) else run.real(node, 0).layout
+    rank = len(layout.shape) + 1
+    axis = node.integer("axis", 0)
+    axis = axis + rank if axis < 0 else axis
+    if axis != {4: 1, 3: 2, 2: 1}.get(rank) or node.integer("select_last_index", 0):
+        raise HwsimError(f"{node}: it must take the first maximum along the channels")
+    held = run.standard(replace(codes, layout=layout), node)
+    edge = run.emit(node.name, ArgMax(), [held.edge], node.output)
+    kind = run.types[edge]
+    shape = tuple(1 if i + 1 == axis else d for i, d in enumerate(layout.shape))
+    run.values[node.output] = Codes(edge, kind.format, Layout.channels_last(shape))
+
+
+def identity(run: Importer, node: OnnxNode) -> None:
+    """Identity, and Dropout at inference."""
+    value = run.value(node, 0)
+    run.values[node.output] = value
+    if isinstance(value, RawInput):
+        return

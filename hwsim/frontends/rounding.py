@@ -1,0 +1,265 @@
+"""From reals that nothing has rounded yet to codes: the sources of values.py become operators."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.importer import Importer
+from hwsim.frontends.onnx_file import OnnxNode
+from hwsim.frontends.values import (
+    NO_PADDING,
+    Codes,
+    FloatArray,
+    Joined,
+    Level,
+    Mean,
+    Pair,
+    Pool,
+    Real,
+    Unary,
+    Weighing,
+)
+from hwsim.ops import AvgPool, Concat, MaxPool, Op, Quant, Relu, Table
+from hwsim.ops.base import IntArray
+
+TABLE_BITS = 12
+
+
+class Quantizer(ABC):
+    """How reals become codes: what QuantizeLinear, a QLinear operator or a Quant node asks for."""
+
+    format: Format
+    scale: float
+    zero_point: int
+
+    @property
+    @abstractmethod
+    def quant(self) -> Quant | None:
+        """What the codes mean, as the edge's type says it."""
+
+    @abstractmethod
+    def codes(self, reals: FloatArray) -> IntArray:
+        """Codes of float32 values."""
+
+    @abstractmethod
+    def port(self, node: OnnxNode) -> dict[str, Any]:
+        """How an InputPort has to quantize."""
+
+    @abstractmethod
+    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+        """Operators that round whole numbers with `scale` and `zero`, after the edge given back."""
+
+    @abstractmethod
+    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+        """Operators that round a sum over windows."""
+
+    @abstractmethod
+    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """Operators that round the sum of two tensors, after the edge given back."""
+
+    def shifts(self, level: Level) -> bool:
+        """Whether rounding codes of that meaning is a mere shift, better than a table."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What an operator needs to be reused: who reads the same source by the same quantizer."""
+
+    source: object
+    steps: tuple[object, ...]
+    quantizer: Quantizer
+
+
+def weighed(run: Importer, source: Weighing) -> tuple[str, FloatArray]:
+    """The exact sums of a layer, and the reals of one of their codes."""
+    if source not in run._sums:
+        edge = run.emit(source.name, source.op, [source.input.codes.edge], source.name)
+        run._sums[source] = edge
+    edge = run._sums[source]
+    plain = run.types[source.input.codes.edge].format.frac_bits
+    plain += source.op.weight_format.frac_bits
+    finer = run.types[edge].format.frac_bits - plain
+    return edge, source.scale * np.float32(2.0**-finer)
+
+
+
+def averaged(run: Importer, source: Mean) -> str:
+    """The exact sums over windows behind an average."""
+    if source not in run._sums:
+        op = AvgPool(window=source.window, zero_point=source.input.zero_point)
+        edge = run.emit(source.name, op, [source.input.codes.edge], source.name)
+        run._sums[source] = edge
+    return run._sums[source]
+
+
+
+def quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> Codes:
+    """The codes of a float tensor: its source computed and rounded, then its other steps."""
+    key = _Made(real.source, real.steps, by)
+    if key not in run._made:
+        run._made[key] = _quantize(run, real, by, name, out)
+    return replace(run._made[key], layout=real.layout)
+
+
+
+def _quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> Codes:
+    source = real.source
+    if isinstance(source, Level):
+        return _quantize_level(run, source, real, by, name, out)
+    ops: list[Op]
+    match source:
+        case Weighing():
+            edge, scale = weighed(run, source)
+            edge, ops = by.sum(run, edge, scale, 0)
+        case Mean():
+            edge = averaged(run, source)
+            ops = by.mean(run, edge, source)
+        case Pair():
+            edge, ops = by.pair(run, source, out)
+        case Joined():
+            parts = [
+                quantize(run, part, by, name, f"{out}.{i}")
+                for i, part in enumerate(source.parts)
+            ]
+            parts = [run.flat(p) if len(p.layout.shape) == 1 else p for p in parts]
+            edges = [_joinable(run, p, by, f"{out}.{i}") for i, p in enumerate(parts)]
+            edge, ops = run.emit(source.name, Concat(), edges, f"{out}.concat"), []
+    for step in real.steps:
+        ops += _step(step, by)
+    edge = run.chain(name, edge, ops, out)
+    return Codes(edge, by.format, real.layout)
+
+
+
+def _joinable(run: Importer, part: Codes, by: Quantizer, out: str) -> str:
+    """A part whose type says what `by` says; a mere relabelling costs nothing downstream."""
+    kind = run.types[part.edge]
+    if (kind.format, kind.quant) == (by.format, by.quant):
+        return part.edge
+    return relabel(run, part.edge, by.quant, out)
+
+
+
+def relabel(run: Importer, edge: str, quant: Quant | None, out: str) -> str:
+    """The same codes with another meaning."""
+    fmt = run.types[edge].format
+    values = np.arange(fmt.min, fmt.max + 1)
+    return run.emit(out, Table(values=values, out=fmt, quant=quant), [edge], out)
+
+
+
+def _step(step: Unary | Pool, by: Quantizer) -> list[Op]:
+    if isinstance(step, Pool):
+        return [MaxPool(window=step.window)]
+    if not step.clamp:
+        raise HwsimError(
+            f"{step.name}: its input must be quantized first, since only 8-bit codes go through "
+            "a table; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) before it"
+        )
+    low, high = by.format.min, by.format.max
+    if step.low is not None:
+        low = int(by.codes(np.array([step.low], np.float32))[0])
+    if step.high is not None:
+        high = int(by.codes(np.array([step.high], np.float32))[0])
+    if low > high:
+        raise HwsimError(f"{step.name}: its minimum must not be above its maximum")
+    if (low, high) == (by.format.min, by.format.max):
+        return []
+    return [Relu(zero_point=low, maximum=None if high == by.format.max else high)]
+
+
+
+def _quantize_level(run: Importer, level: Level, real: Real, by: Quantizer, name: str, out: str
+) -> Codes:
+    codes = level.codes
+    functions = [s for s in real.steps if isinstance(s, Unary)]
+    pools: list[Op] = [MaxPool(window=s.window) for s in real.steps if isinstance(s, Pool)]
+    after_pool = real.steps[
+        next((i for i, s in enumerate(real.steps) if isinstance(s, Pool)), len(real.steps)) :
+    ]
+    if any(isinstance(s, Unary) and not s.rising for s in after_pool):
+        raise HwsimError(f"{name}: a function after a max pool must be rising")
+    ops: list[Op]
+    if by.shifts(level) and all(f.clamp for f in functions):
+        edge, ops = by.sum(
+            self, codes.edge, np.array([level.scale], np.float32), level.zero_point
+        )
+        for function in functions:
+            ops += _step(run, function, by)
+    else:
+        edge, ops = codes.edge, _table(level, functions, by)
+    if (
+        codes.padding != NO_PADDING
+        and int(by.codes(np.zeros(1, np.float32))[0]) != by.zero_point
+    ):
+        raise HwsimError(f"{name}: padding must stay real zero up to the next convolution")
+    edge = run.chain(name, edge, [*ops, *pools], out)
+    same = edge == codes.edge
+    return Codes(
+        edge, by.format, real.layout, codes.padding, codes.as_unsigned if same else False
+    )
+
+
+
+def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
+    """Nothing, a clamp or a table: the function of one code, made by trying all of them."""
+    fmt = level.codes.format
+    if fmt.width > TABLE_BITS:
+        raise HwsimError(
+            f"a tensor that a function is taken of must have at most {TABLE_BITS} bits, not "
+            f"{fmt.width}"
+        )
+    codes = np.arange(fmt.min, fmt.max + 1)
+    reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+    for function in functions:
+        reals = function.function(reals)
+    values = by.codes(reals)
+    same = (fmt, level.scale, level.zero_point) == (by.format, by.scale, by.zero_point)
+    if same:
+        low, high = int(values.min()), int(values.max())
+        if np.array_equal(values, codes):
+            return []
+        if np.array_equal(values, np.clip(codes, low, high)):
+            return [Relu(zero_point=low, maximum=None if high == fmt.max else high)]
+    return [Table(values=values, out=by.format, quant=by.quant)]
+
+
+
+def settle(run: Importer, real: Real, name: str) -> Codes:
+    """Codes that mean exactly the reals of `real`, which no quantizer reads."""
+    source = real.source
+    if isinstance(source, Weighing) and not real.steps:
+        edge, _ = weighed(run, source)
+        return Codes(edge, run.types[edge].format, real.layout)
+    if isinstance(source, Level):
+        codes = source.codes
+        kind = run.types[codes.edge]
+        quant = Quant((source.scale,), source.zero_point)
+        if kind.scales() != (source.scale,) or kind.zero_point != source.zero_point:
+            codes = replace(codes, edge=relabel(run, codes.edge, quant, f"{name}.codes"))
+        if not real.steps:
+            return replace(codes, layout=real.layout)
+        ops = [op for step in real.steps for op in _settled_step(step, source)]
+        edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
+        return Codes(edge, codes.format, real.layout)
+    raise HwsimError("it must be quantized, since its values are not codes times a scale")
+
+
+
+def _settled_step(step: Unary | Pool, level: Level) -> list[Op]:
+    if isinstance(step, Pool):
+        return [MaxPool(window=step.window)]
+    if step.low == 0.0 and step.high is None:
+        return [Relu(zero_point=level.zero_point)]
+    raise HwsimError(f"{step.name} must be followed by a quantizer")
+
+
+

@@ -1,0 +1,112 @@
+"""Walk a model's nodes through a table of handlers, from the graph's inputs to its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.importer import Handler, Importer
+from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxPort
+from hwsim.frontends.rounding import settle
+from hwsim.frontends.values import NO_PADDING, Codes, Layout, RawInput, Real, Value
+from hwsim.graph import Graph, Node, OutputPort
+from hwsim.graph import Layout as PortLayout
+
+
+def read_graph(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> Graph:
+    """The Graph of the whole model."""
+    _refuse_unknown(run, handlers)
+    for port in run.model.inputs:
+        run.values[port.name] = raw_input(run.model, port)
+    for node in run.model.nodes:
+        try:
+            handlers[node.domain, node.op](run, node)
+        except HwsimError as error:
+            raise run.named(error, node) from None
+    outputs = tuple(_output(run, port) for port in run.model.outputs)
+    missing = [port.name for port in run.model.inputs if port.name not in run.inputs]
+    if missing:
+        raise HwsimError(
+            f"{run.model.path}: input {missing[0]!r} must be quantized and used by a node"
+        )
+    inputs = tuple(run.inputs[port.name] for port in run.model.inputs)
+    try:
+        return Graph(inputs, _live(run, outputs), outputs)
+    except HwsimError as error:
+        raise HwsimError(f"{run.model.path}: {error}") from None
+
+
+
+def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> None:
+    unknown: dict[str, list[str]] = {}
+    for node in run.model.nodes:
+        if (node.domain, node.op) not in handlers:
+            kind = f"{node.domain}.{node.op}" if node.domain else node.op
+            unknown.setdefault(kind, []).append(repr(node.name))
+    if unknown:
+        listed = "; ".join(f"{op} ({', '.join(names)})" for op, names in unknown.items())
+        known = sorted({op for _, op in handlers})
+        raise HwsimError(
+            f"{run.model.path} must use supported operators only, but has {listed}; supported "
+            f"are {', '.join(known)}"
+        )
+
+
+
+def _live(run: Importer, outputs: Sequence[OutputPort]) -> tuple[Node, ...]:
+    """Nodes that some output depends on."""
+    needed = {port.tensor for port in outputs}
+    kept: list[Node] = []
+    for node in reversed(run.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            kept.append(node)
+    return tuple(reversed(kept))
+
+
+
+def _output(run: Importer, port: OnnxPort) -> OutputPort:
+    value = run.values.get(port.name)
+    what = f"{run.model.path}: output {port.name!r}"
+    try:
+        edge, layout = _output_edge(run, value, port.name)
+    except HwsimError as error:
+        raise HwsimError(f"{what}: {error}") from None
+    view = PortLayout.CHANNELS_FIRST if len(layout.shape) == 3 else PortLayout.CHANNELS_LAST
+    return OutputPort(name=port.name, tensor=edge, layout=view)
+
+
+
+def _output_edge(run: Importer, value: Value | None, name: str) -> tuple[str, Layout]:
+    if isinstance(value, Codes):
+        codes = value
+    elif isinstance(value, Real):
+        codes = settle(run, value, name)
+    else:
+        raise HwsimError("it must be computed from the graph's inputs by quantized operators")
+    if codes.padding != NO_PADDING:
+        raise HwsimError("a Pad must be followed by a convolution")
+    codes = run.standard(codes, "output")
+    return codes.edge, codes.layout
+
+
+
+def raw_input(model: OnnxModel, port: OnnxPort) -> RawInput:
+    """A graph input with a batch axis and known other axes."""
+    shape = port.shape[1:]
+    if not port.shape or any(d is None or d < 1 for d in shape):
+        raise HwsimError(
+            f"{model.path}: input {port.name!r} must have a batch axis and then fixed sizes, not "
+            f"{port.shape}"
+        )
+    sizes = tuple(int(d) for d in shape if d is not None)
+    if np.prod([float(d) for d in sizes], initial=1.0) > MAX_ELEMENTS:
+        raise HwsimError(
+            f"{model.path}: input {port.name!r} must have at most {MAX_ELEMENTS} elements, not "
+            f"shape {sizes}"
+        )
+    return RawInput(port.name, Layout.plain(sizes), Layout.channels_last(sizes))
+
+

@@ -1,0 +1,215 @@
+"""Kernels, strides and padding; max and average pools."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.importer import Importer
+from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxNode
+from hwsim.frontends.shapes import axes
+from hwsim.frontends.values import (
+    NO_PADDING,
+    Codes,
+    Layout,
+    Level,
+    Mean,
+    Padding,
+    Pool,
+    Real,
+)
+from hwsim.ops import MaxPool, TensorType, Window
+from hwsim.ops.base import IntArray
+
+
+def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, tuple[int, int, int]]:
+    """The codes behind a map (channels, height, width) that is only dequantized."""
+    level = real.level(node)
+    if len(real.layout.shape) != 3:
+        raise HwsimError(
+            f"{node}: its input must be (batch, channels, height, width), not of rank "
+            f"{len(real.layout.shape) + 1}"
+        )
+    codes = run.standard(replace(level.codes, layout=real.layout), node)
+    channels, height, width = real.layout.shape
+    return replace(level, codes=codes), (channels, height, width)
+
+
+def map_shape(run: Importer, node: OnnxNode, real: Real) -> tuple[int, ...]:
+    """The shape of a map in standard order."""
+    layout = real.layout
+    padded = isinstance(real.source, Level) and real.source.codes.padding != NO_PADDING
+    if padded:
+        raise HwsimError(f"{node}: a Pad must be followed by a convolution")
+    if len(layout.shape) != 3 or not layout.standard or len(layout.physical) != 3:
+        raise HwsimError(f"{node}: its input must be a map (batch, channels, height, width)")
+    return layout.shape
+
+
+def window_of(
+    node: OnnxNode, shape: tuple[int, ...], kernel: tuple[int, ...], extra: Padding = NO_PADDING
+) -> Window:
+    """Kernel, strides and padding of an ONNX operator on (channels, height, width)."""
+    strides = node.integers("strides", (1, 1))
+    if len(kernel) != 2 or len(strides) != 2 or min(*kernel, *strides) < 1:
+        raise HwsimError(f"{node}: kernel and strides must be two numbers from 1 each")
+    pads = node.integers("pads", NO_PADDING)
+    auto = node.text("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        pads = _same(shape, kernel, strides, upper=auto == "SAME_UPPER")
+    elif auto not in ("NOTSET", "VALID", ""):
+        raise HwsimError(f"{node}: 'auto_pad' must be known, not {auto!r}")
+    if len(pads) != 4 or min(pads) < 0:
+        raise HwsimError(f"{node}: 'pads' must be four numbers from 0, not {pads}")
+    if node.integer("ceil_mode", 0):
+        pads = _ceiled(shape, kernel, strides, pads)
+    top, left, bottom, right = (p + e for p, e in zip(pads, extra, strict=True))
+    if (shape[1] + top + bottom) * (shape[2] + left + right) * shape[0] > MAX_ELEMENTS:
+        raise HwsimError(f"{node}: its padded input must have at most {MAX_ELEMENTS} elements")
+    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), (top, left, bottom, right))
+
+
+def _same(
+    shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], *, upper: bool
+) -> Padding:
+    pads = []
+    for size, k, s in zip(shape[1:], kernel, strides, strict=True):
+        total = max((-(-size // s) - 1) * s + k - size, 0)
+        small, large = total // 2, total - total // 2
+        pads.append((small, large) if upper else (large, small))
+    return pads[0][0], pads[1][0], pads[0][1], pads[1][1]
+
+
+def _ceiled(
+    shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], pads: tuple[int, ...]
+) -> Padding:
+    """Padding at the end so that the last, partial window counts, if it starts inside."""
+    ends = []
+    for i, (size, k, s) in enumerate(zip(shape[1:], kernel, strides, strict=True)):
+        before, after = pads[i], pads[i + 2]
+        windows = -(-(size + before + after - k) // s) + 1
+        if (windows - 1) * s >= size + before:
+            windows -= 1
+        ends.append(max((windows - 1) * s + k - size - before, after))
+    return pads[0], pads[1], ends[0], ends[1]
+
+
+def dilated(node: OnnxNode, taps: IntArray) -> IntArray:
+    """A kernel (height, width, ...) with zeros between its taps."""
+    dilations = node.integers("dilations", (1, 1))
+    if len(dilations) != 2 or min(dilations) < 1:
+        raise HwsimError(f"{node}: 'dilations' must be two numbers from 1, not {dilations}")
+    if dilations == (1, 1):
+        return taps
+    height, width = ((n - 1) * d + 1 for n, d in zip(taps.shape, dilations, strict=False))
+    if height * width * math.prod(taps.shape[2:]) > MAX_ELEMENTS:
+        raise HwsimError(f"{node}: its dilated kernel must have at most {MAX_ELEMENTS} elements")
+    out = np.zeros((height, width, *taps.shape[2:]), np.int64)
+    out[:: dilations[0], :: dilations[1]] = taps
+    return out
+
+
+def max_pool(run: Importer, node: OnnxNode) -> None:
+    """MaxPool, on codes or on floats."""
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise HwsimError(f"{node}: its second output (indices) is not supported")
+    if node.integers("dilations", (1, 1)) != (1, 1):
+        raise HwsimError(f"{node}: 'dilations' must be 1")
+    value = run.value(node, 0)
+    if isinstance(value, Codes):
+        codes = run.standard(value, node)
+        window = window_of(node, codes.layout.shape, node.integers("kernel_shape"))
+        edge = run.emit(node.name, MaxPool(window=window), [codes.edge], node.output)
+        height, width, channels = run.types[edge].shape
+        layout = Layout.channels_last((channels, height, width))
+        run.values[node.output] = replace(codes, edge=edge, layout=layout)
+        return
+    real = run.real(node, 0)
+    shape = map_shape(run, node, real)
+    window = window_of(node, shape, node.integers("kernel_shape"))
+    run.values[node.output] = pooled(node, real, shape, window)
+
+
+def pooled(node: OnnxNode, real: Real, shape: tuple[int, ...], window: Window) -> Real:
+    """A max pool still to come, with the layout that it will leave."""
+
+    size = window.output(TensorType((shape[1], shape[2], shape[0]), Format.int(8)))
+    layout = Layout.channels_last((shape[0], *size))
+    return replace(real.then(Pool(str(node), window)), layout=layout)
+
+
+def global_max_pool(run: Importer, node: OnnxNode) -> None:
+    """GlobalMaxPool."""
+    real = run.real(node, 0)
+    shape = map_shape(run, node, real)
+    run.values[node.output] = pooled(node, real, shape, Window((shape[1], shape[2])))
+
+
+def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
+    """The average behind AveragePool, GlobalAveragePool and their integer forms."""
+    level, shape = map_level(run, node, real)
+    extra = level.codes.padding
+    level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
+    if whole:
+        window = Window((shape[1], shape[2]))
+    else:
+        window = window_of(node, shape, node.integers("kernel_shape"), extra)
+        counted = node.integer("count_include_pad", 0) or window.padding == extra
+        if not counted or node.integer("ceil_mode", 0):
+            raise HwsimError(
+                f"{node}: an average with padding must count it ('count_include_pad' 1, "
+                "'ceil_mode' 0), so that every window has the same size"
+            )
+    if whole and extra != NO_PADDING:
+        raise HwsimError(f"{node}: a Pad must be followed by a convolution")
+    height, width = window.output(run.types[level.codes.edge])
+    layout = Layout.channels_last((shape[0], height, width))
+    return Real(Mean(node.name, level, window, whole), layout)
+
+
+def average_pool(run: Importer, node: OnnxNode) -> None:
+    """AveragePool."""
+    run.values[node.output] = average(run, node, run.real(node, 0), whole=False)
+
+
+def global_average_pool(run: Importer, node: OnnxNode) -> None:
+    """GlobalAveragePool."""
+    run.values[node.output] = average(run, node, run.real(node, 0), whole=True)
+
+
+def reduce_mean(run: Importer, node: OnnxNode) -> None:
+    """ReduceMean over height and width."""
+
+    real = run.real(node, 0)
+    rank = len(real.layout.shape) + 1
+    if rank != 4 or sorted(axes(node, run, rank)) != [2, 3]:
+        raise HwsimError(f"{node}: it must average over height and width (axes 2 and 3) of a map")
+    run.warn(node.name, "ONNX Runtime averages in float32; the exact average is rounded here")
+    out = average(run, node, real, whole=True)
+    if not node.integer("keepdims", 1):
+        out = replace(out, layout=out.layout.reshaped(out.layout.shape[:1]))
+    run.values[node.output] = out
+
+
+def pad(run: Importer, node: OnnxNode) -> None:
+    """Pad with real zeros around a map; the next convolution takes it in."""
+    real = run.real(node, 0)
+    level, _ = map_level(run, node, real)
+    amounts = node.integers("pads") or tuple(
+        int(v) for v in (run.constant(node, 1).array.ravel() if node.input(1) else ())
+    )
+    value = run.constant(node, 2).array if node.input(2) else np.zeros(1)
+    zero = value.size == 1 and float(value.reshape(())[()]) == 0 and not node.real("value", 0.0)
+    if node.text("mode", "constant") != "constant" or not zero or node.input(3):
+        raise HwsimError(f"{node}: it must pad all axes with constant zeros")
+    if len(amounts) != 8 or min(amounts) < 0 or any(amounts[i] for i in (0, 1, 4, 5)):
+        raise HwsimError(f"{node}: it must pad height and width only, not by {amounts}")
+    new: Padding = (amounts[2], amounts[3], amounts[6], amounts[7])
+    old = level.codes.padding
+    top, left, bottom, right = (o + n for o, n in zip(old, new, strict=True))
+    codes = replace(level.codes, padding=(top, left, bottom, right))
+    run.values[node.output] = Real(replace(level, codes=codes), real.layout)
