@@ -19,7 +19,7 @@ from safetensors.numpy import save
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.ops import OPERATORS, Exact, Quant, Scheme, TensorType, Window
+from hwsim.ops import OPERATORS, Exact, Quant, Scheme, Stepwise, TensorType, Window
 
 Arrays = dict[str, npt.NDArray[np.int64]]
 _ENUMS: dict[str, type[Enum]] = {"Rounding": Rounding, "Overflow": Overflow, "Scheme": Scheme}
@@ -28,6 +28,7 @@ _VALUES: dict[str, type[Any]] = {
     "TensorType": TensorType,
     "Window": Window,
     "Exact": Exact,
+    "Stepwise": Stepwise,
     **{op.__name__: op for op in OPERATORS.values()},
 }
 

@@ -43,19 +43,14 @@ class Placement:
         return min(self.fmax_mhz.values())
 
 
-def run(
-    folder: Path, netlist: str, preferences: str, target: Target, *, seed: int, free_pins: bool
-) -> Placement:
+def run(folder: Path, netlist: str, preferences: str, target: Target, *, seed: int) -> Placement:
     """Place and route `folder / netlist` under an LPF file; leaves the result in `folder / CONFIG`.
 
-    `free_pins` lets nextpnr choose the pin of a port that the LPF file does not locate. Timing that
-    is missed is reported, not raised. Raises HwsimError, with exit status 1, for a design that does
-    not fit or that nextpnr refuses.
+    Timing that is missed is reported, not raised. Raises HwsimError, with exit status 1, for a
+    design that does not fit or that nextpnr refuses.
     """
     arguments = [*target.place, "--json", netlist, "--lpf", preferences, "--seed", str(seed)]
     arguments += ["--timing-allow-fail", "--textcfg", CONFIG, "--report", _REPORT, "-q", "-l", _LOG]
-    if free_pins:
-        arguments.append("--lpf-allow-unconstrained")
     try:
         tools.run(tools.nextpnr_ecp5(), *arguments, cwd=folder, timeout=_TIMEOUT)
     except HwsimError as error:
@@ -100,7 +95,9 @@ def _excess(target: Target, used: Mapping[str, int]) -> dict[str, int]:
 def _read(report: Mapping[str, Any], seed: int) -> Placement:
     fmax = {_port(net): float(clock["achieved"]) for net, clock in report["fmax"].items()}
     if not fmax:
-        raise HwsimError("the design must have a clocked register, not none", exit_status=1)
+        raise HwsimError(
+            "the design must have a path from register to register to time, not none", exit_status=1
+        )
     used = _used({bel: counts["used"] for bel, counts in report["utilization"].items()})
     slowest = min(report["fmax"], key=lambda net: float(report["fmax"][net]["achieved"]))
     paths = [p["path"] for p in report["critical_paths"] if _is_inside(p, slowest)]

@@ -92,15 +92,16 @@ def bitstream(
     clock: str = "clk",
     reset: str = "rst",
     pins: Path | None = None,
+    narrow: bool = False,
     seeds: Sequence[int] = SEEDS,
     log: Log | None = None,
 ) -> Utilization:
     """Build a bitstream that meets `clock_mhz` on the port `clock`.
 
     Writes `<top>.bit` and `<top>.lpf` into the folder `out_dir`. `pins` is an LPF file that locates
-    every port; without one nextpnr chooses the pins. Where the ports are more than the package's
-    pins, the design is put into a shell of byte-wide AXI4-Streams (`rtl.shell`), which is written
-    too, as `<top>_shell.v`. Raises HwsimError as `synthesize` does, for a target without
+    every port; without one the ports take free pins in turn. Where they are more than the package
+    has, or `narrow` asks for it, the design is put into a shell of byte-wide AXI4-Streams
+    (`rtl.shell`), which is written too, as `<top>_shell.v`. Raises HwsimError as `synthesize` does, for a target without
     bitstreams, for a folder that cannot be written, for pins that do not fit the ports, and, with
     exit status 1, where none of `seeds` meets the clock.
     """
@@ -114,7 +115,7 @@ def bitstream(
     with _workplace(sources) as work:
         ports = yosys.read_ports(work.folder, work.verilog, top)
         results, outer = [f"{top}.bit", f"{top}.lpf"], top
-        if sum(port.width for port in ports) > device.available["io"]:
+        if narrow or sum(port.width for port in ports) > device.available["io"]:
             outer = f"{top}_shell"
             text = shell.wrap(top, ports, name=outer, clock=clock, reset=reset)
             results.append(work.add(f"{outer}.v", text))
@@ -123,7 +124,7 @@ def bitstream(
 
         pin_count = sum(port.width for port in ports)
         _, other = _synthesize(work, outer, device, pin_count, steps)
-        placed = _meet(work, device, results[1], clock_mhz, seeds, located is None, steps)
+        placed = _meet(work, device, results[1], clock_mhz, seeds, steps)
         with steps.step(tools.ecppack(), "writing the bitstream") as packer:
             tools.run(packer, "--compress", place.CONFIG, results[0], cwd=work.folder, timeout=900)
         _publish([work.folder / name for name in results], out_dir)
@@ -229,7 +230,6 @@ def _meet(
     preferences: str,
     clock_mhz: float,
     seeds: Sequence[int],
-    free_pins: bool,
     steps: _Steps,
 ) -> place.Placement:
     """Place and route with one seed after another until the clock is met."""
@@ -237,9 +237,7 @@ def _meet(
     for seed in seeds:
         again = f" again, seed {seed}" if tried else ""
         with steps.step(tools.nextpnr_ecp5(), f"placing and routing at {clock_mhz:g} MHz{again}"):
-            placed = place.run(
-                work.folder, _NETLIST, preferences, device, seed=seed, free_pins=free_pins
-            )
+            placed = place.run(work.folder, _NETLIST, preferences, device, seed=seed)
         if placed.slowest_mhz >= clock_mhz:
             return placed
         tried.append(placed)

@@ -25,10 +25,9 @@ class Family(enum.Enum):
 class Target:
     """One device, and what it has.
 
-    `part` is the vendor's name of the device in its package. `available` counts `lut` (4-input
-    ones for ECP5, 6-input for Xilinx), `ff`, `dsp` (MULT18X18D), `bram` (DP16KD, 18 kbit) and `io`
-    (package pins); it is empty for a family without a chosen device, for which only counts are
-    given. `place` holds nextpnr's arguments and is empty where there is no bitstream.
+    `part` is the vendor's name of the device in its package. `available` counts `lut` (4-input),
+    `ff`, `dsp` (MULT18X18D), `bram` (DP16KD, 18 kbit) and `io` (package pins that configuration
+    does not need); it is empty for a family, where no device is chosen. `place` holds nextpnr's arguments and is empty where there is no bitstream.
     """
 
     name: str
@@ -53,8 +52,8 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         target.name: target
         for target in (
-            _ecp5("25k", "LFE5U-25F-6BG381", lut=24288, ff=24288, dsp=28, bram=56, io=197),
-            _ecp5("85k", "LFE5U-85F-6BG381", lut=83640, ff=83640, dsp=156, bram=208, io=205),
+            _ecp5("25k", "LFE5U-25F-6BG381", lut=24288, ff=24288, dsp=28, bram=56, io=184),
+            _ecp5("85k", "LFE5U-85F-6BG381", lut=83640, ff=83640, dsp=156, bram=208, io=184),
             Target("xc7", Family.XC7, "Xilinx 7 series", MappingProxyType({})),
             Target("xcup", Family.XCUP, "Xilinx UltraScale+", MappingProxyType({})),
         )

@@ -135,7 +135,7 @@ def test_several_inputs_and_outputs_are_streamed(faulty: Simulation, stall: Stal
 def test_a_broken_rule_is_caught_by_its_own_check(
     faulty: Simulation, fault: Fault, rule: Rule
 ) -> None:
-    codes = faulty_input(20, {sample: fault for sample in range(8, 20)})
+    codes = faulty_input(20, dict.fromkeys(range(8, 20), fault))
     result = faulty.run(codes, stall=HARD)
     assert rules(result) == {rule}
     first = min(result.violations, key=lambda violation: violation.cycle)
@@ -195,7 +195,9 @@ def test_state_that_a_reset_leaves_behind_is_caught(faulty: Simulation) -> None:
 def test_a_register_without_an_initial_value_is_caught_by_other_seeds(faulty: Simulation) -> None:
     codes = faulty_input(20, {3: Fault.UNSET})
     right = (3 * codes["x"] + 1).tolist()
-    seen = {faulty.run(codes, stall=Stall(seed=n)).codes["y"].tolist() == right for n in range(1, 9)}
+    seen = {
+        faulty.run(codes, stall=Stall(seed=n)).codes["y"].tolist() == right for n in range(1, 9)
+    }
     assert seen == {True, False}
 
 

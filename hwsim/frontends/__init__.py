@@ -26,7 +26,7 @@ def load(model: str | Path) -> Graph:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise HwsimError(
-            f"a model must be a file that ends in {' or '.join(sorted(READERS))}, not {str(model)!r}"
+            f"a model must be a file that ends in {' or '.join(READERS)}, not {str(model)!r}"
         )
     read: Callable[[Path], Graph] = import_module(reader).read
     return read(path)

@@ -1,8 +1,8 @@
 """Functions of a float32 exactly as ONNX Runtime 1.32 computes them on x86-64 with FMA.
 
-Each was compared bit for bit with the runtime, but for `elu`, whose exponential differs in the last
-bit or two (which an 8-bit code shows only next to a tie). Sources: MLAS `logistic.cpp` and `tanh.cpp`
-(rational approximations, evaluated with fused multiply-adds), ONNX operator definitions.
+Each was compared bit for bit with the runtime, but for `elu`, whose exponential differs in the
+last bit or two (which an 8-bit code shows only next to a tie). Sources: MLAS `logistic.cpp` and
+`tanh.cpp` (rational approximations, evaluated with fused multiply-adds), ONNX operator definitions.
 """
 
 from __future__ import annotations
@@ -51,10 +51,16 @@ def fma(a: Any, b: Any, c: Any) -> FloatArray:
 
 
 def _horner(x: FloatArray, coefficients: Sequence[float]) -> FloatArray:
-    total = np.full_like(x, coefficients[0])
+    total: FloatArray = np.full_like(x, coefficients[0])
     for coefficient in coefficients[1:]:
         total = fma(total, x, F32(coefficient))
     return total
+
+
+def unit(x: FloatArray) -> FloatArray:
+    """x, kept from 0 to 1."""
+    out: FloatArray = np.clip(x, F32(0), F32(1))
+    return out
 
 
 def sigmoid(x: FloatArray) -> FloatArray:
@@ -62,7 +68,7 @@ def sigmoid(x: FloatArray) -> FloatArray:
     x = np.clip(x, F32(-18), F32(18))
     square = x * x
     ratio: FloatArray = _horner(square, _SIGMOID_TOP) * x / _horner(square, _SIGMOID_BOTTOM)
-    return np.clip(ratio + F32(0.5), F32(0), F32(1))
+    return unit(ratio + F32(0.5))
 
 
 def tanh(x: FloatArray) -> FloatArray:
@@ -75,7 +81,7 @@ def tanh(x: FloatArray) -> FloatArray:
 
 def hard_sigmoid(x: FloatArray, alpha: float, beta: float) -> FloatArray:
     """max(0, min(1, alpha * x + beta))."""
-    return np.clip(F32(alpha) * x + F32(beta), F32(0), F32(1))
+    return unit(F32(alpha) * x + F32(beta))
 
 
 def hard_swish(x: FloatArray) -> FloatArray:
@@ -91,7 +97,8 @@ def leaky_relu(x: FloatArray, alpha: float) -> FloatArray:
 def elu(x: FloatArray, alpha: float) -> FloatArray:
     """x, or alpha * (exp(x) - 1) below 0."""
     below = np.expm1(np.minimum(x, F32(0)).astype(np.float64)).astype(np.float32)
-    return np.where(x >= 0, x, F32(alpha) * below)
+    out: FloatArray = np.where(x >= 0, x, F32(alpha) * below)
+    return out
 
 
 def quantize_linear(x: FloatArray, scale: float, zero_point: int, low: int, high: int) -> Any:

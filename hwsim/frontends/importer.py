@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
-from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxNode, OnnxPort
+from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxNode
 from hwsim.frontends.values import (
-    NO_PADDING,
     Codes,
     Constant,
-    FloatArray,
-    Joined,
     Layout,
-    Level,
     Mean,
-    Pair,
-    Pool,
     RawInput,
     Real,
-    Unary,
     Value,
     Weighing,
 )
-from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.graph import InputPort, Node
 from hwsim.graph import Layout as PortLayout
-from hwsim.ops import AvgPool, Concat, Flatten, MaxPool, Op, Quant, Relu, Reshape, Table, TensorType
-from hwsim.ops.base import IntArray
+from hwsim.ops import Flatten, Op, Reshape, TensorType
+
 
 class RuntimeDifference(UserWarning):
-    """The model's runtime computes a node in floats, so that its integers may differ now and then."""
+    """A node that the model's runtime computes in floats: its integers may differ now and then."""
 
 
 class Importer:
@@ -49,13 +38,12 @@ class Importer:
         self.types: dict[str, TensorType] = {}
         self.inputs: dict[str, InputPort] = {}
         self._names: set[str] = set()
-        self._made: dict[_Made, Codes] = {}
-        self._sums: dict[Weighing | Mean, str] = {}
+        self.made: dict[object, Codes] = {}
+        self.sums: dict[Weighing | Mean, str] = {}
         self.uses: dict[str, int] = {port.name: 1 for port in model.outputs}
         for node in model.nodes:
             for tensor in node.inputs:
                 self.uses[tensor] = self.uses.get(tensor, 0) + 1
-
 
     def named(self, error: HwsimError, node: OnnxNode) -> HwsimError:
         """The same error with the file, and the node where it is not named yet."""
@@ -63,14 +51,12 @@ class Importer:
         place = "" if text.startswith((f"{node}:", "node ")) else f"{node}: "
         return HwsimError(f"{self.model.path}: {place}{text}")
 
-
     def value(self, node: OnnxNode, position: int) -> Value:
         """The tensor at an input of `node`."""
         name = node.input(position)
         if name not in self.values:
             raise HwsimError(f"{node}: input {position} must be a known tensor, not {name!r}")
         return self.values[name]
-
 
     def constant(self, node: OnnxNode, position: int) -> Constant:
         """A constant input."""
@@ -80,7 +66,6 @@ class Importer:
                 f"{node}: input {position} ({node.input(position)!r}) must be constant"
             )
         return value
-
 
     def real(self, node: OnnxNode, position: int) -> Real:
         """A float input that codes stand behind."""
@@ -95,11 +80,9 @@ class Importer:
             f"(behind QuantizeLinear and DequantizeLinear, or Quant), not {what}"
         )
 
-
     def warn(self, node: str, text: str) -> None:
         """Say that the runtime computes otherwise."""
         warnings.warn(f"{self.model.path}: node {node!r}: {text}", RuntimeDifference, stacklevel=2)
-
 
     def unique(self, name: str) -> str:
         """`name`, or with a number where it is taken."""
@@ -110,7 +93,6 @@ class Importer:
             chosen = f"{name}.{count}"
         self._names.add(chosen)
         return chosen
-
 
     def emit(self, name: str, op: Op, inputs: Sequence[str], edge: str) -> str:
         """Append a node; gives its edge."""
@@ -128,7 +110,6 @@ class Importer:
         self.nodes.append(Node(name, op, tuple(inputs), edge))
         return edge
 
-
     def _free(self, edge: str) -> str:
         chosen, count = edge, 1
         while chosen in self.types:
@@ -136,13 +117,11 @@ class Importer:
             chosen = f"{edge}.{count}"
         return chosen
 
-
     def chain(self, name: str, edge: str, ops: Sequence[Op], out: str) -> str:
         """Operators one after the other; the last one's edge is `out`."""
         for op in ops[:-1]:
             edge = self.emit(name, op, [edge], f"{out}.{op.kind}")
         return self.emit(name, ops[-1], [edge], out) if ops else edge
-
 
     def input_codes(
         self, raw: RawInput, kind: TensorType, options: Mapping[str, Any], out: str
@@ -164,7 +143,6 @@ class Importer:
             port = known
         return Codes(port.tensor, kind.format, layout)
 
-
     def standard(self, codes: Codes, node: object) -> Codes:
         """Codes in the order and shape that operators on `codes.layout.shape` expect."""
         if not codes.layout.standard:
@@ -177,23 +155,20 @@ class Importer:
             return codes
         return self._reshaped(codes, wanted)
 
-
     def flat(self, codes: Codes) -> Codes:
         """Codes on a one-dimensional edge, in whatever order they lie."""
         if len(codes.layout.physical) == 1:
             return codes
         return self._reshaped(codes, replace(codes.layout, physical=(codes.layout.size,)))
 
-
     def _reshaped(self, codes: Codes, layout: Layout) -> Codes:
         op = Flatten() if len(layout.physical) == 1 else Reshape(shape=layout.physical)
         for node in self.nodes:  # another reader may have asked for it before
-            if node.inputs == (codes.edge,) and self.types[node.output].shape == layout.physical:
-                if isinstance(node.op, Flatten | Reshape):
-                    return replace(codes, edge=node.output, layout=layout)
+            same = isinstance(node.op, Flatten | Reshape) and node.inputs == (codes.edge,)
+            if same and self.types[node.output].shape == layout.physical:
+                return replace(codes, edge=node.output, layout=layout)
         edge = self.emit(f"{codes.edge}.{op.kind}", op, [codes.edge], f"{codes.edge}.{op.kind}")
         return replace(codes, edge=edge, layout=layout)
-
 
 
 Handler = Callable[[Importer, OnnxNode], None]

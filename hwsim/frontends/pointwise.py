@@ -194,7 +194,4 @@ def arg_max(run: Importer, node: OnnxNode) -> None:
 
 def identity(run: Importer, node: OnnxNode) -> None:
     """Identity, and Dropout at inference."""
-    value = run.value(node, 0)
-    run.values[node.output] = value
-    if isinstance(value, RawInput):
-        return
+    run.values[node.output] = run.value(node, 0)

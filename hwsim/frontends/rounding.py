@@ -70,7 +70,7 @@ class Quantizer(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class Made:
     """What an operator needs to be reused: who reads the same source by the same quantizer."""
 
     source: object
@@ -80,34 +80,31 @@ class _Made:
 
 def weighed(run: Importer, source: Weighing) -> tuple[str, FloatArray]:
     """The exact sums of a layer, and the reals of one of their codes."""
-    if source not in run._sums:
+    if source not in run.sums:
         edge = run.emit(source.name, source.op, [source.input.codes.edge], source.name)
-        run._sums[source] = edge
-    edge = run._sums[source]
+        run.sums[source] = edge
+    edge = run.sums[source]
     plain = run.types[source.input.codes.edge].format.frac_bits
     plain += source.op.weight_format.frac_bits
     finer = run.types[edge].format.frac_bits - plain
     return edge, source.scale * np.float32(2.0**-finer)
 
 
-
 def averaged(run: Importer, source: Mean) -> str:
     """The exact sums over windows behind an average."""
-    if source not in run._sums:
+    if source not in run.sums:
         op = AvgPool(window=source.window, zero_point=source.input.zero_point)
         edge = run.emit(source.name, op, [source.input.codes.edge], source.name)
-        run._sums[source] = edge
-    return run._sums[source]
-
+        run.sums[source] = edge
+    return run.sums[source]
 
 
 def quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> Codes:
     """The codes of a float tensor: its source computed and rounded, then its other steps."""
-    key = _Made(real.source, real.steps, by)
-    if key not in run._made:
-        run._made[key] = _quantize(run, real, by, name, out)
-    return replace(run._made[key], layout=real.layout)
-
+    key = Made(real.source, real.steps, by)
+    if key not in run.made:
+        run.made[key] = _quantize(run, real, by, name, out)
+    return replace(run.made[key], layout=real.layout)
 
 
 def _quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> Codes:
@@ -126,17 +123,15 @@ def _quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> 
             edge, ops = by.pair(run, source, out)
         case Joined():
             parts = [
-                quantize(run, part, by, name, f"{out}.{i}")
-                for i, part in enumerate(source.parts)
+                quantize(run, part, by, name, f"{out}.{i}") for i, part in enumerate(source.parts)
             ]
             parts = [run.flat(p) if len(p.layout.shape) == 1 else p for p in parts]
             edges = [_joinable(run, p, by, f"{out}.{i}") for i, p in enumerate(parts)]
             edge, ops = run.emit(source.name, Concat(), edges, f"{out}.concat"), []
     for step in real.steps:
-        ops += _step(step, by)
+        ops += step_ops(step, by)
     edge = run.chain(name, edge, ops, out)
     return Codes(edge, by.format, real.layout)
-
 
 
 def _joinable(run: Importer, part: Codes, by: Quantizer, out: str) -> str:
@@ -147,7 +142,6 @@ def _joinable(run: Importer, part: Codes, by: Quantizer, out: str) -> str:
     return relabel(run, part.edge, by.quant, out)
 
 
-
 def relabel(run: Importer, edge: str, quant: Quant | None, out: str) -> str:
     """The same codes with another meaning."""
     fmt = run.types[edge].format
@@ -155,14 +149,14 @@ def relabel(run: Importer, edge: str, quant: Quant | None, out: str) -> str:
     return run.emit(out, Table(values=values, out=fmt, quant=quant), [edge], out)
 
 
-
-def _step(step: Unary | Pool, by: Quantizer) -> list[Op]:
+def step_ops(step: Unary | Pool, by: Quantizer) -> list[Op]:
+    """A max pool or a clamp on codes that `by` made."""
     if isinstance(step, Pool):
         return [MaxPool(window=step.window)]
     if not step.clamp:
         raise HwsimError(
-            f"{step.name}: its input must be quantized first, since only 8-bit codes go through "
-            "a table; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) before it"
+            f"{step.name}: its input must be quantized first, since only narrow codes go through a "
+            "table; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) before it"
         )
     low, high = by.format.min, by.format.max
     if step.low is not None:
@@ -176,8 +170,8 @@ def _step(step: Unary | Pool, by: Quantizer) -> list[Op]:
     return [Relu(zero_point=low, maximum=None if high == by.format.max else high)]
 
 
-
-def _quantize_level(run: Importer, level: Level, real: Real, by: Quantizer, name: str, out: str
+def _quantize_level(
+    run: Importer, level: Level, real: Real, by: Quantizer, name: str, out: str
 ) -> Codes:
     codes = level.codes
     functions = [s for s in real.steps if isinstance(s, Unary)]
@@ -189,24 +183,16 @@ def _quantize_level(run: Importer, level: Level, real: Real, by: Quantizer, name
         raise HwsimError(f"{name}: a function after a max pool must be rising")
     ops: list[Op]
     if by.shifts(level) and all(f.clamp for f in functions):
-        edge, ops = by.sum(
-            self, codes.edge, np.array([level.scale], np.float32), level.zero_point
-        )
+        edge, ops = by.sum(run, codes.edge, np.array([level.scale], np.float32), level.zero_point)
         for function in functions:
-            ops += _step(run, function, by)
+            ops += step_ops(function, by)
     else:
         edge, ops = codes.edge, _table(level, functions, by)
-    if (
-        codes.padding != NO_PADDING
-        and int(by.codes(np.zeros(1, np.float32))[0]) != by.zero_point
-    ):
+    if codes.padding != NO_PADDING and int(by.codes(np.zeros(1, np.float32))[0]) != by.zero_point:
         raise HwsimError(f"{name}: padding must stay real zero up to the next convolution")
     edge = run.chain(name, edge, [*ops, *pools], out)
     same = edge == codes.edge
-    return Codes(
-        edge, by.format, real.layout, codes.padding, codes.as_unsigned if same else False
-    )
-
+    return Codes(edge, by.format, real.layout, codes.padding, codes.as_unsigned if same else False)
 
 
 def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
@@ -232,7 +218,6 @@ def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
     return [Table(values=values, out=by.format, quant=by.quant)]
 
 
-
 def settle(run: Importer, real: Real, name: str) -> Codes:
     """Codes that mean exactly the reals of `real`, which no quantizer reads."""
     source = real.source
@@ -253,13 +238,9 @@ def settle(run: Importer, real: Real, name: str) -> Codes:
     raise HwsimError("it must be quantized, since its values are not codes times a scale")
 
 
-
 def _settled_step(step: Unary | Pool, level: Level) -> list[Op]:
     if isinstance(step, Pool):
         return [MaxPool(window=step.window)]
     if step.low == 0.0 and step.high is None:
         return [Relu(zero_point=level.zero_point)]
     raise HwsimError(f"{step.name} must be followed by a quantizer")
-
-
-

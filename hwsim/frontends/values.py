@@ -1,4 +1,4 @@
-"""What an ONNX tensor is while a model is read: constants, codes on an edge, reals not yet rounded."""
+"""What an ONNX tensor is while a model is read: constant, codes on an edge, or unrounded reals."""
 
 from __future__ import annotations
 

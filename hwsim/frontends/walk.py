@@ -15,8 +15,9 @@ from hwsim.graph import Graph, Node, OutputPort
 from hwsim.graph import Layout as PortLayout
 
 
-def read_graph(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> Graph:
+def read_graph(model: OnnxModel, handlers: Mapping[tuple[str, str], Handler]) -> Graph:
     """The Graph of the whole model."""
+    run = Importer(model)
     _refuse_unknown(run, handlers)
     for port in run.model.inputs:
         run.values[port.name] = raw_input(run.model, port)
@@ -38,7 +39,6 @@ def read_graph(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> Gr
         raise HwsimError(f"{run.model.path}: {error}") from None
 
 
-
 def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> None:
     unknown: dict[str, list[str]] = {}
     for node in run.model.nodes:
@@ -54,7 +54,6 @@ def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) 
         )
 
 
-
 def _live(run: Importer, outputs: Sequence[OutputPort]) -> tuple[Node, ...]:
     """Nodes that some output depends on."""
     needed = {port.tensor for port in outputs}
@@ -64,7 +63,6 @@ def _live(run: Importer, outputs: Sequence[OutputPort]) -> tuple[Node, ...]:
             needed.update(node.inputs)
             kept.append(node)
     return tuple(reversed(kept))
-
 
 
 def _output(run: Importer, port: OnnxPort) -> OutputPort:
@@ -78,7 +76,6 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
     return OutputPort(name=port.name, tensor=edge, layout=view)
 
 
-
 def _output_edge(run: Importer, value: Value | None, name: str) -> tuple[str, Layout]:
     if isinstance(value, Codes):
         codes = value
@@ -90,7 +87,6 @@ def _output_edge(run: Importer, value: Value | None, name: str) -> tuple[str, La
         raise HwsimError("a Pad must be followed by a convolution")
     codes = run.standard(codes, "output")
     return codes.edge, codes.layout
-
 
 
 def raw_input(model: OnnxModel, port: OnnxPort) -> RawInput:
@@ -108,5 +104,3 @@ def raw_input(model: OnnxModel, port: OnnxPort) -> RawInput:
             f"shape {sizes}"
         )
     return RawInput(port.name, Layout.plain(sizes), Layout.channels_last(sizes))
-
-

@@ -1,6 +1,6 @@
 """Integer operators: each a frozen dataclass with its shape, format, range and arithmetic."""
 
-from hwsim.ops.accumulate import EXACT, Accumulator, Exact
+from hwsim.ops.accumulate import EXACT, Accumulator, Exact, Stepwise
 from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
 from hwsim.ops.conv import Conv2D
 from hwsim.ops.dense import Dense
@@ -41,6 +41,7 @@ __all__ = [
     "Reshape",
     "ScaledAdd",
     "Scheme",
+    "Stepwise",
     "Table",
     "TensorType",
     "Weighted",

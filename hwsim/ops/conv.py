@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hwsim.fixed import Array, Namespace
+from hwsim.ops.accumulate import EXACT
 from hwsim.ops.base import Carrier, Constants, TensorType, Work, require
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
@@ -35,6 +36,10 @@ class Conv2D(Weighted):
             self.groups >= 1 and self.outputs % self.groups == 0,
             f"groups must divide the {self.outputs} output channels, not {self.groups}",
         )
+        require(
+            self.groups == 1 or self.accumulator == EXACT,
+            f"a convolution of {self.groups} groups must accumulate exactly",
+        )
 
     @property
     def depthwise(self) -> bool:
@@ -52,20 +57,27 @@ class Conv2D(Weighted):
         )
         return self.sum_type(x, (height, width, self.outputs))
 
+    def reach(self, x: TensorType) -> TensorType:
+        """Padding brings its code, which may lie outside the proven range of the map."""
+        if not any(self.window.padding):
+            return x
+        return x.with_range(min(x.lo, self.zero_point), max(x.hi, self.zero_point))
+
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
-        """Weights as (terms, out), (groups, terms, out) or, depthwise, (terms, channels)."""
-        weights, bias, _ = self.aligned(inputs[0])
+        """As for every weighted layer; (groups, terms, out) where groups are not depthwise."""
+        constants = dict(super(Conv2D, self).prepare(inputs, carrier))
         if self.groups > 1 and not self.depthwise:
             per_group = self.outputs // self.groups
-            weights = weights.reshape(-1, self.groups, per_group).transpose(1, 0, 2).copy()
-        return {"w": weights.astype(carrier.value), "b": bias.astype(carrier.value)}
+            split = constants["w"].reshape(-1, self.groups, per_group)
+            constants["w"] = split.transpose(1, 0, 2).copy()
+        return constants
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
-        """Matrix product with the gathered windows; elementwise for depthwise."""
+        """Sums over the gathered windows; elementwise for depthwise."""
         padded = self.window.pad(xp, xs[0], self.zero_point)
         views = list(self.window.views(padded))
-        weights = k["w"]
         if self.depthwise:
+            weights = k["w"]
             acc = views[0] * weights[0, :]
             for position, view in enumerate(views[1:], start=1):
                 acc = acc + view * weights[position, :]
@@ -74,13 +86,13 @@ class Conv2D(Weighted):
         if self.groups == 1:
             columns = xp.concat(views, axis=3)
             rows = xp.reshape(columns, (batch * height * width, len(views) * channels))
-            acc = xp.matmul(rows, weights)
+            acc = self.accumulate(xp, rows, k)
         else:
             split = (batch * height * width, self.groups, channels // self.groups)
             columns = xp.concat([xp.reshape(view, split) for view in views], axis=2)
-            acc = xp.matmul(xp.permute_dims(columns, (1, 0, 2)), weights)
-            acc = xp.permute_dims(acc, (1, 0, 2))
-        return xp.reshape(acc, (batch, height, width, self.outputs)) + k["b"]
+            acc = xp.matmul(xp.permute_dims(columns, (1, 0, 2)), k["w"])
+            acc = xp.reshape(xp.permute_dims(acc, (1, 0, 2)), (-1, self.outputs)) + k["b"]
+        return xp.reshape(acc, (batch, height, width, self.outputs))
 
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Every weight is used once at every output position."""

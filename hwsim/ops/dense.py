@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hwsim.fixed import Array, Namespace
-from hwsim.ops.base import Carrier, Constants, TensorType, Work, require
+from hwsim.ops.base import Constants, TensorType, Work, require
 from hwsim.ops.weighted import Weighted
 
 
@@ -34,14 +34,12 @@ class Dense(Weighted):
         )
         return self.sum_type(x, (*x.shape[:-1], self.outputs))
 
-    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
-        """Matrix and bias in the carrier."""
-        weights, bias, _ = self.aligned(inputs[0])
-        return {"w": weights.astype(carrier.value), "b": bias.astype(carrier.value)}
-
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
-        """One matrix product."""
-        return xp.matmul(xs[0], k["w"]) + k["b"]
+        """One matrix product, or the accumulator's steps."""
+        if xs[0].ndim == 2:
+            return self.accumulate(xp, xs[0], k)
+        rows = xp.reshape(xs[0], (-1, xs[0].shape[-1]))
+        return xp.reshape(self.accumulate(xp, rows, k), (*xs[0].shape[:-1], self.outputs))
 
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Every weight meets every input row once."""

@@ -8,9 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
-from hwsim.ops.accumulate import EXACT, Accumulator, sum_bound, sum_range
-from hwsim.ops.base import IntArray, Op, Quant, TensorType, int_array, require
+from hwsim.fixed import Array, Format, Namespace, overflow, shift_round
+from hwsim.ops.accumulate import EXACT, Accumulator, Steps, Stepwise, sum_bound, sum_range
+from hwsim.ops.base import (
+    Carrier,
+    Constants,
+    IntArray,
+    Op,
+    Quant,
+    TensorType,
+    int_array,
+    require,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,10 +78,31 @@ class Weighted(Op):
         bias = self.bias << max(frac - self.bias_frac, 0)
         return weights, bias - self.zero_point * weights.sum(axis=0), frac
 
+    def reach(self, x: TensorType) -> TensorType:
+        """`x` with the codes that meet the weights: its own, and the padding's if there is any."""
+        return x
+
+    def steps(self, x: TensorType) -> Steps:
+        """What a step-wise accumulator does for inputs of type `x`."""
+        acc = self.accumulator
+        require(
+            isinstance(acc, Stepwise) and self.zero_point == 0 and x.quant is None,
+            "a step-wise accumulator's input must have a power-of-two format and zero point 0",
+        )
+        assert isinstance(acc, Stepwise)
+        shifted = shift_round(np, self.bias, self.bias_frac - acc.format.frac_bits, acc.rounding)
+        bias = overflow(np, shifted, acc.format, acc.overflow)
+        drop = x.format.frac_bits + self.weight_format.frac_bits - acc.format.frac_bits
+        x = self.reach(x)
+        return Steps(acc, self.matrix(), bias, drop, x.lo, x.hi)
+
     def sum_type(self, x: TensorType, shape: tuple[int, ...]) -> TensorType:
-        """The type of the exact sums for inputs of type `x`."""
+        """The type of the sums for inputs of type `x`."""
+        if isinstance(self.accumulator, Stepwise):
+            return TensorType(shape, self.accumulator.format, None, self.steps(x).range)
         weights, bias, frac = self.aligned(x)
-        lo, hi = sum_range(weights, bias, x.lo, x.hi)
+        reach = self.reach(x)
+        lo, hi = sum_range(weights, bias, reach.lo, reach.hi)
         quant = None
         if x.quant is not None or self.weight_scale is not None:
             require(
@@ -86,5 +116,22 @@ class Weighted(Op):
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Proven for every order of summation, since BLAS adds in any."""
+        magnitude = self.reach(inputs[0]).magnitude
+        if isinstance(self.accumulator, Stepwise):
+            return self.steps(inputs[0]).bound(magnitude)
         weights, bias, _ = self.aligned(inputs[0])
-        return sum_bound(weights, bias, inputs[0].magnitude)
+        return sum_bound(weights, bias, magnitude)
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """Matrix and bias in the carrier, or those of the steps."""
+        if isinstance(self.accumulator, Stepwise):
+            steps = self.steps(inputs[0])
+            return {"steps": steps, **steps.prepare(carrier)}
+        weights, bias, _ = self.aligned(inputs[0])
+        return {"w": weights.astype(carrier.value), "b": bias.astype(carrier.value)}
+
+    def accumulate(self, xp: Namespace, rows: Array, k: Constants) -> Array:
+        """Sums (rows, outputs) of gathered inputs (rows, terms)."""
+        if "steps" in k:
+            return k["steps"].run(xp, rows, k)
+        return xp.matmul(rows, k["w"]) + k["b"]

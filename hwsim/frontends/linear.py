@@ -1,0 +1,202 @@
+"""Linear quantization as ONNX Runtime 1.32 computes it on x86-64: scales, zero points, rounding.
+
+docs/frontends.md gives each formula and how it was tested against the runtime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends import float_math
+from hwsim.frontends.importer import Importer
+from hwsim.frontends.onnx_file import OnnxNode
+from hwsim.frontends.rounding import Quantizer
+from hwsim.frontends.values import (
+    Constant,
+    FloatArray,
+    Mean,
+    Pair,
+)
+from hwsim.ops import Op, Quant, Requantize, ScaledAdd, Scheme
+from hwsim.ops.base import IntArray
+
+F32 = np.float32
+WIDTHS = {"int8": 8, "uint8": 8, "int4": 4, "uint4": 4, "int16": 16, "uint16": 16, "int32": 32}
+
+
+@dataclass(frozen=True, slots=True)
+class Linear(Quantizer):
+    """QuantizeLinear: `saturate(rint(x / scale) + zero_point)` in float32, to nearest even.
+
+    `as_unsigned` says that ONNX Runtime holds these int8 codes as uint8, plus 128.
+    """
+
+    format: Format
+    scale: float
+    zero_point: int
+    as_unsigned: bool = False
+
+    @property
+    def quant(self) -> Quant:
+        """Scale and zero point."""
+        return Quant((self.scale,), self.zero_point)
+
+    def codes(self, reals: FloatArray) -> IntArray:
+        """By trying: the runtime's own float32 arithmetic."""
+        low, high = self.format.min, self.format.max
+        codes: IntArray = float_math.quantize_linear(reals, self.scale, self.zero_point, low, high)
+        return codes
+
+    def port(self, node: OnnxNode) -> dict[str, Any]:
+        """The default of an InputPort is QuantizeLinear's."""
+        return {}
+
+    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+        """`rint(f32(sum) * d) + zero_point` with d = f32(f32(x scale * w scale) / y scale)."""
+        return edge, [self._requantize(scale / F32(self.scale), zero)]
+
+    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+        """Global: as a sum. Otherwise the zero point is added before rounding."""
+        count = F32(source.window.size)
+        factor = np.array([F32(source.input.scale) / (F32(self.scale) * count)], np.float32)
+        if source.whole:
+            return [self._requantize(factor, 0)]
+        if np.frexp(source.input.scale)[0] != 0.5:
+            run.warn(
+                source.name,
+                "ONNX Runtime averages in float32, so that exact ties may round the other way; the "
+                "exact average is rounded to nearest even here",
+            )
+        return [replace(self._requantize(factor, 0), scheme=Scheme.F32_RNE_IN)]
+
+    def _requantize(self, factor: FloatArray, zero: int) -> Requantize:
+        return Requantize(
+            scheme=Scheme.F32_RNE_OUT,
+            multiplier=tuple(float(f) for f in factor),
+            out=self.format,
+            zero_point=self.zero_point,
+            input_zero_point=zero,
+            quant=self.quant,
+        )
+
+    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points."""
+        a, b = source.a, source.b
+        unsigned = (a.codes.as_unsigned, b.codes.as_unsigned, self.as_unsigned)
+        shifts = tuple(128 if all(unsigned) else 0 for _ in unsigned)
+        ra, rb = (F32(level.scale) / F32(self.scale) for level in (a, b))
+        za, zb = F32(a.zero_point + shifts[0]), F32(b.zero_point + shifts[1])
+        zero = F32(self.zero_point + shifts[2])
+        op = ScaledAdd(
+            ratios=(float(ra), float(rb)),
+            offset=float(zero - float_math.fma(ra, za, rb * zb)),
+            out=self.format,
+            shifts=(shifts[0], shifts[1], shifts[2]),
+            quant=self.quant,
+        )
+        edge = run.emit(source.name, op, [a.codes.edge, b.codes.edge], out)
+        return edge, []
+
+
+FLOAT_NOTE = (
+    "ONNX Runtime computes it in float32, not with its integer kernels, so that about one code in "
+    "100,000 may differ by one step"
+)
+
+
+def quantizer(node: OnnxNode, scale: Constant, zero: Constant | None, signed8: str) -> Linear:
+    """Per-tensor parameters of an activation, checked."""
+    scales, zeros = parameters(node, scale, zero, signed8)
+    if scales.size != 1 or zeros.size != 1:
+        raise HwsimError(
+            f"{node}: an activation must have one scale and zero point for all channels"
+        )
+    dtype = str(zeros.dtype)
+    fmt = format_of(node, dtype)
+    if fmt.width > 16:
+        raise HwsimError(f"{node}: an activation must have at most 16 bits, not {dtype}")
+    return Linear(fmt, float(scales.ravel()[0]), int(zeros.ravel()[0]))
+
+
+def format_of(node: OnnxNode, dtype: str) -> Format:
+    """The format of an integer type of ONNX."""
+    if dtype not in WIDTHS:
+        raise HwsimError(f"{node}: its codes must be integers of 4, 8, 16 or 32 bits, not {dtype}")
+    width = WIDTHS[dtype]
+    return Format.uint(width) if dtype.startswith("u") else Format.int(width)
+
+
+def parameters(
+    node: OnnxNode, scale: Constant, zero: Constant | None, dtype: str
+) -> tuple[FloatArray, Any]:
+    """Scales (float32) and zero points (in the type of the codes)."""
+    scales = np.asarray(scale.array, np.float32)
+    if not scales.size or not np.isfinite(scales).all() or not (scales > 0).all():
+        bad = scales.ravel()[~(np.isfinite(scales.ravel()) & (scales.ravel() > 0))][:1]
+        found = float(bad[0]) if bad.size else "nothing"
+        raise HwsimError(f"{node}: a scale must be a finite number above 0, not {found}")
+    zeros = np.zeros(scales.shape, dtype) if zero is None else zero.array
+    if zeros.dtype.name not in WIDTHS or zeros.size != scales.size:
+        raise HwsimError(
+            f"{node}: zero points must be {scales.size} integers like the codes, not {zeros.size} "
+            f"of {zeros.dtype}"
+        )
+    return scales, zeros
+
+
+def optional(run: Importer, node: OnnxNode, position: int) -> Constant | None:
+    """A constant input that may be left out."""
+    return run.constant(node, position) if node.input(position) else None
+
+
+def quantized_constant(
+    node: OnnxNode, value: Constant, scale: Constant, zero: Constant | None
+) -> Constant:
+    """Float weights that the model quantizes itself."""
+    scales, zeros = parameters(node, scale, zero, "uint8")
+    shape = along(node, value.array.shape, scales)
+    info = np.iinfo(zeros.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.rint(value.array.astype(np.float32) / scales.reshape(shape))
+    if np.isnan(whole).any():
+        raise HwsimError(f"{node}: weights must be finite")
+    zero_points = zeros.reshape(shape).astype(np.int64)
+    codes = np.clip(np.clip(whole, -(2.0**40), 2.0**40) + zero_points, info.min, info.max)
+    return Constant(codes.astype(zeros.dtype))
+
+
+def along(node: OnnxNode, shape: tuple[int, ...], scales: FloatArray) -> tuple[int, ...]:
+    """The shape in which scales broadcast against a tensor of `shape`."""
+    if scales.size == 1:
+        return (1,) * len(shape)
+    axis = node.integer("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
+    fits = 0 <= axis < len(shape) and scales.ndim == 1 and shape[axis] == scales.size
+    if not fits or node.integer("block_size", 0):
+        raise HwsimError(
+            f"{node}: {scales.size} scales must be one for each index of axis {axis} of {shape}"
+        )
+    return tuple(scales.size if i == axis else 1 for i in range(len(shape)))
+
+
+def dequantized(
+    node: OnnxNode, value: Constant, scale: Constant, zero: Constant | None
+) -> Constant:
+    """Weights or bias: codes with the zero point taken off, and their scale."""
+    fmt = format_of(node, value.array.dtype.name)
+    scales, zeros = parameters(node, scale, zero, value.array.dtype.name)
+    shape = along(node, value.array.shape, scales)
+    if zeros.dtype != value.array.dtype:
+        raise HwsimError(
+            f"{node}: its zero point must be {value.array.dtype} like its codes, not {zeros.dtype}"
+        )
+    codes = value.array.astype(np.int64) - zeros.reshape(shape).astype(np.int64)
+    if zeros.astype(np.int64).any() and codes.size:
+        fmt = Format.holding(int(codes.min()), int(codes.max()))
+    spread = scales.reshape(shape)
+    return Constant(codes.astype(np.float32) * spread, codes, fmt, spread)
