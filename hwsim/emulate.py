@@ -146,7 +146,7 @@ class Emulator:
         return whole
 
     def decode(self, codes: Batch, as_codes: bool = False) -> Any:
-        """Output edges in the user's layout, as reals or int64 codes: one array, or a dict of several."""
+        """Output edges in the user's layout, as reals or int64 codes: an array, or a dict of them."""
         out = {p.name: self._decode_port(p, codes[p.tensor], as_codes) for p in self.graph.outputs}
         return out if len(out) > 1 else next(iter(out.values()))
 
@@ -159,7 +159,7 @@ class Emulator:
 
 
 def quantize(xp: Namespace, port: InputPort, x: Array) -> Array:
-    """Reals as codes: float32 division by the scale, or exact scaling by the format's power of two."""
+    """Reals as codes: float32 division by the scale, or the format's power of two exactly."""
     kind = port.type
     if kind.quant is None:
         scaled = xp.astype(x, xp.float64) * 2.0**kind.format.frac_bits
@@ -205,15 +205,15 @@ def emulate(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> An
 
     `x` is `(batch, *shape)` in the layout of the graph's input, or a dict of such arrays by input
     name: reals, or with `codes` integer codes. Gives an array, or a dict for several outputs: reals
-    (float32; float64 for formats over 24 bits), or int64 codes with `codes`. Raises HwsimError for a
-    wrong shape, dtype, NaN or code.
+    (float32; float64 for formats over 24 bits), or int64 codes with `codes`. Raises HwsimError for
+    a wrong shape, dtype, NaN or code.
     """
     emulator = planned(graph, xp)
     return emulator.decode(emulator.run_chunked(emulator.encode(x, codes)), codes)
 
 
 def trace(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> dict[str, Array]:
-    """The codes of every edge, `(batch, *shape)` channels last, for a batch as `emulate` takes it."""
+    """Codes of every edge, `(batch, *shape)` channels last, for a batch as `emulate` takes it."""
     emulator = planned(graph, xp)
     edges = emulator.run(emulator.encode(x, codes), keep=True)
     return {edge: xp.astype(value, xp.int64) for edge, value in edges.items()}

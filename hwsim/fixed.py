@@ -48,8 +48,8 @@ class Overflow(Enum):
 class Format:
     """The set of codes of one fixed-point type.
 
-    `int_bits` counts the sign bit of a signed format (the I of `ap_fixed<W, I>`) and may be negative
-    or larger than the width; `width = int_bits + frac_bits` must be at least 1.
+    `int_bits` counts the sign bit of a signed format (the I of `ap_fixed<W, I>`) and may be
+    negative or larger than the width; `width = int_bits + frac_bits` must be at least 1.
     """
 
     signed: bool

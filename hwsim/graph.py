@@ -29,7 +29,7 @@ storage._ENUMS["Layout"] = Layout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputPort:
-    """A graph input: the user's name and layout, the edge it feeds, its type and how reals are quantized.
+    """A graph input: the user's name and layout, the edge it feeds, its type, and its quantizer.
 
     Reals become codes as `round(x / scale) + zero_point`, or, with `zero_point_first`,
     `round(x / scale + zero_point)`, then overflow.
@@ -65,7 +65,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Graph:
-    """Inputs, nodes in an order of computation, and outputs. Immutable; edit with `dataclasses.replace`."""
+    """Inputs, nodes in an order of computation, and outputs; edit with `dataclasses.replace`."""
 
     inputs: tuple[InputPort, ...]
     nodes: tuple[Node, ...]

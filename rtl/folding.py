@@ -18,6 +18,7 @@ from hwsim.ops import (
     MaxPool,
     Requantize,
     Scheme,
+    Stepwise,
     TensorType,
     Weighted,
 )
@@ -92,8 +93,25 @@ def layer_fold(op: Weighted, **lanes: int) -> Fold:
     return Fold(groups=1, terms=op.weights.shape[0], outputs=op.outputs, **lanes)
 
 
-def needs_parallel(op: Weighted, fold: Fold) -> bool:
-    """Whether the fold wants codes side by side that a serial stream does not have side by side."""
+def term_order(op: Weighted, x: TensorType) -> tuple[int, ...] | None:
+    """The order in which terms must be added, where it matters and is not the stream's own."""
+    acc = op.accumulator
+    if not isinstance(acc, Stepwise) or acc.order is None or is_free(op, x):
+        return None
+    return None if acc.order == tuple(range(len(acc.order))) else acc.order
+
+
+def is_free(op: Weighted, x: TensorType) -> bool:
+    """Whether the order of the sums cannot matter: exact, wrapping, or proved never to overflow."""
+    return not isinstance(op.accumulator, Stepwise) or bool(op.steps(x).any_order.all())
+
+
+def needs_parallel(op: Weighted, fold: Fold, x: TensorType) -> bool:
+    """Whether the fold wants codes side by side, or in an order, that a serial stream lacks."""
+    return term_order(op, x) is not None or _scattered(op, fold)
+
+
+def _scattered(op: Weighted, fold: Fold) -> bool:
     per_group = op.weights.shape[-2]
     return per_group % fold.simd != 0 or (fold.group_lanes > 1 and fold.simd != per_group)
 
@@ -223,15 +241,17 @@ def _lanes(channels: int, codes: int, cycles: int) -> int:
 def _plan_weighted(op: Weighted, x: TensorType, cycles: int) -> NodePlan:
     rows, size, channels = positions(x, op), x.size, x.channels
     whole = layer_fold(op)
-    scan = _scan(op, x)
+    scan, ordered = _scan(op, x), term_order(op, x) is not None
+    free = is_free(op, x)
     best: tuple[tuple[int, ...], Fold, bool] | None = None
     for fold in _folds(whole.groups, whole.terms, whole.outputs):
-        parallel = needs_parallel(op, fold)
+        parallel = ordered or _scattered(op, fold)
         lanes = channels if parallel else fold.group_lanes * fold.simd
         taken = max(rows * fold.cycles, -(-size // lanes), scan if parallel else 0)
         late = max(taken - cycles, 0)
-        # On time first, then few multipliers, a serial window, a square fold.
-        rank = (late, fold.multipliers, int(parallel), fold.pe + fold.simd, fold.pe)
+        # On time first, then few multipliers, a short chain of steps, a serial window, a square.
+        chain = 0 if free else fold.simd
+        rank = (late, fold.multipliers, chain, int(parallel), fold.pe + fold.simd, fold.pe)
         if best is None or rank < best[0]:
             best = rank, fold, parallel
     assert best is not None

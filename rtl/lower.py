@@ -32,6 +32,7 @@ from hwsim.ops import (
     Requantize,
     Reshape,
     ScaledAdd,
+    Stepwise,
     Table,
     TensorType,
     Weighted,
@@ -42,9 +43,9 @@ from rtl import pointwise, reduce, stream, window
 from rtl.axis import AxisIn, AxisOut, lane_bits
 from rtl.depths import edge_lanes
 from rtl.fifo import Fifo
-from rtl.folding import NodePlan, Plan
+from rtl.folding import NodePlan, Plan, is_free, term_order
 from rtl.lanes import Lanes
-from rtl.products import Fold, Replay, SumOfProducts
+from rtl.products import Fold, Replay, StepRule, SumOfProducts
 from rtl.requantize import Requantizer
 from rtl.stream import Beat, Fork, Slice
 
@@ -140,14 +141,16 @@ def lower_weighted(site: Site) -> Layer:
     """Windows (serial or parallel), replay, and the folded sums."""
     op, x, fold = site.node.op, site.inputs[0], site.plan.fold
     assert isinstance(op, Weighted) and fold is not None
-    weights, bias, _ = op.aligned(x)
+    weights, bias, rule = _constants(op, x)
+    order = term_order(op, x)
     products = SumOfProducts(
         fmt=x.format,
         out=site.out.format,
         weight=_weight_format(weights),
         fold=fold,
-        weights=_by_group(op, weights),
+        weights=_by_group(op, weights if order is None else weights[list(order)]),
         bias=bias,
+        rule=rule,
     )
     shape_window = op.window if isinstance(op, Conv2D) else Window((1, 1))
     if site.plan.parallel_window:
@@ -173,9 +176,19 @@ def lower_weighted(site: Site) -> Layer:
     return Layer(site.beats, products.out_beat, [*parts, products])
 
 
+def _constants(op: Weighted, x: TensorType) -> tuple[Any, Any, StepRule | None]:
+    """Weights and biases as the accumulator takes them, and its rule if it has steps."""
+    if not isinstance(op.accumulator, Stepwise):
+        weights, bias, _ = op.aligned(x)
+        return weights, bias, None
+    steps = op.steps(x)
+    rule = StepRule(acc=op.accumulator, drop=steps.drop, ordered=not is_free(op, x))
+    return steps.weights, steps.bias, rule
+
+
 def _parallel(site: Site, op: Weighted, fold: Fold, shape_window: Window) -> list[Any]:
     """A whole window a beat, dealt out in the order of the fold."""
-    x = site.inputs[0]
+    x, order = site.inputs[0], term_order(op, site.inputs[0])
     pixel = site.beats[0].with_lanes(x.channels)
     parts: list[Any] = [Lanes(site.beats[0], x.channels)]
     if _moves(shape_window):
@@ -188,7 +201,8 @@ def _parallel(site: Site, op: Weighted, fold: Fold, shape_window: Window) -> lis
             for g in range(fold.group_lanes):
                 group = group_fold * fold.group_lanes + g
                 for s in range(fold.simd):
-                    place, channel = divmod(term_fold * fold.simd + s, per_group)
+                    term = term_fold * fold.simd + s
+                    place, channel = divmod(term if order is None else order[term], per_group)
                     lanes.append(place * x.channels + group * per_group + channel)
             deals.append(tuple(lanes))
     whole = pixel.with_lanes(x.channels * shape_window.size)

@@ -55,8 +55,8 @@ def write(ports: Sequence[Port], clock: str, clock_mhz: float, pins: str | None 
     """Return an LPF text: where each port is, then the frequency of the port `clock`.
 
     `pins` is the text of a user's LPF file; without it the ports take free pins of the package in
-    turn, at 3.3 V. Raises HwsimError where `clock` is no input of one bit, where `pins` leave a
-    port without a pin of its own, or the package has too few.
+    turn, at 3.3 V, or none where it has too few. Raises HwsimError where `clock` is no input of one
+    bit, or `pins` leave a port without a pin of its own.
     """
     if not any(port.name == clock and port.is_input and port.width == 1 for port in ports):
         raise HwsimError(f"the clock must be an input of one bit, not {clock!r}")
@@ -71,7 +71,7 @@ def write(ports: Sequence[Port], clock: str, clock_mhz: float, pins: str | None 
 def _assign(bits: Sequence[str], clock: str) -> str:
     others = [bit for bit in bits if bit != clock]
     if len(others) > len(_FREE_PINS):
-        raise HwsimError(f"the ports must be at most {len(_FREE_PINS) + 1} bits, not {len(bits)}")
+        return f"# The package has too few pins for {len(bits)} bits of ports, so none is located."
     lines = ["# Pins that nobody chose: give those of your board in a file like this one."]
     for bit, site in [(clock, _CLOCK_PIN), *zip(others, _FREE_PINS, strict=False)]:
         lines.append(f'LOCATE COMP "{bit}" SITE "{site}";')

@@ -18,7 +18,9 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.ops.accumulate import Stepwise
 from hwsim.ops.base import IntArray
+from rtl import arith
 from rtl.stream import Beat, Slice, blank
 
 TREE = 4  # addends of one adder stage between two ranks of registers
@@ -146,14 +148,28 @@ class Replay(wiring.Component):
         return read.data
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRule:
+    """How hardware follows a step-wise accumulator: products lose `drop` bits and are cast.
+
+    `ordered` tells that some partial sum may overflow without wrapping, so that terms must be added
+    one after the other as they come; otherwise an adder tree does, modulo the width.
+    """
+
+    acc: Stepwise
+    drop: int
+    ordered: bool
+
+
 class SumOfProducts(wiring.Component):
-    """Multiply, add and accumulate one fold of a layer a cycle; exact.
+    """Multiply, add and accumulate one fold of a layer a cycle.
 
     Ports: `i` (In), a stream of `group_lanes * simd` input codes a beat, `term_folds` beats a
     vector, each vector `output_folds` times (`Replay`), group after group; `o` (Out), a stream of
     `group_lanes * pe` sums a beat, as codes of `out`. `weights` is (groups, terms, outputs), `bias`
-    (groups * outputs,). Takes a beat a cycle; `latency` cycles from a sum's last beat to the sum. A
-    stalled output stops the whole pipeline; `i.ready` comes from a register.
+    (groups * outputs,). With a `rule` products and sums are cast at each step. Takes a beat a
+    cycle; `latency` cycles from a sum's last beat to the sum. A stalled output stops the whole
+    pipeline; `i.ready` comes from a register.
     """
 
     def __init__(
@@ -165,7 +181,9 @@ class SumOfProducts(wiring.Component):
         fold: Fold,
         weights: IntArray,
         bias: IntArray,
+        rule: StepRule | None = None,
     ) -> None:
+        self.rule = rule
         self.fmt, self.out, self.weight, self.fold = fmt, out, weight, fold
         self.weights, self.bias = weights, bias
         self.in_beat = Beat.of(fold.group_lanes * fold.simd, fmt)
@@ -177,7 +195,8 @@ class SumOfProducts(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles: operands, products, adder tree, output register."""
-        return 3 + len(_ranks(self.fold.simd))
+        tree = 0 if self.rule is not None and self.rule.ordered else len(_ranks(self.fold.simd))
+        return 3 + tree + (self.rule is not None)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -193,8 +212,13 @@ class SumOfProducts(wiring.Component):
         word = self._weight_word(m, self.i.valid & enable)
         products = self._products(m, enable, codes, word)
         valid, last = self._follow(m, enable, (valid, codes.last), 1)
-        sums, depth = self._trees(m, enable, products)
-        valid, last = self._follow(m, enable, (valid, last), depth)
+        if self.rule is not None:
+            products = self._cast_products(m, enable, self.rule, products)
+            valid, last = self._follow(m, enable, (valid, last), 1)
+        sums = products
+        if self.rule is None or not self.rule.ordered:
+            sums, depth = self._trees(m, enable, products)
+            valid, last = self._follow(m, enable, (valid, last), depth)
         self._accumulate(m, enable, valid, last, sums, cut)
         return m
 
@@ -234,14 +258,38 @@ class SumOfProducts(wiring.Component):
                 place = (lane * fold.simd + term) * width
                 bits = word[place : place + width]
                 factor = bits.as_signed() if self.weight.signed else bits
-                product = blank(self.wide, f"product_{lane}_{term}")
+                product = blank(self._product_shape, f"product_{lane}_{term}")
                 with m.If(enable):
                     m.d.sync += product.eq(codes.data[group * fold.simd + term] * factor)
                 row.append(product)
             products.append(row)
         return products
 
-    def _trees(self, m: Module, enable: Any, rows: list[list[Any]]) -> tuple[list[Any], int]:
+    @property
+    def _product_shape(self) -> Any:
+        """Modulo the sum's width where only sums matter, whole where it is rounded first."""
+        if self.rule is None:
+            return self.wide
+        return signed(self.fmt.width + self.weight.width + 1)
+
+    def _cast_products(
+        self, m: Module, enable: Any, rule: StepRule, rows: list[list[Any]]
+    ) -> list[list[Any]]:
+        """Each product as a code of the accumulator, in a register."""
+        cast = []
+        for lane, row in enumerate(rows):
+            codes = []
+            for term, product in enumerate(row):
+                rounded = arith.shift_round(m, product, rule.drop, rule.acc.rounding)
+                code = arith.overflow(m, rounded, rule.acc.format, rule.acc.overflow)
+                held = blank(self.wide, f"cast_{lane}_{term}")
+                with m.If(enable):
+                    m.d.sync += held.eq(code)
+                codes.append(held)
+            cast.append(codes)
+        return cast
+
+    def _trees(self, m: Module, enable: Any, rows: list[list[Any]]) -> tuple[list[list[Any]], int]:
         """The sum of each row, with registers after every `TREE` addends."""
         ranks = _ranks(self.fold.simd)
         for rank in range(len(ranks)):
@@ -255,10 +303,10 @@ class SumOfProducts(wiring.Component):
                     parts.append(total)
                 shorter.append(parts)
             rows = shorter
-        return [row[0] for row in rows], len(ranks)
+        return rows, len(ranks)
 
     def _accumulate(
-        self, m: Module, enable: Any, valid: Any, last: Any, sums: list[Any], cut: Any
+        self, m: Module, enable: Any, valid: Any, last: Any, sums: list[list[Any]], cut: Any
     ) -> None:
         """Add one fold's sums to the running ones, or to the bias at the start of a vector."""
         folds, done = self.fold.term_folds, Signal()
@@ -267,14 +315,24 @@ class SumOfProducts(wiring.Component):
         m.d.comb += done.eq(count == folds - 1)
         with m.If(valid & enable):
             m.d.sync += count.eq(Mux(done, 0, count + 1))
-        for lane, (part, start) in enumerate(zip(sums, starts, strict=True)):
+        for lane, (parts, start) in enumerate(zip(sums, starts, strict=True)):
             running = blank(self.wide, f"running_{lane}")
             total = Signal(self.wide, name=f"total_{lane}")
-            m.d.comb += total.eq(part + (Mux(count == 0, start, running) if folds > 1 else start))
+            before = Mux(count == 0, start, running) if folds > 1 else start
+            m.d.comb += total.eq(self._added(m, before, parts))
             with m.If(valid & enable):
                 m.d.sync += running.eq(total)
             m.d.comb += cut.i.payload.data[lane].eq(total)
         m.d.comb += [cut.i.valid.eq(valid & done), cut.i.payload.last.eq(last & done)]
+
+    def _added(self, m: Module, before: Any, parts: Sequence[Any]) -> Any:
+        """The running sum and what comes to it: a finished tree, or term after term."""
+        if self.rule is None or not self.rule.ordered:
+            return before + parts[0]
+        acc = self.rule.acc
+        for part in parts:
+            before = arith.overflow(m, before + part, acc.format, acc.overflow)
+        return before
 
     def _biases(self, m: Module, finished: Any) -> list[Any]:
         """The bias of each lane for the vector being summed; they turn as vectors finish."""

@@ -25,6 +25,12 @@ def narrowed(ports: Sequence[Port]) -> tuple[Port, ...]:
     )
 
 
+def placed(ports: Sequence[Port], pins: int) -> tuple[Port, ...]:
+    """Return the ports that go on a package's pins: the design's own, or else its shell's."""
+    few = sum(port.width for port in ports) <= pins
+    return tuple(ports) if few else narrowed(ports)
+
+
 def wrap(top: str, ports: Sequence[Port], *, name: str, clock: str, reset: str) -> str:
     """Return the Verilog of a module `name` around `top`, with the parts that it needs.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from rtl import cells, lpf, place, shell, tools, yosys
-from rtl.targets import Target, find_target
+from rtl.targets import Target, check_clock, find_target
 
 Log = Callable[[str], None]
 
@@ -101,11 +101,12 @@ def bitstream(
     Writes `<top>.bit` and `<top>.lpf` into the folder `out_dir`. `pins` is an LPF file that locates
     every port; without one the ports take free pins in turn. Where they are more than the package
     has, or `narrow` asks for it, the design is put into a shell of byte-wide AXI4-Streams
-    (`rtl.shell`), which is written too, as `<top>_shell.v`. Raises HwsimError as `synthesize` does, for a target without
-    bitstreams, for a folder that cannot be written, for pins that do not fit the ports, and, with
-    exit status 1, where none of `seeds` meets the clock.
+    (`rtl.shell`), which is written too, as `<top>_shell.v`. Raises HwsimError as `synthesize` does,
+    for a target without bitstreams, for a folder that cannot be written, for pins that do not fit
+    the ports, and, with exit status 1, where none of `seeds` meets the clock.
     """
     device = find_target(target)
+    check_clock(clock_mhz)
     if device.estimate:
         raise HwsimError(f"a bitstream's target must be an ECP5 device, not {target!r}")
     if not (out_dir.is_dir() and os.access(out_dir, os.W_OK)):
@@ -113,19 +114,19 @@ def bitstream(
     located = lpf.read_pins(pins) if pins else None
     steps = _Steps(log)
     with _workplace(sources) as work:
-        ports = yosys.read_ports(work.folder, work.verilog, top)
+        inner = yosys.read_ports(work.folder, work.verilog, top)
+        ports = shell.placed(inner, 0 if narrow else device.available["io"])
         results, outer = [f"{top}.bit", f"{top}.lpf"], top
-        if narrow or sum(port.width for port in ports) > device.available["io"]:
+        if narrow or ports != inner:
             outer = f"{top}_shell"
-            text = shell.wrap(top, ports, name=outer, clock=clock, reset=reset)
+            text = shell.wrap(top, inner, name=outer, clock=clock, reset=reset)
             results.append(work.add(f"{outer}.v", text))
-            ports = shell.narrowed(ports)
         work.add(results[1], lpf.write(ports, clock, clock_mhz, located))
 
         pin_count = sum(port.width for port in ports)
         _, other = _synthesize(work, outer, device, pin_count, steps)
         placed = _meet(work, device, results[1], clock_mhz, seeds, steps)
-        with steps.step(tools.ecppack(), "writing the bitstream") as packer:
+        with steps.step(tools.ecppack, "writing the bitstream") as packer:
             tools.run(packer, "--compress", place.CONFIG, results[0], cwd=work.folder, timeout=900)
         _publish([work.folder / name for name in results], out_dir)
     return replace(
@@ -170,9 +171,10 @@ class _Steps:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def step(self, tool: tools.Tool, text: str) -> Iterator[tools.Tool]:
+    def step(self, find: Callable[[], tools.Tool], text: str) -> Iterator[tools.Tool]:
         if self._log is not None:
-            self._log(f"{tool.name}: {text}")
+            self._log(text)
+        tool = find()  # a tool's very first use may take a while, so it comes after the text
         self.versions[tool.name] = tool.version
         start = time.monotonic()
         try:
@@ -216,7 +218,7 @@ def _synthesize(
     work: _Work, top: str, device: Target, pin_count: int, steps: _Steps
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return what the netlist takes, and its other cells."""
-    with steps.step(tools.yosys(), f"synthesizing {top} for {device.name}"):
+    with steps.step(tools.yosys, f"synthesizing {top} for {device.name}"):
         found = yosys.synthesize(work.folder, work.verilog, top, device.family, _NETLIST)
     used, other = cells.count(found, device.family)
     used["io"] = pin_count
@@ -236,7 +238,7 @@ def _meet(
     tried: list[place.Placement] = []
     for seed in seeds:
         again = f" again, seed {seed}" if tried else ""
-        with steps.step(tools.nextpnr_ecp5(), f"placing and routing at {clock_mhz:g} MHz{again}"):
+        with steps.step(tools.nextpnr_ecp5, f"placing and routing at {clock_mhz:g} MHz{again}"):
             placed = place.run(work.folder, _NETLIST, preferences, device, seed=seed)
         if placed.slowest_mhz >= clock_mhz:
             return placed

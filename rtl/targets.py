@@ -27,7 +27,8 @@ class Target:
 
     `part` is the vendor's name of the device in its package. `available` counts `lut` (4-input),
     `ff`, `dsp` (MULT18X18D), `bram` (DP16KD, 18 kbit) and `io` (package pins that configuration
-    does not need); it is empty for a family, where no device is chosen. `place` holds nextpnr's arguments and is empty where there is no bitstream.
+    does not need); it is empty for a family, where no device is chosen. `place` holds nextpnr's
+    arguments and is empty where there is no bitstream.
     """
 
     name: str
@@ -88,7 +89,6 @@ def parse_clock(text: str) -> float:
     """
     match = _CLOCK.fullmatch(text)
     number, unit = (float(match[1]), match[2].lower()) if match else (math.nan, "")
-    low, high = _CLOCK_RANGE_MHZ
     if unit in _HERTZ:
         mhz = number * _HERTZ[unit] / 1e6
     elif unit in _SECONDS and number > 0:
@@ -97,9 +97,15 @@ def parse_clock(text: str) -> float:
         mhz = math.nan
     # A period such as 20ns must give 50 and not 50.00000000000001.
     mhz = float(f"{mhz:.12g}")
+    return check_clock(mhz, shown=text)
+
+
+def check_clock(mhz: float, shown: str | None = None) -> float:
+    """Return `mhz` if it is from 0.01 to 1000; HwsimError shows it, or `shown`, otherwise."""
+    low, high = _CLOCK_RANGE_MHZ
     if not low <= mhz <= high:
         raise HwsimError(
-            f"clock must be a frequency such as 50MHz or a period such as 20ns,"
-            f" from {low:g} to {high:g} MHz, not {text!r}"
+            "clock must be a frequency such as 50MHz or a period such as 20ns,"
+            f" from {low:g} to {high:g} MHz, not {mhz if shown is None else shown!r}"
         )
     return mhz

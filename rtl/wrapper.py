@@ -22,7 +22,7 @@ def wrapper(manifest: Manifest) -> str:
     """Return the SystemVerilog of `hwsim_bench`, the top of a simulation.
 
     Inputs: `clk` and the knobs. Outputs: `done` (the run ended), `stuck` (by the watchdog), `rst`,
-    `last_attempt` (no reset will come) and `cycle` (64 bits, counts from the end of the last reset).
+    `last_attempt` (no reset will come) and `cycle` (64 bits, from the end of the last reset).
     It needs `cosim/streams.sv`.
     """
     sources, sinks = manifest.inputs, manifest.outputs

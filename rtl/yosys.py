@@ -81,7 +81,8 @@ def synthesize(
 def _read(verilog: Sequence[str], top: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", top):
         raise HwsimError(f"the top module's name must be a Verilog identifier, not {top!r}")
-    return f"read_verilog -sv {' '.join(verilog)}; hierarchy -check -top {top}"
+    files = " ".join(f'"{name}"' for name in verilog)
+    return f"read_verilog -sv {files}; hierarchy -check -top {top}"
 
 
 def _json(path: Path) -> Any:

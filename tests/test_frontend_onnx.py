@@ -157,9 +157,13 @@ def test_multipliers_are_float32_at_each_step(
     op: str, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     """Sums (here: biases) next to each threshold; a multiplier rounded once is the mutant."""
-    wrong = caught = 0
-    for _ in range(8):
+    wrong = caught = trials = 0
+    while trials < 8:
         sx, sw, sy = (np.float32(rng.uniform(*r)) for r in ((0.001, 0.1), (1e-4, 1e-3), (1, 4)))
+        once = float(np.float32(float(sx) * float(sw) / float(sy)))
+        if once == float(np.float32(sx * sw) / sy):
+            continue
+        trials += 1
         bias = close_calls(sx, sw, sy)
         b = Builder(0)
         shape = (1,) if op == "QGemm" else (1, 1, 1)
@@ -174,7 +178,6 @@ def test_multipliers_are_float32_at_each_step(
         model = b.finish("out", rank=len(shape) + 1, dtype="uint8")
         graph, feeds = load(model, tmp_path), {"x": np.zeros((1, *shape), np.uint8)}
         wrong += differences(graph, model, feeds)
-        once = float(np.float32(float(sx) * float(sw) / float(sy)))
         node = graph.nodes[1]
         mutant = graph.with_op(node.name, replace(node.op, multiplier=(once,)))  # type: ignore[call-arg]
         caught += differences(mutant, model, feeds)
@@ -209,13 +212,10 @@ def test_a_scaled_add_agrees_on_all_65536_pairs(
     """Scales as drawn, equal ones, and an output of twice a scale, where near ties abound."""
     info, wrong = np.iinfo(dtype), 0
     for trial in range(30):
-        scales = [float(np.float32(s)) for s in rng.uniform(0.01, 0.2, 3)]
-        if trial % 3:
-            scales[trial % 3] = scales[0] * trial % 3
-            scales[2] = float(np.float32(2 * scales[0])) if trial % 3 == 1 else scales[2]
-            scales[1] = scales[0] if trial % 3 == 2 else max(scales[1], 0.01)
+        sa, sb, sc = (float(np.float32(s)) for s in rng.uniform(0.01, 0.2, 3))
+        scales = [(sa, sb, sc), (sa, sa, sc), (sa, sb, float(np.float32(2 * sa)))][trial % 3]
         zeros = [int(z) for z in rng.integers(info.min, info.max + 1, 3)]
-        model = add_model(tuple(scales), tuple(zeros), dtype)  # type: ignore[arg-type]
+        model = add_model(scales, (zeros[0], zeros[1], zeros[2]), dtype)
         graph = load(model, tmp_path)
         wrong += differences(graph, model, all_pairs(dtype))
     assert wrong == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import required_skip
+
+# Other plugins only cost their time here.
+BARE = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 EXAMPLE = """
 import pytest
@@ -63,7 +67,7 @@ def test_a_required_skip_fails_the_run(
     (tmp_path / "test_example.py").write_text(EXAMPLE)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs(*names): tools\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--require={require}"]
-    reply = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    reply = subprocess.run(command, cwd=tmp_path, env=BARE, capture_output=True, text=True)
     counts = dict(reversed(pair) for pair in re.findall(r"(\d+) (\w+)", reply.stdout[-80:]))
     found = {name: int(count) for name, count in counts.items()}
     assert found.get("passed", 0) == passed, reply.stdout
@@ -80,6 +84,6 @@ def test_a_module_that_skips_itself_for_a_required_tool_fails_the_run(tmp_path: 
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     for require, status in (("", {0, 5}), ("no_such", {1, 2})):
         run = [*command, f"--require={require}"]
-        reply = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+        reply = subprocess.run(run, cwd=tmp_path, env=BARE, capture_output=True, text=True)
         assert reply.returncode in status, reply.stdout
     assert "--require forbids this skip" in reply.stdout

@@ -102,11 +102,11 @@ def drive(fold: Fold, rng: random.Random, *, stall: float, mutate: bool = False,
         stall=stall,
         reset_at=reset_at,
     )
-    words = result.beats[id(dut.o)]
+    words = result.words[dut.o]
     bits = out.lanes * out.width
     got = [c for w in words for c in rtl_bench.unpack(w, out.lanes, out.width, True)]
     lasts = [w >> bits for w in words]
-    return got, [c for row in want for c in row], lasts, result.cycles[id(dut.o)]
+    return got, [c for row in want for c in row], lasts, result.cycles[dut.o]
 
 
 FOLDS = [

@@ -69,7 +69,7 @@ def rules(result: Result) -> set[Rule]:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("reset_after", [None, 1, 150])
+@pytest.mark.parametrize("reset_after", [None, 150])
 def test_codes_do_not_depend_on_stalls_or_a_reset(
     dot: Simulation, weights: list[int], stall: Stall, reset_after: int | None
 ) -> None:
@@ -244,7 +244,7 @@ def test_a_build_that_fails_is_told_by_its_first_error(tmp_path: Path, weights: 
     write_dot(tmp_path, weights)
     path = tmp_path / "dot.v"
     path.write_text(path.read_text().replace("endmodule", "nonsense\nendmodule"))
-    with pytest.raises(HwsimError, match="%Error: .*syntax error") as caught:
+    with pytest.raises(HwsimError, match=r"%Error: .*syntax error") as caught:
         Simulation(tmp_path).build()
     assert caught.value.exit_status == 1
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What an operator is: a shape rule, a format rule, a range rule, arithmetic and a count of work."""
+"""What an operator is: rules of shape, format and range, arithmetic and a count of work."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Quant:
 class TensorType:
     """The shape (without the batch), format and meaning of the codes on one edge.
 
-    `quant` of None means the format's own power of two: `real = code * 2**-frac_bits`. `range` holds
-    proven bounds of the codes; None stands for all codes of the format.
+    `quant` of None means the format's own power of two: `real = code * 2**-frac_bits`. `range`
+    holds proven bounds of the codes; None stands for all codes of the format.
     """
 
     shape: Shape
@@ -119,9 +119,9 @@ class Work:
 class Op(ABC):
     """An operator on integer codes; its subclasses are frozen dataclasses.
 
-    Arrays are `(batch, *shape)`, channels last. `run` is one text for every array namespace: it gets
-    its constants from `prepare`, moved to that namespace, and its inputs in one of the carriers that
-    `carriers` names, the cheapest that holds `bound` exactly.
+    Arrays are `(batch, *shape)`, channels last. `run` is one text for every array namespace: it
+    gets its constants from `prepare`, moved to that namespace, and its inputs in one of the
+    carriers that `carriers` names, the cheapest that holds `bound` exactly.
     """
 
     kind: ClassVar[str]

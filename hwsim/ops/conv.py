@@ -15,7 +15,7 @@ from hwsim.ops.window import Window
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conv2D(Weighted):
-    """2-D cross-correlation; weights (kernel height, kernel width, in channels / groups, out channels).
+    """2-D cross-correlation; weights (kernel height, kernel width, in / groups, out channels).
 
     Output channel o belongs to group `o // (out / groups)`. Positions outside the map hold
     `zero_point`, that is real zero. Groups equal to the input's channels make it depthwise.
@@ -29,8 +29,8 @@ class Conv2D(Weighted):
         super(Conv2D, self).__post_init__()
         require(
             self.weights.ndim == 4 and self.weights.shape[:2] == self.window.kernel,
-            "convolution weights must have shape (kernel height, kernel width, in / groups, out) with "
-            f"kernel {self.window.kernel}, not {self.weights.shape}",
+            "convolution weights must have shape (kernel height, kernel width, in / groups, out) "
+            f"with kernel {self.window.kernel}, not {self.weights.shape}",
         )
         require(
             self.groups >= 1 and self.outputs % self.groups == 0,

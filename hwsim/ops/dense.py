@@ -13,7 +13,7 @@ from hwsim.ops.weighted import Weighted
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dense(Weighted):
-    """`sum_i (x[i] - zero_point) * weights[i, o] + bias[o]` over the last axis; weights (in, out)."""
+    """`sum_i (x[i] - zero_point) * weights[i, o] + bias[o]` over the last axis."""
 
     kind: ClassVar[str] = "dense"
 

@@ -37,7 +37,8 @@ class Relu(Op):
         top = x.format.max if self.maximum is None else self.maximum
         require(
             x.format.min <= self.zero_point <= top <= x.format.max,
-            f"a relu's bounds must be codes of {x.format} in order, not {self.zero_point} and {top}",
+            f"a relu's bounds must be codes of {x.format} in order, not {self.zero_point} and "
+            f"{top}",
         )
         lo, hi = (min(max(bound, self.zero_point), top) for bound in (x.lo, x.hi))
         return x.with_range(lo, hi)
@@ -204,7 +205,7 @@ class ScaledAdd(Op):
         return xp.astype(y, xp.float64) - so
 
     def pairs(self, inputs: Sequence[TensorType]) -> IntArray:
-        """The result for every pair of codes: array (codes of a, codes of b), lowest codes first."""
+        """The result for every pair: array (codes of a, codes of b), lowest codes first."""
         axes = [np.arange(t.format.min, t.format.max + 1).astype(np.float64) for t in inputs]
         a, b = np.meshgrid(*axes, indexing="ij")
         codes = self.run(np, [a, b], self.prepare(inputs, Carrier.FLOAT64))

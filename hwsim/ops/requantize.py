@@ -52,8 +52,8 @@ FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
 class Requantize(Op):
     """`round((x - input_zero_point) * multiplier) + zero_point`, brought into `out`.
 
-    `multiplier` has one entry, or one a channel; all are positive, and powers of two for SHIFT. Only
-    SHIFT looks at `rounding`; the other schemes fix their own and saturate. Sources: gemmlowp
+    `multiplier` has one entry, or one a channel; all are positive, and powers of two for SHIFT.
+    Only SHIFT looks at `rounding`; the other schemes fix their own and saturate. Sources: gemmlowp
     `fixedpoint.h` (GEMMLOWP_DOUBLE), TensorFlow Lite `common.cc` under TFLITE_SINGLE_ROUNDING
     (SINGLE), ONNX Runtime `MlasRequantizeOutput` (F32_RNE_OUT).
     """
@@ -142,8 +142,8 @@ class Requantize(Op):
                 left = max(0, int(self.fixed_point()[1].max()))
                 if top << left >= 1 << 31:
                     raise HwsimError(
-                        "a sum requantized by gemmlowp_double must fit 32 bits after its left shift, "
-                        f"not reach {top} * 2**{left}"
+                        "a sum requantized by gemmlowp_double must fit 32 bits after its left "
+                        f"shift, not reach {top} * 2**{left}"
                     )
                 return top << 31
             case Scheme.SINGLE:

@@ -68,7 +68,8 @@ class Concat(_Move):
         for other in inputs[1:]:
             require(
                 other.shape[:-1] == first.shape[:-1],
-                f"concatenated shapes must agree but for channels, not {first.shape}, {other.shape}",
+                f"concatenated shapes must agree but for channels, not {first.shape} and "
+                f"{other.shape}",
             )
             require(
                 (other.format, other.quant) == (first.format, first.quant),
@@ -86,7 +87,7 @@ class Concat(_Move):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgMax(Op):
-    """Index of the largest code along the channels; the first of equals; the axis stays, of length 1."""
+    """Index of the largest code along the channels, the first of equals; the axis stays, length 1."""
 
     kind: ClassVar[str] = "argmax"
 

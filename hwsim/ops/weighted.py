@@ -27,9 +27,9 @@ class Weighted(Op):
     """A layer whose outputs are sums of inputs times constant weights.
 
     `weights` are codes of `weight_format`, output channels last. `bias` has one code a channel with
-    `bias_frac` fraction bits. The input's `zero_point` is subtracted before the product (it is folded
-    into the bias, which is exact). `weight_scale` gives the reals of the weights where they are not
-    the format's power of two: one, or one a channel.
+    `bias_frac` fraction bits. The input's `zero_point` is subtracted before the product (it is
+    folded into the bias, which is exact). `weight_scale` gives the reals of the weights where they
+    are not the format's power of two: one, or one a channel.
     """
 
     weights: IntArray

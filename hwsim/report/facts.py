@@ -1,0 +1,92 @@
+"""What there is to say about a Graph, as plain data: for `hwsim inspect` and for the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hwsim.emulate import planned, user_shape
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph, Node
+from hwsim.ops import Conv2D, Dense, Requantize, TensorType
+
+
+def describe(graph: Graph) -> dict[str, Any]:
+    """Ports, a row for each node, totals, hash and the emulator's carriers, ready for JSON."""
+    carriers, trouble = _carriers(graph)
+    rows = [_row(graph, node, carriers.get(node.name)) for node in graph.nodes]
+    totals = {key: sum(row[key] for row in rows) for key in ("macs", "weights", "activations")}
+    return {
+        "hash": graph.hash(),
+        "inputs": [
+            {"name": p.name, "layout": p.layout.value}
+            | _tensor(p.type)
+            | {"user_shape": list(user_shape(p.type, p.layout)), "rounding": p.rounding.value}
+            for p in graph.inputs
+        ],
+        "outputs": [
+            {"name": p.name, "layout": p.layout.value}
+            | _tensor(graph.types()[p.tensor])
+            | {"user_shape": list(user_shape(graph.types()[p.tensor], p.layout))}
+            for p in graph.outputs
+        ],
+        "nodes": rows,
+        "totals": {"nodes": len(rows), **totals},
+        "emulator": {"exact": trouble is None, "trouble": trouble},
+    }
+
+
+def summary(node: Node) -> str:
+    """The operator in a few words: `conv2d 3×3, 8 → 16`, `requantize f32_rne_out`."""
+    match node.op:
+        case Conv2D() as op:
+            height, width = op.window.kernel
+            inputs = op.weights.shape[2] * op.groups
+            kind = "depthwise" if op.depthwise else "conv2d"
+            stride = "" if set(op.window.stride) == {1} else f" /{op.window.stride[0]}"
+            return f"{kind} {height}×{width}{stride}, {inputs} → {op.outputs}"
+        case Dense() as op:
+            return f"dense {op.weights.shape[0]} → {op.outputs}"
+        case Requantize() as op:
+            return f"requantize {op.scheme.value}"
+    window = getattr(node.op, "window", None)
+    kernel = "" if window is None else f" {window.kernel[0]}×{window.kernel[1]}"
+    return node.op.kind.replace("_", " ") + kernel
+
+
+def shape_text(shape: tuple[int, ...] | list[int]) -> str:
+    """`8×8×16`, or `scalar`."""
+    return "×".join(str(size) for size in shape) or "scalar"
+
+
+def _carriers(graph: Graph) -> tuple[dict[str, str], str | None]:
+    """The emulator's carrier by node, or why it has none that is exact."""
+    try:
+        return {step.node: step.carrier.value for step in planned(graph).plan}, None
+    except HwsimError as error:
+        return {}, str(error)
+
+
+def _row(graph: Graph, node: Node, carrier: str | None) -> dict[str, Any]:
+    work = node.op.work(graph.input_types(node))
+    return {
+        "name": node.name,
+        "operator": node.op.kind,
+        "summary": summary(node),
+        "inputs": list(node.inputs),
+        "output": node.output,
+        **_tensor(graph.types()[node.output]),
+        "macs": work.macs,
+        "weights": work.weights,
+        "activations": work.activations,
+        "carrier": carrier,
+    }
+
+
+def _tensor(kind: TensorType) -> dict[str, Any]:
+    return {
+        "shape": list(kind.shape),
+        "format": str(kind.format),
+        "range": [kind.lo, kind.hi],
+        "scale": list(kind.scales()),
+        "zero_point": kind.zero_point,
+    }

@@ -1,0 +1,267 @@
+"""ONNX graphs as tools write them: layouts, branches, biases, float ends; against ONNX Runtime."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_models as om
+import pytest
+from onnx import TensorProto, helper
+from onnx_builder import Array, Builder, Q, activation
+from test_frontend_onnx import differences, load
+
+import hwsim
+from hwsim.frontends.importer import RuntimeDifference
+from hwsim.frontends.values import Layout
+
+
+def act(dtype: str, scale: float, zero: int = -9) -> Q:
+    return activation(dtype, scale=scale, zero_point=zero)
+
+
+class Net(Builder):
+    """A builder of QDQ networks in the way of onnxruntime.quantization."""
+
+    def __init__(self, dtype: str = "uint8", seed: int = 1) -> None:
+        super().__init__(seed)
+        self.dtype, self.count = dtype, 0
+        self.outputs: list[tuple[str, int]] = []
+
+    def name(self, what: str) -> str:
+        self.count += 1
+        return f"{what}{self.count}"
+
+    def do(self, op: str, *inputs: str, **attributes: Any) -> str:
+        return self.node(op, inputs, self.name(op.lower()), **attributes)
+
+    def start(self, *shape: int) -> str:
+        return self.real_input("x", shape, act(self.dtype, 0.03))
+
+    def round(self, tensor: str, scale: float, zero: int = -9) -> str:
+        return self.qdq(tensor, act(self.dtype, scale, zero))
+
+    def ints(self, *values: int) -> str:
+        return self.constant(self.name("shape"), np.array(values, np.int64))
+
+    def kernel(self, shape: tuple[int, ...], axis: int, channels: int = 1) -> str:
+        name = self.name("w")
+        return self.weights(shape, channels, pow2=False, dtype="int8").real(self, name, axis)
+
+    def conv(self, x: str, cin: int, cout: int, scale: float = 0.5, **attributes: Any) -> str:
+        w = self.kernel((cout, cin, 3, 3), 0, cout)
+        return self.round(self.do("Conv", x, w, **attributes), scale)
+
+    def dense(self, x: str, units: int, features: int, scale: float = 0.7) -> str:
+        return self.round(self.do("Gemm", x, self.kernel((features, units), 1)), scale)
+
+    def model(self, *outputs: tuple[str, int, str]) -> onnx.ModelProto:
+        """Outputs as (tensor, rank, NumPy type)."""
+        ports = [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), ["N", *[None] * (rank - 1)]
+            )
+            for name, rank, dtype in outputs
+        ]
+        graph = helper.make_graph(self.nodes, "net", self.inputs, ports, self.constants)
+        opsets = [helper.make_opsetid("", 17)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        onnx.checker.check_model(model)
+        return model
+
+
+def flat_by_reshape(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    return n.model((n.dense(n.do("Reshape", x, n.ints(0, -1)), 7, 4 * 4 * 3), 2, "float32"))
+
+
+def flat_by_flatten(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    x = n.qdq(n.do("Flatten", x), act(n.dtype, 0.5))
+    return n.model((n.dense(x, 7, 48), 2, "float32"))
+
+
+def flat_by_shape_chain(n: Net) -> onnx.ModelProto:
+    """What torch exports for `x.view(x.size(0), -1)`."""
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    size = n.do("Gather", n.do("Shape", x), n.constant("zero", np.array(0)), axis=0)
+    batch = n.do("Unsqueeze", size, n.ints(0))
+    target = n.do("Concat", batch, n.ints(-1), axis=0)
+    return n.model((n.dense(n.do("Reshape", x, target), 7, 48), 2, "float32"))
+
+
+def channels_last_input(n: Net) -> onnx.ModelProto:
+    """What Keras exports: an image (height, width, channels), transposed before the first layer."""
+    q = act(n.dtype, 0.03)
+    x = n.do("Transpose", n.input("x", (6, 5, 3)), perm=[0, 3, 1, 2])
+    return n.model((n.conv(n.qdq(x, q), 3, 4), 4, "float32"))
+
+
+def pool_before_the_quantizer(n: Net) -> onnx.ModelProto:
+    x = n.do("Conv", n.start(3, 8, 8), n.kernel((4, 3, 3, 3), 0))
+    pooled = n.do("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    return n.model((n.round(pooled, 0.5), 4, "float32"))
+
+
+def skip_branch(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 6), 3, 4)
+    y = n.conv(x, 4, 4, pads=[1, 1, 1, 1])
+    total = n.do("Relu", n.do("Add", x, y))
+    lowest = -128
+    out = n.qdq(total, activation(n.dtype, scale=0.4, zero_point=lowest))
+    return n.model((out, 4, "float32"))
+
+
+def two_branches_joined_flat(n: Net) -> onnx.ModelProto:
+    x = n.start(3, 5, 5)
+    parts = []
+    for cout in (2, 3):
+        y = n.conv(x, 3, cout)
+        parts.append(n.qdq(n.do("Flatten", y), act(n.dtype, 0.5)))
+    joined = n.round(n.do("Concat", *parts, axis=1), 0.6)
+    return n.model((n.dense(joined, 6, 45), 2, "float32"))
+
+
+def two_outputs(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    pooled = n.round(n.do("GlobalAveragePool", x), 0.3)
+    return n.model((x, 4, "float32"), (pooled, 4, "float32"))
+
+
+def squeezed_average(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    x = n.round(n.do("GlobalAveragePool", x), 0.3)
+    return n.model((n.dense(n.do("Squeeze", x, n.ints(2, 3)), 5, 4), 2, "float32"))
+
+
+def nothing_operators(n: Net) -> onnx.ModelProto:
+    x = n.do("Identity", n.start(3, 6, 5))
+    x = n.do("Dropout", n.conv(x, 3, 4))
+    return n.model((n.do("Unsqueeze", x, n.ints(1)), 5, "float32"))
+
+
+def float_logits(n: Net) -> onnx.ModelProto:
+    """The last layer is not quantized: ONNX Runtime gives sums times a scale."""
+    w, x = n.weights((12, 7), 7, pow2=False, dtype="int8"), act(n.dtype, 0.03)
+    bias = w.bias(n, 7, x).real(n, "bias", 0)
+    out = n.do("Gemm", n.start(12), w.real(n, "w", 1), bias)
+    return n.model((out, 2, "float32"))
+
+
+def float_bias_conv(n: Net) -> onnx.ModelProto:
+    bias = n.constant("bias", n.rng.normal(0, 0.5, 4).astype(np.float32))
+    w = n.kernel((4, 3, 3, 3), 0, 4)
+    return n.model((n.round(n.do("Conv", n.start(3, 6, 5), w, bias), 0.5), 4, "float32"))
+
+
+def float_bias_matmul(n: Net) -> onnx.ModelProto:
+    bias = n.constant("bias", n.rng.normal(0, 0.5, 7).astype(np.float32))
+    out = n.do("Add", n.do("MatMul", n.start(12), n.kernel((12, 7), 1)), bias)
+    return n.model((n.round(out, 0.1), 2, "float32"))
+
+
+def quantized_bias_matmul(n: Net) -> onnx.ModelProto:
+    w, x = n.weights((12, 7), 7, pow2=False, dtype="int8"), act(n.dtype, 0.03)
+    bias = w.bias(n, 7, x).real(n, "bias", 0)
+    out = n.do("Add", bias, n.do("MatMul", n.start(12), w.real(n, "w", 1)))
+    return n.model((n.round(out, 0.1), 2, "float32"))
+
+
+def float_weights_with_quantizers(n: Net) -> onnx.ModelProto:
+    """The TensorRT way: float weights, each behind Q and DQ; symmetric int8, a zero point of 0."""
+    w = n.constant("w", n.rng.normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32))
+    scale = n.constant("ws", n.rng.uniform(0.005, 0.01, 4).astype(np.float32))
+    zero = n.constant("wz", np.zeros(4, np.int8))
+    code = n.do("QuantizeLinear", w, scale, zero, axis=0)
+    real = n.do("DequantizeLinear", code, scale, zero, axis=0)
+    x = n.qdq(n.input("x", (3, 6, 5)), Q("int8", 0.03, 0))
+    y = n.qdq(n.do("Conv", x, real), Q("int8", 0.5, 0))
+    return n.model((n.qdq(n.do("Relu", y), Q("int8", 0.4, 0)), 4, "float32"))
+
+
+def padded_by_pad(n: Net) -> onnx.ModelProto:
+    x = n.do("Pad", n.start(3, 6, 5), n.ints(0, 0, 1, 0, 0, 0, 2, 1))
+    return n.model((n.conv(x, 3, 4), 4, "float32"))
+
+
+def padded_by_a_quantized_pad(n: Net) -> onnx.ModelProto:
+    x = n.do("Pad", n.start(3, 6, 5), n.ints(0, 0, 1, 1, 0, 0, 1, 1))
+    x = n.qdq(x, act(n.dtype, 0.03))
+    return n.model((n.conv(x, 3, 4), 4, "float32"))
+
+
+def padded_by_name(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 7, 6), 3, 4, auto_pad="SAME_UPPER", strides=[2, 2])
+    return n.model((n.conv(x, 4, 4, auto_pad="SAME_LOWER", strides=[2, 1]), 4, "float32"))
+
+
+def dilated(n: Net) -> onnx.ModelProto:
+    return n.model((n.conv(n.start(3, 9, 8), 3, 4, dilations=[2, 3]), 4, "float32"))
+
+
+def argmax(n: Net) -> onnx.ModelProto:
+    x = n.dense(n.start(12), 7, 12)
+    return n.model((n.do("ArgMax", x, axis=-1, keepdims=1), 2, "int64"))
+
+
+def argmax_of_a_map(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    return n.model((n.do("ArgMax", x, axis=1, keepdims=1), 4, "int64"))
+
+
+def rows(n: Net) -> onnx.ModelProto:
+    """A MatMul on the last of three axes."""
+    out = n.do("MatMul", n.start(5, 12), n.kernel((12, 7), 1))
+    return n.model((n.round(out, 0.1), 3, "float32"))
+
+
+def relu_then_other_scale(n: Net) -> onnx.ModelProto:
+    x = n.do(
+        "Clip", n.start(3, 4, 4), n.constant("lo", np.float32(0)), n.constant("hi", np.float32(6))
+    )
+    return n.model((n.round(x, 0.05), 4, "float32"))
+
+
+def two_functions(n: Net) -> onnx.ModelProto:
+    x = n.do("Sigmoid", n.do("LeakyRelu", n.start(3, 4, 4), alpha=0.3))
+    return n.model((n.round(x, 1 / 256, -128), 4, "float32"))
+
+
+def scaled_by_a_constant(n: Net) -> onnx.ModelProto:
+    x = n.do("Add", n.start(3, 4, 4), n.constant("c", np.float32(0.37)))
+    return n.model((n.round(x, 0.04), 4, "float32"))
+
+
+def relu_to_floats(n: Net) -> onnx.ModelProto:
+    return n.model((n.do("Relu", n.conv(n.start(3, 6, 5), 3, 4)), 4, "float32"))
+
+
+NETS: list[Callable[[Net], onnx.ModelProto]] = [
+    flat_by_reshape, flat_by_flatten, flat_by_shape_chain, channels_last_input,
+    pool_before_the_quantizer, skip_branch, two_branches_joined_flat, two_outputs,
+    squeezed_average, nothing_operators, float_logits, float_bias_conv, float_bias_matmul,
+    quantized_bias_matmul, float_weights_with_quantizers, padded_by_pad,
+    padded_by_a_quantized_pad, padded_by_name, dilated, argmax, argmax_of_a_map, rows,
+    relu_then_other_scale, two_functions, scaled_by_a_constant, relu_to_floats,
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.importer.RuntimeDifference")
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("build", NETS, ids=lambda f: f.__name__.replace("_", " "))
+def test_a_graph_gives_the_runtimes_values(
+    build: Callable[[Net], onnx.ModelProto], dtype: str, tmp_path: Path, seed: int
+) -> None:
+    model = build(Net(dtype))
+    graph = load(model, tmp_path)
+    assert differences(graph, model, feeds(model, seed)) == 0
+
+
+def feeds(model: onnx.ModelProto, seed: int) -> dict[str, Array]:
+    (port,) = model.graph.input
+    shape = (48, *[d.dim_value for d in port.type.tensor_type.shape.dim[1:]])
+    return {"x": np.random.default_rng(seed).normal(0, 2.5, shape).astype(np.float32)}
