@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.graph import Graph, Node
-from hwsim.ops import ArgMax, AvgPool, Concat, Conv2D, Dense, MaxPool, Window
+from hwsim.ops import ArgMax, AvgPool, Concat, Conv2D, Dense, MaxPool, Transpose, Window
 from hwsim.ops.base import Shape
 from rtl.folding import FifoKey, NodePlan, Plan
 
@@ -100,6 +100,8 @@ def needs(graph: Graph, plan: Plan, node: Node, index: int) -> Counts:
             used = pixels[codes // out.channels] * x.channels
         case ArgMax():
             used = (codes + 1) * x.channels
+        case Transpose():
+            used = np.full(out.size, x.size)
         case Concat():
             used = _concat_needs(graph, node, index, chosen.lanes)
         case _:

@@ -20,6 +20,7 @@ from hwsim.ops import (
     Scheme,
     Stepwise,
     TensorType,
+    Transpose,
     Weighted,
 )
 from rtl.products import Fold
@@ -221,7 +222,7 @@ def _plan_node(graph: Graph, node: Node, cycles: int) -> NodePlan:
         case MaxPool() | AvgPool():
             beats = max(types[0].size, out.size * node.op.window.size)
             return NodePlan(lanes=_lanes(types[0].channels, beats, cycles))
-        case ArgMax():
+        case ArgMax() | Transpose():
             return NodePlan(lanes=1)
         case Concat():
             common = _common([t.channels for t in types])

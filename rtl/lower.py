@@ -15,16 +15,18 @@ from amaranth.lib.wiring import In, Out
 from hwsim import thresholds
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Rounding
-from hwsim.forms import Output
+from hwsim.forms import Affine, Output
 from hwsim.graph import Graph, Node
 from hwsim.ops import (
     Add,
     ArgMax,
     AvgPool,
+    BatchNorm,
     Cast,
     Concat,
     Conv2D,
     Dense,
+    Divide,
     Flatten,
     MaxPool,
     Op,
@@ -35,6 +37,7 @@ from hwsim.ops import (
     Stepwise,
     Table,
     TensorType,
+    Transpose,
     Weighted,
     Window,
 )
@@ -45,6 +48,7 @@ from rtl.depths import edge_lanes
 from rtl.fifo import Fifo
 from rtl.folding import NodePlan, Plan, is_free, term_order
 from rtl.lanes import Lanes
+from rtl.permute import Permute
 from rtl.products import Fold, Replay, StepRule, SumOfProducts
 from rtl.requantize import Requantizer
 from rtl.stream import Beat, Fork, Slice
@@ -266,6 +270,64 @@ def lower_requantize(site: Site) -> Layer:
     return _map(site, part)
 
 
+def lower_batchnorm(site: Site) -> Layer:
+    """A multiplication and an addition with the constants of each channel."""
+    op, x = site.node.op, site.inputs[0]
+    assert isinstance(op, BatchNorm)
+    scale, bias, _ = op.aligned(x)
+    form = Affine(
+        m=tuple(scale.tolist()),
+        r=tuple(bias.tolist()),
+        shift=(0,),
+        rounding=Rounding.TRN,
+        out=Output(format=site.out.format),
+    )
+    return _affine(site, form, x.channels)
+
+
+def lower_divide(site: Site) -> Layer:
+    """Multiplication by a reciprocal that is exact on the proven range, truncated toward zero.
+
+    With `m` the reciprocal rounded up and `e = n * m - 2**s`, `x * m / 2**s` exceeds `x / n` by
+    less than 1 / n, hence by too little to reach a whole number, as long as `|x| * e < 2**s`.
+    """
+    op, x = site.node.op, site.inputs[0]
+    assert isinstance(op, Divide)
+    divisors = [int(n) for n in op.divisors.reshape(-1)]
+    shift = 0
+    while any((-(1 << shift) % n) * x.magnitude >= 1 << shift for n in divisors):
+        shift += 1
+    factors = [-(-(1 << shift) // n) for n in divisors for _ in range(x.channels)]
+    same = len(set(factors)) == 1
+    form = Affine(
+        m=(factors[0],) if same else tuple(factors),
+        r=(0,),
+        shift=(shift,),
+        rounding=Rounding.TRN,
+        out=Output(format=site.out.format),
+        split=0,
+        r_below=((1 << shift) - 1,),
+    )
+    return _affine(site, form, x.channels if same else x.size)
+
+
+def _affine(site: Site, form: Affine, period: int) -> Layer:
+    """`period` codes, after which the constants come again."""
+    x = site.inputs[0]
+    part = Requantizer(
+        form, lanes=site.plan.lanes, channels=period, in_format=x.format, in_range=(x.lo, x.hi)
+    )
+    return _map(site, part)
+
+
+def lower_transpose(site: Site) -> Layer:
+    """A memory of two tensors."""
+    op, x = site.node.op, site.inputs[0]
+    assert isinstance(op, Transpose)
+    beat = site.beats[0].with_lanes(1)
+    return Layer(site.beats, beat, [Lanes(site.beats[0], 1), Permute(beat, x.shape, op.axes)])
+
+
 def lower_cast(site: Site) -> Layer:
     """A shift, its rounding and its overflow."""
     op, x = site.node.op, site.inputs[0]
@@ -347,10 +409,12 @@ RULES: Mapping[type[Op], Rule] = {
     Add: lower_add,
     ArgMax: lower_argmax,
     AvgPool: lower_pool,
+    BatchNorm: lower_batchnorm,
     Cast: lower_cast,
     Concat: lower_concat,
     Conv2D: lower_weighted,
     Dense: lower_weighted,
+    Divide: lower_divide,
     Flatten: lower_move,
     MaxPool: lower_pool,
     Relu: lower_relu,
@@ -358,6 +422,7 @@ RULES: Mapping[type[Op], Rule] = {
     Reshape: lower_move,
     ScaledAdd: lower_scaled_add,
     Table: lower_table,
+    Transpose: lower_transpose,
 }
 
 

@@ -135,18 +135,18 @@ def test_a_window_clips_like_the_relu_that_follows(scheme: Scheme) -> None:
 
 def test_no_narrower_multiplier_has_the_same_thresholds() -> None:
     rng = random.Random(SEED)
-    for _ in range(12):
-        op = requantize(Scheme.SINGLE, rng.uniform(0.03, 0.3), out=Format.int(4))
-        lo, hi = -60, 70
-        steps = thresholds(op, lo, hi)
+    for _ in range(6):
+        op = requantize(Scheme.SINGLE, rng.uniform(0.06, 0.3), out=Format.int(3))
+        steps = thresholds(op, -40, 45)
         form = narrowest(steps, Output(format=op.out), shared=True)
         assert form is not None
-        want = literal(op, x := np.arange(lo, hi + 1)[:, None])
+        t = np.unique([steps.at, steps.at - 1])[:, None]
+        want = literal(op, t)
         for shift in range(form.shift[0]):
             for m in range(int(0.4 * 2**shift) + 2):
-                for r in range(-(8 << shift), 8 << shift):
-                    same = np.clip((x * m + r) >> shift, op.out.min, op.out.max) == want
-                    assert not same.all(), (op.multiplier, m, r, shift)
+                r = np.arange(-(20 << shift), 20 << shift)
+                same = np.clip((t * m + r) >> shift, op.out.min, op.out.max) == want
+                assert not same.all(axis=0).any(), (op.multiplier, m, shift)
 
 
 def test_powers_of_two_need_no_multiplier() -> None:
@@ -166,8 +166,8 @@ def test_gemmlowp_takes_one_offset_on_each_side_of_zero() -> None:
 
 @pytest.mark.parametrize("scheme", [Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN, Scheme.GEMMLOWP_DOUBLE])
 def test_large_sums_fall_back_to_the_literal_form(scheme: Scheme) -> None:
-    op = requantize(scheme, 2**-18.3, 2**-18.1, zero_point=9)
-    form = choose(op, -(1 << 27), 1 << 27)
+    op = requantize(scheme, 2**-22.3, 2**-22.1, zero_point=9)
+    form = choose(op, -(1 << 30), 1 << 30)
     assert isinstance(form, TwoRoundings if scheme is Scheme.GEMMLOWP_DOUBLE else FloatProduct)
 
 
@@ -219,7 +219,7 @@ def test_one_rounding_is_not_the_float32_product() -> None:
             m=exact.m, r=(0,), shift=exact.shift, rounding=Rounding.RND_CONV, out=exact.out
         )
         different += not thresholds(op, lo, hi).equal(once)
-    assert different >= 18  # random inputs almost never meet the thresholds that differ
+    assert different >= 10  # random inputs almost never meet the few sums that differ
 
 
 def test_rounding_to_24_bits_equals_numpy_float32() -> None:
@@ -234,7 +234,7 @@ def test_rounding_to_24_bits_equals_numpy_float32() -> None:
 def test_every_rung_is_used() -> None:
     rng, rungs = random.Random(SEED), Counter[str]()
     for scheme in SATURATING:
-        for bits in (12, 16, 20, 26):
+        for bits in (12, 16, 20, 30):
             op = requantize(scheme, 2 ** rng.uniform(6 - bits, 8 - bits))
             form = choose(op, -(1 << bits), 1 << bits)
             split = isinstance(form, Affine) and form.split is not None

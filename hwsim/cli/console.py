@@ -7,13 +7,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
+    from rich.progress import Progress as Display
 
 PATIENCE = 1.0
 """Seconds of silence before progress is shown, so that quick commands show none."""
@@ -23,21 +23,22 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console for one of the two outputs, as it is now."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return Console(stderr=stderr, highlight=False)
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """Write one JSON object to stdout."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write one JSON object to stdout, in ASCII so that no encoding can spoil it."""
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
 
 def print_error(sentence: str) -> None:
     """Write one sentence to stderr, on one line; control characters of file names are escaped."""
     line = " ".join(sentence.split())
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    mark = "\x1b[31merror:\x1b[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else "error:"
-    # A file name may hold bytes that are no text.
-    sys.stderr.write(f"{mark} {line}\n".encode(errors="replace").decode(errors="replace"))
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    mark = "\x1b[31merror:\x1b[0m" if colour else "error:"
+    encoding = sys.stderr.encoding or "utf-8"
+    sys.stderr.write(f"{mark} {line}\n".encode(encoding, "backslashreplace").decode(encoding))
 
 
 class Progress:
@@ -46,11 +47,11 @@ class Progress:
     Within `with`, call it with what begins; each call ends the step before.
     """
 
-    def __init__(self, first: str) -> None:
+    def __init__(self, first: str, *, patience: float = PATIENCE) -> None:
         self._text, self._began, self._lock = first, time.monotonic(), threading.RLock()
-        self._status: Status | None = None
+        self._display: Display | None = None
         self._shown = False
-        self._timer = threading.Timer(PATIENCE, self._show)
+        self._timer = threading.Timer(patience, self._show)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
@@ -69,8 +70,8 @@ class Progress:
         """Say the step that runs in other words, such as how far it is."""
         with self._lock:
             self._text = text
-            if self._status is not None:
-                self._status.update(self._line())
+            if self._display is not None:
+                self._display.update(self._display.task_ids[-1], description=text)
 
     def __exit__(
         self,
@@ -82,14 +83,14 @@ class Progress:
         with self._lock:
             if kind is None:
                 self._finish()
-            if self._status is not None:
-                self._status.stop()
-                self._status = None
             self._shown = False
+            if self._display is not None:
+                self._display.stop()
+                self._display = None
 
     def _show(self) -> None:
         with self._lock:
-            if self._timer.finished.is_set() and not self._shown:
+            if not self._timer.finished.is_set():  # cancelled while it waited for the lock
                 self._shown = True
                 self._announce()
 
@@ -97,21 +98,22 @@ class Progress:
         out = console(stderr=True)
         if not out.is_terminal:
             out.print(self._text, markup=False, soft_wrap=True)
-        elif self._status is None:
-            self._status = out.status(self._line())
-            self._status.start()
-        else:
-            self._status.update(self._line())
+            return
+        if self._display is None:
+            self._display = _display(out)
+            self._display.start()
+        for task in self._display.task_ids:
+            self._display.remove_task(task)
+        self._display.add_task(self._text, total=None)
 
     def _finish(self) -> None:
         seconds = time.monotonic() - self._began
-        if self._status is not None and seconds >= PATIENCE:
-            self._status.console.print(f"✓ {self._text} ({seconds:.0f} s)", markup=False)
-
-    def _line(self) -> str:
-        from rich.markup import escape
-
-        return escape(self._text)
+        if self._display is not None and seconds >= PATIENCE:
+            self._display.console.print(f"✓ {self._text} ({seconds:.0f} s)", markup=False)
 
 
-Say = Callable[[str], None]
+def _display(out: Console) -> Display:
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    return Progress(*columns, console=out, transient=True)

@@ -7,15 +7,16 @@ from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Add, Relu, ScaledAdd, Table
 from hwsim.ops.pool import AvgPool, MaxPool
 from hwsim.ops.requantize import Cast, Requantize, Scheme
-from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape
+from hwsim.ops.scale import BatchNorm, Divide
+from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Transpose
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
 
 OPERATORS: dict[str, type[Op]] = {
     op.kind: op
     for op in (
-        Add, ArgMax, AvgPool, Cast, Concat, Conv2D, Dense, Flatten, MaxPool, Relu, Requantize,
-        Reshape, ScaledAdd, Table,
+        Add, ArgMax, AvgPool, BatchNorm, Cast, Concat, Conv2D, Dense, Divide, Flatten, MaxPool,
+        Relu, Requantize, Reshape, ScaledAdd, Table, Transpose,
     )
 }  # fmt: skip
 
@@ -26,11 +27,13 @@ __all__ = [
     "Add",
     "ArgMax",
     "AvgPool",
+    "BatchNorm",
     "Carrier",
     "Cast",
     "Concat",
     "Conv2D",
     "Dense",
+    "Divide",
     "Exact",
     "Flatten",
     "MaxPool",
@@ -44,6 +47,7 @@ __all__ = [
     "Stepwise",
     "Table",
     "TensorType",
+    "Transpose",
     "Weighted",
     "Window",
     "Work",

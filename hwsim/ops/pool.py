@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from hwsim.fixed import Array, Format, Namespace
-from hwsim.ops.accumulate import EXACT, Accumulator
-from hwsim.ops.base import Op, Quant, TensorType
+from hwsim.ops.accumulate import EXACT, Accumulator, Steps, Stepwise
+from hwsim.ops.base import Carrier, Constants, Op, Quant, TensorType, require
 from hwsim.ops.window import Window
 
 
@@ -28,13 +30,13 @@ class MaxPool(Op):
         """No code grows; padding is filled with the format's smallest code."""
         return max(inputs[0].magnitude, abs(inputs[0].format.min))
 
-    def prepare(self, inputs: Sequence[TensorType], carrier: object) -> dict[str, int]:
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """The code that fills the padding."""
         return {"lowest": inputs[0].format.min}
 
-    def run(self, xp: Namespace, xs: Sequence[Array], k: object) -> Array:
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """Elementwise maximum over the window's views."""
-        views = self.window.views(self.window.pad(xp, xs[0], k["lowest"]))  # type: ignore[index]
+        views = self.window.views(self.window.pad(xp, xs[0], k["lowest"]))
         out = next(views)
         for view in views:
             out = xp.maximum(out, view)
@@ -43,9 +45,12 @@ class MaxPool(Op):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvgPool(Op):
-    """The exact sum of `x - zero_point` over each window, whose unit is 1/n of the input's.
+    """The sum of `x - zero_point` over each window.
 
-    Positions outside the map hold `zero_point` and count, so that n is always the window's size.
+    With an exact accumulator the unit of the sum is 1/n of the input's, which makes it the mean;
+    positions outside the map hold `zero_point` and count, so that n is the window's size. With a
+    step-wise one each code and each partial sum is cast to its format, row by row, and the result is
+    the plain sum, for a `Divide` to follow.
     """
 
     kind: ClassVar[str] = "avgpool"
@@ -56,6 +61,9 @@ class AvgPool(Op):
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """Shape (h, w, c) becomes (oh, ow, c); the format grows by log2 of the window's size."""
         (x,) = inputs
+        shape = (*self.window.output(x), x.channels)
+        if isinstance(self.accumulator, Stepwise):
+            return TensorType(shape, self.accumulator.format, None, self._steps(x).range)
         n = self.window.size
         lo, hi = n * (x.lo - self.zero_point), n * (x.hi - self.zero_point)
         if any(self.window.padding):
@@ -65,17 +73,45 @@ class AvgPool(Op):
             frac, quant = frac + n.bit_length() - 1, None
         else:
             quant = Quant(tuple(scale / n for scale in x.scales()))
-        shape = (*self.window.output(x), x.channels)
         return TensorType(shape, Format.holding(lo, hi, frac), quant, (lo, hi))
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Sum of magnitudes, and the zero points apart."""
+        if isinstance(self.accumulator, Stepwise):
+            return self._steps(inputs[0]).bound(inputs[0].magnitude)
         return self.window.size * (inputs[0].magnitude + abs(self.zero_point))
 
-    def run(self, xp: Namespace, xs: Sequence[Array], k: object) -> Array:
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """Elementwise sum over the window's views."""
+        if "steps" in k:
+            return self._run_steps(xp, xs[0], k)
         views = self.window.views(self.window.pad(xp, xs[0], self.zero_point))
         out = next(views)
         for view in views:
             out = out + view
         return out - self.window.size * self.zero_point if self.zero_point else out
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """The steps, if there are any."""
+        if not isinstance(self.accumulator, Stepwise):
+            return {}
+        steps = self._steps(inputs[0])
+        return {"steps": steps, **steps.prepare(carrier)}
+
+    def _steps(self, x: TensorType) -> Steps:
+        """A window's sum as a sum of products with 1."""
+        acc = self.accumulator
+        require(
+            isinstance(acc, Stepwise) and self.zero_point == 0 and x.quant is None,
+            "a step-wise accumulator's input must have a power-of-two format and zero point 0",
+        )
+        assert isinstance(acc, Stepwise)
+        ones = np.ones((self.window.size, 1), np.int64)
+        drop = x.format.frac_bits - acc.format.frac_bits
+        lo, hi = (min(x.lo, 0), max(x.hi, 0)) if any(self.window.padding) else (x.lo, x.hi)
+        return Steps(acc, ones, np.zeros(1, np.int64), drop, lo, hi)
+
+    def _run_steps(self, xp: Namespace, x: Array, k: Constants) -> Array:
+        views = list(self.window.views(self.window.pad(xp, x, 0)))
+        columns = xp.reshape(xp.stack(views, axis=4), (-1, len(views)))
+        return xp.reshape(k["steps"].run(xp, columns, k), views[0].shape)

@@ -56,6 +56,28 @@ class Reshape(_Move):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transpose(_Move):
+    """Axis k of the result is axis `axes[k]` of the input (the batch apart, axes from 0)."""
+
+    kind: ClassVar[str] = "transpose"
+    axes: tuple[int, ...]
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """The axes, permuted; only one scale for all channels."""
+        (x,) = inputs
+        require(
+            sorted(self.axes) == list(range(len(x.shape))),
+            f"a transpose of {x.shape} must name each of its axes once, not {self.axes}",
+        )
+        require(len(x.scales()) == 1, "a transposed tensor must have one scale for all channels")
+        return x.with_shape(tuple(x.shape[axis] for axis in self.axes))
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """A view."""
+        return xp.permute_dims(xs[0], (0, *(axis + 1 for axis in self.axes)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Concat(_Move):
     """Several tensors of one format and scale, one after the other along the channels."""
 

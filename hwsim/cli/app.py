@@ -1,0 +1,285 @@
+"""The commands: each checks its call, does its work through the library and shows the result."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from hwsim.cli.console import Progress, print_error, print_json
+from hwsim.errors import HwsimError
+
+app = typer.Typer(
+    name="hwsim",
+    help="A quantized network: the same integers in NumPy, in RTL and on an FPGA.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .onnx or .hwsim file.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `hwsim build` wrote.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+
+PIECE = 1 << 22
+"""Codes of the input, or of the output if larger, that `emulate` holds at a time."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from hwsim import __version__
+
+        sys.stdout.write(f"hwsim {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """A quantized network: the same integers in NumPy, in RTL and on an FPGA."""
+
+
+@app.command()
+def inspect(model: Model, as_json: Json = False) -> None:
+    """Show a model as the graph of integer operators that everything else works on."""
+    from hwsim.frontends import load
+    from hwsim.report.facts import describe
+
+    with Progress(f"reading {model}"):
+        facts = {"model": str(model), **describe(load(model))}
+    if as_json:
+        print_json(facts)
+        return
+    from hwsim.cli.tables import show_model
+
+    show_model(facts)
+
+
+@app.command()
+def emulate(
+    model: Model,
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            metavar="X.npy",
+            help="(batch, *shape); NAME=X.npy for each input of a model with several.",
+        ),
+    ],
+    outputs: Annotated[
+        list[str],
+        typer.Option(
+            "--output",
+            metavar="Y.npy",
+            help="Where results go; NAME=Y.npy for each output of a model with several.",
+        ),
+    ],
+    codes: Annotated[bool, typer.Option(help="Integer codes in and out, not reals.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a model bit-exactly on a batch."""
+    from hwsim.cli.batch import emulate_files
+    from hwsim.frontends import load
+
+    with Progress(f"reading {model}") as progress:
+        graph = load(model)
+        started = time.monotonic()
+        samples, written = emulate_files(graph, inputs, outputs, codes=codes, progress=progress)
+        seconds = time.monotonic() - started
+    if as_json:
+        facts = {"model": str(model), "samples": samples, "codes": codes, "outputs": written}
+        print_json(facts | {"seconds": round(seconds, 3)})
+        return
+    for name, one in written.items():
+        sys.stdout.write(f"{name} {tuple(one['shape'])} {one['dtype']}: {one['path']}\n")
+
+
+@app.command()
+def build(
+    model: Model,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; replaced whole.")],
+    target: Annotated[
+        str, typer.Option(help="ecp5-25k, ecp5-85k, or, for estimates only, xc7 or xcup.")
+    ] = "ecp5-25k",
+    clock: Annotated[
+        str, typer.Option(help="A frequency such as 50MHz, or a period such as 20ns.")
+    ] = "50MHz",
+    fps: Annotated[
+        float | None, typer.Option(help="Inferences a second; the smallest design that reaches it.")
+    ] = None,
+    max_dsp: Annotated[
+        int | None, typer.Option(help="Multipliers to use; the fastest design within them.")
+    ] = None,
+    rtl_only: Annotated[bool, typer.Option("--rtl-only", help="Stop at the Verilog.")] = False,
+    pins: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An LPF file that locates every port.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write Verilog, memories and manifest, and make the bitstream."""
+    from hwsim.frontends import load
+
+    targets, rtl_build = _hardware("rtl.targets"), _hardware("rtl.build")
+    request = rtl_build.Request(
+        target=targets.find_target(target).name,
+        clock_mhz=targets.parse_clock(clock),
+        fps=fps,
+        max_dsp=max_dsp,
+        rtl_only=rtl_only,
+        pins=pins,
+    )
+    with Progress(f"reading {model}") as progress:
+        facts = rtl_build.build(load(model), out, request, log=progress)
+    for key in ("verilog", "bitstream"):
+        facts[key] = str(out / facts[key]) if facts[key] else None
+    facts = {"model": str(model), "folder": str(out), **facts}
+    if as_json:
+        print_json(facts)
+        return
+    from hwsim.cli.tables import show_build
+
+    show_build(facts)
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    samples: Annotated[int, typer.Option(help="Random samples, where no --input is given.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of random samples, idle and backpressure.")] = 1,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="X.npy", help="Real data instead, as `emulate` takes it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a built design in Verilator with the emulator, integer by integer."""
+    from hwsim.cli.batch import read_codes, record_outcome
+    from hwsim.cli.tables import show_outcome
+
+    checker = _hardware("rtl.verify")
+    with Progress(f"reading {folder}") as progress:
+        data = read_codes(folder, inputs) if inputs else None
+        outcome = checker.verify(folder, data, samples=samples, seed=seed, log=progress)
+    facts = {"folder": str(folder), **outcome.to_dict(), "seed": seed, "input": inputs or "random"}
+    record_outcome(folder, facts)
+    if as_json:
+        print_json(facts)
+    else:
+        show_outcome(facts)
+    if not outcome.ok:
+        what = outcome.failure or f"{outcome.different} of {outcome.compared} integers differ"
+        raise HwsimError(f"the RTL must equal the emulator, but {what}", exit_status=1)
+
+
+@app.command()
+def report(folder: Folder, as_json: Json = False) -> None:
+    """Write DIR/report.html, one page about a build that opens from disk."""
+    from hwsim.report import write_report
+
+    path = write_report(folder)
+    if as_json:
+        print_json({"folder": str(folder), "report": str(path)})
+    else:
+        sys.stdout.write(f"{path}\n")
+
+
+@app.command()
+def doctor(
+    groups: Annotated[
+        list[str] | None,
+        typer.Option("--group", help="Only core, rtl, test, hls, train or gpu; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which engines and tools work here, by running each on something tiny.
+
+    Status 0 where all of the named groups work; without --group, where the core does.
+    """
+    from hwsim.doctor import CORE, examine
+
+    with Progress("trying engines and tools") as progress:
+        tried: list[str] = []
+
+        def done(check: Any) -> None:
+            tried.append(check.name)
+            progress.update(f"tried {', '.join(tried)}")
+
+        checks = examine(groups, done=done)
+    needed = [c for c in checks if groups or c.group == CORE]
+    ok = all(check.works for check in needed)
+    if as_json:
+        print_json({"ok": ok, "checks": [check.as_dict() for check in checks]})
+    else:
+        from hwsim.cli.tables import show_checks
+
+        show_checks(checks)
+    if not ok:
+        broken = ", ".join(check.name for check in needed if not check.works)
+        raise HwsimError(f"every needed tool must work, and {broken} does not", exit_status=1)
+
+
+def _hardware(module: str) -> Any:
+    """A module of `rtl`; HwsimError says which extra to install where a library is missing."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "hwsim", "rtl", "gpu"):
+            raise
+        raise HwsimError(
+            f'{missing} must be installed (pip install "hwsim[rtl]"), not missing'
+        ) from None
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process: 0 success, 1 a failed check, 2 a bad call or input.
+
+    Everything that a user can cause is one sentence on stderr; with `--json` it is also the only
+    key of an object on stdout, unless the result is there already.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    raise SystemExit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        status = app(arguments, prog_name="hwsim", standalone_mode=False)
+    except HwsimError as error:
+        return _fail(str(error), error.exit_status, arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 128 + signal.SIGINT, arguments)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 2, arguments)
+    except MemoryError:
+        return _fail("the work must fit into memory, and does not", 2, arguments)
+    except Exception as error:
+        # Typer's bad calls; their class has another home in each version of typer.
+        if not hasattr(error, "format_message"):
+            raise
+        return _fail(f"{error.format_message()}", 2, arguments)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(sentence: str, status: int, arguments: Sequence[str]) -> int:
+    print_error(sentence)
+    return status
