@@ -172,6 +172,23 @@ def round_float(xp: Namespace, x: Array, rounding: Rounding) -> Array:
             return xp.sign(x) * xp.ceil(xp.abs(x))
 
 
+def round_real(xp: Namespace, x: Array, rounding: Rounding) -> Array:
+    """Round any finite floats to whole numbers, exactly, where `x + 0.5` may not be exact."""
+    if rounding in (Rounding.TRN, Rounding.TRN_ZERO, Rounding.RND_CONV, Rounding.CEIL, Rounding.UP):
+        return round_float(xp, x, rounding)
+    whole = xp.trunc(x)
+    rest = xp.abs(x - whole)
+    away = rest > 0.5
+    match rounding:
+        case Rounding.RND:
+            away = away | ((rest == 0.5) & (x > 0))
+        case Rounding.RND_MIN_INF:
+            away = away | ((rest == 0.5) & (x < 0))
+        case Rounding.RND_INF:
+            away = away | (rest == 0.5)
+    return whole + xp.sign(x) * xp.astype(away, x.dtype)
+
+
 def overflow(xp: Namespace, codes: Array, fmt: Format, mode: Overflow) -> Array:
     """Bring whole numbers into the codes of `fmt`."""
     lo, hi = fmt.min, fmt.max
@@ -203,15 +220,23 @@ def cast_range(
     """Bounds of `cast` over all codes `lo..hi`, by plain integers of any size."""
     shift = src.frac_bits - dst.frac_bits
     low, high = round_int(lo, shift, rounding), round_int(hi, shift, rounding)
-    if dst.min <= low and high <= dst.max:
-        return (
-            (max(low, -dst.max), high) if mode is Overflow.SAT_SYM and dst.signed else (low, high)
-        )
-    if mode is Overflow.SAT:
-        return max(min(low, dst.max), dst.min), min(max(high, dst.min), dst.max)
-    if mode is Overflow.SAT_SYM:
-        return (-dst.max if dst.signed else 0), dst.max
-    return dst.min, dst.max
+    return overflow_range(low, high, dst, mode)
+
+
+def overflow_range(low: int, high: int, fmt: Format, mode: Overflow) -> tuple[int, int]:
+    """Bounds of `overflow` over all whole numbers `low..high`; tight where they are consecutive."""
+    least = -fmt.max if mode is Overflow.SAT_SYM and fmt.signed else fmt.min
+    if mode in (Overflow.SAT, Overflow.SAT_SYM):
+        return min(max(low, least), fmt.max), min(max(high, least), fmt.max)
+    if fmt.min <= low and high <= fmt.max:
+        return low, high
+    if mode is Overflow.SAT_ZERO:
+        inside = low <= fmt.max and high >= fmt.min
+        return (min(max(low, fmt.min), 0), max(min(high, fmt.max), 0)) if inside else (0, 0)
+    turn = (low - fmt.min) >> fmt.width
+    if turn != (high - fmt.min) >> fmt.width:
+        return fmt.min, fmt.max
+    return low - (turn << fmt.width), high - (turn << fmt.width)
 
 
 def round_int(value: int, shift: int, rounding: Rounding) -> int:

@@ -15,7 +15,7 @@ from hwsim.ops.base import TensorType
 from hwsim.ops.elementwise import ScaledAdd
 
 IntArray = npt.NDArray[np.int64]
-LONGEST = 20  # bits behind the binary point that narrow sums are tried with
+LONGEST = 26  # bits behind the binary point that narrow sums are tried with
 NEAR = (-1, 0, 1, 2)  # around the floor of the exact multiplier
 
 
@@ -73,7 +73,7 @@ def choose_add(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
     narrow = narrowest_add(table, a.lo, b.lo, op.ratios, out)
     if narrow is not None:
         return narrow
-    exact = _float_tables(op, a, b, out)
+    exact = table_sum(op, a, b)
     grid = np.meshgrid(rows, columns, indexing="ij")
     return exact if exact is not None and (exact.run(*grid) == table).all() else None
 
@@ -128,8 +128,8 @@ def _offset(
     return min(max(lowest, 0), highest), after
 
 
-def _float_tables(op: ScaledAdd, a: TensorType, b: TensorType, out: Output) -> TableSum | None:
-    """Both addends for each code as exact integers over one power of two."""
+def table_sum(op: ScaledAdd, a: TensorType, b: TensorType) -> TableSum | None:
+    """Both addends for each code as exact integers over one power of two; None past 62 bits."""
     (ra, rb), (sa, sb, _) = op.ratios, op.shifts
     first = [(code + sa) * ra for code in range(a.lo, a.hi + 1)]
     second = [float(np.float32((code + sb) * rb + op.offset)) for code in range(b.lo, b.hi + 1)]
@@ -138,4 +138,11 @@ def _float_tables(op: ScaledAdd, a: TensorType, b: TensorType, out: Output) -> T
     if most * 2.0**shift >= 2.0**62:
         return None
     table_a, table_b = (tuple(int(x * 2.0**shift) for x in xs) for xs in (first, second))
-    return TableSum(table_a=table_a, table_b=table_b, a_low=a.lo, b_low=b.lo, shift=shift, out=out)
+    return TableSum(
+        table_a=table_a,
+        table_b=table_b,
+        a_low=a.lo,
+        b_low=b.lo,
+        shift=shift,
+        out=Output(format=op.out, zero_point=-op.shifts[2]),
+    )

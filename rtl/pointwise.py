@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from amaranth import Module
+from amaranth import Const, Module, Signal
 from amaranth.hdl import Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -18,6 +18,9 @@ from rtl.floating import magnitude, whole_stages
 from rtl.pipeline import Lane, Pipeline, Stage
 from rtl.requantize import closing, fitting
 from rtl.stream import Beat, Join, Slice
+
+
+DIGIT = 4  # bits that one look-up table of an FPGA takes
 
 
 class Map(wiring.Component):
@@ -187,7 +190,28 @@ def sum_stages(form: SumForm) -> list[Stage]:
             *fitting(form.out),
         ]
     return [
-        lambda m, lane: {"a": lane["a"] * form.ma, "b": lane["b"] * form.mb},
+        lambda m, lane: (
+            digit_products(m, "a", lane["a"], form.ma) | digit_products(m, "b", lane["b"], form.mb)
+        ),
+        lambda m, lane: {name: lane[f"{name}0"] + lane[f"{name}1"] for name in ("a", "b")},
         lambda m, lane: {"y": lane["a"] + lane["b"] + form.r},
         *closing(form.shift, form.rounding, form.out),
     ]
+
+
+def digit_products(m: Module, name: str, code: Any, factor: int) -> dict[str, Any]:
+    """`code * factor` as two addends, each a table of one 4-bit digit: cheaper than a multiplier."""
+    code = Value.cast(code)
+    upper = code[DIGIT:].as_signed() if code.shape().signed else code[DIGIT:]
+    digits = [code[:DIGIT], upper] if len(code) > DIGIT else [code, Const(0)]
+    out = {}
+    for k, digit in enumerate(digits):
+        low, high = arith.bounds(digit)
+        step = factor << (DIGIT * k)
+        product = Signal(arith.holding(low * step, high * step), name=f"{name}{k}")
+        with m.Switch(digit.as_unsigned()):
+            for value in range(low, high + 1):
+                with m.Case(value & ((1 << len(digit)) - 1)):
+                    m.d.comb += product.eq(value * step)
+        out[f"{name}{k}"] = product
+    return out

@@ -19,7 +19,7 @@ LEVELS = (
     {"errors"},
     {"fixed"},
     {"ops"},
-    {"graph", "storage", "forms", "narrow", "thresholds"},
+    {"graph", "storage", "forms", "narrow", "sums", "thresholds"},
     {"passes", "frontends", "emulate", "cost"},
     {"accuracy", "hazards", "sweep", "report", "compress"},
     {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verify", "__main__"},

@@ -92,9 +92,7 @@ def test_a_clock_is_a_frequency_or_a_period(text: str, mhz: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    "|fast|MHz|50|0MHz|-5MHz|nan|inf|nanMHz|1e400|0ns|5 m|50 MHz 2|1001MHz|1Hz|2 s|0x32MHz".split(
-        "|"
-    ),
+    ["", "fast", "MHz", "50", "0MHz", "-5MHz", "nan", "inf", "nanMHz", "1e400", "0ns", "0x32MHz"],
 )
 def test_a_clock_that_cannot_be_read_is_refused_by_its_text(text: str) -> None:
     with pytest.raises(HwsimError) as caught:
@@ -300,7 +298,7 @@ def test_a_pins_file_that_cannot_be_read_or_locates_nothing_is_refused(
 @PLACES
 def test_a_bitstream_meets_its_clock_on_the_users_pins(mac: list[Path], out: Path) -> None:
     names = ["clk", "rst"] + [f"x[{k}]" for k in range(8)] + [f"y[{k}]" for k in range(24)]
-    sites = [f"{row}{column}" for row in "ABCD" for column in range(6, 15)]
+    sites = ["G2", *reversed(lpf._FREE_PINS)]
     pins = write(out.parent, "board.lpf", located(**dict(zip(names, sites, strict=False))))
     said: list[str] = []
     used = synth.bitstream(
@@ -448,29 +446,32 @@ endmodule
 
 @SYNTHESIZES
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [("", ""), ("s_axis_tlast, s_axis_tdata", "s_axis_tlast, ~s_axis_tdata"), ("+ k", "+ 19 - k")],
-    ids=["as written", "mutant: a bit inverted", "mutant: lanes reversed"],
+    ("old", "new", "bad"),
+    [
+        ("", "", 0),
+        ("s_axis_tlast, s_axis_tdata", "s_axis_tlast, s_axis_tdata ^ 8'd1", 1),
+        ("s_axis_tlast, s_axis_tdata", "~s_axis_tlast, s_axis_tdata", 1),
+        ("+ k", "+ 19 - k", 1),
+    ],
+    ids=["as written", "mutant: a bit", "mutant: last", "mutant: lanes reversed"],
 )
 def test_the_shell_carries_the_same_bytes_in_the_same_order(
-    old: str, new: str, tmp_path: Path
+    old: str, new: str, bad: int, tmp_path: Path
 ) -> None:
     write(tmp_path, "wide.v", WIDE)
     ports = yosys.read_ports(tmp_path, ["wide.v"], "wide")
-    text = shell.wrap("wide", ports, name="wide_shell", clock="clk", reset="rst")
-    text += WIDE
-    if old:
-        assert old in text
-        text = text.replace(old, new)
-    write(tmp_path, "all.v", text + BENCH)
+    text = shell.wrap("wide", ports, name="wide_shell", clock="clk", reset="rst") + WIDE
+    assert old in text
+    write(tmp_path, "all.v", (text.replace(old, new, 1) if old else text) + BENCH)
     script = (
         "read_verilog -sv all.v; hierarchy -top bench; proc; flatten; opt; memory;"
-        " sim -q -clock clk -n 700 -zinit -w; tee -q -o out.txt eval -show good -show bad"
+        " sim -q -clock clk -n 700 -zinit -w; write_json after.json"
     )
     tools.run(tools.yosys(), "-q", "-p", script, cwd=tmp_path, timeout=120)
-    shown = (tmp_path / "out.txt").read_text()
-    print(shown)
-    assert shown == ""
+    nets = json.loads((tmp_path / "after.json").read_text())["modules"]["bench"]["netnames"]
+    after = {name: int(nets[name]["attributes"]["init"], 2) for name in ("good", "bad")}
+    assert after["bad"] == bad
+    assert after["good"] >= 240  # of at most 350: m_ready is low in half of the cycles
 
 
 @SYNTHESIZES
@@ -516,7 +517,7 @@ def test_a_bad_call_is_refused_and_leaves_nothing(
 def test_sources_that_cannot_be_used_are_refused(mac: list[Path], out: Path) -> None:
     with pytest.raises(HwsimError, match=r"the source '.*none.v' must be readable: No such file"):
         _bitstream([out / "none.v"], out)
-    with pytest.raises(HwsimError, match=r"Can not open file `weights.mem'"):
+    with pytest.raises(HwsimError, match=r"Can not open file `weights.mem`"):
         _bitstream(mac[:1], out)
     with pytest.raises(
         HwsimError, match=r"the output folder must exist and be writable, not '.*x'"

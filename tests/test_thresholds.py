@@ -93,7 +93,7 @@ def agrees(form: Form, op: Requantize, x: np.ndarray) -> bool:
 def test_the_chosen_form_is_the_scheme_on_every_input_of_a_small_range(
     scheme: Scheme, zero: int
 ) -> None:
-    lo, hi = -1500, 1300
+    lo, hi = -500, 430
     x = np.arange(lo, hi + 1)[:, None] * np.ones(5, np.int64)
     op = requantize(scheme, 0.25, 0.1, 2**-5, 0.75, 1.37, zero_point=zero, input_zero_point=-3)
     form = choose(op, lo, hi)

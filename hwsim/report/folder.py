@@ -1,0 +1,156 @@
+"""What a build folder says about itself, as a report page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+from hwsim.report.page import Page, Rung, State, render
+from hwsim.storage import write_atomically
+
+MANIFEST, BUILD, VERIFY, REPORT = "manifest.json", "build.json", "verify.json", "report.html"
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into a build folder and return its path.
+
+    Raises HwsimError for a folder that no build wrote or that cannot be written.
+    """
+    page = read_page(folder)
+    path = folder / REPORT
+    write_page(page, path)
+    return path
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write a page whole or not at all."""
+    write_atomically(path, render(page).encode())
+
+
+def read_graph(folder: Path) -> Graph:
+    """The Graph that a folder was built from."""
+    manifest = read_json(folder / MANIFEST)
+    name = manifest.get("model")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise HwsimError(f"{folder / MANIFEST}: model must name a file of the folder, not {name!r}")
+    return Graph.load(folder / name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a build wrote; HwsimError where the folder has none."""
+    if not path.is_file():
+        raise HwsimError(
+            f"the folder {str(path.parent)!r} must be one that `hwsim build` wrote, not one without"
+            f" {path.name}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HwsimError(f"{path} must be a readable JSON file ({error})") from None
+    if not isinstance(content, dict):
+        raise HwsimError(f"{path} must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
+def read_page(folder: Path) -> Page:
+    """The page about a build folder: its own files, and `verify.json` if that is of this build."""
+    manifest, build = read_json(folder / MANIFEST), read_json(folder / BUILD)
+    graph = read_graph(folder)
+    outcome = read_outcome(folder, manifest)
+    try:
+        page = Page(
+            title=str(manifest["top"]),
+            lead=f"A network of {len(graph.nodes)} integer operators, built for {build['target']}.",
+            graph=graph,
+            build=build,
+            rungs=(
+                Rung(
+                    name="Emulator",
+                    state=State.REFERENCE,
+                    says="The integers that all other rungs must give.",
+                ),
+                rtl_rung(outcome),
+                *implementation_rungs(build),
+            ),
+            cycles_per_inference=(outcome or {}).get("cycles_per_inference"),
+            latency=(outcome or {}).get("latency"),
+            links=links(manifest, build, prefix=""),
+            provenance=provenance(build, manifest),
+        )
+        render(page)
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise HwsimError(
+            f"{folder / BUILD} must be as `hwsim build` wrote it, but does not fit ({error!r})"
+        ) from None
+    return page
+
+
+def read_outcome(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `hwsim verify` found about this very build, if it ran."""
+    if not (folder / VERIFY).is_file():
+        return None
+    outcome = read_json(folder / VERIFY)
+    return outcome if outcome.get("hashes") == manifest.get("hashes") else None
+
+
+def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -> Rung:
+    """The generated Verilog in Verilator against the emulator."""
+    name = "RTL in Verilator"
+    if outcome is None:
+        return Rung(name=name, state=State.NOT_RUN, says="`hwsim verify` compares it.")
+    runs = outcome["runs"]
+    notes = [
+        f"{run['name']}: {run['compared']:,} compared, {run['different']:,} different, seed "
+        f"{run['seed']}" + (f", {len(run['violations'])} broken rules" if run["violations"] else "")
+        for run in runs
+    ]
+    return Rung(
+        name=name,
+        state=State.EQUAL if outcome["ok"] else State.DIFFERENT,
+        says=str(outcome.get("failure") or "Every output code against the emulator's."),
+        compared=outcome["compared"],
+        different=outcome["different"],
+        accuracy=accuracy,
+        notes=tuple(notes),
+    )
+
+
+def implementation_rungs(build: Mapping[str, Any]) -> tuple[Rung, ...]:
+    """Place and route, and the bitstream."""
+    placed, packed = "Place and route", "Bitstream"
+    if not build.get("fmax_mhz"):
+        why = "Counted by synthesis alone." if "lut" in build else "The build stopped at the Verilog."
+        return tuple(Rung(name=n, state=State.NOT_RUN, says=why) for n in (placed, packed))
+    asked, fmax = build["clock_mhz"], build["fmax_mhz"]
+    return (
+        Rung(
+            name=placed,
+            state=State.DONE,
+            says=f"Timing met: {fmax:.1f} MHz, {asked:g} MHz asked.",
+            notes=(f"{build.get('part', build['target'])}, seed {build.get('seed')}",),
+        ),
+        Rung(name=packed, state=State.DONE, says=str(build["bitstream"])),
+    )
+
+
+def links(manifest: Mapping[str, Any], build: Mapping[str, Any], *, prefix: str) -> dict[str, str]:
+    """Files of the folder by what they are, relative to the page."""
+    found = {"Verilog": build["verilog"], "Bitstream": build.get("bitstream")}
+    readable = manifest.get("sources_readable") or [None]
+    found |= {"Readable Verilog": readable[0], "Constraints": build.get("constraints")}
+    found |= {"Manifest": MANIFEST, "Build facts": BUILD, "Ports (README)": "README.md"}
+    return {text: prefix + str(name) for text, name in found.items() if name}
+
+
+def provenance(build: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Versions of the tools and hashes of what was built."""
+    found = {"hwsim": metadata.version("hwsim"), "Python": sys.version.split()[0]}
+    found |= {name: str(version) for name, version in build.get("tools", {}).items()}
+    found |= {f"{what} SHA-256": str(h) for what, h in manifest.get("hashes", {}).items()}
+    return found
