@@ -32,12 +32,12 @@ def predictions(outputs: Any) -> Labels:
     """
     array = np.asarray(outputs)
     if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
-        return array.reshape(-1).astype(np.int64)
+        return np.asarray(array.reshape(-1), np.int64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise HwsimError(
             f"a classifier's outputs must have shape (batch, classes), not {array.shape}"
         )
-    return np.argmax(array, axis=1).astype(np.int64)
+    return np.asarray(np.argmax(array, axis=1), np.int64)
 
 
 def accuracy(outputs: Any, labels: Any) -> float:

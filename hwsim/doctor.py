@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LIMIT = 120.0
 """Seconds that one check may take; the slowest compiles a simulation."""
 
+ROOT = str(Path(__file__).parent.parent)
 TRIALS = Path(__file__).with_name("doctor_trials.py")
 
 CORE = "core"
@@ -130,7 +131,7 @@ def library(
             reply = subprocess.run(
                 [sys.executable, "-P", str(script), trial],
                 cwd=folder,
-                env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
+                env=dict(os.environ, PYTHONPATH=os.pathsep.join([ROOT, *filter(None, sys.path)])),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Array, Namespace, is_float, overflow, round_float
-from hwsim.graph import Graph, InputPort, Layout, OutputPort
+from hwsim.fixed import Array, Namespace, Overflow, is_float, overflow, round_real
+from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
 from hwsim.ops import Carrier, TensorType
 
 Batch = Mapping[str, Array]
+NUMBERS = ("bool", "integral", "real floating")
 CHUNK_BYTES = 1 << 18  # codes of the widest edge that one pass holds: about a second-level cache
 
 
@@ -49,25 +50,29 @@ class Emulator:
     """
 
     def __init__(self, graph: Graph, xp: Namespace = np) -> None:
-        self.graph, self.xp = graph, xp
-        carriers: dict[str, Carrier] = {}
+        # Not the graph: `planned` keeps an emulator only for as long as its graph lives.
+        self.xp, self.inputs, self.outputs = xp, graph.inputs, graph.outputs
+        self.types = dict(graph.types())
         self.plan: list[Step] = []
+        made: dict[str, Carrier] = {}
         for node in graph.nodes:
             types = graph.input_types(node)
-            bound = max(node.op.bound(types), graph.types()[node.output].magnitude)
+            bound = max(node.op.bound(types), self.types[node.output].magnitude)
             carrier = choose_carrier(node.name, bound, node.op.carriers(types))
-            self.plan.append(self._step(node, carrier, carriers))
-            carriers[node.output] = carrier
-        self._made = carriers
-        widest = max(t.size for t in graph.types().values())
+            self.plan.append(self._step(node, types, carrier, made))
+            made[node.output] = carrier
+        widest = max(t.size for t in self.types.values())
         self.chunk = max(1, CHUNK_BYTES // (4 * widest))
 
-    def _step(self, node: Any, carrier: Carrier, made: Mapping[str, Carrier]) -> Step:
+    def _step(
+        self,
+        node: Node,
+        types: Sequence[TensorType],
+        carrier: Carrier,
+        made: Mapping[str, Carrier],
+    ) -> Step:
         xp, op = self.xp, node.op
-        constants = {
-            key: _to_namespace(xp, value)
-            for key, value in op.prepare(self.graph.input_types(node), carrier).items()
-        }
+        constants = {k: _to_namespace(xp, v) for k, v in op.prepare(types, carrier).items()}
         convert = tuple(made.get(edge) is not carrier for edge in node.inputs)
         return Step(
             node.name,
@@ -89,7 +94,7 @@ class Emulator:
                 for edge, convert in zip(step.inputs, step.convert, strict=True)
             ]
             edges[step.output] = step.run(xs)
-        return edges if keep else {p.tensor: edges[p.tensor] for p in self.graph.outputs}
+        return edges if keep else {p.tensor: edges[p.tensor] for p in self.outputs}
 
     def run_chunked(self, codes: Batch) -> dict[str, Array]:
         """As `run`, in pieces of the batch that stay in cache."""
@@ -103,8 +108,8 @@ class Emulator:
         return {edge: self.xp.concat([p[edge] for p in pieces], axis=0) for edge in pieces[0]}
 
     def encode(self, x: Any, codes: bool = False) -> dict[str, Array]:
-        """The user's arrays, one or a mapping by input name, as checked codes of the input edges."""
-        ports = self.graph.inputs
+        """The user's arrays, one or a mapping by input name, as checked codes of input edges."""
+        ports = self.inputs
         arrays = x if isinstance(x, Mapping) else {ports[0].name: x}
         if set(arrays) != {p.name for p in ports}:
             raise HwsimError(
@@ -118,7 +123,7 @@ class Emulator:
 
     def _encode_port(self, port: InputPort, x: Any, codes: bool) -> Array:
         xp, kind = self.xp, port.type
-        array = x if _is_native(xp, x) else xp.asarray(_checked_numpy(port, x))
+        array = _numbers(xp, port, x)
         shape = user_shape(kind, port.layout)
         if array.ndim != len(shape) + 1 or tuple(array.shape[1:]) != shape:
             raise HwsimError(
@@ -133,25 +138,27 @@ class Emulator:
 
     def _checked_codes(self, port: InputPort, array: Array) -> Array:
         xp, kind = self.xp, port.type
+        if array.dtype == xp.bool:
+            array = xp.astype(array, xp.int64)
+        if array.shape[0]:  # before numbers past int64 could wrap
+            lo, hi = int(xp.min(array)), int(xp.max(array))
+            if lo < kind.lo or hi > kind.hi:
+                raise HwsimError(
+                    f"input {port.name!r} must hold codes from {kind.lo} to {kind.hi}, not {lo} to "
+                    f"{hi}"
+                )
         whole = xp.astype(array, xp.int64, copy=False)
-        if not array.shape[0]:
-            return whole
         if is_float(xp, array) and not bool(xp.all(xp.astype(whole, array.dtype) == array)):
             raise HwsimError(f"input {port.name!r} must hold whole codes, not fractions")
-        lo, hi = int(xp.min(whole)), int(xp.max(whole))
-        if lo < kind.lo or hi > kind.hi:
-            raise HwsimError(
-                f"input {port.name!r} must hold codes from {kind.lo} to {kind.hi}, not {lo} to {hi}"
-            )
         return whole
 
     def decode(self, codes: Batch, as_codes: bool = False) -> Any:
-        """Output edges in the user's layout, as reals or int64 codes: an array, or a dict of them."""
-        out = {p.name: self._decode_port(p, codes[p.tensor], as_codes) for p in self.graph.outputs}
+        """Output edges in the user's layout, as reals or int64 codes: an array, or a dict."""
+        out = {p.name: self._decode_port(p, codes[p.tensor], as_codes) for p in self.outputs}
         return out if len(out) > 1 else next(iter(out.values()))
 
     def _decode_port(self, port: OutputPort, array: Array, as_codes: bool) -> Array:
-        xp, kind = self.xp, self.graph.types()[port.tensor]
+        xp, kind = self.xp, self.types[port.tensor]
         out = xp.astype(array, xp.int64) if as_codes else dequantize(xp, kind, array)
         if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
             out = xp.permute_dims(out, (0, out.ndim - 1, *range(1, out.ndim - 1)))
@@ -160,17 +167,30 @@ class Emulator:
 
 def quantize(xp: Namespace, port: InputPort, x: Array) -> Array:
     """Reals as codes: float32 division by the scale, or the format's power of two exactly."""
-    kind = port.type
+    kind, fmt = port.type, port.type.format
+    if fmt.width > 62 or abs(fmt.frac_bits) > 512:
+        raise HwsimError(f"input {port.name!r} must have at most 62 bits to take reals, not {fmt}")
     if kind.quant is None:
-        scaled = xp.astype(x, xp.float64) * 2.0**kind.format.frac_bits
-        codes = overflow(xp, round_float(xp, scaled, port.rounding), kind.format, port.overflow)
-        return xp.astype(codes, xp.int64)
-    ratio = xp.astype(x, xp.float32) / xp.asarray(np.array(kind.quant.scale, np.float32))
-    zero = kind.quant.zero_point
-    whole = round_float(xp, ratio + zero if port.zero_point_first else ratio, port.rounding)
-    whole = xp.astype(xp.clip(whole, -(2.0**62), 2.0**62), xp.int64)
-    whole = whole if port.zero_point_first else whole + zero
-    return overflow(xp, whole, kind.format, port.overflow)
+        real = _reduced(xp, port, xp.astype(x, xp.float64))
+        whole, zero = real * 2.0**fmt.frac_bits, 0
+    else:
+        ratio = xp.astype(x, xp.float32) / xp.asarray(np.array(kind.quant.scale, np.float32))
+        zero = kind.quant.zero_point
+        whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
+    whole = xp.clip(round_real(xp, whole, port.rounding), -(2.0**62), 2.0**62)
+    codes = xp.astype(whole, xp.int64)
+    return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
+
+
+def _reduced(xp: Namespace, port: InputPort, real: Array) -> Array:
+    """Reals near enough to zero to be scaled, with the same code after overflow."""
+    fmt = port.type.format
+    if port.overflow is not Overflow.WRAP:
+        return xp.clip(real, -(2.0 ** (62 - fmt.frac_bits)), 2.0 ** (62 - fmt.frac_bits))
+    turn = 2.0**fmt.int_bits
+    some = xp.abs(real) < turn * 2.0**54  # beyond, a float64 is a whole number of turns
+    real = xp.where(some, real, xp.zeros_like(real))
+    return real - xp.trunc(real / turn) * turn
 
 
 def dequantize(xp: Namespace, kind: TensorType, codes: Array) -> Array:
@@ -223,13 +243,24 @@ def _is_native(xp: Namespace, x: Any) -> bool:
     return xp is not np and type(x).__module__.split(".")[0] == xp.__name__.split(".")[0]
 
 
-def _checked_numpy(port: InputPort, x: Any) -> Any:
-    array = np.asarray(x)
-    if array.dtype.kind not in "biuf":
+def _numbers(xp: Namespace, port: InputPort, x: Any) -> Array:
+    """The user's array in the namespace: finite, of whole numbers, float32 or float64."""
+    space = xp if _is_native(xp, x) else np
+    try:
+        array = x if space is not np else np.asarray(x)
+    except (TypeError, ValueError):
+        name = type(x).__name__
+        raise HwsimError(f"input {port.name!r} must be an array of numbers, not {name}") from None
+    if not space.isdtype(array.dtype, NUMBERS):
         raise HwsimError(f"input {port.name!r} must be an array of numbers, not of {array.dtype}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise HwsimError(f"input {port.name!r} must be finite, but holds NaN or infinity")
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+    if space.isdtype(array.dtype, "real floating"):
+        if not bool(space.all(space.isfinite(array))):
+            raise HwsimError(f"input {port.name!r} must be finite, but holds NaN or infinity")
+        if not is_float(space, array):
+            array = space.astype(
+                array, space.float32 if array.dtype.itemsize < 4 else space.float64
+            )
+    return array if space is xp else xp.asarray(array)
 
 
 def _to_namespace(xp: Namespace, value: Any) -> Any:

@@ -152,7 +152,9 @@ def _candidates(op: Requantize, out: Output, steps: Steps) -> list[Form]:
     ]
     if op.scheme is Scheme.GEMMLOWP_DOUBLE:
         forms.append(_once(op, out, *_fixed_parts(op), Rounding.RND))
-    found = [form for form in forms if form is not None and form.bits <= HARD_BITS[-1]]
+    width = max(abs(int(steps.lo.min())), abs(int(steps.hi.max()))).bit_length()
+    most = min(HARD_BITS[-1], 62 - width)  # so that `run` stays inside int64
+    found = [form for form in forms if form is not None and form.bits <= most]
     return sorted(found, key=lambda form: sum(form.bits > bits for bits in (0, *HARD_BITS)))
 
 

@@ -19,7 +19,6 @@ from rtl.pipeline import Lane, Pipeline, Stage
 from rtl.requantize import closing, fitting
 from rtl.stream import Beat, Join, Slice
 
-
 DIGIT = 4  # bits that one look-up table of an FPGA takes
 
 
@@ -200,7 +199,7 @@ def sum_stages(form: SumForm) -> list[Stage]:
 
 
 def digit_products(m: Module, name: str, code: Any, factor: int) -> dict[str, Any]:
-    """`code * factor` as two addends, each a table of one 4-bit digit: cheaper than a multiplier."""
+    """`code * factor` as two addends, each a table of one 4-bit digit: no multiplier."""
     code = Value.cast(code)
     upper = code[DIGIT:].as_signed() if code.shape().signed else code[DIGIT:]
     digits = [code[:DIGIT], upper] if len(code) > DIGIT else [code, Const(0)]

@@ -25,17 +25,18 @@ class Combine(Enum):
 class Reduce(wiring.Component):
     """Combine the codes of each channel over `positions`, exactly.
 
-    Ports: `i`, a stream of `beat`, for each output pixel `positions` times `channel_beats` beats, the
-    channel beats innermost; `o`, a stream of `out` with the same lanes, `channel_beats` beats for
-    each output pixel, `last` where the input's beat has it. A sum starts at `initial` and must fit
-    `out`, whose format is the caller's proof; a maximum must have the input's format and ignores
-    `initial`.
+    Ports: `i`, a stream of `beat`, for each output pixel `positions` times `channel_beats` beats,
+    the channel beats innermost; `o`, a stream of `out` with the same lanes, `channel_beats` beats
+    for each output pixel, `last` where the input's beat has it. A sum starts at `initial` and must
+    fit `out`, whose format is the caller's proof; a maximum must have the input's format and
+    ignores `initial`.
 
-    A beat a cycle, without gaps between pixels; latency 1 cycle from a channel's last code. `i.ready`
-    and `o` come from registers. Memory: one word of the lanes' results for each channel beat, or
-    registers where there is but one.
+    A beat a cycle, without gaps between pixels; latency 1 cycle from a channel's last code.
+    `i.ready` and `o` come from registers. Memory: one word of the lanes' results for each channel
+    beat, or registers where there is but one.
 
-    Raises `HwsimError` for no positions or channel beats, other lanes, or a maximum in another format.
+    Raises `HwsimError` for no positions or channel beats, other lanes, or a maximum in another
+    format.
     """
 
     def __init__(
@@ -55,9 +56,8 @@ class Reduce(wiring.Component):
             )
         if out.lanes != beat.lanes:
             raise HwsimError(f"a reduction's output lanes must be {beat.lanes}, not {out.lanes}")
-        same = (out.width, out.is_signed) == (beat.width, beat.is_signed)
-        if combine is Combine.MAX and not same:
-            raise HwsimError("a maximum's output codes must have the input's width and sign")
+        if combine is Combine.MAX and out.code != beat.code:
+            raise HwsimError(f"a maximum's output codes must be {beat.code}, not {out.code}")
         self.beat, self.out, self.combine, self.initial = beat, out, combine, initial
         self.positions, self.channel_beats = positions, channel_beats
         super().__init__({"i": In(beat.stream), "o": Out(out.stream)})
@@ -112,9 +112,9 @@ class Reduce(wiring.Component):
 class ArgMax(wiring.Component):
     """Give the index of the first largest of each pixel's codes.
 
-    Ports: `i`, a stream of `beat` (1 lane), `channels` beats for each pixel; `o`, a stream of `out`, 1
-    lane of codes of `fmt`, with `last` where the pixel's final beat has it. A beat a cycle, without
-    gaps; latency 1 cycle. `i.ready` and `o` come from registers.
+    Ports: `i`, a stream of `beat` (1 lane), `channels` beats for each pixel; `o`, a stream of
+    `out`, 1 lane of codes of `fmt`, with `last` where the pixel's final beat has it. A beat a
+    cycle, without gaps; latency 1 cycle. `i.ready` and `o` come from registers.
 
     Raises `HwsimError` for more lanes, no channels, or a format that does not hold the last index.
     """

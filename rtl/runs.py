@@ -53,7 +53,8 @@ class Result:
     (samples, beats), the cycle of each handshake, counted from the end of the last reset; after a
     deadlock both hold whole samples only. `cycles`: until the last handshake. `reset_cycle`: cycle
     of the reset in mid-stream, counted from the end of the first one. `simulated_cycles`: all
-    cycles out of reset. `seconds`: wall time of the simulator alone, without its start.
+    cycles out of reset. `seconds`, `cpu_seconds`: wall and processor time of the simulator alone,
+    without its start.
     """
 
     codes: Mapping[str, Codes]
@@ -64,6 +65,7 @@ class Result:
     reset_cycle: int | None
     simulated_cycles: int
     seconds: float
+    cpu_seconds: float
 
     @property
     def output(self) -> Codes:
@@ -143,6 +145,7 @@ def judge(manifest: Manifest, seen: Mapping[str, Any], *, samples: int, watchdog
         reset_cycle=reset_cycle,
         simulated_cycles=int(seen["cycle"]) + (reset_cycle or 0),
         seconds=float(seen["seconds"]),
+        cpu_seconds=float(seen["cpu_seconds"]),
     )
     if stuck:
         raise _deadlock(manifest, seen, result, samples=samples, watchdog=watchdog)

@@ -15,9 +15,9 @@ class Loop:
     """A counter over `range(count)` that moves on, and around, in each cycle with `step`.
 
     `index` is the count and `following` that after a step; `last` tells whether it is at its end.
-    `now[name]` is the entry of a table at the present count,
-    `coming[name]` that of the count after a step. `last` and `now` come straight from registers;
-    a loop of one turn is all constants.
+    `now[name]` is the entry of a table at the present count, `coming[name]` that of the count after
+    a step. `index`, `last` and `now` come straight from registers; a loop of one turn is all
+    constants.
     """
 
     def __init__(

@@ -54,11 +54,12 @@ async def stream(dut: Any) -> None:
     for name, value in job["knobs"].items():
         getattr(dut, name).value = value
     dut.go.value = 1
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     await RisingEdge(dut.done)
 
     saved: dict[str, Any] = {
         "seconds": time.perf_counter() - begin,
+        "cpu_seconds": time.process_time() - begin_cpu,
         "reset_cycle": library.hwsim_reset_cycle(),
         "stuck": int(dut.stuck.value),
         "cycle": int(dut.cycle.value),

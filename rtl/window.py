@@ -10,34 +10,41 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
-from hwsim.ops.base import IntArray, TensorType
 from hwsim.ops.window import Window
 from rtl.scan import Loop, nest
 from rtl.stream import Beat, Slice, flat
 from rtl.window_parallel import Deal, ParallelWindow, check_pad
+from rtl.window_pixels import (
+    Shape,
+    masks,
+    pixels_following,
+    pixels_freed,
+    pixels_needed,
+    ring_pixels,
+    window_need,
+    window_starts,
+)
 
 __all__ = ["Deal", "ParallelWindow", "SerialWindow", "ring_pixels", "window_need"]
-
-Shape = tuple[int, ...]  # (height, width, channels)
-_BUBBLES = 32  # a stall between images is paid with memory where it is over 1/32 of the work
 
 
 class SerialWindow(wiring.Component):
     """Give, for each output pixel, the codes under its window, some channels a beat.
 
-    Ports: `i` and `o`, streams of `beat`, whose lanes divide the channels of `shape` (height, width,
-    channels). Order of `o`: output pixels row by row; in each, `blocks` blocks of channel beats; in
-    each, the kernel's positions row by row; at each, the block's beats. Positions outside the map
-    hold `pad_code` in every lane. `last` of `i` is not looked at; that of `o` is on the final beat.
+    Ports: `i` and `o`, streams of `beat`, whose lanes divide the channels of `shape` (height,
+    width, channels). Order of `o`: output pixels row by row; in each, `blocks` blocks of channel
+    beats; in each, the kernel's positions row by row; at each, the block's beats. Positions outside
+    the map hold `pad_code` in every lane. `last` of `i` is not looked at; that of `o` is on the
+    final beat of the tensor.
 
-    A beat a cycle as long as the pixels that a window needs have come (`window_need`); 3 cycles from
-    the last of them to the window's first beat. Between rows and images nothing stalls but for too
-    little `capacity` (pixels held, `ring_pixels` unless given). `i.ready` and `o` come from
-    registers. Needs no new input to give what it can give.
+    A beat a cycle as long as the pixels that a window needs have come (`window_need`); 3 cycles
+    from the last of them to the window's first beat. The next image comes in while this one is
+    read: rows and images follow without a stall unless `capacity` (pixels held) is less than
+    `ring_pixels`, its default. `i.ready` and `o` come from registers. What it can give it gives
+    without new input. Block memory with a registered read, `words` beats deep.
 
-    Raises `HwsimError` for lanes or blocks that do not divide, a kernel that does not fit, a pad code
-    that is no code, or a capacity in which some window does not fit.
+    Raises `HwsimError` for lanes or blocks that do not divide, a kernel that does not fit, a pad
+    code that is no code, or a capacity that is less than some window needs.
     """
 
     def __init__(
@@ -50,13 +57,15 @@ class SerialWindow(wiring.Component):
         blocks: int = 1,
         capacity: int | None = None,
     ) -> None:
-        needed, freed = _needed(window, shape), _freed(window, shape)
+        needed, freed = pixels_needed(window, shape), pixels_freed(window, shape)
         if shape[2] % beat.lanes:
-            raise HwsimError(f"a window's lanes must divide {shape[2]} channels, not {beat.lanes}")
+            raise HwsimError(
+                f"a window's lanes must divide {shape[2]} channels, not be {beat.lanes}"
+            )
         self.channel_beats = shape[2] // beat.lanes
         if blocks < 1 or self.channel_beats % blocks:
             raise HwsimError(
-                f"a window's blocks must divide its {self.channel_beats} channel beats, not {blocks}"
+                f"a window's blocks must divide {self.channel_beats} channel beats, not be {blocks}"
             )
         check_pad(beat, window, pad_code)
         self.capacity = ring_pixels(window, shape) if capacity is None else capacity
@@ -92,12 +101,11 @@ class SerialWindow(wiring.Component):
 
     def _column_tables(self) -> dict[str, list[int]]:
         needed, freed = np.diff(self.needed[0]), np.diff(self.freed[-1])
-        (_, left, _, _), (_, kw) = self.window.padding, self.window.kernel
-        starts = np.arange(self.needed.shape[1]) * self.window.stride[1] - left
+        _, starts = window_starts(self.window, self.shape)
         return {
             "needed": [*needed.tolist(), 0],
             "freed": [*freed.tolist(), 0],
-            "inside": _masks(starts, kw, self.shape[1]),
+            "inside": masks(starts, self.window.kernel[1], self.shape[1]),
         }
 
     def _row_tables(self) -> dict[str, list[int]]:
@@ -105,13 +113,12 @@ class SerialWindow(wiring.Component):
         pixels = self.shape[0] * self.shape[1]
         needed = [*self.needed[1:, 0].tolist(), int(self.needed[0, 0]) + pixels]
         freed = [*self.freed[1:, 0].tolist(), pixels]
-        (top, _, _, _), (kh, _) = self.window.padding, self.window.kernel
-        starts = np.arange(len(needed)) * self.window.stride[0] - top
+        starts, _ = window_starts(self.window, self.shape)
         return {
             "needed": (np.array(needed) - self.needed[:, -1]).tolist(),
             "freed": (np.array(freed) - self.freed[:, -1]).tolist(),
             "frees": (starts >= 0).astype(int).tolist(),
-            "inside": _masks(starts, kh, self.shape[0]),
+            "inside": masks(starts, self.window.kernel[0], self.shape[0]),
         }
 
     def _space(self, m: Module, wrote: Any, moved: Any, columns: Loop, rows: Loop) -> Any:
@@ -120,7 +127,7 @@ class SerialWindow(wiring.Component):
         Pixels may be freed before they come: those after the last window are never read, and
         writing them overwrites none but older ones.
         """
-        ahead = max(0, int((_following(self.freed, self.shape) - self.needed).max()))
+        ahead = max(0, int((pixels_following(self.freed, self.shape) - self.needed).max()))
         spare = Signal(range(-1, self.capacity + ahead), init=self.capacity - 1)
         in_row = Mux(rows.now["frees"], columns.now["freed"], 0)
         freed = Mux(columns.last, rows.now["freed"], in_row)
@@ -238,66 +245,3 @@ class SerialWindow(wiring.Component):
                 m.d.sync += mask.eq(outer.coming["inside"])
             flags.append(mask[0])
         return Cat(*flags).all() if flags else Const(1, 1)
-
-
-def window_need(window: Window, shape: Shape, *, parallel: bool = False) -> IntArray:
-    """Pixels of the map that must have come before each output pixel, row by row, can come out.
-
-    `parallel` asks it of `ParallelWindow`, which walks over the padding below the map and so waits
-    for all of the map there. No output pixel overtakes another: the counts never fall.
-    """
-    needed = _needed(window, shape)
-    if parallel:
-        below = np.arange(len(needed)) * window.stride[0] - window.padding[0] + window.kernel[0]
-        needed[below > shape[0]] = shape[0] * shape[1]
-    return np.maximum.accumulate(needed.reshape(-1))
-
-
-def ring_pixels(window: Window, shape: Shape) -> int:
-    """Pixels that `SerialWindow` holds: its kernel's rows, and what keeps reader and writer busy.
-
-    While one row of windows is read, `stride` rows come in and one row is freed bit by bit, so that
-    strides over 2 need more rows. Where a wait for the next image would cost more than 1/32 of the
-    work, the ring holds the last windows and the next image's first window at once.
-    """
-    height, width, _ = shape
-    (kh, kw), (sh, _) = window.kernel, window.stride
-    needed, freed = _needed(window, shape), _freed(window, shape)
-    pixels = min(max(kh, kh + sh - 2) * width + 2 * kw + 2, 2 * height * width)
-    both = height * width - int(freed[-1, -1]) + int(needed[0, 0])
-    work = max(height * width, needed.size * window.size)
-    return max(pixels, both) if (both - pixels) * _BUBBLES > work else pixels
-
-
-def _needed(window: Window, shape: Shape) -> IntArray:
-    """Pixels, counted row by row, up to the last that each window covers: (out rows, out columns)."""
-    rows, columns = _starts(window, shape)
-    last_row = np.minimum(rows + window.kernel[0] - 1, shape[0] - 1)
-    last_column = np.minimum(columns + window.kernel[1] - 1, shape[1] - 1)
-    return np.asarray(last_row[:, None] * shape[1] + last_column + 1, dtype=np.int64)
-
-
-def _freed(window: Window, shape: Shape) -> IntArray:
-    """Leading pixels that neither a window nor any after it covers: (out rows, out columns)."""
-    rows, columns = _starts(window, shape)
-    freed = rows[:, None] * shape[1] + np.clip(columns, 0, shape[1])
-    return np.asarray(np.where(rows[:, None] < 0, 0, freed), dtype=np.int64)
-
-
-def _starts(window: Window, shape: Shape) -> tuple[IntArray, IntArray]:
-    """Row and column of each window's first position."""
-    height, width = window.output(TensorType(shape, Format.int(1)))
-    (top, left, _, _), (sh, sw) = window.padding, window.stride
-    return np.arange(height) * sh - top, np.arange(width) * sw - left
-
-
-def _following(freed: IntArray, shape: Shape) -> IntArray:
-    """Pixels freed once each window has been read."""
-    return np.append(freed.reshape(-1)[1:], shape[0] * shape[1]).reshape(freed.shape)
-
-
-def _masks(starts: IntArray, size: int, length: int) -> list[int]:
-    """For each window, which of its `size` positions from `starts` are on the map, as bits."""
-    return [
-        sum(1 << k for k in range(size) if 0 <= start + k < length) for start in starts.tolist()
-    ]

@@ -20,17 +20,18 @@ from rtl.stream import Beat, blank, flat
 class ParallelWindow(wiring.Component):
     """Give, for each output pixel, all codes under its window in one beat.
 
-    Ports: `i`, a stream of `beat`, a whole pixel of `shape` (height, width, channels) a beat; `o`, a
-    stream of `out`, whose lanes are the kernel's positions row by row, in each the channels.
+    Ports: `i`, a stream of `beat`, a whole pixel of `shape` (height, width, channels) a beat; `o`,
+    a stream of `out`, whose lanes are the kernel's positions row by row, in each the channels.
     Positions outside the map hold `pad_code`. `last` of `i` is not looked at.
 
-    Walks over one position of the padded map a cycle, `cycles` for an image, whether or not a window
-    ends there; a position in the padding takes no input. 1 cycle from a window's last pixel to its
-    beat. `i.ready` depends on `o.ready` in the same cycle. Memory: one word of (kernel height - 1)
-    pixels for each column of the padded map; kernel height x (kernel width - 1) pixels of registers.
+    Walks over one position of the padded map a cycle, `cycles` for an image, whether or not a
+    window ends there; a position in the padding takes no input. 1 cycle from a window's last pixel
+    to its beat. `i.ready` depends on `o.ready` in the same cycle; `o.valid` comes from a register.
+    Memory: a word of (kernel height - 1) pixels for each column of the padded map; registers:
+    kernel height x (kernel width - 1) pixels.
 
-    Raises `HwsimError` for lanes that are not the channels, a kernel that does not fit, or a pad code
-    that is no code.
+    Raises `HwsimError` for lanes that are not the channels, a kernel that does not fit, or a pad
+    code that is no code.
     """
 
     def __init__(
@@ -145,10 +146,11 @@ class ParallelWindow(wiring.Component):
 class Deal(wiring.Component):
     """Give several beats for each one: each picks the lanes of one of `selections`.
 
-    Ports: `i`, a stream of `beat`; `o`, a stream of beats with as many lanes as each selection names.
-    A beat a cycle without gaps; latency 1 cycle, and the next input is taken as the final pick
-    leaves, so that its source can go on meanwhile. One selection is only wires (latency 0). `last`
-    is on the final pick of a last beat. `i.ready` depends on `o.ready` in the same cycle.
+    Ports: `i`, a stream of `beat`; `o`, a stream of `out`, with as many lanes as each selection
+    names. A beat a cycle without gaps, latency 1 cycle. The input is held here, so that its source
+    can go on meanwhile, and the next is taken as the final pick leaves. One selection is only wires
+    (latency 0). `last` is on the final pick of a last beat. `i.ready` depends on `o.ready` in the
+    same cycle.
 
     Raises `HwsimError` for no selection, selections of unlike length, or lanes that are not there.
     """

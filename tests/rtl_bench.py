@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from amaranth.hdl import ClockDomain, Module, Signal
+import pytest
+from amaranth.hdl import ClockDomain, Module, Signal, UnusedElaboratable
 from amaranth.lib import data
 from amaranth.sim import Simulator
+
+from hwsim.errors import HwsimError
 
 Beats = list[tuple[tuple[int, ...], int]]  # (codes, last) of each beat
 
@@ -123,6 +129,15 @@ def run(
     for (port, _, _), t in zip(sources, taken, strict=True):
         result.cycles[port] = t
     return result
+
+
+def refused(build: Callable[[], Any], text: str) -> None:
+    """Assert that `build` raises HwsimError with exactly `text`, and silence what is left of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        with pytest.raises(HwsimError, match=f"^{re.escape(text)}$"):
+            build()
+        gc.collect()  # the half-made component warns when it goes
 
 
 def data_bits(payload: Any) -> Any:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnx_models as om
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 from onnx_builder import Array, Builder, Q, activation
 from test_frontend_onnx import differences, load
 
-import hwsim
-from hwsim.frontends.importer import RuntimeDifference
 from hwsim.frontends.values import Layout
 
 
@@ -139,9 +135,9 @@ def squeezed_average(n: Net) -> onnx.ModelProto:
 
 
 def nothing_operators(n: Net) -> onnx.ModelProto:
-    x = n.do("Identity", n.start(3, 6, 5))
-    x = n.do("Dropout", n.conv(x, 3, 4))
-    return n.model((n.do("Unsqueeze", x, n.ints(1)), 5, "float32"))
+    x = n.do("Identity", n.start(12))
+    x = n.do("Dropout", n.dense(x, 7, 12))
+    return n.model((n.do("Unsqueeze", x, n.ints(1)), 3, "float32"))
 
 
 def float_logits(n: Net) -> onnx.ModelProto:
@@ -265,3 +261,24 @@ def feeds(model: onnx.ModelProto, seed: int) -> dict[str, Array]:
     (port,) = model.graph.input
     shape = (48, *[d.dim_value for d in port.type.tensor_type.shape.dim[1:]])
     return {"x": np.random.default_rng(seed).normal(0, 2.5, shape).astype(np.float32)}
+
+
+# Layouts
+
+
+def test_reshape_and_transpose_move_no_code(rng: np.random.Generator) -> None:
+    """The mapping agrees with what NumPy does to an array, for chains of both."""
+    for _ in range(50):
+        array = np.arange(24)
+        layout = Layout.channels_last((2, 3, 4))
+        held = array.reshape(2, 3, 4).transpose(1, 2, 0).ravel()  # the codes, as they lie
+        array = array.reshape(2, 3, 4)
+        for _ in range(4):
+            if rng.random() < 0.5:
+                axes = tuple(int(a) for a in rng.permutation(array.ndim))
+                array, layout = array.transpose(axes), layout.transposed(axes)
+            else:
+                shape = [(24,), (2, 12), (4, 6), (4, 3, 2), (2, 3, 4)][rng.integers(5)]
+                array, layout = array.reshape(shape), layout.reshaped(shape)
+        assert layout.shape == array.shape
+        assert np.array_equal(array.ravel()[layout.order], held)

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth import Const
-from rtl_bench import beats_of, run, words
+from rtl_bench import beats_of, refused, run, words
 
-from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding, cast
 from hwsim.forms import Affine, FloatProduct, Form, Output, TwoRoundings
 from hwsim.ops.base import TensorType
 from hwsim.ops.elementwise import ScaledAdd
 from hwsim.ops.requantize import Requantize, Scheme
-from hwsim.sums import SumForm, TableSum, WeightedSum, choose_add, table_sum
+from hwsim.sums import SumForm, TableSum, WeightedSum, choose_add
 from hwsim.thresholds import choose, literal, literal_form, thresholds
 from rtl import floating
 from rtl.pointwise import Adder, Lookup, caster, clipper
@@ -148,10 +147,14 @@ def test_a_float_product_without_its_first_rounding_is_caught(
 
 def test_lanes_must_divide_the_channels() -> None:
     form = exact(OPS["float out"][0])
-    with pytest.raises(HwsimError, match="^a requantizer's lanes must divide 6 channels, not be"):
-        Requantizer(form, lanes=4, channels=6, in_format=INT8)
-    with pytest.raises(HwsimError, match="^a requantizer's constants must be 1 or 4, not 6$"):
-        Requantizer(form, lanes=4, channels=4, in_format=INT8)
+    refused(
+        lambda: Requantizer(form, lanes=4, channels=6, in_format=INT8),
+        "a requantizer's lanes must divide 6 channels, not be 4",
+    )
+    refused(
+        lambda: Requantizer(form, lanes=4, channels=4, in_format=INT8),
+        "a requantizer's constants must be 1 or 4, not 6",
+    )
 
 
 def add(ra: float, rb: float, offset: float = -2.5) -> ScaledAdd:
@@ -163,14 +166,14 @@ A, B = TensorType((4,), INT8), TensorType((4,), UINT8, range=(2, 200))
 ADDS = {
     "half": (add(0.5, 0.5), WeightedSum),
     "quarter": (add(0.5, 0.25, 0.0), WeightedSum),
-    "free": (add(0.8131, 0.3307), WeightedSum),
+    "free": (add(0.75826, 0.45304), WeightedSum),
     "literal": (add(0.8131, 0.3307), TableSum),
 }
 
 
 def form_of(name: str) -> tuple[ScaledAdd, SumForm]:
     op, kind = ADDS[name]
-    form = table_sum(op, A, B) if kind is TableSum else choose_add(op, A, B)
+    form = choose_add(op, A, B)
     assert isinstance(form, kind)
     return op, form
 
@@ -234,6 +237,5 @@ def test_a_caster_casts_all_codes() -> None:
 
 
 def test_a_table_of_the_wrong_length_is_refused() -> None:
-    text = "^a table for codes of s4 must have 16 entries, not 3$"
-    with pytest.raises(HwsimError, match=text):
-        Lookup([1, 2, 3], 1, in_format=Format.int(4), out=INT8)
+    text = "a table for codes of s4 must have 16 entries, not 3"
+    refused(lambda: Lookup([1, 2, 3], 1, in_format=Format.int(4), out=INT8), text)

@@ -10,9 +10,8 @@ import pytest
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from rtl_bench import beats_of, pack, run, unpack, words
+from rtl_bench import beats_of, pack, refused, run, unpack, words
 
-from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from rtl.axis import AxisIn, AxisOut, lane_bits
 from rtl.fifo import Fifo
@@ -24,9 +23,6 @@ N = 90
 # (idle, stall, cycle of a reset in mid-stream)
 PATTERNS = [(0.0, 0.0, None), (0.6, 0.0, None), (0.0, 0.6, None), (0.4, 0.4, None), (0.2, 0.5, 40)]
 SEED = 20261124
-
-# Parts that are refused at construction never reach a design.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 
 @pytest.fixture(params=PATTERNS, ids=lambda p: f"idle{p[0]}-stall{p[1]}-reset{p[2]}")
@@ -244,7 +240,7 @@ WRONG: Sequence[tuple[Callable[[], Any], str]] = [
     (lambda: Beat(1, 0), "a beat's code width must be at least 1 bit, not 0"),
     (lambda: Fifo(BEAT, 0), "a FIFO's depth must be at least 1, not 0"),
     (lambda: Fork(BEAT, 0), "a fork's consumers must be at least 1, not 0"),
-    (lambda: Concat(BEAT, [2, 0]), r"the beats of each block must be at least 1, not \[2, 0\]"),
+    (lambda: Concat(BEAT, [2, 0]), "the beats of each block must be at least 1, not [2, 0]"),
     (lambda: Widen(BEAT, 3), "wider lanes must be a multiple of 2, not 3"),
     (lambda: Narrow(BEAT, 3), "narrower lanes must divide 2, not be 3"),
     (lambda: Lanes(BEAT, 0), "a beat's lanes must be at least 1, not 0"),
@@ -254,5 +250,4 @@ WRONG: Sequence[tuple[Callable[[], Any], str]] = [
 
 @pytest.mark.parametrize(("build", "text"), WRONG, ids=[w[1] for w in WRONG])
 def test_impossible_parts_are_refused_in_words(build: Callable[[], Any], text: str) -> None:
-    with pytest.raises(HwsimError, match=f"^{text}$"):
-        build()
+    refused(build, text)

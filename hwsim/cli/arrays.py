@@ -1,4 +1,4 @@
-"""`.npy` files as untrusted input, read piece by piece, and as output, written whole or not at all."""
+"""`.npy` files: untrusted input read piece by piece, output written whole or not at all."""
 
 from __future__ import annotations
 

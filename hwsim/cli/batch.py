@@ -15,7 +15,7 @@ from hwsim.cli.console import Progress
 from hwsim.emulate import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from hwsim.report.folder import VERIFY, read_graph
+from hwsim.report.folder import MANIFEST, VERIFY, read_graph, read_json
 from hwsim.storage import write_atomically
 
 PIECE = 1 << 22
@@ -94,6 +94,7 @@ def read_codes(folder: Path, inputs: Sequence[str]) -> dict[str, Any]:
 
 
 def record_outcome(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Keep what `verify` found beside the design, for the report."""
-    text = json.dumps(facts, indent=2) + "\n"
+    """Keep what `verify` found beside the design, with the design's hashes, for the report."""
+    hashes = read_json(folder / MANIFEST).get("hashes")
+    text = json.dumps({**facts, "hashes": hashes}, indent=2) + "\n"
     write_atomically(folder / VERIFY, text.encode())

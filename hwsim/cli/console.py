@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Display
 
+FILE_WIDTH = 140
 PATIENCE = 1.0
 """Seconds of silence before progress is shown, so that quick commands show none."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console for one of the two outputs, as it is now."""
+    """A rich console for one of the two outputs, as it is now; a file is wide enough for tables."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = FILE_WIDTH
+    return made
 
 
 def print_json(content: Mapping[str, Any]) -> None:
@@ -33,10 +37,18 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 def print_error(sentence: str) -> None:
     """Write one sentence to stderr, on one line; control characters of file names are escaped."""
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    _write_line("\x1b[31merror:\x1b[0m" if colour else "error:", sentence)
+
+
+def print_note(sentence: str) -> None:
+    """Write one sentence that does not make the command fail."""
+    _write_line("note:", sentence)
+
+
+def _write_line(mark: str, sentence: str) -> None:
     line = " ".join(sentence.split())
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    mark = "\x1b[31merror:\x1b[0m" if colour else "error:"
     encoding = sys.stderr.encoding or "utf-8"
     sys.stderr.write(f"{mark} {line}\n".encode(encoding, "backslashreplace").decode(encoding))
 

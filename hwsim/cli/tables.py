@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hwsim.doctor import Check
 
 Facts = Mapping[str, Any]
+WIDE = 110  # columns of a terminal that has room for all columns of a model's table
+FOLDED = ("node", "port", "", "what it did")  # columns that may take several lines
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM", "io": "IO"}
 
 
@@ -27,7 +29,12 @@ def table(
 
     made = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column not in FOLDED,
+            overflow="fold" if column in FOLDED else "ellipsis",
+        )
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
@@ -56,17 +63,18 @@ def show_model(facts: Facts) -> None:
             node["summary"],
             shape_text(node["shape"]),
             node["format"],
-            f"{node['range'][0]:,} to {node['range'][1]:,}",
             f"{node['macs']:,}" if node["macs"] else "",
             f"{node['weights']:,}" if node["weights"] else "",
             node["carrier"] or "none",
+            f"{node['range'][0]:,} to {node['range'][1]:,}",
         )
         for node in facts["nodes"]
     ]
     totals = facts["totals"]
-    rows.append(("total", "", "", "", "", f"{totals['macs']:,}", f"{totals['weights']:,}", ""))
-    columns = ("node", "operator", "shape", "format", "codes", "MACs", "weights", "emulated in")
-    out.print(table("", columns, rows, ("MACs", "weights")))
+    rows.append(("total", "", "", "", f"{totals['macs']:,}", f"{totals['weights']:,}", "", ""))
+    columns = ("node", "operator", "shape", "format", "MACs", "weights", "emulated in", "codes")
+    shown = len(columns) if out.width >= WIDE else columns.index("emulated in")
+    out.print(table("", columns[:shown], [row[:shown] for row in rows], ("MACs", "weights")))
     if facts["emulator"]["trouble"]:
         out.print(f"not emulated: {facts['emulator']['trouble']}", markup=False)
     out.print(f"hash {facts['hash']}", markup=False)

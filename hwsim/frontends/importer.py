@@ -128,8 +128,8 @@ class Importer:
     ) -> Codes:
         """The codes of a graph input, whose port is made here."""
         wanted = Layout.channels_last(raw.plain.shape).physical
-        fits = raw.channels_last.physical == wanted
-        use_last = raw.channels_last.standard and (fits or not raw.plain.standard)
+        fits = raw.channels_last.physical == wanted or not raw.plain.standard
+        use_last = len(raw.channels_last.physical) == 3 and raw.channels_last.standard and fits
         layout = raw.channels_last if use_last else raw.plain
         view = PortLayout.CHANNELS_FIRST if use_last else PortLayout.CHANNELS_LAST
         kind = replace(kind, shape=layout.physical)

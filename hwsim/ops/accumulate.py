@@ -21,7 +21,7 @@ from hwsim.fixed import (
     round_float,
     shift_round,
 )
-from hwsim.ops.base import Carrier, Constants, IntArray
+from hwsim.ops.base import MOST_BITS, Carrier, Constants, IntArray, shift_left
 
 Flags = npt.NDArray[np.bool_]
 
@@ -86,12 +86,14 @@ class Steps:
         if sorted(order.tolist()) != list(range(len(weights))):
             raise HwsimError(f"an accumulator's order must name each of {len(weights)} terms once")
         self.acc, self.order, self.bias, self.drop = acc, order, bias, max(drop, 0)
-        self.weights = weights << max(-drop, 0)
+        self.weights = shift_left(weights, max(-drop, 0), "weights")
         self.lo, self.hi = lo, hi
         widest = max(abs(lo), abs(hi)) * int(np.abs(self.weights).max())
-        if widest >= 1 << 62:
+        total = widest * len(weights) + int(np.abs(bias).max())
+        if total >= 1 << MOST_BITS or drop > MOST_BITS:
             raise HwsimError(
-                f"products of a step-wise accumulator must fit 62 bits, not reach {widest}"
+                f"the products of a step-wise accumulator must add up within {MOST_BITS} bits and "
+                f"drop no more, not reach {total} and drop {drop}"
             )
 
     @property

@@ -19,6 +19,7 @@ IntArray = npt.NDArray[np.int64]
 Range = tuple[int, int]
 Shape = tuple[int, ...]
 Constants = Mapping[str, Any]
+MOST_BITS = 62  # of constants and sums of products, so that int64 cannot wrap unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,19 @@ class TensorType:
     format: Format
     quant: Quant | None = None
     range: Range | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.shape, default=1) < 1:
+            raise HwsimError(f"a tensor's axes must be 1 or more long, not {self.shape}")
+        if self.quant is not None and len(self.quant.scale) not in (1, self.channels):
+            raise HwsimError(
+                f"a tensor must have 1 or {self.channels} scales, not {len(self.quant.scale)}"
+            )
+        if not self.format.min <= self.lo <= self.hi <= self.format.max:
+            raise HwsimError(
+                f"a tensor's range must be codes of {self.format} in order, not {self.lo} to "
+                f"{self.hi}"
+            )
 
     @property
     def lo(self) -> int:
@@ -157,9 +171,21 @@ def int_array(values: Any, what: str) -> IntArray:
     array = np.asarray(values)
     if array.dtype.kind not in "iub":
         raise HwsimError(f"{what} must be an array of integers, not of {array.dtype}")
+    top = max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
+    require(top < 1 << MOST_BITS, f"{what} must fit {MOST_BITS} bits, not reach {top}")
     out = np.array(array, dtype=np.int64)
     out.setflags(write=False)
     return out
+
+
+def shift_left(array: IntArray, bits: int, what: str) -> IntArray:
+    """`array << bits`; HwsimError names `what` where a result would need more than 62 bits."""
+    top = int(np.abs(array).max(initial=0))
+    require(
+        top << bits < 1 << MOST_BITS,
+        f"{what} must fit {MOST_BITS} bits at their sum's binary point, not reach {top} * 2**{bits}",
+    )
+    return array << bits if top else array
 
 
 def require(condition: bool, message: str) -> None:

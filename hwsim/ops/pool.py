@@ -49,8 +49,8 @@ class AvgPool(Op):
 
     With an exact accumulator the unit of the sum is 1/n of the input's, which makes it the mean;
     positions outside the map hold `zero_point` and count, so that n is the window's size. With a
-    step-wise one each code and each partial sum is cast to its format, row by row, and the result is
-    the plain sum, for a `Divide` to follow.
+    step-wise one each code and each partial sum is cast to its format, row by row, and the result
+    is the plain sum, for a `Divide` to follow.
     """
 
     kind: ClassVar[str] = "avgpool"

@@ -19,6 +19,7 @@ from hwsim.fixed import (
     Rounding,
     cast_range,
     overflow,
+    overflow_range,
     round_float,
     round_int,
     shift_round,
@@ -84,6 +85,14 @@ class Requantize(Op):
             self.scheme is Scheme.SHIFT or self.overflow is Overflow.SAT,
             f"scheme {self.scheme.value} must saturate, not {self.overflow.value}",
         )
+        require(
+            self.scheme not in FLOAT_SCHEMES or self.out.width <= 24,
+            f"the output of {self.scheme.value} must have at most 24 bits, not {self.out.width}",
+        )
+        require(
+            self.out.min <= self.zero_point <= self.out.max,
+            f"a requantize zero_point must be a code of {self.out}, not {self.zero_point}",
+        )
 
     @property
     def shifts(self) -> tuple[int, ...]:
@@ -101,6 +110,11 @@ class Requantize(Op):
         """The shape stays; the format is `out`."""
         (x,) = inputs
         require(
+            x.format.min <= self.input_zero_point <= x.format.max,
+            f"a requantize input_zero_point must be a code of {x.format}, not "
+            f"{self.input_zero_point}",
+        )
+        require(
             len(self.multiplier) in (1, x.channels),
             f"a requantize multiplier must have 1 or {x.channels} entries, not "
             f"{len(self.multiplier)}",
@@ -116,7 +130,7 @@ class Requantize(Op):
             ]
             low = min(r[0] for r in ranges) + self.zero_point
             high = max(r[1] for r in ranges) + self.zero_point
-            return cast_range(low, high, self.out, self.out, Rounding.TRN, self.overflow)
+            return overflow_range(low, high, self.out, self.overflow)
         carrier = Carrier.FLOAT64 if self.scheme in FLOAT_SCHEMES else Carrier.INT64
         ends = np.array([[x.lo], [x.hi]]).astype(carrier.value)
         k = self.prepare([x], carrier)
@@ -134,7 +148,7 @@ class Requantize(Op):
         top = inputs[0].magnitude + abs(self.input_zero_point)
         match self.scheme:
             case Scheme.SHIFT:
-                grown = max((top << max(-s, 0)) + (1 << max(s, 0)) for s in self.shifts)
+                grown = max((top << max(-s, 0)) + (1 << min(max(s, 0), 62)) for s in self.shifts)
                 return grown + abs(self.zero_point) + (1 << self.out.width)
             case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
                 return top
@@ -188,9 +202,11 @@ class Requantize(Op):
                 return overflow(xp, rounded, self.out, self.overflow)
             case Scheme.F32_RNE_OUT:
                 y = xp.round(xp.astype(x, xp.float32, copy=False) * k["factor"])
+                y = xp.astype(y, x.dtype, copy=False)
             case Scheme.F32_RNE_IN:
                 y = xp.astype(x, xp.float32, copy=False) * k["factor"] + self.zero_point
-                return xp.clip(xp.round(y), self.out.min, self.out.max)
+                y = xp.clip(xp.round(y), self.out.min, self.out.max)
+                return xp.astype(y, x.dtype, copy=False)
             case Scheme.GEMMLOWP_DOUBLE:
                 y = _divide_by_power(xp, _high_product(xp, x << k["left"], k["m"]), k["right"])
             case Scheme.SINGLE:
@@ -245,7 +261,8 @@ class Cast(Op):
         """Headroom for the half step, for a left shift and for the wrap."""
         (x,) = inputs
         shift = x.format.frac_bits - self.out.frac_bits
-        return (x.magnitude << max(-shift, 0)) + (1 << max(shift, 0)) + (1 << self.out.width)
+        half = 1 << min(max(shift, 0), 62)  # a longer shift leaves only the sign
+        return (max(x.magnitude, 1) << max(-shift, 0)) + half + (1 << self.out.width)
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """The shift between the two binary points."""

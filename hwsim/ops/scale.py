@@ -18,6 +18,7 @@ from hwsim.ops.base import (
     Work,
     int_array,
     require,
+    shift_left,
 )
 
 
@@ -55,7 +56,9 @@ class BatchNorm(Op):
         """Factors, offsets and fraction bits of the result's codes."""
         product = x.format.frac_bits + self.scale_format.frac_bits
         frac = max(product, self.bias_frac) if self.bias.any() else product
-        return self.scale << (frac - product), self.bias << max(frac - self.bias_frac, 0), frac
+        scale = shift_left(self.scale, frac - product, "a batch norm's scales")
+        bias = shift_left(self.bias, max(frac - self.bias_frac, 0), "a batch norm's biases")
+        return scale, bias, frac
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """The shape stays; the format holds every product and its offset."""

@@ -31,7 +31,7 @@ class Flatten(_Move):
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """A view."""
-        return xp.reshape(xs[0], (xs[0].shape[0], -1))
+        return xp.reshape(xs[0], (xs[0].shape[0], math.prod(xs[0].shape[1:])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ class Concat(_Move):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgMax(Op):
-    """Index of the largest code along the channels, the first of equals; the axis stays, length 1."""
+    """Index of the largest code along the channels, the first of equals; that axis gets length 1."""
 
     kind: ClassVar[str] = "argmax"
 

@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace, overflow, shift_round
 from hwsim.ops.accumulate import EXACT, Accumulator, Steps, Stepwise, sum_bound, sum_range
 from hwsim.ops.base import (
+    MOST_BITS,
     Carrier,
     Constants,
     IntArray,
@@ -19,6 +20,7 @@ from hwsim.ops.base import (
     TensorType,
     int_array,
     require,
+    shift_left,
 )
 
 
@@ -60,6 +62,8 @@ class Weighted(Op):
             self.weight_scale is None or len(self.weight_scale) in (1, outputs),
             f"weight_scale must have 1 or {outputs} entries, not {len(self.weight_scale or ())}",
         )
+        if self.weight_scale is not None:
+            Quant(self.weight_scale)
 
     @property
     def outputs(self) -> int:
@@ -74,8 +78,13 @@ class Weighted(Op):
         """Matrix, bias (zero point folded in) and fraction bits of the accumulator's codes."""
         product_frac = x.format.frac_bits + self.weight_format.frac_bits
         frac = max(product_frac, self.bias_frac) if self.bias.any() else product_frac
-        weights = self.matrix() << (frac - product_frac)
-        bias = self.bias << max(frac - self.bias_frac, 0)
+        weights = shift_left(self.matrix(), frac - product_frac, "weights")
+        bias = shift_left(self.bias, max(frac - self.bias_frac, 0), "biases")
+        top = int(np.abs(weights).max()) * len(weights) * max(1, abs(self.zero_point))
+        require(
+            top + int(np.abs(bias).max()) < 1 << MOST_BITS,
+            f"a layer's weights times its zero point must fit {MOST_BITS} bits, not reach {top}",
+        )
         return weights, bias - self.zero_point * weights.sum(axis=0), frac
 
     def reach(self, x: TensorType) -> TensorType:
@@ -90,8 +99,10 @@ class Weighted(Op):
             "a step-wise accumulator's input must have a power-of-two format and zero point 0",
         )
         assert isinstance(acc, Stepwise)
-        shifted = shift_round(np, self.bias, self.bias_frac - acc.format.frac_bits, acc.rounding)
-        bias = overflow(np, shifted, acc.format, acc.overflow)
+        right = self.bias_frac - acc.format.frac_bits
+        bias = shift_left(self.bias, max(-right, 0), "biases")
+        bias = shift_round(np, bias, max(right, 0), acc.rounding)
+        bias = overflow(np, bias, acc.format, acc.overflow)
         drop = x.format.frac_bits + self.weight_format.frac_bits - acc.format.frac_bits
         x = self.reach(x)
         return Steps(acc, self.matrix(), bias, drop, x.lo, x.hi)

@@ -106,8 +106,8 @@ def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -
         return Rung(name=name, state=State.NOT_RUN, says="`hwsim verify` compares it.")
     runs = outcome["runs"]
     notes = [
-        f"{run['name']}: {run['compared']:,} compared, {run['different']:,} different, seed "
-        f"{run['seed']}" + (f", {len(run['violations'])} broken rules" if run["violations"] else "")
+        f"{run['name']}: {run['different']:,} of {run['compared']:,} differ (seed {run['seed']})"
+        + (f", {len(run['violations'])} broken rules" if run["violations"] else "")
         for run in runs
     ]
     return Rung(
@@ -125,7 +125,9 @@ def implementation_rungs(build: Mapping[str, Any]) -> tuple[Rung, ...]:
     """Place and route, and the bitstream."""
     placed, packed = "Place and route", "Bitstream"
     if not build.get("fmax_mhz"):
-        why = "Counted by synthesis alone." if "lut" in build else "The build stopped at the Verilog."
+        why = (
+            "Counted by synthesis alone." if "lut" in build else "The build stopped at the Verilog."
+        )
         return tuple(Rung(name=n, state=State.NOT_RUN, says=why) for n in (placed, packed))
     asked, fmax = build["clock_mhz"], build["fmax_mhz"]
     return (
@@ -150,7 +152,14 @@ def links(manifest: Mapping[str, Any], build: Mapping[str, Any], *, prefix: str)
 
 def provenance(build: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
     """Versions of the tools and hashes of what was built."""
-    found = {"hwsim": metadata.version("hwsim"), "Python": sys.version.split()[0]}
+    found = {"hwsim": _own_version(), "Python": sys.version.split()[0]}
     found |= {name: str(version) for name, version in build.get("tools", {}).items()}
     found |= {f"{what} SHA-256": str(h) for what, h in manifest.get("hashes", {}).items()}
     return found
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("hwsim")
+    except metadata.PackageNotFoundError:
+        return "not installed"  # run from a checkout

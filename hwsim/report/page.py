@@ -86,8 +86,8 @@ def render(page: Page) -> str:
 def picture_of(page: Page) -> str:
     """The graph in a box that scrolls where the page is narrower."""
     note = (
-        '<p class="note">Each card is a layer. On a line: the tensor\'s shape and the format of its '
-        "codes, s for signed, u for unsigned, bits in all, fraction bits after the point.</p>"
+        '<p class="note">Each card is a layer. On a line: shape and format of the codes; s is '
+        "signed, u unsigned, then bits in all and, after a point, fraction bits.</p>"
     )
     return note + (
         '<div class="scroll" role="region" tabindex="0" aria-label="Picture of the graph">'
@@ -116,7 +116,9 @@ def _figures(page: Page) -> str:
     if build.get("fmax_mhz"):
         found.append((f"{build['fmax_mhz']:.1f} MHz", f"Fmax, {build['clock_mhz']:g} MHz asked"))
     if "lut" in build:
-        found.append((f"{build['lut']:,}", f"LUT, with {build['dsp']} DSP and {build['bram']} BRAM"))
+        found.append(
+            (f"{build['lut']:,}", f"LUT, with {build['dsp']} DSP and {build['bram']} BRAM")
+        )
     tiles = "".join(f"<div><dt>{esc(text)}</dt><dd>{esc(n)}</dd></div>" for n, text in found)
     return f'<dl class="figures">{tiles}</dl>' if tiles else ""
 
@@ -148,7 +150,9 @@ def _samples(page: Page) -> str:
             for name, got in one.predictions.items()
         )
         shown = image(one.pixels, f"test image {number}, labelled {one.label}")
-        cards.append(f"<figure>{shown}<figcaption>label {one.label}</figcaption><dl>{rows}</dl></figure>")
+        cards.append(
+            f"<figure>{shown}<figcaption>label {one.label}</figcaption><dl>{rows}</dl></figure>"
+        )
     note = f'<p class="note">{esc(page.samples_note)}</p>' if page.samples_note else ""
     return _section("Test images", f'{note}<div class="samples">{"".join(cards)}</div>')
 
@@ -166,7 +170,9 @@ def _hardware(page: Page) -> str:
         )
         parts.append(f"<h3>{esc(build.get('part') or build['target'])}</h3>{bars}")
     elif used:
-        listed = "".join(f"<div><dt>{RESOURCES[k]}</dt><dd>{n:,}</dd></div>" for k, n in used.items())
+        listed = "".join(
+            f"<div><dt>{RESOURCES[k]}</dt><dd>{n:,}</dd></div>" for k, n in used.items()
+        )
         note = "Estimated by synthesis alone, without placement: counts, and no share of a device."
         parts.append(
             f'<h3>{esc(build.get("part") or build["target"])}</h3><p class="note">{note}</p>'
@@ -231,7 +237,7 @@ def _plan(page: Page) -> str:
             )
         )
     columns = (
-        "Node", "Operator", "Shape", "Format", "Cycles", "Multipliers", "PE × SIMD", "Lanes", "FIFO",
-        "MACs", "Weights",
+        "Node", "Operator", "Shape", "Format", "Cycles", "Multipliers", "PE × SIMD", "Lanes",
+        "FIFO", "MACs", "Weights",
     )  # fmt: skip
     return _section("Plan", table(columns, rows, caption="Plan by node", numbers=columns[4:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from hwsim.graph import Graph, Node
 from hwsim.ops import TensorType
@@ -92,11 +93,9 @@ def _line(line: Line, place: _Places, kind: TensorType) -> str:
         points += [(x, top - GAP / 3), (x, top + place.heights[layer] + GAP / 3)]
     points.append(place.enters(line))
     path = f"M{points[0][0]:g} {points[0][1]:g}"
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         middle = (y0 + y1) / 2
-        path += (
-            f"V{y1:g}" if x0 == x1 else f"C{x0:g} {middle:g} {x1:g} {middle:g} {x1:g} {y1:g}"
-        )
+        path += f"V{y1:g}" if x0 == x1 else f"C{x0:g} {middle:g} {x1:g} {middle:g} {x1:g} {y1:g}"
     title = esc(f"{line.edge}: {shape_text(kind.shape)}, {kind.format}")
     return f'<path class="wire" marker-end="url(#tip)" d="{path}"><title>{title}</title></path>'
 
@@ -116,7 +115,9 @@ def _labels(layout: Layout, place: _Places, types: Mapping[str, TensorType]) -> 
 def _card(card: Card, place: _Places, graph: Graph) -> str:
     x, y = place.corner(card)
     style = "card" if card.nodes else "port"
-    box = f'<rect class="{style}" x="{x:g}" y="{y:g}" width="{CARD}" height="{height(card)}" rx="9"/>'
+    box = (
+        f'<rect class="{style}" x="{x:g}" y="{y:g}" width="{CARD}" height="{height(card)}" rx="9"/>'
+    )
     if not card.nodes:
         way = "input" if card.key.startswith("in:") else "output"
         text = esc(_short(f"{way} {card.port}"))

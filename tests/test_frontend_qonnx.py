@@ -1,0 +1,312 @@
+"""QONNX: emulated values equal those of QONNX's own executor."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+import hwsim
+from hwsim.frontends.importer import RuntimeDifference
+from hwsim.frontends.quant_rules import round_reals
+from hwsim.ops import Cast, Requantize
+
+pytest.importorskip("qonnx")
+
+Array = npt.NDArray[Any]
+DOMAIN = "qonnx.custom_op.general"
+MODES = ("ROUND", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
+
+
+class Net:
+    """Builds QONNX models with seeded weights; scales are powers of two unless said otherwise."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.shape: tuple[int, ...] = ()
+
+    def constant(self, value: npt.ArrayLike, dtype: Any = np.float32) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def do(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        out = f"{op.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"{out}_n", **attributes))
+        return out
+
+    def quant(
+        self,
+        x: str,
+        scale: npt.ArrayLike,
+        bits: int,
+        *,
+        signed: int = 1,
+        narrow: int = 0,
+        mode: str = "ROUND",
+        zero: int = 0,
+        op: str = "Quant",
+    ) -> str:
+        inputs = [x, self.constant(scale), self.constant(zero), self.constant(bits)]
+        rule = {"signed": signed, "narrow": narrow, "rounding_mode": mode}
+        return self.do(op, inputs, domain=DOMAIN, **rule)
+
+    def start(self, *shape: int, scale: float = 2.0**-5, bits: int = 8, **rule: Any) -> str:
+        self.shape = shape
+        return self.quant("x", scale, bits, **rule)
+
+    def weights(self, shape: tuple[int, ...], scale: npt.ArrayLike = 2.0**-4, bits: int = 6) -> str:
+        values = self.constant(self.rng.normal(0, 0.4, shape))
+        return self.quant(values, scale, bits, narrow=1)
+
+    def model(self, out: str, *shape: int) -> onnx.ModelProto:
+        ports = [
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, *sizes])
+            for name, sizes in (("x", self.shape), (out, shape))
+        ]
+        graph = helper.make_graph(self.nodes, "net", ports[:1], ports[1:], self.constants)
+        opsets = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def load(model: onnx.ModelProto, folder: Path) -> hwsim.Graph:
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return hwsim.load(path)
+
+
+def executed(model: onnx.ModelProto, x: Array) -> Array:
+    """QONNX's own result; its graphs have a batch of 1."""
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    wrapped = ModelWrapper(model).transform(InferShapes())
+    rows = [next(iter(execute_onnx(wrapped, {"x": row[None]}).values())) for row in x]
+    return np.concatenate(rows)
+
+
+def differences(graph: hwsim.Graph, model: onnx.ModelProto, x: Array) -> int:
+    got, expected = hwsim.emulate(graph, x), executed(model, x)
+    assert got.shape == expected.shape
+    assert len(np.unique(expected)) > 1
+    return int((got != expected).sum())
+
+
+def on_grid(shape: tuple[int, ...], seed: int, *, batch: int = 12, step: float = 2.0**-6) -> Array:
+    """Inputs on half steps of the input's grid: ties for the input's own quantizer too."""
+    rng = np.random.default_rng(seed)
+    return (np.rint(rng.normal(0, 1, (batch, *shape)) / step) * step).astype(np.float32)
+
+
+def mlp(n: Net, mode: str = "ROUND", sizes: Sequence[int] = (16, 64, 32, 32, 5)) -> onnx.ModelProto:
+    """6-bit weights, 8-bit activations, biases with more fraction bits than the accumulator."""
+    x = n.start(sizes[0])
+    for layer, (cin, cout) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        x = n.do("MatMul", [x, n.weights((cin, cout))])
+        bias = n.quant(n.constant(n.rng.normal(0, 0.5, cout)), 2.0**-11, 12)
+        x = n.do("Add", [x, bias])
+        last = layer == len(sizes) - 2
+        x = x if last else n.do("Relu", [x])
+        x = n.quant(x, 2.0 ** (-3 if last else -4), 8, signed=int(last), mode=mode)
+    return n.model(x, sizes[-1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_mlp_gives_the_executors_values(mode: str, tmp_path: Path, seed: int) -> None:
+    model = mlp(Net(seed), mode)
+    assert differences(load(model, tmp_path), model, on_grid((16,), seed)) == 0
+
+
+def one_layer(n: Net, mode: str, **rule: Any) -> onnx.ModelProto:
+    """Small codes, so that about a quarter of the sums are exact ties."""
+    x = n.start(8, scale=0.25, bits=6)
+    w = n.quant(n.constant(n.rng.integers(-3, 4, (8, 12)) * 0.25), 0.25, 4)
+    return n.model(n.quant(n.do("MatMul", [x, w]), 1.0, mode=mode, **rule), 12)
+
+
+RULES = [
+    {"bits": 4},
+    {"bits": 4, "narrow": 1},
+    {"bits": 4, "signed": 0},
+    {"bits": 4, "signed": 0, "narrow": 1},
+    {"bits": 4, "zero": 3},
+    {"bits": 4, "zero": -1},
+    {"bits": 4, "signed": 0, "zero": 5},
+    {"bits": 2},
+    {"bits": 1},
+    {"bits": 1, "signed": 0},
+    {"bits": 8, "op": "IntQuant"},
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: " ".join(f"{k}={v}" for k, v in r.items()))
+@pytest.mark.parametrize("mode", MODES)
+def test_a_sum_is_rounded_as_the_executor_does(
+    mode: str, rule: dict[str, Any], tmp_path: Path, seed: int
+) -> None:
+    model = one_layer(Net(seed), mode, **rule)
+    x = on_grid((8,), seed, batch=30, step=0.125) * 4
+    assert differences(load(model, tmp_path), model, x) == 0
+
+
+def test_ties_tell_the_rounding_modes_apart(tmp_path: Path, seed: int) -> None:
+    """The mutants: the same model read with each other mode."""
+    x = on_grid((8,), seed, batch=40, step=0.125) * 4
+    models = {mode: one_layer(Net(seed), mode, bits=6) for mode in MODES}
+    for mode, model in models.items():
+        expected = executed(model, x)
+        for other, mutant in models.items():
+            got = hwsim.emulate(load(mutant, tmp_path), x)
+            assert np.array_equal(got, expected) == (mode == other), (mode, other)
+
+
+def test_rounding_of_reals_is_the_executors(rng: np.random.Generator) -> None:
+    from qonnx.custom_op.general.intquant import resolve_rounding_mode
+
+    x = (rng.integers(-200, 200, 2000) / 8).astype(np.float32)
+    for mode in (*MODES, "HALF_EVEN"):
+        assert np.array_equal(round_reals(x, mode), resolve_rounding_mode(mode)(x))
+
+
+@pytest.mark.parametrize("mode", ["ROUND", "FLOOR", "DOWN", "HALF_UP", "HALF_DOWN"])
+@pytest.mark.parametrize("zero", [0, 5])
+def test_an_input_is_rounded_as_the_executor_does(
+    mode: str, zero: int, tmp_path: Path, seed: int
+) -> None:
+    n = Net(seed)
+    x = n.start(8, scale=0.25, bits=5, mode=mode, zero=zero, narrow=1)
+    model = n.model(n.quant(n.do("MatMul", [x, n.weights((8, 4))]), 0.25, 8), 4)
+    assert differences(load(model, tmp_path), model, on_grid((8,), seed, batch=40) * 3) == 0
+
+
+def conv_net(n: Net) -> onnx.ModelProto:
+    x = n.start(3, 8, 8)
+    w = n.weights((4, 3, 3, 3))
+    x = n.do("Conv", [x, w], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    x = n.quant(n.do("Relu", [x]), 2.0**-3, 6, signed=0)
+    x = n.do("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
+    x = n.do("Conv", [x, n.weights((4, 1, 3, 3))], kernel_shape=[3, 3], group=4)
+    x = n.quant(x, 2.0**-3, 6)
+    x = n.do("Reshape", [x, n.constant([1, -1], np.int64)])
+    return n.model(n.quant(n.do("MatMul", [x, n.weights((16, 5))]), 2.0**-3, 8), 5)
+
+
+def residual(n: Net) -> onnx.ModelProto:
+    """Two tensors with different powers of two, added exactly and then rounded."""
+    x = n.start(4, 6, 6)
+    y = n.do("Conv", [x, n.weights((4, 4, 3, 3))], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    total = n.do("Add", [x, n.quant(y, 2.0**-3, 8)])
+    return n.model(n.quant(n.do("Relu", [total]), 2.0**-2, 6, signed=0), 4, 6, 6)
+
+
+def averages(n: Net) -> onnx.ModelProto:
+    x = n.start(4, 8, 8)
+    x = n.quant(n.do("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2]), 2.0**-5, 8)
+    return n.model(n.quant(n.do("GlobalAveragePool", [x]), 2.0**-6, 8), 4, 1, 1)
+
+
+def joined(n: Net) -> onnx.ModelProto:
+    x = n.start(3, 6, 6)
+    parts = [n.do("Conv", [x, n.weights((c, 3, 3, 3))], kernel_shape=[3, 3]) for c in (2, 4)]
+    parts = [n.quant(p, 2.0**-i, 6) for i, p in zip((2, 3), parts, strict=True)]
+    return n.model(n.quant(n.do("Concat", parts, axis=1), 2.0**-2, 5), 6, 4, 4)
+
+
+def per_channel(n: Net) -> onnx.ModelProto:
+    scale = 2.0 ** -n.rng.integers(3, 6, (1, 6)).astype(float)
+    x = n.do("MatMul", [n.start(10), n.weights((10, 6), scale)])
+    return n.model(n.quant(x, 2.0**-2, 6, mode="FLOOR"), 6)
+
+
+def bipolar(n: Net) -> onnx.ModelProto:
+    """Signs as weights and as activations."""
+    w = n.do(
+        "BipolarQuant", [n.constant(n.rng.normal(0, 1, (10, 8))), n.constant(0.5)], domain=DOMAIN
+    )
+    x = n.do("MatMul", [n.start(10), w])
+    x = n.do("BipolarQuant", [x, n.constant(0.25)], domain=DOMAIN)
+    return n.model(n.quant(n.do("MatMul", [x, n.weights((8, 5))]), 2.0**-3, 8), 5)
+
+
+def float_bias_gemm(n: Net) -> onnx.ModelProto:
+    bias = n.constant(np.round(n.rng.normal(0, 0.5, 6) * 2**14) / 2**14)
+    x = n.do("Gemm", [n.start(10), n.weights((6, 10)), bias], transB=1)
+    return n.model(n.quant(x, 2.0**-3, 8), 6)
+
+
+def table_of_codes(n: Net) -> onnx.ModelProto:
+    """Scales that are no powers of two, of one code: a table, exact as the executor's float32."""
+    x = n.quant(n.do("Relu", [n.start(9, scale=0.11)]), 0.07, 5, signed=0, mode="CEIL")
+    return n.model(x, 9)
+
+
+def weights_with_a_zero_point(n: Net) -> onnx.ModelProto:
+    w = n.quant(n.constant(n.rng.normal(0, 0.4, (10, 6))), 2.0**-4, 5, signed=0, zero=13)
+    return n.model(n.quant(n.do("MatMul", [n.start(10), w]), 2.0**-3, 8), 6)
+
+
+NETS: list[Callable[[Net], onnx.ModelProto]] = [
+    conv_net, residual, averages, joined, per_channel, bipolar, float_bias_gemm, table_of_codes,
+    weights_with_a_zero_point,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("build", NETS, ids=lambda f: f.__name__.replace("_", " "))
+def test_a_graph_gives_the_executors_values(
+    build: Callable[[Net], onnx.ModelProto], tmp_path: Path, seed: int
+) -> None:
+    n = Net(seed)
+    model = build(n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeDifference)
+        graph = load(model, tmp_path)
+    assert differences(graph, model, on_grid(n.shape, seed)) == 0
+
+
+def test_powers_of_two_become_shifts_only(tmp_path: Path) -> None:
+    graph = load(mlp(Net(0)), tmp_path)
+    roundings = [node.op for node in graph.nodes if node.op.kind not in ("dense", "relu")]
+    assert roundings
+    assert all(isinstance(op, Cast) for op in roundings)
+    graph = load(mlp(Net(0), "CEIL"), tmp_path)
+    assert {n.op.scheme.value for n in graph.nodes if isinstance(n.op, Requantize)} == {"shift"}
+
+
+def test_a_scale_that_is_no_power_of_two_is_announced(tmp_path: Path, seed: int) -> None:
+    n = Net(seed)
+    x = n.do("MatMul", [n.start(8, scale=0.11, bits=6), n.weights((8, 12), 0.21)])
+    model = n.model(n.quant(x, 0.3, 6), 12)
+    with pytest.warns(RuntimeDifference, match="not a power of two"):
+        graph = load(model, tmp_path)
+    assert differences(graph, model, on_grid((8,), seed, batch=40)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"scale": 0.0}, "a scale must be a finite number above 0, not 0.0"),
+        ({"scale": -0.5}, "a scale must be a finite number above 0, not -0.5"),
+        ({"scale": float("nan")}, "its scale must be finite numbers"),
+        ({"scale": 0.5, "bits": 0}, "bit width must be one whole number from 1 to 32"),
+        ({"scale": 0.5, "bits": 2.5}, "bit width must be one whole number"),
+        ({"scale": 0.5, "zero": 0.25}, "zero point must be one whole number"),
+        ({"scale": 0.5, "mode": "SIDEWAYS"}, "'rounding_mode' must be one of .*, not 'SIDEWAYS'"),
+        ({"scale": [0.5, 0.25]}, "an activation must have one scale for all channels"),
+    ],
+)
+def test_a_bad_quantizer_is_refused(rule: dict[str, Any], said: str, tmp_path: Path) -> None:
+    n = Net(0)
+    x = n.do("MatMul", [n.start(8), n.weights((8, 2))])
+    model = n.model(n.quant(x, **({"bits": 4} | rule)), 2)
+    with pytest.raises(hwsim.HwsimError, match=rf"model\.onnx: Quant 'quant\d+_n': .*{said}"):
+        load(model, tmp_path)
