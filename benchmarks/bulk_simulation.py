@@ -5,9 +5,9 @@
 FOLDER is any build folder; without one a dense layer of 64 multipliers is used. Both sides stream
 the same random codes with 25% pauses on every port, keep each output word, its `tlast` and its
 cycle, and must give the same words. The plain harness drives the design's top directly, with no
-wrapper, VPI, Python or protocol checks. Rates are cycles per second of processor time in the loop of
-the simulation, the best of `--repeat` runs that take turns; `whole` is wall time, with the start of
-the process and all file work.
+wrapper, VPI, Python or protocol checks. Rates are cycles per second of processor time in the
+simulation's loop, the best of `--repeat` runs that take turns; `whole` is wall time, with the start
+of the process and all file work.
 """
 
 from __future__ import annotations

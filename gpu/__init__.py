@@ -1,1 +1,7 @@
-"""The GPU half of hwsim: a Graph run with CuPy."""
+"""The GPU half of hwsim: a Graph run with CuPy, to the same integers as NumPy."""
+
+from gpu.device import available, missing, namespace
+from gpu.kernels import KERNELS
+from gpu.run import emulate, trace
+
+__all__ = ["KERNELS", "available", "emulate", "missing", "namespace", "trace"]

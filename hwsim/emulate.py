@@ -12,9 +12,12 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace, Overflow, is_float, overflow, round_real
 from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
-from hwsim.ops import Carrier, TensorType
+from hwsim.ops import Carrier, Op, TensorType
+from hwsim.ops.base import Constants
 
 Batch = Mapping[str, Array]
+Kernel = Callable[[Any, Namespace, Sequence[Array], Constants], Array]  # an operator's `run`
+Kernels = Mapping[type[Op], Kernel]
 NUMBERS = ("bool", "integral", "real floating")
 CHUNK_BYTES = 1 << 18  # codes of the widest edge that one pass holds: about a second-level cache
 
@@ -46,13 +49,19 @@ class Emulator:
     """A Graph planned for one array namespace; calling it runs a batch.
 
     `plan` lists the steps. Codes travel in the carrier of the node that made them and are converted
-    only where the next one needs another.
+    only where the next one needs another. `kernels` stand in for the `run` of some operators.
     """
 
-    def __init__(self, graph: Graph, xp: Namespace = np) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        xp: Namespace = np,
+        kernels: Kernels | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
         # Not the graph: `planned` keeps an emulator only for as long as its graph lives.
         self.xp, self.inputs, self.outputs = xp, graph.inputs, graph.outputs
-        self.types = dict(graph.types())
+        self.types, self.kernels = dict(graph.types()), kernels or {}
         self.plan: list[Step] = []
         made: dict[str, Carrier] = {}
         for node in graph.nodes:
@@ -62,7 +71,7 @@ class Emulator:
             self.plan.append(self._step(node, types, carrier, made))
             made[node.output] = carrier
         widest = max(t.size for t in self.types.values())
-        self.chunk = max(1, CHUNK_BYTES // (4 * widest))
+        self.chunk = max(1, chunk_bytes // (4 * widest))
 
     def _step(
         self,
@@ -74,13 +83,14 @@ class Emulator:
         xp, op = self.xp, node.op
         constants = {k: _to_namespace(xp, v) for k, v in op.prepare(types, carrier).items()}
         convert = tuple(made.get(edge) is not carrier for edge in node.inputs)
+        run = self.kernels.get(type(op), type(op).run)
         return Step(
             node.name,
             node.inputs,
             node.output,
             carrier,
             convert,
-            lambda xs: op.run(xp, xs, constants),
+            lambda xs: run(op, xp, xs, constants),
         )
 
     def run(self, codes: Batch, keep: bool = False) -> dict[str, Array]:
@@ -177,8 +187,8 @@ def quantize(xp: Namespace, port: InputPort, x: Array) -> Array:
         ratio = xp.astype(x, xp.float32) / xp.asarray(np.array(kind.quant.scale, np.float32))
         zero = kind.quant.zero_point
         whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
-    whole = xp.clip(round_real(xp, whole, port.rounding), -(2.0**62), 2.0**62)
-    codes = xp.astype(whole, xp.int64)
+        whole = xp.clip(whole, -(2.0**62), 2.0**62)
+    codes = xp.astype(round_real(xp, whole, port.rounding), xp.int64)
     return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
 
 

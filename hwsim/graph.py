@@ -15,6 +15,7 @@ from hwsim.fixed import Overflow, Rounding
 from hwsim.ops import Op, TensorType, Work
 
 SCHEMA = 1
+_BROKEN = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError)
 
 
 class Layout(Enum):
@@ -170,7 +171,7 @@ class Graph:
             _expect(inputs, InputPort)
             _expect(outputs, OutputPort)
             return cls(inputs, nodes, outputs)
-        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        except _BROKEN as error:
             raise HwsimError(f"{path} must be a whole saved graph ({error!r})") from None
         except HwsimError as error:
             raise HwsimError(f"{path}: {error}") from None

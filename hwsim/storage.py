@@ -9,8 +9,10 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,8 @@ def encode(value: Any, name: str, arrays: Arrays) -> Any:
     match value:
         case None | bool() | int() | float() | str():
             return value
+        case np.integer() | np.bool_():
+            return value.item()
         case Format():
             return {"$format": str(value)}
         case Enum():
@@ -69,13 +73,45 @@ def decode(value: Any, array: Callable[[str], Any]) -> Any:
             except (KeyError, ValueError):
                 raise HwsimError(f"a saved {kind} must be a known value, not {text!r}") from None
         case {"$": kind, **fields}:
-            if kind not in _VALUES:
-                raise HwsimError(f"a saved value must be of a known kind, not {kind!r}")
-            try:
-                return _VALUES[kind](**{str(k): decode(v, array) for k, v in fields.items()})
-            except (TypeError, ValueError, AttributeError) as error:
-                raise HwsimError(f"a saved {kind} must have valid fields ({error})") from None
+            return _build(kind, {str(k): decode(v, array) for k, v in fields.items()})
     return value
+
+
+def _build(kind: Any, fields: dict[str, Any]) -> Any:
+    """A dataclass of a saved kind, with every field of the type that it declares."""
+    if kind not in _VALUES:
+        raise HwsimError(f"a saved value must be of a known kind, not {kind!r}")
+    declared = _declared(kind)
+    for name, value in fields.items():
+        if name not in declared:
+            raise HwsimError(f"a saved {kind} must have the fields {sorted(declared)}, not {name}")
+        if not _fits(value, declared[name]):
+            raise HwsimError(f"a saved {kind} must have a valid {name}, not {str(value)[:60]!r}")
+    try:
+        return _VALUES[kind](**fields)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise HwsimError(f"a saved {kind} must have valid fields ({error})") from None
+
+
+@cache
+def _declared(kind: str) -> dict[str, Any]:
+    hints = get_type_hints(_VALUES[kind])
+    return {f.name: hints[f.name] for f in dataclasses.fields(_VALUES[kind]) if f.init}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a decoded value is of a declared type: JSON tells neither int from float nor bool."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, option) for option in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, origin or kind)
 
 
 def digest(document: Mapping[str, Any], arrays: Arrays) -> str:
@@ -90,7 +126,8 @@ def digest(document: Mapping[str, Any], arrays: Arrays) -> str:
 def write(path: Path, document: Mapping[str, Any], arrays: Arrays) -> None:
     """Write one safetensors file, whole or not at all."""
     narrow = {name: _narrow(array) for name, array in arrays.items()}
-    data = save(narrow, metadata={"hwsim": json.dumps(document)})
+    metadata = {"hwsim": json.dumps(document), "sha256": digest(document, arrays)}
+    data = save(narrow, metadata=metadata)
     write_atomically(path, data)
 
 
@@ -126,6 +163,10 @@ def read(path: Path) -> tuple[dict[str, Any], Callable[[str], Any]]:
         raise HwsimError(f"{path} must be a graph saved by hwsim, but has no such header") from None
     if not isinstance(document, dict):
         raise HwsimError(f"{path} must hold a graph, not {type(document).__name__}")
+    if metadata.get("sha256") != digest(document, arrays):
+        raise HwsimError(
+            f"{path} must be as hwsim wrote it, but its content does not match its hash"
+        )
 
     def find(name: str) -> Any:
         if name not in arrays:

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.graph import Graph, Node
-from hwsim.ops import ArgMax, AvgPool, Concat, Conv2D, Dense, MaxPool, Transpose, Window
-from hwsim.ops.base import Shape
+from hwsim.ops import ArgMax, AvgPool, Concat, Conv2D, Dense, MaxPool, Transpose
 from rtl.folding import FifoKey, NodePlan, Plan
+from rtl.window import window_need
 
 Counts = npt.NDArray[np.int64]
 SLACK = 16  # beats beyond the proof, so that the latency of the longer branch costs no cycle
@@ -93,7 +92,7 @@ def needs(graph: Graph, plan: Plan, node: Node, index: int) -> Counts:
         case Dense():
             used = (codes // out.channels + 1) * x.channels
         case Conv2D():
-            pixels = window_need(node.op.window, x.shape)
+            pixels = window_need(node.op.window, x.shape, parallel=chosen.parallel_window)
             used = pixels[codes // out.channels] * x.channels
         case MaxPool() | AvgPool():
             pixels = window_need(node.op.window, x.shape)
@@ -125,18 +124,3 @@ def _concat_needs(graph: Graph, node: Node, index: int, lanes: int) -> Counts:
     codes = np.arange(graph.types()[node.output].size)
     pixel, channel = codes // total, codes % total
     return pixel * width + np.clip(channel - start + 1, 0, width)
-
-
-def window_need(window: Window, shape: Shape) -> Counts:
-    """Pixels of a map that must have come before each output position of a window, row-major."""
-    height, width = shape[0], shape[1]
-    top, left, bottom, right = window.padding
-    rows = (height + top + bottom - window.kernel[0]) // window.stride[0] + 1
-    columns = (width + left + right - window.kernel[1]) // window.stride[1] + 1
-    y = np.arange(rows) * window.stride[0] - top + window.kernel[0] - 1
-    x = np.arange(columns) * window.stride[1] - left + window.kernel[1] - 1
-    last = np.minimum(y, height - 1)[:, None] * width + np.minimum(x, width - 1)[None, :]
-    return (last + 1).reshape(-1)
-
-
-__all__: list[Any] = ["edge_lanes", "needs", "proven_depths", "window_need", "with_depths"]

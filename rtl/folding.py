@@ -8,21 +8,24 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hwsim.errors import HwsimError
+from hwsim.forms import Form
 from hwsim.graph import Graph, Node
 from hwsim.ops import (
     ArgMax,
     AvgPool,
+    BatchNorm,
     Concat,
     Conv2D,
     Dense,
     MaxPool,
     Requantize,
-    Scheme,
     Stepwise,
     TensorType,
     Transpose,
     Weighted,
 )
+from hwsim.thresholds import choose
+from rtl.multiply import LIMB
 from rtl.products import Fold
 
 FifoKey = tuple[str, int]  # a node's name and the index of its input
@@ -202,15 +205,24 @@ def multiplier_cost(graph: Graph, plan: Plan) -> int:
                 total += chosen.fold.multipliers * _blocks(
                     types[0].format.width, node.op.weight_format.width
                 )
-        elif isinstance(node.op, Requantize) and node.op.scheme is not Scheme.SHIFT:
-            total += chosen.lanes * _blocks(types[0].format.width, 18)
-        elif node.op.kind == "scaled_add":
-            total += 2 * chosen.lanes
+        elif isinstance(node.op, Requantize):
+            form = requantizer_form(node.op, types[0].lo, types[0].hi)
+            if form.bits:
+                total += chosen.lanes * _blocks(types[0].format.width, form.bits + 1)
+        elif isinstance(node.op, BatchNorm):
+            total += chosen.lanes * _blocks(types[0].format.width, node.op.scale_format.width)
     return total
 
 
+@lru_cache(maxsize=4096)
+def requantizer_form(op: Requantize, lo: int, hi: int) -> Form:
+    """The cheapest integer form with the thresholds of `op` on lo..hi; found once for each."""
+    return choose(op, lo, hi)
+
+
 def _blocks(a: int, b: int) -> int:
-    return -(-a // 18) * -(-b // 18)
+    """Hard multipliers under a product of signed operands of `a` and `b` bits."""
+    return max(-(-(a - 1) // LIMB), 1) * max(-(-(b - 1) // LIMB), 1)
 
 
 def _plan_node(graph: Graph, node: Node, cycles: int) -> NodePlan:

@@ -12,9 +12,8 @@ from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim import thresholds
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format, Rounding
+from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.forms import Affine, Output
 from hwsim.graph import Graph, Node
 from hwsim.ops import (
@@ -46,7 +45,7 @@ from rtl import pointwise, reduce, stream, window
 from rtl.axis import AxisIn, AxisOut, lane_bits
 from rtl.depths import edge_lanes
 from rtl.fifo import Fifo
-from rtl.folding import NodePlan, Plan, is_free, term_order
+from rtl.folding import NodePlan, Plan, is_free, requantizer_form, term_order
 from rtl.lanes import Lanes
 from rtl.permute import Permute
 from rtl.products import Fold, Replay, StepRule, SumOfProducts
@@ -242,7 +241,16 @@ def lower_pool(site: Site) -> Layer:
     if not whole_map:
         pad = x.format.min if isinstance(op, MaxPool) else zero
         parts.append(window.SerialWindow(beat, x.shape, op.window, pad_code=pad))
-    out = Beat.of(lanes, site.out.format)
+    out, overflow = Beat.of(lanes, site.out.format), Overflow.WRAP
+    if isinstance(op, AvgPool) and isinstance(op.accumulator, Stepwise):
+        acc = op.accumulator
+        overflow = acc.overflow
+        parts.append(
+            pointwise.caster(
+                lanes, src=x.format, dst=acc.format, rounding=acc.rounding, overflow=overflow
+            )
+        )
+        beat = out
     parts.append(
         reduce.Reduce(
             beat,
@@ -251,6 +259,7 @@ def lower_pool(site: Site) -> Layer:
             channel_beats=x.channels // lanes,
             combine=reduce.Combine.MAX if largest else reduce.Combine.SUM,
             initial=-op.window.size * zero,
+            overflow=overflow,
         )
     )
     return Layer(site.beats, out, parts)
@@ -261,7 +270,7 @@ def lower_requantize(site: Site) -> Layer:
     op, x = site.node.op, site.inputs[0]
     assert isinstance(op, Requantize)
     part = Requantizer(
-        thresholds.choose(op, x.lo, x.hi),
+        requantizer_form(op, x.lo, x.hi),
         lanes=site.plan.lanes,
         channels=x.channels,
         in_format=x.format,

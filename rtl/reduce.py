@@ -10,7 +10,8 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
+from hwsim.fixed import Format, Overflow
+from rtl import arith
 from rtl.scan import Loop, nest
 from rtl.stream import Beat, Slice, blank, flat
 
@@ -27,9 +28,9 @@ class Reduce(wiring.Component):
 
     Ports: `i`, a stream of `beat`, for each output pixel `positions` times `channel_beats` beats,
     the channel beats innermost; `o`, a stream of `out` with the same lanes, `channel_beats` beats
-    for each output pixel, `last` where the input's beat has it. A sum starts at `initial` and must
-    fit `out`, whose format is the caller's proof; a maximum must have the input's format and
-    ignores `initial`.
+    for each output pixel, `last` where the input's beat has it. A sum starts at `initial`; each
+    partial sum is brought into the codes of `out` by `overflow`. A maximum must have the input's
+    format and ignores both.
 
     A beat a cycle, without gaps between pixels; latency 1 cycle from a channel's last code.
     `i.ready` and `o` come from registers. Memory: one word of the lanes' results for each channel
@@ -48,6 +49,7 @@ class Reduce(wiring.Component):
         channel_beats: int,
         combine: Combine,
         initial: int = 0,
+        overflow: Overflow = Overflow.WRAP,
     ) -> None:
         if positions < 1 or channel_beats < 1:
             raise HwsimError(
@@ -59,7 +61,7 @@ class Reduce(wiring.Component):
         if combine is Combine.MAX and out.code != beat.code:
             raise HwsimError(f"a maximum's output codes must be {beat.code}, not {out.code}")
         self.beat, self.out, self.combine, self.initial = beat, out, combine, initial
-        self.positions, self.channel_beats = positions, channel_beats
+        self.positions, self.channel_beats, self.overflow = positions, channel_beats, overflow
         super().__init__({"i": In(beat.stream), "o": Out(out.stream)})
 
     def elaborate(self, platform: object) -> Module:
@@ -84,9 +86,14 @@ class Reduce(wiring.Component):
             if self.combine is Combine.MAX:
                 value = Mux(start | (code > before), code, before)
             else:
-                value = Mux(start, self.initial, before) + code
+                total = Mux(start, self.initial, before) + code
+                value = arith.overflow(m, total, self._format, self.overflow)
             m.d.comb += cut.i.payload.data[k].eq(value)
         return m
+
+    @property
+    def _format(self) -> Format:
+        return Format(self.out.is_signed, self.out.width)
 
     def _held(self, m: Module, channel: Loop, taken: Any, value: Any) -> Any:
         """What earlier positions gave for the channels of the present beat."""

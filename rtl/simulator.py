@@ -6,9 +6,11 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata, resources
@@ -28,10 +30,11 @@ _FLAGS = [
     *("-Wno-fatal", "-Wno-lint", "-Wno-style"),
     *("--x-assign", "unique", "--x-initial", "unique"),
 ]
+_PROGRAM = re.compile("[0-9a-f]{32}")
+
 # cocotb's own main is compiled too; ours takes its place.
 _CFLAGS = ["-CFLAGS", "-Dmain=cocotb_main", "-LDFLAGS", "-rdynamic"]
-# OPT_GLOBAL is for Verilator's own library, mostly VPI, which nothing calls while streams run.
-_MAKEFLAGS = "OPT_FAST=-O2 OPT_GLOBAL=-O0"
+_MAKEFLAGS = "OPT_FAST=-O2 OPT_GLOBAL=-O2"
 
 
 def simulator(manifest: Manifest, *, traced: bool = False, timeout: float = 1800) -> Path:
@@ -95,7 +98,9 @@ def _texts(manifest: Manifest, *, traced: bool) -> dict[str, bytes]:
 def _key(texts: dict[str, bytes], *, traced: bool) -> str:
     tool = tools.verilator()
     settings = [*_FLAGS, *_CFLAGS, _MAKEFLAGS, traced, tool.version, tool.command]
-    digest = hashlib.sha256(repr([settings, metadata.version("cocotb"), sys.prefix]).encode())
+    compiler = (shutil.which("g++"), shutil.which("c++"))
+    settings += [*compiler, metadata.version("cocotb"), sys.prefix]
+    digest = hashlib.sha256(repr(settings).encode())
     for name, text in texts.items():
         digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()[:32]
@@ -111,12 +116,39 @@ def _build(texts: dict[str, bytes], folder: Path, *, traced: bool, timeout: floa
         out = Path(place, "out")
         job = Path(place, "job.json")
         job.write_text(json.dumps(_job(paths, out, traced=traced)))
+        library = folder.parent / f"library-{_key({}, traced=traced)}"
+        _lend(library, out)
         cocotb_run("build", job, timeout=timeout, simulate=True)
+        _keep(out, library)
         draft = Path(place, "draft")
         draft.mkdir()
         shutil.move(out / wrapper.TOP, draft / wrapper.TOP)
         shutil.rmtree(folder, ignore_errors=True)  # half a folder, left by a cache cleaner
         draft.rename(folder)
+
+
+def _lend(library: Path, out: Path) -> None:
+    """Put the compiled library of Verilator, a third of a small build, where make finds it."""
+    out.mkdir()
+    if library.is_dir():
+        for path in library.iterdir():
+            shutil.copyfile(path, out / path.name)
+            # The generated makefile, written in a moment, counts as one of its sources.
+            soon = time.time() + 3600
+            os.utime(out / path.name, (soon, soon))
+
+
+def _keep(out: Path, library: Path) -> None:
+    """Keep the objects that depend on flags and tools but not on the design."""
+    if library.is_dir():
+        return
+    draft = Path(tempfile.mkdtemp(prefix=".library-", dir=library.parent))
+    for path in out.glob("verilated*.o"):
+        shutil.copyfile(path, draft / path.name)
+    try:
+        draft.rename(library)
+    except OSError:  # another process was first
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _job(paths: Sequence[Path], out: Path, *, traced: bool) -> dict[str, object]:
@@ -132,7 +164,7 @@ def _job(paths: Sequence[Path], out: Path, *, traced: bool) -> dict[str, object]
 
 
 def _prune(store: Path) -> None:
-    folders = [path for path in store.iterdir() if path.is_dir() and path.name[0] != "."]
+    folders = [path for path in store.iterdir() if _PROGRAM.fullmatch(path.name)]
     for path in sorted(folders, key=lambda path: path.stat().st_mtime)[:-KEPT]:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -39,9 +39,9 @@ class SerialWindow(wiring.Component):
 
     A beat a cycle as long as the pixels that a window needs have come (`window_need`); 3 cycles
     from the last of them to the window's first beat. The next image comes in while this one is
-    read: rows and images follow without a stall unless `capacity` (pixels held) is less than
-    `ring_pixels`, its default. `i.ready` and `o` come from registers. What it can give it gives
-    without new input. Block memory with a registered read, `words` beats deep.
+    read, as far as `capacity` (pixels held) lets it; its default, `ring_pixels`, says what that
+    costs. `i.ready` and `o` come from registers. What it can give it gives without new input.
+    Block memory with a registered read, `words` beats deep.
 
     Raises `HwsimError` for lanes or blocks that do not divide, a kernel that does not fit, a pad
     code that is no code, or a capacity that is less than some window needs.
@@ -235,10 +235,10 @@ class SerialWindow(wiring.Component):
             ("column", kx, columns, self.window.kernel[1]),
             ("row", ky, rows, self.window.kernel[0]),
         ):
-            masks = outer.tables["inside"]
-            if min(masks) == (1 << count) - 1:
+            table = outer.tables["inside"]
+            if min(table) == (1 << count) - 1:
                 continue
-            mask = Signal(count, name=f"{name}_inside", init=masks[0])
+            mask = Signal(count, name=f"{name}_inside", init=table[0])
             with m.If(position.step):
                 m.d.sync += mask.eq(mask.rotate_right(1))
             with m.If(outer.step):

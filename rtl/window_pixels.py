@@ -30,7 +30,9 @@ def ring_pixels(window: Window, shape: Shape) -> int:
 
     While one row of windows is read, `stride` rows come in and one row is freed bit by bit, so that
     strides over 2 need more rows. Where a wait for the next image would cost more than 1/32 of the
-    work, the ring holds the last windows and the next image's first window at once.
+    work, the ring holds the last windows and the next image's first window at once. Windows of
+    stride 1 or 2 with the usual padding then never wait; tall windows without padding and uneven
+    strides may, for some percent of an image.
     """
     height, width, _ = shape
     (kh, kw), (sh, _) = window.kernel, window.stride

@@ -249,16 +249,19 @@ def test_the_offset_of_a_scaled_add_is_fused_too(
 # Functions of one value
 
 
+HARD = {"alpha": 0.21, "beta": 0.47}
+
+
 @pytest.mark.parametrize(
     ("op", "function", "attributes"),
     [
         ("Sigmoid", float_math.sigmoid, {}),
         ("Tanh", float_math.tanh, {}),
-        ("HardSigmoid", partial(float_math.hard_sigmoid, alpha=0.21, beta=0.47), {"alpha": 0.21, "beta": 0.47}),
+        ("HardSigmoid", partial(float_math.hard_sigmoid, **HARD), HARD),
         ("HardSwish", float_math.hard_swish, {}),
         ("LeakyRelu", partial(float_math.leaky_relu, alpha=0.013), {"alpha": 0.013}),
     ],
-)  # fmt: skip
+)
 def test_a_function_has_the_runtimes_bits(
     op: str, function: Callable[[Array], Array], attributes: dict[str, float], seed: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ def on_grid(shape: tuple[int, ...], seed: int, *, batch: int = 12, step: float =
 def mlp(n: Net, mode: str = "ROUND", sizes: Sequence[int] = (16, 64, 32, 32, 5)) -> onnx.ModelProto:
     """6-bit weights, 8-bit activations, biases with more fraction bits than the accumulator."""
     x = n.start(sizes[0])
-    for layer, (cin, cout) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (cin, cout) in enumerate(itertools.pairwise(sizes)):
         x = n.do("MatMul", [x, n.weights((cin, cout))])
         bias = n.quant(n.constant(n.rng.normal(0, 0.5, cout)), 2.0**-11, 12)
         x = n.do("Add", [x, bias])

@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import OnnxNode
+from hwsim.frontends.rounding import level_of
 from hwsim.frontends.values import (
     NO_PADDING,
     Constant,
@@ -183,7 +184,7 @@ def dense(
     run: Importer, node: OnnxNode, real: Real, weights: Constant, bias: Constant | None
 ) -> Real:
     """The layer behind Gemm, MatMul and their integer forms; weights are (in, out)."""
-    level = real.level(node)
+    level = level_of(run, node, real)
     if level.codes.padding != NO_PADDING:
         raise HwsimError(f"{node}: a Pad must be followed by a convolution")
     codes = weights.codes

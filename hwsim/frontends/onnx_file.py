@@ -143,8 +143,8 @@ def _model(path: Path, proto: Any) -> OnnxModel:
         raise HwsimError(f"{path} must be an ONNX model, but holds no graph")
     if graph.sparse_initializer:
         raise HwsimError(f"{path} must not use sparse initializers")
-    versions = {o.domain: o.version for o in proto.opset_import}
-    constants = {t.name: tensor(path, t) for t in graph.initializer}
+    versions = {text(o.domain): o.version for o in proto.opset_import}
+    constants = {text(t.name): tensor(path, t) for t in graph.initializer}
     return OnnxModel(
         path,
         max((versions.get(domain, 0) for domain in DEFAULT_DOMAINS), default=0),
@@ -156,13 +156,21 @@ def _model(path: Path, proto: Any) -> OnnxModel:
 
 
 def _node(path: Path, proto: Any, position: int) -> OnnxNode:
-    outputs = tuple(proto.output)
-    name = proto.name or (outputs[0] if outputs else f"{proto.op_type}_{position}")
+    outputs, inputs = (tuple(text(t) for t in names) for names in (proto.output, proto.input))
+    op, domain = text(proto.op_type), text(proto.domain)
+    name = text(proto.name) or (outputs[0] if outputs else f"{op}_{position}")
     if not outputs or not outputs[0]:
         raise HwsimError(f"{path}: node {name!r} must have an output")
-    domain = "" if proto.domain in DEFAULT_DOMAINS else proto.domain
-    attributes = {a.name: _attribute(path, name, a) for a in proto.attribute}
-    return OnnxNode(name, proto.op_type, domain, tuple(proto.input), outputs, attributes)
+    domain = "" if domain in DEFAULT_DOMAINS else domain
+    attributes = {text(a.name): _attribute(path, name, a) for a in proto.attribute}
+    return OnnxNode(name, op, domain, inputs, outputs, attributes)
+
+
+def text(value: str | bytes) -> str:
+    """A name; protobuf hands out bytes where it is not valid UTF-8."""
+    if isinstance(value, bytes):
+        raise ValueError(f"a name must be valid UTF-8, not {value!r}")
+    return value
 
 
 def _attribute(path: Path, node: str, proto: Any) -> Attribute:
@@ -196,7 +204,7 @@ def _port(path: Path, proto: Any) -> OnnxPort:
     kind = proto.type.tensor_type
     dims = kind.shape.dim if kind.HasField("shape") else ()
     shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
-    return OnnxPort(proto.name, str(tensor_dtype_to_np_dtype(kind.elem_type)), shape)
+    return OnnxPort(text(proto.name), str(tensor_dtype_to_np_dtype(kind.elem_type)), shape)
 
 
 def tensor(path: Path, proto: Any) -> npt.NDArray[Any]:
@@ -204,7 +212,7 @@ def tensor(path: Path, proto: Any) -> npt.NDArray[Any]:
     from onnx import TensorProto, numpy_helper
     from onnx.helper import tensor_dtype_to_np_dtype
 
-    what = f"{path}: tensor {proto.name!r}"
+    what = f"{path}: tensor {text(proto.name)!r}"
     shape = tuple(int(d) for d in proto.dims)
     if any(d < 0 for d in shape):
         raise HwsimError(f"{what} must have a shape without negative entries, not {shape}")
@@ -242,7 +250,7 @@ def _expect_bytes(what: str, shape: tuple[int, ...], found: int, wanted: int) ->
 def external_data(path: Path, proto: Any) -> bytes:
     """The bytes of a tensor that is stored beside the model, never outside its folder."""
     what = f"{path}: tensor {proto.name!r}"
-    entries = {entry.key: entry.value for entry in proto.external_data}
+    entries = {text(entry.key): text(entry.value) for entry in proto.external_data}
     location = entries.get("location", "")
     if not location or PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive:
         raise HwsimError(f"{what} must name a file in the model's folder, not {location!r}")

@@ -42,6 +42,10 @@ from hwsim.graph import Graph
 from hwsim.ops import TensorType
 
 MICROSOFT = "com.microsoft"
+MERGE_NOTE = (
+    "ONNX Runtime may merge this quantizer with the one right before it into one with a scale of "
+    "its own; here both round, as the model says"
+)
 
 
 def quantize_linear(run: Importer, node: OnnxNode) -> None:
@@ -70,6 +74,10 @@ def note_floats(run: Importer, node: OnnxNode, real: Real, by: Linear) -> None:
     does not repeat. Powers of two keep the float computation exact all the same.
     """
     source = real.source
+    if isinstance(source, Level) and not real.steps:
+        if (source.scale, source.zero_point) != (by.scale, by.zero_point):
+            run.warn(node.name, MERGE_NOTE)
+        return
     if not isinstance(source, Weighing | Pair | Mean):
         return
     levels = [source.a, source.b] if isinstance(source, Pair) else [source.input]

@@ -13,6 +13,7 @@ from hwsim.frontends import float_math
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.layers import biased
 from hwsim.frontends.onnx_file import OnnxNode
+from hwsim.frontends.rounding import level_of
 from hwsim.frontends.values import (
     Codes,
     Constant,
@@ -61,7 +62,7 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
 
 def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
     """The sum of two quantized tensors of one shape."""
-    a, b = first.level(node), second.level(node)
+    a, b = level_of(run, node, first), level_of(run, node, second)
     if first.layout.shape != second.layout.shape:
         raise HwsimError(
             f"{node}: its inputs must have one shape, not {first.layout.shape} and "
@@ -178,7 +179,7 @@ def _limit(run: Importer, node: OnnxNode, position: int, default: float) -> floa
 def arg_max(run: Importer, node: OnnxNode) -> None:
     """ArgMax along the channels."""
     value = run.value(node, 0)
-    codes = value if isinstance(value, Codes) else run.real(node, 0).level(node).codes
+    codes = value if isinstance(value, Codes) else level_of(run, node, run.real(node, 0)).codes
     layout = codes.layout if isinstance(value, Codes) else run.real(node, 0).layout
     rank = len(layout.shape) + 1
     axis = node.integer("axis", 0)

@@ -141,9 +141,7 @@ class IntQuant(Quantizer):
                 f"edge {edge!r} must be rounded by ROUND where scales are not powers of two, not "
                 f"by {self.mode}"
             )
-        run.warn(
-            edge, "QONNX computes it in float32, so that a code may differ by one step at a tie"
-        )
+        run.warn(edge, FLOAT_NOTE)
         return Requantize(
             scheme=Scheme.F32_RNE_IN,
             multiplier=tuple(float(f) for f in scale / np.float32(self.scale)),

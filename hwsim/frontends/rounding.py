@@ -230,12 +230,31 @@ def settle(run: Importer, real: Real, name: str) -> Codes:
         quant = Quant((source.scale,), source.zero_point)
         if kind.scales() != (source.scale,) or kind.zero_point != source.zero_point:
             codes = replace(codes, edge=relabel(run, codes.edge, quant, f"{name}.codes"))
-        if not real.steps:
-            return replace(codes, layout=real.layout)
-        ops = [op for step in real.steps for op in _settled_step(step, source)]
-        edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
-        return Codes(edge, codes.format, real.layout)
+        return replace(_stepped(run, source, codes, real, name), layout=real.layout)
     raise HwsimError("it must be quantized, since its values are not codes times a scale")
+
+
+def level_of(run: Importer, node: object, real: Real) -> Level:
+    """The codes behind a tensor that is dequantized, and at most cut at zero or max pooled."""
+    source = real.source
+    if not isinstance(source, Level):
+        raise HwsimError(
+            f"{node}: its input must be quantized before it is used, but comes from a computation "
+            "in between; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) there"
+        )
+    if not real.steps:
+        return source
+    key = (source, real.steps)
+    if key not in run.made:
+        name = source.codes.edge
+        run.made[key] = _stepped(run, source, source.codes, real, name)
+    return replace(source, codes=run.made[key])
+
+
+def _stepped(run: Importer, level: Level, codes: Codes, real: Real, name: str) -> Codes:
+    ops = [op for step in real.steps for op in _settled_step(step, level)]
+    edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
+    return replace(codes, edge=edge, layout=real.layout)
 
 
 def _settled_step(step: Unary | Pool, level: Level) -> list[Op]:

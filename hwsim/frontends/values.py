@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.ops import Conv2D, Dense, Window
 from hwsim.ops.base import IntArray
@@ -186,15 +185,6 @@ class Real:
     def then(self, step: Unary | Pool) -> Real:
         """With one more step."""
         return replace(self, steps=(*self.steps, step))
-
-    def level(self, node: object) -> Level:
-        """The codes behind a tensor that is only dequantized, not computed on."""
-        if isinstance(self.source, Level) and not self.steps:
-            return self.source
-        raise HwsimError(
-            f"{node}: its input must be quantized before it is used, but comes from a computation "
-            "in between; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) there"
-        )
 
 
 Value = Constant | Codes | RawInput | Real

@@ -22,10 +22,15 @@ def read_graph(model: OnnxModel, handlers: Mapping[tuple[str, str], Handler]) ->
     for port in run.model.inputs:
         run.values[port.name] = raw_input(run.model, port)
     for node in run.model.nodes:
+        if node.output in run.values:
+            raise HwsimError(f"{model.path}: {node}: tensor {node.output!r} must be made only once")
         try:
             handlers[node.domain, node.op](run, node)
         except HwsimError as error:
             raise run.named(error, node) from None
+        except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+            # Whatever NumPy says to values that no handler thought of.
+            raise HwsimError(f"{run.model.path}: {node}: it must be valid ({error})") from None
     outputs = tuple(_output(run, port) for port in run.model.outputs)
     missing = [port.name for port in run.model.inputs if port.name not in run.inputs]
     if missing:
@@ -44,6 +49,7 @@ def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) 
     for node in run.model.nodes:
         if (node.domain, node.op) not in handlers:
             kind = f"{node.domain}.{node.op}" if node.domain else node.op
+            kind = kind if kind.isprintable() else repr(kind)
             unknown.setdefault(kind, []).append(repr(node.name))
     if unknown:
         listed = "; ".join(f"{op} ({', '.join(names)})" for op, names in unknown.items())

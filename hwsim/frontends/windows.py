@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxNode
+from hwsim.frontends.rounding import level_of
 from hwsim.frontends.shapes import axes
 from hwsim.frontends.values import (
     NO_PADDING,
@@ -28,7 +29,7 @@ from hwsim.ops.base import IntArray
 
 def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, tuple[int, int, int]]:
     """The codes behind a map (channels, height, width) that is only dequantized."""
-    level = real.level(node)
+    level = level_of(run, node, real)
     if len(real.layout.shape) != 3:
         raise HwsimError(
             f"{node}: its input must be (batch, channels, height, width), not of rank "

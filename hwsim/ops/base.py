@@ -183,7 +183,8 @@ def shift_left(array: IntArray, bits: int, what: str) -> IntArray:
     top = int(np.abs(array).max(initial=0))
     require(
         top << bits < 1 << MOST_BITS,
-        f"{what} must fit {MOST_BITS} bits at their sum's binary point, not reach {top} * 2**{bits}",
+        f"{what} must fit {MOST_BITS} bits at their sum's binary point, not reach {top} * "
+        f"2**{bits}",
     )
     return array << bits if top else array
 

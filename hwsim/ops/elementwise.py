@@ -177,6 +177,14 @@ class ScaledAdd(Op):
             max(a.format.width, b.format.width) <= 8,
             f"a scaled add's inputs must have at most 8 bits, not {a.format} and {b.format}",
         )
+        grain = min(_grain(value) for value in (*self.ratios, self.offset) if value)
+        factors = [t.magnitude + abs(s) for t, s in zip(inputs, self.shifts, strict=False)]
+        reach = factors[0] * self.ratios[0] + factors[1] * self.ratios[1] + abs(self.offset)
+        require(
+            reach < 2.0**53 * grain,
+            "a scaled add's ratios and offset must be near enough to add up exactly in float64, "
+            f"not {self.ratios} and {self.offset}",
+        )
         ends = self.run(
             np,
             [np.array([t.lo, t.hi], np.float64) for t in (a, b)],
@@ -210,3 +218,9 @@ class ScaledAdd(Op):
         a, b = np.meshgrid(*axes, indexing="ij")
         codes = self.run(np, [a, b], self.prepare(inputs, Carrier.FLOAT64))
         return int_array(codes.astype(np.int64), "sums")
+
+
+def _grain(value: float) -> float:
+    """The largest power of two that divides a float."""
+    top, bottom = value.as_integer_ratio()
+    return (top & -top) / bottom

@@ -64,6 +64,10 @@ class AvgPool(Op):
         shape = (*self.window.output(x), x.channels)
         if isinstance(self.accumulator, Stepwise):
             return TensorType(shape, self.accumulator.format, None, self._steps(x).range)
+        require(
+            x.format.min <= self.zero_point <= x.format.max,
+            f"an average pool's zero_point must be a code of {x.format}, not {self.zero_point}",
+        )
         n = self.window.size
         lo, hi = n * (x.lo - self.zero_point), n * (x.hi - self.zero_point)
         if any(self.window.padding):

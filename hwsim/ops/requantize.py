@@ -102,6 +102,11 @@ class Requantize(Op):
     def fixed_point(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Multipliers as `m * 2**(s - 31)` with m in 2**30..2**31 - 1: arrays m, s (int64)."""
         parts = [math.frexp(value) for value in self.multiplier]
+        if not all(-31 <= exponent <= 29 for _, exponent in parts):
+            raise HwsimError(
+                f"a multiplier of scheme {self.scheme.value} must be from 2**-32 to 2**29, not "
+                f"{self.multiplier}"
+            )
         m = [math.floor(fraction * 2**31 + 0.5) for fraction, _ in parts]
         s = [exponent + (code == 2**31) for code, (_, exponent) in zip(m, parts, strict=True)]
         return np.array([c // 2 if c == 2**31 else c for c in m]), np.array(s)
@@ -132,6 +137,7 @@ class Requantize(Op):
             high = max(r[1] for r in ranges) + self.zero_point
             return overflow_range(low, high, self.out, self.overflow)
         carrier = Carrier.FLOAT64 if self.scheme in FLOAT_SCHEMES else Carrier.INT64
+        require(self.bound([x]) < carrier.limit, f"a requantizer's sums must fit {carrier.value}")
         ends = np.array([[x.lo], [x.hi]]).astype(carrier.value)
         k = self.prepare([x], carrier)
         out = self.run(np, [np.repeat(ends, len(self.multiplier), axis=1)], k)
@@ -184,11 +190,6 @@ class Requantize(Op):
                 return {"m": m, "left": np.maximum(s, 0), "right": np.maximum(-s, 0)}
             case Scheme.SINGLE:
                 m, s = self.fixed_point()
-                if int(s.max()) > 30 or int(s.min()) < -31:
-                    raise HwsimError(
-                        "a multiplier of scheme single must be from 2**-32 to 2**30, not "
-                        f"{self.multiplier}"
-                    )
                 return {"m": m, "half": 1 << (30 - s), "right": 31 - s}
         return {}
 

@@ -109,7 +109,7 @@ class Concat(_Move):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgMax(Op):
-    """Index of the largest code along the channels, the first of equals; that axis gets length 1."""
+    """Index of the largest code along the channels, the first of equals; the axis stays."""
 
     kind: ClassVar[str] = "argmax"
 

@@ -76,6 +76,10 @@ class Weighted(Op):
 
     def aligned(self, x: TensorType) -> tuple[IntArray, IntArray, int]:
         """Matrix, bias (zero point folded in) and fraction bits of the accumulator's codes."""
+        require(
+            x.format.min <= self.zero_point <= x.format.max,
+            f"a layer's zero_point must be a code of {x.format}, not {self.zero_point}",
+        )
         product_frac = x.format.frac_bits + self.weight_format.frac_bits
         frac = max(product_frac, self.bias_frac) if self.bias.any() else product_frac
         weights = shift_left(self.matrix(), frac - product_frac, "weights")

@@ -1,0 +1,395 @@
+"""The one catalogue of operator cases; every backend runs all of it.
+
+A case is one operator, the types of what it reads and codes to feed it. Cases are small (a few
+hundred codes), so that an RTL simulator written in Python gets through them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.ops import (
+    EXACT,
+    Add,
+    ArgMax,
+    AvgPool,
+    BatchNorm,
+    Cast,
+    Concat,
+    Conv2D,
+    Dense,
+    Divide,
+    Flatten,
+    MaxPool,
+    Op,
+    Quant,
+    Relu,
+    Requantize,
+    Reshape,
+    ScaledAdd,
+    Scheme,
+    Stepwise,
+    Table,
+    TensorType,
+    Transpose,
+    Window,
+)
+
+Codes = npt.NDArray[np.int64]
+S8, U8 = Format.int(8), Format.uint(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One operator on inputs of given types."""
+
+    id: str
+    op: Op
+    types: tuple[TensorType, ...]
+
+    def graph(self) -> Graph:
+        """The operator alone: inputs `a`, `b`, ..., node `op`, output `y`."""
+        names = [chr(ord("a") + k) for k in range(len(self.types))]
+        ports = tuple(
+            InputPort(name=name, tensor=name, type=kind)
+            for name, kind in zip(names, self.types, strict=True)
+        )
+        node = Node("op", self.op, tuple(names), "y")
+        return Graph(ports, (node,), (OutputPort(name="y", tensor="y"),))
+
+    def inputs(self, n: int, seed: int) -> dict[str, Codes]:
+        """Codes for `n` samples by input name.
+
+        The first sample runs through all codes as far as it reaches, the second and third hold
+        the smallest and the largest, the rest are random.
+        """
+        rng = np.random.default_rng([seed, zlib.crc32(self.id.encode())])
+        return {
+            port.name: _codes(port.type, n, rng, stride)
+            for port, stride in zip(self.graph().inputs, (1, 3, 5, 7), strict=False)
+        }
+
+
+def _codes(kind: TensorType, n: int, rng: np.random.Generator, stride: int) -> Codes:
+    span = kind.hi - kind.lo + 1
+    out = rng.integers(kind.lo, kind.hi + 1, (n, kind.size), np.int64)
+    heads = [kind.lo + np.arange(kind.size) * stride % span, kind.lo, kind.hi]
+    for row, head in enumerate(heads[:n]):
+        out[row] = head
+    return out.reshape(n, *kind.shape)
+
+
+def tensor(
+    shape: int | tuple[int, ...],
+    fmt: str | Format = S8,
+    zero: int | None = None,
+    codes: tuple[int, int] | None = None,
+) -> TensorType:
+    """A type; with a zero point it has a scale instead of a binary point."""
+    fmt = Format.parse(fmt) if isinstance(fmt, str) else fmt
+    quant = None if zero is None else Quant((0.05,), zero)
+    return TensorType((shape,) if isinstance(shape, int) else shape, fmt, quant, codes)
+
+
+def weights(name: str, fmt: str, *shape: int) -> dict[str, Any]:
+    """Random weights (output channels last) and biases of a layer of that name."""
+    rng, kind = np.random.default_rng(zlib.crc32(name.encode())), Format.parse(fmt)
+    codes = rng.integers(kind.min, kind.max + 1, shape, np.int64)
+    codes.flat[0], codes.flat[-1] = kind.min, kind.max
+    return {"weights": codes, "bias": rng.integers(-99, 99, shape[-1]), "weight_format": kind}
+
+
+def dense_cases() -> Iterator[Case]:
+    """Dense layers with exact accumulators."""
+
+    def case(name: str, x: TensorType, outputs: int, fmt: str = "s4", **extra: Any) -> Case:
+        data = weights(name, fmt, x.shape[-1], outputs) | extra
+        return Case(f"dense-{name}", Dense(**data), (x,))
+
+    yield case("plain", tensor(6), 4)
+    yield case("one-term", tensor(1), 3)
+    yield case("one-output", tensor(7), 1)
+    yield case("unsigned", tensor(6, "u8"), 4, "u3")
+    yield case("binary", tensor(12, "u1"), 6, "s1")
+    yield case("zero-point", tensor(6, "s8", -7), 4, zero_point=-7)
+    yield case("odd-zero-point", tensor(6, "u8", 201), 4, "s8", zero_point=201)
+    yield case("scales", tensor(6, "u8", 0), 4, "s8", weight_scale=(0.5, 0.1, 0.01, 2.0))
+    yield case("fraction", tensor(5, "s8.3"), 4, "s6.5", bias_frac=8)
+    yield case("coarse-bias", tensor(5, "s8.3"), 4, "s6.5", bias_frac=2)
+    yield case("fine-bias", tensor(5, "s8.3"), 4, "s6.5", bias_frac=11)
+    yield case("no-bias", tensor(5, "s8.3"), 4, "s6.5", bias=np.zeros(4, int), bias_frac=20)
+    yield case("rows", tensor((3, 4), "s6"), 5)
+    yield case("narrow-range", tensor(6, "s8", codes=(-3, 90)), 4, "s8")
+    yield case("wide", tensor(6, "s16"), 4, "s16")
+    yield case("wider", tensor(4, "s24"), 3, "s24")
+    yield case("past-2-to-53", tensor(3, "s30"), 2, "s30")
+
+
+def stepwise_cases() -> Iterator[Case]:
+    """Accumulators with a format: exact, rounded, wrapped and saturated steps."""
+
+    def case(name: str, fmt: str, **modes: Any) -> Case:
+        data = weights("step", "s6.4", 6, 5)
+        data["weights"][:, 1] = data["weights"][:, 1] // 16 * 16  # never rounded
+        data["weights"][:, 3] = 1  # never overflows
+        data["bias"] //= 8
+        acc = Stepwise(format=Format.parse(fmt), **modes)
+        return Case(
+            f"dense-step-{name}", Dense(**data, bias_frac=3, accumulator=acc), (tensor(6, "s8.5"),)
+        )
+
+    yield case("exact", "s20.9")
+    yield case("wrap", "s10.9")
+    yield case("negative-drop", "s20.11")
+    for rounding in Rounding:
+        yield case(f"round-{rounding.value}", "s18.3", rounding=rounding)
+    for mode in Overflow:
+        yield case(f"fit-{mode.value}", "s8.4", rounding=Rounding.RND, overflow=mode)
+    yield case("unsigned", "u8.4", rounding=Rounding.RND_CONV, overflow=Overflow.SAT)
+    order = (5, 0, 3, 1, 4, 2)
+    yield case("order", "s8.4", rounding=Rounding.RND, overflow=Overflow.SAT, order=order)
+    acc = Stepwise(format=Format.parse("s9.3"), rounding=Rounding.RND, overflow=Overflow.SAT)
+    data = weights("conv-step", "s5.3", 2, 3, 2, 3)
+    conv = Conv2D(**data, window=Window((2, 3), (1, 2), (1, 1, 0, 1)), accumulator=acc)
+    yield Case("conv2d-step", conv, (tensor((3, 4, 2), "s6.3"),))
+
+
+def conv_cases() -> Iterator[Case]:
+    """Convolutions: strides, paddings, groups, zero points."""
+
+    def case(
+        name: str, x: TensorType, outputs: int, window: Window, fmt: str = "s4", **extra: Any
+    ) -> Case:
+        inputs = x.channels // extra.get("groups", 1)
+        data = weights(name, fmt, *window.kernel, inputs, outputs) | extra
+        return Case(f"conv2d-{name}", Conv2D(**data, window=window), (x,))
+
+    x, square = tensor((5, 6, 2)), Window((3, 3))
+    yield case("plain", x, 3, square)
+    yield case("same", x, 3, Window((3, 3), (1, 1), (1, 1, 1, 1)))
+    yield case("one-by-one", x, 4, Window((1, 1)))
+    yield case("whole-map", x, 3, Window((5, 6)))
+    yield case("stride", x, 2, Window((3, 3), (2, 2), (1, 1, 1, 1)))
+    yield case("stride-skips", x, 2, Window((1, 2), (3, 3)))
+    yield case("uneven", x, 2, Window((2, 3), (2, 1), (1, 0, 0, 2)))
+    yield case("row", tensor((1, 9, 2)), 3, Window((1, 3), (1, 2), (0, 1, 0, 1)))
+    yield case("column", tensor((9, 1, 2)), 3, Window((3, 1), (2, 1), (1, 0, 1, 0)))
+    yield case("groups", tensor((4, 4, 4)), 6, Window((2, 2)), groups=2)
+    yield case("depthwise", tensor((4, 5, 3)), 3, Window((3, 3), (1, 1), (1, 1, 1, 1)), groups=3)
+    yield case("depth-multiplier", tensor((4, 4, 2)), 4, Window((2, 2), (2, 2)), groups=2)
+    yield case(
+        "zero-point",
+        tensor((4, 4, 2), "u8", 131),
+        3,
+        Window((3, 3), (1, 1), (1, 1, 1, 1)),
+        "s8",
+        zero_point=131,
+    )
+    yield case(
+        "depthwise-zero-point",
+        tensor((4, 4, 2), "s8", -5),
+        2,
+        Window((3, 3), (2, 2), (0, 0, 1, 1)),
+        "s8",
+        zero_point=-5,
+        groups=2,
+    )
+    yield case(
+        "padding-past-range",
+        tensor((3, 3, 1), "s8", 0, codes=(5, 60)),
+        2,
+        Window((2, 2), (1, 1), (1, 1, 1, 1)),
+    )
+    yield case(
+        "fraction",
+        tensor((3, 3, 2), "s8.5"),
+        2,
+        Window((2, 2)),
+        "s6.4",
+        bias_frac=10,
+    )
+
+
+def pool_cases() -> Iterator[Case]:
+    """Max and average pools, and the division that truncates."""
+    x = tensor((5, 6, 2))
+    windows = {
+        "plain": Window((2, 2), (2, 2)),
+        "overlapping": Window((3, 3), (1, 1)),
+        "padded": Window((3, 3), (2, 2), (1, 1, 1, 1)),
+        "uneven": Window((3, 2), (2, 1), (0, 1, 2, 0)),
+        "global": Window((5, 6)),
+    }
+    for name, window in windows.items():
+        yield Case(f"maxpool-{name}", MaxPool(window=window), (x,))
+        yield Case(f"avgpool-{name}", AvgPool(window=window), (x,))
+    padded = windows["padded"]
+    yield Case("maxpool-unsigned", MaxPool(window=padded), (tensor((5, 6, 2), "u8"),))
+    yield Case("maxpool-all-negative", MaxPool(window=padded), (tensor((5, 6, 2), codes=(-9, -2)),))
+    for zero in (-7, 113):
+        pool = AvgPool(window=padded, zero_point=zero)
+        yield Case(f"avgpool-zero-point-{zero}", pool, (tensor((5, 6, 2), "s8", zero),))
+    for mode in (Overflow.WRAP, Overflow.SAT):
+        acc = Stepwise(format=Format.parse("s7.2"), rounding=Rounding.RND_CONV, overflow=mode)
+        pool = AvgPool(window=padded, accumulator=acc)
+        yield Case(f"avgpool-step-{mode.value}", pool, (tensor((5, 6, 2), "s6.3"),))
+    yield Case("divide-by-one-number", Divide(divisors=np.array([9])), (tensor((3, 20, 2)),))
+    by = np.array([[4, 6, 4], [6, 9, 6]])
+    yield Case("divide-by-position", Divide(divisors=by), (tensor((2, 3, 24), "s9.4"),))
+
+
+def cast_cases() -> Iterator[Case]:
+    """All modes, and formats that meet in every way."""
+
+    def case(name: str, src: str, dst: Format | str, rounding: Rounding, mode: Overflow) -> Case:
+        dst = Format.parse(dst) if isinstance(dst, str) else dst
+        return Case(
+            f"cast-{name}", Cast(out=dst, rounding=rounding, overflow=mode), (tensor(64, src),)
+        )
+
+    for rounding in Rounding:
+        for mode in Overflow:
+            yield case(f"{rounding.value}-{mode.value}", "s6.4", "s3.1", rounding, mode)
+    for mode in Overflow:
+        yield case(f"to-unsigned-{mode.value}", "s6.4", "u3.2", Rounding.RND, mode)
+        yield case(f"from-unsigned-{mode.value}", "u6.4", "s4.2", Rounding.RND_CONV, mode)
+        yield case(f"left-{mode.value}", "s6.1", "s5.3", Rounding.TRN, mode)
+        yield case(f"one-bit-{mode.value}", "s6.4", "s1", Rounding.RND, mode)
+    yield case("same", "s6.2", "s6.2", Rounding.RND_INF, Overflow.SAT)
+    yield case("widening", "s6.2", "s12.5", Rounding.RND_INF, Overflow.WRAP)
+    yield case("below-the-point", "s6.8", Format(True, -2, 6), Rounding.RND_ZERO, Overflow.SAT)
+    yield case("above-the-point", "s6", Format(True, 7, -3), Rounding.RND_CONV, Overflow.SAT)
+    yield case("drops-everything", "s6.9", "s4", Rounding.RND_CONV, Overflow.SAT)
+    yield case("wide", "s30.20", "s16.9", Rounding.RND_CONV, Overflow.SAT)
+    yield case("past-2-to-53", "s58.30", "s16.4", Rounding.RND_INF, Overflow.SAT_ZERO)
+
+
+def requantize_cases() -> Iterator[Case]:
+    """All schemes, zero points and outputs."""
+    sums = tensor((4, 8), "s14", 0)
+
+    def case(name: str, x: TensorType, **fields: Any) -> Case:
+        op = Requantize(**({"out": S8, "scheme": Scheme.F32_RNE_OUT} | fields))
+        return Case(f"requantize-{name}", op, (x,))
+
+    channels = (0.003, 0.0125, 0.0625, 0.00097, 0.5, 0.01171875, 0.0077, 0.9)
+    powers = (0.25, 0.5, 0.125, 2.0, 1.0, 0.0625, 0.03125, 0.25)
+    for scheme in Scheme:
+        if scheme is Scheme.SHIFT:
+            continue
+        for zero in (0, -7, 93):
+            fields = {"scheme": scheme, "zero_point": zero}
+            name = f"{scheme.value}-zero-{zero}"
+            yield case(name, sums, multiplier=(0.0171,), **fields)
+            yield case(f"{name}-ties", sums, multiplier=(2.0**-5,), **fields)
+        name, fields = scheme.value, {"scheme": scheme}
+        yield case(f"{name}-channels", sums, multiplier=channels, zero_point=3, **fields)
+        yield case(f"{name}-uint8", sums, multiplier=(0.021,), zero_point=113, out=U8, **fields)
+        yield case(f"{name}-up", tensor((4, 8), "s8", 0), multiplier=(2.7,), **fields)
+        yield case(f"{name}-centred", tensor((8, 8), "u8", 77), multiplier=(0.37,), **fields)
+        yield case(f"{name}-20-bit", tensor((4, 8), "s20", 0), multiplier=(0.000171,), **fields)
+    for scheme in (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN):
+        wide = tensor((4, 8), "s28", 0)
+        yield case(f"{scheme.value}-28-bit", wide, multiplier=(7.7e-7,), scheme=scheme)
+    for rounding in Rounding:
+        shift = {"scheme": Scheme.SHIFT, "rounding": rounding, "zero_point": -3}
+        yield case(f"shift-{rounding.value}", sums, multiplier=(2.0**-5,), **shift)
+        yield case(f"shift-channels-{rounding.value}", sums, multiplier=powers, **shift)
+    for mode in Overflow:
+        fields = {"scheme": Scheme.SHIFT, "overflow": mode, "multiplier": (2.0**-4,)}
+        yield case(f"shift-{mode.value}", sums, **fields)
+        yield case(f"shift-unsigned-{mode.value}", sums, **fields, out=U8, zero_point=101)
+    centred = tensor((8, 8), "u8", 77)
+    yield case("shift-left", centred, multiplier=(2.0,), scheme=Scheme.SHIFT, input_zero_point=77)
+    for scheme in Scheme:
+        fields = {"scheme": scheme, "input_zero_point": 77, "zero_point": 5, "multiplier": (0.5,)}
+        yield case(f"{scheme.value}-input-zero-point", centred, **fields)
+
+
+def pointwise_cases() -> Iterator[Case]:
+    """Relu, table, adds, batch norm."""
+    x = tensor(256)
+    yield Case("relu-plain", Relu(), (x,))
+    yield Case("relu-clipped", Relu(maximum=96), (x,))
+    yield Case("relu-zero-point", Relu(zero_point=-13, maximum=77), (tensor(256, "s8", -13),))
+    yield Case("relu-unsigned", Relu(zero_point=130), (tensor(256, "u8", 130),))
+    sigmoid = np.round(255 / (1 + np.exp(-np.arange(-128, 128) / 20))).astype(int)
+    yield Case("table-sigmoid", Table(values=sigmoid, out=U8), (x,))
+    square = np.arange(16) ** 2 - 100
+    yield Case("table-unsigned", Table(values=square, out=Format.int(9)), (tensor(16, "u4"),))
+    few = Table(values=np.arange(-8, 8) * 3, out=Format.int(6))
+    yield Case("table-narrow-range", few, (tensor(16, "s4", codes=(-3, 5)),))
+    yield Case("add-plain", Add(), (tensor(64), tensor(64)))
+    yield Case("add-aligned", Add(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
+    yield Case("add-one-scale", Add(), (tensor(9, "s12", 0), tensor(9, "s8", 0)))
+    yield Case("add-wide", Add(), (tensor(5, "s40.2"), tensor(5, "s30.4")))
+    yield from scaled_add_cases()
+    data = {"scale": np.array([7, -16, 3, 0]), "bias": np.array([5, -300, 999, 1])}
+    norm = BatchNorm(**data, scale_format=Format.parse("s5.3"), bias_frac=6)
+    yield Case("batchnorm-plain", norm, (tensor((8, 4), "s8.4"),))
+    fine = BatchNorm(**data, scale_format=Format.parse("s5.1"), bias_frac=11)
+    yield Case("batchnorm-fine-bias", fine, (tensor((8, 4), "s8.2"),))
+
+
+def scaled_add_cases() -> Iterator[Case]:
+    """The float32 sum of ONNX Runtime, of int8 and uint8 codes."""
+
+    def case(name: str, fmt: str, ratios: tuple[float, float], zeros: tuple[int, int, int]) -> Case:
+        ra, rb = (float(np.float32(r)) for r in ratios)
+        za, zb, zo = zeros
+        moved = 0 if fmt[0] == "u" else 128
+        offset = np.float32(zo + moved) - np.float32(ra) * np.float32(za + moved)
+        offset = float(np.float32(offset - np.float32(rb) * np.float32(zb + moved)))
+        op = ScaledAdd(
+            ratios=(ra, rb), offset=offset, out=Format.parse(fmt), shifts=(moved, moved, moved)
+        )
+        return Case(f"scaledadd-{name}", op, (tensor(64, fmt, za), tensor(64, fmt, zb)))
+
+    yield case("int8", "s8", (0.53, 1.17), (-3, 9, 5))
+    yield case("uint8", "u8", (0.53, 1.17), (120, 9, 50))
+    yield case("ties", "s8", (0.5, 0.25), (1, 2, 7))
+    yield case("narrow", "s4", (0.71, 0.3), (1, 2, -3))
+
+
+def moving_cases() -> Iterator[Case]:
+    """Operators that move codes, and the index of the largest."""
+    x = tensor((3, 4, 2))
+    yield Case("flatten", Flatten(), (x,))
+    yield Case("reshape-down", Reshape(shape=(6, 4)), (x,))
+    yield Case("reshape-up", Reshape(shape=(2, 2, 6)), (tensor(24),))
+    yield Case("transpose-channels-first", Transpose(axes=(2, 0, 1)), (x,))
+    yield Case("transpose-matrix", Transpose(axes=(1, 0)), (tensor((3, 5)),))
+    yield Case("transpose-nothing", Transpose(axes=(0, 1, 2)), (x,))
+    yield Case("concat-two", Concat(), (x, tensor((3, 4, 3))))
+    yield Case("concat-three", Concat(), (tensor(4), tensor(2, codes=(0, 5)), tensor(4)))
+    yield Case("concat-one", Concat(), (tensor(4),))
+    yield Case("argmax-vector", ArgMax(), (tensor(10),))
+    yield Case("argmax-ties", ArgMax(), (tensor((16, 5), "s2"),))
+    yield Case("argmax-map", ArgMax(), (tensor((3, 2, 7), "u8"),))
+    yield Case("argmax-one", ArgMax(), (tensor((4, 1)),))
+
+
+FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
+    dense_cases,
+    stepwise_cases,
+    conv_cases,
+    pool_cases,
+    cast_cases,
+    requantize_cases,
+    pointwise_cases,
+    moving_cases,
+)
+CASES: list[Case] = [case for family in FAMILIES for case in family()]
+
+
+def inexact(case: Case) -> bool:
+    """Whether the case's accumulator has a format and steps."""
+    return getattr(case.op, "accumulator", EXACT) != EXACT

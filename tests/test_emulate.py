@@ -1,0 +1,370 @@
+"""The emulator at its edges: arrays in and out, carriers from proven bounds, batches, refusals."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import array_api_strict
+import numpy as np
+import oracle
+import pytest
+from cases import tensor
+
+import hwsim
+from hwsim import emulate, trace
+from hwsim.emulate import Emulator, planned
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.ops import (
+    Add,
+    Cast,
+    Concat,
+    Conv2D,
+    Dense,
+    Flatten,
+    Quant,
+    Relu,
+    Requantize,
+    Scheme,
+    Table,
+    TensorType,
+    Window,
+)
+
+S8 = Format.int(8)
+
+
+def network(layout: Layout = Layout.CHANNELS_FIRST) -> Graph:
+    """A convolution, its requantizer, a table and a dense layer, from an image of 2 channels."""
+    image = TensorType((4, 5, 2), S8, Quant((0.05,), -3))
+    conv = Conv2D(
+        weights=np.arange(36).reshape(3, 3, 2, 2) % 15 - 7,
+        bias=np.array([10, -20]),
+        weight_format=Format.int(4),
+        zero_point=-3,
+        window=Window((3, 3), (1, 2), (1, 1, 1, 1)),
+    )
+    to8 = Requantize(scheme=Scheme.F32_RNE_OUT, multiplier=(0.03, 0.07), out=S8, zero_point=4)
+    dense = Dense(
+        weights=np.arange(24 * 3).reshape(24, 3) % 13 - 6,
+        bias=np.array([1, 2, 3]),
+        weight_format=Format.int(4),
+    )
+    nodes = (
+        Node("conv", conv, ("image",), "sums"),
+        Node("to8", to8, ("sums",), "codes"),
+        Node("table", Table(values=np.arange(256) // 2 - 64, out=S8), ("codes",), "mapped"),
+        Node("flat", Flatten(), ("mapped",), "vector"),
+        Node("dense", dense, ("vector",), "scores"),
+    )
+    port = InputPort(name="x", tensor="image", type=image, layout=layout)
+    outputs = (
+        OutputPort(name="scores", tensor="scores"),
+        OutputPort(name="map", tensor="codes", layout=layout),
+    )
+    return Graph((port,), nodes, outputs)
+
+
+def one(*ops: Any, x: TensorType | None = None, **port: Any) -> Graph:
+    """Operators in a row behind one input."""
+    edges = ["x", *(f"e{k}" for k in range(len(ops)))]
+    nodes = tuple(Node(f"n{k}", op, (edges[k],), edges[k + 1]) for k, op in enumerate(ops))
+    entry = InputPort(name="x", tensor="x", type=x or tensor(3), **port)
+    return Graph((entry,), nodes, (OutputPort(name="y", tensor=edges[-1]),))
+
+
+def images(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 3, (n, 2, 4, 5)).astype(np.float32)
+
+
+def refused(graph: Graph, x: Any, **options: Any) -> str:
+    with pytest.raises(HwsimError) as error:
+        emulate(graph, x, **options)
+    return str(error.value)
+
+
+def test_outputs_have_the_users_layout_shape_and_type(seed):
+    graph, x = network(), images(7, seed)
+    reals = emulate(graph, x)
+    assert {k: v.shape for k, v in reals.items()} == {"scores": (7, 3), "map": (7, 2, 4, 3)}
+    assert all(v.dtype == np.float32 for v in reals.values())
+    whole = emulate(graph, np.zeros((7, 2, 4, 5), np.int8), codes=True)
+    assert all(v.dtype == np.int64 for v in whole.values())
+
+
+def test_layouts_differ_only_in_the_order_of_axes(seed):
+    x = images(5, seed)
+    first, last = network(), network(Layout.CHANNELS_LAST)
+    got, expected = emulate(first, x), emulate(last, x.transpose(0, 2, 3, 1))
+    assert np.array_equal(got["scores"], expected["scores"])
+    assert np.array_equal(got["map"], expected["map"].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_small_batches_keep_their_shape(n, seed):
+    graph, x = network(), images(n, seed)
+    got = emulate(graph, x)
+    assert got["scores"].shape == (n, 3) and got["map"].shape == (n, 2, 4, 3)
+    assert {k: v.shape[0] for k, v in trace(graph, x).items()} == dict.fromkeys(graph.types(), n)
+
+
+def test_a_batch_in_chunks_equals_its_samples_one_by_one(seed):
+    graph = network()
+    chunk = planned(graph).chunk
+    x = images(2 * chunk + 3, seed)
+    whole = emulate(graph, x)
+    rng = np.random.default_rng(seed)
+    for k in {0, chunk - 1, chunk, 2 * chunk, 2 * chunk + 2, *rng.integers(0, len(x), 20).tolist()}:
+        alone = emulate(graph, x[k : k + 1])
+        assert all(np.array_equal(alone[name][0], whole[name][k]) for name in whole), k
+
+
+def test_reals_and_their_codes_give_the_same(seed):
+    graph, x = network(), images(9, seed)
+    codes = planned(graph).encode(x)["image"].transpose(0, 3, 1, 2)
+    by_code, by_real = emulate(graph, codes, codes=True), emulate(graph, x)
+    scale = np.float32(graph.types()["scores"].scales()[0])
+    assert np.array_equal(by_code["scores"].astype(np.float32) * scale, by_real["scores"])
+    assert np.array_equal(codes, np.clip(np.rint(x / np.float32(0.05)) - 3, -128, 127))
+
+
+def test_trace_holds_every_edge_and_ends_in_the_outputs(seed):
+    graph, x = network(), images(4, seed)
+    codes = planned(graph).encode(x)["image"].transpose(0, 3, 1, 2)
+    edges = trace(graph, codes, codes=True)
+    assert list(edges) == ["image", "sums", "codes", "mapped", "vector", "scores"]
+    assert all(
+        v.dtype == np.int64 and v.shape[1:] == graph.types()[k].shape for k, v in edges.items()
+    )
+    assert np.array_equal(edges["scores"], emulate(graph, codes, codes=True)["scores"])
+    assert np.array_equal(edges["vector"], edges["mapped"].reshape(4, -1))
+    for edge, (lo, hi) in graph.ranges().items():
+        assert lo <= edges[edge].min() and edges[edge].max() <= hi
+
+
+def test_several_inputs_are_told_apart_by_name(seed):
+    ports = tuple(
+        InputPort(name=name, tensor=name, type=tensor(4, fmt))
+        for name, fmt in (("a", "s8.2"), ("b", "u4"))
+    )
+    nodes = (
+        Node("sum", Add(), ("a", "b"), "sum"),
+        Node("cast", Cast(out=Format.parse("s8.2")), ("b",), "wide"),
+        Node("join", Concat(), ("a", "wide"), "join"),
+    )
+    outputs = (OutputPort(name="s", tensor="sum"), OutputPort(name="j", tensor="join"))
+    graph = Graph(ports, nodes, outputs)
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(-128, 128, (6, 4)), rng.integers(0, 16, (6, 4))
+    got = emulate(graph, {"b": b, "a": a}, codes=True)
+    assert np.array_equal(got["s"], a + 4 * b)
+    assert np.array_equal(got["j"], np.concatenate([a, b * 4], axis=1))
+    assert refused(graph, a) == "inputs must be named ['a', 'b'], not ['a']"
+    assert refused(graph, {"a": a, "c": b}) == "inputs must be named ['a', 'b'], not ['a', 'c']"
+    assert refused(graph, {"a": a, "b": b[:5]}) == "inputs must have one batch size, not [5, 6]"
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "text"),
+    [
+        (np.zeros((2, 4)), {}, "must have shape (batch, 3), not (2, 4)"),
+        (np.zeros(3), {}, "must have shape (batch, 3), not (3,)"),
+        (0.5, {}, "must have shape (batch, 3), not ()"),
+        (np.full((1, 3), np.nan), {}, "must be finite, but holds NaN or infinity"),
+        (np.full((1, 3), -np.inf, np.float16), {}, "must be finite, but holds NaN or infinity"),
+        (np.full((1, 3), "1"), {}, "must be an array of numbers, not of <U1"),
+        (np.array([[None] * 3]), {}, "must be an array of numbers, not of object"),
+        (np.zeros((1, 3), complex), {}, "must be an array of numbers, not of complex128"),
+        ([[1, 2, 3], [1]], {}, "must be an array of numbers, not list"),
+        (np.full((1, 3), 128), {"codes": True}, "must hold codes from -128 to 127, not 128 to 128"),
+        (np.full((1, 3), 0.5), {"codes": True}, "must hold whole codes, not fractions"),
+        (np.full((1, 3), np.nan), {"codes": True}, "must be finite, but holds NaN or infinity"),
+        (
+            np.full((1, 3), 1 << 63, np.uint64),
+            {"codes": True},
+            f"must hold codes from -128 to 127, not {1 << 63} to {1 << 63}",
+        ),
+        (
+            np.full((1, 3), 1e30),
+            {"codes": True},
+            f"must hold codes from -128 to 127, not {int(1e30)} to {int(1e30)}",
+        ),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(x, options, text):
+    assert refused(one(Relu()), x, **options) == f"input 'x' {text}"
+
+
+def test_an_input_of_another_namespace_is_checked_too():
+    for value, text in ((np.nan, "finite"), (np.inf, "finite")):
+        x = array_api_strict.asarray(np.full((1, 3), value))
+        assert text in refused(one(Relu()), x, xp=array_api_strict)
+    x = array_api_strict.asarray(np.full((1, 3), 200))
+    assert "codes from -128 to 127" in refused(one(Relu()), x, xp=array_api_strict, codes=True)
+    got = emulate(
+        one(Relu()), array_api_strict.asarray(np.array([[1, -2, 3]])), xp=array_api_strict
+    )
+    assert np.asarray(got).tolist() == [[1, 0, 3]]
+
+
+@pytest.mark.parametrize(
+    "kind", ["bool", "int8", "uint16", "int64", "float16", "float32", "longdouble"]
+)
+def test_every_real_type_is_taken(kind):
+    x = np.array([[0, 1, 1]]).astype(kind)
+    for options in ({}, {"codes": True}):
+        assert emulate(one(Relu()), x, **options).tolist() == [[0, 1, 1]]
+
+
+@pytest.mark.parametrize("mode", Overflow, ids=lambda m: m.value)
+@pytest.mark.parametrize("rounding", Rounding, ids=lambda r: r.value)
+def test_reals_become_codes_by_the_definition(rounding, mode, seed):
+    """Off the grid, on ties, next to ties and far outside, in float64 and float32."""
+    rng = np.random.default_rng(seed)
+    x = tensor(1, "s6.3")
+    graph = one(Relu(zero_point=-32), x=x, rounding=rounding, overflow=mode)
+    ties = np.arange(-160, 160) / 16
+    far = np.array([1e6 + 0.0625, -1e6 - 0.0625, 1e300, -1e300, 2.0**70 + 2.0**20, 1e-300, 5e-324])
+    reals = np.concatenate(
+        [ties, np.nextafter(ties, 9), np.nextafter(ties, -9), far, -far, rng.normal(0, 5, 200)]
+    )
+    for kind in (np.float64, np.float32):
+        with np.errstate(over="ignore"):
+            values = reals.astype(kind)
+        values = values[np.isfinite(values)]
+        got = planned(graph).encode(values[:, None])["x"][:, 0].tolist()
+        expected = [
+            oracle.cast(Fraction(float(v)), x.format, rounding.value, mode.value) for v in values
+        ]
+        assert got == expected
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("zero", [-7, 0, 113])
+def test_reals_with_a_scale_become_codes_as_runtimes_make_them(first, zero, seed):
+    """float32 division, to nearest even, before or after the zero point."""
+    rng = np.random.default_rng(seed)
+    x = TensorType((1,), S8, Quant((0.25,), zero))
+    graph = one(Relu(zero_point=-128), x=x, zero_point_first=first)
+    ties = np.arange(-999, 999) * np.float32(0.125)
+    values = np.concatenate([ties, rng.normal(0, 20, 500), [1e30, -1e30]]).astype(np.float32)
+    got = planned(graph).encode(values[:, None])["x"][:, 0].tolist()
+    for code, value in zip(got, values.tolist(), strict=True):
+        ratio = oracle.f32(Fraction(value) / Fraction(0.25))
+        if first:
+            whole = oracle.rounded(oracle.f32(ratio + zero), "RND_CONV")
+        else:
+            whole = oracle.rounded(ratio, "RND_CONV") + zero
+        assert code == oracle.fitted(whole, S8, "SAT"), value
+
+
+def test_codes_become_reals_without_loss():
+    for fmt, kind in (("s8.3", np.float32), ("s24.20", np.float32), ("s25.20", np.float64)):
+        x = tensor(2, fmt)
+        low, high = x.format.min, x.format.max
+        codes = np.array([[low, high]])
+        got = emulate(one(Relu(zero_point=low), x=x), codes * 2.0**-x.format.frac_bits)
+        assert got.dtype == kind
+        assert [Fraction(float(v)) for v in got[0]] == [
+            oracle.real(c, x.format.frac_bits) for c in (low, high)
+        ]
+
+
+def reaching(total: int) -> Graph:
+    """A dense layer whose proven bound is `total`."""
+    weight = (total - 1) >> 7
+    op = Dense(
+        weights=np.array([[weight]]),
+        bias=np.array([total - (weight << 7)]),
+        weight_format=Format.int(32 if weight < 1 << 31 else 62),
+    )
+    return one(op, x=tensor(1))
+
+
+@pytest.mark.parametrize(
+    ("total", "carrier"),
+    [((1 << 24) - 1, "float32"), (1 << 24, "float64"), (1 << 37, "float64")],
+)
+def test_the_carrier_is_the_cheapest_that_holds_the_bound(total, carrier):
+    graph = reaching(total)
+    assert [step.carrier.value for step in Emulator(graph).plan] == [carrier]
+    assert int(emulate(graph, [[-128]], codes=True)[0, 0]) == (
+        graph.nodes[0].op.weights[0, 0] * -128 + graph.nodes[0].op.bias[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("extra", "carrier"), [((1 << 53) - 1, "float64"), (1 << 53, "int64"), ((1 << 61) + 1, "int64")]
+)
+def test_past_2_to_53_sums_are_computed_in_int64(extra, carrier):
+    """The bias takes the bound just to the limit; the code is exact on either side."""
+    op = Dense(weights=np.array([[1]]), bias=np.array([extra - 128]), weight_format=S8)
+    graph = one(op, x=tensor(1))
+    assert Emulator(graph).plan[0].carrier.value == carrier
+    for code in (-128, 127):
+        assert emulate(graph, [[code]], codes=True).tolist() == [[extra - 128 + code]]
+
+
+def test_past_int64_a_graph_is_refused_in_a_sentence():
+    wide = TensorType((1,), Format.parse("s62"))
+    graph = Graph(
+        (InputPort(name="a", tensor="a", type=wide), InputPort(name="b", tensor="b", type=wide)),
+        (Node("one", Add(), ("a", "b"), "c"), Node("two", Add(), ("c", "c"), "d")),
+        (OutputPort(name="d", tensor="d"),),
+    )
+    text = refused(graph, {"a": [[0]], "b": [[0]]}, codes=True)
+    assert text == (
+        f"node 'two': whole numbers up to {1 << 63} must fit int64, which is exact below "
+        f"{(1 << 63) - 1}"
+    )
+    deep = one(Cast(out=Format.parse("s80.70")), x=tensor(1))
+    assert refused(deep, [[1]]).startswith("node 'n0': whole numbers up to ")
+
+
+def test_codes_cross_from_one_carrier_to_another_exactly(seed):
+    """float32 sums, a float64 layer, an int64 table, and a wide requantizer in one row."""
+    wide = Dense(
+        weights=np.array([[(1 << 23) - 5, 3], [7, -(1 << 23)]]),
+        bias=np.array([1, -1]),
+        weight_format=Format.int(24),
+    )
+    to8 = Requantize(scheme=Scheme.F32_RNE_OUT, multiplier=(2.0**-23,), out=S8)
+    table = Table(values=np.arange(256)[::-1] - 128, out=S8)
+    graph = one(Relu(zero_point=-128), wide, to8, table, Relu(), x=tensor(2))
+    carriers = [step.carrier.value for step in Emulator(graph).plan]
+    assert carriers == ["float32", "float64", "float64", "int64", "float32"]
+    x = np.random.default_rng(seed).integers(-128, 128, (50, 2))
+    sums = (x.astype(object) @ wide.weights.astype(object) + wide.bias.astype(object)).tolist()
+    codes = [[oracle.requantize(to8, total, 2.0**-23) for total in row] for row in sums]
+    expected = [[max(int(table.values[c + 128]), 0) for c in row] for row in codes]
+    assert emulate(graph, x, codes=True).tolist() == expected
+
+
+def test_a_graph_is_planned_once_and_freed_with_its_plan():
+    graph = network()
+    assert planned(graph) is planned(graph) and planned(graph, array_api_strict) is not planned(
+        graph
+    )
+    emulate(graph, images(2, 1))
+    gone = weakref.ref(graph)
+    del graph
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_changed_operator_changes_the_plan(seed):
+    graph, x = network(), images(6, seed)
+    before = emulate(graph, x)["map"]
+    op = graph.node("to8").op
+    after = emulate(graph.with_op("to8", replace(op, zero_point=5)), x)["map"]
+    assert (after != before).any()
+
+
+def test_the_package_exports_what_the_manual_names():
+    assert hwsim.emulate is emulate and hwsim.trace is trace
+    assert {"Format", "Graph", "HwsimError", "load"} <= set(hwsim.__all__)

@@ -1,0 +1,227 @@
+"""The GPU runs every case to NumPy's integers; without one, the same text on the array API does."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import array_api_strict
+import numpy as np
+import pytest
+from cases import CASES, tensor
+
+import gpu
+import gpu.run
+import hwsim
+from gpu import device
+from hwsim.emulate import Emulator, emulate, trace
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.ops import OPERATORS, Relu, Table
+
+by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+class StandIn(ModuleType):
+    """The array API with the two names that CuPy adds to it."""
+
+    ndarray = type(array_api_strict.asarray(0))
+
+    def __init__(self) -> None:
+        super().__init__("array_api_strict")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(array_api_strict, name)
+
+    @staticmethod
+    def asnumpy(array: Any) -> np.ndarray:
+        return np.asarray(array)
+
+
+@pytest.fixture
+def without_gpu(monkeypatch):
+    """The array API in CuPy's place."""
+    stand_in = StandIn()
+    monkeypatch.setattr(gpu.run, "namespace", lambda: stand_in)
+
+
+@pytest.mark.needs("gpu")
+@by_case
+def test_a_gpu_gives_numpys_codes(case, seed):
+    inputs, graph = case.inputs(6, seed), case.graph()
+    got = gpu.emulate(graph, inputs, codes=True)
+    assert isinstance(got, np.ndarray) and got.dtype == np.int64
+    assert got.tolist() == emulate(graph, inputs, codes=True).tolist()
+
+
+@pytest.mark.needs("gpu")
+def test_every_kernel_gives_its_operators_codes(seed):
+    xp = gpu.namespace()
+    for case in (case for case in CASES if type(case.op) in gpu.KERNELS):
+        graph, inputs = case.graph(), case.inputs(6, seed)
+        with_kernel, without = (Emulator(graph, xp, kernels) for kernels in (gpu.KERNELS, None))
+        codes = without.encode(inputs, codes=True)
+        assert bool(xp.all(with_kernel.run(codes)["y"] == without.run(codes)["y"])), case.id
+
+
+@pytest.mark.needs("gpu")
+def test_a_large_batch_on_a_gpu_gives_numpys_codes(seed):
+    case = next(case for case in CASES if case.id == "conv2d-zero-point")
+    inputs, graph = case.inputs(20_000, seed), case.graph()
+    expected = emulate(graph, inputs, codes=True)
+    assert np.array_equal(gpu.emulate(graph, inputs, codes=True), expected)
+    on_device = {name: gpu.namespace().asarray(x) for name, x in inputs.items()}
+    got = gpu.emulate(graph, on_device, codes=True)
+    assert not isinstance(got, np.ndarray) and np.array_equal(got.get(), expected)
+
+
+@by_case
+def test_the_gpus_text_gives_numpys_codes_on_the_array_api(case, seed, without_gpu):
+    inputs, graph = case.inputs(3, seed), case.graph()
+    got = gpu.emulate(graph, inputs, codes=True)
+    assert isinstance(got, np.ndarray) and got.dtype == np.int64
+    assert got.tolist() == emulate(graph, inputs, codes=True).tolist()
+    edges = gpu.trace(graph, inputs, codes=True)
+    expected = trace(graph, inputs, codes=True)
+    assert edges.keys() == expected.keys()
+    assert all(np.array_equal(edges[edge], expected[edge]) for edge in edges)
+
+
+def two_outputs() -> Graph:
+    inverted = Table(values=np.arange(256)[::-1] - 128, out=Format.int(8))
+    nodes = (Node("relu", Relu(), ("x",), "y"), Node("table", inverted, ("x",), "z"))
+    port = InputPort(name="x", tensor="x", type=tensor(4))
+    return Graph((port,), nodes, tuple(OutputPort(name=n, tensor=n) for n in "yz"))
+
+
+def test_arrays_come_back_in_the_kind_that_was_given(without_gpu, seed):
+    graph, x = two_outputs(), np.random.default_rng(seed).integers(-128, 128, (5, 4))
+    expected = emulate(graph, x, codes=True)
+    for given, kind in ((x, np.ndarray), (array_api_strict.asarray(x), StandIn.ndarray)):
+        got = gpu.emulate(graph, given, codes=True)
+        assert got.keys() == expected.keys() and all(type(v) is kind for v in got.values())
+        assert all(np.array_equal(np.asarray(got[k]), expected[k]) for k in got)
+        assert all(type(v) is kind for v in gpu.trace(graph, given, codes=True).values())
+
+
+def test_a_kernel_stands_in_for_its_operator_and_a_wrong_one_is_seen(seed):
+    """The override is used, and the comparison above would catch a kernel that is off by one."""
+    graph, x = two_outputs(), np.random.default_rng(seed).integers(-128, 128, (5, 4))
+    expected = emulate(graph, x, codes=True)
+
+    def fused(op: Relu, xp: Any, xs: Any, constants: Any) -> Any:
+        return xp.maximum(xs[0], xp.zeros_like(xs[0]))
+
+    def wrong(op: Relu, xp: Any, xs: Any, constants: Any) -> Any:
+        return fused(op, xp, xs, constants) + 1
+
+    results = []
+    for kernel in (fused, wrong):
+        emulator = Emulator(graph, np, {Relu: kernel})
+        results.append(emulator.run(emulator.encode(x, codes=True))["y"])
+    assert np.array_equal(results[0], expected["y"])
+    assert np.array_equal(results[1], expected["y"] + 1)
+
+
+def test_kernels_override_only_operators_that_exist():
+    assert set(gpu.KERNELS) <= set(OPERATORS.values())
+
+
+def test_a_graph_is_planned_once(without_gpu):
+    graph, stand_in = two_outputs(), gpu.run.namespace()
+    first = gpu.run.planned(graph, stand_in)
+    assert gpu.run.planned(graph, stand_in) is first
+    assert gpu.run.planned(graph, array_api_strict) is not first
+
+
+def refusal() -> str:
+    with pytest.raises(HwsimError) as error:
+        gpu.emulate(two_outputs(), np.zeros((1, 4)))
+    return str(error.value)
+
+
+def test_without_cupy_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    assert not gpu.available()
+    assert refusal() == ('a GPU run needs CuPy, which is not installed (pip install "hwsim[gpu]")')
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "a GPU run needs an NVIDIA GPU, and CuPy finds none"),
+        (
+            RuntimeError("cudaErrorDriver: too old\nmore"),
+            "a GPU run needs an NVIDIA GPU with a driver for CUDA 13 (cudaErrorDriver: too old)",
+        ),
+    ],
+)
+def test_without_a_gpu_a_sentence_says_so(monkeypatch, count, text):
+    cupy = ModuleType("cupy")
+
+    def devices() -> int:
+        if isinstance(count, Exception):
+            raise count
+        return count
+
+    cupy.cuda = ModuleType("cuda")
+    cupy.cuda.runtime = ModuleType("runtime")
+    cupy.cuda.runtime.getDeviceCount = devices
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(device, "find_spec", lambda name: object())
+    assert not gpu.available() and gpu.missing() == text
+    assert refusal() == text
+
+
+def test_float32_products_that_are_rounded_are_refused(monkeypatch):
+    """Tensor cores may round float32 to 10 bits, where an environment variable asks for it."""
+
+    class Rounding(StandIn):
+        def matmul(self, a: Any, b: Any) -> Any:
+            short = np.asarray(a).view(np.int32) & ~0x1FFF
+            return array_api_strict.asarray(short.view(np.float32) @ np.asarray(b))
+
+    assert device.products_are_exact(StandIn()) and device.products_are_exact(np)
+    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "import_module", lambda name: Rounding())
+    assert refusal() == (
+        "products of float32 on the GPU must be exact, but are rounded; unset CUPY_TF32, "
+        "NVIDIA_TF32_OVERRIDE and CUBLAS_EMULATE_SINGLE_PRECISION"
+    )
+
+
+def used_functions() -> set[str]:
+    """Every `xp.<name>` in the text that runs on an array namespace."""
+    root = Path(hwsim.__file__).parent
+    files = [root / "fixed.py", root / "emulate.py", *(root / "ops").glob("*.py")]
+    files += [Path(device.__file__), Path(gpu.run.__file__)]
+    return {
+        node.attr
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("xp", "space")
+    }
+
+
+ONLY_CUPY = {"asnumpy", "ndarray"}
+STANDARD = {"__name__"}
+
+
+def test_the_text_uses_only_the_array_api():
+    used = used_functions() - ONLY_CUPY - STANDARD
+    assert {"matmul", "permute_dims", "astype", "take", "concat", "clip"} <= used
+    assert {name for name in used if not hasattr(array_api_strict, name)} == set()
+
+
+@pytest.mark.needs("cupy")
+def test_cupy_has_every_function_that_the_text_uses():
+    """CuPy can be imported, though not used, without a GPU."""
+    cupy = importlib.import_module("cupy")
+    assert {name for name in used_functions() - STANDARD if not hasattr(cupy, name)} == set()

@@ -1,0 +1,359 @@
+"""A Graph is checked when it is made, saved whole, and read back or refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import tensor
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from hwsim import emulate, storage
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.ops import (
+    Add,
+    Cast,
+    Concat,
+    Conv2D,
+    Dense,
+    Flatten,
+    Quant,
+    Relu,
+    Requantize,
+    Scheme,
+    Stepwise,
+    Table,
+    TensorType,
+    Window,
+)
+
+S8 = Format.int(8)
+
+
+def layered() -> Graph:
+    """Two inputs, a convolution, a skip, a table and two outputs."""
+    image = TensorType((4, 4, 1), S8, Quant((0.1,), 3))
+    conv = Conv2D(
+        weights=np.arange(-9, 9).reshape(3, 3, 1, 2),
+        bias=np.array([100, -7]),
+        weight_format=Format.int(6),
+        zero_point=3,
+        window=Window((3, 3), (1, 1), (1, 1, 1, 1)),
+    )
+    to8 = Requantize(scheme=Scheme.F32_RNE_OUT, multiplier=(0.011, 0.25), out=S8, zero_point=-1)
+    dense = Dense(
+        weights=np.full((34, 3), 5), bias=np.zeros(3, int), weight_format=Format.parse("s4.2")
+    )
+    stepped = replace(dense, accumulator=Stepwise(format=Format.parse("s9.1")))
+    nodes = (
+        Node("conv", conv, ("image",), "sums"),
+        Node("to8", to8, ("sums",), "codes"),
+        Node("table", Table(values=np.arange(256)[::-1] - 128, out=S8), ("codes",), "mapped"),
+        Node("relu", Relu(), ("mapped",), "positive"),
+        Node("flat", Flatten(), ("positive",), "vector"),
+        Node("join", Concat(), ("vector", "extra"), "joined"),
+        Node("dense", dense, ("joined",), "exact"),
+        Node("stepped", stepped, ("joined",), "stepped"),
+        Node("cast", Cast(out=Format.parse("s8.1")), ("stepped",), "short"),
+    )
+    return Graph(
+        (
+            InputPort(name="x", tensor="image", type=image, layout=Layout.CHANNELS_FIRST),
+            InputPort(name="e", tensor="extra", type=tensor(2)),
+        ),
+        nodes,
+        (OutputPort(name="y", tensor="exact"), OutputPort(name="z", tensor="short")),
+    )
+
+
+def batch(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {"x": rng.integers(-128, 128, (3, 1, 4, 4)), "e": rng.integers(-128, 128, (3, 2))}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "model.hwsim"
+    layered().save(path)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """The sentence with which a file is refused; anything but HwsimError fails the test."""
+    with pytest.raises(HwsimError) as error:
+        Graph.load(path)
+    text = str(error.value)
+    assert text.startswith(str(path)) and "\n" not in text and len(text) < 500
+    return text
+
+
+def resaved(path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
+    """The file with an edited header and a hash that fits it: a forger's file."""
+    document, array = storage.read(path)
+    edit(document)
+    names = load_arrays(path.read_bytes())
+    storage.write(path, document, {name: array(name) for name in names})
+    return path
+
+
+def test_a_saved_graph_comes_back_the_same(saved, seed):
+    graph, back = layered(), Graph.load(saved)
+    assert back.types() == graph.types() and back.inputs == graph.inputs
+    assert back.outputs == graph.outputs and back.hash() == graph.hash()
+    assert [(n.name, n.inputs, n.output) for n in back.nodes] == [
+        (n.name, n.inputs, n.output) for n in graph.nodes
+    ]
+    here, there = (emulate(g, batch(seed), codes=True) for g in (graph, back))
+    assert here.keys() == there.keys() and all(np.array_equal(here[k], there[k]) for k in here)
+
+
+def test_saving_a_loaded_graph_gives_the_same_bytes(saved, tmp_path):
+    again = tmp_path / "again.hwsim"
+    Graph.load(saved).save(again)
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_the_hash_follows_the_content_only():
+    graph = layered()
+    assert graph.hash() == layered().hash()
+    relu = graph.with_op("relu", Relu(maximum=100))
+    conv = graph.node("conv").op
+    weights = conv.weights.copy()
+    weights[0, 0, 0, 0] ^= 1
+    other = graph.with_op("conv", replace(conv, weights=weights))
+    assert len({graph.hash(), relu.hash(), other.hash()}) == 3
+    assert relu.with_op("relu", Relu()).hash() == graph.hash()
+
+
+def test_an_edit_shares_the_arrays_that_it_did_not_change():
+    graph = layered()
+    edited = graph.with_op("relu", Relu(maximum=100))
+    assert edited.node("conv").op is graph.node("conv").op
+    with pytest.raises(ValueError, match="read-only"):
+        graph.node("conv").op.weights[0, 0, 0, 0] = 1
+
+
+def test_a_graph_knows_its_edges():
+    graph = layered()
+    assert graph.ranges()["positive"] == (0, 127) and graph.ranges()["joined"] == (-128, 127)
+    assert [n.name for n in graph.consumers("joined")] == ["dense", "stepped"]
+    assert graph.work()["conv"].macs == 4 * 4 * 18
+    with pytest.raises(HwsimError, match=r"^a node must be one of \['conv', .*\], not 'none'$"):
+        graph.node("none")
+
+
+def small(*nodes: Node, outputs: tuple[str, ...] = ("y",), shape: int = 3) -> Graph:
+    return Graph(
+        (InputPort(name="a", tensor="a", type=tensor(shape)),),
+        nodes,
+        tuple(OutputPort(name=f"o{k}", tensor=edge) for k, edge in enumerate(outputs)),
+    )
+
+
+DENSE = Dense(weights=np.ones((3, 2), int), bias=np.zeros(2, int), weight_format=S8)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Graph((), (), ()), "a graph must have at least one input and one output"),
+        (
+            lambda: small(Node("n", Relu(), ("a",), "y"), Node("n", Relu(), ("y",), "z")),
+            "node names must be unique, but 'n' occurs more than once",
+        ),
+        (
+            lambda: small(Node("n", Relu(), ("a",), "a")),
+            "edge names must be unique, but 'a' occurs more than once",
+        ),
+        (
+            lambda: small(Node("n", Relu(), ("b",), "y")),
+            "node 'n': input 'b' must be an edge made before it",
+        ),
+        (
+            lambda: small(Node("n", Relu(), ("a",), "z")),
+            "output 'o0' must show an edge of the graph, not 'y'",
+        ),
+        (
+            lambda: small(Node("n", Add(), ("a",), "y")),
+            "node 'n' must have 2 inputs, not 1",
+        ),
+        (
+            lambda: small(Node("n", Concat(), (), "y")),
+            "node 'n' must have at least 1 inputs, not 0",
+        ),
+        (
+            lambda: small(Node("n", DENSE, ("a",), "y"), shape=4),
+            "node 'n': a dense input's last axis must be 3, not (4,)",
+        ),
+        (
+            lambda: small(Node("n", Relu(maximum=-1), ("a",), "y")),
+            "node 'n': a relu's bounds must be codes of s8 in order, not 0 and -1",
+        ),
+    ],
+)
+def test_a_graph_that_cannot_be_is_refused(make, text):
+    with pytest.raises(HwsimError) as error:
+        make()
+    assert str(error.value) == text
+
+
+def test_every_truncation_is_refused(saved):
+    whole = saved.read_bytes()
+    for length in [*range(200), *range(200, len(whole), 37), len(whole) - 1]:
+        saved.write_bytes(whole[:length])
+        refusal(saved)
+
+
+def test_every_flipped_bit_is_refused(saved, seed):
+    whole, rng = saved.read_bytes(), random.Random(seed)
+    places = [*range(64), *rng.sample(range(64, 8 * len(whole)), 400)]
+    for place in places:
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        saved.write_bytes(data)
+        refusal(saved)
+    saved.write_bytes(whole)
+    assert Graph.load(saved).hash() == layered().hash()  # what all of the above started from
+
+
+def test_random_bytes_and_pickles_are_refused(saved, seed):
+    rng = random.Random(seed)
+    for length in (0, 1, 7, 8, 9, 100, 5000):
+        saved.write_bytes(rng.randbytes(length))
+        refusal(saved)
+    saved.write_bytes(pickle.dumps({"schema": 1}))
+    refusal(saved)
+    saved.write_bytes(save_arrays({"w": np.zeros(3)}))
+    assert refusal(saved) == f"{saved} must be a graph saved by hwsim, but has no such header"
+    saved.write_bytes(save_arrays({}, metadata={"hwsim": "[" * 100_000}))
+    refusal(saved)
+    saved.write_bytes(save_arrays({}, metadata={"hwsim": "[1]"}))
+    assert refusal(saved) == f"{saved} must hold a graph, not list"
+
+
+def test_a_missing_path_and_a_folder_are_refused(tmp_path):
+    refusal(tmp_path / "none.hwsim")
+    refusal(tmp_path)
+
+
+def test_another_schema_is_refused(saved):
+    resaved(saved, lambda d: d.update(schema=2))
+    assert refusal(saved) == (
+        f"{saved} must have schema 1, not 2; it was written by another version of hwsim"
+    )
+
+
+def set_op(field: str, value: object, node: int = 0) -> Callable[[dict[str, Any]], None]:
+    return lambda d: d["nodes"][node]["op"].update({field: value})
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (set_op("$", "Popen"), "a saved value must be of a known kind, not 'Popen'"),
+        (set_op("$", "Window"), "a saved Window must have the fields"),
+        (set_op("zero_point", 1.5), "a saved Conv2D must have a valid zero_point, not '1.5'"),
+        (set_op("zero_point", True), "a saved Conv2D must have a valid zero_point, not 'True'"),
+        (set_op("groups", "1"), "a saved Conv2D must have a valid groups, not '1'"),
+        (set_op("zero_point", 10**40), "must be a code of s8"),
+        (set_op("weights", {"$array": "none"}), "must hold the array 'none', but does not"),
+        (set_op("weights", [1, 2]), "a saved Conv2D must have a valid weights, not '(1, 2)'"),
+        (set_op("weight_format", {"$format": "s99999"}), "a format must be like"),
+        (set_op("accumulator", {"$enum": "Rounding", "value": "UP"}), "a valid accumulator"),
+        (set_op("rounding", {"$enum": "Rounding", "value": "X"}, 1), "must be a known value"),
+        (set_op("multiplier", [float("nan")], 1), "must be a finite number above 0, not nan"),
+        (set_op("multiplier", [[1.0]], 1), "a saved Requantize must have a valid multiplier"),
+        (set_op("extra", 1, 3), "a saved Relu must have the fields ['maximum', 'zero_point']"),
+        (lambda d: d.pop("nodes"), "must be a whole saved graph (KeyError('nodes'))"),
+        (lambda d: d.update(nodes=7), "must be a whole saved graph"),
+        (lambda d: d.update(inputs=[]), "a graph must have at least one input"),
+        (lambda d: d.update(inputs=[3]), "a saved value must be a InputPort, not 3"),
+        (lambda d: d["inputs"][0].update(name=3), "a saved InputPort must have a valid name"),
+        (lambda d: d["nodes"][2].update(inputs=["none"]), "input 'none' must be an edge"),
+        (lambda d: d["inputs"][0]["type"].update(shape=[4, -4, 1]), "axes must be 1 or more"),
+        (lambda d: d["inputs"][0]["type"].update(range=[3, -3]), "must be codes of s8 in order"),
+    ],
+)
+def test_a_forged_header_is_refused(saved, edit, text):
+    assert text in refusal(resaved(saved, edit))
+
+
+def test_random_edits_of_the_header_give_a_graph_or_a_sentence(saved, seed):
+    """A forger who fits the hash: whatever loads must also check and run, or say why not."""
+    rng, whole = random.Random(seed), saved.read_bytes()
+    values = [None, True, -1, 0, 2, 10**30, 0.5, "", "x", [], [1, 2, 3], {}, {"$": "Relu"}]
+    texts: list[str] = []
+    for _ in range(300):
+
+        def edit(document: dict[str, Any]) -> None:
+            spots = list(containers(document))
+            holder = rng.choice(spots)
+            keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+            holder[rng.choice(keys)] = rng.choice(values)
+
+        resaved(saved, edit)
+        try:
+            emulate(Graph.load(saved), batch(1), codes=True)
+        except HwsimError as error:
+            texts.append(str(error))
+        saved.write_bytes(whole)
+    assert len(texts) > 200 and not any("\n" in text for text in texts)
+
+
+def containers(value: Any) -> Any:
+    """Every non-empty dict and list of a document."""
+    if isinstance(value, dict | list) and value:
+        yield value
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from containers(item)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "model.hwsim"
+    layered().save(path)
+    before = path.read_bytes()
+
+    def broken(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", broken)
+    with pytest.raises(HwsimError) as error:
+        layered().with_op("relu", Relu(maximum=9)).save(path)
+    assert str(error.value) == f"{path} must be a writable file (No space left on device)"
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
+    nowhere = tmp_path / "none" / "model.hwsim"
+    with pytest.raises(HwsimError) as error:
+        layered().save(nowhere)
+    assert str(error.value) == (
+        f"the folder of {nowhere} must exist and be writable (No such file or directory)"
+    )
+    folder = tmp_path / "folder.hwsim"
+    folder.mkdir()
+    with pytest.raises(HwsimError, match=r"must be a writable file \(Is a directory\)$"):
+        layered().save(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_header_is_plain_json_and_arrays_are_narrow(saved):
+    """What another program finds: JSON in the metadata, arrays in the narrowest integer type."""
+    length = int.from_bytes(saved.read_bytes()[:8], "little")
+    header = json.loads(saved.read_bytes()[8 : 8 + length])
+    document = json.loads(header["__metadata__"]["hwsim"])
+    assert document["schema"] == 1 and document["nodes"][0]["op"]["$"] == "Conv2D"
+    assert header["conv.weights"] == {"dtype": "I8", "shape": [3, 3, 1, 2]} | {
+        "data_offsets": header["conv.weights"]["data_offsets"]
+    }
+    assert header["__metadata__"]["sha256"] == layered().hash()

@@ -1,0 +1,274 @@
+"""Every operator case gives the oracle's integers on every array namespace and in every carrier."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import array_api_strict
+import numpy as np
+import oracle_ops
+import pytest
+from cases import CASES, Case, tensor
+
+from hwsim.emulate import emulate
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.graph import Graph
+from hwsim.ops import (
+    OPERATORS,
+    BatchNorm,
+    Carrier,
+    Dense,
+    Requantize,
+    ScaledAdd,
+    Scheme,
+    Stepwise,
+    TensorType,
+)
+
+SAMPLES = 6
+by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+def expected(case: Case, inputs: dict[str, np.ndarray]) -> list[object]:
+    """The oracle's output for every sample."""
+    out = case.graph().types()["y"]
+    batch = zip(*(x.tolist() for x in inputs.values()), strict=True)
+    return [oracle_ops.run(case.op, list(case.types), out, list(xs)) for xs in batch]
+
+
+@by_case
+def test_numpy_gives_the_oracles_codes_inside_the_proven_range(case, seed):
+    inputs, graph = case.inputs(SAMPLES, seed), case.graph()
+    got = emulate(graph, inputs, codes=True)
+    assert got.tolist() == expected(case, inputs)
+    kind = graph.types()["y"]
+    assert got.shape == (SAMPLES, *kind.shape)
+    assert kind.lo <= got.min() and got.max() <= kind.hi
+
+
+@by_case
+def test_the_array_api_gives_numpys_codes(case, seed):
+    inputs, graph = case.inputs(SAMPLES, seed), case.graph()
+    got = emulate(graph, inputs, xp=array_api_strict, codes=True)
+    assert np.asarray(got).tolist() == emulate(graph, inputs, codes=True).tolist()
+
+
+@by_case
+def test_every_carrier_that_holds_the_bound_gives_the_same_codes(case, seed):
+    inputs, op = list(case.inputs(SAMPLES, seed).values()), case.op
+    bound = max(op.bound(case.types), case.graph().types()["y"].magnitude)
+    held = [carrier for carrier in op.carriers(case.types) if bound < carrier.limit]
+    assert held
+    outputs = []
+    for carrier in held:
+        codes = op.run(
+            np, [x.astype(carrier.value) for x in inputs], op.prepare(case.types, carrier)
+        )
+        assert codes.dtype == carrier.value
+        outputs.append(codes.astype(np.int64).tolist())
+    assert outputs == outputs[:1] * len(held)
+
+
+@by_case
+def test_a_saved_case_comes_back_with_its_hash_and_codes(case, seed, tmp_path):
+    graph, path = case.graph(), tmp_path / "case.hwsim"
+    graph.save(path)
+    back = Graph.load(path)
+    assert back.hash() == graph.hash() and back.types() == graph.types()
+    inputs = case.inputs(2, seed)
+    assert np.array_equal(emulate(back, inputs, codes=True), emulate(graph, inputs, codes=True))
+
+
+@by_case
+def test_work_counts_the_codes_that_come_out(case):
+    work = case.op.work(case.types)
+    assert work.activations == case.graph().types()["y"].size
+
+
+def test_ids_of_cases_are_unique():
+    assert len({case.id for case in CASES}) == len(CASES)
+
+
+def test_every_operator_has_cases():
+    assert {type(case.op) for case in CASES} == set(OPERATORS.values())
+
+
+@pytest.mark.needs("amaranth")
+def test_hardware_has_a_rule_for_every_operator():
+    from rtl import lower
+
+    assert set(lower.RULES) == set(OPERATORS.values())
+
+
+def test_the_comparison_with_the_oracle_sees_one_tie(seed):
+    """A mutant of one rounding mode, and one code of one weight, are both seen."""
+    cases = {case.id: case for case in CASES}
+    tie = cases["requantize-shift-RND_CONV"]
+    mutant = replace(tie, op=replace(tie.op, rounding=Rounding.RND))
+    inputs = tie.inputs(SAMPLES, seed)
+    assert emulate(mutant.graph(), inputs, codes=True).tolist() != expected(tie, inputs)
+    plain = cases["dense-plain"]
+    weights = plain.op.weights.copy()
+    weights[2, 1] ^= 1
+    mutant = replace(plain, op=replace(plain.op, weights=weights))
+    inputs = plain.inputs(SAMPLES, seed)
+    assert emulate(mutant.graph(), inputs, codes=True).tolist() != expected(plain, inputs)
+
+
+@pytest.mark.parametrize("scheme", Scheme, ids=lambda s: s.value)
+def test_random_requantizers_give_the_oracles_codes(scheme, seed):
+    rng = random.Random(seed)
+    seen_ties = 0
+    for _ in range(60):
+        power = 2.0 ** -rng.randint(1, 10)
+        plain = scheme is Scheme.SHIFT or rng.random() < 0.4
+        multiplier = power if plain else power * rng.uniform(1, 2)
+        out = Format.parse(rng.choice(["s8", "u8", "s4", "s16"]))
+        op = Requantize(
+            scheme=scheme,
+            multiplier=(multiplier,),
+            out=out,
+            zero_point=rng.randint(out.min, out.max) | 1 if out.max > 7 else 0,
+            rounding=rng.choice(list(Rounding)),
+        )
+        case = Case("random", op, (tensor(64, rng.choice(["s10", "s16", "s20"]), 0),))
+        inputs = case.inputs(4, rng.randrange(1 << 30))
+        assert emulate(case.graph(), inputs, codes=True).tolist() == expected(case, inputs), op
+        seen_ties += int((inputs["a"] * multiplier % 1 == 0.5).sum())
+    assert seen_ties > 20
+
+
+@pytest.mark.parametrize("order", ["as it stands", "random"])
+def test_random_stepwise_sums_give_the_oracles_codes(order, seed):
+    rng = random.Random(seed)
+    for number in range(40):
+        terms, outputs = rng.randint(1, 9), rng.randint(1, 5)
+        width = rng.randint(3, 16)
+        acc = Stepwise(
+            format=Format(rng.random() < 0.8, width - (frac := rng.randint(-2, 8)), frac),
+            rounding=rng.choice(list(Rounding)),
+            overflow=rng.choice(list(Overflow)),
+            order=None if order != "random" else tuple(rng.sample(range(terms), terms)),
+        )
+        codes = np.array([[rng.randint(-32, 31) for _ in range(outputs)] for _ in range(terms)])
+        codes[:, 0] *= rng.choice([0, 1])
+        op = Dense(
+            weights=codes,
+            bias=np.array([rng.randint(-200, 200) for _ in range(outputs)]),
+            weight_format=Format.parse("s6.3"),
+            bias_frac=rng.randint(0, 8),
+            accumulator=acc,
+        )
+        case = Case(f"random-{number}", op, (tensor(terms, "s7.4"),))
+        inputs = case.inputs(8, rng.randrange(1 << 30))
+        assert emulate(case.graph(), inputs, codes=True).tolist() == expected(case, inputs), op
+
+
+def refused(text: str, make) -> None:
+    with pytest.raises(HwsimError) as error:
+        make()
+    assert str(error.value) == text
+
+
+def layer(**changes: object) -> Dense:
+    fields = {
+        "weights": np.ones((3, 2), int),
+        "bias": np.zeros(2, int),
+        "weight_format": Format.int(4),
+    }
+    return Dense(**(fields | changes))
+
+
+def test_numbers_that_could_wrap_unseen_are_refused():
+    refused(
+        "weights must fit 62 bits at their sum's binary point, not reach 1 * 2**70",
+        lambda: layer(bias_frac=70, bias=np.ones(2, int)).infer([tensor(3)]),
+    )
+    refused(
+        "biases must fit 62 bits at their sum's binary point, not reach 1 * 2**70",
+        lambda: layer(bias=np.ones(2, int)).infer([tensor(3, "s8.70")]),
+    )
+    refused(
+        f"bias must fit 62 bits, not reach {1 << 63}",
+        lambda: layer(bias=np.full(2, -(1 << 63))),
+    )
+    refused(
+        f"weights must fit 62 bits, not reach {(1 << 64) - 1}",
+        lambda: layer(weights=np.full((3, 2), (1 << 64) - 1, np.uint64)),
+    )
+    refused(
+        "the products of a step-wise accumulator must add up within 62 bits and drop no more, "
+        f"not reach {3 << 61} and drop -50",
+        lambda: layer(accumulator=Stepwise(format=Format.parse("s60.50"))).infer(
+            [tensor(3, Format.int(12))]
+        ),
+    )
+    norm = BatchNorm(
+        scale=np.array([1]), bias=np.array([1]), scale_format=Format.int(4), bias_frac=80
+    )
+    refused(
+        "a batch norm's scales must fit 62 bits at their sum's binary point, not reach 1 * 2**80",
+        lambda: norm.infer([tensor(1)]),
+    )
+
+
+def test_constants_that_cannot_be_are_refused_when_made():
+    refused(
+        "weights must be codes of s4 (-8 to 7), not 9 to 9",
+        lambda: layer(weights=np.full((3, 2), 9)),
+    )
+    refused("weights must be an array of integers, not of float64", lambda: layer(weights=[[0.5]]))
+    refused("bias must have shape (2,), not (3,)", lambda: layer(bias=np.zeros(3, int)))
+    refused("a scale must be a finite number above 0, not 0.0", lambda: layer(weight_scale=(0.0,)))
+    refused(
+        "a layer's zero_point must be a code of s8, not 200",
+        lambda: layer(zero_point=200).infer([tensor(3)]),
+    )
+    refused(
+        "a requantize zero_point must be a code of s8, not 128",
+        lambda: Requantize(
+            scheme=Scheme.SINGLE, multiplier=(0.5,), out=Format.int(8), zero_point=128
+        ),
+    )
+    refused(
+        "a multiplier of scheme single must be from 2**-32 to 2**29, not (1e-20,)",
+        lambda: Requantize(scheme=Scheme.SINGLE, multiplier=(1e-20,), out=Format.int(8)).infer(
+            [tensor(3)]
+        ),
+    )
+    refused(
+        "the output of f32_rne_out must have at most 24 bits, not 25",
+        lambda: Requantize(scheme=Scheme.F32_RNE_OUT, multiplier=(0.5,), out=Format.int(25)),
+    )
+    refused(
+        "a tensor's range must be codes of s8 in order, not 5 to 200",
+        lambda: tensor(3, codes=(5, 200)),
+    )
+    refused("a tensor's axes must be 1 or more long, not (3, 0)", lambda: tensor((3, 0)))
+
+
+def test_a_scaled_add_is_rounded_once_for_every_pair():
+    case = next(case for case in CASES if case.id == "scaledadd-uint8")
+    pairs = case.op.pairs(list(case.types))
+    for a in range(0, 256, 5):
+        assert pairs[a].tolist() == [oracle_ops.scaled_add(case.op, a, b) for b in range(256)]
+
+
+def test_a_scaled_add_whose_float64_could_round_is_refused():
+    op = ScaledAdd(ratios=(1.0, float(np.float32(1e-12))), offset=3.0, out=Format.int(8))
+    refused(
+        "a scaled add's ratios and offset must be near enough to add up exactly in float64, not "
+        f"(1.0, {op.ratios[1]}) and 3.0",
+        lambda: op.infer([tensor(1), tensor(1)]),
+    )
+
+
+def test_a_float32_scheme_leaves_its_carrier_as_it_was():
+    """Its float32 result must not narrow what a float64 plan computes afterwards."""
+    x = TensorType((4,), Format.int(30))
+    op = Requantize(scheme=Scheme.F32_RNE_OUT, multiplier=(1e-3,), out=Format.int(20))
+    for carrier in (Carrier.FLOAT32, Carrier.FLOAT64):
+        codes = np.array([[5, -5, 1 << 20, -(1 << 20)]], carrier.value)
+        assert op.run(np, [codes], op.prepare([x], carrier)).dtype == carrier.value
