@@ -135,7 +135,11 @@ def rungs(
         says = f"{model}, all optimizations on."
         score = accuracy(software.runtime_codes, labels)
         runtime = Rung(
-            name=name, state=State.REFERENCE, says=says, accuracy=score, notes=(f"version {version}",)
+            name=name,
+            state=State.REFERENCE,
+            says=says,
+            accuracy=score,
+            notes=(f"version {version}",),
         )
         emulator = State.EQUAL if equal else State.DIFFERENT
     how = "float32 in ONNX Runtime." if measured else "As recorded when it was trained."

@@ -31,9 +31,7 @@ def run(model: Path, images: Any) -> Any:
     options.log_severity_level = 3
     # Without it, kernels of x86 processors without VNNI saturate sums of two products at 16 bits.
     options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(
-        str(model), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {session.get_inputs()[0].name: images})
     return output
 

@@ -7,20 +7,15 @@ only, each by a rename, and nothing at all where a step fails.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hwsim.errors import HwsimError
-from rtl import cells, lpf, place, shell, tools, yosys
+from rtl import bitcache, cells, lpf, place, shell, targets, tools, yosys
 from rtl.targets import Target, check_clock, find_target
-
-Log = Callable[[str], None]
+from rtl.workplace import Log, Steps, Work, publish, workplace
 
 SEEDS = (1, 2, 3)
 NEAR = 0.85  # seeds differ by about a tenth: a design slower than this is not worth another try
@@ -75,8 +70,8 @@ def synthesize(
     that Yosys refuses or that needs more of a resource than the target has.
     """
     device = find_target(target)
-    with _workplace(sources) as work:
-        steps = _Steps(log)
+    with workplace(sources) as work:
+        steps = Steps(log)
         ports = yosys.read_ports(work.folder, work.verilog, top)
         used, other = _synthesize(work, top, device, sum(port.width for port in ports), steps)
     return _counted(device, used, other, steps)
@@ -94,6 +89,7 @@ def bitstream(
     pins: Path | None = None,
     narrow: bool = False,
     seeds: Sequence[int] = SEEDS,
+    cache: Path | None = None,
     log: Log | None = None,
 ) -> Utilization:
     """Build a bitstream that meets `clock_mhz` on the port `clock`.
@@ -101,9 +97,11 @@ def bitstream(
     Writes `<top>.bit` and `<top>.lpf` into the folder `out_dir`. `pins` is an LPF file that locates
     every port; without one the ports take free pins in turn. Where they are more than the package
     has, or `narrow` asks for it, the design is put into a shell of byte-wide AXI4-Streams
-    (`rtl.shell`), which is written too, as `<top>_shell.v`. Raises HwsimError as `synthesize` does,
-    for a target without bitstreams, for a folder that cannot be written, for pins that do not fit
-    the ports, and, with exit status 1, where none of `seeds` meets the clock.
+    (`rtl.shell`), which is written too, as `<top>_shell.v`. In the folder `cache` results are kept
+    and found again by a hash of all that makes them; `seconds` are then those of the first time.
+    Raises HwsimError as `synthesize` does, for a target without bitstreams, for a folder that
+    cannot be written, for pins that do not fit the ports, and, with exit status 1, where none of
+    `seeds` meets the clock.
     """
     device = find_target(target)
     check_clock(clock_mhz)
@@ -112,8 +110,8 @@ def bitstream(
     if not (out_dir.is_dir() and os.access(out_dir, os.W_OK)):
         raise HwsimError(f"the output folder must exist and be writable, not {str(out_dir)!r}")
     located = lpf.read_pins(pins) if pins else None
-    steps = _Steps(log)
-    with _workplace(sources) as work:
+    steps = Steps(log)
+    with workplace(sources) as work:
         inner = yosys.read_ports(work.folder, work.verilog, top)
         ports = shell.placed(inner, 0 if narrow else device.available["io"])
         results, outer = [f"{top}.bit", f"{top}.lpf"], top
@@ -123,28 +121,57 @@ def bitstream(
             results.append(work.add(f"{outer}.v", text))
         work.add(results[1], lpf.write(ports, clock, clock_mhz, located))
 
+        name = _key(work, outer, device, clock_mhz, seeds)
+        kept = bitcache.load(cache, name) if cache else None
+        if kept is not None:
+            steps.say("taking the bitstream that was built from the same before")
+            publish(kept[1], out_dir)
+            return _from_facts(kept[0], out_dir)
+
         pin_count = sum(port.width for port in ports)
         _, other = _synthesize(work, outer, device, pin_count, steps)
         placed = _meet(work, device, results[1], clock_mhz, seeds, steps)
         with steps.step(tools.ecppack, "writing the bitstream") as packer:
             tools.run(packer, "--compress", place.CONFIG, results[0], cwd=work.folder, timeout=900)
-        _publish([work.folder / name for name in results], out_dir)
-    return replace(
-        _counted(device, placed.used, other, steps),
-        estimate=False,
-        clock_mhz=clock_mhz,
-        fmax_mhz=placed.fmax_mhz,
-        timing_met=True,
-        critical_path=placed.critical_path,
-        seed=placed.seed,
-        shell=outer != top,
-        bitstream=out_dir / results[0],
-        constraints=out_dir / results[1],
-    )
+        built = replace(
+            _counted(device, placed.used, other, steps),
+            estimate=False,
+            clock_mhz=clock_mhz,
+            fmax_mhz=placed.fmax_mhz,
+            timing_met=True,
+            critical_path=placed.critical_path,
+            seed=placed.seed,
+            shell=outer != top,
+            bitstream=Path(results[0]),
+            constraints=Path(results[1]),
+        )
+        files = [work.folder / result for result in results]
+        if cache:
+            bitcache.store(cache, name, built.to_dict(), files)
+        publish(files, out_dir)
+    return _from_facts(built.to_dict(), out_dir)
+
+
+def _from_facts(facts: Mapping[str, Any], out_dir: Path) -> Utilization:
+    """The result of which `facts` are the dict, with its files in `out_dir`."""
+    paths = {name: out_dir / facts[name] for name in ("bitstream", "constraints")}
+    return Utilization(**(dict(facts) | paths))
+
+
+def _key(work: Work, top: str, device: Target, clock_mhz: float, seeds: Sequence[int]) -> str:
+    """A hash of the files to build from, of what is asked, and of the tools and code that build."""
+    code = [Path(module.__file__) for module in (cells, place, targets, yosys)]
+    used = [find() for find in (tools.yosys, tools.nextpnr_ecp5, tools.ecppack)]
+    parts: list[str | bytes] = [top, device.name, repr(clock_mhz), repr(list(seeds))]
+    parts += [f"{tool.name} {tool.version} {tool.origin.value}" for tool in used]
+    for path in [*sorted(work.folder.iterdir()), Path(__file__), *code]:
+        if path.name not in yosys.SCRATCH:
+            parts += [path.name, path.read_bytes()]
+    return bitcache.key(*parts)
 
 
 def _counted(
-    device: Target, used: Mapping[str, int], other: Mapping[str, int], steps: _Steps
+    device: Target, used: Mapping[str, int], other: Mapping[str, int], steps: Steps
 ) -> Utilization:
     return Utilization(
         target=device.name,
@@ -162,60 +189,8 @@ def _counted(
     )
 
 
-class _Steps:
-    """Tells the caller what runs, and keeps each tool's version and time."""
-
-    def __init__(self, log: Log | None) -> None:
-        self._log = log
-        self.versions: dict[str, str] = {}
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, find: Callable[[], tools.Tool], text: str) -> Iterator[tools.Tool]:
-        if self._log is not None:
-            self._log(text)
-        tool = find()  # a tool's very first use may take a while, so it comes after the text
-        self.versions[tool.name] = tool.version
-        start = time.monotonic()
-        try:
-            yield tool
-        finally:
-            spent = self.seconds.get(tool.name, 0.0) + time.monotonic() - start
-            self.seconds[tool.name] = round(spent, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """The temporary folder, and the bare names of the Verilog files in it."""
-
-    folder: Path
-    verilog: list[str]
-
-    def add(self, name: str, text: str) -> str:
-        (self.folder / name).write_text(text, encoding="utf-8")
-        if name.endswith(".v"):
-            self.verilog.append(name)
-        return name
-
-
-@contextmanager
-def _workplace(sources: Path | Sequence[Path]) -> Iterator[_Work]:
-    """Copy the sources into a temporary folder: a YoWASP tool sees only what is near its folder."""
-    paths = [sources] if isinstance(sources, Path) else list(sources)
-    with tempfile.TemporaryDirectory(prefix="hwsim-synth-") as name:
-        folder = Path(name)
-        for path in paths:
-            try:
-                shutil.copyfile(path, folder / path.name)
-            except OSError as error:
-                raise HwsimError(
-                    f"the source {str(path)!r} must be readable: {error.strerror}"
-                ) from error
-        yield _Work(folder, [path.name for path in paths if path.suffix in (".v", ".sv")])
-
-
 def _synthesize(
-    work: _Work, top: str, device: Target, pin_count: int, steps: _Steps
+    work: Work, top: str, device: Target, pin_count: int, steps: Steps
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return what the netlist takes, and its other cells."""
     with steps.step(tools.yosys, f"synthesizing {top} for {device.name}"):
@@ -227,12 +202,12 @@ def _synthesize(
 
 
 def _meet(
-    work: _Work,
+    work: Work,
     device: Target,
     preferences: str,
     clock_mhz: float,
     seeds: Sequence[int],
-    steps: _Steps,
+    steps: Steps,
 ) -> place.Placement:
     """Place and route with one seed after another until the clock is met."""
     tried: list[place.Placement] = []
@@ -252,20 +227,3 @@ def _meet(
         f" {'try' if len(tried) == 1 else 'tries'}; slowest path: {best.critical_path})",
         exit_status=1,
     )
-
-
-def _publish(files: Sequence[Path], out_dir: Path) -> None:
-    """Move finished files into a folder, all copied there before the first is renamed."""
-    copies = [out_dir / f".{path.name}.{os.getpid()}" for path in files]
-    try:
-        for path, copy in zip(files, copies, strict=True):
-            shutil.copyfile(path, copy)
-        for path, copy in zip(files, copies, strict=True):
-            copy.replace(out_dir / path.name)
-    except OSError as error:
-        raise HwsimError(
-            f"the output folder {str(out_dir)!r} must be writable: {error.strerror}"
-        ) from error
-    finally:
-        for copy in copies:
-            copy.unlink(missing_ok=True)

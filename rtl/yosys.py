@@ -14,6 +14,7 @@ from rtl import tools
 from rtl.targets import Family
 
 _TIMEOUT = 3600.0
+SCRATCH = ("ports.json", "cells.json")  # what is left in the folder besides the netlist
 
 _SYNTHESIS = {
     Family.ECP5: "synth_ecp5",

@@ -6,6 +6,7 @@ import random
 from fractions import Fraction
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import array_api_strict
 import numpy as np
@@ -255,3 +256,24 @@ def test_a_format_that_cannot_be_is_refused(make, text):
     with pytest.raises(HwsimError) as error:
         make()
     assert str(error.value) == text
+
+
+def test_the_manuals_table_of_roundings_is_right():
+    """docs/numbers.md: every cell of its first table."""
+    text = (Path(__file__).parent.parent / "docs" / "numbers.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
+    head = rows[0]
+    values = [Fraction(cell) for cell in head[2:]]
+    table = {row[0]: [int(cell) for cell in row[2:]] for row in rows[1:] if row[0] in ROUNDED}
+    assert table == {mode: [oracle.rounded(value, mode) for value in values] for mode in ROUNDED}
+    fits = {row[0]: tuple(map(int, row[2:])) for row in rows if row[0] in Overflow.__members__}
+    s3, u3 = Format.parse("s3"), Format.parse("u3")
+    met = ((-9, s3), (-4, s3), (4, s3), (12, u3))
+    assert fits == {
+        mode: tuple(oracle.fitted(code, fmt, mode) for code, fmt in met)
+        for mode in Overflow.__members__
+    }

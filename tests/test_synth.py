@@ -12,6 +12,7 @@ import pytest
 from hwsim.errors import HwsimError
 from rtl import cells, lpf, place, shell, synth, tools, yosys
 from rtl.targets import TARGETS, Family, find_target, parse_clock
+from rtl.workplace import Steps, Work
 from rtl.yosys import Port
 
 PLACES = pytest.mark.needs("yosys", "nextpnr-ecp5", "ecppack")
@@ -365,8 +366,8 @@ def _meet(reached: list[float], monkeypatch: pytest.MonkeyPatch) -> place.Placem
     fake = tools.Tool("nextpnr-ecp5", (), "0", tools.Origin.PATH)
     monkeypatch.setattr(tools, "nextpnr_ecp5", lambda: fake)
     monkeypatch.setattr(place, "run", lambda *_, seed: _placement(seed, reached[seed - 1]))
-    work = synth._Work(Path(), [])
-    steps = synth._Steps(None)
+    work = Work(Path(), [])
+    steps = Steps(None)
     return synth._meet(work, TARGETS["ecp5-25k"], "x.lpf", 100.0, synth.SEEDS, steps)
 
 
