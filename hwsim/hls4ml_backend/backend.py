@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -56,6 +58,18 @@ def layer_edges(model: Any, graph: Graph) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A model before any pass: the classes of its layers, and its HLSConfig."""
+
+    layers: keys.Layers
+    config: Mapping[str, Any]
+
+
+def _classes(model: Any) -> dict[str, type[Any]]:
+    return {layer.name.lower(): type(layer) for layer in model.get_layers()}
+
+
 class HwsimBackend(VitisBackend):
     """`backend="hwsim"`: a model as under Vitis, without its compiler.
 
@@ -66,7 +80,7 @@ class HwsimBackend(VitisBackend):
     def __init__(self) -> None:
         FPGABackend.__init__(self, NAME)  # VitisBackend's own takes no name
         self._graphs: WeakKeyDictionary[Any, Graph] = WeakKeyDictionary()
-        self._read: WeakKeyDictionary[Any, keys.Layers] = WeakKeyDictionary()
+        self._read: WeakKeyDictionary[Any, Read] = WeakKeyDictionary()
         self._register_layer_attributes()
         self._register_flows()
 
@@ -91,14 +105,15 @@ class HwsimBackend(VitisBackend):
 
     @model_optimizer()
     def remember_layers(self, model: Any) -> None:
-        """Keep the layers as read, whose names a configuration may use after passes remove them."""
-        self._read[model] = {layer.name.lower(): type(layer) for layer in model.get_layers()}
+        """Keep what passes change: the layers as read, and the configuration as the user gave it."""
+        self._read[model] = Read(_classes(model), deepcopy(model.config.config["HLSConfig"]))
 
     @model_optimizer()
     def check_config(self, model: Any) -> None:
         """Refuse configuration keys that hls4ml would pass over in silence."""
-        made = {layer.name.lower(): type(layer) for layer in model.get_layers()}
-        keys.check_keys(model.config.config["HLSConfig"], made | dict(self._read.get(model, {})))
+        # A key may name a layer that a pass removed, or one that a pass made.
+        read = self._read[model]
+        keys.check_keys(read.config, _classes(model) | dict(read.layers))
 
     @model_optimizer()
     def attach_trace(self, model: Any) -> None:
@@ -163,5 +178,3 @@ class HwsimBackend(VitisBackend):
         chosen = options.build_options({**defaults, **given})
         folder = Path(model.config.get_output_dir()) / model.config.get_project_dir()
         return report.build(graph, chosen, folder, model.config.get_project_name())
-
-
