@@ -93,7 +93,7 @@ def run_software(graph: hwsim.Graph, model: Path, data: digits.Digits, say: Prog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """The build, and what its RTL gave in Verilator; `reused` names what an earlier run had made."""
+    """The build, and what its RTL gave in Verilator; `reused` names what an earlier run made."""
 
     facts: dict[str, Any]
     outcome: Outcome

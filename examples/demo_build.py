@@ -1,4 +1,4 @@
-"""The demo's build folder: made once, then taken again as long as all that it depends on is the same."""
+"""The demo's build folder: made once, reused as long as all that it depends on is the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example models in ONNX Runtime: what the float one says, and the integers of the quantized one."""
+"""The example models in ONNX Runtime: what the float one says, the integers of the other."""
 
 from __future__ import annotations
 

@@ -199,10 +199,14 @@ def sum_stages(form: SumForm) -> list[Stage]:
 
 
 def digit_products(m: Module, name: str, code: Any, factor: int) -> dict[str, Any]:
-    """`code * factor` as two addends, each a table of one 4-bit digit: no multiplier."""
+    """`code * factor` as two addends: wiring, or for codes of 8 bits a table of each digit."""
     code = Value.cast(code)
-    upper = code[DIGIT:].as_signed() if code.shape().signed else code[DIGIT:]
-    digits = [code[:DIGIT], upper] if len(code) > DIGIT else [code, Const(0)]
+    if factor & (factor - 1) == 0 or len(code) > 2 * DIGIT:
+        return {f"{name}0": code * factor, f"{name}1": Const(0)}
+    digits = [code, Const(0)]
+    if len(code) > DIGIT:
+        upper = code[DIGIT:]
+        digits = [code[:DIGIT], upper.as_signed() if code.shape().signed else upper]
     out = {}
     for k, digit in enumerate(digits):
         low, high = arith.bounds(digit)

@@ -1,4 +1,4 @@
-"""Folded sums of products equal plain integer sums at every folding, under every pattern of stalls."""
+"""Folded sums of products equal plain integer sums at every folding and under all stalls."""
 
 from __future__ import annotations
 
