@@ -160,7 +160,7 @@ def _from_facts(facts: Mapping[str, Any], out_dir: Path) -> Utilization:
 
 def _key(work: Work, top: str, device: Target, clock_mhz: float, seeds: Sequence[int]) -> str:
     """A hash of the files to build from, of what is asked, and of the tools and code that build."""
-    code = [Path(module.__file__) for module in (cells, place, targets, yosys)]
+    code = [Path(str(module.__file__)) for module in (cells, place, targets, yosys)]
     used = [find() for find in (tools.yosys, tools.nextpnr_ecp5, tools.ecppack)]
     parts: list[str | bytes] = [top, device.name, repr(clock_mhz), repr(list(seeds))]
     parts += [f"{tool.name} {tool.version} {tool.origin.value}" for tool in used]
