@@ -134,20 +134,27 @@ def node_cycles(graph: Graph, node: Node, plan: NodePlan) -> int:
         lanes = (
             types[0].channels if plan.parallel_window else plan.fold.group_lanes * plan.fold.simd
         )
-        steps = _scan(node.op, types[0]) if plan.parallel_window else 0
-        return max(rows * plan.fold.cycles, -(-types[0].size // lanes), steps)
+        if plan.parallel_window:
+            return _parallel_cycles(node.op, types[0], plan.fold)
+        return max(rows * plan.fold.cycles, -(-types[0].size // lanes))
     beats = max(out.size, *(t.size for t in types)) // plan.lanes
     if isinstance(node.op, MaxPool | AvgPool):
         return max(beats, out.size * node.op.window.size // plan.lanes)
     return beats
 
 
-def _scan(op: Weighted, x: TensorType) -> int:
-    """Padded positions that a parallel window walks over, one a cycle."""
+def _parallel_cycles(op: Weighted, x: TensorType, fold: Fold) -> int:
+    """Cycles behind a parallel window, which walks over padded positions, one a cycle.
+
+    It holds one window, so that the walk to the first one of a map is not hidden by the products.
+    """
+    work = max(positions(x, op) * fold.cycles, x.size // x.channels)
     if not isinstance(op, Conv2D) or op.window.size == 1:
-        return 0
+        return work
     top, left, bottom, right = op.window.padding
-    return (x.shape[0] + top + bottom) * (x.shape[1] + left + right)
+    height, width = x.shape[0] + top + bottom, x.shape[1] + left + right
+    head = (op.window.kernel[0] - 1) * width + op.window.kernel[1] - 1
+    return max(work + head, height * width)
 
 
 def bottleneck(graph: Graph, plan: Plan) -> Bottleneck:
@@ -252,15 +259,17 @@ def _lanes(channels: int, codes: int, cycles: int) -> int:
 
 
 def _plan_weighted(op: Weighted, x: TensorType, cycles: int) -> NodePlan:
-    rows, size, channels = positions(x, op), x.size, x.channels
+    rows, size = positions(x, op), x.size
     whole = layer_fold(op)
-    scan, ordered = _scan(op, x), term_order(op, x) is not None
+    ordered = term_order(op, x) is not None
     free = is_free(op, x)
     best: tuple[tuple[int, ...], Fold, bool] | None = None
     for fold in _folds(whole.groups, whole.terms, whole.outputs):
         parallel = ordered or _scattered(op, fold)
-        lanes = channels if parallel else fold.group_lanes * fold.simd
-        taken = max(rows * fold.cycles, -(-size // lanes), scan if parallel else 0)
+        if parallel:
+            taken = _parallel_cycles(op, x, fold)
+        else:
+            taken = max(rows * fold.cycles, -(-size // (fold.group_lanes * fold.simd)))
         late = max(taken - cycles, 0)
         # On time first, then few multipliers, a short chain of steps, a serial window, a square.
         chain = 0 if free else fold.simd

@@ -59,6 +59,8 @@ def unpack(words: Words, port: StreamPort) -> tuple[Codes, NDArray[np.bool_]]:
     A code is the low `bits` of its lane; the rest of the lane must repeat its sign, or be zero
     where the port is unsigned.
     """
+    if not len(words):  # the run ended before the first output
+        return np.zeros((0, port.lanes), np.int64), np.zeros((0, port.lanes), np.bool_)
     lane = port.lane_bits // 8
     octets = np.ascontiguousarray(words, "<u4").view(np.uint8)[:, : port.lanes * lane]
     octets = octets.reshape(len(words), port.lanes, lane)
