@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 JOBS ?= 2
-EXTRAS ?= rtl,hls,test,dev
+EXTRAS ?= rtl,gpu,hls,test,dev
 
 VENV := .venv
 BIN := $(VENV)/bin
