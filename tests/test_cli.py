@@ -1,0 +1,182 @@
+"""The command line: results on stdout, one sentence on stderr, and an exit status for each."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwsim.cli import main
+from hwsim.emulate import emulate
+from hwsim.fixed import Format
+from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.ops import Dense, TensorType
+
+MODEL = "examples/models/digits_cnn_int8.onnx"
+
+
+def tiny(width: int = 4) -> Graph:
+    """One dense layer of 4-bit weights."""
+    weights = np.arange(-8, 8).repeat(2)[: 4 * 2].reshape(4, 2)
+    dense = Dense(weights=weights, bias=np.array([1, -2]), weight_format=Format.int(width))
+    port = InputPort(name="x", tensor="x", type=TensorType((4,), Format.int(8)))
+    return Graph((port,), (Node("dense", dense, ("x",), "y"),), (OutputPort(name="y", tensor="y"),))
+
+
+@pytest.fixture
+def place(tmp_path):
+    tiny().save(tmp_path / "tiny.hwsim")
+    np.save(tmp_path / "x.npy", np.array([[1.0, -2.0, 3.0, 4.0]], np.float32))
+    return tmp_path
+
+
+def run(capsys, *arguments: object) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of one call."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def refused(capsys, *arguments: object, status: int = 2) -> str:
+    """The one sentence of a call that must fail."""
+    got, out, err = run(capsys, *arguments)
+    assert got == status
+    assert out == "" and "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    return lines[0].removeprefix("error: ")
+
+
+def test_emulate_writes_what_the_library_gives(place, capsys):
+    model, x, y = place / "tiny.hwsim", place / "x.npy", place / "y.npy"
+    assert run(capsys, "emulate", model, "--input", x, "--output", y)[0] == 0
+    assert (np.load(y) == emulate(tiny(), np.load(x))).all()
+
+
+def test_json_is_one_object_and_nothing_else(place, capsys):
+    status, out, _ = run(capsys, "inspect", place / "tiny.hwsim", "--json")
+    assert status == 0 and json.loads(out)["model"].endswith("tiny.hwsim")
+    status, out, _ = run(capsys, "inspect", place / "none.onnx", "--json")
+    assert status == 2 and set(json.loads(out)) == {"error"}
+
+
+def test_inspect_shows_every_node(capsys):
+    status, out, _ = run(capsys, "inspect", MODEL)
+    assert status == 0
+    assert all(name in out for name in ("conv1", "conv2", "conv3", "logits"))
+
+
+@pytest.mark.needs("pyosys")
+def test_build_makes_a_folder_that_explains_itself(place, capsys):
+    out = place / "build"
+    status, text, _ = run(
+        capsys, "build", place / "tiny.hwsim", "--out", out, "--rtl-only", "--json"
+    )
+    assert status == 0 and json.loads(text)["bitstream"] is None
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["clock"] == "clk" and manifest["reset"] == "rst"
+    assert all((out / name).exists() for name in manifest["sources"] + manifest["memories"])
+    assert (out / "hwsim_top.lpf").read_text().count("50 MHZ") == 1
+    assert "s_axis" in (out / "README.md").read_text()
+    status, path, _ = run(capsys, "report", out)
+    assert status == 0
+    page = Path(path.strip()).read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "") and "prefers-color-scheme" in page
+    Balanced().feed(page)
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that closes another than the last opened."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "hr", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_bad_arrays_are_refused_in_a_sentence_and_nothing_is_written(place, capsys):
+    model, y = place / "tiny.hwsim", place / "y.npy"
+
+    def sentence(x: Path) -> str:
+        text = refused(capsys, "emulate", model, "--input", x, "--output", y)
+        assert not y.exists()
+        return text
+
+    def saved(array) -> Path:
+        np.save(place / "bad.npy", array, allow_pickle=True)
+        return place / "bad.npy"
+
+    assert "shape (batch, 4), not (1, 5)" in sentence(saved(np.zeros((1, 5), np.float32)))
+    assert "NaN" in sentence(saved(np.full((1, 4), np.nan)))
+    assert "numbers" in sentence(saved(np.array([["a"] * 4])))
+    assert "object" in sentence(saved(np.array([[None] * 4])))
+    (place / "bad.npy").write_bytes((place / "x.npy").read_bytes()[:90])
+    assert "bad.npy" in sentence(place / "bad.npy")
+    assert "none.npy" in sentence(place / "none.npy")
+    assert str(place) in sentence(place)
+
+
+def test_bad_models_are_refused_in_a_sentence(place, capsys):
+    (place / "m.onnx").write_bytes(b"")
+    assert "m.onnx" in refused(capsys, "inspect", place / "m.onnx")
+    (place / "m.hwsim").write_bytes(pickle.dumps({"a": 1}))
+    assert "m.hwsim" in refused(capsys, "inspect", place / "m.hwsim")
+    assert "none.onnx" in refused(capsys, "inspect", place / "none.onnx")
+    assert str(place) in refused(capsys, "inspect", place)
+
+
+@pytest.mark.needs("pyosys")
+def test_bad_calls_of_build_are_refused_and_leave_nothing(place, capsys):
+    model, out = place / "tiny.hwsim", place / "build"
+
+    def sentence(*arguments: object, to: Path = out) -> str:
+        text = refused(capsys, "build", model, "--out", to, "--rtl-only", *arguments)
+        assert sorted(p.name for p in place.iterdir()) == ["tiny.hwsim", "x.npy"]
+        return text
+
+    assert "target must be one of" in sentence("--target", "ecp5-26k")
+    assert "not 'fast'" in sentence("--clock", "fast")
+    assert "fps must be" in sentence("--fps", "-1")
+    assert "fps must be at most" in sentence("--fps", "1e9")
+    assert "must exist and be writable" in sentence(to=place / "a" / "b")
+    assert "must be a folder, not the file" in sentence(to=place / "x.npy")
+    assert "must be new, empty or of an earlier build" in sentence(to=place)
+    assert "pins" in sentence("--pins", place / "x.npy")
+
+
+def test_verify_of_a_folder_that_build_did_not_write_is_refused(place, capsys):
+    assert "`hwsim build` wrote" in refused(capsys, "verify", place)
+
+
+def test_a_call_without_an_option_is_a_bad_call(place, capsys):
+    assert "--out" in refused(capsys, "build", place / "tiny.hwsim")
+
+
+def test_help_imports_no_framework():
+    code = (
+        "import sys, hwsim.cli\n"
+        "try: hwsim.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "found = {'onnx', 'amaranth', 'cupy', 'torch'} & set(sys.modules)\n"
+        "sys.exit(str(found) if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
