@@ -49,7 +49,7 @@ def choose_plan(graph: Graph, request: Request) -> Plan:
     """The plan that a request asks for, FIFO depths included.
 
     With `fps` the cheapest that is fast enough, with `max_dsp` the fastest within it, otherwise the
-    fastest within three quarters of the target's multipliers. Raises HwsimError where none is.
+    fastest within three quarters of the target's multipliers, or the smallest. Raises HwsimError where none is.
     """
     target = find_target(request.target)
     if request.fps is not None:
@@ -58,6 +58,7 @@ def choose_plan(graph: Graph, request: Request) -> Plan:
     if budget is None:
         dsp = target.available.get("dsp")
         budget = DEFAULT_MULTIPLIERS if dsp is None else int(dsp * DEFAULT_SHARE)
+        budget = max(budget, folding.least_multipliers(graph))
     return with_depths(graph, folding.plan_for_multipliers(graph, budget))
 
 

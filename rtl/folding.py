@@ -186,8 +186,8 @@ def plan_for_cycles(graph: Graph, cycles: int) -> Plan:
 
 def plan_for_multipliers(graph: Graph, budget: int) -> Plan:
     """The fastest hardware whose estimated multipliers, requantizers too, are within `budget`."""
-    slow = max(bottleneck(graph, plan_for_cycles(graph, 1 << 62)).cycles, 1)
-    least = multiplier_cost(graph, plan_for_cycles(graph, slow))
+    least = least_multipliers(graph)
+    slow = bottleneck(graph, _smallest(graph)).cycles
     if least > budget:
         raise HwsimError(
             f"max-dsp must be at least {least}, which this network needs fully folded, not {budget}"
@@ -200,6 +200,15 @@ def plan_for_multipliers(graph: Graph, budget: int) -> Plan:
         else:
             low = middle
     return plan_for_cycles(graph, high)
+
+
+def least_multipliers(graph: Graph) -> int:
+    """The estimated multipliers of the smallest hardware for a graph."""
+    return multiplier_cost(graph, _smallest(graph))
+
+
+def _smallest(graph: Graph) -> Plan:
+    return plan_for_cycles(graph, 1 << 62)
 
 
 def multiplier_cost(graph: Graph, plan: Plan) -> int:
