@@ -49,7 +49,8 @@ def choose_plan(graph: Graph, request: Request) -> Plan:
     """The plan that a request asks for, FIFO depths included.
 
     With `fps` the cheapest that is fast enough, with `max_dsp` the fastest within it, otherwise the
-    fastest within three quarters of the target's multipliers, or the smallest. Raises HwsimError where none is.
+    fastest within three quarters of the target's multipliers, or the smallest. Raises HwsimError
+    where none is.
     """
     target = find_target(request.target)
     if request.fps is not None:
