@@ -1,0 +1,119 @@
+"""hls4ml's types and weights: formats with modes, and codes read through the decimal text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding, overflow, round_real
+from hwsim.ops import Cast
+from hwsim.ops.base import IntArray
+
+TERNARY = np.array([1, -1, 0, 1], np.int64)  # what `weight_ternary` makes of codes -2, -1, 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """An `ap_fixed` or `ap_int` type: a format, and what an assignment to it does."""
+
+    format: Format
+    rounding: Rounding
+    overflow: Overflow
+
+    def cast(self) -> Cast:
+        """The assignment of another value to this type."""
+        return Cast(out=self.format, rounding=self.rounding, overflow=self.overflow)
+
+    @property
+    def least(self) -> int:
+        """The smallest code that an assignment can leave."""
+        symmetric = self.overflow is Overflow.SAT_SYM and self.format.signed
+        return -self.format.max if symmetric else self.format.min
+
+    def holds(self, lo: int, hi: int, frac_bits: int) -> bool:
+        """Whether all codes `lo..hi` with `frac_bits` pass an assignment unchanged."""
+        left = self.format.frac_bits - frac_bits
+        return left >= 0 and self.least <= lo << left and hi << left <= self.format.max
+
+
+def read_precision(what: str, precision: Any) -> Precision:
+    """The type that an hls4ml precision object stands for; `what` names it in a HwsimError."""
+    kind = type(precision).__name__
+    if kind == "UnspecifiedPrecisionType":
+        raise HwsimError(f"{what} must be a known precision, but is still 'auto'")
+    if kind not in _FIXED:
+        raise HwsimError(f"{what} must be a fixed-point or integer precision, not {precision}")
+    if getattr(precision, "saturation_bits", 0):
+        raise HwsimError(f"{what} must wrap without saturation bits, not {precision}")
+    try:
+        fmt = Format(
+            bool(precision.signed),
+            int(precision.integer),
+            int(precision.width) - int(precision.integer),
+        )
+    except HwsimError as error:
+        raise HwsimError(f"{what}: {error}") from None
+    return Precision(
+        fmt,
+        Rounding(precision.rounding_mode.name),
+        Overflow(precision.saturation_mode.name),
+    )
+
+
+_FIXED = (
+    "FixedPrecisionType",
+    "IntegerPrecisionType",
+    "APFixedPrecisionType",
+    "APIntegerPrecisionType",
+    "FixedAPFixedPrecisionType",
+    "IntegerAPPrecisionType",
+)
+
+
+def read_weights(what: str, variable: Any) -> tuple[IntArray, Precision]:
+    """The codes of a weight variable, in its shape, and their type.
+
+    hls4ml writes each weight with as many decimal digits as its type has fraction bits, and csim
+    reads that text as a double and assigns it (`WeightVariable.update_precision`, `nnet_helpers.h`
+    `load_weights_from_txt`).
+    """
+    precision = read_precision(what, variable.type.precision)
+    values = np.asarray(variable.data, np.float64)
+    if not np.isfinite(values).all():
+        raise HwsimError(f"{what} must be finite, but holds NaN or infinity")
+    codes = _codes(_through_text(values, variable.precision_fmt, precision.format), precision)
+    return codes.reshape(values.shape), precision
+
+
+def _through_text(
+    values: npt.NDArray[np.float64], text: str, fmt: Format
+) -> npt.NDArray[np.float64]:
+    """Values as their text says them; those it cannot take over a step stay as they are."""
+    digits = max(0, fmt.frac_bits)
+    flat = values.reshape(-1).copy()
+    # The text is off by half a unit of its last digit at most: only near a multiple of half a step
+    # (any rounding mode decides there) can that change the code.
+    halves = np.ldexp(flat, fmt.frac_bits + 1)
+    near = np.ldexp(0.5 * 10.0**-digits, fmt.frac_bits + 1) * (1 + 1e-9) + 1e-9
+    doubtful = (np.abs(halves - np.rint(halves)) <= near) | (np.abs(halves) >= 2.0**50)
+    flat[doubtful] = [float(text.format(value)) for value in flat[doubtful]]
+    return flat
+
+
+def _codes(values: npt.NDArray[np.float64], precision: Precision) -> IntArray:
+    """Doubles assigned to a type, exactly."""
+    fmt = precision.format
+    steps = np.ldexp(values, fmt.frac_bits)
+    if float(np.abs(steps).max(initial=0.0)) >= 2.0**62:
+        raise HwsimError(f"weights must be below 2**{62 - fmt.frac_bits} to be read as {fmt}")
+    whole = round_real(np, steps, precision.rounding).astype(np.int64)
+    return np.asarray(overflow(np, whole, fmt, precision.overflow), np.int64)
+
+
+def is_ternary(precision: Any) -> bool:
+    """Whether hls4ml multiplies by a weight of this type through `weight_ternary`."""
+    return "Integer" in type(precision).__name__ and precision.width == 2 and precision.signed

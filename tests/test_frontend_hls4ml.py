@@ -1,0 +1,173 @@
+"""hls4ml models give the codes of hls4ml's own compiled simulation, whatever their precisions."""
+
+from __future__ import annotations
+
+import random
+
+import hls4ml_models
+import numpy as np
+import pytest
+from hls4ml_models import Model, csim, precision
+
+import hwsim
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+
+pytestmark = pytest.mark.needs("hls4ml")
+SAMPLES = 2000
+
+
+def codes_of(graph: Graph, values: dict) -> dict:
+    """csim's exact floats as codes."""
+    found = {}
+    for port in graph.outputs:
+        frac = graph.types()[port.tensor].format.frac_bits
+        found[port.name] = np.ldexp(values[port.name].astype(np.float64), frac)
+    return found
+
+
+def emulated(graph: Graph, x) -> dict:
+    from hwsim.emulate import planned
+
+    emulator = planned(graph)
+    out = emulator.run_chunked(emulator.encode(x))
+    return {port.name: out[port.tensor] for port in graph.outputs}
+
+
+def check(model: Model, folder, **options) -> None:
+    """Every output of the model equals csim's, code by code."""
+    built = model.build(folder, **options)
+    graph, x = hwsim.load(built), model.data(SAMPLES)
+    want, got = codes_of(graph, csim(built, x)), emulated(graph, x)
+    for name in want:
+        assert (want[name] == got[name]).all(), (
+            f"{name}: {int((want[name] != got[name]).sum())} of {want[name].size} differ, "
+            f"{model.config[name]}"
+        )
+
+
+def types(rng: random.Random, *names: str) -> dict[str, str]:
+    """Random precisions; those of `names` only."""
+    chosen = {
+        "weight": precision(rng, most=10),
+        "bias": precision(rng, most=12),
+        "accum": precision(rng, least=6, most=24, signed=False),
+        "result": precision(rng, least=3, most=20, signed=False),
+        "scale": precision(rng, most=12),
+    }
+    return {name: chosen[name] for name in names}
+
+
+def dense_heads(seed: int, **options) -> Model:
+    """Eight dense layers side by side, each with precisions of its own."""
+    model = Model(seed, (12,), given=precision(random.Random(seed), least=6, most=14))
+    for _ in range(7):
+        model.dense("x", 5, types(model.rng, "weight", "bias", "accum", "result"), **options)
+    model.dense("x", 5, {}, **options)  # everything inferred, nothing cut
+    return model
+
+
+def conv_heads(seed: int, **options) -> Model:
+    """Convolutions of several shapes side by side."""
+    model = Model(seed, (5, 6, 2), given="fixed<10,4,RND,SAT>")
+    names = ("weight", "bias", "accum", "result")
+    model.conv("x", 3, (3, 3), types(model.rng, *names), pads=(1, 1, 1, 1), **options)
+    model.conv("x", 3, (2, 3), types(model.rng, *names), stride=(2, 1), **options)
+    model.conv("x", 4, (1, 1), types(model.rng, *names), **options)
+    model.conv("x", 2, (3, 3), {}, **options)
+    return model
+
+
+def layers(seed: int, stream: bool) -> Model:
+    """One of everything else, with precisions that round, wrap and saturate on the way."""
+    model = Model(seed, (6, 6, 2), given="fixed<12,5,RND_CONV,SAT>")
+    conv = model.conv("x", 4, (3, 3), types(model.rng, "weight", "bias", "accum", "result"))
+    norm = model.batchnorm(conv, types(model.rng, "scale", "bias", "result"))
+    relu = model.activation(norm, "relu", {"result": "ufixed<8,4,RND,SAT>"})
+    line = model.activation(norm, "linear", {"result": "fixed<8,4,RND_INF,SAT_SYM>"})
+    both = model.merge(relu, line, {"result": "fixed<9,5,TRN_ZERO,WRAP>"})
+    if not stream:
+        beside = model.concatenate(both, relu, {"result": "fixed<8,4,RND,SAT_ZERO>"})
+        model.transpose(beside, 2, 0, 1)
+        model.global_pool(both, "Average", {"result": "fixed<10,5>"})
+    model.pool(both, "Max", 2, {"result": "fixed<7,4,RND,SAT>"})
+    mean = model.pool(both, "Average", 2, {"result": "fixed<10,5,RND_ZERO,SAT>"})
+    flat = model.reshape(mean, 16)
+    model.dense(flat, 3, types(model.rng, "weight", "bias", "accum", "result"))
+    return model
+
+
+def test_dense_by_latency_equals_csim(tmp_path):
+    check(dense_heads(1), tmp_path)
+
+
+def test_dense_by_resource_equals_csim_in_its_order(tmp_path):
+    check(dense_heads(2, Strategy="Resource", ReuseFactor=4), tmp_path)
+
+
+def test_convolutions_equal_csim(tmp_path):
+    check(conv_heads(3), tmp_path)
+
+
+def test_all_other_layers_equal_csim(tmp_path):
+    check(layers(4, stream=False), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10, 14))
+@pytest.mark.parametrize("reuse", [0, 1, 3, 6, 12, 24])
+def test_dense_equals_csim_at_any_reuse_factor(seed, reuse, tmp_path):
+    options = {"Strategy": "Resource", "ReuseFactor": reuse} if reuse else {}
+    check(dense_heads(seed * 100 + reuse, **options), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20, 24))
+@pytest.mark.parametrize("stream", [False, True])
+def test_layers_equal_csim_parallel_and_streamed(seed, stream, tmp_path):
+    check(layers(seed, stream), tmp_path / "layers", stream=stream)
+    if not stream:
+        check(conv_heads(seed, Strategy="Resource", ReuseFactor=2), tmp_path / "conv")
+
+
+def test_a_saved_graph_needs_no_hls4ml(tmp_path):
+    graph = hwsim.load(dense_heads(5).build(tmp_path))
+    graph.save(tmp_path / "m.hwsim")
+    again = hwsim.load(tmp_path / "m.hwsim")
+    assert again.hash() == graph.hash()
+
+
+def test_unsupported_layers_are_all_named(tmp_path):
+    model = Model(6, (4,))
+    a = model.activation("x", "sigmoid", {})
+    model.activation(a, "tanh", {})
+    with pytest.raises(HwsimError, match=r"activation1 .*activation2 "):
+        hwsim.load(model.build(tmp_path))
+
+
+def test_backends_of_other_types_are_refused(tmp_path):
+    with pytest.raises(HwsimError, match=r"Vivado, Vitis or hwsim.* not of Quartus"):
+        hwsim.load(dense_heads(7).build(tmp_path, backend="Quartus"))
+
+
+def test_bad_data_is_refused_in_a_sentence(tmp_path):
+    graph = hwsim.load(dense_heads(8).build(tmp_path))
+    with pytest.raises(HwsimError, match="NaN"):
+        hwsim.emulate(graph, np.full((1, 12), np.nan))
+    with pytest.raises(HwsimError, match=r"shape \(batch, 12\), not \(1, 13\)"):
+        hwsim.emulate(graph, np.zeros((1, 13)))
+
+
+def test_one_weight_code_off_is_noticed(tmp_path):
+    """The comparison would see a difference: the mutant of the tests above."""
+    model = dense_heads(1)
+    graph, x = hwsim.load(model.build(tmp_path)), model.data(50)
+    layer = model.layers[-1]  # that with inferred precisions
+    layer["weight_data"] = layer["weight_data"] + 0.5
+    other = hwsim.load(model.build(tmp_path))
+    name = layer["name"]
+    assert (emulated(graph, x)[name] != emulated(other, x)[name]).any()
+
+
+def test_the_builders_are_seeded():
+    assert hls4ml_models.Model(1, (3,)).rng.random() == random.Random(1).random()
