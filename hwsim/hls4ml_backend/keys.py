@@ -1,0 +1,93 @@
+"""Names in an hls4ml configuration that hls4ml would pass over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hls4ml.model.attributes import TypeAttribute
+from hls4ml.model.layers import layer_map
+from hls4ml.utils.string_utils import convert_to_snake_case
+
+from hwsim.errors import HwsimError
+from hwsim.hls4ml_backend.options import nearest, refuse_unknown
+
+Layers = Mapping[str, type[Any]]  # by name in lower case, as hls4ml compares them
+
+SECTIONS = ("Flows", "InputShape", "LayerName", "LayerType", "Model", "Optimizers")
+COMMON: tuple[str, ...] = (
+    "Compression",
+    "ConvImplementation",
+    "Precision",
+    "ReuseFactor",
+    "Strategy",
+)
+COMMON += ("TargetCycles",)
+LAYER = (*COMMON, "ParallelizationFactor", "Trace")
+MODEL: tuple[str, ...] = (*COMMON, "AllowDAFallback", "AllowV2Fallback", "BitExact", "BramFactor")
+MODEL += ("ChannelsLastConversion", "InputShape", "PipelineInterval", "PipelineStyle")
+MODEL += ("TraceOutput", "TransposeOutputs")
+STRATEGIES = ("Latency", "Resource", "Resource_Unrolled", "Distributed_Arithmetic", "DA")
+SOFTMAX = ("Stable", "Argmax", "Legacy")  # hls4ml's own examples give softmax such a strategy
+PRECISIONS = ("default", "depthwise", "dw_output", "maximum", "pointwise", "recurrent")
+
+
+def check_keys(config: Mapping[str, Any], layers: Layers) -> None:
+    """Raise HwsimError for a key of an HLSConfig that hls4ml 1.3 does not read, with the nearest.
+
+    `layers` are the classes of all layers, as the model was read and after all passes.
+    """
+    refuse_unknown("a section of hls_config", config, (*SECTIONS, "SkipOptimizers"))
+    model = config.get("Model") or {}
+    refuse_unknown("a key of hls_config['Model']", model, MODEL)
+    known = _types(layers.values())
+    _check_values("hls_config['Model']", model, known)
+    for name, given in (config.get("LayerName") or {}).items():
+        if name.lower() not in layers:
+            raise HwsimError(
+                "a layer in hls_config['LayerName'] must be one of "
+                f"{', '.join(sorted(layers))}, {nearest(name, layers)}"
+            )
+        _check_layer(f"hls_config['LayerName'][{name!r}]", given or {}, layers[name.lower()])
+    kinds = {name.lower(): kind for name, kind in layer_map.items()}
+    for name, given in (config.get("LayerType") or {}).items():
+        if name.lower() not in kinds:
+            what = "a layer type in hls_config['LayerType'] must be one of hls4ml's"
+            raise HwsimError(f"{what}, {nearest(name, layer_map)}")
+        same = [k for k in layers.values() if issubclass(k, kinds[name.lower()])]
+        for kind in same or [kinds[name.lower()]]:
+            _check_layer(f"hls_config['LayerType'][{name!r}]", given or {}, kind)
+
+
+def _check_layer(where: str, given: Mapping[str, Any], kind: type[Any]) -> None:
+    attributes = [a for a in kind.expected_attributes if a.configurable]
+    types = _types([kind])
+    plain = [a.config_name for a in attributes if not isinstance(a, TypeAttribute)]
+    known = {*LAYER, *plain, *(f"{name}_t" for name in types)}
+    snakes = {convert_to_snake_case(name) for name in known}
+    unknown = [key for key in given if convert_to_snake_case(key) not in snakes]
+    refuse_unknown(f"a key of {where}", unknown, known)
+    _check_values(where, given, types)
+
+
+def _check_values(where: str, given: Mapping[str, Any], types: set[str]) -> None:
+    precision = given.get("Precision")
+    if isinstance(precision, Mapping):
+        refuse_unknown(f"a key of {where}['Precision']", precision, types | set(PRECISIONS))
+    strategy = given.get("Strategy")
+    strategies = {convert_to_snake_case(s) for s in (*STRATEGIES, *SOFTMAX)}
+    if strategy is not None and convert_to_snake_case(strategy) not in strategies:
+        wanted = ", ".join(STRATEGIES)
+        raise HwsimError(
+            f"{where}['Strategy'] must be one of {wanted}, {nearest(strategy, STRATEGIES)}"
+        )
+
+
+def _types(kinds: Iterable[type[Any]]) -> set[str]:
+    """The names of the precisions that layers of these classes have."""
+    return {
+        a.name.removesuffix("_t")
+        for kind in kinds
+        for a in kind.expected_attributes
+        if isinstance(a, TypeAttribute)
+    }
