@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Array, Namespace, Overflow, is_float, overflow, round_real
+from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
 from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
 from hwsim.ops import Carrier, Op, TensorType
 from hwsim.ops.base import Constants
@@ -181,7 +182,10 @@ def quantize(xp: Namespace, port: InputPort, x: Array) -> Array:
     if fmt.width > 62 or abs(fmt.frac_bits) > 512:
         raise HwsimError(f"input {port.name!r} must have at most 62 bits to take reals, not {fmt}")
     if kind.quant is None:
-        real = _reduced(xp, port, xp.astype(x, xp.float64))
+        real = xp.astype(x, xp.float64)
+        if _inside(xp, fmt, real):
+            return xp.astype(round_real(xp, real * 2.0**fmt.frac_bits, port.rounding), xp.int64)
+        real = _reduced(xp, port, real)
         whole, zero = real * 2.0**fmt.frac_bits, 0
     else:
         ratio = xp.astype(x, xp.float32) / xp.asarray(np.array(kind.quant.scale, np.float32))
@@ -190,6 +194,15 @@ def quantize(xp: Namespace, port: InputPort, x: Array) -> Array:
         whole = xp.clip(whole, -(2.0**62), 2.0**62)
     codes = xp.astype(round_real(xp, whole, port.rounding), xp.int64)
     return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
+
+
+def _inside(xp: Namespace, fmt: Format, real: Array) -> bool:
+    """Whether all reals are so far inside a format that none can overflow once rounded."""
+    if not math.prod(real.shape):
+        return True
+    step = 2.0**-fmt.frac_bits
+    low, high = float(xp.min(real)), float(xp.max(real))
+    return (fmt.min + 1) * step <= low and high <= (fmt.max - 1) * step
 
 
 def _reduced(xp: Namespace, port: InputPort, real: Array) -> Array:

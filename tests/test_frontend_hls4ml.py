@@ -15,6 +15,7 @@ from hwsim.graph import Graph
 
 pytestmark = pytest.mark.needs("hls4ml")
 SAMPLES = 2000
+AUTO = dict.fromkeys(("weight", "bias", "accum", "result"), "auto")
 
 
 def codes_of(graph: Graph, values: dict) -> dict:
@@ -63,7 +64,7 @@ def dense_heads(seed: int, **options) -> Model:
     model = Model(seed, (12,), given=precision(random.Random(seed), least=6, most=14))
     for _ in range(7):
         model.dense("x", 5, types(model.rng, "weight", "bias", "accum", "result"), **options)
-    model.dense("x", 5, {}, **options)  # everything inferred, nothing cut
+    model.dense("x", 5, dict(AUTO), **options)  # inferred: nothing is cut
     return model
 
 
@@ -74,7 +75,7 @@ def conv_heads(seed: int, **options) -> Model:
     model.conv("x", 3, (3, 3), types(model.rng, *names), pads=(1, 1, 1, 1), **options)
     model.conv("x", 3, (2, 3), types(model.rng, *names), stride=(2, 1), **options)
     model.conv("x", 4, (1, 1), types(model.rng, *names), **options)
-    model.conv("x", 2, (3, 3), {}, **options)
+    model.conv("x", 2, (3, 3), dict(AUTO), **options)
     return model
 
 

@@ -1,0 +1,129 @@
+"""The emulator against hls4ml's compiled simulation (csim), on the same models in one run.
+
+    PYTHONPATH=. python benchmarks/hls4ml_csim.py [--json FILE] [--batch N]
+
+Three accumulators of a 16-64-32-32-5 MLP (inferred: proven exact; fixed<16,6>: rounds and wraps at
+each step; fixed<16,6> saturating: every step in order) and a 28 x 28 CNN. Codes are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import interleaved, one_thread, provenance, write_json
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from hls4ml_models import Model, csim
+
+import hwsim
+from hwsim.emulate import Emulator
+
+AUTO = {"accum": "auto", "result": "auto"}
+
+
+def mlp(accum: str | None) -> Model:
+    """16-64-32-32-5 with ReLU, hls4ml's default precisions but for the accumulator."""
+    model, source = Model(1, (16,), given="fixed<16,6>"), "x"
+    types = AUTO if accum is None else {"accum": accum, "result": "fixed<16,6>"}
+    for k, outputs in enumerate((64, 32, 32, 5)):
+        source = model.dense(source, outputs, types)
+        model.layers[-1]["weight_data"] *= 0.3
+        if k < 3:
+            source = model.activation(source, "relu", {})
+    return model
+
+
+def cnn() -> Model:
+    """conv8-pool-conv16-pool-dense10 on 28 x 28, everything inferred."""
+    model = Model(2, (28, 28, 1), given="fixed<16,6>")
+    source = model.activation(model.conv("x", 8, (3, 3), AUTO), "relu", {})
+    source = model.pool(source, "Max", 2, {})
+    source = model.activation(model.conv(source, 16, (3, 3), AUTO), "relu", {})
+    source = model.pool(source, "Max", 2, {})
+    model.dense(model.reshape(source, 400), 10, AUTO)
+    return model
+
+
+def measure(model: Model, batch: int, csim_batch: int, rounds: int) -> dict[str, Any]:
+    """Samples a second of both, and how many codes differ."""
+    with tempfile.TemporaryDirectory() as place:
+        built = model.build(place)
+        graph, x = hwsim.load(built), model.data(batch)
+        few = x[:csim_batch].astype(np.float64)  # so that csim's wide results come out whole
+        want = csim(built, few)  # compiles
+        emulator = Emulator(graph)
+        compared = different = 0
+        for port in graph.outputs:
+            frac = graph.types()[port.tensor].format.frac_bits
+            codes = np.ldexp(want[port.name].astype(np.float64), frac)
+            got = emulator.run_chunked(emulator.encode(few))[port.tensor]
+            compared, different = compared + got.size, different + int((codes != got).sum())
+        seconds = interleaved(
+            {
+                "emulator": lambda: emulator.decode(emulator.run_chunked(emulator.encode(x))),
+                "csim": lambda: built.predict(few),
+            },
+            rounds,
+        )
+        rates = {"emulator": batch / seconds["emulator"], "csim": csim_batch / seconds["csim"]}
+        return {
+            "compared": compared,
+            "different": different,
+            "samples_per_s": rates,
+            "ratio": rates["emulator"] / rates["csim"],
+            "carriers": [step.carrier.value for step in emulator.plan],
+        }
+
+
+def changed_precision() -> float:
+    """Milliseconds from a changed precision to the first prediction, conversion included."""
+    best = float("inf")
+    for width in range(10, 16):
+        model = mlp(f"fixed<{width},6>")
+        x = model.data(1)
+        with tempfile.TemporaryDirectory() as place:
+            start = time.perf_counter()
+            built = model.build(place, backend="hwsim")
+            built.compile()
+            built.predict(x)
+            best = min(best, (time.perf_counter() - start) * 1000)
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--batch", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    one_thread()
+    wrap, saturate = "fixed<16,6>", "fixed<16,6,TRN,SAT>"
+    results = {
+        "mlp, inferred (exact)": measure(mlp(None), given.batch, 5000, given.rounds),
+        f"mlp, accum {wrap}": measure(mlp(wrap), given.batch, 5000, given.rounds),
+        f"mlp, accum {saturate}": measure(mlp(saturate), given.batch, 5000, given.rounds),
+        "cnn 28 x 28, inferred": measure(cnn(), 1000, 150, given.rounds),
+    }
+    milliseconds = changed_precision()
+    for name, found in results.items():
+        rates = found["samples_per_s"]
+        print(
+            f"{name:34} emulator {rates['emulator']:12,.0f}/s  csim {rates['csim']:9,.0f}/s  "
+            f"ratio {found['ratio']:7.1f}  different {found['different']} of {found['compared']}"
+        )
+    print(f"changed precision to first prediction: {milliseconds:.0f} ms")
+    if given.json:
+        made = provenance("numpy", "hls4ml")
+        write_json(
+            given.json, {"results": results, "changed_precision_ms": milliseconds, "made": made}
+        )
+
+
+if __name__ == "__main__":
+    main()
