@@ -66,7 +66,7 @@ def measure(model: Model, batch: int, csim_batch: int, rounds: int) -> dict[str,
             compared, different = compared + got.size, different + int((codes != got).sum())
         seconds = interleaved(
             {
-                "emulator": lambda: emulator.decode(emulator.run_chunked(emulator.encode(x))),
+                "emulator": lambda: emulator.predict(x),
                 "csim": lambda: built.predict(few),
             },
             rounds,

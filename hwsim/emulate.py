@@ -107,6 +107,21 @@ class Emulator:
             edges[step.output] = step.run(xs)
         return edges if keep else {p.tensor: edges[p.tensor] for p in self.outputs}
 
+    def predict(self, x: Any, codes: bool = False) -> Any:
+        """What `emulate` gives; each piece of the batch is encoded, run and decoded in cache."""
+        arrays = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
+        counts = {a.shape[0] if getattr(a, "ndim", 0) else 0 for a in arrays.values()}
+        count = max(counts, default=0)
+        if len(counts) != 1 or count <= self.chunk:
+            return self.decode(self.run(self.encode(x, codes)), codes)
+        pieces = []
+        for start in range(0, count, self.chunk):
+            piece = {name: a[start : start + self.chunk, ...] for name, a in arrays.items()}
+            pieces.append(self.decode(self.run(self.encode(piece, codes)), codes))
+        if not isinstance(pieces[0], dict):
+            return self.xp.concat(pieces, axis=0)
+        return {name: self.xp.concat([p[name] for p in pieces], axis=0) for name in pieces[0]}
+
     def run_chunked(self, codes: Batch) -> dict[str, Array]:
         """As `run`, in pieces of the batch that stay in cache."""
         count = next(iter(codes.values())).shape[0]
@@ -251,8 +266,7 @@ def emulate(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> An
     (float32; float64 for formats over 24 bits), or int64 codes with `codes`. Raises HwsimError for
     a wrong shape, dtype, NaN or code.
     """
-    emulator = planned(graph, xp)
-    return emulator.decode(emulator.run_chunked(emulator.encode(x, codes)), codes)
+    return planned(graph, xp).predict(x, codes)
 
 
 def trace(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> dict[str, Array]:
