@@ -126,9 +126,9 @@ def digest(document: Mapping[str, Any], arrays: Arrays) -> str:
 def write(path: Path, document: Mapping[str, Any], arrays: Arrays) -> None:
     """Write one safetensors file, whole or not at all."""
     narrow = {name: _narrow(array) for name, array in arrays.items()}
-    metadata = {"hwsim": json.dumps(document), "sha256": digest(document, arrays)}
-    data = save(narrow, metadata=metadata)
-    write_atomically(path, data)
+    # one key: safetensors writes several in no fixed order, and equal graphs are equal files
+    header = {"sha256": digest(document, arrays), **document}
+    write_atomically(path, save(narrow, metadata={"hwsim": json.dumps(header)}))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -163,7 +163,7 @@ def read(path: Path) -> tuple[dict[str, Any], Callable[[str], Any]]:
         raise HwsimError(f"{path} must be a graph saved by hwsim, but has no such header") from None
     if not isinstance(document, dict):
         raise HwsimError(f"{path} must hold a graph, not {type(document).__name__}")
-    if metadata.get("sha256") != digest(document, arrays):
+    if document.pop("sha256", None) != digest(document, arrays):
         raise HwsimError(
             f"{path} must be as hwsim wrote it, but its content does not match its hash"
         )

@@ -356,4 +356,4 @@ def test_a_header_is_plain_json_and_arrays_are_narrow(saved):
     assert header["conv.weights"] == {"dtype": "I8", "shape": [3, 3, 1, 2]} | {
         "data_offsets": header["conv.weights"]["data_offsets"]
     }
-    assert header["__metadata__"]["sha256"] == layered().hash()
+    assert document["sha256"] == layered().hash()

@@ -58,6 +58,13 @@ class AvgPool(Op):
     zero_point: int = 0
     accumulator: Accumulator = EXACT
 
+    def __post_init__(self) -> None:
+        acc = self.accumulator
+        require(
+            not isinstance(acc, Stepwise) or acc.order is None,
+            "an average pool's accumulator must add row by row, in no order of its own",
+        )
+
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """Shape (h, w, c) becomes (oh, ow, c); the format grows by log2 of the window's size."""
         (x,) = inputs
