@@ -90,7 +90,7 @@ def _check_supported(nodes: list[Any]) -> None:
         f"{layer.name} ({layer.get_attr('class_name') or type(layer).__name__})"
         for layer in nodes
         if _kind(layer) not in RULES
-        or (_kind(layer) == "Activation" and layer.get_attr("activation") not in layers.ACTIVATIONS)
+        or (_kind(layer) == "Activation" and layers.activation(layer) not in layers.ACTIVATIONS)
         or (_kind(layer) == "Merge" and layer.get_attr("op") != "add")
         or (type(layer).__name__ == "ParametrizedActivation")
     ]

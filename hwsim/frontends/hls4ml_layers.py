@@ -124,8 +124,9 @@ def read_conv(build: Build, layer: Any) -> None:
         (int(layer.get_attr("stride_height")), int(layer.get_attr("stride_width"))),
         tuple(a + b for a, b in zip(attributes, padding or (0, 0, 0, 0), strict=True)),  # type: ignore[arg-type]
     )
-    if int(layer.get_attr("dilation", 1) or 1) != 1:
-        raise HwsimError(f"a convolution's dilation must be 1, not {layer.get_attr('dilation')}")
+    for name in ("dilation", "dilation_height", "dilation_width"):
+        if int(layer.get_attr(name, 1) or 1) != 1:
+            raise HwsimError(f"a convolution's {name} must be 1, not {layer.get_attr(name)}")
     channels, outputs = int(layer.get_attr("n_chan")), int(layer.get_attr("n_filt"))
     weights, bias, modes = _constants(layer, (1, 2, 3, 0))
     terms = window.size * channels
@@ -162,7 +163,7 @@ def _order(layer: Any, terms: int, outputs: int) -> tuple[int, ...] | None:
     """The order of the sums that strategy and reuse factor impose; None for the natural one."""
     strategy = str(layer.get_attr("strategy") or "latency").lower()
     reuse = int(layer.get_attr("reuse_factor") or 1)
-    if strategy in ("latency", "resource_unrolled") and strategy == "latency":
+    if strategy == "latency":
         return None
     if strategy != "resource":
         raise HwsimError(f"the strategy must be Latency or Resource, not {strategy}")
@@ -196,10 +197,15 @@ def read_batchnorm(build: Build, layer: Any) -> None:
     build.finish(layer, build.add(f"{layer.outputs[0]}/full", op, (source,)))
 
 
+def activation(layer: Any) -> str:
+    """The function of an activation; front ends of hls4ml write relu, ReLU or Relu."""
+    return str(layer.get_attr("activation")).lower()
+
+
 def read_activation(build: Build, layer: Any) -> None:
     """ReLU compares before it assigns; a linear activation only assigns (`nnet_activation.h`)."""
     source = build.edge(layer.inputs[0])
-    if layer.get_attr("activation") == "relu":
+    if activation(layer) == "relu":
         source = build.add(f"{layer.outputs[0]}/relu", Relu(), (source,))
     build.finish(layer, source)
 

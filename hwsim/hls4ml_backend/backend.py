@@ -62,7 +62,7 @@ def layer_edges(model: Any, graph: Graph) -> dict[str, str]:
 class Read:
     """A model before any pass: the classes of its layers, and its HLSConfig."""
 
-    layers: keys.Layers
+    layers: keys.Kinds
     config: Mapping[str, Any]
 
 
@@ -111,9 +111,8 @@ class HwsimBackend(VitisBackend):
     @model_optimizer()
     def check_config(self, model: Any) -> None:
         """Refuse configuration keys that hls4ml would pass over in silence."""
-        # A key may name a layer that a pass removed, or one that a pass made.
         read = self._read[model]
-        keys.check_keys(read.config, _classes(model) | dict(read.layers))
+        keys.check_keys(read.config, read.layers, _classes(model))
 
     @model_optimizer()
     def attach_trace(self, model: Any) -> None:

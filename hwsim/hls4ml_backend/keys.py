@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hls4ml.model.attributes import TypeAttribute
@@ -12,7 +12,7 @@ from hls4ml.utils.string_utils import convert_to_snake_case
 from hwsim.errors import HwsimError
 from hwsim.hls4ml_backend.options import nearest, refuse_unknown
 
-Layers = Mapping[str, type[Any]]  # by name in lower case, as hls4ml compares them
+Kinds = Mapping[str, type[Any]]  # classes of layers by name in lower case, as hls4ml compares them
 
 SECTIONS = ("Flows", "InputShape", "LayerName", "LayerType", "Model", "Optimizers")
 COMMON: tuple[str, ...] = (
@@ -32,15 +32,16 @@ SOFTMAX = ("Stable", "Argmax", "Legacy")  # hls4ml's own examples give softmax s
 PRECISIONS = ("default", "depthwise", "dw_output", "maximum", "pointwise", "recurrent")
 
 
-def check_keys(config: Mapping[str, Any], layers: Layers) -> None:
+def check_keys(config: Mapping[str, Any], read: Kinds, made: Kinds) -> None:
     """Raise HwsimError for a key of an HLSConfig that hls4ml 1.3 does not read, with the nearest.
 
-    `layers` are the classes of all layers, as the model was read and after all passes.
+    A key may name a layer of the model as it was `read`, or one that passes `made` of it.
     """
+    layers = {name: _classes(name, read, made) for name in (*read, *made)}
     refuse_unknown("a section of hls_config", config, (*SECTIONS, "SkipOptimizers"))
     model = config.get("Model") or {}
     refuse_unknown("a key of hls_config['Model']", model, MODEL)
-    known = _types(layers.values())
+    known = _types(kind for kinds in layers.values() for kind in kinds)
     _check_values("hls_config['Model']", model, known)
     for name, given in (config.get("LayerName") or {}).items():
         if name.lower() not in layers:
@@ -54,14 +55,21 @@ def check_keys(config: Mapping[str, Any], layers: Layers) -> None:
         if name.lower() not in kinds:
             what = "a layer type in hls_config['LayerType'] must be one of hls4ml's"
             raise HwsimError(f"{what}, {nearest(name, layer_map)}")
-        same = [k for k in layers.values() if issubclass(k, kinds[name.lower()])]
-        for kind in same or [kinds[name.lower()]]:
-            _check_layer(f"hls_config['LayerType'][{name!r}]", given or {}, kind)
+        kind = kinds[name.lower()]
+        same = [k for k in layers.values() if any(issubclass(c, kind) for c in k)]
+        for classes in same or [[kind]]:
+            _check_layer(f"hls_config['LayerType'][{name!r}]", given or {}, classes)
 
 
-def _check_layer(where: str, given: Mapping[str, Any], kind: type[Any]) -> None:
-    attributes = [a for a in kind.expected_attributes if a.configurable]
-    types = _types([kind])
+def _classes(name: str, read: Kinds, made: Kinds) -> list[type[Any]]:
+    """What a layer was and became: `conv_0` of an ONNX file becomes `conv2d_conv_0`, say."""
+    became = [kind for other, kind in made.items() if other == name or other.endswith(f"_{name}")]
+    return [read[name], *became] if name in read else became
+
+
+def _check_layer(where: str, given: Mapping[str, Any], kinds: Sequence[type[Any]]) -> None:
+    attributes = [a for kind in kinds for a in kind.expected_attributes if a.configurable]
+    types = _types(kinds)
     plain = [a.config_name for a in attributes if not isinstance(a, TypeAttribute)]
     known = {*LAYER, *plain, *(f"{name}_t" for name in types)}
     snakes = {convert_to_snake_case(name) for name in known}
