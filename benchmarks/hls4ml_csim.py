@@ -3,7 +3,9 @@
     PYTHONPATH=. python benchmarks/hls4ml_csim.py [--json FILE] [--batch N]
 
 Three accumulators of a 16-64-32-32-5 MLP (inferred: proven exact; fixed<16,6>: rounds and wraps at
-each step; fixed<16,6> saturating: every step in order) and a 28 x 28 CNN. Codes are compared.
+each step; fixed<16,6> saturating: every step in order) and a 28 x 28 CNN. Timed on standard normal
+inputs and weights of a trained network's size; codes are compared on those and on inputs that
+overflow every format.
 """
 
 from __future__ import annotations
@@ -27,13 +29,19 @@ from hwsim.emulate import Emulator
 AUTO = {"accum": "auto", "result": "auto"}
 
 
+def shrink(model: Model) -> None:
+    """Divide the last layer's weights, which are about 1, by the root of the number of terms."""
+    weights = model.layers[-1]["weight_data"]
+    weights /= np.sqrt(weights[..., 0].size)
+
+
 def mlp(accum: str | None) -> Model:
     """16-64-32-32-5 with ReLU, hls4ml's default precisions but for the accumulator."""
     model, source = Model(1, (16,), given="fixed<16,6>"), "x"
     types = AUTO if accum is None else {"accum": accum, "result": "fixed<16,6>"}
     for k, outputs in enumerate((64, 32, 32, 5)):
         source = model.dense(source, outputs, types)
-        model.layers[-1]["weight_data"] *= 0.3
+        shrink(model)
         if k < 3:
             source = model.activation(source, "relu", {})
     return model
@@ -42,27 +50,36 @@ def mlp(accum: str | None) -> Model:
 def cnn() -> Model:
     """conv8-pool-conv16-pool-dense10 on 28 x 28, everything inferred."""
     model = Model(2, (28, 28, 1), given="fixed<16,6>")
-    source = model.activation(model.conv("x", 8, (3, 3), AUTO), "relu", {})
-    source = model.pool(source, "Max", 2, {})
-    source = model.activation(model.conv(source, 16, (3, 3), AUTO), "relu", {})
-    source = model.pool(source, "Max", 2, {})
+    source = "x"
+    for filters in (8, 16):
+        source = model.conv(source, filters, (3, 3), AUTO)
+        shrink(model)
+        source = model.pool(model.activation(source, "relu", {}), "Max", 2, {})
     model.dense(model.reshape(source, 400), 10, AUTO)
+    shrink(model)
     return model
+
+
+def inputs(model: Model, samples: int) -> Any:
+    """Standard normal numbers, float32."""
+    shape = (samples, *model.shapes["x"])
+    return np.random.default_rng(samples).normal(0, 1, shape).astype(np.float32)
 
 
 def measure(model: Model, batch: int, csim_batch: int, rounds: int) -> dict[str, Any]:
     """Samples a second of both, and how many codes differ."""
     with tempfile.TemporaryDirectory() as place:
         built = model.build(place)
-        graph, x = hwsim.load(built), model.data(batch)
+        graph, x = hwsim.load(built), inputs(model, batch)
         few = x[:csim_batch].astype(np.float64)  # so that csim's wide results come out whole
-        want = csim(built, few)  # compiles
+        wild = np.concatenate([few, model.data(csim_batch).astype(np.float64)])
+        want = csim(built, wild)  # compiles
         emulator = Emulator(graph)
         compared = different = 0
         for port in graph.outputs:
             frac = graph.types()[port.tensor].format.frac_bits
             codes = np.ldexp(want[port.name].astype(np.float64), frac)
-            got = emulator.run_chunked(emulator.encode(few))[port.tensor]
+            got = emulator.run_chunked(emulator.encode(wild))[port.tensor]
             compared, different = compared + got.size, different + int((codes != got).sum())
         seconds = interleaved(
             {
@@ -86,7 +103,7 @@ def changed_precision() -> float:
     best = float("inf")
     for width in range(10, 16):
         model = mlp(f"fixed<{width},6>")
-        x = model.data(1)
+        x = inputs(model, 1)
         with tempfile.TemporaryDirectory() as place:
             start = time.perf_counter()
             built = model.build(place, backend="hwsim")

@@ -199,11 +199,26 @@ def overflow(xp: Namespace, codes: Array, fmt: Format, mode: Overflow) -> Array:
     if mode is Overflow.SAT_ZERO:
         return xp.where((codes < lo) | (codes > hi), xp.zeros_like(codes), codes)
     if is_float(xp, codes):
-        turns = xp.floor((codes - lo) * 2.0**-fmt.width)
-        return codes - turns * 2.0**fmt.width
+        turns = (codes - lo) * 2.0**-fmt.width
+        return codes - xp.floor(turns) * 2.0**fmt.width
     if fmt.width >= 64:
         return codes
     return ((codes - lo) & ((1 << fmt.width) - 1)) + lo
+
+
+def within(xp: Namespace, codes: Array, low: int | None, high: int | None) -> bool:
+    """Whether all codes are known to lie from `low` to `high` (None: proved beforehand).
+
+    Two cheap passes spare the many of a wrap; on a GPU the answer would stall the queue, so there
+    an unproved bound is taken as not known.
+    """
+    if low is None and high is None:
+        return True
+    if codes.device != "cpu" or not codes.size:
+        return False
+    return (low is None or bool(xp.min(codes) >= low)) and (
+        high is None or bool(xp.max(codes) <= high)
+    )
 
 
 def cast(

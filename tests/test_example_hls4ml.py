@@ -61,7 +61,7 @@ def test_hls4ml_still_makes_the_saved_graph(tmp_path):
 @pytest.mark.needs("hls4ml", "qonnx")
 @pytest.mark.parametrize("layer", ["Conv_0", "Conv_1", "MatMul_0"])
 def test_each_accumulator_really_overflows_on_the_images(layer, tmp_path):
-    """With ten more integer bits the sums of some images are others: the example needs its rules."""
+    """With ten more integer bits some sums are others: the example needs the rules."""
     precisions = {name: dict(types) for name, types in convert().PRECISIONS.items()}
     kind, width, integer, modes = re.fullmatch(
         r"(\w+)<(\d+),(\d+)(.*)>", precisions[layer]["accum"]

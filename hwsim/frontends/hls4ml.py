@@ -92,7 +92,6 @@ def _check_supported(nodes: list[Any]) -> None:
         if _kind(layer) not in RULES
         or (_kind(layer) == "Activation" and layers.activation(layer) not in layers.ACTIVATIONS)
         or (_kind(layer) == "Merge" and layer.get_attr("op") != "add")
-        or (type(layer).__name__ == "ParametrizedActivation")
     ]
     if unknown:
         raise HwsimError(

@@ -198,8 +198,12 @@ def read_batchnorm(build: Build, layer: Any) -> None:
 
 
 def activation(layer: Any) -> str:
-    """The function of an activation; front ends of hls4ml write relu, ReLU or Relu."""
-    return str(layer.get_attr("activation")).lower()
+    """The function of an activation in lower case: hls4ml's readers write relu, ReLU and Relu.
+
+    A ReLU above a threshold of 0, which is what Keras's ReLU layer becomes, is a ReLU.
+    """
+    name = str(layer.get_attr("activation")).lower()
+    return "relu" if name == "thresholdedrelu" and layer.get_attr("activ_param") == 0 else name
 
 
 def read_activation(build: Build, layer: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -67,6 +68,24 @@ def sum_bound(weights: IntArray, bias: IntArray, magnitude: int) -> int:
     """Largest magnitude of any partial sum in any order: max of sum |w| * magnitude + |bias|."""
     sums, biases = np.abs(weights).sum(axis=0).tolist(), np.abs(bias).tolist()
     return int(max(s * magnitude + b for s, b in zip(sums, biases, strict=True)))
+
+
+def repeated(bias: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The biases (outputs,) of 1, 2, 4, … rows, up to 512 numbers: (rows, outputs)."""
+    rows = 1 << max(0, (512 // len(bias)).bit_length() - 1)
+    return np.tile(bias, (rows, 1))
+
+
+def add_bias(xp: Namespace, sums: Array, biases: Array) -> Array:
+    """`sums` (rows, outputs) plus the same biases, `repeated`, in each row.
+
+    Several rows at a time, since short rows cost more than their numbers.
+    """
+    rows = math.gcd(sums.shape[0], biases.shape[0])
+    if rows <= 1:
+        return sums + biases[0, :]
+    together = xp.reshape(sums, (-1, rows * sums.shape[1]))
+    return xp.reshape(together + xp.reshape(biases[:rows, :], (-1,)), sums.shape)
 
 
 class Steps:
@@ -180,6 +199,7 @@ class Steps:
                 weights = weights.astype(kind) if scale == 1.0 else (weights * scale).astype(kind)
             constants[f"{name}_w"] = weights if len(channels) else None
             constants[f"{name}_b"] = self.bias[channels].astype(kind)
+        constants["exact_repeated"] = repeated(constants["exact_b"]) if len(exact) else None
         return constants
 
     def run(self, xp: Namespace, columns: Array, k: Constants) -> Array:
@@ -187,7 +207,7 @@ class Steps:
         parts = []
         wraps = not bool(self.fits.all())
         if k["exact_w"] is not None:
-            acc = xp.matmul(columns, k["exact_w"]) + k["exact_b"]
+            acc = add_bias(xp, xp.matmul(columns, k["exact_w"]), k["exact_repeated"])
             parts.append(self._fit(xp, acc) if wraps else acc)
         if k["rounded_w"] is not None or k["stepped_w"] is not None:
             # Steps run over long rows of samples, one term after the other.

@@ -75,24 +75,22 @@ class Conv2D(Weighted):
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """Sums over the gathered windows; elementwise for depthwise."""
         padded = self.window.pad(xp, xs[0], self.zero_point)
+        batch, (height, width) = padded.shape[0], self.window.positions(padded.shape[1:3])
+        shape = (batch, height, width, self.outputs)
+        if self.groups == 1:
+            return xp.reshape(self.accumulate(xp, self.window.gather(xp, padded), k), shape)
         views = list(self.window.views(padded))
         if self.depthwise:
             weights = k["w"]
             acc = views[0] * weights[0, :]
             for position, view in enumerate(views[1:], start=1):
                 acc = acc + view * weights[position, :]
-            return acc + k["b"]
-        batch, height, width, channels = views[0].shape
-        if self.groups == 1:
-            columns = xp.concat(views, axis=3)
-            rows = xp.reshape(columns, (batch * height * width, len(views) * channels))
-            acc = self.accumulate(xp, rows, k)
-        else:
-            split = (batch * height * width, self.groups, channels // self.groups)
-            columns = xp.concat([xp.reshape(view, split) for view in views], axis=2)
-            acc = xp.matmul(xp.permute_dims(columns, (1, 0, 2)), k["w"])
-            acc = xp.reshape(xp.permute_dims(acc, (1, 0, 2)), (-1, self.outputs)) + k["b"]
-        return xp.reshape(acc, (batch, height, width, self.outputs))
+            return acc + k["b"][0, :]
+        split = (batch * height * width, self.groups, views[0].shape[3] // self.groups)
+        columns = xp.concat([xp.reshape(view, split) for view in views], axis=2)
+        acc = xp.matmul(xp.permute_dims(columns, (1, 0, 2)), k["w"])
+        acc = xp.reshape(xp.permute_dims(acc, (1, 0, 2)), (-1, self.outputs))
+        return xp.reshape(acc + k["b"][0, :], shape)
 
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Every weight is used once at every output position."""

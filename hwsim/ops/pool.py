@@ -35,11 +35,13 @@ class MaxPool(Op):
         return {"lowest": inputs[0].format.min}
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
-        """Elementwise maximum over the window's views."""
-        views = self.window.views(self.window.pad(xp, xs[0], k["lowest"]))
-        out = next(views)
-        for view in views:
-            out = xp.maximum(out, view)
+        """Elementwise maxima of rows, then of columns."""
+        out = self.window.pad(xp, xs[0], k["lowest"])
+        for axis in (1, 2):
+            views = self.window.lines(out, axis)
+            out = next(views)
+            for view in views:
+                out = xp.maximum(out, view)
         return out
 
 

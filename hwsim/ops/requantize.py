@@ -23,6 +23,7 @@ from hwsim.fixed import (
     round_float,
     round_int,
     shift_round,
+    within,
 )
 from hwsim.ops.base import (
     ALL_CARRIERS,
@@ -266,32 +267,21 @@ class Cast(Op):
         return (max(x.magnitude, 1) << max(-shift, 0)) + half + (1 << self.out.width)
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
-        """The shift between the two binary points, and the way that needs the fewest passes."""
+        """The shift between the two binary points, and the bounds that are not proved to hold."""
         (x,) = inputs
         shift = x.format.frac_bits - self.out.frac_bits
         low, high = round_int(x.lo, shift, self.rounding), round_int(x.hi, shift, self.rounding)
         symmetric = self.overflow is Overflow.SAT_SYM and self.out.signed
         least = -self.out.max if symmetric else self.out.min
-        bits = (
-            self.overflow is Overflow.WRAP
-            and self.rounding in (Rounding.TRN, Rounding.RND)
-            and self.out.signed
-            and 0 <= shift < shift + self.out.width <= 63
-        )
-        return {"shift": shift, "fits": least <= low and high <= self.out.max, "bits": bits}
+        return {
+            "shift": shift,
+            "low": None if least <= low else least,
+            "high": None if high <= self.out.max else self.out.max,
+        }
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """Codes of `out`."""
-        if k["bits"] and not k["fits"]:
-            return self._cut(xp, xs[0], k["shift"])
         rounded = shift_round(xp, xs[0], k["shift"], self.rounding)
-        return rounded if k["fits"] else overflow(xp, rounded, self.out, self.overflow)
-
-    def _cut(self, xp: Namespace, x: Array, shift: int) -> Array:
-        """Floor and wrap at once: the bits from `shift` on, with the sign of the last."""
-        codes = xp.astype(x, xp.int64)
-        if shift and self.rounding is Rounding.RND:
-            codes += 1 << (shift - 1)
-        codes <<= 64 - self.out.width - shift
-        codes >>= 64 - self.out.width
-        return xp.astype(codes, x.dtype, copy=False)
+        if within(xp, rounded, k["low"], k["high"]):
+            return rounded
+        return overflow(xp, rounded, self.out, self.overflow)

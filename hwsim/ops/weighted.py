@@ -9,7 +9,16 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace, overflow, shift_round
-from hwsim.ops.accumulate import EXACT, Accumulator, Steps, Stepwise, sum_bound, sum_range
+from hwsim.ops.accumulate import (
+    EXACT,
+    Accumulator,
+    Steps,
+    Stepwise,
+    add_bias,
+    repeated,
+    sum_bound,
+    sum_range,
+)
 from hwsim.ops.base import (
     MOST_BITS,
     Carrier,
@@ -143,10 +152,10 @@ class Weighted(Op):
             steps = self.steps(inputs[0])
             return {"steps": steps, **steps.prepare(carrier)}
         weights, bias, _ = self.aligned(inputs[0])
-        return {"w": weights.astype(carrier.value), "b": bias.astype(carrier.value)}
+        return {"w": weights.astype(carrier.value), "b": repeated(bias.astype(carrier.value))}
 
     def accumulate(self, xp: Namespace, rows: Array, k: Constants) -> Array:
         """Sums (rows, outputs) of gathered inputs (rows, terms)."""
         if "steps" in k:
             return k["steps"].run(xp, rows, k)
-        return xp.matmul(rows, k["w"]) + k["b"]
+        return add_bias(xp, xp.matmul(rows, k["w"]), k["b"])
