@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,50 +13,29 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
 from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
 from hwsim.ops import Carrier, Op, TensorType, Weighted
-from hwsim.ops.base import Constants
+from hwsim.steps import (
+    Kernel,
+    Step,
+    choose_carrier,
+    last_uses,
+    pools_first,
+    scaled_sums,
+    unconverted,
+)
 
 Batch = Mapping[str, Array]
 Ends = tuple[float, float]  # the least and the largest element of an array
-Kernel = Callable[[Any, Namespace, Sequence[Array], Constants], Array]  # an operator's `run`
 Kernels = Mapping[type[Op], Kernel]
 NUMBERS = ("bool", "integral", "real floating")
 CHUNK_BYTES = 1 << 19  # codes of the widest edge that one pass holds: about a second-level cache
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One node as the emulator runs it: what it reads and makes, in which carrier, how it goes."""
-
-    node: str
-    inputs: tuple[str, ...]
-    output: str
-    carrier: Carrier
-    convert: tuple[bool, ...]
-    run: Callable[[Sequence[Array]], Array]
-
-
-def choose_carrier(name: str, bound: int, allowed: Sequence[Carrier]) -> Carrier:
-    """The cheapest carrier that is exact up to `bound`."""
-    for carrier in allowed:
-        if bound < carrier.limit:
-            return carrier
-    raise HwsimError(
-        f"node {name!r}: whole numbers up to {bound} must fit {allowed[-1].value}, which is exact "
-        f"below {allowed[-1].limit}"
-    )
-
-
-def _unconverted(carrier: Carrier, inputs: Sequence[Carrier | None]) -> Carrier:
-    """A float carrier that spares a conversion; worth it where BLAS does not run twice as fast."""
-    wider = (Carrier.FLOAT32, Carrier.FLOAT64)
-    return Carrier.FLOAT64 if carrier in wider and set(inputs) == {Carrier.FLOAT64} else carrier
-
-
 class Emulator:
     """A Graph planned for one array namespace; calling it runs a batch.
 
-    `plan` lists the steps. Codes travel in the carrier of the node that made them and are converted
-    only where the next one needs another. `kernels` stand in for the `run` of some operators.
+    `plan` lists the steps, one a node. Codes travel in the carrier of the node that made them and
+    are converted only where the next one needs another. `kernels` stand in for the `run` of some
+    operators. Where not every edge is asked for, faster steps take the place of some.
     """
 
     def __init__(
@@ -77,9 +55,13 @@ class Emulator:
             bound = max(node.op.bound(types), self.types[node.output].magnitude)
             carrier = choose_carrier(node.name, bound, node.op.carriers(types))
             if not isinstance(node.op, Weighted):
-                carrier = _unconverted(carrier, [made.get(edge) for edge in node.inputs])
+                carrier = unconverted(carrier, [made.get(edge) for edge in node.inputs])
             self.plan.append(self._step(node, types, carrier, made))
             made[node.output] = carrier
+        outputs = {p.tensor for p in self.outputs}
+        pooled = pools_first(xp, self.plan, self.types, outputs)
+        self._quick = scaled_sums(xp, pooled, outputs)
+        self._done = last_uses(self._quick, outputs)
         widest = max(t.size for t in self.types.values())
         self.chunk = max(1, chunk_bytes // (4 * widest))
 
@@ -94,27 +76,26 @@ class Emulator:
         constants = {k: _to_namespace(xp, v) for k, v in op.prepare(types, carrier).items()}
         convert = tuple(made.get(edge) is not carrier for edge in node.inputs)
         run = self.kernels.get(type(op), type(op).run)
-        return Step(
-            node.name,
-            node.inputs,
-            node.output,
-            carrier,
-            convert,
-            lambda xs: run(op, xp, xs, constants),
-        )
+        return Step.of(node, run, xp, constants, carrier, convert)
 
     def run(self, codes: Batch, keep: bool = False) -> dict[str, Array]:
         """Codes of the output edges (with `keep`, of every edge) for codes of the input edges."""
-        xp, edges = self.xp, dict(codes)
-        for step in self.plan:
-            xs = [
-                xp.astype(edges[edge], getattr(xp, step.carrier.value), copy=False)
-                if convert
-                else edges[edge]
-                for edge, convert in zip(step.inputs, step.convert, strict=True)
-            ]
-            edges[step.output] = step.run(xs)
-        return edges if keep else {p.tensor: edges[p.tensor] for p in self.outputs}
+        edges = dict(codes)
+        if keep:
+            for step in self.plan:
+                edges[step.output] = step.run(self._read(step, edges))
+            return edges
+        for step, done in zip(self._quick, self._done, strict=True):
+            edges[step.output] = step.run(self._read(step, edges))
+            for edge in done:  # memory that is still in cache serves the next step
+                del edges[edge]
+        return {p.tensor: edges[p.tensor] for p in self.outputs}
+
+    def _read(self, step: Step, edges: Batch) -> list[Array]:
+        if not any(step.convert):
+            return [edges[edge] for edge in step.inputs]
+        kind = getattr(self.xp, step.carrier.value)
+        return [self.xp.astype(edges[edge], kind, copy=False) for edge in step.inputs]
 
     def predict(self, x: Any, codes: bool = False) -> Any:
         """What `emulate` gives; each piece of the batch is encoded, run and decoded in cache."""

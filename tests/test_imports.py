@@ -20,7 +20,7 @@ LEVELS = (
     {"fixed"},
     {"ops"},
     {"graph", "storage", "forms", "narrow", "sums", "thresholds"},
-    {"passes", "frontends", "emulate", "cost"},
+    {"passes", "frontends", "emulate", "steps", "cost"},
     {"accuracy", "hazards", "sweep", "report", "compress"},
     {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verify", "__main__"},
 )

@@ -160,6 +160,11 @@ class Steps:
         return np.asarray(self.fits | (self.acc.overflow is Overflow.WRAP))
 
     @property
+    def exact(self) -> Flags:
+        """Channels whose sum is a plain sum of products."""
+        return self.any_order & self.divisible
+
+    @property
     def range(self) -> tuple[int, int]:
         """Proven bounds of the result."""
         if not self.fits.all():
@@ -169,7 +174,7 @@ class Steps:
 
     def bound(self, magnitude: int) -> int:
         """The largest magnitude met by `run`."""
-        exact, rest = self.any_order & self.divisible, ~(self.any_order & self.divisible)
+        exact, rest = self.exact, ~self.exact
         top = 0
         if exact.any():
             top = sum_bound(self.weights[:, exact] >> self.drop, self.bias[exact], magnitude)
@@ -184,12 +189,13 @@ class Steps:
 
     def prepare(self, carrier: Carrier) -> Constants:
         """Constants of the three kinds of channels, and the way back to their own order."""
-        exact = np.flatnonzero(self.any_order & self.divisible)
+        exact = np.flatnonzero(self.exact)
         rounded = np.flatnonzero(self.any_order & ~self.divisible)
         stepped = np.flatnonzero(~self.any_order)
         scale = 1.0 if carrier is Carrier.INT64 else 2.0**-self.drop
         kind, every = carrier.value, np.concatenate([exact, rounded, stepped])
         constants: dict[str, Any] = {"drop": self.drop, "order": self.order.tolist()}
+        constants["wraps"] = not bool(self.fits.all())
         constants["back"] = None if (np.diff(every) == 1).all() else np.argsort(every)
         for name, channels in (("exact", exact), ("rounded", rounded), ("stepped", stepped)):
             weights = self.weights[:, channels]
@@ -204,8 +210,7 @@ class Steps:
 
     def run(self, xp: Namespace, columns: Array, k: Constants) -> Array:
         """Accumulated codes (rows, outputs) of input codes (rows, terms)."""
-        parts = []
-        wraps = not bool(self.fits.all())
+        parts, wraps = [], k["wraps"]
         if k["exact_w"] is not None:
             acc = add_bias(xp, xp.matmul(columns, k["exact_w"]), k["exact_repeated"])
             parts.append(self._fit(xp, acc) if wraps else acc)

@@ -161,6 +161,13 @@ class Op(ABC):
         """NumPy constants and plain values for `run`."""
         return {}
 
+    def rises_to(self, inputs: Sequence[TensorType]) -> int | None:
+        """The code up to which a larger one never gives a smaller one, channel by channel.
+
+        None where the operator is no rising function of a single code from the lowest on.
+        """
+        return None
+
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Multiply-accumulates, weights and produced codes of one inference."""
         return Work(activations=self.infer(inputs).size)

@@ -47,8 +47,18 @@ class Relu(Op):
         """Nothing grows."""
         return max(inputs[0].magnitude, abs(self.zero_point))
 
+    def rises_to(self, inputs: Sequence[TensorType]) -> int | None:
+        """All codes."""
+        return inputs[0].hi
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """The zero point in the carrier."""
+        return {"zero": np.array(self.zero_point, carrier.value)}
+
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """Clip from below, and from above if asked."""
+        if self.maximum is None:
+            return xp.maximum(xs[0], k["zero"])
         return xp.clip(xs[0], self.zero_point, self.maximum)
 
 

@@ -144,6 +144,11 @@ class Requantize(Op):
         out = self.run(np, [np.repeat(ends, len(self.multiplier), axis=1)], k)
         return int(out.min()), int(out.max())
 
+    def rises_to(self, inputs: Sequence[TensorType]) -> int | None:
+        """All codes, since multipliers are positive; none where codes may wrap."""
+        saturates = self.overflow in (Overflow.SAT, Overflow.SAT_SYM)
+        return inputs[0].hi if saturates else None
+
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
         """Floats for the float32 product, int64 for the integer products, any for shifts."""
         if self.scheme is Scheme.SHIFT:
@@ -266,6 +271,23 @@ class Cast(Op):
         half = 1 << min(max(shift, 0), 62)  # a longer shift leaves only the sign
         return (max(x.magnitude, 1) << max(-shift, 0)) + half + (1 << self.out.width)
 
+    def rises_to(self, inputs: Sequence[TensorType]) -> int | None:
+        """All codes where none can wrap, or those below the first that does."""
+        (x,) = inputs
+        if self.overflow in (Overflow.SAT, Overflow.SAT_SYM):
+            return x.hi
+        shift = x.format.frac_bits - self.out.frac_bits
+        if not self.out.min <= round_int(x.lo, shift, self.rounding) <= self.out.max:
+            return None
+        fits, past = x.lo, x.hi + 1
+        while past - fits > 1:
+            middle = (fits + past) // 2
+            if round_int(middle, shift, self.rounding) <= self.out.max:
+                fits = middle
+            else:
+                past = middle
+        return fits
+
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """The shift between the two binary points, and the bounds that are not proved to hold."""
         (x,) = inputs
@@ -275,13 +297,18 @@ class Cast(Op):
         least = -self.out.max if symmetric else self.out.min
         return {
             "shift": shift,
+            "factor": None if carrier is Carrier.INT64 or shift <= 0 else 2.0**-shift,
             "low": None if least <= low else least,
             "high": None if high <= self.out.max else self.out.max,
         }
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """Codes of `out`."""
-        rounded = shift_round(xp, xs[0], k["shift"], self.rounding)
+        if k["factor"] is None:
+            rounded = shift_round(xp, xs[0], k["shift"], self.rounding)
+        else:  # 1 where the sums come with the factor in them
+            x = xs[0] if k["factor"] == 1 else xs[0] * k["factor"]
+            rounded = round_float(xp, x, self.rounding)
         if within(xp, rounded, k["low"], k["high"]):
             return rounded
         return overflow(xp, rounded, self.out, self.overflow)

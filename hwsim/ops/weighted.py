@@ -154,6 +154,18 @@ class Weighted(Op):
         weights, bias, _ = self.aligned(inputs[0])
         return {"w": weights.astype(carrier.value), "b": repeated(bias.astype(carrier.value))}
 
+    def scaled(self, k: Constants, factor: float) -> Constants | None:
+        """Constants, of a float carrier, for `factor` times the sums; None where steps round them.
+
+        `factor` is a power of two.
+        """
+        if "steps" not in k:
+            return {**k, "w": k["w"] * factor, "b": k["b"] * factor}
+        if k["exact_w"] is None or k["wraps"] or not k["steps"].exact.all():
+            return None
+        names = ("exact_w", "exact_repeated")
+        return {**k, **{name: k[name] * factor for name in names}}
+
     def accumulate(self, xp: Namespace, rows: Array, k: Constants) -> Array:
         """Sums (rows, outputs) of gathered inputs (rows, terms)."""
         if "steps" in k:
