@@ -35,7 +35,7 @@ class Emulator:
 
     `plan` lists the steps, one a node. Codes travel in the carrier of the node that made them and
     are converted only where the next one needs another. `kernels` stand in for the `run` of some
-    operators. Where not every edge is asked for, faster steps take the place of some.
+    operators. Where not every edge is asked for, `quick` runs: fewer steps, the same integers.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class Emulator:
             made[node.output] = carrier
         outputs = {p.tensor for p in self.outputs}
         pooled = pools_first(xp, self.plan, self.types, outputs)
-        self._quick = scaled_sums(xp, pooled, outputs)
-        self._done = last_uses(self._quick, outputs)
+        self.quick = scaled_sums(xp, pooled, outputs)
+        self._done = last_uses(self.quick, outputs)
         widest = max(t.size for t in self.types.values())
         self.chunk = max(1, chunk_bytes // (4 * widest))
 
@@ -85,7 +85,7 @@ class Emulator:
             for step in self.plan:
                 edges[step.output] = step.run(self._read(step, edges))
             return edges
-        for step, done in zip(self._quick, self._done, strict=True):
+        for step, done in zip(self.quick, self._done, strict=True):
             edges[step.output] = step.run(self._read(step, edges))
             for edge in done:  # memory that is still in cache serves the next step
                 del edges[edge]
