@@ -121,13 +121,9 @@ def test_a_cast_rises_up_to_just_below_its_first_wrap(rounding):
         x = TensorType((1,), Format.parse(f"s8.{frac}"), None, (lo, hi))
         out = Format(True, width - frac + shift, frac - shift)
         top = Cast(out=out, rounding=rounding).rises_to([x])
-        fits = [
-            out.min <= round_int(code, shift, rounding) <= out.max for code in range(lo, hi + 1)
-        ]
-        if not fits[0]:
-            assert top is None
-        else:
-            assert top == lo + (fits + [False]).index(False) - 1
+        rounded = [round_int(code, shift, rounding) for code in range(lo, hi + 1)]
+        fits = [*(out.min <= code <= out.max for code in rounded), False]
+        assert top == (lo + fits.index(False) - 1 if fits[0] else None)
 
 
 def test_operators_that_rise_never_fall(rng):
