@@ -67,6 +67,17 @@ def test_json_is_one_object_and_nothing_else(place, capsys):
     assert status == 2 and set(json.loads(out)) == {"error"}
 
 
+def test_inspect_counts_the_channels_that_may_overflow(capsys):
+    model = "examples/hls4ml/digits.hwsim"
+    status, out, _ = run(capsys, "inspect", model, "--json")
+    found = [node["accumulator"] for node in json.loads(out)["nodes"] if node["accumulator"]]
+    assert status == 0 and [acc["overflow"] for acc in found] == ["WRAP", "SAT", "SAT_SYM"]
+    assert [acc["channels"]["stepped"] for acc in found] == [0, 12, 10]
+    assert [acc["channels"]["overflow"] for acc in found] == [6, 12, 10]
+    status, out, _ = run(capsys, "inspect", model)
+    assert status == 0 and "s11.7 RND_CONV SAT_SYM" in out
+
+
 def test_inspect_shows_every_node(capsys):
     status, out, _ = run(capsys, "inspect", MODEL)
     assert status == 0

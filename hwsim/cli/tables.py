@@ -75,9 +75,20 @@ def show_model(facts: Facts) -> None:
     columns = ("node", "operator", "shape", "format", "MACs", "weights", "emulated in", "codes")
     shown = len(columns) if out.width >= WIDE else columns.index("emulated in")
     out.print(table("", columns[:shown], [row[:shown] for row in rows], ("MACs", "weights")))
+    sums = [_accumulator(node) for node in facts["nodes"] if node["accumulator"]]
+    if sums:
+        counts = ("exact", "products rounded", "step by step", "may overflow")
+        heads = ("node", "accumulator", "order", *counts)
+        out.print(table("channels by how they add up", heads, sums, counts))
     if facts["emulator"]["trouble"]:
         out.print(f"not emulated: {facts['emulator']['trouble']}", markup=False)
     out.print(f"hash {facts['hash']}", markup=False)
+
+
+def _accumulator(node: Facts) -> tuple[str, ...]:
+    acc = node["accumulator"]
+    kind = f"{acc['format']} {acc['rounding']} {acc['overflow']}"
+    return (node["name"], kind, acc["order"], *(str(n) for n in acc["channels"].values()))
 
 
 def show_build(facts: Facts) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from hwsim.emulate import planned, user_shape
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
-from hwsim.ops import Conv2D, Dense, Requantize, TensorType
+from hwsim.ops import Conv2D, Dense, Requantize, Stepwise, TensorType, Weighted
 
 
 def describe(graph: Graph) -> dict[str, Any]:
@@ -79,6 +79,28 @@ def _row(graph: Graph, node: Node, carrier: str | None) -> dict[str, Any]:
         "weights": work.weights,
         "activations": work.activations,
         "carrier": carrier,
+        "accumulator": _accumulator(graph, node),
+    }
+
+
+def _accumulator(graph: Graph, node: Node) -> dict[str, Any] | None:
+    """A step-wise accumulator, and in how many output channels its steps make a difference."""
+    op = node.op
+    if not isinstance(op, Weighted) or not isinstance(op.accumulator, Stepwise):
+        return None
+    steps = op.steps(graph.input_types(node)[0])
+    exact, stepped = int(steps.exact.sum()), int((~steps.any_order).sum())
+    return {
+        "format": str(op.accumulator.format),
+        "rounding": op.accumulator.rounding.value,
+        "overflow": op.accumulator.overflow.value,
+        "order": "natural" if op.accumulator.order is None else "its own",
+        "channels": {
+            "exact": exact,
+            "rounded": op.outputs - exact - stepped,
+            "stepped": stepped,
+            "overflow": int((~steps.fits).sum()),
+        },
     }
 
 
