@@ -91,3 +91,7 @@ def test_unknown_options_and_keys_are_refused_with_the_nearest_name(tmp_path):
     model.dense("x", 3, {"weight": "fixd<8,3>"})
     with pytest.raises(HwsimError, match=r"a precision must be text such as .*'fixd<8,3>'"):
         model.build(tmp_path, backend="hwsim")
+    model = Model(37, (4,))
+    model.dense("x", 3, {"result": "fixed<0,0>"})
+    with pytest.raises(HwsimError, match=r"a width of at least 1 bit, not 'fixed<0,0>'"):
+        model.build(tmp_path, backend="hwsim")

@@ -104,6 +104,7 @@ def test_a_torch_perceptron_predicts_as_vitis(options, tmp_path, rng):
 @pytest.mark.needs("keras")
 @pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
 def test_a_keras_network_predicts_as_vitis(io_type, tmp_path, rng):
+    # hls4ml's own C++ aborts on a streamed pool whose windows overlap: these do not
     os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is first imported
     import keras
     from hls4ml.converters import convert_from_keras_model
@@ -117,9 +118,9 @@ def test_a_keras_network_predicts_as_vitis(io_type, tmp_path, rng):
             layers.Conv2D(4, 3, padding="same", activation="relu"),
             layers.BatchNormalization(),
             layers.MaxPooling2D(),
-            layers.Conv2D(6, (3, 2)),
+            layers.Conv2D(6, (1, 2), strides=(1, 2)),
             layers.ReLU(),
-            layers.AveragePooling2D(2, strides=1),
+            layers.AveragePooling2D(2),
             layers.Flatten(),
             layers.Dense(5),
         ]

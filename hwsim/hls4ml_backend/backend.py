@@ -14,6 +14,7 @@ from hls4ml.backends import FPGABackend
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
 from hls4ml.model.flow import get_flow, register_flow
 from hls4ml.model.optimizer import model_optimizer
+from hls4ml.model.types import UnspecifiedPrecisionType
 from hls4ml.writer.writers import Writer
 
 from hwsim.errors import HwsimError
@@ -123,12 +124,15 @@ class HwsimBackend(VitisBackend):
     def convert_precision_string(cls, precision: Any) -> Any:
         """A precision as hls4ml's type; HwsimError for text that is none."""
         try:
-            return super().convert_precision_string(precision)
+            made = super().convert_precision_string(precision)
         except Exception:  # whatever its pattern matching runs into
             raise HwsimError(
                 "a precision must be text such as fixed<16,6>, ufixed<8,4,RND,SAT>, int<8> or "
                 f"auto, not {precision!r}"
             ) from None
+        if not isinstance(made, UnspecifiedPrecisionType) and made.width < 1:
+            raise HwsimError(f"a precision must have a width of at least 1 bit, not {precision!r}")
+        return made
 
     def create_initial_config(self, **given: Any) -> dict[str, Any]:
         """The configuration of a conversion: Vitis's, with hwsim's target and clock."""
