@@ -278,16 +278,18 @@ def _is_native(xp: Namespace, x: Any) -> bool:
 
 
 def _numbers(xp: Namespace, port: InputPort, x: Any) -> Array:
-    """The user's array in the namespace: finite, of whole numbers, float32 or float64."""
+    """The user's array in the namespace, of whole numbers, float32 or float64."""
     space = xp if _is_native(xp, x) else np
     try:
         array = x if space is not np else np.asarray(x)
     except (TypeError, ValueError):
         name = type(x).__name__
         raise HwsimError(f"input {port.name!r} must be an array of numbers, not {name}") from None
+    if is_float(space, array):
+        return array if space is xp else xp.asarray(array)
     if not space.isdtype(array.dtype, NUMBERS):
         raise HwsimError(f"input {port.name!r} must be an array of numbers, not of {array.dtype}")
-    if space.isdtype(array.dtype, "real floating") and not is_float(space, array):
+    if space.isdtype(array.dtype, "real floating"):
         array = space.astype(array, space.float32 if array.dtype.itemsize < 4 else space.float64)
     return array if space is xp else xp.asarray(array)
 

@@ -150,8 +150,11 @@ class Weighted(Op):
         """Matrix and bias in the carrier, or those of the steps."""
         if isinstance(self.accumulator, Stepwise):
             steps = self.steps(inputs[0])
-            return {"steps": steps, **steps.prepare(carrier)}
-        weights, bias, _ = self.aligned(inputs[0])
+            if not (steps.exact & steps.fits).all():
+                return {"steps": steps, **steps.prepare(carrier)}
+            weights, bias = steps.weights >> steps.drop, steps.bias
+        else:
+            weights, bias, _ = self.aligned(inputs[0])
         return {"w": weights.astype(carrier.value), "b": repeated(bias.astype(carrier.value))}
 
     def scaled(self, k: Constants, factor: float) -> Constants | None:
@@ -159,12 +162,9 @@ class Weighted(Op):
 
         `factor` is a power of two.
         """
-        if "steps" not in k:
-            return {**k, "w": k["w"] * factor, "b": k["b"] * factor}
-        if k["exact_w"] is None or k["wraps"] or not k["steps"].exact.all():
+        if "steps" in k:
             return None
-        names = ("exact_w", "exact_repeated")
-        return {**k, **{name: k[name] * factor for name in names}}
+        return {**k, "w": k["w"] * factor, "b": k["b"] * factor}
 
     def accumulate(self, xp: Namespace, rows: Array, k: Constants) -> Array:
         """Sums (rows, outputs) of gathered inputs (rows, terms)."""
