@@ -92,7 +92,7 @@ class Emulator:
         return {p.tensor: edges[p.tensor] for p in self.outputs}
 
     def _read(self, step: Step, edges: Batch) -> list[Array]:
-        if not any(step.convert):
+        if True not in step.convert:
             return [edges[edge] for edge in step.inputs]
         kind = getattr(self.xp, step.carrier.value)
         return [self.xp.astype(edges[edge], kind, copy=False) for edge in step.inputs]

@@ -206,7 +206,7 @@ def overflow(xp: Namespace, codes: Array, fmt: Format, mode: Overflow) -> Array:
     return ((codes - lo) & ((1 << fmt.width) - 1)) + lo
 
 
-def within(xp: Namespace, codes: Array, low: int | None, high: int | None) -> bool:
+def within(xp: Namespace, codes: Array, low: Any, high: Any) -> bool:
     """Whether all codes are known to lie from `low` to `high` (None: proved beforehand).
 
     Two cheap passes spare the many of a wrap; on a GPU the answer would stall the queue, so there

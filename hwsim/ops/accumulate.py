@@ -70,18 +70,20 @@ def sum_bound(weights: IntArray, bias: IntArray, magnitude: int) -> int:
     return int(max(s * magnitude + b for s, b in zip(sums, biases, strict=True)))
 
 
-def repeated(bias: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The biases (outputs,) of 1, 2, 4, … rows, up to 512 numbers: (rows, outputs)."""
+def repeated(bias: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    """The biases (outputs,) of 1, 2, 4, … rows, up to 512 numbers: (rows, outputs); None for 0."""
     rows = 1 << max(0, (512 // len(bias)).bit_length() - 1)
-    return np.tile(bias, (rows, 1))
+    return np.tile(bias, (rows, 1)) if bias.any() else None
 
 
-def add_bias(xp: Namespace, sums: Array, biases: Array) -> Array:
-    """`sums` (rows, outputs) plus the same biases, `repeated`, in each row.
+def add_bias(xp: Namespace, sums: Array, biases: Array | None) -> Array:
+    """`sums` (..., outputs) plus the same biases, `repeated`, for each.
 
     Several rows at a time, since short rows cost more than their numbers.
     """
-    rows = math.gcd(sums.shape[0], biases.shape[0])
+    if biases is None:
+        return sums
+    rows = math.gcd(sums.shape[0], biases.shape[0]) if sums.ndim == 2 else 1
     if rows <= 1:
         return sums + biases[0, :]
     together = xp.reshape(sums, (-1, rows * sums.shape[1]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hwsim.fixed import Array, Namespace
-from hwsim.ops.accumulate import EXACT
+from hwsim.ops.accumulate import EXACT, add_bias
 from hwsim.ops.base import Carrier, Constants, TensorType, Work, require
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
@@ -85,12 +85,12 @@ class Conv2D(Weighted):
             acc = views[0] * weights[0, :]
             for position, view in enumerate(views[1:], start=1):
                 acc = acc + view * weights[position, :]
-            return acc + k["b"][0, :]
+            return add_bias(xp, acc, k["b"])
         split = (batch * height * width, self.groups, views[0].shape[3] // self.groups)
         columns = xp.concat([xp.reshape(view, split) for view in views], axis=2)
         acc = xp.matmul(xp.permute_dims(columns, (1, 0, 2)), k["w"])
         acc = xp.reshape(xp.permute_dims(acc, (1, 0, 2)), (-1, self.outputs))
-        return xp.reshape(acc + k["b"][0, :], shape)
+        return xp.reshape(add_bias(xp, acc, k["b"]), shape)
 
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Every weight is used once at every output position."""

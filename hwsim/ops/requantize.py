@@ -298,8 +298,8 @@ class Cast(Op):
         return {
             "shift": shift,
             "factor": None if carrier is Carrier.INT64 or shift <= 0 else 2.0**-shift,
-            "low": None if least <= low else least,
-            "high": None if high <= self.out.max else self.out.max,
+            "low": None if least <= low else np.array(least, carrier.value),
+            "high": None if high <= self.out.max else np.array(self.out.max, carrier.value),
         }
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
@@ -309,6 +309,11 @@ class Cast(Op):
         else:  # 1 where the sums come with the factor in them
             x = xs[0] if k["factor"] == 1 else xs[0] * k["factor"]
             rounded = round_float(xp, x, self.rounding)
-        if within(xp, rounded, k["low"], k["high"]):
-            return rounded
-        return overflow(xp, rounded, self.out, self.overflow)
+        low, high = k["low"], k["high"]
+        if self.overflow not in (Overflow.SAT, Overflow.SAT_SYM):
+            fits = within(xp, rounded, low, high)
+            return rounded if fits else overflow(xp, rounded, self.out, self.overflow)
+        if low is not None and high is not None:
+            return overflow(xp, rounded, self.out, self.overflow)
+        rounded = rounded if low is None else xp.maximum(rounded, low)
+        return rounded if high is None else xp.minimum(rounded, high)

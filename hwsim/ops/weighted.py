@@ -164,7 +164,8 @@ class Weighted(Op):
         """
         if "steps" in k:
             return None
-        return {**k, "w": k["w"] * factor, "b": k["b"] * factor}
+        bias = None if k["b"] is None else k["b"] * factor
+        return {**k, "w": k["w"] * factor, "b": bias}
 
     def accumulate(self, xp: Namespace, rows: Array, k: Constants) -> Array:
         """Sums (rows, outputs) of gathered inputs (rows, terms)."""
