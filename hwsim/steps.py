@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace, within
 from hwsim.graph import Node
 from hwsim.ops import Carrier, Cast, MaxPool, Op, Relu, TensorType, Weighted
+from hwsim.ops.accumulate import add_bias
 from hwsim.ops.base import Constants
 
 Kernel = Callable[[Any, Namespace, Sequence[Array], Constants], Array]  # an operator's `run`
@@ -91,7 +92,7 @@ def pools_first(
     """The same steps, with each max pool ahead of the rising functions that feed it.
 
     The largest of rounded codes is the largest code, rounded: the functions then have a quarter of
-    the work, or less. Edges in between are not made.
+    the work, or less. So has the bias of sums before them. Edges in between are not made.
     """
     readers = Counter(edge for step in steps for edge in step.inputs) + Counter(outputs)
     makers = {step.output: step for step in steps}
@@ -109,16 +110,30 @@ def pools_first(
             chain.insert(0, step)
             tops.insert(0, None if top >= types[step.inputs[0]].hi else top)
             edge = step.inputs[0]
+        for step in chain[:-1]:
+            del found[step.output]
+        first = chain[0]
+        sums = found.get(edge) if readers[edge] == 1 and not any(first.convert) else None
+        biases = None if sums is None else sums.constants.get("b")
+        if sums is not None and biases is not None and isinstance(sums.op, Weighted):
+            found[edge] = sums.with_constants(xp, {**sums.constants, "b": None})
+            chain.insert(0, replace(sums, run=_adds(xp, biases)))
+            tops.insert(0, None)
         if len(chain) > 1:
-            for step in chain[:-1]:
-                del found[step.output]
-            found[pool.output] = replace(
-                pool,
-                inputs=chain[0].inputs,
-                convert=chain[0].convert,
-                run=_pooled(xp, chain[:-1], tops, pool),
-            )
+            run = _pooled(xp, chain[:-1], tops, pool)
+            found[pool.output] = replace(pool, inputs=(edge,), convert=first.convert, run=run)
     return list(found.values())
+
+
+def _adds(xp: Namespace, biases: Array) -> Callable[[Sequence[Array]], Array]:
+    """What adds the biases of sums, `repeated`, to maps of such sums."""
+
+    def run(xs: Sequence[Array]) -> Array:
+        (x,) = xs
+        rows = xp.reshape(x, (-1, x.shape[-1]))
+        return xp.reshape(add_bias(xp, rows, biases), x.shape)
+
+    return run
 
 
 def _pooled(

@@ -89,6 +89,17 @@ def test_pools_ahead_of_requantizers_give_the_same_codes(scheme, rng):
     assert Emulator(graph).run({"t0": x})["t3"].tolist() == by_oracle(graph, x)
 
 
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 1, 1, 1)])
+def test_a_bias_is_added_after_the_pool_where_that_is_the_same(padding, rng):
+    pool = MaxPool(window=Window((2, 2), (2, 2), padding))
+    graph = row(PLANES, conv(rng), pool)
+    emulator, x = Emulator(graph), rng.integers(-128, 128, (3, 6, 6, 2))
+    assert (emulator.quick[0].constants["b"] is None) == (not any(padding))
+    assert emulator.run({"t0": x})["t2"].tolist() == by_oracle(graph, x)
+    both = replace(graph, outputs=(*graph.outputs, OutputPort(name="sums", tensor="t1")))
+    assert Emulator(both).quick[0].constants["b"] is not None
+
+
 def test_an_edge_that_is_an_output_or_has_two_readers_is_kept(rng):
     graph = row(PLANES, conv(rng), Relu(), Cast(out=Format.parse("s9.1")), POOL)
     more = (*graph.outputs, OutputPort(name="relu", tensor="t2"))
