@@ -80,6 +80,27 @@ def conv_heads(seed: int, **options) -> Model:
     return model
 
 
+EXTREMES = (
+    {"result": "fixed<1,1>"},
+    {"result": "ufixed<1,0,RND,SAT>", "accum": "fixed<32,12,RND_INF,SAT>"},
+    {"result": "fixed<32,16,RND_CONV,SAT_SYM>", "weight": "fixed<32,8>"},
+    {"accum": "fixed<1,1,RND,SAT>", "result": "fixed<8,4>"},
+    {"accum": "ufixed<32,0,RND_CONV,SAT_ZERO>", "result": "ufixed<31,-3>"},
+    {"weight": "fixed<2,6,RND,SAT>", "bias": "fixed<30,2>", "accum": "fixed<48,20,TRN_ZERO,SAT>"},
+    {"weight": "fixed<24,-4>", "accum": "fixed<32,-2,RND_ZERO,SAT_SYM>", "result": "fixed<3,-9>"},
+    {"accum": "fixed<9,14,RND_MIN_INF,SAT_ZERO>", "result": "fixed<32,20>"},
+    {"accum": "fixed<40,10>", "weight": "ufixed<20,3>", "result": "fixed<4,9,RND_INF,WRAP>"},
+)
+
+
+def extremes(seed: int, **options) -> Model:
+    """Widths from 1 to 48 bits, integer bits below zero and above the width."""
+    model = Model(seed, (7,), given="fixed<18,5,RND,SAT>")
+    for chosen in EXTREMES:
+        model.dense("x", 4, {"accum": "fixed<30,9>", "result": "fixed<17,6>", **chosen}, **options)
+    return model
+
+
 def layers(seed: int, stream: bool) -> Model:
     """One of everything else, with precisions that round, wrap and saturate on the way."""
     model = Model(seed, (6, 6, 2), given="fixed<12,5,RND_CONV,SAT>")
@@ -105,6 +126,10 @@ def test_dense_by_latency_equals_csim(tmp_path):
 
 def test_dense_by_resource_equals_csim_in_its_order(tmp_path):
     check(dense_heads(2, Strategy="Resource", ReuseFactor=4), tmp_path)
+
+
+def test_extreme_widths_equal_csim(tmp_path):
+    check(extremes(9), tmp_path)
 
 
 def test_convolutions_equal_csim(tmp_path):
