@@ -29,6 +29,12 @@ def tiny(width: int = 4) -> Graph:
     return Graph((port,), (Node("dense", dense, ("x",), "y"),), (OutputPort(name="y", tensor="y"),))
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch):
+    """A terminal of 80 columns, whatever the tests run in."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 @pytest.fixture
 def place(tmp_path):
     tiny().save(tmp_path / "tiny.hwsim")

@@ -77,8 +77,8 @@ def show_model(facts: Facts) -> None:
     out.print(table("", columns[:shown], [row[:shown] for row in rows], ("MACs", "weights")))
     sums = [_accumulator(node) for node in facts["nodes"] if node["accumulator"]]
     if sums:
-        counts = ("exact", "products rounded", "step by step", "may overflow")
-        heads = ("node", "accumulator", "order", *counts)
+        counts = ("exact", "rounded", "stepped", "overflow")
+        heads = ("node", "accumulator", *counts)
         out.print(table("channels by how they add up", heads, sums, counts))
     if facts["emulator"]["trouble"]:
         out.print(f"not emulated: {facts['emulator']['trouble']}", markup=False)
@@ -88,7 +88,7 @@ def show_model(facts: Facts) -> None:
 def _accumulator(node: Facts) -> tuple[str, ...]:
     acc = node["accumulator"]
     kind = f"{acc['format']} {acc['rounding']} {acc['overflow']}"
-    return (node["name"], kind, acc["order"], *(str(n) for n in acc["channels"].values()))
+    return (node["name"], kind, *(str(n) for n in acc["channels"].values()))
 
 
 def show_build(facts: Facts) -> None:
