@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from hwsim.errors import HwsimError
@@ -117,7 +118,7 @@ def pools_first(
         biases = None if sums is None else sums.constants.get("b")
         if sums is not None and biases is not None and isinstance(sums.op, Weighted):
             found[edge] = sums.with_constants(xp, {**sums.constants, "b": None})
-            chain.insert(0, replace(sums, run=_adds(xp, biases)))
+            chain.insert(0, replace(sums, run=partial(_add_biases, xp, biases)))
             tops.insert(0, None)
         if len(chain) > 1:
             run = _pooled(xp, chain[:-1], tops, pool)
@@ -125,15 +126,8 @@ def pools_first(
     return list(found.values())
 
 
-def _adds(xp: Namespace, biases: Array) -> Callable[[Sequence[Array]], Array]:
-    """What adds the biases of sums, `repeated`, to maps of such sums."""
-
-    def run(xs: Sequence[Array]) -> Array:
-        (x,) = xs
-        rows = xp.reshape(x, (-1, x.shape[-1]))
-        return xp.reshape(add_bias(xp, rows, biases), x.shape)
-
-    return run
+def _add_biases(xp: Namespace, biases: Array, xs: Sequence[Array]) -> Array:
+    return add_bias(xp, xs[0], biases)
 
 
 def _pooled(

@@ -12,13 +12,13 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
+import torch
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-
 import digits  # noqa: E402
-import numpy as np  # noqa: E402
-import onnx  # noqa: E402
-import torch  # noqa: E402
 from train_digits import (  # noqa: E402
     Layer,
     activation,

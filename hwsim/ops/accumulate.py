@@ -72,8 +72,10 @@ def sum_bound(weights: IntArray, bias: IntArray, magnitude: int) -> int:
 
 def repeated(bias: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
     """The biases (outputs,) of 1, 2, 4, … rows, up to 512 numbers: (rows, outputs); None for 0."""
+    if not bias.any():
+        return None
     rows = 1 << max(0, (512 // len(bias)).bit_length() - 1)
-    return np.tile(bias, (rows, 1)) if bias.any() else None
+    return np.tile(bias, (rows, 1))
 
 
 def add_bias(xp: Namespace, sums: Array, biases: Array | None) -> Array:
@@ -83,10 +85,9 @@ def add_bias(xp: Namespace, sums: Array, biases: Array | None) -> Array:
     """
     if biases is None:
         return sums
-    rows = math.gcd(sums.shape[0], biases.shape[0]) if sums.ndim == 2 else 1
-    if rows <= 1:
-        return sums + biases[0, :]
-    together = xp.reshape(sums, (-1, rows * sums.shape[1]))
+    *outer, outputs = sums.shape
+    rows = math.gcd(math.prod(outer), biases.shape[0])
+    together = xp.reshape(sums, (-1, rows * outputs))
     return xp.reshape(together + xp.reshape(biases[:rows, :], (-1,)), sums.shape)
 
 
@@ -206,15 +207,15 @@ class Steps:
             else:
                 weights = weights.astype(kind) if scale == 1.0 else (weights * scale).astype(kind)
             constants[f"{name}_w"] = weights if len(channels) else None
-            constants[f"{name}_b"] = self.bias[channels].astype(kind)
-        constants["exact_repeated"] = repeated(constants["exact_b"]) if len(exact) else None
+            bias = self.bias[channels].astype(kind)
+            constants[f"{name}_b"] = repeated(bias) if name == "exact" else bias
         return constants
 
     def run(self, xp: Namespace, columns: Array, k: Constants) -> Array:
         """Accumulated codes (rows, outputs) of input codes (rows, terms)."""
         parts, wraps = [], k["wraps"]
         if k["exact_w"] is not None:
-            acc = add_bias(xp, xp.matmul(columns, k["exact_w"]), k["exact_repeated"])
+            acc = add_bias(xp, xp.matmul(columns, k["exact_w"]), k["exact_b"])
             parts.append(self._fit(xp, acc) if wraps else acc)
         if k["rounded_w"] is not None or k["stepped_w"] is not None:
             # Steps run over long rows of samples, one term after the other.

@@ -84,12 +84,13 @@ class Window:
 
     def gather(self, xp: Namespace, padded: Array) -> Array:
         """What each window meets, row by row: (windows, positions of the kernel * channels)."""
-        channels, views = padded.shape[3], list(self.views(padded))
+        channels = padded.shape[3]
         if channels == 1:  # long runs are copied faster, and a product takes either order
-            terms = xp.stack([view[..., 0] for view in views], axis=0)
-            return xp.permute_dims(xp.reshape(terms, (len(views), -1)), (1, 0))
+            terms = xp.stack([view[..., 0] for view in self.views(padded)], axis=0)
+            return xp.permute_dims(xp.reshape(terms, (self.size, -1)), (1, 0))
         if xp is not np:
-            return xp.reshape(xp.concat(views, axis=3), (-1, len(views) * channels))
+            columns = xp.concat(list(self.views(padded)), axis=3)
+            return xp.reshape(columns, (-1, self.size * channels))
         (kh, kw), (sh, sw) = self.kernel, self.stride
         padded = np.ascontiguousarray(padded)
         per_sample, per_row, per_pixel, per_code = padded.strides
