@@ -22,13 +22,13 @@ import numpy as np
 import reference
 
 import hwsim
-from hwsim.accuracy import Comparison, accuracy, compare, predictions
+from hwsim.classify import Comparison, accuracy, compare, predictions
 from hwsim.cli.batch import record_outcome
 from hwsim.cli.console import Progress, console, print_error
 from hwsim.cli.tables import table
 from hwsim.emulate import planned
-from hwsim.report import Page, Rung, Sample, State
-from hwsim.report.folder import (
+from hwsim.reporting import Page, Rung, Sample, State
+from hwsim.reporting.folder import (
     MANIFEST,
     implementation_rungs,
     links,

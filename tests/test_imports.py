@@ -21,7 +21,7 @@ LEVELS = (
     {"ops"},
     {"graph", "storage", "forms", "narrow", "sums", "thresholds"},
     {"passes", "frontends", "emulate", "steps", "cost"},
-    {"accuracy", "hazards", "sweep", "report", "compress"},
+    {"classify", "hazards", "sweep", "reporting", "compress"},
     {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verify", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
@@ -157,7 +157,7 @@ def test_no_module_imports_a_higher_room() -> None:
         ("hwsim.fixed", "def f():\n    import numpy as np", "never"),
         ("hwsim.ops.conv", "def f():\n    import torch", "never"),
         ("rtl.synth", "import gpu.kernels", "never"),
-        ("rtl.synth", "from hwsim.report import page", "higher"),
+        ("rtl.synth", "from hwsim.reporting import page", "higher"),
         ("gpu.run", "def f():\n    import rtl", "never"),
         ("hwsim.attic", "", "no level"),
     ],

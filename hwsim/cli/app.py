@@ -59,7 +59,7 @@ def _root(
 def inspect(model: Model, as_json: Json = False) -> None:
     """Show a model as the graph of integer operators that everything else works on."""
     from hwsim.frontends import load
-    from hwsim.report.facts import describe
+    from hwsim.reporting.facts import describe
 
     with Progress(f"reading {model}"):
         facts = {"model": str(model), **describe(load(model))}
@@ -193,7 +193,7 @@ def verify(
 @app.command()
 def report(folder: Folder, as_json: Json = False) -> None:
     """Write DIR/report.html, one page about a build that opens from disk."""
-    from hwsim.report import write_report
+    from hwsim.reporting import write_report
 
     path = write_report(folder)
     if as_json:

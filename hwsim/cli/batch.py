@@ -15,7 +15,7 @@ from hwsim.cli.console import Progress
 from hwsim.emulate import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from hwsim.report.folder import MANIFEST, VERIFY, read_graph, read_json
+from hwsim.reporting.folder import MANIFEST, VERIFY, read_graph, read_json
 from hwsim.storage import write_atomically
 
 PIECE = 1 << 22

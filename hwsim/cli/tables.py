@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwsim.cli.console import console
-from hwsim.report.facts import shape_text
+from hwsim.reporting.facts import shape_text
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 from hwsim.graph import Graph, Node
 from hwsim.ops import TensorType
-from hwsim.report.facts import shape_text, summary
-from hwsim.report.layout import Card, Layout, Line, arrange
-from hwsim.report.markup import esc
+from hwsim.reporting.facts import shape_text, summary
+from hwsim.reporting.layout import Card, Layout, Line, arrange
+from hwsim.reporting.markup import esc
 
 CARD, THREAD, BETWEEN = 264, 26, 22  # widths: a lane with cards, one with lines alone, the space
 ROW, PAD, GAP = 25, 8, 50  # heights: a node, a card's padding, from one layer to the next

@@ -11,7 +11,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from hwsim.report.page import Page, Rung, State, render
+from hwsim.reporting.page import Page, Rung, State, render
 from hwsim.storage import write_atomically
 
 MANIFEST, BUILD, VERIFY, REPORT = "manifest.json", "build.json", "verify.json", "report.html"

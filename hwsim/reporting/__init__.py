@@ -1,6 +1,6 @@
 """Reports: what a model and a build are, as plain data and as one HTML page."""
 
-from hwsim.report.folder import write_report
-from hwsim.report.page import Page, Rung, Sample, State, render
+from hwsim.reporting.folder import write_report
+from hwsim.reporting.page import Page, Rung, Sample, State, render
 
 __all__ = ["Page", "Rung", "Sample", "State", "render", "write_report"]

@@ -10,10 +10,10 @@ from string import Template
 from typing import Any
 
 from hwsim.graph import Graph
-from hwsim.report import picture
-from hwsim.report.facts import describe, shape_text
-from hwsim.report.markup import bar, esc, link, table
-from hwsim.report.markup import picture as image
+from hwsim.reporting import picture
+from hwsim.reporting.facts import describe, shape_text
+from hwsim.reporting.markup import bar, esc, link, table
+from hwsim.reporting.markup import picture as image
 
 TEMPLATE = Path(__file__).with_name("page.html")
 RESOURCES = {"lut": "LUT", "dsp": "DSP", "bram": "BRAM", "ff": "FF", "io": "Pins"}
