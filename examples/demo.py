@@ -25,7 +25,7 @@ import hwsim
 from hwsim.classify import Comparison, accuracy, compare, predictions
 from hwsim.cli.batch import record_outcome
 from hwsim.cli.console import Progress, console, print_error
-from hwsim.cli.tables import table
+from hwsim.cli.sheet import table
 from hwsim.emulate import planned
 from hwsim.reporting import Page, Rung, Sample, State
 from hwsim.reporting.folder import (

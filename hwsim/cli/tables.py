@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwsim.cli.console import console
+from hwsim.cli.sheet import table
 from hwsim.reporting.facts import shape_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from hwsim.doctor import Check
 
 Facts = Mapping[str, Any]
-WIDE = 110  # columns of a terminal that has room for all columns of a model's table
-FOLDED = ("node", "port", "", "what it did")  # columns that may take several lines
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM", "io": "IO"}
-
-
-def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
-) -> Table:
-    """A plain table; names of models are text and never markup."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        made.add_column(
-            column,
-            justify="right" if column in right else "left",
-            no_wrap=column not in FOLDED,
-            overflow="fold" if column in FOLDED else "ellipsis",
-        )
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    return made
 
 
 def show_model(facts: Facts) -> None:
@@ -46,16 +22,16 @@ def show_model(facts: Facts) -> None:
     ports = [
         (
             f"{way} {port['name']}",
+            _scale(port["scale"]),
             shape_text(port["user_shape"]),
             port["layout"] if len(port["shape"]) > 1 else "",
             port["format"],
-            _scale(port["scale"]),
             str(port["zero_point"]),
         )
         for way, found in (("input", facts["inputs"]), ("output", facts["outputs"]))
         for port in found
     ]
-    names = ("port", "shape", "layout", "format", "scale", "zero point")
+    names = (("port", "scale"), ("shape", "layout"), ("format", "zero point"))
     out.print(table(str(facts["model"]), names, ports, ("zero point",)))
     rows = [
         (
@@ -72,23 +48,24 @@ def show_model(facts: Facts) -> None:
     ]
     totals = facts["totals"]
     rows.append(("total", "", "", "", f"{totals['macs']:,}", f"{totals['weights']:,}", "", ""))
-    columns = ("node", "operator", "shape", "format", "MACs", "weights", "emulated in", "codes")
-    shown = len(columns) if out.width >= WIDE else columns.index("emulated in")
-    out.print(table("", columns[:shown], [row[:shown] for row in rows], ("MACs", "weights")))
+    columns = (
+        ("node", "operator"), ("shape", "format"), ("MACs", "weights"), ("emulated in", "codes"),
+    )  # fmt: skip
+    out.print(table("", columns, rows, ("MACs", "weights")))
     sums = [_accumulator(node) for node in facts["nodes"] if node["accumulator"]]
     if sums:
         counts = ("exact", "rounded", "stepped", "overflow")
-        heads = ("node", "accumulator", *counts)
+        heads = (("node", "accumulator"), counts[:2], counts[2:])
         out.print(table("channels by how they add up", heads, sums, counts))
     if facts["emulator"]["trouble"]:
         out.print(f"not emulated: {facts['emulator']['trouble']}", markup=False)
-    out.print(f"hash {facts['hash']}", markup=False)
+    out.print(f"hash {facts['hash']}", markup=False, soft_wrap=True)
 
 
 def _accumulator(node: Facts) -> tuple[str, ...]:
     acc = node["accumulator"]
     kind = f"{acc['format']} {acc['rounding']} {acc['overflow']}"
-    return (node["name"], kind, *(str(n) for n in acc["channels"].values()))
+    return (node["name"], kind, *(f"{n:,}" for n in acc["channels"].values()))
 
 
 def show_build(facts: Facts) -> None:
@@ -121,22 +98,23 @@ def show_outcome(facts: Facts) -> None:
     rows = [
         (
             run["name"],
-            str(run["samples"]),
+            str(run["seed"]),
+            f"{run['samples']:,}",
+            "" if run["latency"] is None else f"{run['latency']:,}",
+            "" if run["cycles_per_inference"] is None else f"{run['cycles_per_inference']:,.1f}",
             f"{run['compared']:,}",
             f"{run['different']:,}",
-            str(len(run["violations"])),
-            "" if run["cycles_per_inference"] is None else f"{run['cycles_per_inference']:,.1f}",
-            "" if run["latency"] is None else f"{run['latency']:,}",
-            str(run["seed"]),
+            f"{len(run['violations']):,}",
         )
         for run in facts["runs"]
     ]
     columns = (
-        "run", "samples", "compared", "different", "broken rules", "cycles/inference", "latency",
-        "seed",
+        ("run", "seed"), ("samples", "latency"), "cycles/inference", ("compared", "different"),
+        "broken rules",
     )  # fmt: skip
     title = "emulator and RTL in Verilator: " + ("equal" if facts["ok"] else "NOT EQUAL")
-    console().print(table(title, columns, rows, columns[1:]))
+    numbers = ("samples", "latency", "cycles/inference", "compared", "different", "broken rules")
+    console().print(table(title, columns, rows, numbers))
 
 
 def show_checks(checks: Sequence[Check]) -> None:
@@ -151,7 +129,7 @@ def show_checks(checks: Sequence[Check]) -> None:
         )
         for check in checks
     ]
-    console().print(table("", ("tool", "for", "version", "", "what it did"), rows))
+    console().print(table("", ("tool", ("for", "version"), "", "what it did"), rows))
 
 
 def _scale(scales: Sequence[float]) -> str:
