@@ -11,22 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_calls import refused, run, tiny
 
-from hwsim.cli import main
 from hwsim.emulate import emulate
-from hwsim.fixed import Format
-from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import Dense, TensorType
 
 MODEL = "examples/models/digits_cnn_int8.onnx"
-
-
-def tiny(width: int = 4) -> Graph:
-    """One dense layer of 4-bit weights."""
-    weights = np.arange(-8, 8).repeat(2)[: 4 * 2].reshape(4, 2)
-    dense = Dense(weights=weights, bias=np.array([1, -2]), weight_format=Format.int(width))
-    port = InputPort(name="x", tensor="x", type=TensorType((4,), Format.int(8)))
-    return Graph((port,), (Node("dense", dense, ("x",), "y"),), (OutputPort(name="y", tensor="y"),))
 
 
 @pytest.fixture(autouse=True)
@@ -40,24 +29,6 @@ def place(tmp_path):
     tiny().save(tmp_path / "tiny.hwsim")
     np.save(tmp_path / "x.npy", np.array([[1.0, -2.0, 3.0, 4.0]], np.float32))
     return tmp_path
-
-
-def run(capsys, *arguments: object) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of one call."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
-
-
-def refused(capsys, *arguments: object, status: int = 2) -> str:
-    """The one sentence of a call that must fail."""
-    got, out, err = run(capsys, *arguments)
-    assert got == status
-    assert out == "" and "Traceback" not in err
-    lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, err
-    return lines[0].removeprefix("error: ")
 
 
 def test_emulate_writes_what_the_library_gives(place, capsys):

@@ -16,13 +16,13 @@ PACKAGES = ("hwsim", "rtl", "gpu")
 
 # A room imports rooms of its own level or below. A new room has to be given its level here.
 LEVELS = (
-    {"errors"},
+    {"errors", "extras"},
     {"fixed"},
     {"ops"},
     {"graph", "storage", "forms", "narrow", "sums", "thresholds"},
     {"passes", "frontends", "emulate", "steps", "cost"},
     {"classify", "hazards", "sweep", "reporting", "compress"},
-    {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verify", "__main__"},
+    {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verbs", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TOP = len(LEVELS) - 1

@@ -7,28 +7,26 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hwsim.cli.console import Progress, print_error, print_json, print_note
+from hwsim.cli.console import Progress, print_error, print_json, print_note, warnings_shown
+from hwsim.cli.options import Commands, Folder, Inputs, Json, Model, Outputs, examples
 from hwsim.errors import HwsimError
+from hwsim.extras import hardware
 
 app = typer.Typer(
     name="hwsim",
+    cls=Commands,
     help="A quantized network: the same integers in NumPy, in RTL and on an FPGA.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .onnx or .hwsim file.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `hwsim build` wrote.")]
 INTERRUPTED = 128 + signal.SIGINT
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 
 
 class CheckFailed(HwsimError):
@@ -55,7 +53,7 @@ def _root(
     """A quantized network: the same integers in NumPy, in RTL and on an FPGA."""
 
 
-@app.command()
+@app.command(epilog=examples("inspect model.onnx"))
 def inspect(model: Model, as_json: Json = False) -> None:
     """Show a model as the graph of integer operators that everything else works on."""
     from hwsim.frontends import load
@@ -71,26 +69,18 @@ def inspect(model: Model, as_json: Json = False) -> None:
     show_model(facts)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "emulate model.onnx -i x.npy -o y.npy", "emulate model.onnx -i data.npz:x_test -o y.npy"
+    )
+)
 def emulate(
     model: Model,
-    inputs: Annotated[
-        list[str],
-        typer.Option(
-            "--input",
-            metavar="X.npy",
-            help="(batch, *shape); NAME=X.npy for each input of a model with several.",
-        ),
-    ],
-    outputs: Annotated[
-        list[str],
-        typer.Option(
-            "--output",
-            metavar="Y.npy",
-            help="Where results go; NAME=Y.npy for each output of a model with several.",
-        ),
-    ],
-    codes: Annotated[bool, typer.Option(help="Integer codes in and out, not reals.")] = False,
+    inputs: Inputs,
+    outputs: Outputs,
+    codes: Annotated[
+        bool, typer.Option("--codes", help="Integer codes in and out, not reals.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a model bit-exactly on a batch."""
@@ -110,10 +100,18 @@ def emulate(
         sys.stdout.write(f"{name} {tuple(one['shape'])} {one['dtype']}: {one['path']}\n")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "build model.onnx -o build --rtl-only",
+        "build model.onnx -o build --target ecp5-25k --clock 50MHz --fps 1000",
+    )
+)
 def build(
     model: Model,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; replaced whole.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="The folder to write; replaced whole."),
+    ],
     target: Annotated[
         str, typer.Option(help="ecp5-25k, ecp5-85k, or, for estimates only, xc7 or xcup.")
     ] = "ecp5-25k",
@@ -135,7 +133,7 @@ def build(
     """Write Verilog, memories and manifest, and make the bitstream."""
     from hwsim.frontends import load
 
-    targets, rtl_build = _hardware("rtl.targets"), _hardware("rtl.build")
+    targets, rtl_build = hardware("rtl.targets"), hardware("rtl.build")
     request = rtl_build.Request(
         target=targets.find_target(target).name,
         clock_mhz=targets.parse_clock(clock),
@@ -157,14 +155,16 @@ def build(
     show_build(facts)
 
 
-@app.command()
+@app.command(epilog=examples("verify build", "verify build -i x.npy --samples 64"))
 def verify(
     folder: Folder,
     samples: Annotated[int, typer.Option(help="Random samples, where no --input is given.")] = 256,
     seed: Annotated[int, typer.Option(help="Of random samples, idle and backpressure.")] = 1,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", metavar="X.npy", help="Real data instead, as `emulate` takes it."),
+        typer.Option(
+            "--input", "-i", metavar="X", help="Real data instead, as `emulate` takes it."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -172,7 +172,7 @@ def verify(
     from hwsim.cli.batch import read_codes, record_outcome
     from hwsim.cli.tables import show_outcome
 
-    checker = _hardware("rtl.verify")
+    checker = hardware("rtl.verify")
     with Progress(f"reading {folder}") as progress:
         data = read_codes(folder, inputs) if inputs else None
         outcome = checker.verify(folder, data, samples=samples, seed=seed, log=progress)
@@ -190,7 +190,7 @@ def verify(
         raise CheckFailed(f"the RTL must equal the emulator, but {what}")
 
 
-@app.command()
+@app.command(epilog=examples("report build"))
 def report(folder: Folder, as_json: Json = False) -> None:
     """Write DIR/report.html, one page about a build that opens from disk."""
     from hwsim.reporting import write_report
@@ -202,7 +202,7 @@ def report(folder: Folder, as_json: Json = False) -> None:
         sys.stdout.write(f"{path}\n")
 
 
-@app.command()
+@app.command(epilog=examples("doctor", "doctor --group rtl"))
 def doctor(
     groups: Annotated[
         list[str] | None,
@@ -237,19 +237,6 @@ def doctor(
         raise CheckFailed(f"every needed tool must work, and not fail as {broken}")
 
 
-def _hardware(module: str) -> Any:
-    """A module of `rtl`; HwsimError says which extra to install where a library is missing."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing in ("", "hwsim", "rtl", "gpu"):
-            raise
-        raise HwsimError(
-            f'{missing} must be installed (pip install "hwsim[rtl]"), not missing'
-        ) from None
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process: 0 success, 1 a failed check, 2 a bad call or input.
 
@@ -258,7 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _run(given)
+        with warnings_shown():
+            status = _run(given)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -294,6 +282,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(sentence: str, status: int, arguments: Sequence[str]) -> int:
+    if not sentence.strip():  # `hwsim` alone: its help was the answer
+        return status
     print_error(sentence)
     if "--json" in arguments:
         print_json({"error": sentence})

@@ -1,20 +1,22 @@
-"""`.npy` files: untrusted input read piece by piece, output written whole or not at all."""
+"""`.npy` and `.npz` files: untrusted input read in pieces, output written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from hwsim.cli.npy import numbers, read_header
+from hwsim.cli.npz import INPUT_KEYS, is_npz, open_member, split_key
 from hwsim.errors import HwsimError
-
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def assign(values: Sequence[str], ports: Sequence[str], what: str) -> dict[str, Path]:
@@ -38,47 +40,33 @@ def assign(values: Sequence[str], ports: Sequence[str], what: str) -> dict[str, 
     return found
 
 
-def open_array(path: Path) -> Any:
-    """The numbers in a `.npy` file, mapped and not yet read; HwsimError says what is wrong with it.
+def open_array(path: Path, wanted: Sequence[str] = INPUT_KEYS) -> Any:
+    """The numbers in a `.npy` or `.npz` file, mapped and not yet read.
 
-    The array is never larger than the file. Nothing in the file is executed (no pickle).
+    `FILE.npz:KEY` names one of several arrays, and `wanted` which names are looked for without.
+    HwsimError says what is wrong with the file. The array is never larger than the file (unpacked),
+    and nothing in the file is executed (no pickle).
     """
+    file, key = split_key(path)
     try:
-        status = path.stat()
+        status = file.stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
-            raise HwsimError(f"{path} must be a .npy file, not a {kind}")
-        with path.open("rb") as file:
-            dtype = _dtype(path, file)
-        if dtype.hasobject or dtype.kind not in "biuf":
-            raise HwsimError(f"{path} must hold numbers, not {_kind(dtype)}")
-        return np.lib.format.open_memmap(path, mode="r")
+            raise HwsimError(f"{file} must be a .npy or .npz file, not a {kind}")
+        if is_npz(path):
+            return open_member(file, key, wanted)
+        with file.open("rb") as opened:
+            numbers(str(file), read_header(str(file), opened)[2])
+        return np.lib.format.open_memmap(file, mode="r")
     except OSError as error:
-        raise HwsimError(f"{path} must be a .npy file that can be read ({_why(error)})") from None
+        raise HwsimError(
+            f"{file} must be a .npy or .npz file that can be read ({_why(error)})"
+        ) from None
     except (ValueError, TypeError, OverflowError):
         raise HwsimError(
-            f"{path} must hold all the numbers that its header announces, but has "
-            f"{path.stat().st_size} bytes"
+            f"{file} must hold all the numbers that its header announces, but has "
+            f"{file.stat().st_size} bytes"
         ) from None
-
-
-def _dtype(path: Path, file: IO[bytes]) -> np.dtype[Any]:
-    try:
-        version = np.lib.format.read_magic(file)
-        if version not in HEADERS:
-            raise ValueError
-        _, _, dtype = HEADERS[version](file)
-    except (ValueError, TypeError, OverflowError, SyntaxError):
-        raise HwsimError(f"{path} must be a .npy file, but has not the header of one") from None
-    found: np.dtype[Any] = np.dtype(dtype)
-    return found
-
-
-def _kind(dtype: np.dtype[Any]) -> str:
-    if dtype.hasobject:
-        return "Python objects"
-    names = {"U": "text", "S": "text", "c": "complex numbers", "V": "records"}
-    return names.get(dtype.kind, f"values of type {dtype}")
 
 
 def _why(error: OSError) -> str:
@@ -103,8 +91,8 @@ class Writer:
 
 
 @contextmanager
-def writing(path: Path, samples: int) -> Iterator[Writer]:
-    """A writer of `samples` samples to a temporary sibling that takes `path`'s place in the end."""
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary sibling to write, which takes `path`'s place in the end."""
     if path.exists() and not path.is_file():
         kind = "folder" if path.is_dir() else "special file"
         raise HwsimError(f"the output {path} must be a file, not a {kind}")
@@ -117,10 +105,30 @@ def writing(path: Path, samples: int) -> Iterator[Writer]:
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            yield Writer(file, samples)
+            yield file
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise HwsimError(f"the output {path} must be writable ({_why(error)})") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, samples: int) -> Iterator[Writer]:
+    """A writer of one array of `samples` samples to a `.npy` file, whole or not at all."""
+    with replacing(path) as file:
+        yield Writer(file, samples)
+
+
+@contextmanager
+def writing_together(path: Path, names: Sequence[str], samples: int) -> Iterator[dict[str, Writer]]:
+    """Writers of arrays by name, which become one `.npz` file, whole or not at all."""
+    with replacing(path) as file, ExitStack() as stack:
+        parts = {name: stack.enter_context(tempfile.TemporaryFile()) for name in names}
+        yield {name: Writer(part, samples) for name, part in parts.items()}
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, part in parts.items():
+                part.seek(0)
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    shutil.copyfileobj(part, member)

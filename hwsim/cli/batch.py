@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.cli.arrays import assign, open_array, writing
+from hwsim.cli.arrays import assign, open_array, writing, writing_together
 from hwsim.cli.console import Progress
+from hwsim.cli.npz import INPUT_KEYS, is_npz
 from hwsim.emulate import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
@@ -35,17 +36,22 @@ def emulate_files(
     `inputs` and `outputs` are paths, or NAME=PATH. Raises HwsimError, and then writes nothing.
     """
     arrays = open_inputs(graph, inputs)
-    targets = assign(outputs, [p.name for p in graph.outputs], "--output")
-    if len({path.absolute() for path in targets.values()}) < len(targets):
+    names = [p.name for p in graph.outputs]
+    together = Path(outputs[0]) if len(outputs) == 1 and is_npz(Path(outputs[0])) else None
+    targets = dict.fromkeys(names, together) if together else assign(outputs, names, "--output")
+    if not together and len({path.absolute() for path in targets.values()}) < len(targets):
         raise HwsimError("--output must name another file for each output")
     samples = len(next(iter(arrays.values())))
     widest = max(kind.size for kind in graph.types().values())
     step = max(1, PIECE // widest)
     emulator = planned(graph)
     with ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(writing(path, samples)) for name, path in targets.items()
-        }
+        if together:
+            writers = stack.enter_context(writing_together(together, names, samples))
+        else:
+            writers = {
+                name: stack.enter_context(writing(path, samples)) for name, path in targets.items()
+            }
         for start in range(0, max(samples, 1), step):
             progress.update(f"emulating, {start:,} of {samples:,} samples")
             piece = {name: array[start : start + step] for name, array in arrays.items()}
@@ -63,8 +69,12 @@ def emulate_files(
 
 def open_inputs(graph: Graph, inputs: Sequence[str]) -> dict[str, Any]:
     """Mapped arrays by input name, all of one batch size and none of them a scalar."""
-    paths = assign(inputs, [p.name for p in graph.inputs], "--input")
-    arrays = {name: open_array(path) for name, path in paths.items()}
+    names = [p.name for p in graph.inputs]
+    if len(inputs) == 1 < len(names) and is_npz(Path(inputs[0])):
+        paths = {name: Path(f"{inputs[0]}:{name}") for name in names}
+    else:
+        paths = assign(inputs, names, "--input")
+    arrays = {name: open_array(path, (name, *INPUT_KEYS)) for name, path in paths.items()}
     for name, array in arrays.items():
         if array.ndim == 0:
             raise HwsimError(f"{paths[name]} must hold a batch of samples, not a single number")

@@ -7,7 +7,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,9 +33,38 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
+WARNED: ContextVar[list[str] | None] = ContextVar("WARNED", default=None)
+"""The warnings of the command that runs, in order."""
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Within it each warning is one line on stderr, said once, and goes into the JSON too."""
+    said: list[str] = []
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = str(message)
+        if text not in said:
+            said.append(text)
+            _write_line("warning:", text)
+
+    token = WARNED.set(said)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
+    finally:
+        WARNED.reset(token)
+
+
 def print_json(content: Mapping[str, Any]) -> None:
-    """Write one JSON object to stdout, in ASCII so that no encoding can spoil it."""
-    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+    """Write one JSON object to stdout, in ASCII so that no encoding can spoil it.
+
+    `warnings` lists what was warned of; an object that says an error has it where there is any.
+    """
+    said = WARNED.get() or []
+    more = {"warnings": said} if said or "error" not in content else {}
+    sys.stdout.write(json.dumps({**content, **more}, indent=2) + "\n")
 
 
 def print_error(sentence: str) -> None:

@@ -1,0 +1,60 @@
+"""Options that several commands share, and how `--help` shows a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .onnx or .hwsim file.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `hwsim build` wrote.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+Inputs = Annotated[
+    list[str],
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="X",
+        help="A .npy or .npz of (batch, *shape); NAME=FILE for each input of a model with several; "
+        "FILE.npz:KEY for one array of several.",
+    ),
+]
+Outputs = Annotated[
+    list[str],
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="Y",
+        help="Where results go, as .npy; NAME=FILE for each output of a model with several, or one "
+        ".npz for all.",
+    ),
+]
+
+
+class Commands(TyperGroup):
+    """The commands; a flag is shown without `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options before a command's name."""
+        return [_bare(param) for param in super().get_params(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            for param in found.get_params(ctx):
+                _bare(param)
+        return found
+
+
+def _bare(param: Any) -> Any:
+    if getattr(param, "is_flag", False) and param.metavar is None:
+        param.metavar = ""
+    return param
+
+
+def examples(*lines: str) -> str:
+    """The foot of a command's help: whole calls, one a line."""
+    return "\n\n".join(("Examples:", *(f"  hwsim {line}" for line in lines)))
