@@ -19,6 +19,7 @@ from rtl import folding, lpf, synth, verilog
 from rtl.axis import lane_bits
 from rtl.depths import with_depths
 from rtl.folding import Plan
+from rtl.latency import latency_bound
 from rtl.lower import AxisPort, Design
 from rtl.manifest import FILE as MANIFEST
 from rtl.manifest import SCHEMA
@@ -150,6 +151,10 @@ def manifest(
         **files,
         "clock": "clk",
         "reset": "rst",
+        "cycles": {
+            "interval": folding.bottleneck(design.graph, plan).cycles,
+            "latency": latency_bound(design.graph, plan),
+        },
         "inputs": [_port(p) for p in design.inputs],
         "outputs": [_port(p) for p in design.outputs],
         "model": MODEL,

@@ -58,7 +58,11 @@ class StreamPort:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a simulator needs of `manifest.json`; paths are absolute, the Verilog in order."""
+    """What a simulator needs of `manifest.json`; paths are absolute, the Verilog in order.
+
+    `interval` and `latency` are the plan's cycles from one inference to the next, and for one at
+    most; None where the folder does not say.
+    """
 
     folder: Path
     top: str
@@ -70,6 +74,8 @@ class Manifest:
     reset: str
     inputs: tuple[StreamPort, ...]
     outputs: tuple[StreamPort, ...]
+    interval: int | None = None
+    latency: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -103,6 +109,7 @@ class Manifest:
             reset=entry.of("reset", str),
             inputs=tuple(_port(item) for item in entry.items("inputs")),
             outputs=tuple(_port(item) for item in entry.items("outputs")),
+            **_cycles(entry),
         )
 
 
@@ -139,6 +146,18 @@ class _Entry:
                 raise HwsimError(f"{self.path}: {key} must be a list of files there, not {name!r}")
             paths.append(path)
         return tuple(paths)
+
+
+def _cycles(entry: _Entry) -> dict[str, int]:
+    """The plan's cycles, where the folder has them."""
+    if "cycles" not in entry.content:
+        return {}
+    inner = _Entry(entry.path, "cycles.", entry.content["cycles"])
+    found = {key: inner.of(key, int) for key in ("interval", "latency")}
+    for key, value in found.items():
+        if value < 1:
+            raise HwsimError(f"{entry.path}: cycles.{key} must be at least 1, not {value}")
+    return found
 
 
 _JSON = {int: "integer", str: "string", bool: "boolean", list: "list"}

@@ -23,7 +23,19 @@ from rtl.words import Codes, checked, pack, word_size
 __all__ = ["Deadlock", "Result", "Rule", "Simulation", "Stall", "Violation"]
 
 WATCHDOG = 1 << 18
-"""Cycles without a handshake after which a run is given up."""
+"""Cycles without a handshake after which a run is given up, where the folder names no latency."""
+
+PATIENCE = 4
+"""Latencies of a design, as its plan bounds them, that pass without a handshake before that."""
+
+SHORTEST = 1 << 16
+"""The least number of cycles to wait: pauses of the streams count too."""
+
+SLOWEST = 10_000
+"""Cycles a second that any simulator reaches, so that a long run is no failure."""
+
+AT_LEAST = 3600.0
+"""Seconds that a run may take, however short it should be."""
 
 DRAIN = 1 << 10
 """Cycles that a run goes on after the last expected beat, to catch surplus ones."""
@@ -57,6 +69,13 @@ class Stall:
         return rate | {"burst": self.burst - 1, "seed": self.seed}
 
 
+def default_watchdog(manifest: Manifest) -> int:
+    """Cycles without a handshake that only a design that hangs reaches."""
+    if manifest.latency is None:
+        return WATCHDOG
+    return min(max(PATIENCE * manifest.latency, SHORTEST), (1 << 32) - 1)
+
+
 class Simulation:
     """A design in a build folder, compiled for Verilator at the first run.
 
@@ -81,9 +100,9 @@ class Simulation:
         *,
         stall: Stall | None = None,
         reset_after: int | None = None,
-        watchdog: int = WATCHDOG,
+        watchdog: int | None = None,
         drain: int = DRAIN,
-        timeout: float = 3600,
+        timeout: float | None = None,
     ) -> Result:
         """Stream a batch through the design and return what came out, and when.
 
@@ -91,8 +110,9 @@ class Simulation:
         `reset_after`: so many input beats (all inputs together) are accepted, then comes a reset
         and all streams start again. Registers without an initial value start at random, by the
         stall's seed. Raises HwsimError for unusable codes, a failing tool or after `timeout`
-        seconds, and Deadlock where nothing moved for `watchdog` cycles; all else that the design
-        does wrong is in `Result.violations`.
+        seconds (by default an hour, or what so many cycles may take), and Deadlock where nothing moved for `watchdog` cycles, by default several times
+        what the plan allows for one inference; all else that the design does wrong is in
+        `Result.violations`.
         """
         return self._run(
             codes, stall or Stall(), reset_after, watchdog=watchdog, drain=drain, timeout=timeout
@@ -107,7 +127,7 @@ class Simulation:
         last: int,
         stall: Stall | None = None,
         reset_after: int | None = None,
-        timeout: float = 3600,
+        timeout: float | None = None,
     ) -> Path:
         """Run once more up to cycle `last` and write a VCD of cycles `first` to `last`.
 
@@ -130,14 +150,16 @@ class Simulation:
         stall: Stall,
         reset_after: int | None,
         *,
-        watchdog: int = WATCHDOG,
+        watchdog: int | None = None,
         drain: int = DRAIN,
-        timeout: float,
+        timeout: float | None,
         vcd: tuple[Path, int, int] | None = None,
     ) -> Result:
         arrays = self._arrays(codes)
+        watchdog = watchdog or default_watchdog(self.manifest)
         samples = len(arrays[0])
         self._check_reset(reset_after, samples)
+        timeout = timeout or self._timeout(samples)
         program = self.build(traced=vcd is not None, timeout=timeout)
         with tempfile.TemporaryDirectory(prefix="hwsim-run-") as place:
             folder = Path(place)
@@ -187,6 +209,11 @@ class Simulation:
                 f"all inputs must have one number of samples, not {[len(a) for a in arrays]}"
             )
         return arrays
+
+    def _timeout(self, samples: int) -> float:
+        """Seconds for so many samples, with pauses and a second start."""
+        interval, latency = self.manifest.interval or 1, self.manifest.latency or 1
+        return max(AT_LEAST, PATIENCE * (samples * interval + latency) / SLOWEST)
 
     def _check_reset(self, reset_after: int | None, samples: int) -> None:
         total = samples * sum(port.beats for port in self.manifest.inputs)

@@ -11,11 +11,15 @@ EDGE = "edge_"
 
 @dataclass(slots=True)
 class Handshakes:
-    """The beats that passed one edge, of `bits` each: cycle and data as an unsigned word."""
+    """The beats that passed one edge, of `bits` each: cycle and data as an unsigned word.
+
+    `waiting` says that in the end a beat was offered and not taken.
+    """
 
     bits: int
     cycles: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
+    waiting: bool = False
 
 
 def handshakes(path: Path, clock: str = "clk") -> dict[str, Handshakes]:
@@ -55,6 +59,9 @@ def handshakes(path: Path, clock: str = "clk") -> dict[str, Handshakes]:
                 changed[code] = value
         if rising:
             _sample(found, keys, now, now[codes["cycle"]])
+    now.update(changed)
+    for edge, (valid, ready, _) in keys.items():
+        found[edge].waiting = bool(now[valid] and not now[ready])
     return found
 
 

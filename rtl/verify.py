@@ -24,6 +24,10 @@ Codes = Mapping[str, Any]
 Log = Callable[[str], None]
 WINDOW = 64  # cycles before a difference that its waveform shows
 WAVEFORM = "mismatch.vcd"
+SAMPLES = 256  # random ones, unless they take too long
+MOST_CYCLES = 1 << 25  # of one run on random samples: about a minute
+MOST_TRACED = 1 << 20  # cycles whose waveform is looked through for the first difference
+NAMED = 4  # edges that a message about a design that hangs lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +127,23 @@ def verify(
     folder: Path,
     codes: Codes | None = None,
     *,
-    samples: int = 256,
+    samples: int | None = None,
     seed: int = 1,
     log: Log | None = None,
 ) -> Outcome:
     """Run a built design on codes by input name, channels last, and compare all outputs with `==`.
 
     Three runs: without pauses, with random idle and backpressure, and with a reset in mid-stream
-    under pauses. Without `codes`, `samples` random ones by `seed` are drawn. Stops after the first
-    run that differs, with the place where it begins and a waveform in the folder. Raises HwsimError
-    for a folder that no build wrote, or a tool that is missing or fails.
+    under pauses. Without `codes`, `samples` random ones by `seed` are drawn, by default 256 or as
+    many as take about a minute a run. Stops after the first run that differs, with the place where
+    it begins and a waveform in the folder. Raises HwsimError for a folder that no build wrote, or
+    a tool that is missing or fails.
     """
     say = log or (lambda _: None)
     simulation = Simulation(folder)
     graph = _model(folder)
+    if samples is None:
+        samples = default_samples(simulation.manifest.interval)
     if samples < 1:
         raise HwsimError(f"samples must be at least 1, not {samples}")
     given = random_codes(graph, samples, seed) if codes is None else dict(codes)
@@ -157,14 +164,24 @@ def verify(
     runs: list[Run] = []
     for name, stall, reset_after in plans:
         say(f"{name} run, seed {stall.seed}, {count} samples")
-        run, failure = _run(simulation, name, given, expected, stall, reset_after)
+        run, failure, result = _run(simulation, name, given, expected, stall, reset_after)
         runs.append(run)
         if run.different:
-            first = _first_difference(simulation, graph, given, run, stall, reset_after, folder)
+            found = _first_difference(
+                simulation, graph, given, result, name, stall, reset_after, folder
+            )
+            first = found.mismatch or _at_output(graph, expected, result, name)
+            if failure and found.waiting:
+                failure += f"; what waits to be taken: {', '.join(found.waiting)}"
             return Outcome(tuple(runs), first, failure or (str(first) if first else None))
         if run.violations:
             return Outcome(tuple(runs), None, run.violations[0])
     return Outcome(tuple(runs))
+
+
+def default_samples(interval: int | None) -> int:
+    """Random samples for a design with so many cycles from one inference to the next."""
+    return min(max(MOST_CYCLES // (interval or 1), 2), SAMPLES)
 
 
 def _model(folder: Path) -> Graph:
@@ -194,7 +211,7 @@ def _run(
     expected: Codes,
     stall: Stall,
     reset_after: int | None,
-) -> tuple[Run, str | None]:
+) -> tuple[Run, str | None, Result]:
     failure = None
     try:
         result = simulation.run(codes, stall=stall, reset_after=reset_after)
@@ -214,7 +231,7 @@ def _run(
         cycles_per_inference=result.cycles_per_inference if complete else None,
         cycles=result.cycles,
     )
-    return run, failure
+    return run, failure, result
 
 
 def _count(want: Any, got: Any) -> int:
@@ -222,30 +239,50 @@ def _count(want: Any, got: Any) -> int:
     return int((want[: len(got)] != got).sum()) + int(want[len(got) :].size)
 
 
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """What a waveform shows: the first difference, and the nodes whose codes nobody takes."""
+
+    mismatch: Mismatch | None
+    waiting: tuple[str, ...] = ()
+
+
 def _first_difference(
     simulation: Simulation,
     graph: Graph,
     codes: Codes,
-    run: Run,
+    result: Result,
+    name: str,
     stall: Stall,
     reset_after: int | None,
     folder: Path,
-) -> Mismatch | None:
+) -> _Traced:
     """Trace the first sample that differs: alone if it differs alone, else with all before it."""
-    try:
-        result = simulation.run(codes, stall=stall, reset_after=reset_after)
-    except Deadlock as error:
-        result = error.result
     sample = _first_sample(graph, codes, result)
     alone = {name: x[sample : sample + 1] for name, x in codes.items()}
-    first = _trace(simulation, graph, alone, run.name, stall, None, folder, offset=sample)
-    if first is not None:
+    first = _trace(simulation, graph, alone, name, stall, None, folder, offset=sample)
+    if first.mismatch is not None or first.waiting:
         return first
     before = {name: x[: sample + 1] for name, x in codes.items()}
     beats = sum(port.beats for port in simulation.manifest.inputs)
     if reset_after is not None and reset_after >= (sample + 1) * beats:
         before = dict(codes)
-    return _trace(simulation, graph, before, run.name, stall, reset_after, folder, offset=0)
+    return _trace(simulation, graph, before, name, stall, reset_after, folder, offset=0)
+
+
+def _at_output(graph: Graph, expected: Codes, result: Result, run: str) -> Mismatch | None:
+    """The first code that an output gave wrong, where no waveform says where it comes from."""
+    found = []
+    for port in graph.outputs:
+        want, got = expected[port.name], result.codes[port.name]
+        wrong = np.argwhere(want[: len(got)] != got)
+        if len(wrong):
+            sample, *element = (int(k) for k in wrong[0])
+            cycle = int(result.output_cycles[port.name][sample, -1])
+            codes = int(want[tuple(wrong[0])]), int(got[tuple(wrong[0])])
+            where = (f"output {port.name!r}", port.tensor, tuple(element), cycle)
+            found.append(Mismatch(run, sample, *where, *codes))
+    return min(found, key=lambda m: m.cycle, default=None)
 
 
 def _first_sample(graph: Graph, codes: Codes, result: Result) -> int:
@@ -253,7 +290,7 @@ def _first_sample(graph: Graph, codes: Codes, result: Result) -> int:
     firsts = []
     for port, want in expected.items():
         got = result.codes[port]
-        wrong = (want[: len(got)] != got).reshape(len(got), -1).any(axis=1)
+        wrong = (want[: len(got)] != got).any(axis=tuple(range(1, want.ndim)))
         firsts.append(int(np.argmax(wrong)) if wrong.any() else len(got))
     return min(min(firsts), len(next(iter(codes.values()))) - 1)
 
@@ -268,12 +305,14 @@ def _trace(
     folder: Path,
     *,
     offset: int,
-) -> Mismatch | None:
+) -> _Traced:
     """Compare every edge's beats with the emulator's codes; the earliest cycle that differs."""
     try:
         cycles = simulation.run(codes, stall=stall, reset_after=reset_after).cycles
     except Deadlock as error:
         cycles = error.result.cycles + WINDOW
+    if cycles > MOST_TRACED:
+        return _Traced(None)
     with tempfile.TemporaryDirectory(prefix="hwsim-trace-") as place:
         full = Path(place) / "full.vcd"
         simulation.waveform(codes, full, first=0, last=cycles, stall=stall, reset_after=reset_after)
@@ -303,7 +342,11 @@ def _trace(
             )
         )
     if not found:
-        return None
+        stuck = [(edge, beats) for edge, beats in seen.items() if beats.waiting]
+        names = {identifier(edge): maker for edge, (_, maker) in makers.items()}
+        return _Traced(
+            None, tuple(f"{names[e]} after {len(b.words)} beats" for e, b in stuck[:NAMED])
+        )
     cycle, _, first = min(found, key=lambda f: f[:2])
     path = folder / WAVEFORM
     simulation.waveform(
@@ -314,7 +357,7 @@ def _trace(
         stall=stall,
         reset_after=reset_after,
     )
-    return Mismatch(**{**asdict(first), "waveform": str(path)})
+    return _Traced(Mismatch(**{**asdict(first), "waveform": str(path)}))
 
 
 def _difference(beats: vcd.Handshakes, want: list[int], fmt: Format) -> tuple[int, int, int] | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rtl_designs
 
+from hwsim.cli import main
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
@@ -18,7 +19,9 @@ from rtl import folding
 from rtl.build import Request, build
 from rtl.depths import proven_depths, with_depths
 from rtl.folding import Plan, bottleneck, plan_for_cycles
-from rtl.verify import verify
+from rtl.manifest import Manifest
+from rtl.simulate import Deadlock, Result, Simulation, default_watchdog
+from rtl.verify import default_samples, random_codes, verify
 
 S8 = Format.int(8)
 
@@ -67,6 +70,56 @@ def test_all_codes_agree_continuous_stalled_and_after_a_reset(built):
     assert outcome.ok and outcome.different == 0
     assert [run.name for run in outcome.runs] == ["continuous", "stalled", "reset"]
     assert outcome.compared == 3 * 40 * 3
+
+
+@pytest.mark.needs("verilator")
+def test_the_watchdog_waits_as_long_as_the_plan_says(built, monkeypatch):
+    """As many cycles as were waited for whatever the design, scaled to this one: struck too soon."""
+    from rtl import simulate
+
+    codes, simulation = random_codes(network(), 3, 1), Simulation(built)
+    monkeypatch.setattr(simulate, "SHORTEST", 1)
+    gap = longest_silence(simulation.run(codes))
+    assert gap > 40
+    with pytest.raises(Deadlock):
+        simulation.run(codes, watchdog=gap - 2)
+    latency = simulation.manifest.latency
+    assert latency is not None and gap < latency
+    assert verify(built, samples=3).ok
+
+
+def longest_silence(result: Result) -> int:
+    """Cycles between one handshake and the next, of all ports."""
+    stamps = [s.ravel() for s in (*result.input_cycles.values(), *result.output_cycles.values())]
+    return int(np.diff(np.sort(np.concatenate(stamps))).max())
+
+
+def test_slow_designs_get_fewer_random_samples_and_more_patience(built):
+    assert [default_samples(n) for n in (None, 100, 1 << 20, 1 << 40)] == [256, 256, 32, 2]
+    manifest = Manifest.read(built)
+    assert default_watchdog(dataclasses.replace(manifest, latency=50_000_000)) == 200_000_000
+    assert default_watchdog(dataclasses.replace(manifest, latency=None)) == 1 << 18
+    assert default_watchdog(dataclasses.replace(manifest, latency=1 << 40)) == (1 << 32) - 1
+
+
+@pytest.mark.needs("verilator")
+def test_a_fifo_too_shallow_is_a_deadlock_named_by_the_node_that_waits(tmp_path, capsys):
+    graph = skip_only()
+    plan = plan_for_cycles(graph, 1 << 30)
+    shallow = proven_depths(graph, plan)["skip", 1] - 6
+    plan = dataclasses.replace(plan, fifos={("skip", 1): shallow})
+    build(graph, tmp_path / "build", Request(rtl_only=True), plan=plan)
+    for json_too in ([], ["--json"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["verify", str(tmp_path / "build"), "--samples", "2", *json_too])
+        out, err = capsys.readouterr()
+        assert ended.value.code == 1 and "Traceback" not in err
+        (sentence,) = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert "the design must go on" in sentence and "output beats 0 of 64 (y)" in sentence
+        assert "waits to be taken: input 'x' after " in sentence
+        if json_too:
+            facts = json.loads(out)
+            assert not facts["ok"] and facts["failure"] in sentence and facts["different"] == 64
 
 
 def swapped(built, tmp_path, graph: Graph):
