@@ -109,10 +109,10 @@ class Simulation:
         `codes`: integers of shape (samples, *shape), for several inputs by the input's name.
         `reset_after`: so many input beats (all inputs together) are accepted, then comes a reset
         and all streams start again. Registers without an initial value start at random, by the
-        stall's seed. Raises HwsimError for unusable codes, a failing tool or after `timeout`
-        seconds (by default an hour, or what so many cycles may take), and Deadlock where nothing moved for `watchdog` cycles, by default several times
-        what the plan allows for one inference; all else that the design does wrong is in
-        `Result.violations`.
+        stall's seed. `watchdog` is several times what the plan allows for one inference, `timeout`
+        an hour or what so many cycles may take, unless given. Raises HwsimError for unusable codes,
+        a failing tool or after `timeout` seconds, and Deadlock where nothing moved for `watchdog`
+        cycles; all else that the design does wrong is in `Result.violations`.
         """
         return self._run(
             codes, stall or Stall(), reset_after, watchdog=watchdog, drain=drain, timeout=timeout

@@ -74,7 +74,7 @@ def test_all_codes_agree_continuous_stalled_and_after_a_reset(built):
 
 @pytest.mark.needs("verilator")
 def test_the_watchdog_waits_as_long_as_the_plan_says(built, monkeypatch):
-    """As many cycles as were waited for whatever the design, scaled to this one: struck too soon."""
+    """A number of cycles that is the same for all designs, here a small one, strikes too soon."""
     from rtl import simulate
 
     codes, simulation = random_codes(network(), 3, 1), Simulation(built)
