@@ -11,7 +11,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
-from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.graph import ELEMENTS, Graph, InputPort, Layout, Node, OutputPort, user_shape
 from hwsim.ops import Carrier, Op, TensorType, Weighted
 from hwsim.steps import (
     Kernel,
@@ -140,7 +140,7 @@ class Emulator:
     def _encode_port(self, port: InputPort, x: Any, codes: bool) -> Array:
         xp, kind = self.xp, port.type
         array = _numbers(xp, port, x)
-        shape = user_shape(kind, port.layout)
+        shape = user_shape(kind, port)
         if array.ndim != len(shape) + 1 or tuple(array.shape[1:]) != shape:
             raise HwsimError(
                 f"input {port.name!r} must have shape (batch, {', '.join(map(str, shape))}), not "
@@ -149,16 +149,18 @@ class Emulator:
         if array.dtype == xp.bool:
             array = xp.astype(array, xp.int64)
         ends = _ends(xp, port, array)
-        if port.layout is Layout.CHANNELS_FIRST and len(shape) > 1:
-            array = xp.permute_dims(array, (0, *range(2, array.ndim), 1))
-        return self._checked_codes(port, array, ends) if codes else quantize(xp, port, array, ends)
+        array = from_user(xp, port, kind, array)
+        if codes or (port.element is not None and not is_float(xp, array)):
+            return self._checked_codes(port, array, ends)
+        return quantize(xp, port, array, ends)
 
     def _checked_codes(self, port: InputPort, array: Array, ends: Ends) -> Array:
         xp, kind = self.xp, port.type
         lo, hi = int(ends[0]), int(ends[1])
         if array.shape[0] and (lo < kind.lo or hi > kind.hi):  # numbers past int64 could wrap
+            of = f"{port.element} codes" if port.element else "codes"
             raise HwsimError(
-                f"input {port.name!r} must hold codes from {kind.lo} to {kind.hi}, not {lo} to {hi}"
+                f"input {port.name!r} must hold {of} from {kind.lo} to {kind.hi}, not {lo} to {hi}"
             )
         whole = xp.astype(array, xp.int64, copy=False)
         if is_float(xp, array) and not bool(xp.all(xp.astype(whole, array.dtype) == array)):
@@ -166,16 +168,19 @@ class Emulator:
         return whole
 
     def decode(self, codes: Batch, as_codes: bool = False) -> Any:
-        """Output edges in the user's layout, as reals or int64 codes: an array, or a dict."""
+        """Output edges as `emulate` gives them: an array, or a dict of several."""
         out = {p.name: self._decode_port(p, codes[p.tensor], as_codes) for p in self.outputs}
         return out if len(out) > 1 else next(iter(out.values()))
 
     def _decode_port(self, port: OutputPort, array: Array, as_codes: bool) -> Array:
         xp, kind = self.xp, self.types[port.tensor]
-        out = xp.astype(array, xp.int64) if as_codes else dequantize(xp, kind, array)
-        if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
-            out = xp.permute_dims(out, (0, out.ndim - 1, *range(1, out.ndim - 1)))
-        return out
+        if as_codes:
+            out = xp.astype(array, xp.int64)
+        elif port.element is not None:
+            out = xp.astype(array, getattr(xp, ELEMENTS[port.element]))
+        else:
+            out = dequantize(xp, kind, array)
+        return to_user(xp, port, kind, out)
 
 
 def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
@@ -237,11 +242,24 @@ def dequantize(xp: Namespace, kind: TensorType, codes: Array) -> Array:
     return centred * xp.asarray(np.array(kind.quant.scale, np.float32))
 
 
-def user_shape(kind: TensorType, layout: Layout) -> tuple[int, ...]:
-    """The shape, without the batch, that the user of a port sees."""
-    if layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
-        return (kind.shape[-1], *kind.shape[:-1])
-    return kind.shape
+def from_user(xp: Namespace, port: InputPort, kind: TensorType, array: Array) -> Array:
+    """A batch as the user of a port sees it, in the shape and order of its edge."""
+    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+        array = _shaped(xp, array, (kind.shape[-1], *kind.shape[:-1]))
+        return xp.permute_dims(array, (0, *range(2, array.ndim), 1))
+    return _shaped(xp, array, kind.shape)
+
+
+def to_user(xp: Namespace, port: OutputPort, kind: TensorType, array: Array) -> Array:
+    """A batch on an edge, as the user of a port sees it."""
+    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+        array = xp.permute_dims(array, (0, array.ndim - 1, *range(1, array.ndim - 1)))
+    return _shaped(xp, array, user_shape(kind, port))
+
+
+def _shaped(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
+    same = tuple(array.shape[1:]) == shape
+    return array if same else xp.reshape(array, (array.shape[0], *shape))
 
 
 _PLANNED: weakref.WeakKeyDictionary[Graph, dict[int, Emulator]] = weakref.WeakKeyDictionary()
@@ -259,9 +277,12 @@ def emulate(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> An
     """Bit-exact outputs for a batch.
 
     `x` is `(batch, *shape)` in the layout of the graph's input, or a dict of such arrays by input
-    name: reals, or with `codes` integer codes. Gives an array, or a dict for several outputs: reals
-    (float32; float64 for formats over 24 bits), or int64 codes with `codes`. Raises HwsimError for
-    a wrong shape, dtype, NaN or code.
+    name. Gives an array, or a dict for several outputs, in the types that the model's own runtime
+    takes and gives. A port of reals takes numbers of any type (pixels in uint8 are reals) and gives
+    reals: float32, or float64 for formats over 24 bits. A port of integers (`port.element`, such as
+    uint8) takes an array of any integer type as codes, a float array as reals to be quantized, and
+    gives codes in its own type. With `codes` every port takes codes and gives them as int64.
+    Raises HwsimError for a wrong shape, dtype, NaN, or a code out of range.
     """
     return planned(graph, xp).predict(x, codes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,16 @@ from hwsim.fixed import Overflow, Rounding
 from hwsim.ops import Op, TensorType, Work
 
 SCHEMA = 1
+ELEMENTS = {  # integer types of a port, and the array type that holds them
+    **{name: name for name in ("uint8", "int8", "uint16", "int16", "int32", "int64")},
+    "uint4": "uint8",
+    "int4": "int8",
+}
 _BROKEN = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError)
+
+
+def _later() -> Any:
+    return field(default=None, metadata=storage.LATER)
 
 
 class Layout(Enum):
@@ -30,10 +40,12 @@ storage._ENUMS["Layout"] = Layout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputPort:
-    """A graph input: the user's name and layout, the edge it feeds, its type, and its quantizer.
+    """A graph input: the user's name and view, the edge it feeds, its type, and its quantizer.
 
+    The user sees the edge in `layout` and, where `shape` is given, flattened to it row-major.
     Reals become codes as `round(x / scale) + zero_point`, or, with `zero_point_first`,
-    `round(x / scale + zero_point)`, then overflow.
+    `round(x / scale + zero_point)`, then overflow. `element` names the integer type of a port whose
+    tensor holds codes itself (`uint8`); None stands for reals.
     """
 
     name: str
@@ -43,15 +55,55 @@ class InputPort:
     rounding: Rounding = Rounding.RND_CONV
     overflow: Overflow = Overflow.SAT
     zero_point_first: bool = False
+    element: str | None = _later()
+    shape: tuple[int, ...] | None = _later()
+
+    def __post_init__(self) -> None:
+        _check_view(self, self.type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputPort:
-    """A graph output: the user's name and layout, and the edge that it shows."""
+    """A graph output: the user's name and view, and the edge that it shows.
+
+    `element` names the type of an output whose codes are the answer (`uint8`, or `int64` of a
+    class); None stands for reals. `shape` is as an InputPort's.
+    """
 
     name: str
     tensor: str
     layout: Layout = Layout.CHANNELS_LAST
+    element: str | None = _later()
+    shape: tuple[int, ...] | None = _later()
+
+    def __post_init__(self) -> None:
+        _check_view(self)
+
+
+Port = InputPort | OutputPort
+
+
+def user_shape(kind: TensorType, port: Port) -> tuple[int, ...]:
+    """The shape, without the batch, that the user of a port sees."""
+    if port.shape is not None:
+        return port.shape
+    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+        return (kind.shape[-1], *kind.shape[:-1])
+    return kind.shape
+
+
+def _check_view(port: Port, kind: TensorType | None = None) -> None:
+    """Raise HwsimError unless the element type is known and the shape holds the edge's codes."""
+    if port.element is not None and port.element not in ELEMENTS:
+        raise HwsimError(
+            f"port {port.name!r} must be of one of the types {', '.join(ELEMENTS)}, not "
+            f"{port.element!r}"
+        )
+    if port.shape is not None and kind is not None and math.prod(port.shape) != kind.size:
+        raise HwsimError(
+            f"port {port.name!r} must show all {kind.size} codes of {kind.shape}, not as "
+            f"{port.shape}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +145,7 @@ class Graph:
                 raise HwsimError(
                     f"output {port.name!r} must show an edge of the graph, not {port.tensor!r}"
                 )
+            _check_view(port, types[port.tensor])
         self._types.clear()
         self._types.update(types)
 

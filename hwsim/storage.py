@@ -25,6 +25,8 @@ from hwsim.ops import OPERATORS, Exact, Quant, Scheme, Stepwise, TensorType, Win
 
 Arrays = dict[str, npt.NDArray[np.int64]]
 _ENUMS: dict[str, type[Enum]] = {"Rounding": Rounding, "Overflow": Overflow, "Scheme": Scheme}
+LATER = {"later": True}
+"""Metadata of a field that came after the first saved files: None is not written, as in those."""
 _VALUES: dict[str, type[Any]] = {
     "Quant": Quant,
     "TensorType": TensorType,
@@ -54,6 +56,7 @@ def encode(value: Any, name: str, arrays: Arrays) -> Any:
     fields = {
         f.name: encode(getattr(value, f.name), f"{name}.{f.name}", arrays)
         for f in dataclasses.fields(value)
+        if f.metadata != LATER or getattr(value, f.name) is not None
     }
     return {"$": type(value).__name__, **fields}
 

@@ -172,6 +172,7 @@ def _port(port: AxisPort) -> dict[str, Any]:
         "signed": kind.format.signed,
         "lanes": port.beat.lanes,
         "lane_bits": lane_bits(port.beat),
+        "element": port.element or "real",
         "scale": list(kind.scales()),
         "zero_point": kind.zero_point,
     }
@@ -263,8 +264,8 @@ def readme(design: Design, facts: Mapping[str, Any]) -> str:
         "synchronous, active-high reset `rst`, AXI4-Stream ports (Arm IHI 0051). `manifest.json`",
         "says all of this for programs; `*.mem` are the memories, read by bare name from here.",
         "",
-        "| port | direction | tensor | codes | a beat | tdata bits | real value |",
-        "|---|---|---|---|---|---|---|",
+        "| port | direction | tensor | model's type | codes | a beat | tdata bits | real value |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for p, way in [(p, "in") for p in design.inputs] + [(p, "out") for p in design.outputs]:
         beat, scales = p.beat, p.type.scales()
@@ -272,8 +273,8 @@ def readme(design: Design, facts: Mapping[str, Any]) -> str:
         if len(scales) > 1:
             real = "one scale a channel: see manifest.json"
         lines.append(
-            f"| `{p.prefix}_*` | {way} | {p.name} {list(p.type.shape)} | {p.type.format} "
-            f"| {beat.lanes} | {beat.lanes * lane_bits(beat)} | {real} |"
+            f"| `{p.prefix}_*` | {way} | {p.name} {list(p.type.shape)} | {p.element or 'real'} "
+            f"| {p.type.format} | {beat.lanes} | {beat.lanes * lane_bits(beat)} | {real} |"
         )
     lines += [
         "",

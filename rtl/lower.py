@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.forms import Affine, Output
-from hwsim.graph import Graph, Node
+from hwsim.graph import Graph, Node, Port
 from hwsim.ops import (
     Add,
     ArgMax,
@@ -458,6 +458,7 @@ class AxisPort:
     tensor: str
     type: TensorType
     beat: Beat
+    element: str | None = None
 
 
 class Design(wiring.Component):
@@ -475,16 +476,13 @@ class Design(wiring.Component):
         ins = prefixes([p.name for p in graph.inputs], "s_axis")
         outs = prefixes([p.name for p in graph.outputs], "m_axis")
 
-        def port(name: str, prefix: str, tensor: str) -> AxisPort:
-            kind = types[tensor]
-            return AxisPort(name, prefix, tensor, kind, Beat.of(lanes[tensor], kind.format))
+        def port(p: Port, prefix: str) -> AxisPort:
+            kind = types[p.tensor]
+            beat = Beat.of(lanes[p.tensor], kind.format)
+            return AxisPort(p.name, prefix, p.tensor, kind, beat, p.element)
 
-        self.inputs = [
-            port(p.name, prefix, p.tensor) for p, prefix in zip(graph.inputs, ins, strict=True)
-        ]
-        self.outputs = [
-            port(p.name, prefix, p.tensor) for p, prefix in zip(graph.outputs, outs, strict=True)
-        ]
+        self.inputs = [port(p, prefix) for p, prefix in zip(graph.inputs, ins, strict=True)]
+        self.outputs = [port(p, prefix) for p, prefix in zip(graph.outputs, outs, strict=True)]
         members: dict[str, Any] = {}
         for direction, other, ports in ((In, Out, self.inputs), (Out, In, self.outputs)):
             for p in ports:

@@ -25,13 +25,14 @@ def show_model(facts: Facts) -> None:
             _scale(port["scale"]),
             shape_text(port["user_shape"]),
             port["layout"] if len(port["shape"]) > 1 else "",
+            port["element"],
             port["format"],
             str(port["zero_point"]),
         )
         for way, found in (("input", facts["inputs"]), ("output", facts["outputs"]))
         for port in found
     ]
-    names = (("port", "scale"), ("shape", "layout"), ("format", "zero point"))
+    names = (("port", "scale"), ("shape", "layout"), ("type", "format"), "zero point")
     out.print(table(str(facts["model"]), names, ports, ("zero point",)))
     rows = [
         (

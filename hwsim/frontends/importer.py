@@ -19,7 +19,7 @@ from hwsim.frontends.values import (
     Value,
     Weighing,
 )
-from hwsim.graph import InputPort, Node
+from hwsim.graph import ELEMENTS, InputPort, Node
 from hwsim.graph import Layout as PortLayout
 from hwsim.ops import Flatten, Op, Reshape, TensorType
 
@@ -133,7 +133,10 @@ class Importer:
         layout = raw.channels_last if use_last else raw.plain
         view = PortLayout.CHANNELS_FIRST if use_last else PortLayout.CHANNELS_LAST
         kind = replace(kind, shape=layout.physical)
-        port = InputPort(name=raw.name, tensor=out, type=kind, layout=view, **options)
+        element = raw.dtype if raw.dtype in ELEMENTS else None
+        port = InputPort(
+            name=raw.name, tensor=out, type=kind, layout=view, element=element, **options
+        )
         known = self.inputs.get(raw.name)
         if known is None:
             self.inputs[raw.name], self.types[out] = port, kind

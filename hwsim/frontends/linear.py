@@ -154,19 +154,37 @@ def optional(run: Importer, node: OnnxNode, position: int) -> Constant | None:
     return run.constant(node, position) if node.input(position) else None
 
 
+def output_type(node: OnnxNode, zero: Constant | None) -> str:
+    """The type of a QuantizeLinear's codes: its zero point's, or `output_dtype`, or uint8."""
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    given = node.integer("output_dtype", 0)
+    try:
+        named = str(tensor_dtype_to_np_dtype(given)) if given else None
+    except KeyError:
+        raise HwsimError(f"{node}: 'output_dtype' must be a type of ONNX, not {given}") from None
+    if zero is None:
+        return named or "uint8"
+    if named not in (None, zero.array.dtype.name):
+        raise HwsimError(
+            f"{node}: 'output_dtype' must be {zero.array.dtype} like its zero point, not {named}"
+        )
+    return str(zero.array.dtype.name)
+
+
 def quantized_constant(
-    node: OnnxNode, value: Constant, scale: Constant, zero: Constant | None
+    node: OnnxNode, value: Constant, scale: Constant, zero: Constant | None, dtype: str
 ) -> Constant:
-    """Float weights that the model quantizes itself."""
-    scales, zeros = parameters(node, scale, zero, "uint8")
+    """Float weights that the model quantizes itself, to codes of type `dtype`."""
+    fmt = format_of(node, dtype)
+    scales, zeros = parameters(node, scale, zero, dtype)
     shape = along(node, value.array.shape, scales)
-    info = np.iinfo(zeros.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         whole = np.rint(value.array.astype(np.float32) / scales.reshape(shape))
     if np.isnan(whole).any():
         raise HwsimError(f"{node}: weights must be finite")
     zero_points = zeros.reshape(shape).astype(np.int64)
-    codes = np.clip(np.clip(whole, -(2.0**40), 2.0**40) + zero_points, info.min, info.max)
+    codes = np.clip(np.clip(whole, -(2.0**40), 2.0**40) + zero_points, fmt.min, fmt.max)
     return Constant(codes.astype(zeros.dtype))
 
 

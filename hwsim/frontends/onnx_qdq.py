@@ -20,6 +20,7 @@ from hwsim.frontends.linear import (
     dequantized,
     format_of,
     optional,
+    output_type,
     quantized_constant,
     quantizer,
 )
@@ -52,11 +53,14 @@ def quantize_linear(run: Importer, node: OnnxNode) -> None:
     """QuantizeLinear of an input, a computed tensor or a constant."""
     value = run.value(node, 0)
     scale, zero = run.constant(node, 1), optional(run, node, 2)
+    dtype = output_type(node, zero)
     if isinstance(value, Constant):
-        run.values[node.output] = quantized_constant(node, value, scale, zero)
+        run.values[node.output] = quantized_constant(node, value, scale, zero, dtype)
         return
-    by = replace(quantizer(node, scale, zero, "uint8"), as_unsigned=held_unsigned(run, node, zero))
+    by = replace(quantizer(node, scale, zero, dtype), as_unsigned=held_unsigned(run, node, zero))
     if isinstance(value, RawInput):
+        if not value.dtype.startswith("float"):
+            raise HwsimError(f"{node}: its input must be reals, not {value.dtype}")
         codes = run.input_codes(
             value, TensorType((), by.format, by.quant), by.port(node), node.output
         )
@@ -132,11 +136,10 @@ def leveled(
     """A tensor of codes with the meaning that its reader gives it."""
     value = run.value(node, position)
     if isinstance(value, RawInput):
-        port = next(p for p in run.model.inputs if p.name == value.name)
-        by = quantizer(node, scale, zero, port.dtype)
-        if format_of(node, port.dtype) != by.format:
+        by = quantizer(node, scale, zero, value.dtype)
+        if format_of(node, value.dtype) != by.format:
             raise HwsimError(
-                f"{node}: its zero point must be {port.dtype} like input {port.name!r}"
+                f"{node}: its zero point must be {value.dtype} like input {value.name!r}"
             )
         kind = TensorType((), by.format, by.quant)
         value = run.input_codes(value, kind, {}, value.name)

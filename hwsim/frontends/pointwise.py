@@ -190,7 +190,10 @@ def arg_max(run: Importer, node: OnnxNode) -> None:
     edge = run.emit(node.name, ArgMax(), [held.edge], node.output)
     kind = run.types[edge]
     shape = tuple(1 if i + 1 == axis else d for i, d in enumerate(layout.shape))
-    run.values[node.output] = Codes(edge, kind.format, Layout.channels_last(shape))
+    found = Codes(edge, kind.format, Layout.channels_last(shape))
+    if not node.integer("keepdims", 1):
+        found = replace(found, layout=found.layout.reshaped(shape[: axis - 1] + shape[axis:]))
+    run.values[node.output] = found
 
 
 def identity(run: Importer, node: OnnxNode) -> None:

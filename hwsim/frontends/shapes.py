@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,12 @@ def layout_of(value: Value, node: OnnxNode) -> Layout:
 
 def relaid(value: Value, change: Any) -> Value:
     """The same elements under another layout."""
-    from dataclasses import replace
-
     match value:
         case Codes() | Real():
             return replace(value, layout=change(value.layout))
         case RawInput():
-            return RawInput(value.name, change(value.plain), change(value.channels_last))
+            plain, last = change(value.plain), change(value.channels_last)
+            return replace(value, plain=plain, channels_last=last)
     raise HwsimError("a constant has no layout")
 
 

@@ -97,6 +97,7 @@ class RawInput:
     """A graph input that nothing has quantized yet, in the two layouts that its port can have."""
 
     name: str
+    dtype: str
     plain: Layout
     channels_last: Layout
 

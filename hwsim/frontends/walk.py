@@ -11,7 +11,7 @@ from hwsim.frontends.importer import Handler, Importer
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxPort
 from hwsim.frontends.rounding import settle
 from hwsim.frontends.values import NO_PADDING, Codes, Layout, RawInput, Real, Value
-from hwsim.graph import Graph, Node, OutputPort
+from hwsim.graph import ELEMENTS, Graph, Node, OutputPort
 from hwsim.graph import Layout as PortLayout
 
 
@@ -75,14 +75,24 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
     value = run.values.get(port.name)
     what = f"{run.model.path}: output {port.name!r}"
     try:
-        edge, layout = _output_edge(run, value, port.name)
+        codes = _output_codes(run, value, port.name)
     except HwsimError as error:
         raise HwsimError(f"{what}: {error}") from None
-    view = PortLayout.CHANNELS_FIRST if len(layout.shape) == 3 else PortLayout.CHANNELS_LAST
-    return OutputPort(name=port.name, tensor=edge, layout=view)
+    shape = codes.layout.shape
+    view = PortLayout.CHANNELS_FIRST if len(shape) == 3 else PortLayout.CHANNELS_LAST
+    element = _element(port, codes) if isinstance(value, Codes) else None
+    seen = None if shape or codes.layout.physical == () else ()
+    return OutputPort(name=port.name, tensor=codes.edge, layout=view, element=element, shape=seen)
 
 
-def _output_edge(run: Importer, value: Value | None, name: str) -> tuple[str, Layout]:
+def _element(port: OnnxPort, codes: Codes) -> str:
+    """The integer type in which the runtime gives codes: as declared, where that holds them."""
+    if port.dtype in ELEMENTS:
+        return port.dtype
+    return f"{'int' if codes.format.signed else 'uint'}{max(8, codes.format.width)}"
+
+
+def _output_codes(run: Importer, value: Value | None, name: str) -> Codes:
     if isinstance(value, Codes):
         codes = value
     elif isinstance(value, Real):
@@ -91,8 +101,7 @@ def _output_edge(run: Importer, value: Value | None, name: str) -> tuple[str, La
         raise HwsimError("it must be computed from the graph's inputs by quantized operators")
     if codes.padding != NO_PADDING:
         raise HwsimError("a Pad must be followed by a convolution")
-    codes = run.standard(codes, "output")
-    return codes.edge, codes.layout
+    return run.standard(codes, "output") if codes.layout.shape else codes
 
 
 def raw_input(model: OnnxModel, port: OnnxPort) -> RawInput:
@@ -109,4 +118,4 @@ def raw_input(model: OnnxModel, port: OnnxPort) -> RawInput:
             f"{model.path}: input {port.name!r} must have at most {MAX_ELEMENTS} elements, not "
             f"shape {sizes}"
         )
-    return RawInput(port.name, Layout.plain(sizes), Layout.channels_last(sizes))
+    return RawInput(port.name, port.dtype, Layout.plain(sizes), Layout.channels_last(sizes))

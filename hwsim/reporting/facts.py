@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hwsim.emulate import planned, user_shape
+from hwsim.emulate import planned
 from hwsim.errors import HwsimError
-from hwsim.graph import Graph, Node
+from hwsim.graph import Graph, Node, Port, user_shape
 from hwsim.ops import Conv2D, Dense, Requantize, Stepwise, TensorType, Weighted
 
 
@@ -17,18 +17,8 @@ def describe(graph: Graph) -> dict[str, Any]:
     totals = {key: sum(row[key] for row in rows) for key in ("macs", "weights", "activations")}
     return {
         "hash": graph.hash(),
-        "inputs": [
-            {"name": p.name, "layout": p.layout.value}
-            | _tensor(p.type)
-            | {"user_shape": list(user_shape(p.type, p.layout)), "rounding": p.rounding.value}
-            for p in graph.inputs
-        ],
-        "outputs": [
-            {"name": p.name, "layout": p.layout.value}
-            | _tensor(graph.types()[p.tensor])
-            | {"user_shape": list(user_shape(graph.types()[p.tensor], p.layout))}
-            for p in graph.outputs
-        ],
+        "inputs": [_port(p, p.type) | {"rounding": p.rounding.value} for p in graph.inputs],
+        "outputs": [_port(p, graph.types()[p.tensor]) for p in graph.outputs],
         "nodes": rows,
         "totals": {"nodes": len(rows), **totals},
         "emulator": {"exact": trouble is None, "trouble": trouble},
@@ -101,6 +91,17 @@ def _accumulator(graph: Graph, node: Node) -> dict[str, Any] | None:
             "stepped": stepped,
             "overflow": int((~steps.fits).sum()),
         },
+    }
+
+
+def _port(port: Port, kind: TensorType) -> dict[str, Any]:
+    """A port as its user sees it; `element` is its integer type, or `real`."""
+    return {
+        "name": port.name,
+        "element": port.element or "real",
+        "layout": port.layout.value,
+        "user_shape": list(user_shape(kind, port)),
+        **_tensor(kind),
     }
 
 
