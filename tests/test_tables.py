@@ -19,6 +19,7 @@ MODEL = {
     "inputs": [
         {
             "name": LONG,
+            "element": "uint8",
             "layout": "NCHW",
             "shape": [1024, 2048, 512],
             "user_shape": [512, 1024, 2048],
