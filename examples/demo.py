@@ -184,6 +184,7 @@ def samples(software: Software, hardware: Hardware, data: digits.Digits) -> tupl
         Sample(
             pixels=data.test_images[n, 0],
             label=int(data.test_labels[n]),
+            index=n,
             predictions={name: int(p[n]) for name, p in found.items()},
         )
         for n in chosen

@@ -35,7 +35,10 @@ DEFAULT_MULTIPLIERS = 16  # for a family without a chosen device
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to build: for which target and clock, how fast or how large, and how far to go."""
+    """What to build: for which target and clock, how fast or how large, and how far to go.
+
+    `name` is what people call the model; the report has it as its title.
+    """
 
     target: str = "ecp5-25k"
     clock_mhz: float = 50.0
@@ -44,6 +47,7 @@ class Request:
     rtl_only: bool = False
     pins: Path | None = None
     top: str = "hwsim_top"
+    name: str | None = None
 
 
 def choose_plan(graph: Graph, request: Request) -> Plan:
@@ -106,6 +110,7 @@ def build(
         files = _write_verilog(design, folder, request.top, say)
         graph.save(folder / MODEL)
         facts: dict[str, Any] = {
+            "name": request.name or request.top,
             "target": target.name,
             "clock_mhz": request.clock_mhz,
             "top": request.top,

@@ -165,7 +165,7 @@ def bottleneck(graph: Graph, plan: Plan) -> Bottleneck:
         cycles = node_cycles(graph, node, chosen)
         if chosen.fold is not None:
             macs = node.op.work(graph.input_types(node)).macs
-            why = f"{macs} multiplications on {chosen.fold.multipliers} multipliers"
+            why = f"{macs:,} multiplications on {chosen.fold.multipliers:,} multipliers"
         else:
             why = f"{chosen.lanes} codes a beat"
         found.append(Bottleneck(node.name, cycles, why))

@@ -67,10 +67,16 @@ def _row(graph: Graph, node: Node, carrier: str | None) -> dict[str, Any]:
         **_tensor(graph.types()[node.output]),
         "macs": work.macs,
         "weights": work.weights,
+        "weight_bits": work.weights * _weight_bits(node),
         "activations": work.activations,
         "carrier": carrier,
         "accumulator": _accumulator(graph, node),
     }
+
+
+def _weight_bits(node: Node) -> int:
+    """Bits of one weight of a sum of products; 0 for the operators that store none."""
+    return node.op.weight_format.width if isinstance(node.op, Weighted) else 0
 
 
 def _accumulator(graph: Graph, node: Node) -> dict[str, Any] | None:
@@ -109,6 +115,7 @@ def _tensor(kind: TensorType) -> dict[str, Any]:
     return {
         "shape": list(kind.shape),
         "format": str(kind.format),
+        "bits": kind.format.width,
         "range": [kind.lo, kind.hi],
         "scale": list(kind.scales()),
         "zero_point": kind.zero_point,

@@ -9,9 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.reporting.page import Page, Rung, State, render
+from hwsim.reporting.samples import Sample
 from hwsim.storage import write_atomically
 
 MANIFEST, BUILD, VERIFY, REPORT = "manifest.json", "build.json", "verify.json", "report.html"
@@ -65,26 +68,29 @@ def read_page(folder: Path) -> Page:
     outcome = read_outcome(folder, manifest)
     try:
         page = Page(
-            title=str(manifest["top"]),
-            lead=f"A network of {len(graph.nodes)} integer operators, built for {build['target']}.",
+            title=str(build.get("name") or manifest["top"]),
+            lead=lead(graph, build),
             graph=graph,
             build=build,
             rungs=(
                 Rung(
                     name="Emulator",
                     state=State.REFERENCE,
-                    says="The integers that all other rungs must give.",
+                    says="The integers that the model file stands for, computed in NumPy.",
+                    **_score(outcome, "emulator"),
                 ),
                 rtl_rung(outcome),
                 *implementation_rungs(build),
             ),
             cycles_per_inference=(outcome or {}).get("cycles_per_inference"),
             latency=(outcome or {}).get("latency"),
+            samples=labelled_samples(outcome),
+            samples_note=_samples_note(outcome),
             links=links(manifest, build, prefix=""),
             provenance=provenance(build, manifest),
         )
         render(page)
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise HwsimError(
             f"{folder / BUILD} must be as `hwsim build` wrote it, but does not fit ({error!r})"
         ) from None
@@ -103,7 +109,9 @@ def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -
     """The generated Verilog in Verilator against the emulator."""
     name = "RTL in Verilator"
     if outcome is None:
-        return Rung(name=name, state=State.NOT_RUN, says="`hwsim verify` compares it.")
+        return Rung(
+            name=name, state=State.NOT_RUN, says="Run hwsim verify to compare it with the emulator."
+        )
     runs = outcome["runs"]
     notes = [
         f"{run['name']}: {run['different']:,} of {run['compared']:,} differ (seed {run['seed']})"
@@ -116,9 +124,54 @@ def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -
         says=str(outcome.get("failure") or "Every output code against the emulator's."),
         compared=outcome["compared"],
         different=outcome["different"],
-        accuracy=accuracy,
         notes=tuple(notes),
+        **({"accuracy": accuracy} if accuracy is not None else _score(outcome, "rtl")),
     )
+
+
+def lead(graph: Graph, build: Mapping[str, Any]) -> str:
+    """What was built, in one sentence."""
+    work = [node.op.work(graph.input_types(node)).macs for node in graph.nodes]
+    return (
+        f"A network of {len(graph.nodes):,} integer operators and {sum(work):,} multiplications an"
+        f" inference, built for {build.get('part') or build['target']} at {build['clock_mhz']:g}"
+        " MHz."
+    )
+
+
+def labelled_samples(outcome: Mapping[str, Any] | None) -> tuple[Sample, ...]:
+    """The samples that `hwsim verify --labels` kept, with what emulator and RTL take them for."""
+    labels = (outcome or {}).get("labels") or {}
+    names = labels.get("names")
+
+    def named(code: int) -> int | str:
+        return str(names[code]) if names and 0 <= code < len(names) else int(code)
+
+    return tuple(
+        Sample(
+            pixels=None if one.get("image") is None else np.asarray(one["image"], np.float64),
+            label=named(one["label"]),
+            predictions={"emulator": named(one["emulator"]), "RTL": named(one["rtl"])},
+            index=int(one["index"]),
+        )
+        for one in labels.get("shown", ())
+    )
+
+
+def _samples_note(outcome: Mapping[str, Any] | None) -> str:
+    labels = (outcome or {}).get("labels")
+    if not labels:
+        return ""
+    return (
+        f"Measured on {labels['samples']:,} labelled samples of {labels['classes']:,} classes"
+        f" (output {labels['output']}); some of them:"
+    )
+
+
+def _score(outcome: Mapping[str, Any] | None, rung: str) -> dict[str, Any]:
+    """The accuracies of a rung, where `hwsim verify` was given labels."""
+    found = ((outcome or {}).get("labels") or {}).get(rung)
+    return {} if not found else {"accuracy": found["top1"], "top5": found.get("top5")}
 
 
 def implementation_rungs(build: Mapping[str, Any]) -> tuple[Rung, ...]:

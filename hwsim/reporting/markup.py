@@ -25,20 +25,39 @@ def link(href: str, text: str) -> str:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, numbers: Sequence[str]
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str,
+    numbers: Sequence[str],
+    quiet: Sequence[bool] = (),
 ) -> str:
-    """A table that scrolls sideways by itself where the page is narrow; cells are HTML."""
+    """A table that scrolls sideways by itself where the page is narrow; cells are HTML.
+
+    `quiet` marks the rows that step back behind the others.
+    """
     marks = ['class="number"' if column in numbers else "" for column in columns]
     head = "".join(
         f'<th scope="col" {m}>{esc(c)}</th>' for c, m in zip(columns, marks, strict=True)
     )
     body = "".join(
-        "<tr>" + "".join(f"<td {m}>{x}</td>" for x, m in zip(row, marks, strict=True)) + "</tr>"
-        for row in rows
+        ('<tr class="quiet">' if number < len(quiet) and quiet[number] else "<tr>")
+        + "".join(f"<td {m}>{x}</td>" for x, m in zip(row, marks, strict=True))
+        + "</tr>"
+        for number, row in enumerate(rows)
     )
+    return scrolling(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", caption)
+
+
+def scrolling(content: str, caption: str, *, hint: bool = True) -> str:
+    """A box that scrolls sideways by itself and shows it: by shadows, on a small screen in words.
+
+    `hint` is False for content that fits a small screen.
+    """
+    words = '<p class="hint" aria-hidden="true">scrolls sideways →</p>' if hint else ""
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{esc(caption)}"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="wide">{words}<div class="scroll" role="region" tabindex="0" '
+        f'aria-label="{esc(caption)}">{content}</div></div>'
     )
 
 

@@ -11,12 +11,23 @@ from typing import Any
 
 from hwsim.graph import Graph
 from hwsim.reporting import picture
-from hwsim.reporting.facts import describe, shape_text
-from hwsim.reporting.markup import bar, esc, link, table
-from hwsim.reporting.markup import picture as image
+from hwsim.reporting.layers import cost_table
+from hwsim.reporting.markup import bar, esc, link, scrolling
+from hwsim.reporting.samples import Sample, accuracy_section
 
 TEMPLATE = Path(__file__).with_name("page.html")
-RESOURCES = {"lut": "LUT", "dsp": "DSP", "bram": "BRAM", "ff": "FF", "io": "Pins"}
+RESOURCES = {
+    "lut": "Logic (LUT)",
+    "dsp": "Multipliers (DSP)",
+    "bram": "Memory blocks (BRAM)",
+    "ff": "Registers (FF)",
+    "io": "Pins",
+}
+SMALL = 330  # pixels that a phone has for a picture
+RUNG = (
+    "Each step below is a rung of a ladder: the network computed once more, closer to the chip. A"
+    " rung counts as equal only if every integer is that of the rung before."
+)
 
 
 class State(Enum):
@@ -33,7 +44,8 @@ class State(Enum):
 class Rung:
     """One step from the model file to the bitstream, and what it was compared with.
 
-    `accuracy` is 0 to 1, on the images that all rungs saw; `notes` are short lines of detail.
+    `accuracy` and `top5` are 0 to 1, on the samples that all rungs saw; `notes` are short lines of
+    detail.
     """
 
     name: str
@@ -42,16 +54,8 @@ class Rung:
     compared: int | None = None
     different: int | None = None
     accuracy: float | None = None
+    top5: float | None = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """An image of reals 0 to 1 with its label and what each rung takes it for."""
-
-    pixels: Any
-    label: int
-    predictions: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +78,14 @@ class Page:
 def render(page: Page) -> str:
     """The page as text."""
     parts = [_figures(page), _rungs(page)]
-    if page.samples:
-        parts.append(_samples(page))
-    graph = _section("Graph", picture_of(page), "graph-part")
+    scores = [(r.name, r.accuracy, r.top5) for r in page.rungs if r.accuracy is not None]
+    if scores or page.samples:
+        parts.append(
+            _section("Accuracy", accuracy_section(scores, page.samples, page.samples_note))
+        )
+    parts.append(_layers(page))
+    graph = _section("The network", picture_of(page), "graph-part")
     parts.append(f'<div class="columns">{graph}<div>{_hardware(page)}{_files(page)}</div></div>')
-    parts.append(_plan(page))
     template = Template(TEMPLATE.read_text(encoding="utf-8"))
     return template.substitute(title=esc(page.title), lead=esc(page.lead), body="\n".join(parts))
 
@@ -89,10 +96,8 @@ def picture_of(page: Page) -> str:
         '<p class="note">Each card is a layer. On a line: shape and format of the codes; s is '
         "signed, u unsigned, then bits in all and, after a point, fraction bits.</p>"
     )
-    return note + (
-        '<div class="scroll" role="region" tabindex="0" aria-label="Picture of the graph">'
-        f"{picture.draw(page.graph)}</div>"
-    )
+    wide = picture.width(page.graph) > SMALL
+    return note + scrolling(picture.draw(page.graph), "Picture of the graph", hint=wide)
 
 
 def _section(title: str, content: str, style: str = "") -> str:
@@ -106,19 +111,24 @@ def _figures(page: Page) -> str:
     found: list[tuple[str, str]] = []
     if compared:
         found.append((f"{different:,}", f"different of {compared:,} integers compared"))
-    accuracies = [r.accuracy for r in page.rungs if r.accuracy is not None]
-    if accuracies:
-        found.append((f"{100 * accuracies[-1]:.1f} %", "accuracy, last rung measured"))
+    measured = [r for r in page.rungs if r.accuracy is not None]
+    if measured:
+        found.append(
+            (
+                f"{100 * (measured[-1].accuracy or 0):.1f} %",
+                f"of the labelled samples right ({measured[-1].name})",
+            )
+        )
     cycles = page.cycles_per_inference
     if cycles:
         rate = build["clock_mhz"] * 1e6 / cycles
-        found.append((f"{cycles:,.0f}", f"cycles an inference: {rate:,.0f} a second"))
+        found.append((f"{rate:,.0f}", f"inferences a second, {cycles:,.0f} cycles each"))
     if build.get("fmax_mhz"):
-        found.append((f"{build['fmax_mhz']:.1f} MHz", f"Fmax, {build['clock_mhz']:g} MHz asked"))
+        says = f"highest clock that timing allows; {build['clock_mhz']:g} MHz asked"
+        found.append((f"{build['fmax_mhz']:.1f} MHz", says))
     if "lut" in build:
-        found.append(
-            (f"{build['lut']:,}", f"LUT, with {build['dsp']} DSP and {build['bram']} BRAM")
-        )
+        blocks = f"{build['dsp']:,} multipliers (DSP) and {build['bram']:,} memory blocks (BRAM)"
+        found.append((f"{build['lut']:,}", f"logic cells (LUT), {blocks}"))
     tiles = "".join(f"<div><dt>{esc(text)}</dt><dd>{esc(n)}</dd></div>" for n, text in found)
     return f'<dl class="figures">{tiles}</dl>' if tiles else ""
 
@@ -138,23 +148,20 @@ def _rungs(page: Page) -> str:
             f'<p class="state">{esc(rung.state.value)}</p>'
             f"<p>{esc(rung.says)}</p>{f'<ul>{lines}</ul>' if lines else ''}</li>"
         )
-    return _section("From the model to the bitstream", f'<ol class="rungs">{"".join(items)}</ol>')
+    steps = f'<p class="note">{RUNG}</p><ol class="rungs">{"".join(items)}</ol>'
+    return _section("From the model to the bitstream", steps)
 
 
-def _samples(page: Page) -> str:
-    cards = []
-    for number, one in enumerate(page.samples, start=1):
-        rows = "".join(
-            f'<div class="{"right" if got == one.label else "wrong"}"><dt>{esc(name)}</dt>'
-            f"<dd>{got} {'✓' if got == one.label else '✗'}</dd></div>"
-            for name, got in one.predictions.items()
-        )
-        shown = image(one.pixels, f"test image {number}, labelled {one.label}")
-        cards.append(
-            f"<figure>{shown}<figcaption>label {one.label}</figcaption><dl>{rows}</dl></figure>"
-        )
-    note = f'<p class="note">{esc(page.samples_note)}</p>' if page.samples_note else ""
-    return _section("Test images", f'{note}<div class="samples">{"".join(cards)}</div>')
+def _layers(page: Page) -> str:
+    bound = page.build["bottleneck"]
+    note = (
+        '<p class="note">All layers work at once, each on a later part of the data, so the slowest'
+        f" alone sets the rate: <b>{esc(bound['name'])}</b>, {bound['cycles']:,} cycles for an"
+        " inference. A bar is a layer's share of that time; the rest of it the layer waits. Lanes"
+        " are codes that go through side by side; a fold is how many outputs × inputs a layer"
+        " multiplies in one cycle.</p>"
+    )
+    return _section("Where the time goes", note + cost_table(page.graph, page.build))
 
 
 def _hardware(page: Page) -> str:
@@ -188,12 +195,12 @@ def _speed(page: Page) -> str:
     if fmax:
         limit = 1.1 * max(fmax, asked)
         text = f"{fmax:.1f} MHz reached, {asked:g} asked (tick)"
-        parts.append(f"<h3>Clock</h3>{bar('Fmax', fmax, limit, text, mark=asked)}")
+        parts.append(f"<h3>Clock</h3>{bar('Highest (Fmax)', fmax, limit, text, mark=asked)}")
     bound = build["bottleneck"]
     parts.append("<h3>Cycles for one inference</h3>")
     cycles = page.cycles_per_inference
     limit = 1.1 * max(cycles or 0, bound["cycles"])
-    parts.append(bar("Analytic", bound["cycles"], limit, f"{bound['cycles']:,}"))
+    parts.append(bar("By the plan", bound["cycles"], limit, f"{bound['cycles']:,}"))
     if cycles:
         over = 100 * (cycles / bound["cycles"] - 1)
         parts.append(bar("Measured", cycles, limit, f"{cycles:,.1f} ({over:+.1f} %)"))
@@ -212,32 +219,3 @@ def _files(page: Page) -> str:
     return _section("Files", f'<ul class="links">{links}</ul>') + _section(
         "Made with", f'<dl class="pairs">{rows}</dl>'
     )
-
-
-def _plan(page: Page) -> str:
-    model = {node["name"]: node for node in describe(page.graph)["nodes"]}
-    rows = []
-    for row in page.build["plan"]:
-        fold = f"{row['pe']} × {row['simd']}" if "pe" in row else ""
-        fifos = ", ".join(str(d) for d in row.get("fifos", {}).values())
-        known = model.get(row["node"], {})
-        rows.append(
-            (
-                esc(row["node"]),
-                esc(known.get("summary", row["operator"])),
-                esc(shape_text(row["shape"])),
-                esc(row["format"]),
-                f"{row['cycles']:,}",
-                f"{row['multipliers']:,}" if row.get("multipliers") else "",
-                esc(fold),
-                f"{row['lanes']:,}",
-                esc(fifos),
-                f"{row['macs']:,}" if row["macs"] else "",
-                f"{known['weights']:,}" if known.get("weights") else "",
-            )
-        )
-    columns = (
-        "Node", "Operator", "Shape", "Format", "Cycles", "Multipliers", "PE × SIMD", "Lanes",
-        "FIFO", "MACs", "Weights",
-    )  # fmt: skip
-    return _section("Plan", table(columns, rows, caption="Plan by node", numbers=columns[4:]))

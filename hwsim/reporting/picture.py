@@ -19,6 +19,11 @@ SPREAD = 44  # from one line to the next where several meet a card
 Point = tuple[float, float]
 
 
+def width(graph: Graph) -> int:
+    """Pixels that the picture of a graph is wide."""
+    return int(_Places(arrange(graph)).width)
+
+
 def draw(graph: Graph) -> str:
     """An `<svg>` with a card for each layer and the shape and format on each line."""
     layout = arrange(graph)

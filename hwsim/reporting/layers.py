@@ -1,0 +1,75 @@
+"""What each layer costs, as a table: cycles, multipliers, memory, and where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hwsim.graph import Graph
+from hwsim.reporting.facts import describe, shape_text
+from hwsim.reporting.markup import esc, table
+
+COLUMNS = (
+    "Layer", "Cycles", "Multi-pliers", "Memory", "Lanes", "Fold", "Operator", "Output", "Codes",
+    "Multiply-adds", "Weights",
+)  # fmt: skip
+TEXTS = ("Layer", "Fold", "Operator", "Output", "Codes")
+KIB = 1024
+
+
+def cost_table(graph: Graph, build: Mapping[str, Any]) -> str:
+    """A row for each node of the plan, with a bar for its share of the slowest's time."""
+    model = {node["name"]: node for node in describe(graph)["nodes"]}
+    slowest = max((row["cycles"] for row in build["plan"]), default=0)
+    rows = [
+        _row(row, model.get(row["node"], {}), slowest, bound=build["bottleneck"]["name"])
+        for row in build["plan"]
+    ]
+    numbers = [name for name in COLUMNS if name not in TEXTS]
+    quiet = [not row.get("multipliers") for row in build["plan"]]
+    return table(COLUMNS, rows, caption="Cost by layer", numbers=numbers, quiet=quiet)
+
+
+def memory_bits(row: Mapping[str, Any], known: Mapping[str, Any]) -> int:
+    """Bits that a layer stores: as the plan counted them, or its weights and its inputs' FIFOs.
+
+    A FIFO holds beats of as many codes as the layer's lanes, taken as wide as its output's.
+    """
+    if "memory_bits" in row:
+        return int(row["memory_bits"])
+    beats: int = sum(row.get("fifos", {}).values())
+    fifos: int = beats * row["lanes"] * known.get("bits", 0)
+    return fifos + int(known.get("weight_bits", 0))
+
+
+def bytes_text(bits: int) -> str:
+    """`72 B`, `4.5 KiB`; nothing for no memory."""
+    size = bits / 8
+    if not bits:
+        return ""
+    return f"{size:,.0f} B" if size < 10 * KIB else f"{size / KIB:,.1f} KiB"
+
+
+def _row(
+    row: Mapping[str, Any], known: Mapping[str, Any], slowest: int, *, bound: str
+) -> tuple[str, ...]:
+    share = 100 * row["cycles"] / slowest if slowest else 0.0
+    style = "share slowest" if row["node"] == bound else "share"
+    cycles = f'{row["cycles"]:,}<i class="{style}" style="width:{share:.1f}%"></i>'
+    return (
+        esc(row["node"]),
+        cycles,
+        _count(row.get("multipliers")),
+        esc(bytes_text(memory_bits(row, known))),
+        _count(row["lanes"]),
+        f"{row['pe']:,} × {row['simd']:,}" if "pe" in row else "",
+        esc(known.get("summary", row["operator"])),
+        esc(shape_text(row["shape"])),
+        esc(row["format"]),
+        _count(row["macs"]),
+        _count(known.get("weights")),
+    )
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if value else ""
