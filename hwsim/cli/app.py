@@ -140,6 +140,7 @@ def build(
         fps=fps,
         max_dsp=max_dsp,
         rtl_only=rtl_only,
+        name=model.stem,
         pins=pins,
     )
     with Progress(f"reading {model}") as progress:

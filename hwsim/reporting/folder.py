@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,35 +67,50 @@ def read_page(folder: Path) -> Page:
     manifest, build = read_json(folder / MANIFEST), read_json(folder / BUILD)
     graph = read_graph(folder)
     outcome = read_outcome(folder, manifest)
-    try:
+    with _as_written(folder / VERIFY, "verify"):
+        measured: dict[str, Any] = {
+            "samples": labelled_samples(outcome),
+            "samples_note": _samples_note(outcome),
+            "cycles_per_inference": _number(outcome, "cycles_per_inference"),
+            "latency": _number(outcome, "latency"),
+        }
+        emulator = Rung(
+            name="Emulator",
+            state=State.REFERENCE,
+            says="The integers that the model file stands for, computed in NumPy.",
+            **_score(outcome, "emulator"),
+        )
+        rtl = rtl_rung(outcome)
+    with _as_written(folder / BUILD, "build"):
         page = Page(
             title=str(build.get("name") or manifest["top"]),
             lead=lead(graph, build),
             graph=graph,
             build=build,
-            rungs=(
-                Rung(
-                    name="Emulator",
-                    state=State.REFERENCE,
-                    says="The integers that the model file stands for, computed in NumPy.",
-                    **_score(outcome, "emulator"),
-                ),
-                rtl_rung(outcome),
-                *implementation_rungs(build),
-            ),
-            cycles_per_inference=(outcome or {}).get("cycles_per_inference"),
-            latency=(outcome or {}).get("latency"),
-            samples=labelled_samples(outcome),
-            samples_note=_samples_note(outcome),
+            rungs=(emulator, rtl, *implementation_rungs(build)),
             links=links(manifest, build, prefix=""),
             provenance=provenance(build, manifest),
+            **measured,
         )
         render(page)
-    except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise HwsimError(
-            f"{folder / BUILD} must be as `hwsim build` wrote it, but does not fit ({error!r})"
-        ) from None
     return page
+
+
+@contextmanager
+def _as_written(path: Path, command: str) -> Iterator[None]:
+    """Refuse a file whose content does not fit with a sentence that names it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise HwsimError(
+            f"{path} must be as `hwsim {command}` wrote it, but does not fit ({error!r})"
+        ) from None
+
+
+def _number(outcome: Mapping[str, Any] | None, key: str) -> Any:
+    """A number or None; TypeError for anything else."""
+    found = (outcome or {}).get(key)
+    return None if found is None else found + 0
 
 
 def read_outcome(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -132,10 +148,10 @@ def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -
 def lead(graph: Graph, build: Mapping[str, Any]) -> str:
     """What was built, in one sentence."""
     work = [node.op.work(graph.input_types(node)).macs for node in graph.nodes]
+    clock = f" at {build['clock_mhz']:g} MHz" if build["clock_mhz"] else ""
     return (
         f"A network of {len(graph.nodes):,} integer operators and {sum(work):,} multiplications an"
-        f" inference, built for {build.get('part') or build['target']} at {build['clock_mhz']:g}"
-        " MHz."
+        f" inference, built for {build.get('part') or build['target']}{clock}."
     )
 
 
@@ -163,7 +179,7 @@ def _samples_note(outcome: Mapping[str, Any] | None) -> str:
     if not labels:
         return ""
     return (
-        f"Measured on {labels['samples']:,} labelled samples of {labels['classes']:,} classes"
+        f"Measured on {labels['samples'] + 0:,} labelled samples of {labels['classes']:,} classes"
         f" (output {labels['output']}); some of them:"
     )
 
@@ -171,7 +187,7 @@ def _samples_note(outcome: Mapping[str, Any] | None) -> str:
 def _score(outcome: Mapping[str, Any] | None, rung: str) -> dict[str, Any]:
     """The accuracies of a rung, where `hwsim verify` was given labels."""
     found = ((outcome or {}).get("labels") or {}).get(rung)
-    return {} if not found else {"accuracy": found["top1"], "top5": found.get("top5")}
+    return {} if not found else {"accuracy": float(found["top1"]), "top5": found.get("top5")}
 
 
 def implementation_rungs(build: Mapping[str, Any]) -> tuple[Rung, ...]:

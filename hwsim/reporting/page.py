@@ -120,7 +120,7 @@ def _figures(page: Page) -> str:
             )
         )
     cycles = page.cycles_per_inference
-    if cycles:
+    if cycles and build["clock_mhz"]:
         rate = build["clock_mhz"] * 1e6 / cycles
         found.append((f"{rate:,.0f}", f"inferences a second, {cycles:,.0f} cycles each"))
     if build.get("fmax_mhz"):
