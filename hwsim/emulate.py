@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from hwsim import saturation
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
 from hwsim.graph import ELEMENTS, Graph, InputPort, Layout, Node, OutputPort, user_shape
+from hwsim.hints import shape_hint
 from hwsim.ops import Carrier, Op, TensorType, Weighted
+from hwsim.saturation import Clip, clip
 from hwsim.steps import (
     Kernel,
     Step,
@@ -99,15 +102,21 @@ class Emulator:
 
     def predict(self, x: Any, codes: bool = False) -> Any:
         """What `emulate` gives; each piece of the batch is encoded, run and decoded in cache."""
+        clips: list[Clip] = []
+        found = self._predict(x, codes, clips)
+        saturation.warn(self.inputs, clips)
+        return found
+
+    def _predict(self, x: Any, codes: bool, clips: list[Clip]) -> Any:
         arrays = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
         counts = {a.shape[0] if getattr(a, "ndim", 0) else 0 for a in arrays.values()}
         count = max(counts, default=0)
         if len(counts) != 1 or count <= self.chunk:
-            return self.decode(self.run(self.encode(x, codes)), codes)
+            return self.decode(self.run(self.encode(x, codes, clips)), codes)
         pieces = []
         for start in range(0, count, self.chunk):
             piece = {name: a[start : start + self.chunk, ...] for name, a in arrays.items()}
-            pieces.append(self.decode(self.run(self.encode(piece, codes)), codes))
+            pieces.append(self.decode(self.run(self.encode(piece, codes, clips)), codes))
         if not isinstance(pieces[0], dict):
             return self.xp.concat(pieces, axis=0)
         return {name: self.xp.concat([p[name] for p in pieces], axis=0) for name in pieces[0]}
@@ -123,28 +132,33 @@ class Emulator:
         ]
         return {edge: self.xp.concat([p[edge] for p in pieces], axis=0) for edge in pieces[0]}
 
-    def encode(self, x: Any, codes: bool = False) -> dict[str, Array]:
-        """The user's arrays, one or a mapping by input name, as checked codes of input edges."""
+    def encode(
+        self, x: Any, codes: bool = False, clips: list[Clip] | None = None
+    ) -> dict[str, Array]:
+        """The user's arrays, one or a mapping by input name, as checked codes of input edges.
+
+        How many reals lie outside of what a port takes is added to `clips`.
+        """
         ports = self.inputs
         arrays = x if isinstance(x, Mapping) else {ports[0].name: x}
         if set(arrays) != {p.name for p in ports}:
             raise HwsimError(
                 f"inputs must be named {sorted(p.name for p in ports)}, not {sorted(arrays)}"
             )
-        out = {p.tensor: self._encode_port(p, arrays[p.name], codes) for p in ports}
+        out = {p.tensor: self._encode_port(p, arrays[p.name], codes, clips) for p in ports}
         counts = {v.shape[0] for v in out.values()}
         if len(counts) > 1:
             raise HwsimError(f"inputs must have one batch size, not {sorted(counts)}")
         return out
 
-    def _encode_port(self, port: InputPort, x: Any, codes: bool) -> Array:
+    def _encode_port(self, port: InputPort, x: Any, codes: bool, clips: list[Clip] | None) -> Array:
         xp, kind = self.xp, port.type
         array = _numbers(xp, port, x)
         shape = user_shape(kind, port)
         if array.ndim != len(shape) + 1 or tuple(array.shape[1:]) != shape:
             raise HwsimError(
                 f"input {port.name!r} must have shape (batch, {', '.join(map(str, shape))}), not "
-                f"{tuple(array.shape)}"
+                f"{tuple(array.shape)}{shape_hint(shape, tuple(array.shape), port.layout)}"
             )
         if array.dtype == xp.bool:
             array = xp.astype(array, xp.int64)
@@ -152,7 +166,10 @@ class Emulator:
         array = from_user(xp, port, kind, array)
         if codes or (port.element is not None and not is_float(xp, array)):
             return self._checked_codes(port, array, ends)
-        return quantize(xp, port, array, ends)
+        found = quantize(xp, port, array, ends)
+        if clips is not None and array.size:
+            clips.append(clip(xp, port, array, ends))
+        return found
 
     def _checked_codes(self, port: InputPort, array: Array, ends: Ends) -> Array:
         xp, kind = self.xp, port.type

@@ -173,7 +173,11 @@ def test_several_inputs_are_told_apart_by_name(seed):
     ("x", "options", "text"),
     [
         (np.zeros((2, 4)), {}, "must have shape (batch, 3), not (2, 4)"),
-        (np.zeros(3), {}, "must have shape (batch, 3), not (3,)"),
+        (
+            np.zeros(3),
+            {},
+            "must have shape (batch, 3), not (3,); a single sample needs a batch axis: x[None]",
+        ),
         (0.5, {}, "must have shape (batch, 3), not ()"),
         (np.full((1, 3), np.nan), {}, "must be finite, but holds NaN or infinity"),
         (np.full((1, 3), -np.inf, np.float16), {}, "must be finite, but holds NaN or infinity"),

@@ -20,8 +20,8 @@ LEVELS = (
     {"fixed"},
     {"ops"},
     {"graph", "storage", "forms", "narrow", "sums", "thresholds"},
-    {"passes", "frontends", "emulate", "steps", "cost"},
-    {"classify", "hazards", "sweep", "reporting", "compress"},
+    {"passes", "frontends", "emulate", "steps", "cost", "hints", "saturation"},
+    {"classify", "measure", "hazards", "sweep", "reporting", "compress"},
     {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verbs", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

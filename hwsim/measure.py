@@ -1,0 +1,122 @@
+"""Accuracy of a Graph on labelled data, piece by piece, beside a reference on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from hwsim import saturation
+from hwsim.classify import Accuracy, Labels, Tally, class_numbers, named
+from hwsim.emulate import planned
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph, Node, OutputPort
+from hwsim.ops import ArgMax, Flatten, Reshape
+
+PIECE = 1 << 22
+"""Codes of the widest edge that are held at a time: some tens of megabytes."""
+
+Reference = Callable[[Mapping[str, Any]], Any]
+"""Another model: outputs of a batch, given by the names of the Graph's inputs."""
+
+
+class Samples(Protocol):
+    """A batch that is read in slices: an array, a mapped file, a folder of images."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> Any: ...
+
+
+def piece_of(graph: Graph) -> int:
+    """Samples that are held at a time."""
+    return max(1, PIECE // max(kind.size for kind in graph.types().values()))
+
+
+def choose_output(graph: Graph, name: str | None) -> OutputPort:
+    """The output that classifies: the one of that name, or the only one."""
+    names = [port.name for port in graph.outputs]
+    if name is None and len(names) > 1:
+        raise HwsimError(
+            f"output must name the one that classifies, {' or '.join(names)} (--output NAME on the "
+            "command line), because the model has several"
+        )
+    found = [port for port in graph.outputs if name in (None, port.name)]
+    if not found:
+        raise HwsimError(f"output must be one of {', '.join(names)}, not {name!r}")
+    return found[0]
+
+
+def picked_from(graph: Graph, port: OutputPort) -> int | None:
+    """Between how many classes the model itself picks, where an ArgMax ends it."""
+    makers: dict[str, Node] = {node.output: node for node in graph.nodes}
+    edge = port.tensor
+    while (node := makers.get(edge)) is not None:
+        if isinstance(node.op, ArgMax):
+            return graph.types()[node.output].hi + 1
+        if not isinstance(node.op, Flatten | Reshape):
+            return None
+        edge = node.inputs[0]
+    return None
+
+
+def measure(
+    graph: Graph,
+    arrays: Mapping[str, Samples],
+    labels: Any,
+    *,
+    output: str | None = None,
+    names: Sequence[str] | None = None,
+    reference: Reference | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Accuracy:
+    """The accuracy of `graph` on a batch by input name, in pieces of bounded memory.
+
+    `labels` are class numbers, one-hot rows, or texts among `names`. Raises HwsimError for labels
+    or outputs that are none of a classifier; warns of inputs that saturate.
+    """
+    port = choose_output(graph, output)
+    count = batch_size(arrays)
+    wanted = read_labels(labels, count, names)
+    tally = Tally(port.name, picked_from(graph, port))
+    other = Tally(f"{port.name} of the reference") if reference is not None else None
+    emulator, step = planned(graph), piece_of(graph)
+    clips: list[saturation.Clip] = []
+    for start in range(0, count, step):
+        if say is not None:
+            say(f"emulating, {start:,} of {count:,} samples")
+        part = slice(start, start + step)
+        piece = {name: array[part] for name, array in arrays.items()}
+        codes = emulator.run_chunked(emulator.encode(piece, clips=clips))
+        found = emulator.decode(codes)
+        tally.add(found[port.name] if isinstance(found, dict) else found, wanted[part])
+        if other is not None and reference is not None:
+            other.add(reference(piece), wanted[part])
+    saturation.warn(graph.inputs, clips)
+    beside = None if other is None else other.result()
+    return tally.result(None if names is None else tuple(names), beside)
+
+
+def batch_size(arrays: Mapping[str, Samples]) -> int:
+    """The number of samples, at least one and the same for each input."""
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        raise HwsimError(f"inputs must have one batch size, not {counts}")
+    count = next(iter(counts.values()))
+    if not count:
+        raise HwsimError("there must be at least one sample, not none")
+    return count
+
+
+def read_labels(labels: Any, samples: int, names: Sequence[str] | None = None) -> Labels:
+    """Labels as class numbers; texts are looked up in `names`."""
+    array = np.asarray(labels)
+    if array.dtype.kind == "U" and names is not None and array.ndim == 1:
+        if len(array) != samples:
+            raise HwsimError(
+                f"there must be one label for each of the {samples} samples, not {len(array)}"
+            )
+        return named([str(text) for text in array], names)
+    return class_numbers(array, samples)
