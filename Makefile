@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 JOBS ?= 2
-EXTRAS ?= rtl,gpu,hls,test,dev
+EXTRAS ?= rtl,gpu,hls,test,docs,dev
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,12 +16,13 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all lint format install clean clean-all
+.PHONY: help demo test test-all docs lint format install clean clean-all
 
 help:
 	@echo "make demo      a trained model to a bitstream, with a report, in out/demo"
 	@echo "make test      the tests, without those that take minutes"
 	@echo "make test-all  all tests"
+	@echo "make docs      the documentation site, in out/docs"
 	@echo "make lint      ruff and mypy"
 	@echo "make install   only the installation that the others need"
 	@echo "make clean     what the commands above wrote (clean-all: .venv too)"
@@ -34,6 +35,12 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+# The theme prints a notice about a later mkdocs, which would hide what is wrong with the pages.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(READY)
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "the documentation is out/docs/index.html"
 
 lint: $(READY)
 	$(BIN)/ruff check .
