@@ -18,7 +18,7 @@ from rtl.folding import Plan
 
 STAMP = "demo-cache.json"
 SOURCES = (".py", ".sv", ".v", ".cpp")
-LATER = (STAMP, "verify.json", "report.html", "mismatch.vcd")
+LATER = (STAMP, "verify.json", "report.html", "mismatch.vcd", "verify.vcd")
 """Files that a build did not write."""
 
 

@@ -24,6 +24,8 @@ Codes = Mapping[str, Any]
 Log = Callable[[str], None]
 WINDOW = 64  # cycles before a difference that its waveform shows
 WAVEFORM = "mismatch.vcd"
+WAVES = "verify.vcd"
+MOST_SHOWN = 1 << 16  # cycles of it; a cycle takes one to two kilobytes
 SAMPLES = 256  # random ones, unless they take too long
 MOST_CYCLES = 1 << 25  # of one run on random samples: about a minute
 MOST_TRACED = 1 << 20  # cycles whose waveform is looked through for the first difference
@@ -74,6 +76,7 @@ class Outcome:
     runs: tuple[Run, ...]
     mismatch: Mismatch | None = None
     failure: str | None = None
+    waveform: str | None = None
 
     @property
     def compared(self) -> int:
@@ -111,6 +114,7 @@ class Outcome:
             "runs": [asdict(run) for run in self.runs],
             "mismatch": asdict(self.mismatch) if self.mismatch else None,
             "failure": self.failure,
+            "waveform": self.waveform,
         }
 
 
@@ -129,6 +133,7 @@ def verify(
     *,
     samples: int | None = None,
     seed: int = 1,
+    waves: bool = False,
     log: Log | None = None,
 ) -> Outcome:
     """Run a built design on codes by input name, channels last, and compare all outputs with `==`.
@@ -136,7 +141,8 @@ def verify(
     Three runs: without pauses, with random idle and backpressure, and with a reset in mid-stream
     under pauses. Without `codes`, `samples` random ones by `seed` are drawn, by default 256 or as
     many as take about a minute a run. Stops after the first run that differs, with the place where
-    it begins and a waveform in the folder. Raises HwsimError for a folder that no build wrote, or
+    it begins and a waveform in the folder; with `waves` a run without a difference leaves one too,
+    `verify.vcd`, of its first sample. Raises HwsimError for a folder that no build wrote, or
     a tool that is missing or fails.
     """
     say = log or (lambda _: None)
@@ -176,7 +182,18 @@ def verify(
             return Outcome(tuple(runs), first, failure or (str(first) if first else None))
         if run.violations:
             return Outcome(tuple(runs), None, run.violations[0])
+    if waves:
+        say("recording a waveform of the first sample")
+        path = _record(simulation, given, plans[0][1], folder)
+        return Outcome(tuple(runs), waveform=str(path))
     return Outcome(tuple(runs))
+
+
+def _record(simulation: Simulation, codes: Codes, stall: Stall, folder: Path) -> Path:
+    """A VCD of the first sample, from reset to its last beat, of the readable netlist."""
+    first = {name: array[:1] for name, array in codes.items()}
+    last = min(simulation.run(first, stall=stall).cycles, MOST_SHOWN)
+    return simulation.waveform(first, folder / WAVES, first=0, last=last, stall=stall)
 
 
 def default_samples(interval: int | None) -> int:

@@ -11,11 +11,12 @@ import pytest
 import rtl_designs
 
 from hwsim.cli import main
+from hwsim.emulate import planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Add, Cast, Conv2D, Dense, Flatten, MaxPool, TensorType, Window
-from rtl import folding
+from rtl import folding, vcd
 from rtl.build import Request, build
 from rtl.depths import proven_depths, with_depths
 from rtl.folding import Plan, bottleneck, plan_for_cycles
@@ -70,6 +71,35 @@ def test_all_codes_agree_continuous_stalled_and_after_a_reset(built):
     assert outcome.ok and outcome.different == 0
     assert [run.name for run in outcome.runs] == ["continuous", "stalled", "reset"]
     assert outcome.compared == 3 * 40 * 3
+
+
+@pytest.mark.needs("verilator")
+def test_a_good_run_leaves_a_waveform_where_it_is_asked_for(built, capsys):
+    """The codes on every edge of the first sample, as the emulator has them, are in it."""
+    assert not (built / "verify.vcd").exists()
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(built), "--samples", "3", "--seed", "7", "--waves", "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 0 and facts["waveform"] == str(built / "verify.vcd")
+    codes = random_codes(network(), 3, 7)
+    edges = planned(network()).run({"x": codes["x"][:1]}, keep=True)
+    seen = vcd.handshakes(built / "verify.vcd")
+    for name in ("x", "map", "y"):
+        kind, beats = network().types()[name], seen[name]
+        lanes, mask = beats.bits // kind.format.width, (1 << kind.format.width) - 1
+        words = [
+            w >> (lane * kind.format.width) & mask for w in beats.words for lane in range(lanes)
+        ]
+        assert words == [int(code) & mask for code in edges[name].ravel()]
+    assert main_report(built, capsys).count('href="verify.vcd"') == 1
+
+
+def main_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The text of the report that the command line writes."""
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(folder)])
+    assert ended.value.code == 0
+    return Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
 
 
 @pytest.mark.needs("verilator")

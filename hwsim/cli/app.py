@@ -167,6 +167,9 @@ def verify(
             "--input", "-i", metavar="X", help="Real data instead, as `emulate` takes it."
         ),
     ] = None,
+    waves: Annotated[
+        bool, typer.Option("--waves", help="Leave DIR/verify.vcd, a waveform of the first sample.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a built design in Verilator with the emulator, integer by integer."""
@@ -176,7 +179,9 @@ def verify(
     checker = hardware("rtl.verify")
     with Progress(f"reading {folder}") as progress:
         data = read_codes(folder, inputs) if inputs else None
-        outcome = checker.verify(folder, data, samples=samples, seed=seed, log=progress)
+        outcome = checker.verify(
+            folder, data, samples=samples, seed=seed, waves=waves, log=progress
+        )
     facts = {"folder": str(folder), **outcome.to_dict(), "seed": seed, "input": inputs or "random"}
     if as_json:
         print_json(facts)

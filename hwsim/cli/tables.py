@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.cli.console import console
@@ -116,6 +117,10 @@ def show_outcome(facts: Facts) -> None:
     title = "emulator and RTL in Verilator: " + ("equal" if facts["ok"] else "NOT EQUAL")
     numbers = ("samples", "latency", "cycles/inference", "compared", "different", "broken rules")
     console().print(table(title, columns, rows, numbers))
+    if facts.get("waveform"):
+        size = Path(facts["waveform"]).stat().st_size / 1e6
+        text = f"waveform: {facts['waveform']} ({size:,.1f} MB)"
+        console().print(text, markup=False, soft_wrap=True)
 
 
 def show_checks(checks: Sequence[Check]) -> None:

@@ -88,7 +88,7 @@ def read_page(folder: Path) -> Page:
             graph=graph,
             build=build,
             rungs=(emulator, rtl, *implementation_rungs(build)),
-            links=links(manifest, build, prefix=""),
+            links=links(manifest, build, prefix="") | _waveform(folder, outcome),
             provenance=provenance(build, manifest),
             **measured,
         )
@@ -217,6 +217,12 @@ def links(manifest: Mapping[str, Any], build: Mapping[str, Any], *, prefix: str)
     found |= {"Readable Verilog": readable[0], "Constraints": build.get("constraints")}
     found |= {"Manifest": MANIFEST, "Build facts": BUILD, "Ports (README)": "README.md"}
     return {text: prefix + str(name) for text, name in found.items() if name}
+
+
+def _waveform(folder: Path, outcome: Mapping[str, Any] | None) -> dict[str, str]:
+    """The waveform that `hwsim verify` left, where it is still in the folder."""
+    name = Path(str((outcome or {}).get("waveform") or "")).name
+    return {"Waveform": name} if name and (folder / name).is_file() else {}
 
 
 def provenance(build: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
