@@ -239,6 +239,45 @@ def bipolar(n: Net) -> onnx.ModelProto:
     return n.model(n.quant(n.do("MatMul", [x, n.weights((8, 5))]), 2.0**-3, 8), 5)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=str)
+@pytest.mark.parametrize(
+    ("op", "scale"),
+    [("BipolarQuant", 0.5), ("BipolarQuant", 2.0**90), ("Quant", 0.5), ("Quant of 4 bits", 0.5)],
+)
+def test_one_scale_of_any_shape_quantizes_an_input(
+    op: str, scale: float, shape: tuple[int, ...], tmp_path: Path, seed: int
+) -> None:
+    """The sign is that of the real, however small it is against the scale."""
+    n = Net(seed)
+    n.shape, array = (8,), np.full(shape, scale)
+    if op == "BipolarQuant":
+        x = n.do(op, ["x", n.constant(array)], domain=DOMAIN)
+    else:
+        x = n.quant("x", array, 4 if "4" in op else 1)
+    w = n.quant(n.constant(n.rng.integers(-3, 4, (8, 5))), 1.0, 4)
+    y = n.do("MatMul", [x, w])
+    model = n.model(n.do("BipolarQuant", [y, n.constant(1.0)], domain=DOMAIN), 5)
+    tiny = np.array([[0.0, -0.0, 1e-40, -1e-40, 1e-45, -1e-45, 1, -1]], np.float32)
+    x_in = np.concatenate([on_grid((8,), seed), tiny, tiny[:, ::-1]])
+    graph = load(model, tmp_path)
+    assert (hwsim.emulate(graph, x_in) == executed(model, x_in)).all()
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 6)], ids=str)
+@pytest.mark.parametrize("op", ["BipolarQuant", "Quant"])
+def test_a_scale_for_each_output_may_leave_out_the_ones_of_its_shape(
+    op: str, shape: tuple[int, ...], tmp_path: Path, seed: int
+) -> None:
+    n = Net(seed)
+    scale = n.constant(2.0 ** -n.rng.integers(1, 4, shape).astype(float))
+    more = [n.constant(0), n.constant(4)] if op == "Quant" else []
+    rule = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"} if more else {}
+    values = n.constant(n.rng.normal(0, 1, (10, 6)))
+    w = n.do(op, [values, scale, *more], domain=DOMAIN, **rule)
+    model = n.model(n.quant(n.do("MatMul", [n.start(10), w]), 2.0**-2, 8), 6)
+    assert differences(load(model, tmp_path), model, on_grid((10,), seed)) == 0
+
+
 def float_bias_gemm(n: Net) -> onnx.ModelProto:
     bias = n.constant(np.round(n.rng.normal(0, 0.5, 6) * 2**14) / 2**14)
     x = n.do("Gemm", [n.start(10), n.weights((6, 10)), bias], transB=1)

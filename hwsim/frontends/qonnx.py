@@ -95,7 +95,9 @@ def apply(run: Importer, node: OnnxNode, scale: FloatArray, rule: Any) -> None:
         raise HwsimError(f"{node}: an activation must have one scale for all channels")
     by = rule(float(scale.ravel()[0]))
     codes_name = f"{node.output}.codes"
-    if isinstance(value, RawInput):
+    if isinstance(value, RawInput) and isinstance(by, Bipolar):
+        codes = by.enter(run, value, node, codes_name)
+    elif isinstance(value, RawInput):
         kind = TensorType((), by.format, by.quant)
         narrow = (by.low, by.high) if by.high != by.format.max else None
         codes = run.input_codes(value, kind, by.port(node), value.name)
@@ -129,7 +131,10 @@ def constant(node: OnnxNode, value: Constant, scale: FloatArray, rule: Any) -> C
         fmt = Format.holding(int(codes.min()), int(codes.max()), fraction)
         if not whole.zero_point:
             fmt = Format(whole.format.signed, whole.format.width, 0)
-    scales = scale if not single else scale.reshape((1,) * array.ndim)
+    # One scale for each entry of the last axes is one for each, also where ones are left out.
+    scales = scale.reshape((1,) * (array.ndim - scale.ndim) + scale.shape)
+    if single:
+        scales = scale.reshape((1,) * array.ndim)
     return Constant(codes.astype(np.float32) * scales, codes, fmt, scales.astype(np.float32))
 
 

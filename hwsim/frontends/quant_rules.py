@@ -17,8 +17,8 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import OnnxNode
 from hwsim.frontends.rounding import Quantizer
-from hwsim.frontends.values import FloatArray, Level, Mean, Pair
-from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme, Table
+from hwsim.frontends.values import Codes, FloatArray, Level, Mean, Pair, RawInput
+from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme, Table, TensorType
 from hwsim.ops.base import IntArray
 
 FLOAT_NOTE = (
@@ -284,10 +284,22 @@ class Bipolar(Quantizer):
         return np.where(reals >= 0, 1, -1).astype(np.int64)
 
     def port(self, node: OnnxNode) -> dict[str, Any]:
-        """No port can do this."""
-        raise HwsimError(
-            f"{node}: an input of the graph must be quantized by Quant, not BipolarQuant"
-        )
+        """Down to -1 or 0, the codes of a signed bit."""
+        return {"rounding": Rounding.TRN, "overflow": Overflow.SAT}
+
+    def enter(self, run: Importer, raw: RawInput, node: OnnxNode, out: str) -> Codes:
+        """The codes of a graph input: its port's bit, then the two entries.
+
+        The port's step is 1 whatever the scale, so that no quotient can lose its sign.
+        """
+        bit = TensorType((), Format.int(1))
+        sign = run.input_codes(raw, bit, self.port(node), raw.name)
+        edge = run.emit(node.name, self._entries(), [sign.edge], out)
+        return Codes(edge, self.format, sign.layout)
+
+    def _entries(self) -> Op:
+        """-1 and 1 for the codes -1 and 0."""
+        return Table(values=np.array([-1, 1]), out=self.format, quant=self.quant)
 
     def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
         """A shift that leaves only the sign, then a table of two entries."""
@@ -300,7 +312,7 @@ class Bipolar(Quantizer):
             input_zero_point=zero,
             rounding=Rounding.TRN,
         )
-        return edge, [sign, Table(values=np.array([-1, 1]), out=self.format, quant=self.quant)]
+        return edge, [sign, self._entries()]
 
     def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
         """The sign of an average is that of the sum."""
