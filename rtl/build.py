@@ -227,9 +227,9 @@ def _implement(
         facts[key] = Path(facts[key]).name if facts[key] else None
     fmax = used.fmax_mhz
     facts["fmax_by_clock"], facts["fmax_mhz"] = dict(fmax), min(fmax.values()) if fmax else None
-    return {key: value for key, value in facts.items() if key not in ("target", "seconds", "clock_mhz")} | {
-        "tool_seconds": dict(used.seconds)
-    }
+    return {
+        key: value for key, value in facts.items() if key not in ("target", "seconds", "clock_mhz")
+    } | {"tool_seconds": dict(used.seconds)}
 
 
 def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +46,7 @@ from rtl.depths import edge_lanes
 from rtl.fifo import Fifo
 from rtl.folding import NodePlan, Plan, is_free, requantizer_form, term_order
 from rtl.lanes import Lanes
+from rtl.names import edge_identifiers, identifiers
 from rtl.permute import Permute
 from rtl.products import Fold, Replay, StepRule, SumOfProducts
 from rtl.requantize import Requantizer
@@ -435,18 +435,11 @@ RULES: Mapping[type[Op], Rule] = {
 }
 
 
-def identifier(name: str) -> str:
-    """A name as Verilog takes it."""
-    clean = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "n"
-    return f"n_{clean}" if clean[0].isdigit() else clean
-
-
 def prefixes(names: Sequence[str], base: str) -> list[str]:
     """AXI4-Stream prefixes: `base`, or `base_<name>` where there are several ports."""
     if len(names) == 1:
         return [base]
-    found = [f"{base}_{identifier(name)}" for name in names]
-    return found if len(set(found)) == len(found) else [f"{base}_{k}" for k in range(len(names))]
+    return [f"{base}_{clean}" for clean in identifiers(names).values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,6 +465,8 @@ class Design(wiring.Component):
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.plan = graph, plan
+        self._edges = edge_identifiers(graph)
+        self._nodes = identifiers([node.name for node in graph.nodes])
         lanes, types = edge_lanes(graph, plan), graph.types()
         ins = prefixes([p.name for p in graph.inputs], "s_axis")
         outs = prefixes([p.name for p in graph.outputs], "m_axis")
@@ -496,21 +491,22 @@ class Design(wiring.Component):
         m = Module()
         readers = self._readers()
         taps: dict[tuple[str, str], Any] = {}
+        ins, outs = (identifiers([p.name for p in ps]) for ps in (self.inputs, self.outputs))
         for p in self.inputs:
             axis = AxisIn(p.beat, p.type.size // p.beat.lanes)
-            m.submodules[f"in_{identifier(p.name)}"] = axis
+            m.submodules[f"in_{ins[p.name]}"] = axis
             self._wire_axis(m, p, axis)
             self._distribute(m, p.tensor, axis.o, p.beat, readers, taps)
         for node in self.graph.nodes:
             beats = tuple(self._beat(edge) for edge in node.inputs)
             layer = self._layer(node, beats)
-            m.submodules[f"node_{identifier(node.name)}"] = layer
+            m.submodules[f"node_{self._nodes[node.name]}"] = layer
             for index in range(len(node.inputs)):
                 wiring.connect(m, taps[node.name, str(index)], layer.input(index))
             self._distribute(m, node.output, layer.o, self._beat(node.output), readers, taps)
         for p in self.outputs:
             axis_out = AxisOut(p.beat)
-            m.submodules[f"out_{identifier(p.name)}"] = axis_out
+            m.submodules[f"out_{outs[p.name]}"] = axis_out
             wiring.connect(m, taps["", p.name], axis_out.i)
             self._wire_axis(m, p, axis_out)
         return m
@@ -550,7 +546,7 @@ class Design(wiring.Component):
         taps: dict[tuple[str, str], Any],
     ) -> None:
         """Show an edge to waveforms and hand it to its readers, by a fork and FIFOs as planned."""
-        name = identifier(edge)
+        name = self._edges[edge]
         data = Signal(beat.lanes * beat.width, name=f"edge_{name}_data")
         valid, ready = Signal(name=f"edge_{name}_valid"), Signal(name=f"edge_{name}_ready")
         last = Signal(name=f"edge_{name}_last")
@@ -574,7 +570,7 @@ class Design(wiring.Component):
             depth = self.plan.fifos.get((node, int(index))) if node else None
             if depth is not None:
                 fifo = Fifo(beat, depth)
-                m.submodules[f"fifo_{identifier(node)}_{index}"] = fifo
+                m.submodules[f"fifo_{self._nodes[node]}_{index}"] = fifo
                 wiring.connect(m, end, fifo.i)
                 end = fifo.o
             taps[node, index] = end

@@ -16,8 +16,8 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph
 from rtl import vcd
-from rtl.lower import identifier
 from rtl.manifest import FILE
+from rtl.names import edge_identifiers
 from rtl.simulate import Deadlock, Result, Simulation, Stall
 
 Codes = Mapping[str, Any]
@@ -336,11 +336,12 @@ def _trace(
         seen = vcd.handshakes(full)
     emulator = planned(graph)
     edges = emulator.run({p.tensor: codes[p.name] for p in graph.inputs}, keep=True)
+    names = edge_identifiers(graph)
     found: list[tuple[int, int, Mismatch]] = []
     makers = {p.tensor: (0, f"input {p.name!r}") for p in graph.inputs}
     makers |= {n.output: (k, f"node {n.name!r}") for k, n in enumerate(graph.nodes, start=1)}
     for edge, (order, maker) in makers.items():
-        beats = seen.get(identifier(edge))
+        beats = seen.get(names[edge])
         if beats is None:
             continue
         kind = graph.types()[edge]
@@ -360,10 +361,9 @@ def _trace(
         )
     if not found:
         stuck = [(edge, beats) for edge, beats in seen.items() if beats.waiting]
-        names = {identifier(edge): maker for edge, (_, maker) in makers.items()}
-        return _Traced(
-            None, tuple(f"{names[e]} after {len(b.words)} beats" for e, b in stuck[:NAMED])
-        )
+        who = {names[edge]: maker for edge, (_, maker) in makers.items()}
+        waiting = [f"{who[name]} after {len(beats.words)} beats" for name, beats in stuck[:NAMED]]
+        return _Traced(None, tuple(waiting))
     cycle, _, first = min(found, key=lambda f: f[:2])
     path = folder / WAVEFORM
     simulation.waveform(

@@ -12,8 +12,7 @@ from amaranth.back import rtlil
 
 from hwsim.errors import HwsimError
 from rtl import tools
-
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+from rtl.names import is_top_name
 
 # Without `rename -hide` Yosys later stops on names such as `$1` that Amaranth gives to wires
 # ("Assert `count_id(wire->name) == 0' failed", Yosys 0.60 to 0.70, as soon as abc runs).
@@ -51,7 +50,7 @@ def convert_files(
 def _convert(
     component: Any, name: str, ports: Sequence[Any] | None, readable: bool, write: str
 ) -> dict[str, str]:
-    if not _IDENTIFIER.fullmatch(name):
+    if not is_top_name(name):
         raise HwsimError(f"the top module's name must be a Verilog identifier, not {name!r}")
     passes = _READABLE if readable else _COMPACT
     commands = ["read_rtlil design.il", f"hierarchy -check -top {name}", *passes]

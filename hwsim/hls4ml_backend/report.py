@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -32,7 +31,7 @@ def build(graph: Graph, chosen: BuildOptions, folder: Path, project: str) -> dic
         max_dsp=chosen.max_dsp,
         rtl_only=chosen.rtl_only or not chosen.vsynth,
         pins=Path(chosen.pins) if chosen.pins is not None else None,
-        top=re.sub(r"\W", "_", project),
+        top=_hardware("rtl.names").top_name(project),
     )
     if chosen.output_dir is None:
         out.parent.mkdir(parents=True, exist_ok=True)
