@@ -55,10 +55,10 @@ def test_ports_and_nodes_of_any_names_are_built_each_with_its_own_prefix(a: str,
     graph = adder(a, b)
     plan = plan_for_cycles(graph, 8)
     x = np.random.default_rng(1).integers(-128, 128, (2, 3, 4))
-    got, _ = rtl_designs.simulate(graph, plan, {a: x[0], b: x[1]})
+    design = Design(graph, plan)
+    got, _ = rtl_designs.simulate(graph, plan, {a: x[0], b: x[1]}, design=design)
     want = planned(graph).run({a: x[0], b: x[1]})
     assert (got[a] == want[f"{a}.{b}"]).all() and (got[b] == want[f"{b}/{a}"]).all()
-    design = Design(graph, plan)
     taken = [p.prefix for p in (*design.inputs, *design.outputs)]
     assert len(set(taken)) == 4 and all(re.fullmatch(r"[sm]_axis_\w+", p, re.ASCII) for p in taken)
 
