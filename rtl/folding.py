@@ -161,20 +161,18 @@ def _parallel_cycles(op: Weighted, x: TensorType, fold: Fold) -> int:
 
 def bottleneck(graph: Graph, plan: Plan) -> Bottleneck:
     """The node or port with the most cycles for one inference."""
-    found = []
-    for node in graph.nodes:
-        chosen = plan.nodes[node.name]
-        cycles = node_cycles(graph, node, chosen)
-        if chosen.fold is not None:
-            macs = node.op.work(graph.input_types(node)).macs
-            why = f"{macs:,} multiplications on {chosen.fold.multipliers:,} multipliers"
-        else:
-            why = f"{chosen.lanes} codes a beat"
-        found.append(Bottleneck(node.name, cycles, why))
-    for port in graph.inputs:
-        lanes = plan.inputs[port.name]
-        found.append(Bottleneck(port.name, port.type.size // lanes, f"{lanes} codes a beat"))
-    return max(found, key=lambda b: b.cycles)
+    cycles = {node.name: node_cycles(graph, node, plan.nodes[node.name]) for node in graph.nodes}
+    slowest = max(graph.nodes, key=lambda node: cycles[node.name], default=None)
+    ports = {port.name: port.type.size // plan.inputs[port.name] for port in graph.inputs}
+    port = max(ports, key=lambda name: ports[name])
+    if slowest is None or ports[port] > cycles[slowest.name]:
+        return Bottleneck(port, ports[port], f"{plan.inputs[port]} codes a beat")
+    chosen = plan.nodes[slowest.name]
+    why = f"{chosen.lanes} codes a beat"
+    if chosen.fold is not None:
+        macs = slowest.op.work(graph.input_types(slowest)).macs
+        why = f"{macs} multiplications on {chosen.fold.multipliers} multipliers"
+    return Bottleneck(slowest.name, cycles[slowest.name], why)
 
 
 def plan_for_cycles(graph: Graph, cycles: int) -> Plan:
