@@ -46,6 +46,12 @@ class Layout:
         order = np.arange(math.prod(shape)).reshape(shape).transpose(1, 2, 0)
         return cls(shape, order.shape, order.ravel())
 
+    @classmethod
+    def innermost(cls, shape: Shape, axis: int) -> Layout:
+        """The edge with one axis moved to its end; `axis` counts without the batch."""
+        order = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), axis, -1)
+        return cls(shape, order.shape, order.ravel())
+
     @property
     def size(self) -> int:
         """Elements, without the batch."""
@@ -142,10 +148,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """Tensors to be concatenated along the channels once each has been rounded."""
+    """Tensors to be concatenated along an axis (the batch apart) once each has been rounded."""
 
     name: str
     parts: tuple[Real, ...]
+    axis: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
