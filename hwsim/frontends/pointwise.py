@@ -24,7 +24,7 @@ from hwsim.frontends.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import ArgMax, Conv2D
+from hwsim.ops import ArgMax, Conv2D, Relu
 
 F32 = np.float32
 
@@ -155,6 +155,14 @@ def clip(run: Importer, node: OnnxNode) -> None:
     high = _limit(run, node, 2, high)
     if low > high:
         raise HwsimError(f"{node}: its minimum must not be above its maximum")
+    value = run.value(node, 0)
+    if isinstance(value, Constant):
+        kept = value.array.astype(np.float64)
+        run.values[node.output] = Constant(np.clip(kept, low, high).astype(value.array.dtype))
+        return
+    if isinstance(value, Codes):
+        run.values[node.output] = _clipped(run, node, value, low, high)
+        return
     lowest, highest = F32(low), F32(high)
     step = Unary(
         str(node),
@@ -165,6 +173,18 @@ def clip(run: Importer, node: OnnxNode) -> None:
     )
     real = run.real(node, 0)
     run.values[node.output] = real.then(step) if step.clamp else real
+
+
+def _clipped(run: Importer, node: OnnxNode, codes: Codes, low: float, high: float) -> Codes:
+    """Codes between a quantizer and its dequantizer, cut to fewer of them."""
+    fmt = codes.format
+    lowest, highest = int(max(low, fmt.min)), int(min(high, fmt.max))
+    if lowest > highest:
+        raise HwsimError(f"{node}: its limits must leave some of the codes of {fmt}")
+    if (lowest, highest) == (fmt.min, fmt.max):
+        return codes
+    op = Relu(zero_point=lowest, maximum=None if highest == fmt.max else highest)
+    return replace(codes, edge=run.emit(node.name, op, [codes.edge], node.output))
 
 
 def _limit(run: Importer, node: OnnxNode, position: int, default: float) -> float:

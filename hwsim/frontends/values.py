@@ -76,12 +76,17 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A constant; `codes`, `scale` and `zero_point` are there where it came through a quantizer."""
+    """A constant; `codes`, `format` and `scale` are there where it came through a quantizer.
+
+    `reshaped` says that a Reshape, Squeeze or Unsqueeze followed: there ONNX Runtime computes in
+    float32 (a Transpose it takes in).
+    """
 
     array: npt.NDArray[Any]
     codes: IntArray | None = None
     format: Format | None = None
     scale: FloatArray | None = None  # broadcasts against `codes`
+    reshaped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +130,7 @@ class Weighing:
     input: Level
     op: Dense | Conv2D
     scale: FloatArray  # float32(input scale * weight scale), one or one a channel
+    reshaped: bool = False  # its weights, behind their DequantizeLinear
 
 
 @dataclass(frozen=True, slots=True, eq=False)
