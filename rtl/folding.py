@@ -171,7 +171,7 @@ def bottleneck(graph: Graph, plan: Plan) -> Bottleneck:
     why = f"{chosen.lanes} codes a beat"
     if chosen.fold is not None:
         macs = slowest.op.work(graph.input_types(slowest)).macs
-        why = f"{macs} multiplications on {chosen.fold.multipliers} multipliers"
+        why = f"{macs:,} multiplications on {chosen.fold.multipliers:,} multipliers"
     return Bottleneck(slowest.name, cycles[slowest.name], why)
 
 
