@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
 import numpy as np
 
-from hwsim import saturation
+from hwsim import saturation, threads
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
 from hwsim.graph import ELEMENTS, Graph, InputPort, Layout, Node, OutputPort, user_shape
@@ -26,11 +27,12 @@ from hwsim.steps import (
     unconverted,
 )
 
+T = TypeVar("T")
 Batch = Mapping[str, Array]
 Ends = tuple[float, float]  # the least and the largest element of an array
 Kernels = Mapping[type[Op], Kernel]
 NUMBERS = ("bool", "integral", "real floating")
-CHUNK_BYTES = 1 << 19  # codes of the widest edge that one pass holds: about a second-level cache
+CHUNK_BYTES = 1 << 20  # codes of the widest edge that one pass holds: about a second-level cache
 
 
 class Emulator:
@@ -85,8 +87,9 @@ class Emulator:
         """Codes of the output edges (with `keep`, of every edge) for codes of the input edges."""
         edges = dict(codes)
         if keep:
-            for step in self.plan:
-                edges[step.output] = step.run(self._read(step, edges))
+            with threads.blas().one_thread() if self.xp is np else nullcontext():
+                for step in self.plan:
+                    edges[step.output] = step.run(self._read(step, edges))
             return edges
         for step, done in zip(self.quick, self._done, strict=True):
             edges[step.output] = step.run(self._read(step, edges))
@@ -102,35 +105,51 @@ class Emulator:
 
     def predict(self, x: Any, codes: bool = False) -> Any:
         """What `emulate` gives; each piece of the batch is encoded, run and decoded in cache."""
-        clips: list[Clip] = []
-        found = self._predict(x, codes, clips)
+        found, clips = self._predict(x, codes)
         saturation.warn(self.inputs, clips)
         return found
 
-    def _predict(self, x: Any, codes: bool, clips: list[Clip]) -> Any:
+    def _predict(self, x: Any, codes: bool) -> tuple[Any, list[Clip]]:
         arrays = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
         counts = {a.shape[0] if getattr(a, "ndim", 0) else 0 for a in arrays.values()}
-        count = max(counts, default=0)
-        if len(counts) != 1 or count <= self.chunk:
-            return self.decode(self.run(self.encode(x, codes, clips)), codes)
-        pieces = []
-        for start in range(0, count, self.chunk):
-            piece = {name: a[start : start + self.chunk, ...] for name, a in arrays.items()}
-            pieces.append(self.decode(self.run(self.encode(piece, codes, clips)), codes))
-        if not isinstance(pieces[0], dict):
-            return self.xp.concat(pieces, axis=0)
-        return {name: self.xp.concat([p[name] for p in pieces], axis=0) for name in pieces[0]}
+        count = counts.pop() if len(counts) == 1 else 0  # and `encode` will say what is wrong
+
+        def piece(part: slice) -> tuple[Any, list[Clip]]:
+            some = x
+            if count > self.chunk:
+                some = {name: a[part, ...] for name, a in arrays.items()}
+            clips: list[Clip] = []  # the piece's own, since a piece may be done twice
+            return self.decode(self.run(self.encode(some, codes, clips)), codes), clips
+
+        pieces = self.in_pieces(piece, count)
+        return self._joined([p for p, _ in pieces]), [c for _, clips in pieces for c in clips]
 
     def run_chunked(self, codes: Batch) -> dict[str, Array]:
         """As `run`, in pieces of the batch that stay in cache."""
         count = next(iter(codes.values())).shape[0]
-        if count <= self.chunk:
-            return self.run(codes)
-        pieces = [
-            self.run({edge: x[start : start + self.chunk, ...] for edge, x in codes.items()})
-            for start in range(0, count, self.chunk)
-        ]
-        return {edge: self.xp.concat([p[edge] for p in pieces], axis=0) for edge in pieces[0]}
+        pieces = self.in_pieces(
+            lambda part: self.run({edge: x[part, ...] for edge, x in codes.items()}), count
+        )
+        joined: dict[str, Array] = self._joined(pieces)
+        return joined
+
+    def in_pieces(self, run: Callable[[slice], T], count: int) -> list[T]:
+        """`run` of consecutive slices of a batch that stay in cache; on a CPU, threads share them.
+
+        Off the CPU the pieces follow one another.
+        """
+        if self.xp is np:
+            return threads.in_pieces(run, count, self.chunk)
+        starts = range(0, max(count, 1), self.chunk)
+        return [run(slice(at, min(at + self.chunk, count))) for at in starts]
+
+    def _joined(self, pieces: Sequence[Any]) -> Any:
+        """One array, or one for each name, of those of all pieces."""
+        if len(pieces) == 1:
+            return pieces[0]
+        if not isinstance(pieces[0], dict):
+            return self.xp.concat(pieces, axis=0)
+        return {name: self.xp.concat([p[name] for p in pieces], axis=0) for name in pieces[0]}
 
     def encode(
         self, x: Any, codes: bool = False, clips: list[Clip] | None = None

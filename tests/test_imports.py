@@ -20,7 +20,7 @@ LEVELS = (
     {"fixed"},
     {"ops"},
     {"graph", "storage", "forms", "narrow", "sums", "thresholds"},
-    {"passes", "frontends", "emulate", "steps", "cost", "hints", "saturation"},
+    {"passes", "frontends", "emulate", "steps", "cost", "hints", "saturation", "threads"},
     {"classify", "measure", "hazards", "sweep", "reporting", "compress"},
     {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verbs", "__main__"},
 )

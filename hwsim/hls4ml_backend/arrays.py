@@ -74,10 +74,16 @@ def _samples(name: str, array: Any, kind: TensorType, *, batched: bool) -> int:
 
 def predict(graph: Graph, x: Any) -> Any:
     """What `ModelGraph.predict` returns: flat samples of the inputs' type, a list for several."""
-    batch = read_batch(graph, x)
-    emulator = planned(graph)
-    codes = emulator.run_chunked(emulator.encode(batch.arrays))
-    return _outputs(graph, codes, batch)
+    batch, emulator = read_batch(graph, x), planned(graph)
+
+    def piece(part: slice) -> list[Reals]:
+        some = {name: array[part] for name, array in batch.arrays.items()}
+        return _flat(graph, emulator.run(emulator.encode(some)), batch.dtype)
+
+    pieces = emulator.in_pieces(piece, batch.samples)
+    if len(pieces) == 1:
+        return _as_hls4ml(pieces[0])
+    return _as_hls4ml([np.concatenate(parts) for parts in zip(*pieces, strict=True)])
 
 
 def trace(graph: Graph, x: Any, edges: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
@@ -90,16 +96,18 @@ def trace(graph: Graph, x: Any, edges: Mapping[str, str]) -> tuple[Any, dict[str
     codes = emulator.run(emulator.encode(batch.arrays), keep=True)
     types = graph.types()
     layers = {name: reals(codes[e], types[e], batch.dtype) for name, e in edges.items()}
-    return _outputs(graph, codes, batch), layers
+    return _as_hls4ml(_flat(graph, codes, batch.dtype)), layers
 
 
-def _outputs(graph: Graph, codes: Mapping[str, Any], batch: Batch) -> Any:
-    types, found = graph.types(), []
-    for port in graph.outputs:
-        out = reals(codes[port.tensor], types[port.tensor], batch.dtype)
-        out = out.reshape(batch.samples, types[port.tensor].size)
-        # As hls4ml: one sample has no batch axis, and no samples have no axis for the outputs.
-        found.append(out[0] if batch.samples == 1 else out if batch.samples else np.asarray([]))
+def _flat(graph: Graph, codes: Mapping[str, Any], dtype: np.dtype[Any]) -> list[Reals]:
+    """Outputs as reals, (samples, codes of one sample) each."""
+    types = [(port.tensor, graph.types()[port.tensor]) for port in graph.outputs]
+    return [reals(codes[edge], kind, dtype).reshape(-1, kind.size) for edge, kind in types]
+
+
+def _as_hls4ml(outputs: Sequence[Reals]) -> Any:
+    """As hls4ml: one sample has no batch axis, and no samples have no axis for the outputs."""
+    found = [out[0] if len(out) == 1 else out if len(out) else np.asarray([]) for out in outputs]
     return found if len(found) > 1 else found[0]
 
 
