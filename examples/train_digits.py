@@ -2,7 +2,7 @@
 
     python examples/train_digits.py [--out FOLDER]
 
-Needs torch, onnx and onnxruntime (``pip install "hwsim[train]"``); half a minute on one thread.
+Needs torch, onnx and onnxruntime (the extra ``train``); half a minute on one thread.
 Each network is trained in float32 by the same function, written as a float ONNX file node by
 node, and quantized by ``onnxruntime.quantization.quantize_static`` from training images alone:
 

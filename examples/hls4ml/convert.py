@@ -2,7 +2,7 @@
 
     python examples/hls4ml/convert.py [--out FOLDER]
 
-Needs ``pip install "hwsim[hls]"``, scikit-learn and g++; a quarter of a minute, most of it g++.
+Needs the extra ``hls``, scikit-learn and g++; a quarter of a minute, most of it g++.
 Converts ``digits.float.onnx`` for ``backend="hwsim"`` and for Vitis, compiles the latter's C++
 (csim), compares both on the held-out digits code by code, and writes
 

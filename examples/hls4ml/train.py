@@ -2,7 +2,7 @@
 
     python examples/hls4ml/train.py [--out FOLDER]
 
-Needs ``pip install "hwsim[train]"``; half a minute on one thread. Training and export are those of
+Needs the extra ``train``; half a minute on one thread. Training and export are those of
 ``examples/train_digits.py``; nothing here knows of fixed point.
 """
 
