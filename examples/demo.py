@@ -22,8 +22,8 @@ import numpy as np
 import reference
 
 import hwsim
+from hwsim.checked import record
 from hwsim.classify import Comparison, accuracy, compare, predictions
-from hwsim.cli.batch import record_outcome
 from hwsim.cli.console import Progress, console, print_error
 from hwsim.cli.sheet import table
 from hwsim.emulate import planned
@@ -116,7 +116,7 @@ def run_hardware(
         say("taking the compiled simulator from the cache: it is of this very RTL")
         reused.append("compiled simulator")
     outcome = verify(folder, codes, seed=SEED, log=say)
-    record_outcome(folder, {"folder": str(folder), **outcome.to_dict(), "input": "held-out images"})
+    record(folder, {"folder": str(folder), **outcome.to_dict(), "input": "held-out images"})
     say("reading the predictions of the RTL")
     result = simulation.run(codes)
     return Hardware(facts=facts, outcome=outcome, codes=result.output, reused=tuple(reused))

@@ -1,25 +1,36 @@
 """hwsim: from a quantized neural network to the same integers in NumPy, on a GPU and in an FPGA."""
 
+from hwsim.checked import Verification, verify
+from hwsim.classify import Accuracy
 from hwsim.emulate import emulate, trace
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
 from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.saturation import InputSaturation
+from hwsim.verbs import accuracy, build, report
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Accuracy",
     "Format",
     "Graph",
     "HwsimError",
     "InputPort",
+    "InputSaturation",
     "Layout",
     "Node",
     "OutputPort",
     "Overflow",
     "Rounding",
+    "Verification",
     "__version__",
+    "accuracy",
+    "build",
     "emulate",
     "load",
+    "report",
     "trace",
+    "verify",
 ]

@@ -62,6 +62,22 @@ def picked_from(graph: Graph, port: OutputPort) -> int | None:
     return None
 
 
+def class_count(graph: Graph, port: OutputPort) -> int | None:
+    """How many classes an output tells apart; None where it gives one number without a bound."""
+    size = graph.types()[port.tensor].size
+    return picked_from(graph, port) or (size if size > 1 else None)
+
+
+def check_names(graph: Graph, port: OutputPort, names: Sequence[str]) -> None:
+    """Raise HwsimError where names that only the data gave are not as many as the classes."""
+    classes = class_count(graph, port)
+    if classes is not None and len(names) != classes:
+        raise HwsimError(
+            f"classes must be listed in their order (--classes FILE, a name a line), because the "
+            f"data names {len(names)} and output {port.name!r} has {classes}"
+        )
+
+
 def measure(
     graph: Graph,
     arrays: Mapping[str, Samples],

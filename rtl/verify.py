@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What `verify` found; `ok` only where all codes agree and all rules of the ports are kept."""
+    """What `verify` found; `ok` only where all codes agree and all rules of the ports are kept.
+
+    `outputs` are the codes that left the design in the first run, by output name; None where some
+    did not come.
+    """
 
     runs: tuple[Run, ...]
     mismatch: Mismatch | None = None
     failure: str | None = None
     waveform: str | None = None
+    outputs: Codes | None = field(default=None, repr=False, compare=False)
 
     @property
     def compared(self) -> int:
@@ -168,10 +173,13 @@ def verify(
             ("reset", Stall(idle=0.1, backpressure=0.3, burst=8, seed=seed + 1), max(middle, 1))
         )
     runs: list[Run] = []
+    outputs: Codes | None = None
     for name, stall, reset_after in plans:
         say(f"{name} run, seed {stall.seed}, {count} samples")
         run, failure, result = _run(simulation, name, given, expected, stall, reset_after)
         runs.append(run)
+        if len(runs) == 1 and all(len(got) == count for got in result.codes.values()):
+            outputs = result.codes
         if run.different:
             found = _first_difference(
                 simulation, graph, given, result, name, stall, reset_after, folder
@@ -179,14 +187,16 @@ def verify(
             first = found.mismatch or _at_output(graph, expected, result, name)
             if failure and found.waiting:
                 failure += f"; what waits to be taken: {', '.join(found.waiting)}"
-            return Outcome(tuple(runs), first, failure or (str(first) if first else None))
+            return Outcome(
+                tuple(runs), first, failure or (str(first) if first else None), outputs=outputs
+            )
         if run.violations:
-            return Outcome(tuple(runs), None, run.violations[0])
+            return Outcome(tuple(runs), None, run.violations[0], outputs=outputs)
     if waves:
         say("recording a waveform of the first sample")
         path = _record(simulation, given, plans[0][1], folder)
-        return Outcome(tuple(runs), waveform=str(path))
-    return Outcome(tuple(runs))
+        return Outcome(tuple(runs), waveform=str(path), outputs=outputs)
+    return Outcome(tuple(runs), outputs=outputs)
 
 
 def _record(simulation: Simulation, codes: Codes, stall: Stall, folder: Path) -> Path:

@@ -11,8 +11,8 @@ import pytest
 from cli_calls import refused, run, tiny
 
 from hwsim import emulate
-from hwsim.cli.arrays import open_array
-from hwsim.cli.npz import LABEL_KEYS
+from hwsim.data.arrays import open_array
+from hwsim.data.npz import LABEL_KEYS
 from hwsim.errors import HwsimError
 
 X = np.arange(-10, 10, dtype=np.float32).reshape(5, 4)

@@ -20,9 +20,9 @@ LEVELS = (
     {"fixed"},
     {"ops"},
     {"graph", "storage", "forms", "narrow", "sums", "thresholds"},
-    {"passes", "frontends", "emulate", "steps", "cost", "hints", "saturation", "threads"},
-    {"classify", "measure", "hazards", "sweep", "reporting", "compress"},
-    {"", "cli", "demo", "doctor", "doctor_trials", "hls4ml_backend", "verbs", "__main__"},
+    {"passes", "frontends", "emulate", "steps", "cost", "hints", "saturation", "threads", "data"},
+    {"classify", "measure", "reference", "hazards", "sweep", "reporting", "compress"},
+    {"", "cli", "doctor", "doctor_trials", "hls4ml_backend", "verbs", "checked", "__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TOP = len(LEVELS) - 1

@@ -21,8 +21,9 @@ from test_frontend_onnx import load
 
 import hwsim
 from hwsim import Graph, HwsimError
-from hwsim.cli.batch import read_codes
+from hwsim.checked import codes_of
 from hwsim.graph import OutputPort
+from hwsim.reporting.folder import read_graph
 
 QUANTITIES = {
     "uint8": Q("uint8", 0.03, 117),
@@ -233,13 +234,12 @@ def test_a_build_names_its_element_types_and_verify_reads_the_users_array(
     model = dense_net("uint8", "uint8", REAL)
     onnx.save(model, tmp_path / "m.onnx")
     x = feed(model, seed)["x"]
-    np.save(tmp_path / "x.npy", x)
     folder = tmp_path / "build"
     assert run(capsys, "build", tmp_path / "m.onnx", "--out", folder, "--rtl-only")[0] == 0
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [p["element"] for p in manifest["inputs"] + manifest["outputs"]] == ["uint8", "real"]
     assert "| uint8 |" in (folder / "README.md").read_text()
-    assert np.array_equal(read_codes(folder, [str(tmp_path / "x.npy")])["x"], x)
+    assert np.array_equal(codes_of(read_graph(folder), {"x": x})["x"], x)
 
 
 def test_a_saved_graph_keeps_element_types_and_views(tmp_path: Path, seed: int) -> None:

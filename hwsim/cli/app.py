@@ -13,7 +13,24 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from hwsim.cli.console import Progress, print_error, print_json, print_note, warnings_shown
-from hwsim.cli.options import Commands, Folder, Inputs, Json, Model, Outputs, examples
+from hwsim.cli.options import (
+    Classes,
+    Commands,
+    Data,
+    DataOrNone,
+    Folder,
+    Inputs,
+    Json,
+    Labels,
+    Mean,
+    Model,
+    Output,
+    Outputs,
+    Resize,
+    Scale,
+    Std,
+    examples,
+)
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
 
@@ -102,6 +119,51 @@ def emulate(
 
 @app.command(
     epilog=examples(
+        "accuracy model.onnx -i x.npy --labels y.npy",
+        "accuracy model.onnx -i test.npz --reference float.onnx",
+        "accuracy model.onnx -i images/ --resize --mean 0.5 --std 0.5",
+    )
+)
+def accuracy(
+    model: Model,
+    inputs: Data,
+    labels: Labels = None,
+    classes: Classes = None,
+    output: Output = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="FLOAT.onnx", help="A float model to put beside it, same samples."),
+    ] = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = False,
+    as_json: Json = False,
+) -> None:
+    """Count how often a classifier is right on labelled data: top-1, top-5, by class.
+
+    Data: .npy or .npz arrays, a folder of images with a folder for each class (or flat, with
+    --labels), or a .csv of features with the label last.
+    """
+    from hwsim.cli.labelled import accuracy_of_files
+    from hwsim.data import Preparation
+
+    prepare = Preparation.parse(scale, mean, std, resize=resize)
+    with Progress(f"reading {model}") as progress:
+        found, says = accuracy_of_files(
+            model, inputs, labels, classes, prepare, output, reference, progress
+        )
+    if as_json:
+        source = {"model": str(model), "input": inputs, "prepared": says or None}
+        print_json({**source, **found.to_dict()})
+        return
+    from hwsim.cli.scores import show_accuracy
+
+    show_accuracy(str(model), found, says, reference)
+
+
+@app.command(
+    epilog=examples(
         "build model.onnx -o build --rtl-only",
         "build model.onnx -o build --target ecp5-25k --clock 50MHz --fps 1000",
     )
@@ -159,36 +221,48 @@ def build(
 @app.command(epilog=examples("verify build", "verify build -i x.npy --samples 64"))
 def verify(
     folder: Folder,
-    samples: Annotated[int, typer.Option(help="Random samples, where no --input is given.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of random samples, idle and backpressure.")] = 1,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input", "-i", metavar="X", help="Real data instead, as `emulate` takes it."
-        ),
+    samples: Annotated[
+        int | None,
+        typer.Option(help="So many random samples, or so many of --input, evenly over it."),
     ] = None,
+    seed: Annotated[int, typer.Option(help="Of random samples, idle and backpressure.")] = 1,
+    inputs: DataOrNone = None,
+    labels: Labels = None,
+    classes: Classes = None,
+    output: Output = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = False,
     waves: Annotated[
         bool, typer.Option("--waves", help="Leave DIR/verify.vcd, a waveform of the first sample.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a built design in Verilator with the emulator, integer by integer."""
-    from hwsim.cli.batch import read_codes, record_outcome
-    from hwsim.cli.tables import show_outcome
+    """Compare a built design in Verilator with the emulator, integer by integer.
 
-    checker = hardware("rtl.verify")
+    With labels the accuracy of both is counted too, and the report shows it beside some samples.
+    """
+    from hwsim.checked import record, run
+    from hwsim.cli.labelled import read_trial
+    from hwsim.cli.scores import show_both
+    from hwsim.cli.tables import show_outcome
+    from hwsim.data import Preparation
+
+    hardware("rtl.verify")
+    done = Preparation.parse(scale, mean, std, resize=resize)
     with Progress(f"reading {folder}") as progress:
-        data = read_codes(folder, inputs) if inputs else None
-        outcome = checker.verify(
-            folder, data, samples=samples, seed=seed, waves=waves, log=progress
-        )
-    facts = {"folder": str(folder), **outcome.to_dict(), "seed": seed, "input": inputs or "random"}
+        trial = read_trial(folder, inputs, labels, classes, done, output, samples)
+        found = run(folder, trial, samples=samples, seed=seed, waves=waves, log=progress)
+    outcome = found.outcome
+    facts = {"folder": str(folder), **found.to_dict(), "seed": seed, "input": inputs or "random"}
     if as_json:
         print_json(facts)
     else:
         show_outcome(facts)
+        show_both(found)
     try:
-        record_outcome(folder, facts)
+        record(folder, facts)
     except HwsimError as error:  # a folder that is only read is verified all the same
         print_note(f"not recorded for the report: {error}")
     if not outcome.ok:

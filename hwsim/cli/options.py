@@ -32,6 +32,46 @@ Outputs = Annotated[
     ),
 ]
 
+_DATA = typer.Option(
+    "--input",
+    "-i",
+    metavar="X",
+    help="A .npy, .npz or .csv file or a folder of images; NAME=X for each input of several.",
+)
+Data = Annotated[list[str], _DATA]
+DataOrNone = Annotated[list[str] | None, _DATA]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="Y",
+        help="Class numbers in a .npy, .npz or .csv file, where the data itself has none.",
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The classes' names, one a line, in the model's order."),
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", metavar="NAME", help="The output that classifies, of several."),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(metavar="1/255", help="A factor on the data; for images 1/255 by default."),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(metavar="M[,M..]", help="Subtracted after --scale; one, or one a channel."),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(metavar="S[,S..]", help="Divided by after --mean; one, or one a channel."),
+]
+Resize = Annotated[
+    bool,
+    typer.Option("--resize", help="Scale images to cover the model's size and keep the middle."),
+]
+
 
 class Commands(TyperGroup):
     """The commands; a flag is shown without `<bool>`."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.cli.npy import numbers, read_header
+from hwsim.data.npy import numbers, read_header
 from hwsim.errors import HwsimError
 
 INPUT_KEYS = ("x", "X", "x_test", "X_test", "input", "inputs", "images", "data")

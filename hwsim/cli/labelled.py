@@ -1,0 +1,109 @@
+"""What `accuracy` and `verify --labels` do with files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hwsim.checked import Trial
+from hwsim.checked import prepare as make_trial
+from hwsim.classify import Accuracy
+from hwsim.cli.arrays import assign
+from hwsim.cli.console import Progress
+from hwsim.data import Labelled, Preparation, read_labelled
+from hwsim.data.npz import is_npz
+from hwsim.errors import HwsimError
+from hwsim.frontends import load
+from hwsim.graph import Graph
+from hwsim.measure import check_names, choose_output, measure
+from hwsim.reference import onnx_reference
+from hwsim.reporting.folder import read_graph
+
+
+def accuracy_of_files(
+    model: Path,
+    inputs: Sequence[str],
+    labels: Path | None,
+    classes: Path | None,
+    prepare: Preparation,
+    output: str | None,
+    reference: Path | None,
+    progress: Progress,
+) -> tuple[Accuracy, str]:
+    """The accuracy of a model file on labelled files, and what was done to the data in words."""
+    graph = load(model)
+    port = choose_output(graph, output)
+    progress("reading samples and labels")
+    data = _read(graph, inputs, labels, classes, prepare, required=True)
+    _check_inferred(graph, output, data)
+    beside = None if reference is None else onnx_reference(reference, graph, port.name)
+    progress("emulating")
+    try:
+        found = measure(
+            graph,
+            data.arrays,
+            data.labels,
+            output=port.name,
+            names=data.names,
+            reference=beside,
+            say=progress.update,
+        )
+    except HwsimError as error:
+        raise HwsimError(f"{_named(inputs, labels)}: {error}") from None
+    return found, data.says
+
+
+def read_trial(
+    folder: Path,
+    inputs: Sequence[str] | None,
+    labels: Path | None,
+    classes: Path | None,
+    prepare: Preparation,
+    output: str | None,
+    samples: int | None,
+) -> Trial | None:
+    """Data for the design in a build folder; None where random samples are asked for."""
+    if not inputs:
+        if labels is not None:
+            raise HwsimError("--labels must come with --input, the samples that they belong to")
+        return None
+    graph = read_graph(folder)
+    data = _read(graph, inputs, labels, classes, prepare, required=False)
+    # The y of a .npz may be anything; what a folder or a table holds are classes.
+    wanted = None if labels is None and any(is_npz(Path(one)) for one in inputs) else data.labels
+    if wanted is not None:
+        _check_inferred(graph, output, data)
+    try:
+        return make_trial(
+            folder, data.arrays, labels=wanted, samples=samples, output=output, names=data.names
+        )
+    except HwsimError as error:
+        raise HwsimError(f"{_named(inputs, labels)}: {error}") from None
+
+
+def _check_inferred(graph: Graph, output: str | None, data: Labelled) -> None:
+    if data.inferred and data.names is not None:
+        check_names(graph, choose_output(graph, output), data.names)
+
+
+def _read(
+    graph: Graph,
+    inputs: Sequence[str],
+    labels: Path | None,
+    classes: Path | None,
+    prepare: Preparation,
+    *,
+    required: bool,
+) -> Labelled:
+    names = [port.name for port in graph.inputs]
+    if len(inputs) == 1 < len(names) and is_npz(Path(inputs[0])):
+        paths = {name: Path(f"{inputs[0]}:{name}") for name in names}
+    else:
+        paths = assign(inputs, names, "--input")
+    return read_labelled(
+        graph.inputs, paths, labels, classes=classes, prepare=prepare, required=required
+    )
+
+
+def _named(inputs: Sequence[str], labels: Path | None) -> str:
+    return ", ".join([*inputs, *([str(labels)] if labels else [])])

@@ -1,0 +1,124 @@
+"""What the command line does, as functions: plans, builds, checks, accuracy and reports.
+
+`import hwsim` loads none of the libraries that they need; each is imported when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim.classify import Accuracy
+from hwsim.errors import HwsimError
+from hwsim.extras import hardware
+from hwsim.frontends import load
+from hwsim.graph import Graph
+
+Log = Callable[[str], None]
+
+
+def as_graph(model: Any) -> Graph:
+    """A Graph as it is, and anything else as `load` reads it."""
+    return model if isinstance(model, Graph) else load(model)
+
+
+def accuracy(
+    model: Any,
+    x: Any,
+    labels: Any,
+    *,
+    output: str | None = None,
+    names: Sequence[str] | None = None,
+    reference: Any = None,
+) -> Accuracy:
+    """How often a classifier is right: top-1, top-5, by class, and what it mistakes for what.
+
+    `model` is a Graph or what `load` takes; `x` is `(batch, *shape)` as `emulate` takes it, or a
+    dict of such arrays by input name, and is read in pieces, so it may be a mapped file. `labels`
+    are class numbers `(batch,)`, one-hot rows, or texts among `names`, the classes in order.
+    `output` names the output that classifies, where the model has several. `reference` is a float
+    model to put beside it: the path of an ONNX file, or a function from `x` to its outputs.
+    Raises HwsimError for labels that do not fit, and for outputs that are none of a classifier.
+    """
+    from hwsim.measure import choose_output, measure
+    from hwsim.reference import onnx_reference
+
+    graph = as_graph(model)
+    port = choose_output(graph, output)
+    arrays = _by_name(graph, x)
+    run = reference
+    if isinstance(reference, str | Path):
+        run = onnx_reference(Path(reference), graph, port.name)
+    elif reference is not None:
+        run = _called(reference, several=len(graph.inputs) > 1)
+    return measure(graph, arrays, labels, output=port.name, names=names, reference=run)
+
+
+def _by_name(graph: Graph, x: Any) -> dict[str, Any]:
+    names = [port.name for port in graph.inputs]
+    arrays = dict(x) if isinstance(x, Mapping) else {names[0]: x}
+    if set(arrays) != set(names):
+        raise HwsimError(f"inputs must be named {sorted(names)}, not {sorted(arrays)}")
+    return {
+        name: a if hasattr(a, "shape") and hasattr(a, "__getitem__") else np.asarray(a)
+        for name, a in arrays.items()
+    }
+
+
+def _called(function: Any, *, several: bool) -> Callable[[Mapping[str, Any]], Any]:
+    if not callable(function):
+        raise HwsimError(
+            f"reference must be the path of an ONNX file or a function, not "
+            f"{type(function).__name__}"
+        )
+
+    def run(batch: Mapping[str, Any]) -> Any:
+        found = function(dict(batch) if several else next(iter(batch.values())))
+        return found.detach() if hasattr(found, "detach") else found  # a torch tensor
+
+    return run
+
+
+def build(
+    model: Any,
+    out: str | Path,
+    *,
+    target: str = "ecp5-25k",
+    clock: str = "50MHz",
+    fps: float | None = None,
+    max_dsp: int | None = None,
+    rtl_only: bool = False,
+    pins: str | Path | None = None,
+    name: str | None = None,
+    log: Log | None = None,
+) -> dict[str, Any]:
+    """Write Verilog, memories and manifest into the folder `out`, and make the bitstream.
+
+    `model` is a Graph or what `load` takes. `fps` asks for the smallest design that reaches so many
+    inferences a second, `max_dsp` for the fastest within so many multipliers. Returns what
+    `build.json` holds. Raises HwsimError as `hwsim build` ends: for a request out of reach, and
+    with exit status 1 for a design that does not fit or misses its clock.
+    """
+    targets, rtl_build = hardware("rtl.targets"), hardware("rtl.build")
+    named = name or (Path(model).stem if isinstance(model, str | Path) else None)
+    request = rtl_build.Request(
+        target=targets.find_target(target).name,
+        clock_mhz=targets.parse_clock(clock),
+        fps=fps,
+        max_dsp=max_dsp,
+        rtl_only=rtl_only,
+        pins=None if pins is None else Path(pins),
+        name=named,
+    )
+    facts: dict[str, Any] = rtl_build.build(as_graph(model), Path(out), request, log=log)
+    return facts
+
+
+def report(folder: str | Path) -> Path:
+    """Write `report.html` into a folder that `build` wrote; gives its path."""
+    from hwsim.reporting import write_report
+
+    return write_report(Path(folder))
