@@ -135,9 +135,9 @@ def _write_verilog(design: Design, folder: Path, top: str, say: Log) -> dict[str
     """Write the flat netlist and, for waveforms, the readable one; file names by kind."""
     say("writing Verilog")
     found: dict[str, list[str]] = {}
-    for readable, place, suffix in ((False, folder, ""), (True, folder / "readable", "_readable")):
+    flat, readable = verilog.convert_both(design, name=top)
+    for texts, place, suffix in ((flat, folder, ""), (readable, folder / "readable", "_readable")):
         place.mkdir(exist_ok=True)
-        texts = verilog.convert_files(design, name=top, readable=readable)
         for name, text in texts.items():
             (place / name).write_text(text, encoding="utf-8")
         relative = [str((place / name).relative_to(folder)) for name in texts]

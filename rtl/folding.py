@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hwsim.errors import HwsimError
-from hwsim.forms import Form
 from hwsim.graph import Graph, Node
 from hwsim.ops import (
     ArgMax,
     AvgPool,
-    BatchNorm,
     Concat,
     Conv2D,
     Dense,
     MaxPool,
-    Requantize,
+    Op,
     Stepwise,
     TensorType,
     Transpose,
     Weighted,
 )
-from hwsim.thresholds import choose
-from rtl.multiply import LIMB
+from rtl.cost import node_multipliers
 from rtl.products import Fold
 
 FifoKey = tuple[str, int]  # a node's name and the index of its input
+SLOWEST = 1 << 62  # cycles that any hardware keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,25 +121,28 @@ def _scattered(op: Weighted, fold: Fold) -> bool:
 
 def positions(x: TensorType, op: Weighted) -> int:
     """Output positions: how often the whole set of sums is computed."""
-    return op.infer([x]).size // op.outputs
+    return math.prod(op.window.output(x)) if isinstance(op, Conv2D) else x.size // x.channels
 
 
 def node_cycles(graph: Graph, node: Node, plan: NodePlan) -> int:
     """Cycles for one inference by the count of multiplications or of beats, the larger."""
     types = graph.input_types(node)
     out = graph.types()[node.output]
-    if isinstance(node.op, Weighted) and plan.fold is not None:
-        rows = positions(types[0], node.op)
-        lanes = (
-            types[0].channels if plan.parallel_window else plan.fold.group_lanes * plan.fold.simd
-        )
-        if plan.parallel_window:
-            return _parallel_cycles(node.op, types[0], plan.fold)
-        return max(rows * plan.fold.cycles, -(-types[0].size // lanes))
+    if isinstance(node.op, Weighted):
+        return _fold_cycles(node.op, types[0], plan)
     beats = max(out.size, *(t.size for t in types)) // plan.lanes
     if isinstance(node.op, MaxPool | AvgPool):
         return max(beats, out.size * node.op.window.size // plan.lanes)
     return beats
+
+
+def _fold_cycles(op: Weighted, x: TensorType, plan: NodePlan) -> int:
+    """Cycles of a sum of products: its multiplications, or the codes that it takes in."""
+    assert plan.fold is not None
+    if plan.parallel_window:
+        return _parallel_cycles(op, x, plan.fold)
+    lanes = plan.fold.group_lanes * plan.fold.simd
+    return max(positions(x, op) * plan.fold.cycles, -(-x.size // lanes))
 
 
 def _parallel_cycles(op: Weighted, x: TensorType, fold: Fold) -> int:
@@ -159,135 +161,141 @@ def _parallel_cycles(op: Weighted, x: TensorType, fold: Fold) -> int:
 
 def bottleneck(graph: Graph, plan: Plan) -> Bottleneck:
     """The node or port with the most cycles for one inference."""
-    found = []
-    for node in graph.nodes:
-        chosen = plan.nodes[node.name]
-        cycles = node_cycles(graph, node, chosen)
-        if chosen.fold is not None:
-            macs = node.op.work(graph.input_types(node)).macs
-            why = f"{macs:,} multiplications on {chosen.fold.multipliers:,} multipliers"
-        else:
-            why = f"{chosen.lanes} codes a beat"
-        found.append(Bottleneck(node.name, cycles, why))
-    for port in graph.inputs:
-        lanes = plan.inputs[port.name]
-        found.append(Bottleneck(port.name, port.type.size // lanes, f"{lanes} codes a beat"))
-    return max(found, key=lambda b: b.cycles)
+    cycles = {node.name: node_cycles(graph, node, plan.nodes[node.name]) for node in graph.nodes}
+    slowest = max(graph.nodes, key=lambda node: cycles[node.name], default=None)
+    ports = {port.name: port.type.size // plan.inputs[port.name] for port in graph.inputs}
+    port = max(ports, key=lambda name: ports[name])
+    if slowest is None or ports[port] > cycles[slowest.name]:
+        return Bottleneck(port, ports[port], f"{plan.inputs[port]} codes a beat")
+    chosen = plan.nodes[slowest.name]
+    why = f"{chosen.lanes} codes a beat"
+    if chosen.fold is not None:
+        macs = slowest.op.work(graph.input_types(slowest)).macs
+        why = f"{macs:,} multiplications on {chosen.fold.multipliers:,} multipliers"
+    return Bottleneck(slowest.name, cycles[slowest.name], why)
 
 
 def plan_for_cycles(graph: Graph, cycles: int) -> Plan:
     """The cheapest hardware that takes at most `cycles` an inference, as far as folds reach."""
-    if cycles < 1:
-        raise HwsimError(f"cycles for one inference must be at least 1, not {cycles}")
-    nodes = {node.name: _plan_node(graph, node, cycles) for node in graph.nodes}
-    inputs = {p.name: _lanes(p.type.channels, p.type.size, cycles) for p in graph.inputs}
-    return Plan(nodes=nodes, inputs=inputs)
+    return menu(graph).plan(cycles)
 
 
 def plan_for_multipliers(graph: Graph, budget: int) -> Plan:
     """The fastest hardware whose estimated multipliers, requantizers too, are within `budget`."""
-    least = least_multipliers(graph)
-    slow = bottleneck(graph, _smallest(graph)).cycles
+    choices = menu(graph)
+    smallest = choices.plan(SLOWEST)
+    least = multiplier_cost(graph, smallest)
     if least > budget:
         raise HwsimError(
             f"max-dsp must be at least {least}, which this network needs fully folded, not {budget}"
         )
-    low, high = 0, slow  # `low` is over the budget or out of reach
+    low, high = 0, bottleneck(graph, smallest).cycles  # `low` is over the budget or out of reach
     while high - low > 1:
         middle = (low + high) // 2
-        if multiplier_cost(graph, plan_for_cycles(graph, middle)) <= budget:
+        if multiplier_cost(graph, choices.plan(middle)) <= budget:
             high = middle
         else:
             low = middle
-    return plan_for_cycles(graph, high)
+    return choices.plan(high)
 
 
 def least_multipliers(graph: Graph) -> int:
     """The estimated multipliers of the smallest hardware for a graph."""
-    return multiplier_cost(graph, _smallest(graph))
-
-
-def _smallest(graph: Graph) -> Plan:
-    return plan_for_cycles(graph, 1 << 62)
+    return multiplier_cost(graph, plan_for_cycles(graph, SLOWEST))
 
 
 def multiplier_cost(graph: Graph, plan: Plan) -> int:
     """Multiplier blocks of 18 x 18 bits, estimated: sums of products and requantizers."""
-    total = 0
-    for node in graph.nodes:
-        chosen, types = plan.nodes[node.name], graph.input_types(node)
-        if chosen.fold is not None and isinstance(node.op, Weighted):
-            if chosen.fold.cycles > 1:  # constants are multiplied by adders
-                total += chosen.fold.multipliers * _blocks(
-                    types[0].format.width, node.op.weight_format.width
-                )
-        elif isinstance(node.op, Requantize):
-            form = requantizer_form(node.op, types[0].lo, types[0].hi)
-            if form.bits:
-                total += chosen.lanes * _blocks(types[0].format.width, form.bits + 1)
-        elif isinstance(node.op, BatchNorm):
-            total += chosen.lanes * _blocks(types[0].format.width, node.op.scale_format.width)
-    return total
+    return sum(
+        node_multipliers(node.op, graph.input_types(node)[0], chosen.lanes, chosen.fold)
+        for node, chosen in ((node, plan.nodes[node.name]) for node in graph.nodes)
+    )
 
 
-@lru_cache(maxsize=4096)
-def requantizer_form(op: Requantize, lo: int, hi: int) -> Form:
-    """The cheapest integer form with the thresholds of `op` on lo..hi; found once for each."""
-    return choose(op, lo, hi)
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One hardware that a node can have, and the cycles for which it was made."""
+
+    cycles: int
+    plan: NodePlan
 
 
-def _blocks(a: int, b: int) -> int:
-    """Hard multipliers under a product of signed operands of `a` and `b` bits."""
-    return max(-(-(a - 1) // LIMB), 1) * max(-(-(b - 1) // LIMB), 1)
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """What every node and input of a graph can be built as, from the cheapest on, each faster.
+
+    The costly questions (is the order of sums free, how many positions are there) are asked once.
+    """
+
+    nodes: Mapping[str, tuple[Option, ...]]
+    inputs: Mapping[str, tuple[Option, ...]]
+
+    def plan(self, cycles: int) -> Plan:
+        """The cheapest option of each that takes at most `cycles`, or its fastest."""
+        if cycles < 1:
+            raise HwsimError(f"cycles for one inference must be at least 1, not {cycles}")
+        nodes = {name: _cheapest(options, cycles) for name, options in self.nodes.items()}
+        inputs = {name: _cheapest(options, cycles) for name, options in self.inputs.items()}
+        return Plan(nodes=nodes, inputs={name: chosen.lanes for name, chosen in inputs.items()})
+
+    def cycles(self) -> list[int]:
+        """All counts of cycles at which the plan changes, the fastest first."""
+        every = [*self.nodes.values(), *self.inputs.values()]
+        return sorted({option.cycles for options in every for option in options})
 
 
-def _plan_node(graph: Graph, node: Node, cycles: int) -> NodePlan:
-    types = graph.input_types(node)
-    out = graph.types()[node.output]
-    match node.op:
+def menu(graph: Graph) -> Menu:
+    """The options of every node and input of a graph."""
+    types = graph.types()
+    return Menu(
+        {n.name: _options(n.op, graph.input_types(n), types[n.output]) for n in graph.nodes},
+        {port.name: _by_lanes(port.type.channels, port.type.size) for port in graph.inputs},
+    )
+
+
+def _cheapest(options: tuple[Option, ...], cycles: int) -> NodePlan:
+    fits = (option.plan for option in options if option.cycles <= cycles)
+    return next(fits, options[-1].plan)
+
+
+def _options(op: Op, types: tuple[TensorType, ...], out: TensorType) -> tuple[Option, ...]:
+    match op:
         case Dense() | Conv2D():
-            return _plan_weighted(node.op, types[0], cycles)
+            return _by_fold(op, types[0])
         case MaxPool() | AvgPool():
-            beats = max(types[0].size, out.size * node.op.window.size)
-            return NodePlan(lanes=_lanes(types[0].channels, beats, cycles))
+            beats = max(types[0].size, out.size * op.window.size)
+            return _by_lanes(types[0].channels, beats)
         case ArgMax() | Transpose():
-            return NodePlan(lanes=1)
+            return (Option(out.size, NodePlan(lanes=1)),)
         case Concat():
-            common = _common([t.channels for t in types])
-            return NodePlan(lanes=_lanes(common, out.size, cycles))
-    return NodePlan(lanes=_lanes(out.channels, out.size, cycles))
+            return _by_lanes(math.gcd(*(t.channels for t in types)), out.size)
+    return _by_lanes(out.channels, out.size)
 
 
-def _common(counts: list[int]) -> int:
-    return max(d for d in divisors(min(counts)) if all(c % d == 0 for c in counts))
+def _by_lanes(channels: int, codes: int) -> tuple[Option, ...]:
+    """Lanes that divide the channels, for `codes` to move."""
+    return tuple(Option(-(-codes // d), NodePlan(lanes=d)) for d in divisors(channels))
 
 
-def _lanes(channels: int, codes: int, cycles: int) -> int:
-    """The fewest lanes that divide the channels and move `codes` in `cycles`, or all channels."""
-    return next((d for d in divisors(channels) if codes <= cycles * d), channels)
+def _by_fold(op: Weighted, x: TensorType) -> tuple[Option, ...]:
+    """Folds that no cheaper one equals in speed.
 
-
-def _plan_weighted(op: Weighted, x: TensorType, cycles: int) -> NodePlan:
-    rows, size = positions(x, op), x.size
-    whole = layer_fold(op)
-    ordered = term_order(op, x) is not None
-    free = is_free(op, x)
-    best: tuple[tuple[int, ...], Fold, bool] | None = None
+    Cheap is: few multipliers, a short chain of steps, a serial window, a square.
+    """
+    whole, free, ordered = layer_fold(op), is_free(op, x), term_order(op, x) is not None
+    ranked = []
     for fold in _folds(whole.groups, whole.terms, whole.outputs):
         parallel = ordered or _scattered(op, fold)
-        if parallel:
-            taken = _parallel_cycles(op, x, fold)
-        else:
-            taken = max(rows * fold.cycles, -(-size // (fold.group_lanes * fold.simd)))
-        late = max(taken - cycles, 0)
-        # On time first, then few multipliers, a short chain of steps, a serial window, a square.
+        chosen = NodePlan(lanes=fold.group_lanes * fold.pe, fold=fold, parallel_window=parallel)
         chain = 0 if free else fold.simd
-        rank = (late, fold.multipliers, chain, int(parallel), fold.pe + fold.simd, fold.pe)
-        if best is None or rank < best[0]:
-            best = rank, fold, parallel
-    assert best is not None
-    _, fold, parallel = best
-    return NodePlan(lanes=fold.group_lanes * fold.pe, fold=fold, parallel_window=parallel)
+        rank = (fold.multipliers, chain, int(parallel), fold.pe + fold.simd, fold.pe)
+        ranked.append((rank, Option(_fold_cycles(op, x, chosen), chosen)))
+    ranked.sort(key=lambda entry: entry[0])
+    found: list[Option] = []
+    for _, option in ranked:
+        if not found or option.cycles < found[-1].cycles:
+            found.append(option)
+    return tuple(found)
 
 
 @lru_cache(maxsize=512)

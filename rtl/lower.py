@@ -42,9 +42,10 @@ from hwsim.ops import (
 from hwsim.sums import SumForm, WeightedSum, choose_add
 from rtl import pointwise, reduce, stream, window
 from rtl.axis import AxisIn, AxisOut, lane_bits
+from rtl.cost import requantizer_form
 from rtl.depths import edge_lanes
 from rtl.fifo import Fifo
-from rtl.folding import NodePlan, Plan, is_free, requantizer_form, term_order
+from rtl.folding import NodePlan, Plan, is_free, term_order
 from rtl.lanes import Lanes
 from rtl.names import edge_identifiers, identifiers
 from rtl.permute import Permute

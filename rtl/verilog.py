@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil
-
 from hwsim.errors import HwsimError
-from rtl import tools
+from rtl import rtlil, tools
 from rtl.names import is_top_name
 
 # Without `rename -hide` Yosys later stops on names such as `$1` that Amaranth gives to wires
 # ("Assert `count_id(wire->name) == 0' failed", Yosys 0.60 to 0.70, as soon as abc runs).
 # `proc` rids the netlist of `always @*` blocks, which start as X in Icarus.
 _COMPACT = ("rename -hide", "proc", "flatten", "opt -full", "clean")
+
+_MEMORY_FILES = "write_verilog -noattr -extmem"
 
 # Keeps modules and every named net, for waveforms.
 _READABLE = ("proc", "opt_clean")
@@ -33,7 +33,8 @@ def convert(
     otherwise the netlist is flat, optimized and fast to simulate and synthesize.
     Raises HwsimError where the name is no Verilog identifier, or Yosys is missing or fails.
     """
-    return _convert(component, name, ports, readable, "write_verilog -noattr")[f"{name}.v"]
+    text = _rtlil(component, name, ports)
+    return _verilog(text, name, readable, "write_verilog -noattr")[f"{name}.v"]
 
 
 def convert_files(
@@ -44,19 +45,27 @@ def convert_files(
     The Verilog reads each memory by `$readmemb` under its bare name, so that all files belong
     into one folder and a simulator or synthesizer runs there. Otherwise like `convert`.
     """
-    return _convert(component, name, ports, readable, "write_verilog -noattr -extmem")
+    return _verilog(_rtlil(component, name, ports), name, readable, _MEMORY_FILES)
 
 
-def _convert(
-    component: Any, name: str, ports: Sequence[Any] | None, readable: bool, write: str
-) -> dict[str, str]:
+def convert_both(component: Any, *, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The files of the flat netlist and of the readable one, elaborated once."""
+    text = _rtlil(component, name, None)
+    flat, readable = (_verilog(text, name, kind, _MEMORY_FILES) for kind in (False, True))
+    return flat, readable
+
+
+def _rtlil(component: Any, name: str, ports: Sequence[Any] | None) -> str:
     if not is_top_name(name):
         raise HwsimError(f"the top module's name must be a Verilog identifier, not {name!r}")
+    return rtlil.convert(component, name=name, ports=ports)
+
+
+def _verilog(text: str, name: str, readable: bool, write: str) -> dict[str, str]:
     passes = _READABLE if readable else _COMPACT
     commands = ["read_rtlil design.il", f"hierarchy -check -top {name}", *passes]
     with tempfile.TemporaryDirectory(prefix="hwsim-yosys-") as place:
         folder = Path(place)
-        text = rtlil.convert(component, name=name, ports=ports)
         (folder / "design.il").write_text(text, encoding="utf-8")
         script = ";".join([*commands, f"{write} {name}.v"])
         tools.run(tools.yosys(), "-q", "-p", script, cwd=folder, timeout=600)

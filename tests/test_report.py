@@ -172,6 +172,20 @@ def test_every_layer_has_its_cost_and_the_slowest_is_marked(folder):
     assert "20.0 KiB" in page  # 40,960 weights of 4 bits
 
 
+def test_what_synthesis_counted_stands_by_layer_and_none_of_it_is_lost(folder):
+    assert "Registers (FF) DSP" not in words(folder)
+    counts = {
+        "first": {"lut": 1234, "ff": 0, "dsp": 3, "bram": 2},
+        "": {"lut": 10, "ff": 2000, "dsp": 0, "bram": 0},
+        "gone": {"lut": 5, "ff": 345, "dsp": 0, "bram": 0},
+    }
+    change(folder, "build", layers=counts)
+    found = words(folder)
+    assert "Fold Logic (LUT) Registers (FF) DSP BRAM Operator" in found
+    assert "1,234 3 2 dense 1024 → 2" in found
+    assert "ports, FIFOs and the rest 15 2,345" in found
+
+
 def test_the_memory_of_a_layer_is_the_plans_own_where_it_has_one():
     known = {"weight_bits": 80, "bits": 8}
     assert memory_bits({"memory_bits": 7, "lanes": 1, "fifos": {}}, known) == 7

@@ -94,6 +94,7 @@ class Sheet:
             title_justify="left",
             pad_edge=False,
             show_edge=False,
+            show_header=any(name for stack in stacks for name in stack),
             padding=(0, GAP - 1, 0, 0),  # the box adds one
         )
         columns = list(self._columns(stacks))

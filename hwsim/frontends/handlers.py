@@ -30,7 +30,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Relu"): pointwise.unary,
     ("", "Sigmoid"): pointwise.unary,
     ("", "Tanh"): pointwise.unary,
-    ("", "Cast"): shapes.fold,
+    ("", "Cast"): shapes.cast,
     ("", "Constant"): shapes.constant,
     ("", "Flatten"): shapes.flatten,
     ("", "Gather"): shapes.fold,

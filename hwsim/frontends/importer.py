@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxNode
+from hwsim.frontends.order import View, inverse, moving, view_of
 from hwsim.frontends.values import (
     Codes,
     Constant,
@@ -19,20 +21,35 @@ from hwsim.frontends.values import (
     Value,
     Weighing,
 )
-from hwsim.graph import ELEMENTS, InputPort, Node
+from hwsim.graph import ELEMENTS, InputPort, Node, user_shape
 from hwsim.graph import Layout as PortLayout
-from hwsim.ops import Flatten, Op, Reshape, TensorType
+from hwsim.ops import Cast, Flatten, Op, Relu, Requantize, Reshape, Table, TensorType
+
+ELEMENTWISE = Cast | Relu | Requantize | Table
 
 
 class RuntimeDifference(UserWarning):
     """A node that the model's runtime computes in floats: its integers may differ now and then."""
 
 
-class Importer:
-    """The state of one import: tensors by name, and the nodes of the Graph so far."""
+class Rearranged(Exception):
+    """An input's port should show its edge in another way, so that no code has to move."""
 
-    def __init__(self, model: OnnxModel) -> None:
-        self.model = model
+    def __init__(self, name: str, view: View) -> None:
+        super().__init__(name)
+        self.name, self.view = name, view
+
+
+class Importer:
+    """The state of one import: tensors by name, and the nodes of the Graph so far.
+
+    `views` are how the ports of some inputs have to show their edges. `warnings` are what `warn`
+    was told, for when the import is done.
+    """
+
+    def __init__(self, model: OnnxModel, views: Mapping[str, View] | None = None) -> None:
+        self.model, self.views = model, dict(views or {})
+        self.warnings: list[str] = []
         self.values: dict[str, Value] = {n: Constant(a) for n, a in model.constants.items()}
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = {}
@@ -81,8 +98,8 @@ class Importer:
         )
 
     def warn(self, node: str, text: str) -> None:
-        """Say that the runtime computes otherwise."""
-        warnings.warn(f"{self.model.path}: node {node!r}: {text}", RuntimeDifference, stacklevel=2)
+        """Say, when the import is done, that the runtime computes otherwise."""
+        self.warnings.append(f"{self.model.path}: node {node!r}: {text}")
 
     def unique(self, name: str) -> str:
         """`name`, or with a number where it is taken."""
@@ -127,15 +144,16 @@ class Importer:
         self, raw: RawInput, kind: TensorType, options: Mapping[str, Any], out: str
     ) -> Codes:
         """The codes of a graph input, whose port is made here."""
-        wanted = Layout.channels_last(raw.plain.shape).physical
-        fits = raw.channels_last.physical == wanted or not raw.plain.standard
-        use_last = len(raw.channels_last.physical) == 3 and raw.channels_last.standard and fits
-        layout = raw.channels_last if use_last else raw.plain
-        view = PortLayout.CHANNELS_FIRST if use_last else PortLayout.CHANNELS_LAST
+        layout, seen = self._seen(raw)
         kind = replace(kind, shape=layout.physical)
-        element = raw.dtype if raw.dtype in ELEMENTS else None
         port = InputPort(
-            name=raw.name, tensor=out, type=kind, layout=view, element=element, **options
+            name=raw.name,
+            tensor=out,
+            type=kind,
+            layout=seen.layout,
+            shape=seen.shape,
+            element=raw.dtype if raw.dtype in ELEMENTS else None,
+            **options,
         )
         known = self.inputs.get(raw.name)
         if known is None:
@@ -146,17 +164,59 @@ class Importer:
             port = known
         return Codes(port.tensor, kind.format, layout)
 
+    def _seen(self, raw: RawInput) -> tuple[Layout, View]:
+        """How the port of an input shows its edge, and where the tensor lies on it by now."""
+        if raw.name in self.views:
+            view = self.views[raw.name]
+            return view.holds(raw.plain), view
+        wanted = Layout.channels_last(raw.plain.shape).physical
+        fits = raw.channels_last.physical == wanted or not raw.plain.standard
+        if len(raw.channels_last.physical) == 3 and raw.channels_last.standard and fits:
+            layout = raw.channels_last
+            return layout, View(layout.physical, PortLayout.CHANNELS_FIRST, None)
+        return raw.plain, View(raw.plain.physical, PortLayout.CHANNELS_LAST, None)
+
     def standard(self, codes: Codes, node: object) -> Codes:
         """Codes in the order and shape that operators on `codes.layout.shape` expect."""
-        if not codes.layout.standard:
+        return self.arranged(codes, Layout.channels_last(codes.layout.shape), node)
+
+    def arranged(self, codes: Codes, wanted: Layout, node: object) -> Codes:
+        """Codes in the order and shape of `wanted`, a layout of the same tensor.
+
+        A graph input is shown in another way where that is enough (the import begins anew, see
+        `Rearranged`); else a Transpose moves the codes.
+        """
+        if np.array_equal(codes.layout.order, wanted.order):
+            same = codes.layout.physical == wanted.physical
+            return codes if same else self._reshaped(codes, wanted)
+        self._ask_for_view(codes, wanted)
+        ops = moving(codes.layout, wanted)
+        if ops is None or len(self.types[codes.edge].scales()) > 1:
             raise HwsimError(
-                f"{node}: its input must be in the order of its shape {codes.layout.shape}; a "
-                "Transpose, or a Reshape after a map, that really moves data is not supported"
+                f"{node}: its input must be in the order of its shape {codes.layout.shape}, or a "
+                "Transpose away from it (with one scale for all channels)"
             )
-        wanted = Layout.channels_last(codes.layout.shape)
-        if wanted.physical == codes.layout.physical:
-            return codes
-        return self._reshaped(codes, wanted)
+        key = (codes.edge, wanted.physical, wanted.order.tobytes(), codes.layout.order.tobytes())
+        if key not in self.made:
+            name = f"{codes.edge}.transpose"
+            edge = self.chain(name, codes.edge, ops, name)
+            self.made[key] = replace(codes, edge=edge, layout=wanted)
+        return replace(self.made[key], padding=codes.padding)
+
+    def _ask_for_view(self, codes: Codes, wanted: Layout) -> None:
+        """Start anew where the port of a graph input could show its edge in the wanted order."""
+        makers, edge = {node.output: node for node in self.nodes}, codes.edge
+        while edge in makers and isinstance(makers[edge].op, ELEMENTWISE):
+            (edge,) = makers[edge].inputs
+        port = next((p for p in self.inputs.values() if p.tensor == edge), None)
+        if port is None or port.name in self.views:
+            return
+        user = user_shape(port.type, port)
+        now = View(port.type.shape, port.layout, port.shape)
+        order = now.order[inverse(codes.layout.order)[wanted.order]]
+        view = view_of(order, wanted.physical, user)
+        if view is not None:
+            raise Rearranged(port.name, view)
 
     def flat(self, codes: Codes) -> Codes:
         """Codes on a one-dimensional edge, in whatever order they lie."""

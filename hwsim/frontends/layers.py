@@ -12,6 +12,7 @@ from hwsim.fixed import Format
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import OnnxNode
 from hwsim.frontends.rounding import level_of
+from hwsim.frontends.shapes import mapped
 from hwsim.frontends.values import (
     NO_PADDING,
     Constant,
@@ -65,6 +66,8 @@ def layer(
     weights: tuple[IntArray, Format, FloatArray],
     bias: Constant | None,
     window: tuple[Window, int] | None = None,
+    *,
+    reshaped: bool = False,
 ) -> Weighing:
     """Dense, or a convolution with `window` (and groups): weights with output channels last."""
     codes, fmt, weight_scale = weights
@@ -74,6 +77,7 @@ def layer(
         level,
         _operator(codes, fmt, level.zero_point, None if own else weight_scale, window),
         F32(level.scale) * weight_scale,
+        reshaped,
     )
     return source if bias is None else biased(run, node, source, bias)
 
@@ -174,7 +178,8 @@ def convolution(
     taps = dilated(node, codes.transpose(2, 3, 1, 0))
     window = window_of(node, shape, taps.shape[:2], level.codes.padding)
     level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
-    source = layer(run, node, level, (taps, weights.format, scale), bias, (window, groups))
+    held = taps, weights.format, scale
+    source = layer(run, node, level, held, bias, (window, groups), reshaped=weights.reshaped)
     kind = source.op.infer([run.types[level.codes.edge]])
     height, width, outputs = kind.shape
     return Real(source, Layout.channels_last((outputs, height, width)))
@@ -206,7 +211,8 @@ def dense(
     else:
         raise HwsimError(f"{node}: its input must have at most 3 axes, not {len(shape) + 1}")
     level = replace(level, codes=held)
-    source = layer(run, node, level, (codes, weights.format, scale), bias)
+    kept = codes, weights.format, scale
+    source = layer(run, node, level, kept, bias, reshaped=weights.reshaped)
     return Real(source, Layout.plain((*shape[:-1], codes.shape[1])))
 
 
@@ -225,10 +231,7 @@ def gemm(run: Importer, node: OnnxNode) -> None:
 
 def turned(weights: Constant) -> Constant:
     """A matrix of weights, transposed."""
-    codes, scale = weights.codes, weights.scale
-    if scale is not None and scale.ndim == 2:
-        scale = scale.T
-    return Constant(weights.array.T, None if codes is None else codes.T, weights.format, scale)
+    return mapped(weights, lambda array: array.T, reshaped=False)
 
 
 def matmul(run: Importer, node: OnnxNode) -> None:

@@ -16,6 +16,7 @@ from hwsim.frontends import float_math
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import OnnxNode
 from hwsim.frontends.rounding import Quantizer
+from hwsim.frontends.types import WIDTHS, format_of
 from hwsim.frontends.values import (
     Constant,
     FloatArray,
@@ -26,7 +27,6 @@ from hwsim.ops import Op, Quant, Requantize, ScaledAdd, Scheme
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
-WIDTHS = {"int8": 8, "uint8": 8, "int4": 4, "uint4": 4, "int16": 16, "uint16": 16, "int32": 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +123,6 @@ def quantizer(node: OnnxNode, scale: Constant, zero: Constant | None, signed8: s
     return Linear(fmt, float(scales.ravel()[0]), int(zeros.ravel()[0]))
 
 
-def format_of(node: OnnxNode, dtype: str) -> Format:
-    """The format of an integer type of ONNX."""
-    if dtype not in WIDTHS:
-        raise HwsimError(f"{node}: its codes must be integers of 4, 8, 16 or 32 bits, not {dtype}")
-    width = WIDTHS[dtype]
-    return Format.uint(width) if dtype.startswith("u") else Format.int(width)
-
-
 def parameters(
     node: OnnxNode, scale: Constant, zero: Constant | None, dtype: str
 ) -> tuple[FloatArray, Any]:
@@ -192,7 +184,7 @@ def along(node: OnnxNode, shape: tuple[int, ...], scales: FloatArray) -> tuple[i
     """The shape in which scales broadcast against a tensor of `shape`."""
     if scales.size == 1:
         return (1,) * len(shape)
-    axis = node.integer("axis", 1)
+    axis = node.integer("axis", 1) if len(shape) > 1 else 0  # the runtime takes a vector as it is
     axis = axis + len(shape) if axis < 0 else axis
     fits = 0 <= axis < len(shape) and scales.ndim == 1 and shape[axis] == scales.size
     if not fits or node.integer("block_size", 0):

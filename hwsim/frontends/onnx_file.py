@@ -20,6 +20,7 @@ from hwsim.errors import HwsimError
 
 MAX_FILE_BYTES = 1 << 31  # a protobuf message cannot be larger
 MAX_ELEMENTS = 1 << 26  # of one activation tensor, so that a tiny file cannot ask for gigabytes
+IN_MEMORY = Path("the ModelProto")  # what messages name where there is no file
 DEFAULT_DOMAINS = ("", "ai.onnx")
 
 Attribute = int | float | str | list[int] | list[float] | npt.NDArray[Any]
@@ -131,6 +132,12 @@ def read(path: Path) -> OnnxModel:
             f"{path} must be a whole ONNX model, but cannot be parsed (truncated, damaged or of "
             "another format)"
         ) from None
+    return from_proto(proto, path)
+
+
+def from_proto(proto: Any, path: Path | None = None) -> OnnxModel:
+    """The model in a ModelProto; `path` is the file that it is of, if it is of one."""
+    path = path or IN_MEMORY
     try:
         return _model(path, proto)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
@@ -250,6 +257,8 @@ def _expect_bytes(what: str, shape: tuple[int, ...], found: int, wanted: int) ->
 def external_data(path: Path, proto: Any) -> bytes:
     """The bytes of a tensor that is stored beside the model, never outside its folder."""
     what = f"{path}: tensor {proto.name!r}"
+    if path is IN_MEMORY:
+        raise HwsimError(f"{what} must be in it, not in a file beside it; onnx.load loads both")
     entries = {text(entry.key): text(entry.value) for entry in proto.external_data}
     location = entries.get("location", "")
     if not location or PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive:

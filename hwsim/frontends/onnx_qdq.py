@@ -18,7 +18,6 @@ from hwsim.frontends.linear import (
     FLOAT_NOTE,
     Linear,
     dequantized,
-    format_of,
     optional,
     output_type,
     quantized_constant,
@@ -26,6 +25,7 @@ from hwsim.frontends.linear import (
 )
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
 from hwsim.frontends.rounding import quantize, step_ops
+from hwsim.frontends.types import format_of
 from hwsim.frontends.values import (
     Codes,
     Constant,
@@ -89,7 +89,8 @@ def note_floats(run: Importer, node: OnnxNode, real: Real, by: Linear) -> None:
     held.add(by.as_unsigned or not by.format.signed)
     kept = any(clamps(step, by) for step in real.steps)
     agreed = held == {True} if isinstance(source, Weighing) else len(held) == 1
-    if agreed and not kept:
+    reshaped = isinstance(source, Weighing) and source.reshaped
+    if agreed and not kept and not reshaped:
         return
     scales = [by.scale, *(level.scale for level in levels)]
     if isinstance(source, Weighing):

@@ -24,7 +24,7 @@ from hwsim.frontends.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import ArgMax, Conv2D
+from hwsim.ops import ArgMax, Conv2D, Relu
 
 F32 = np.float32
 
@@ -94,25 +94,25 @@ def concat(run: Importer, node: OnnxNode) -> None:
 
 
 def concatenated(run: Importer, node: OnnxNode, reals: list[Real], axis: int) -> Real:
-    """Tensors one after the other along their channels."""
+    """Tensors one after the other along an axis that is not the batch."""
     shapes = [r.layout.shape for r in reals]
     rank = len(shapes[0]) + 1
     axis = axis + rank if axis < 0 else axis
-    wanted = {4: 1, 3: 2, 2: 1}.get(rank)
-    if axis != wanted or any(len(s) != rank - 1 for s in shapes):
-        raise HwsimError(f"{node}: it must concatenate channels, not axis {axis} of {rank} axes")
+    if not 1 <= axis < rank or any(len(s) != rank - 1 for s in shapes):
+        raise HwsimError(
+            f"{node}: it must concatenate along an axis that all inputs have and that is not the "
+            f"batch, not along axis {axis} of {rank} axes"
+        )
     ends = [s[axis - 1] for s in shapes]
     rest = {s[: axis - 1] + s[axis:] for s in shapes}
     if len(rest) != 1:
-        raise HwsimError(f"{node}: its inputs must agree but for the channels, not be {shapes}")
+        raise HwsimError(f"{node}: its inputs must agree but for axis {axis}, not be {shapes}")
     shape = (*shapes[0][: axis - 1], sum(ends), *shapes[0][axis:])
     if rank == 2:
         starts = np.cumsum([0, *ends[:-1]])
         order = np.concatenate([r.layout.order + s for r, s in zip(reals, starts, strict=True)])
-        return Real(Joined(node.name, tuple(reals)), Layout(shape, shape, order))
-    if any(not r.layout.standard for r in reals):
-        raise HwsimError(f"{node}: its inputs must be maps in standard order")
-    return Real(Joined(node.name, tuple(reals)), Layout.channels_last(shape))
+        return Real(Joined(node.name, tuple(reals), 0), Layout(shape, shape, order))
+    return Real(Joined(node.name, tuple(reals), axis - 1), Layout.innermost(shape, axis - 1))
 
 
 def unary(run: Importer, node: OnnxNode) -> None:
@@ -155,6 +155,14 @@ def clip(run: Importer, node: OnnxNode) -> None:
     high = _limit(run, node, 2, high)
     if low > high:
         raise HwsimError(f"{node}: its minimum must not be above its maximum")
+    value = run.value(node, 0)
+    if isinstance(value, Constant):
+        kept = value.array.astype(np.float64)
+        run.values[node.output] = Constant(np.clip(kept, low, high).astype(value.array.dtype))
+        return
+    if isinstance(value, Codes):
+        run.values[node.output] = _clipped(run, node, value, low, high)
+        return
     lowest, highest = F32(low), F32(high)
     step = Unary(
         str(node),
@@ -167,6 +175,18 @@ def clip(run: Importer, node: OnnxNode) -> None:
     run.values[node.output] = real.then(step) if step.clamp else real
 
 
+def _clipped(run: Importer, node: OnnxNode, codes: Codes, low: float, high: float) -> Codes:
+    """Codes between a quantizer and its dequantizer, cut to fewer of them."""
+    fmt = codes.format
+    lowest, highest = int(max(low, fmt.min)), int(min(high, fmt.max))
+    if lowest > highest:
+        raise HwsimError(f"{node}: its limits must leave some of the codes of {fmt}")
+    if (lowest, highest) == (fmt.min, fmt.max):
+        return codes
+    op = Relu(zero_point=lowest, maximum=None if highest == fmt.max else highest)
+    return replace(codes, edge=run.emit(node.name, op, [codes.edge], node.output))
+
+
 def _limit(run: Importer, node: OnnxNode, position: int, default: float) -> float:
     if not node.input(position):
         return default
@@ -177,23 +197,25 @@ def _limit(run: Importer, node: OnnxNode, position: int, default: float) -> floa
 
 
 def arg_max(run: Importer, node: OnnxNode) -> None:
-    """ArgMax along the channels."""
+    """ArgMax along an axis that is not the batch."""
     value = run.value(node, 0)
     codes = value if isinstance(value, Codes) else level_of(run, node, run.real(node, 0)).codes
     layout = codes.layout if isinstance(value, Codes) else run.real(node, 0).layout
     rank = len(layout.shape) + 1
     axis = node.integer("axis", 0)
     axis = axis + rank if axis < 0 else axis
-    if axis != {4: 1, 3: 2, 2: 1}.get(rank) or node.integer("select_last_index", 0):
-        raise HwsimError(f"{node}: it must take the first maximum along the channels")
-    held = run.standard(replace(codes, layout=layout), node)
+    if not 1 <= axis < rank or node.integer("select_last_index", 0):
+        raise HwsimError(
+            f"{node}: it must take the first maximum along an axis that is not the batch"
+        )
+    wanted = Layout.innermost(layout.shape, axis - 1)
+    held = run.arranged(replace(codes, layout=layout), wanted, node)
     edge = run.emit(node.name, ArgMax(), [held.edge], node.output)
     kind = run.types[edge]
-    shape = tuple(1 if i + 1 == axis else d for i, d in enumerate(layout.shape))
-    found = Codes(edge, kind.format, Layout.channels_last(shape))
-    if not node.integer("keepdims", 1):
-        found = replace(found, layout=found.layout.reshaped(shape[: axis - 1] + shape[axis:]))
-    run.values[node.output] = found
+    rest = layout.shape[: axis - 1], layout.shape[axis:]
+    shape = (*rest[0], *([1] if node.integer("keepdims", 1) else []), *rest[1])
+    found = replace(Layout.plain(shape), physical=kind.shape)
+    run.values[node.output] = Codes(edge, kind.format, found)
 
 
 def identity(run: Importer, node: OnnxNode) -> None:

@@ -18,6 +18,7 @@ from hwsim.frontends.values import (
     Codes,
     FloatArray,
     Joined,
+    Layout,
     Level,
     Mean,
     Pair,
@@ -125,13 +126,20 @@ def _quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> 
             parts = [
                 quantize(run, part, by, name, f"{out}.{i}") for i, part in enumerate(source.parts)
             ]
-            parts = [run.flat(p) if len(p.layout.shape) == 1 else p for p in parts]
+            parts = [_placed(run, p, source) for p in parts]
             edges = [_joinable(run, p, by, f"{out}.{i}") for i, p in enumerate(parts)]
             edge, ops = run.emit(source.name, Concat(), edges, f"{out}.concat"), []
     for step in real.steps:
         ops += step_ops(step, by)
     edge = run.chain(name, edge, ops, out)
     return Codes(edge, by.format, real.layout)
+
+
+def _placed(run: Importer, part: Codes, source: Joined) -> Codes:
+    """A part with the axis innermost along which it is joined; a flat one in its own order."""
+    if len(part.layout.shape) == 1:
+        return run.flat(part)
+    return run.arranged(part, Layout.innermost(part.layout.shape, source.axis), source.name)
 
 
 def _joinable(run: Importer, part: Codes, by: Quantizer, out: str) -> str:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxNode
-from hwsim.frontends.values import Codes, Constant, Layout, RawInput, Real, Shape, Value
+from hwsim.frontends.types import format_of
+from hwsim.frontends.values import (
+    Codes,
+    Constant,
+    Layout,
+    Level,
+    RawInput,
+    Real,
+    Shape,
+    Unary,
+    Value,
+)
+from hwsim.graph import ELEMENTS
+from hwsim.ops import Quant, TensorType
+from hwsim.ops.base import IntArray
 
 BATCH = -1  # stands for the batch in shapes that are computed
 
@@ -53,11 +67,15 @@ def reshape(run: Importer, node: OnnxNode) -> None:
     """Reshape: bookkeeping only, as long as the batch stays."""
     value = run.value(node, 0)
     target = [int(d) for d in run.constant(node, 1).array.ravel()]
+    if node.integer("allowzero", 0) and 0 in target:
+        raise HwsimError(
+            f"{node}: with 'allowzero' 1 a target shape of {target} is empty; it must have no 0"
+        )
     if isinstance(value, Constant):
-        run.values[node.output] = Constant(value.array.reshape(target))
+        old = value.array.shape
+        target = [old[i] if d == 0 and i < len(old) else d for i, d in enumerate(target)]
+        run.values[node.output] = mapped(value, lambda array: array.reshape(target))
         return
-    if node.integer("allowzero", 0):
-        raise HwsimError(f"{node}: attribute 'allowzero' must be 0")
     layout = layout_of(value, node)
     shape = tuple(new_shape(node, layout, target))
     run.values[node.output] = relaid(value, lambda old: old.reshaped(shape))
@@ -83,6 +101,11 @@ def new_shape(node: OnnxNode, layout: Layout, target: list[int]) -> list[int]:
 def flatten(run: Importer, node: OnnxNode) -> None:
     """Flatten after the batch."""
     value = run.value(node, 0)
+    if isinstance(value, Constant):
+        axis = node.integer("axis", 1)
+        rows = math.prod(value.array.shape[:axis])
+        run.values[node.output] = mapped(value, lambda array: array.reshape(rows, -1))
+        return
     layout = layout_of(value, node)
     axis = node.integer("axis", 1)
     if axis not in (1, -len(layout.shape)):
@@ -95,7 +118,7 @@ def squeeze(run: Importer, node: OnnxNode) -> None:
     value = run.value(node, 0)
     if isinstance(value, Constant):
         gone = axes(node, run, value.array.ndim) or None
-        run.values[node.output] = Constant(np.squeeze(value.array, gone))
+        run.values[node.output] = mapped(value, lambda array: np.squeeze(array, gone))
         return
     layout = layout_of(value, node)
     gone = axes(node, run, len(layout.shape) + 1)
@@ -111,7 +134,7 @@ def unsqueeze(run: Importer, node: OnnxNode) -> None:
     value = run.value(node, 0)
     if isinstance(value, Constant):
         new = axes(node, run, value.array.ndim + _count(run, node))
-        run.values[node.output] = Constant(np.expand_dims(value.array, new))
+        run.values[node.output] = mapped(value, lambda array: np.expand_dims(array, new))
         return
     layout = layout_of(value, node)
     rank = len(layout.shape) + 1 + _count(run, node)
@@ -147,11 +170,20 @@ def _transposed_constant(run: Importer, node: OnnxNode, value: Constant) -> None
     order = node.integers("perm", range(rank - 1, -1, -1))
     if sorted(order) != list(range(rank)):
         raise HwsimError(f"{node}: attribute 'perm' must permute {rank} axes, not be {order}")
-    scale = value.scale
-    if scale is not None and scale.ndim == rank:
-        scale = scale.transpose(order)
-    codes = None if value.codes is None else value.codes.transpose(order)
-    run.values[node.output] = Constant(value.array.transpose(order), codes, value.format, scale)
+    run.values[node.output] = mapped(value, lambda array: array.transpose(order), reshaped=False)
+
+
+def mapped(value: Constant, move: Callable[[Any], Any], *, reshaped: bool = True) -> Constant:
+    """A constant whose elements moved: its codes too, and the scale of each."""
+    array = move(value.array)
+    if value.codes is None or value.scale is None:
+        return Constant(array)
+    codes: IntArray = move(value.codes)
+    scale = np.asarray(move(np.broadcast_to(value.scale, value.codes.shape)))
+    for axis in range(scale.ndim):  # one scale where all along an axis are alike
+        first = np.take(scale, [0], axis=axis) if scale.shape[axis] else scale
+        scale = first if (scale == first).all() else scale
+    return Constant(array, codes, value.format, scale, value.reshaped or reshaped)
 
 
 def shape_of(run: Importer, node: OnnxNode) -> None:
@@ -177,23 +209,57 @@ def constant(run: Importer, node: OnnxNode) -> None:
 
 
 def fold(run: Importer, node: OnnxNode) -> None:
-    """Gather, Slice and Cast of constants only."""
-    arrays = [run.constant(node, i).array for i, name in enumerate(node.inputs) if name]
-    data = arrays[0]
-    match node.op:
-        case "Gather":
-            out: npt.NDArray[Any] = np.take(
-                data, arrays[1].astype(np.int64), axis=node.integer("axis", 0)
-            )
-        case "Slice":
-            out = data[_slices(node, data, arrays)]
-        case _:
-            from onnx.helper import tensor_dtype_to_np_dtype
+    """Gather and Slice of constants only."""
+    values = [run.constant(node, i) for i, name in enumerate(node.inputs) if name]
+    arrays = [value.array for value in values]
+    if node.op == "Gather":
+        places, axis = arrays[1].astype(np.int64), node.integer("axis", 0)
+        if arrays[0].size // max(arrays[0].shape[axis], 1) * places.size > MAX_ELEMENTS:
+            raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
+        out = mapped(values[0], lambda array: np.take(array, places, axis=axis))
+    else:
+        cut = _slices(node, arrays[0], arrays)
+        out = mapped(values[0], lambda array: array[cut])
+    run.values[node.output] = out
 
-            out = data.astype(tensor_dtype_to_np_dtype(node.integer("to", 1)))
-    if out.size > MAX_ELEMENTS:
-        raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
-    run.values[node.output] = Constant(out)
+
+def cast(run: Importer, node: OnnxNode) -> None:
+    """Cast of a constant; of codes to floats that mean the codes themselves; or of nothing."""
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    value = run.value(node, 0)
+    try:
+        to = np.dtype(tensor_dtype_to_np_dtype(node.integer("to", 1)))
+    except KeyError:
+        raise HwsimError(f"{node}: 'to' must be a type of ONNX") from None
+    if isinstance(value, Constant):
+        same = value.array.dtype == to
+        run.values[node.output] = value if same else Constant(value.array.astype(to))
+        return
+    if isinstance(value, RawInput) and value.dtype in ELEMENTS:
+        fmt = format_of(node, value.dtype)
+        if fmt.width > 16:
+            raise HwsimError(f"{node}: an input of the graph must have at most 16 bits")
+        value = run.input_codes(value, TensorType((), fmt, Quant()), {}, value.name)
+        run.values[node.input(0)] = value
+    if isinstance(value, Codes):
+        run.values[node.output] = _cast_codes(node, value, to)
+        return
+    if to != np.float32:
+        raise HwsimError(f"{node}: reals must stay float32, not become {to}")
+    run.values[node.output] = value
+
+
+def _cast_codes(node: OnnxNode, codes: Codes, to: np.dtype[Any]) -> Value:
+    """Codes as reals, or in an integer type that holds them all."""
+    if to == np.float32 and codes.format.width <= 24:
+        # The runtime computes in floats behind a Cast, so a quantizer has to come before any layer.
+        return Real(Level(codes, 1.0, 0), codes.layout, (Unary(str(node), np.copy, rising=True),))
+    if to.kind in "iu":
+        info, fmt = np.iinfo(to), codes.format
+        if info.min <= fmt.min and fmt.max <= info.max:
+            return codes
+    raise HwsimError(f"{node}: codes of {codes.format} must not become {to}")
 
 
 def _slices(node: OnnxNode, data: Any, arrays: list[Any]) -> tuple[slice, ...]:

@@ -46,6 +46,12 @@ class Layout:
         order = np.arange(math.prod(shape)).reshape(shape).transpose(1, 2, 0)
         return cls(shape, order.shape, order.ravel())
 
+    @classmethod
+    def innermost(cls, shape: Shape, axis: int) -> Layout:
+        """The edge with one axis moved to its end; `axis` counts without the batch."""
+        order = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), axis, -1)
+        return cls(shape, order.shape, order.ravel())
+
     @property
     def size(self) -> int:
         """Elements, without the batch."""
@@ -70,12 +76,17 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A constant; `codes`, `scale` and `zero_point` are there where it came through a quantizer."""
+    """A constant; `codes`, `format` and `scale` are there where it came through a quantizer.
+
+    `reshaped` says that a Reshape, Squeeze or Unsqueeze followed: there ONNX Runtime computes in
+    float32 (a Transpose it takes in).
+    """
 
     array: npt.NDArray[Any]
     codes: IntArray | None = None
     format: Format | None = None
     scale: FloatArray | None = None  # broadcasts against `codes`
+    reshaped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +130,7 @@ class Weighing:
     input: Level
     op: Dense | Conv2D
     scale: FloatArray  # float32(input scale * weight scale), one or one a channel
+    reshaped: bool = False  # its weights, behind their DequantizeLinear
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,10 +154,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """Tensors to be concatenated along the channels once each has been rounded."""
+    """Tensors to be concatenated along an axis (the batch apart) once each has been rounded."""
 
     name: str
     parts: tuple[Real, ...]
+    axis: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.importer import Handler, Importer
+from hwsim.frontends.importer import Handler, Importer, Rearranged, RuntimeDifference
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxPort
+from hwsim.frontends.order import View, view_of
 from hwsim.frontends.rounding import settle
 from hwsim.frontends.values import NO_PADDING, Codes, Layout, RawInput, Real, Value
 from hwsim.graph import ELEMENTS, Graph, Node, OutputPort
-from hwsim.graph import Layout as PortLayout
 
 
 def read_graph(model: OnnxModel, handlers: Mapping[tuple[str, str], Handler]) -> Graph:
     """The Graph of the whole model."""
-    run = Importer(model)
+    views: dict[str, View] = {}
+    while True:  # at most once more for each input
+        run = Importer(model, views)
+        try:
+            graph = _read(run, handlers)
+        except Rearranged as asked:
+            views[asked.name] = asked.view
+            continue
+        for text in run.warnings:
+            warnings.warn(text, RuntimeDifference, stacklevel=4)
+        return graph
+
+
+def _read(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> Graph:
+    model = run.model
     _refuse_unknown(run, handlers)
     for port in run.model.inputs:
         run.values[port.name] = raw_input(run.model, port)
@@ -78,11 +93,15 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
         codes = _output_codes(run, value, port.name)
     except HwsimError as error:
         raise HwsimError(f"{what}: {error}") from None
-    shape = codes.layout.shape
-    view = PortLayout.CHANNELS_FIRST if len(shape) == 3 else PortLayout.CHANNELS_LAST
-    element = _element(port, codes) if isinstance(value, Codes) else None
-    seen = None if shape or codes.layout.physical == () else ()
-    return OutputPort(name=port.name, tensor=codes.edge, layout=view, element=element, shape=seen)
+    seen = view_of(codes.layout.order, codes.layout.physical, codes.layout.shape)
+    assert seen is not None
+    return OutputPort(
+        name=port.name,
+        tensor=codes.edge,
+        layout=seen.layout,
+        shape=seen.shape,
+        element=_element(port, codes) if isinstance(value, Codes) else None,
+    )
 
 
 def _element(port: OnnxPort, codes: Codes) -> str:
@@ -101,7 +120,11 @@ def _output_codes(run: Importer, value: Value | None, name: str) -> Codes:
         raise HwsimError("it must be computed from the graph's inputs by quantized operators")
     if codes.padding != NO_PADDING:
         raise HwsimError("a Pad must be followed by a convolution")
-    return run.standard(codes, "output") if codes.layout.shape else codes
+    layout = codes.layout
+    if layout.standard and layout.shape:
+        return run.standard(codes, "output")
+    seen = view_of(layout.order, layout.physical, layout.shape)
+    return run.arranged(codes, Layout.plain(layout.shape), "output") if seen is None else codes
 
 
 def raw_input(model: OnnxModel, port: OnnxPort) -> RawInput:

@@ -40,15 +40,20 @@ def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, tuple[i
     return replace(level, codes=codes), (channels, height, width)
 
 
-def map_shape(run: Importer, node: OnnxNode, real: Real) -> tuple[int, ...]:
-    """The shape of a map in standard order."""
-    layout = real.layout
-    padded = isinstance(real.source, Level) and real.source.codes.padding != NO_PADDING
-    if padded:
-        raise HwsimError(f"{node}: a Pad must be followed by a convolution")
+def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
+    """A map that lies as operators on maps expect it."""
+    source, layout = real.source, real.layout
+    if isinstance(source, Level):
+        if source.codes.padding != NO_PADDING:
+            raise HwsimError(f"{node}: a Pad must be followed by a convolution")
+        moved = not (layout.standard and len(layout.physical) == 3)
+        pooled = any(isinstance(step, Pool) for step in real.steps)
+        if len(layout.shape) == 3 and moved and not pooled:
+            codes = run.standard(replace(source.codes, layout=layout), node)
+            return replace(real, source=replace(source, codes=codes), layout=codes.layout)
     if len(layout.shape) != 3 or not layout.standard or len(layout.physical) != 3:
         raise HwsimError(f"{node}: its input must be a map (batch, channels, height, width)")
-    return layout.shape
+    return real
 
 
 def window_of(
@@ -129,8 +134,8 @@ def max_pool(run: Importer, node: OnnxNode) -> None:
         layout = Layout.channels_last((channels, height, width))
         run.values[node.output] = replace(codes, edge=edge, layout=layout)
         return
-    real = run.real(node, 0)
-    shape = map_shape(run, node, real)
+    real = as_map(run, node, run.real(node, 0))
+    shape = real.layout.shape
     window = window_of(node, shape, node.integers("kernel_shape"))
     run.values[node.output] = pooled(node, real, shape, window)
 
@@ -145,8 +150,8 @@ def pooled(node: OnnxNode, real: Real, shape: tuple[int, ...], window: Window) -
 
 def global_max_pool(run: Importer, node: OnnxNode) -> None:
     """GlobalMaxPool."""
-    real = run.real(node, 0)
-    shape = map_shape(run, node, real)
+    real = as_map(run, node, run.real(node, 0))
+    shape = real.layout.shape
     run.values[node.output] = pooled(node, real, shape, Window((shape[1], shape[2])))
 
 

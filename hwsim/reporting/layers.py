@@ -9,10 +9,9 @@ from hwsim.graph import Graph
 from hwsim.reporting.facts import describe, shape_text
 from hwsim.reporting.markup import esc, table
 
-COLUMNS = (
-    "Layer", "Cycles", "Multi-pliers", "Memory", "Lanes", "Fold", "Operator", "Output", "Codes",
-    "Multiply-adds", "Weights",
-)  # fmt: skip
+COSTS = ("Layer", "Cycles", "Multi-pliers", "Memory", "Lanes", "Fold")
+SYNTHESIZED = {"lut": "Logic (LUT)", "ff": "Registers (FF)", "dsp": "DSP", "bram": "BRAM"}
+REST = ("Operator", "Output", "Codes", "Multiply-adds", "Weights")
 TEXTS = ("Layer", "Fold", "Operator", "Output", "Codes")
 KIB = 1024
 
@@ -21,13 +20,25 @@ def cost_table(graph: Graph, build: Mapping[str, Any]) -> str:
     """A row for each node of the plan, with a bar for its share of the slowest's time."""
     model = {node["name"]: node for node in describe(graph)["nodes"]}
     slowest = max((row["cycles"] for row in build["plan"]), default=0)
+    counts = build.get("layers") or {}
+    columns = (*COSTS, *(SYNTHESIZED.values() if counts else ()), *REST)
+    bound = build["bottleneck"]["name"]
     rows = [
-        _row(row, model.get(row["node"], {}), slowest, bound=build["bottleneck"]["name"])
+        (
+            *_costs(row, model.get(row["node"], {}), slowest, bound=bound),
+            *_synthesized(counts, row["node"]),
+            *_rest(row, model.get(row["node"], {})),
+        )
         for row in build["plan"]
     ]
-    numbers = [name for name in COLUMNS if name not in TEXTS]
     quiet = [not row.get("multipliers") for row in build["plan"]]
-    return table(COLUMNS, rows, caption="Cost by layer", numbers=numbers, quiet=quiet)
+    if left := _left_over(counts, {row["node"] for row in build["plan"]}):
+        rows.append(
+            ("ports, FIFOs and the rest", *[""] * (len(COSTS) - 1), *left, *[""] * len(REST))
+        )
+        quiet.append(True)
+    numbers = [name for name in columns if name not in TEXTS]
+    return table(columns, rows, caption="Cost by layer", numbers=numbers, quiet=quiet)
 
 
 def memory_bits(row: Mapping[str, Any], known: Mapping[str, Any]) -> int:
@@ -50,19 +61,35 @@ def bytes_text(bits: int) -> str:
     return f"{size:,.0f} B" if size < 10 * KIB else f"{size / KIB:,.1f} KiB"
 
 
-def _row(
+def _costs(
     row: Mapping[str, Any], known: Mapping[str, Any], slowest: int, *, bound: str
 ) -> tuple[str, ...]:
     share = 100 * row["cycles"] / slowest if slowest else 0.0
     style = "share slowest" if row["node"] == bound else "share"
-    cycles = f'{row["cycles"]:,}<i class="{style}" style="width:{share:.1f}%"></i>'
     return (
         esc(row["node"]),
-        cycles,
+        f'{row["cycles"]:,}<i class="{style}" style="width:{share:.1f}%"></i>',
         _count(row.get("multipliers")),
         esc(bytes_text(memory_bits(row, known))),
         _count(row["lanes"]),
         f"{row['pe']:,} × {row['simd']:,}" if "pe" in row else "",
+    )
+
+
+def _synthesized(counts: Mapping[str, Any], node: str) -> tuple[str, ...]:
+    """What synthesis counted for a node; nothing where it counted none by node."""
+    return tuple(_count(counts.get(node, {}).get(key)) for key in SYNTHESIZED) if counts else ()
+
+
+def _left_over(counts: Mapping[str, Any], nodes: set[str]) -> tuple[str, ...]:
+    """What synthesis counted that belongs to no node."""
+    others = [found for name, found in counts.items() if name not in nodes]
+    sums = {key: sum(found.get(key, 0) for found in others) for key in SYNTHESIZED}
+    return tuple(_count(n) for n in sums.values()) if any(sums.values()) else ()
+
+
+def _rest(row: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
         esc(known.get("summary", row["operator"])),
         esc(shape_text(row["shape"])),
         esc(row["format"]),

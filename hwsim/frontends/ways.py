@@ -1,0 +1,80 @@
+"""What a model is that no front end reads, and the way from there to one that is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+QUANTIZE = "onnxruntime.quantization.quantize_static on the ONNX file"
+EXPORT_TORCH = "torch.onnx.export(module, (x,), 'float.onnx', dynamo=True)"
+EXPORT_KERAS = "model.export('float.onnx', format='onnx')"
+
+CHECKPOINT = ("a PyTorch file", f"{EXPORT_TORCH} of the module, then {QUANTIZE}")
+KERAS = (
+    "a Keras model",
+    f"{EXPORT_KERAS}, then {QUANTIZE}; or hls4ml with backend='hwsim'",
+)
+SAVED_MODEL = (
+    "a TensorFlow model",
+    f"python -m tf2onnx.convert --saved-model FOLDER --output float.onnx, then {QUANTIZE}",
+)
+CONVERTED = "python -m tf2onnx.convert --tflite MODEL --output model.onnx"
+TFLITE = (
+    "a TensorFlow Lite file",
+    f"{CONVERTED}; the integers are then those of ONNX Runtime",
+)
+FILES: dict[str, tuple[str, str]] = {
+    ".tflite": TFLITE,
+    **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt"), CHECKPOINT),
+    **dict.fromkeys((".keras", ".h5", ".hdf5"), KERAS),
+    ".pb": SAVED_MODEL,
+    ".ort": ("an optimized ONNX Runtime file", "the .onnx file that it was made from"),
+    ".safetensors": ("a file of weights alone", f"{EXPORT_TORCH} of the module, then {QUANTIZE}"),
+    ".xml": ("an OpenVINO file", f"the ONNX file that it was made from, then {QUANTIZE}"),
+}
+"""By suffix what a file is, and the way from it."""
+
+DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
+"""ONNX operators of models whose scales are found anew for each input."""
+
+
+def unread_file(path: Path, suffixes: Iterable[str]) -> str:
+    """Why a file is not read, in one sentence with the way to one that is."""
+    must = f"a model must be a file that ends in {' or '.join(suffixes)}, not {str(path)!r}"
+    known = FILES.get(path.suffix.lower())
+    if known is None and (path / "saved_model.pb").is_file():
+        known = SAVED_MODEL
+    return must if known is None else f"{must}, which is {known[0]}; the way: {known[1]}"
+
+
+def unread_object(model: Any) -> str:
+    """Why a Python object is not read, in one sentence with the way to one that is."""
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__}
+    must = (
+        "a model must be a file, an ONNX ModelProto or an hls4ml ModelGraph, not "
+        f"{type(model).__name__}"
+    )
+    if "torch.nn.modules.module.Module" in kinds:
+        return f"{must}, which is a PyTorch module; the way: {CHECKPOINT[1]}"
+    if any(kind.startswith(("keras.", "tf_keras.", "tensorflow.")) for kind in kinds):
+        return f"{must}, which is {KERAS[0]}; the way: {KERAS[1]}"
+    if any(kind.startswith("torch.onnx.") and kind.endswith(".ONNXProgram") for kind in kinds):
+        return (
+            f"{must}, which is PyTorch's export; the way: its save('float.onnx'), then {QUANTIZE}"
+        )
+    return must
+
+
+def unquantized(name: object, operators: Iterable[str]) -> str:
+    """Why an ONNX model without a static quantizer is not read, with what would quantize it."""
+    dynamic = sorted(set(DYNAMIC) & set(operators))
+    if dynamic:
+        return (
+            f"{name} must be quantized with fixed scales, but {', '.join(dynamic)} finds them anew"
+            f" for each input; instead of quantize_dynamic use {QUANTIZE}, with some typical inputs"
+        )
+    return (
+        f"{name} must be quantized, but has no QuantizeLinear, QLinear operator or Quant node;"
+        f" {QUANTIZE} or Brevitas (QONNX export) can quantize it"
+    )

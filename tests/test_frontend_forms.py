@@ -1,0 +1,200 @@
+"""Forms in which exporters and quantizers write the same network: each equal to ONNX Runtime.
+
+What the runtime does not compute with integers is announced, and then some codes may differ by one
+step, about as seldom as the warning says.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx_builder import Q
+from onnx_run import run_ort
+from test_frontend_graphs import Net
+from test_frontend_onnx import load
+from test_ports import feed
+
+import hwsim
+from hwsim import HwsimError
+from hwsim.frontends.importer import RuntimeDifference
+
+Build = Callable[[Net], onnx.ModelProto]
+SAMPLES = 200
+
+
+def weight_codes(n: Net, *shape: int) -> str:
+    return n.constant(n.name("wq"), n.rng.integers(-127, 128, shape).astype(np.int8))
+
+
+def weight_reals(n: Net, codes: str) -> str:
+    return n.do("DequantizeLinear", codes, *n.parameters(n.name("ws"), Q("int8", 0.01, 0)))
+
+
+def weights(n: Net, *shape: int) -> str:
+    return weight_reals(n, weight_codes(n, *shape))
+
+
+def by_channel(n: Net, *shape: int) -> str:
+    """One scale for each index of the first axis."""
+    return n.kernel(shape, 0, shape[0])
+
+
+def dense(n: Net, w: str) -> onnx.ModelProto:
+    return n.model((n.round(n.do("MatMul", n.start(12), w), 0.9), 2, "float32"))
+
+
+def conv(n: Net, w: str) -> onnx.ModelProto:
+    return n.model((n.round(n.do("Conv", n.start(3, 6, 5), w), 0.9), 4, "float32"))
+
+
+def cut(n: Net, low: int, high: int) -> onnx.ModelProto:
+    """QCDQ: Clip on codes between the quantizer and the dequantizer."""
+    zero = 119 if n.dtype == "uint8" else 0
+    code = n.do("QuantizeLinear", n.input("x", (12,)), *n.parameters("x", Q(n.dtype, 0.03, zero)))
+    limits = [n.constant(k, np.array(v, n.dtype)) for k, v in (("low", low), ("high", high))]
+    code = n.do("Clip", code, *limits)
+    x = n.do("DequantizeLinear", code, "x_scale", "x_zero_point")
+    return n.model((n.round(n.do("MatMul", x, weights(n, 12, 7)), 0.9), 2, "float32"))
+
+
+def vector_bias(n: Net, w: str, count: int) -> str:
+    """An int32 bias with a scale a channel and no axis: the default is 1, where it has none."""
+    scale = next(c for c in n.constants if c.name.endswith("_scale") and c.dims == [count])
+    ours = onnx.numpy_helper.to_array(scale) * np.float32(0.03)
+    codes = n.constant("bq", n.rng.integers(-3000, 3000, count).astype(np.int32))
+    zeros = n.constant("bz", np.zeros(count, np.int32))
+    return n.do("DequantizeLinear", codes, n.constant("bs", ours.astype(np.float32)), zeros)
+
+
+def turned_weights(n: Net) -> onnx.ModelProto:
+    return dense(n, n.do("Transpose", weights(n, 7, 12), perm=[1, 0]))
+
+
+def turned_weights_by_channel(n: Net) -> onnx.ModelProto:
+    return dense(n, n.do("Transpose", by_channel(n, 7, 12), perm=[1, 0]))
+
+
+def cast_weights(n: Net) -> onnx.ModelProto:
+    return dense(n, n.do("Cast", weights(n, 12, 7), to=onnx.TensorProto.FLOAT))
+
+
+def clipped_weight_codes(n: Net) -> onnx.ModelProto:
+    limits = [n.constant(k, np.int8(v)) for k, v in (("low", -100), ("high", 100))]
+    return dense(n, weight_reals(n, n.do("Clip", weight_codes(n, 12, 7), *limits)))
+
+
+def clipped_codes(n: Net) -> onnx.ModelProto:
+    return cut(n, 3, 200)
+
+
+def bias_without_an_axis(n: Net) -> onnx.ModelProto:
+    w = by_channel(n, 4, 3, 3, 3)
+    y = n.do("Conv", n.start(3, 6, 5), w, vector_bias(n, w, 4))
+    return n.model((n.round(y, 0.9), 4, "float32"))
+
+
+def reshape_with_allowzero(n: Net) -> onnx.ModelProto:
+    x = n.do("Reshape", n.conv(n.start(3, 6, 5), 3, 4), n.ints(-1, 48), allowzero=1)
+    return n.model((n.round(n.do("MatMul", x, weights(n, 48, 7)), 20), 2, "float32"))
+
+
+def largest_with_a_partial_window(n: Net) -> onnx.ModelProto:
+    y = n.do("MaxPool", n.start(3, 7, 6), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    return n.model((n.round(y, 0.03), 4, "float32"))
+
+
+def pixels_cast_to_reals(n: Net) -> onnx.ModelProto:
+    x = n.round(n.do("Cast", n.input("x", (12,), "uint8"), to=onnx.TensorProto.FLOAT), 1.3)
+    return n.model((n.round(n.do("MatMul", x, weights(n, 12, 7)), 90), 2, "float32"))
+
+
+EXACT: list[Build] = [
+    turned_weights, turned_weights_by_channel, cast_weights, clipped_weight_codes, clipped_codes,
+    bias_without_an_axis, reshape_with_allowzero, largest_with_a_partial_window,
+    pixels_cast_to_reals,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("build", EXACT, ids=lambda f: f.__name__.replace("_", " "))
+def test_a_form_is_equal_to_the_runtime_without_a_word(
+    build: Build, tmp_path: Path, seed: int
+) -> None:
+    model = build(Net(seed=seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph = load(model, tmp_path)
+    feeds = feed(model, seed, SAMPLES)
+    (expected,) = run_ort(model, feeds).outputs.values()
+    assert np.array_equal(hwsim.emulate(graph, feeds), expected)
+
+
+def reshaped_weights(n: Net) -> onnx.ModelProto:
+    return dense(n, n.do("Reshape", weights(n, 84), n.ints(12, 7)))
+
+
+def squeezed_weights(n: Net) -> onnx.ModelProto:
+    return dense(n, n.do("Squeeze", weights(n, 1, 12, 7), n.ints(0)))
+
+
+def unsqueezed_weights(n: Net) -> onnx.ModelProto:
+    return conv(n, n.do("Unsqueeze", weights(n, 4, 3, 3), n.ints(3)))
+
+
+def reshaped_weights_by_channel(n: Net) -> onnx.ModelProto:
+    return conv(n, n.do("Reshape", by_channel(n, 4, 27), n.ints(4, 3, 3, 3)))
+
+
+def clipped_signed_codes(n: Net) -> onnx.ModelProto:
+    n.dtype = "int8"
+    return cut(n, -127, 127)
+
+
+ANNOUNCED: list[Build] = [
+    reshaped_weights, squeezed_weights, unsqueezed_weights, reshaped_weights_by_channel,
+    clipped_signed_codes,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("build", ANNOUNCED, ids=lambda f: f.__name__.replace("_", " "))
+def test_a_form_that_the_runtime_leaves_in_floats_is_announced(
+    build: Build, tmp_path: Path, seed: int
+) -> None:
+    model = build(Net(seed=seed))
+    with pytest.warns(RuntimeDifference, match="float32"):
+        graph = load(model, tmp_path)
+    feeds = feed(model, seed, SAMPLES)
+    (expected,) = run_ort(model, feeds).outputs.values()
+    (step,) = graph.types()[graph.outputs[0].tensor].scales()
+    off = np.rint(np.abs(hwsim.emulate(graph, feeds) - expected) / step)
+    assert off.max() <= 1 and np.count_nonzero(off) * 300 <= off.size
+
+
+REFUSED = {
+    "with 'allowzero' 1 a target shape of [0, 12] is empty": lambda n: n.do(
+        "Reshape", n.start(12), n.ints(0, 12), allowzero=1
+    ),
+    "its limits must leave some of the codes of u8": lambda n: n.do(
+        "Clip",
+        n.do("QuantizeLinear", n.input("x", (3,)), *n.parameters("q", Q("uint8", 1, 0))),
+        n.constant("low", np.float32(300)),
+        n.constant("high", np.float32(400)),
+    ),
+    "reals must stay float32, not become float16": lambda n: n.do("Cast", n.start(3), to=10),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_cannot_be_is_refused_in_a_sentence(sentence: str, tmp_path: Path) -> None:
+    n = Net()
+    out = REFUSED[sentence](n)
+    port = onnx.helper.make_tensor_value_info(out, 1, None)
+    graph = onnx.helper.make_graph(n.nodes, "g", n.inputs, [port], n.constants)
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "m.onnx")
+    with pytest.raises(HwsimError) as error:
+        hwsim.load(tmp_path / "m.onnx")
+    assert sentence in str(error.value)

@@ -1,0 +1,111 @@
+"""Models that no front end reads: each refusal says what the model is, and the way in."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import hwsim
+from hwsim import HwsimError
+
+MODEL = "examples/models/digits_cnn_int8.onnx"
+
+
+def sentence(model: object) -> str:
+    with pytest.raises(HwsimError) as refused:
+        hwsim.load(model)
+    text = str(refused.value)
+    assert "\n" not in text and len(text) < 400
+    return text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "way"),
+    [
+        ("m.tflite", "a TensorFlow Lite file", "tf2onnx.convert --tflite"),
+        ("m.pt", "a PyTorch file", "torch.onnx.export"),
+        ("M.PTH", "a PyTorch file", "quantize_static"),
+        ("m.keras", "a Keras model", "format='onnx'"),
+        ("m.h5", "a Keras model", "hls4ml"),
+        ("m.pb", "a TensorFlow model", "--saved-model"),
+        ("m.ort", "an optimized ONNX Runtime file", "the .onnx file"),
+    ],
+)
+def test_files_of_other_kinds_are_named_with_the_way_from_them(name, kind, way):
+    text = sentence(name)
+    assert text.startswith(f"a model must be a file that ends in .onnx or .hwsim, not {name!r}")
+    assert kind in text and way in text.partition("the way:")[2]
+
+
+def test_a_tensorflow_folder_is_known_by_its_file_and_other_names_have_no_way(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    assert "--saved-model" in sentence(tmp_path)
+    assert sentence("m.bin").endswith("not 'm.bin'")
+
+
+def onnx_file(tmp_path, *ops: str):
+    """A model of one matrix product in so many operators, none of them a static quantizer."""
+    nodes = []
+    if "DynamicQuantizeLinear" in ops:
+        nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]))
+        nodes.append(helper.make_node("MatMulInteger", ["q", "w", "z"], ["y"]))
+        weights, kind = np.eye(4, dtype=np.int8), TensorProto.INT32
+    else:
+        nodes.append(helper.make_node("MatMul", ["x", "w"], ["y"]))
+        weights, kind = np.eye(4, dtype=np.float32), TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("y", kind, [None, 4])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph), path)
+    return path
+
+
+def test_a_float_model_is_told_what_quantizes_it(tmp_path):
+    text = sentence(onnx_file(tmp_path))
+    assert "m.onnx must be quantized, but has no QuantizeLinear" in text
+    assert "quantize_static" in text
+
+
+def test_a_dynamically_quantized_model_is_told_why_and_what_else(tmp_path):
+    text = sentence(onnx_file(tmp_path, "DynamicQuantizeLinear"))
+    assert "DynamicQuantizeLinear, MatMulInteger finds them anew for each input" in text
+    assert "instead of quantize_dynamic use onnxruntime.quantization.quantize_static" in text
+
+
+def test_a_model_in_memory_is_the_model_of_its_file():
+    assert hwsim.load(onnx.load(MODEL)).hash() == hwsim.load(MODEL).hash()
+
+
+def test_a_model_in_memory_never_reads_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.bin").write_bytes(bytes(64))
+    proto = onnx.load(onnx_file(tmp_path))
+    (weights,) = proto.graph.initializer
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="w.bin")
+    assert "'w' must be in it, not in a file beside it" in sentence(proto)
+
+
+def test_other_objects_are_named(tmp_path):
+    assert sentence(3).endswith("not int")
+
+    class Model:
+        __module__ = "keras.src.models.model"
+
+    assert "which is a Keras model" in sentence(Model())
+
+
+@pytest.mark.needs("torch")
+def test_a_torch_module_is_told_the_exporter():
+    import torch
+
+    text = sentence(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    assert "not Sequential, which is a PyTorch module; the way: torch.onnx.export" in text
