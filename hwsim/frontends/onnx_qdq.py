@@ -84,19 +84,34 @@ def note_floats(run: Importer, node: OnnxNode, real: Real, by: Linear) -> None:
         return
     if not isinstance(source, Weighing | Pair | Mean):
         return
-    levels = [source.a, source.b] if isinstance(source, Pair) else [source.input]
+    if isinstance(source, Pair) and source.floats:
+        run.warn(source.name, FLOAT_NOTE)
+        return
+    levels = levels_of(source)
     held = {level.codes.as_unsigned or not level.codes.format.signed for level in levels}
     held.add(by.as_unsigned or not by.format.signed)
     kept = any(clamps(step, by) for step in real.steps)
     agreed = held == {True} if isinstance(source, Weighing) else len(held) == 1
-    reshaped = isinstance(source, Weighing) and source.reshaped
-    if agreed and not kept and not reshaped:
+    floats = isinstance(source, Weighing) and source.floats
+    if agreed and not kept and not floats:
         return
+    if isinstance(source, Mean) and source.beyond:
+        raise HwsimError(
+            f"{source.name}: 'ceil_mode' 1 must add no window that reaches beyond padding that "
+            "counts, since the types here make ONNX Runtime average in float32, by another count"
+        )
     scales = [by.scale, *(level.scale for level in levels)]
     if isinstance(source, Weighing):
         scales += [float(s) for s in source.scale]
     if any(float(np.frexp(s)[0]) != 0.5 for s in scales):
         run.warn(source.name, FLOAT_NOTE)
+
+
+def levels_of(source: Weighing | Pair | Mean) -> list[Level]:
+    """The codes that a source reads."""
+    if not isinstance(source, Pair):
+        return [source.input]
+    return [part.input if isinstance(part, Weighing) else part for part in (source.a, source.b)]
 
 
 def clamps(step: object, by: Linear) -> bool:
@@ -178,9 +193,7 @@ def rounded(run: Importer, node: OnnxNode, real: Real, scale: int) -> None:
     first = real.source
     while isinstance(first, Joined):
         first = first.parts[0].source
-    level = (
-        first.a if isinstance(first, Pair) else first if isinstance(first, Level) else first.input
-    )
+    level = first if isinstance(first, Level) else levels_of(first)[0]
     signed = level.codes.format.signed
     by = quantizer(
         node,
@@ -223,9 +236,10 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
     turned = node.integer("transB", 0) != 0
     weights = given_weights(run, node, 3, 0 if turned else 1)
     weights = layers.turned(weights) if turned else weights
-    if node.real("alpha", 1.0) != 1.0 or node.integer("transA", 0):
-        raise HwsimError(f"{node}: 'alpha' must be 1 and 'transA' 0")
-    real = layers.dense(run, node, given(run, node, 0), weights, bias_codes(run, node, 6))
+    if node.integer("transA", 0):
+        raise HwsimError(f"{node}: 'transA' must be 0")
+    by = layers.Gemm(layers.positive_alpha(node))
+    real = layers.dense(run, node, given(run, node, 0), weights, bias_codes(run, node, 6), by)
     if node.input(7):
         rounded(run, node, real, 7)
     else:

@@ -62,6 +62,10 @@ class Layout:
         """Whether the order is what an operator on this shape expects: channels innermost."""
         return np.array_equal(self.order, Layout.channels_last(self.shape).order)
 
+    def same(self, other: Layout) -> bool:
+        """Whether another tensor of that shape lies as this one does."""
+        return self.physical == other.physical and np.array_equal(self.order, other.order)
+
     def reshaped(self, shape: Shape) -> Layout:
         """The same elements in row-major order under another ONNX shape."""
         return replace(self, shape=shape)
@@ -130,17 +134,24 @@ class Weighing:
     input: Level
     op: Dense | Conv2D
     scale: FloatArray  # float32(input scale * weight scale), one or one a channel
-    reshaped: bool = False  # its weights, behind their DequantizeLinear
+    floats: bool = False  # ONNX Runtime computes it in float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mean:
-    """An average over windows that nothing has rounded yet; `whole` where it is a global one."""
+    """An average over windows that nothing has rounded yet; `whole` where it is a global one.
+
+    `counts` are how many elements each position (height, width) averages, where that is not the
+    size of the window; what lies outside holds real zeros. `beyond` says that a window reaches
+    beyond padding that counts, where the runtime's integer and float operators divide otherwise.
+    """
 
     name: str
     input: Level
     window: Window
     whole: bool
+    counts: IntArray | None = None
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,8 +159,13 @@ class Pair:
     """A sum of two tensors that nothing has rounded yet."""
 
     name: str
-    a: Level
-    b: Level
+    a: Level | Weighing
+    b: Level | Weighing
+
+    @property
+    def floats(self) -> bool:
+        """Whether one of them is the sum of a layer, which the runtime adds in float32."""
+        return isinstance(self.a, Weighing) or isinstance(self.b, Weighing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
