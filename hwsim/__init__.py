@@ -6,8 +6,7 @@ from hwsim.emulate import emulate, trace
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
-from hwsim.graph import VIEWS, Graph, InputPort, Layout, Node, OutputPort
-from hwsim.reporting.notebook import graph_html
+from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
 from hwsim.saturation import InputSaturation
 from hwsim.verbs import accuracy, build, report
 
@@ -35,5 +34,3 @@ __all__ = [
     "trace",
     "verify",
 ]
-
-VIEWS["html"] = graph_html

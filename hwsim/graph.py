@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -14,7 +14,6 @@ from hwsim import storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
 from hwsim.ops import Op, TensorType, Work
-from hwsim.ops.base import LATER
 
 SCHEMA = 1
 ELEMENTS = {  # integer types of a port, and the array type that holds them
@@ -26,7 +25,7 @@ _BROKEN = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, 
 
 
 def _later() -> Any:
-    return field(default=None, metadata=LATER)
+    return field(default=None, metadata=storage.LATER)
 
 
 class Layout(Enum):
@@ -150,21 +149,6 @@ class Graph:
         self._types.clear()
         self._types.update(types)
 
-    def __repr__(self) -> str:
-        """One line: ports, and how many operators of each kind."""
-        kinds = Counter(node.op.kind for node in self.nodes)
-        listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "nothing"
-        ways = (
-            ", ".join(f"{p.name} {_shape_text(p, self._types[p.tensor])}" for p in ports)
-            for ports in (self.inputs, self.outputs)
-        )
-        return f"Graph({next(ways)} → {listed} → {next(ways)})"
-
-    def _repr_html_(self) -> str | None:
-        """The picture for a notebook, where a higher room has handed one in."""
-        view = VIEWS.get("html")
-        return None if view is None else view(self)
-
     def types(self) -> Mapping[str, TensorType]:
         """The type of every edge."""
         return self._types
@@ -247,14 +231,6 @@ class Graph:
 
 
 storage._VALUES.update({"InputPort": InputPort, "OutputPort": OutputPort})
-
-
-VIEWS: dict[str, Callable[[Graph], str]] = {}
-"""How a Graph is shown, by the format that a notebook asks for; `hwsim` itself fills it."""
-
-
-def _shape_text(port: Port, kind: TensorType) -> str:
-    return f"{'×'.join(map(str, user_shape(kind, port))) or 'scalar'} {port.element or kind.format}"
 
 
 def _decode_node(data: Any, array: Any) -> Node:

@@ -70,10 +70,12 @@ def choose_add(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
     whole = op.pairs([a, b])
     table = whole[a.lo - a.format.min :, b.lo - b.format.min :][: len(rows), : len(columns)]
     out = Output(format=op.out, zero_point=-op.shifts[2])
-    narrow = narrowest_add(table, a.lo, b.lo, op.ratios, out)
+    divisor = 1.0 if op.divisor is None else op.divisor
+    ratios = (op.ratios[0] / divisor, op.ratios[1] / divisor)
+    narrow = narrowest_add(table, a.lo, b.lo, ratios, out)
     if narrow is not None:
         return narrow
-    exact = table_sum(op, a, b)
+    exact = table_sum(op, a, b) if math.frexp(divisor)[0] == 0.5 else None
     grid = np.meshgrid(rows, columns, indexing="ij")
     return exact if exact is not None and (exact.run(*grid) == table).all() else None
 
@@ -133,6 +135,9 @@ def table_sum(op: ScaledAdd, a: TensorType, b: TensorType) -> TableSum | None:
     (ra, rb), (sa, sb, _) = op.ratios, op.shifts
     first = [(code + sa) * ra for code in range(a.lo, a.hi + 1)]
     second = [float(np.float32((code + sb) * rb + op.offset)) for code in range(b.lo, b.hi + 1)]
+    if op.divisor is not None:  # a power of two
+        first = [float(np.float32(x)) / op.divisor for x in first]
+        second = [x / op.divisor for x in second]
     shift = max(2, *(x.as_integer_ratio()[1].bit_length() - 1 for x in (*first, *second)))
     most = max(abs(x) for x in first) + max(abs(x) for x in second)
     if most * 2.0**shift >= 2.0**62:

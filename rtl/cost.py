@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from functools import lru_cache
-from typing import Any
 
 from hwsim.forms import Form
 from hwsim.ops import BatchNorm, Op, Requantize, TensorType, Weighted
@@ -29,17 +27,7 @@ def node_multipliers(op: Op, x: TensorType, lanes: int, fold: Fold | None) -> in
 @lru_cache(maxsize=4096)
 def requantizer_form(op: Requantize, lo: int, hi: int) -> Form:
     """The cheapest integer form with the thresholds of `op` on lo..hi; found once for each."""
-    distinct = tuple(dict.fromkeys(op.multiplier))
-    if len(distinct) == len(op.multiplier):
-        return choose(op, lo, hi)
-    form = choose(replace(op, multiplier=distinct), lo, hi)
-    places = [distinct.index(d) for d in op.multiplier]
-    several: dict[str, Any] = {
-        f.name: tuple(value[place] for place in places)
-        for f in fields(form)
-        if isinstance(value := getattr(form, f.name), tuple) and len(value) > 1
-    }
-    return replace(form, **several)
+    return choose(op, lo, hi)
 
 
 def _blocks(a: int, b: int) -> int:

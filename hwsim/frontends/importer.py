@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.kernels import FLOAT, Choice, Kernel
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxNode
 from hwsim.frontends.order import View, inverse, moving, view_of
 from hwsim.frontends.values import (
@@ -32,6 +33,10 @@ class RuntimeDifference(UserWarning):
     """A node that the model's runtime computes in floats: its integers may differ now and then."""
 
 
+REALS = Choice(Kernel.FLOAT, bias_codes=True)
+"""What a runtime does that computes all of the model in reals and has no kernels of its own."""
+
+
 class Rearranged(Exception):
     """An input's port should show its edge in another way, so that no code has to move."""
 
@@ -50,6 +55,7 @@ class Importer:
     def __init__(self, model: OnnxModel, views: Mapping[str, View] | None = None) -> None:
         self.model, self.views = model, dict(views or {})
         self.warnings: list[str] = []
+        self.choices: Mapping[str, Choice] | None = None
         self.values: dict[str, Value] = {n: Constant(a) for n, a in model.constants.items()}
         self.nodes: list[Node] = []
         self.types: dict[str, TensorType] = {}
@@ -57,10 +63,6 @@ class Importer:
         self._names: set[str] = set()
         self.made: dict[object, Codes] = {}
         self.sums: dict[Weighing | Mean, str] = {}
-        self.uses: dict[str, int] = {port.name: 1 for port in model.outputs}
-        for node in model.nodes:
-            for tensor in node.inputs:
-                self.uses[tensor] = self.uses.get(tensor, 0) + 1
 
     def named(self, error: HwsimError, node: OnnxNode) -> HwsimError:
         """The same error with the file, and the node where it is not named yet."""
@@ -96,6 +98,12 @@ class Importer:
             f"{node}: input {position} ({node.input(position)!r}) must be a quantized tensor "
             f"(behind QuantizeLinear and DequantizeLinear, or Quant), not {what}"
         )
+
+    def choice(self, tensor: str) -> Choice:
+        """The runtime's kernel for the node that makes an ONNX tensor."""
+        if self.choices is None:
+            return REALS
+        return self.choices.get(tensor, FLOAT)
 
     def warn(self, node: str, text: str) -> None:
         """Say, when the import is done, that the runtime computes otherwise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.importer import Importer
+from hwsim.frontends.kernels import WHOLE_SUMS
 from hwsim.frontends.onnx_file import OnnxNode
 from hwsim.frontends.rounding import level_of
 from hwsim.frontends.shapes import mapped
@@ -27,28 +28,7 @@ from hwsim.ops import Conv2D, Dense, Window
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
-BIAS_TOLERANCE = 0.02  # ONNX Runtime fuses a convolution whose bias scale is within 1%, not 10%
 MAX_BIAS_BITS = 24
-FINER_BITS = 10  # of a bias that the runtime adds in float32: far below a float's own rounding
-
-
-@dataclass(frozen=True, slots=True)
-class Gemm:
-    """`alpha` of a product (at 1 or above 0) and `beta` of the bias that is added to it.
-
-    `finer` says that the bias comes as reals, and counts below the accumulator's own scale.
-    """
-
-    alpha: float = 1.0
-    beta: float = 1.0
-    finer: bool = False
-
-    def bias(self, bias: Constant) -> Constant:
-        """The bias times beta."""
-        return Constant(bias.array.astype(F32) * F32(self.beta)) if self.finer else bias
-
-
-PLAIN = Gemm()
 
 
 def weights_of(run: Importer, node: OnnxNode, position: int) -> Constant:
@@ -86,23 +66,22 @@ def layer(
     weights: tuple[IntArray, Format, FloatArray],
     bias: Constant | None,
     window: tuple[Window, int] | None = None,
-    *,
-    by: Gemm = PLAIN,
-    floats: bool = False,
 ) -> Weighing:
     """Dense, or a convolution with `window` (and groups): weights with output channels last."""
     codes, fmt, weight_scale = weights
-    scale = F32(by.alpha) * F32(level.scale) * weight_scale  # in the runtime's order
-    weight_scale = weight_scale * F32(by.alpha)
     own = weight_scale.size == 1 and float(weight_scale[0]) == 2.0**-fmt.frac_bits
+    choice = run.choice(node.output)
+    exact = choice.kernel in WHOLE_SUMS
     source = Weighing(
         node.name,
+        node.output,
         level,
         _operator(codes, fmt, level.zero_point, None if own else weight_scale, window),
-        scale,
-        floats or (bias is not None and by.finer),
+        F32(level.scale) * weight_scale,
+        exact,
+        exact or choice.bias_codes,
     )
-    return source if bias is None else biased(run, node, source, by.bias(bias), by.finer)
+    return source if bias is None else biased(run, node, source, bias)
 
 
 def _operator(
@@ -124,25 +103,31 @@ def _operator(
     return Conv2D(window=window[0], groups=window[1], **common)  # type: ignore[arg-type]
 
 
-def biased(
-    run: Importer, node: OnnxNode, source: Weighing, bias: Constant, finer: bool = False
-) -> Weighing:
-    """The layer with a bias, in the accumulator's scale, or with `finer` below it."""
+def biased(run: Importer, node: OnnxNode, source: Weighing, bias: Constant) -> Weighing:
+    """The layer with a bias."""
     kind = run.types[source.input.codes.edge]
     fraction = kind.format.frac_bits + source.op.weight_format.frac_bits
     powers = kind.quant is None and source.op.weight_scale is None
-    codes, extra = bias_of(run, node, bias, source, powers=powers, finer=finer)
-    return replace(source, op=replace(source.op, bias=codes, bias_frac=fraction + extra))
+    codes, extra = bias_of(run, node, bias, source, powers=powers)
+    rough = not powers and not source.integer_bias and not _exactly(bias, codes, extra, source)
+    op = replace(source.op, bias=codes, bias_frac=fraction + extra)
+    return replace(source, op=op, rough_bias=rough)
+
+
+def _exactly(bias: Constant, codes: IntArray, extra: int, source: Weighing) -> bool:
+    """Whether bias codes mean the very reals of the model."""
+    reals = codes * 2.0**-extra * source.scale.astype(np.float64)
+    return np.array_equal(reals, np.broadcast_to(bias.array.ravel(), reals.shape))
 
 
 def bias_of(
-    run: Importer, node: OnnxNode, bias: Constant, source: Weighing, *, powers: bool, finer: bool
+    run: Importer, node: OnnxNode, bias: Constant, source: Weighing, *, powers: bool
 ) -> tuple[IntArray, int]:
     """Bias codes, and how many fraction bits they have over the accumulator's own.
 
-    Codes that came through a quantizer with (about) the accumulator's scale count as they are, and
-    a float bias is rounded to the nearest code: both as ONNX Runtime does. Between `powers` of two
-    it keeps as many more fraction bits as it needs, and with `finer` a fixed number of them.
+    Where the runtime adds whole numbers, int32 codes count as they are, whatever their scale, and
+    it has rounded a float bias to the nearest code. Elsewhere the bias keeps fraction bits: between
+    `powers` of two as many as it needs, else as many as leave the sums below 2**24.
     """
     values, scale, outputs = bias.array.astype(np.float32).ravel(), source.scale, source.op.outputs
     if values.size not in (1, outputs):
@@ -151,21 +136,30 @@ def bias_of(
         )
     if not np.isfinite(values).all():
         raise HwsimError(f"{node}: its bias must be finite")
-    if bias.codes is not None and not powers:
-        ratio = np.ones(1) if bias.scale is None else bias.scale.ravel() / scale
-        if ratio.size in (1, outputs) and np.all(np.abs(ratio - 1) < BIAS_TOLERANCE):
-            return np.broadcast_to(bias.codes.ravel(), outputs).astype(np.int64), 0
+    if bias.codes is not None and source.exact:
+        if bias.shifted:
+            raise HwsimError(f"{node}: the zero point of its bias must be 0")
+        return np.broadcast_to(bias.codes.ravel(), outputs).astype(np.int64), 0
     exact = values.astype(np.float64) / scale.astype(np.float64)
+    if not powers and not source.integer_bias:
+        extra = min(_bits_after_point(exact), _spare_bits(run, source, exact))
+        return np.broadcast_to(np.rint(exact * 2.0**extra), outputs).astype(np.int64), extra
     extra = _bits_after_point(exact) if powers else 0
     codes = exact * 2.0**extra if powers and extra <= MAX_BIAS_BITS else np.rint(values / scale)
-    if finer and not powers:
-        extra, codes = FINER_BITS, np.rint(exact * 2.0**FINER_BITS)
     if powers and extra > MAX_BIAS_BITS:
         run.warn(node.name, "its bias is rounded to the accumulator's own fraction bits")
         extra = 0
     if np.abs(codes).max(initial=0) >= 2.0 ** (31 + extra):
         raise HwsimError(f"{node}: its bias must fit 32 bits in the accumulator's scale")
     return np.broadcast_to(codes, outputs).astype(np.int64), extra
+
+
+def _spare_bits(run: Importer, source: Weighing, bias: npt.NDArray[np.float64]) -> int:
+    """Fraction bits that sums can have and stay below 2**24, where float32 is exact."""
+    most = source.op.bound([run.types[source.input.codes.edge]]) + float(np.abs(bias).max())
+    if most >= 2.0**62:
+        raise HwsimError(f"{source.name}: its bias must be near enough to its sums to be added")
+    return max(0, 24 - int(most).bit_length())
 
 
 def _bits_after_point(values: npt.NDArray[np.float64]) -> int:
@@ -206,19 +200,14 @@ def convolution(
     window = window_of(node, shape, taps.shape[:2], level.codes.padding)
     level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
     held = taps, weights.format, scale
-    source = layer(run, node, level, held, bias, (window, groups), floats=weights.reshaped)
+    source = layer(run, node, level, held, bias, (window, groups))
     kind = source.op.infer([run.types[level.codes.edge]])
     height, width, outputs = kind.shape
     return Real(source, Layout.channels_last((outputs, height, width)))
 
 
 def dense(
-    run: Importer,
-    node: OnnxNode,
-    real: Real,
-    weights: Constant,
-    bias: Constant | None,
-    by: Gemm = PLAIN,
+    run: Importer, node: OnnxNode, real: Real, weights: Constant, bias: Constant | None
 ) -> Real:
     """The layer behind Gemm, MatMul and their integer forms; weights are (in, out)."""
     level = level_of(run, node, real)
@@ -244,34 +233,26 @@ def dense(
         raise HwsimError(f"{node}: its input must have at most 3 axes, not {len(shape) + 1}")
     level = replace(level, codes=held)
     kept = codes, weights.format, scale
-    source = layer(run, node, level, kept, bias, by=by, floats=weights.reshaped)
+    source = layer(run, node, level, kept, bias)
     return Real(source, Layout.plain((*shape[:-1], codes.shape[1])))
 
 
 def gemm(run: Importer, node: OnnxNode) -> None:
     """Gemm with constant weights."""
     weights = weights_of(run, node, 1)
-    alpha, beta = positive_alpha(node), node.real("beta", 1.0)
+    if node.real("alpha", 1.0) != 1.0 or (node.input(2) and node.real("beta", 1.0) != 1.0):
+        raise HwsimError(f"{node}: 'alpha' and 'beta' must be 1")
     if node.integer("transA", 0):
         raise HwsimError(f"{node}: 'transA' must be 0")
     bias = run.constant(node, 2) if node.input(2) else None
     if node.integer("transB", 0):
         weights = turned(weights)
-    by = Gemm(alpha, beta, finer=(alpha, beta) != (1.0, 1.0))
-    run.values[node.output] = dense(run, node, run.real(node, 0), weights, bias, by)
-
-
-def positive_alpha(node: OnnxNode) -> float:
-    """The factor of a Gemm's product."""
-    alpha = node.real("alpha", 1.0)
-    if alpha <= 0:
-        raise HwsimError(f"{node}: 'alpha' must be above 0, not {alpha}")
-    return alpha
+    run.values[node.output] = dense(run, node, run.real(node, 0), weights, bias)
 
 
 def turned(weights: Constant) -> Constant:
     """A matrix of weights, transposed."""
-    return mapped(weights, lambda array: array.T, reshaped=False)
+    return mapped(weights, lambda array: array.T)
 
 
 def matmul(run: Importer, node: OnnxNode) -> None:

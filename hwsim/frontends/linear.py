@@ -5,7 +5,6 @@ docs/frontends.md gives each formula and how it was tested against the runtime.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,44 +15,27 @@ from hwsim.fixed import Format
 from hwsim.frontends import float_math
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import OnnxNode
-from hwsim.frontends.rounding import Quantizer, weighed
+from hwsim.frontends.rounding import Quantizer
 from hwsim.frontends.types import WIDTHS, format_of
 from hwsim.frontends.values import (
     Constant,
     FloatArray,
-    Level,
     Mean,
     Pair,
-    Weighing,
 )
-from hwsim.ops import (
-    Add,
-    BatchNorm,
-    Flatten,
-    Op,
-    Quant,
-    Requantize,
-    Reshape,
-    ScaledAdd,
-    Scheme,
-)
+from hwsim.ops import Op, Quant, Requantize, ScaledAdd, Scheme
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
-FINE_BITS = 26  # of the factors that bring two sums to one unit: finer than a float32
 
 
 @dataclass(frozen=True, slots=True)
 class Linear(Quantizer):
-    """QuantizeLinear: `saturate(rint(x / scale) + zero_point)` in float32, to nearest even.
-
-    `as_unsigned` says that ONNX Runtime holds these int8 codes as uint8, plus 128.
-    """
+    """QuantizeLinear: `saturate(rint(x / scale) + zero_point)` in float32, to nearest even."""
 
     format: Format
     scale: float
     zero_point: int
-    as_unsigned: bool = False
 
     @property
     def quant(self) -> Quant:
@@ -76,21 +58,11 @@ class Linear(Quantizer):
 
     def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
         """Global: as a sum. Otherwise the zero point is added before rounding."""
-        counts = np.array([source.window.size]) if source.counts is None else source.counts
-        shape = run.types[edge].shape
-        uneven = len(set(counts.ravel().tolist())) > 1
-        each = np.repeat(counts.ravel(), shape[-1]) if uneven else counts.ravel()[:1]
-        factor = F32(source.input.scale) / (F32(self.scale) * each.astype(np.float32))
-        if source.whole:
+        count = F32(source.window.size)
+        factor = np.array([F32(source.input.scale) / (F32(self.scale) * count)], np.float32)
+        if source.whole or source.in_reals:
             return [self._requantize(factor, 0)]
-        if np.frexp(source.input.scale)[0] != 0.5:
-            run.warn(
-                source.name,
-                "ONNX Runtime averages in float32, so that exact ties may round the other way; the "
-                "exact average is rounded to nearest even here",
-            )
-        op = replace(self._requantize(factor, 0), scheme=Scheme.F32_RNE_IN)
-        return [Flatten(), op, Reshape(shape=shape)] if uneven else [op]
+        return [replace(self._requantize(factor, 0), scheme=Scheme.F32_RNE_IN)]
 
     def _requantize(self, factor: FloatArray, zero: int) -> Requantize:
         return Requantize(
@@ -105,60 +77,29 @@ class Linear(Quantizer):
     def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
         """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points."""
         a, b = source.a, source.b
-        if isinstance(a, Weighing) or isinstance(b, Weighing):
-            return self._sum_of_sums(run, source, out)
-        unsigned = (a.codes.as_unsigned, b.codes.as_unsigned, self.as_unsigned)
-        shifts = tuple(128 if all(unsigned) else 0 for _ in unsigned)
+        if source.in_reals:
+            op = ScaledAdd(
+                ratios=(float(F32(a.scale)), float(F32(b.scale))),
+                offset=0.0,
+                out=self.format,
+                shifts=(-a.zero_point, -b.zero_point, -self.zero_point),
+                quant=self.quant,
+                divisor=float(F32(self.scale)),
+            )
+            return run.emit(source.name, op, [a.codes.edge, b.codes.edge], out), []
+        shift = source.shift
         ra, rb = (F32(level.scale) / F32(self.scale) for level in (a, b))
-        za, zb = F32(a.zero_point + shifts[0]), F32(b.zero_point + shifts[1])
-        zero = F32(self.zero_point + shifts[2])
+        za, zb = F32(a.zero_point + shift), F32(b.zero_point + shift)
+        zero = F32(self.zero_point + shift)
         op = ScaledAdd(
             ratios=(float(ra), float(rb)),
             offset=float(zero - float_math.fma(ra, za, rb * zb)),
             out=self.format,
-            shifts=(shifts[0], shifts[1], shifts[2]),
+            shifts=(shift, shift, shift),
             quant=self.quant,
         )
         edge = run.emit(source.name, op, [a.codes.edge, b.codes.edge], out)
         return edge, []
-
-    def _sum_of_sums(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
-        """Both in one fine fixed-point unit (about 2**-26 of the larger ratio), added, rounded."""
-        terms = [_term(run, part) for part in (source.a, source.b)]
-        ratios = [(scale / self.scale).astype(np.float64) for _, scale, _ in terms]
-        bits = FINE_BITS - math.ceil(math.log2(max(float(r.max()) for r in ratios)))
-        unit = Quant((self.scale * 2.0**-bits,))
-        edges = []
-        for (edge, _, zero), ratio in zip(terms, ratios, strict=True):
-            factors = np.broadcast_to(np.rint(ratio * 2.0**bits), run.types[edge].channels)
-            op = BatchNorm(
-                scale=factors.astype(np.int64),
-                bias=-zero * factors.astype(np.int64),
-                scale_format=Format.int(32),
-                quant=unit,
-            )
-            edges.append(run.emit(f"{source.name}.scaled", op, [edge], f"{edge}.scaled"))
-        rounding = Requantize(
-            scheme=Scheme.SHIFT,
-            multiplier=(2.0**-bits,),
-            out=self.format,
-            zero_point=self.zero_point,
-            quant=self.quant,
-        )
-        return run.emit(source.name, Add(), edges, f"{out}.sum"), [rounding]
-
-
-def _term(run: Importer, part: Level | Weighing) -> tuple[str, FloatArray, int]:
-    """The edge of an addend, what a step of it is worth, and its zero point."""
-    if isinstance(part, Weighing):
-        return *weighed(run, part), 0
-    return part.codes.edge, np.array([part.scale], np.float32), part.zero_point
-
-
-FLOAT_NOTE = (
-    "ONNX Runtime computes it in float32, not with its integer kernels, so that about one code in "
-    "200,000 may differ by one step"
-)
 
 
 def quantizer(node: OnnxNode, scale: Constant, zero: Constant | None, signed8: str) -> Linear:
@@ -263,4 +204,4 @@ def dequantized(
     spread = scales.reshape(shape)
     with np.errstate(over="ignore"):  # refused by whoever needs the reals
         reals = codes.astype(np.float32) * spread
-    return Constant(reals, codes, fmt, spread)
+    return Constant(reals, codes, fmt, spread, bool(zeros.astype(np.int64).any()))

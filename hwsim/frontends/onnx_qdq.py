@@ -14,39 +14,32 @@ from hwsim.errors import HwsimError
 from hwsim.frontends import layers, pointwise, windows
 from hwsim.frontends.handlers import FLOAT_HANDLERS
 from hwsim.frontends.importer import Handler, Importer
+from hwsim.frontends.kernels import choices
 from hwsim.frontends.linear import (
-    FLOAT_NOTE,
-    Linear,
     dequantized,
     optional,
     output_type,
     quantized_constant,
     quantizer,
 )
+from hwsim.frontends.notes import note_codes
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
-from hwsim.frontends.rounding import quantize, step_ops
+from hwsim.frontends.rounding import quantize
 from hwsim.frontends.types import format_of
 from hwsim.frontends.values import (
     Codes,
     Constant,
     Joined,
     Level,
-    Mean,
     Pair,
     RawInput,
     Real,
-    Unary,
-    Weighing,
 )
 from hwsim.frontends.walk import read_graph
 from hwsim.graph import Graph
 from hwsim.ops import TensorType
 
 MICROSOFT = "com.microsoft"
-MERGE_NOTE = (
-    "ONNX Runtime may merge this quantizer with the one right before it into one with a scale of "
-    "its own; here both round, as the model says"
-)
 
 
 def quantize_linear(run: Importer, node: OnnxNode) -> None:
@@ -57,7 +50,7 @@ def quantize_linear(run: Importer, node: OnnxNode) -> None:
     if isinstance(value, Constant):
         run.values[node.output] = quantized_constant(node, value, scale, zero, dtype)
         return
-    by = replace(quantizer(node, scale, zero, dtype), as_unsigned=held_unsigned(run, node, zero))
+    by = quantizer(node, scale, zero, dtype)
     if isinstance(value, RawInput):
         if not value.dtype.startswith("float"):
             raise HwsimError(f"{node}: its input must be reals, not {value.dtype}")
@@ -67,73 +60,8 @@ def quantize_linear(run: Importer, node: OnnxNode) -> None:
     else:
         real = run.real(node, 0)
         codes = quantize(run, real, by, node.name, node.output)
-        note_floats(run, node, real, by)
-    run.values[node.output] = replace(codes, as_unsigned=by.as_unsigned)
-
-
-def note_floats(run: Importer, node: OnnxNode, real: Real, by: Linear) -> None:
-    """Warn where ONNX Runtime (on x86-64) does not use its integer kernels for what was quantized.
-
-    It needs 8-bit types that agree, uint8 or held as uint8, and no ReLU or Clip that the quantizer
-    does not repeat. Powers of two keep the float computation exact all the same.
-    """
-    source = real.source
-    if isinstance(source, Level) and not real.steps:
-        if (source.scale, source.zero_point) != (by.scale, by.zero_point):
-            run.warn(node.name, MERGE_NOTE)
-        return
-    if not isinstance(source, Weighing | Pair | Mean):
-        return
-    if isinstance(source, Pair) and source.floats:
-        run.warn(source.name, FLOAT_NOTE)
-        return
-    levels = levels_of(source)
-    held = {level.codes.as_unsigned or not level.codes.format.signed for level in levels}
-    held.add(by.as_unsigned or not by.format.signed)
-    kept = any(clamps(step, by) for step in real.steps)
-    agreed = held == {True} if isinstance(source, Weighing) else len(held) == 1
-    floats = isinstance(source, Weighing) and source.floats
-    if agreed and not kept and not floats:
-        return
-    if isinstance(source, Mean) and source.beyond:
-        raise HwsimError(
-            f"{source.name}: 'ceil_mode' 1 must add no window that reaches beyond padding that "
-            "counts, since the types here make ONNX Runtime average in float32, by another count"
-        )
-    scales = [by.scale, *(level.scale for level in levels)]
-    if isinstance(source, Weighing):
-        scales += [float(s) for s in source.scale]
-    if any(float(np.frexp(s)[0]) != 0.5 for s in scales):
-        run.warn(source.name, FLOAT_NOTE)
-
-
-def levels_of(source: Weighing | Pair | Mean) -> list[Level]:
-    """The codes that a source reads."""
-    if not isinstance(source, Pair):
-        return [source.input]
-    return [part.input if isinstance(part, Weighing) else part for part in (source.a, source.b)]
-
-
-def clamps(step: object, by: Linear) -> bool:
-    """Whether a ReLU or Clip cuts off codes that the quantizer would give."""
-    return isinstance(step, Unary) and bool(step_ops(step, by))
-
-
-def held_unsigned(run: Importer, node: OnnxNode, zero: Constant | None) -> bool:
-    """Whether ONNX Runtime turns this int8 tensor into uint8 (on x86-64).
-
-    It does so where a QuantizeLinear has one reader, a DequantizeLinear with one reader (its
-    transformer QDQS8ToU8), and zero points are given.
-    """
-    if zero is None or zero.array.dtype != np.int8 or run.uses.get(node.output, 0) != 1:
-        return False
-    readers = [n for n in run.model.nodes if node.output in n.inputs]
-    return bool(
-        readers
-        and readers[0].op == "DequantizeLinear"
-        and readers[0].input(2)
-        and run.uses.get(readers[0].output, 0) == 1
-    )
+        note_codes(run, real, by)
+    run.values[node.output] = codes
 
 
 def dequantize_linear(run: Importer, node: OnnxNode) -> None:
@@ -193,7 +121,9 @@ def rounded(run: Importer, node: OnnxNode, real: Real, scale: int) -> None:
     first = real.source
     while isinstance(first, Joined):
         first = first.parts[0].source
-    level = first if isinstance(first, Level) else levels_of(first)[0]
+    level = (
+        first.a if isinstance(first, Pair) else first if isinstance(first, Level) else first.input
+    )
     signed = level.codes.format.signed
     by = quantizer(
         node,
@@ -236,10 +166,9 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
     turned = node.integer("transB", 0) != 0
     weights = given_weights(run, node, 3, 0 if turned else 1)
     weights = layers.turned(weights) if turned else weights
-    if node.integer("transA", 0):
-        raise HwsimError(f"{node}: 'transA' must be 0")
-    by = layers.Gemm(layers.positive_alpha(node))
-    real = layers.dense(run, node, given(run, node, 0), weights, bias_codes(run, node, 6), by)
+    if node.real("alpha", 1.0) != 1.0 or node.integer("transA", 0):
+        raise HwsimError(f"{node}: 'alpha' must be 1 and 'transA' 0")
+    real = layers.dense(run, node, given(run, node, 0), weights, bias_codes(run, node, 6))
     if node.input(7):
         rounded(run, node, real, 7)
     else:
@@ -290,4 +219,4 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 
 def read(model: OnnxModel) -> Graph:
     """The Graph of a model in QDQ or QLinear form."""
-    return read_graph(model, HANDLERS)
+    return read_graph(model, HANDLERS, choices)

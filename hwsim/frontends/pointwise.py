@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.frontends import float_math
 from hwsim.frontends.importer import Importer
+from hwsim.frontends.kernels import Kernel
 from hwsim.frontends.layers import biased
 from hwsim.frontends.onnx_file import OnnxNode
 from hwsim.frontends.rounding import level_of
@@ -19,7 +20,6 @@ from hwsim.frontends.values import (
     Constant,
     Joined,
     Layout,
-    Level,
     Pair,
     Real,
     Unary,
@@ -52,6 +52,8 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
             fits = bias.array.size == 1 or bias.array.shape[-3:] == (outputs, 1, 1)
         if not fits:
             raise HwsimError(f"{node}: a constant added to a layer must be one value a channel")
+        if run.choice(node.output) is not run.choice(source.tensor):
+            source = replace(source, tensor=node.output, exact=False, integer_bias=False)
         return replace(real, source=biased(run, node, source, bias))
     if bias.array.size == 1:
         value = F32(bias.array.reshape(())[()])
@@ -62,36 +64,28 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
 
 
 def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
-    """The sum of two tensors of one shape, each of them quantized or the sum of a layer."""
-    a, b = (_term(run, node, real) for real in (first, second))
+    """The sum of two quantized tensors of one shape."""
+    a, b = level_of(run, node, first), level_of(run, node, second)
     if first.layout.shape != second.layout.shape:
         raise HwsimError(
             f"{node}: its inputs must have one shape, not {first.layout.shape} and "
             f"{second.layout.shape}"
         )
     layouts = first.layout, second.layout
-    if not layouts[0].same(layouts[1]):
-        wanted = Layout.channels_last(first.layout.shape)
-        a, b = (_laid(run, node, s, t, wanted) for s, t in zip((a, b), layouts, strict=True))
-        return Real(Pair(node.name, a, b), wanted)
-    return Real(Pair(node.name, a, b), layouts[0])
-
-
-def _term(run: Importer, node: OnnxNode, real: Real) -> Level | Weighing:
-    if isinstance(real.source, Weighing) and not real.steps:
-        return real.source
-    return level_of(run, node, real)
-
-
-def _laid(
-    run: Importer, node: OnnxNode, term: Level | Weighing, layout: Layout, wanted: Layout
-) -> Level | Weighing:
-    """An addend in the order of `wanted`."""
-    if isinstance(term, Level):
-        return replace(term, codes=run.arranged(replace(term.codes, layout=layout), wanted, node))
-    if layout.same(wanted):
-        return term
-    raise HwsimError(f"{node}: a Transpose of a layer's sum must have a quantizer before it")
+    if layouts[0].physical != layouts[1].physical:
+        held = [
+            run.standard(replace(s.codes, layout=t), node)
+            for s, t in zip((a, b), layouts, strict=True)
+        ]
+        a, b = replace(a, codes=held[0]), replace(b, codes=held[1])
+        layouts = held[0].layout, held[1].layout
+    if not np.array_equal(layouts[0].order, layouts[1].order):
+        raise HwsimError(f"{node}: its inputs must lie in one order; a Transpose stands in between")
+    signed = a.codes.format.signed
+    choice = run.choice(node.output)
+    whole = choice.kernel is Kernel.INTEGER
+    shift = 128 if whole and signed and choice.dtype == "uint8" else 0
+    return Real(Pair(node.name, node.output, a, b, shift, not whole), layouts[0])
 
 
 def concat(run: Importer, node: OnnxNode) -> None:

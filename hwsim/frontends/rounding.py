@@ -199,8 +199,7 @@ def _quantize_level(
     if codes.padding != NO_PADDING and int(by.codes(np.zeros(1, np.float32))[0]) != by.zero_point:
         raise HwsimError(f"{name}: padding must stay real zero up to the next convolution")
     edge = run.chain(name, edge, [*ops, *pools], out)
-    same = edge == codes.edge
-    return Codes(edge, by.format, real.layout, codes.padding, codes.as_unsigned if same else False)
+    return Codes(edge, by.format, real.layout, codes.padding)
 
 
 def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
@@ -229,10 +228,10 @@ def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
 def settle(run: Importer, real: Real, name: str) -> Codes:
     """Codes that mean exactly the reals of `real`, which no quantizer reads."""
     source = real.source
-    if isinstance(source, Joined):
-        return _settled_parts(run, source, real, name)
-    if isinstance(source, Weighing) and not real.steps:
+    if isinstance(source, Weighing):
         edge, _ = weighed(run, source)
+        ops = [op for step in real.steps for op in _settled_step(step, 0)]
+        edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
         return Codes(edge, run.types[edge].format, real.layout)
     if isinstance(source, Level):
         codes = source.codes
@@ -242,26 +241,6 @@ def settle(run: Importer, real: Real, name: str) -> Codes:
             codes = replace(codes, edge=relabel(run, codes.edge, quant, f"{name}.codes"))
         return replace(_stepped(run, source, codes, real, name), layout=real.layout)
     raise HwsimError("it must be quantized, since its values are not codes times a scale")
-
-
-def _settled_parts(run: Importer, source: Joined, real: Real, name: str) -> Codes:
-    """Parts of one format and scale, one after the other."""
-    parts = [settle(run, part, f"{name}.{i}") for i, part in enumerate(source.parts)]
-    parts = [_placed(run, part, source) for part in parts]
-    kinds = {(run.types[p.edge].format, run.types[p.edge].quant) for p in parts}
-    if len(kinds) > 1:
-        raise HwsimError(
-            f"{source.name}: tensors that are concatenated must have one scale and zero point, or "
-            "a quantizer behind them"
-        )
-    edge = run.emit(source.name, Concat(), [p.edge for p in parts], f"{name}.concat")
-    return _stepped_joined(real, Codes(edge, run.types[edge].format, real.layout))
-
-
-def _stepped_joined(real: Real, codes: Codes) -> Codes:
-    if real.steps:
-        raise HwsimError(f"{real.steps[0].name} must be followed by a quantizer")
-    return codes
 
 
 def level_of(run: Importer, node: object, real: Real) -> Level:
@@ -282,14 +261,14 @@ def level_of(run: Importer, node: object, real: Real) -> Level:
 
 
 def _stepped(run: Importer, level: Level, codes: Codes, real: Real, name: str) -> Codes:
-    ops = [op for step in real.steps for op in _settled_step(step, level)]
+    ops = [op for step in real.steps for op in _settled_step(step, level.zero_point)]
     edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
     return replace(codes, edge=edge, layout=real.layout)
 
 
-def _settled_step(step: Unary | Pool, level: Level) -> list[Op]:
+def _settled_step(step: Unary | Pool, zero_point: int) -> list[Op]:
     if isinstance(step, Pool):
         return [MaxPool(window=step.window)]
     if step.low == 0.0 and step.high is None:
-        return [Relu(zero_point=level.zero_point)]
+        return [Relu(zero_point=zero_point)]
     raise HwsimError(f"{step.name} must be followed by a quantizer")

@@ -170,10 +170,10 @@ def _transposed_constant(run: Importer, node: OnnxNode, value: Constant) -> None
     order = node.integers("perm", range(rank - 1, -1, -1))
     if sorted(order) != list(range(rank)):
         raise HwsimError(f"{node}: attribute 'perm' must permute {rank} axes, not be {order}")
-    run.values[node.output] = mapped(value, lambda array: array.transpose(order), reshaped=False)
+    run.values[node.output] = mapped(value, lambda array: array.transpose(order))
 
 
-def mapped(value: Constant, move: Callable[[Any], Any], *, reshaped: bool = True) -> Constant:
+def mapped(value: Constant, move: Callable[[Any], Any]) -> Constant:
     """A constant whose elements moved: its codes too, and the scale of each."""
     array = move(value.array)
     if value.codes is None or value.scale is None:
@@ -183,7 +183,7 @@ def mapped(value: Constant, move: Callable[[Any], Any], *, reshaped: bool = True
     for axis in range(scale.ndim):  # one scale where all along an axis are alike
         first = np.take(scale, [0], axis=axis) if scale.shape[axis] else scale
         scale = first if (scale == first).all() else scale
-    return Constant(array, codes, value.format, scale, value.reshaped or reshaped)
+    return Constant(array, codes, value.format, scale, value.shifted)
 
 
 def shape_of(run: Importer, node: OnnxNode) -> None:

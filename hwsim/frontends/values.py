@@ -62,10 +62,6 @@ class Layout:
         """Whether the order is what an operator on this shape expects: channels innermost."""
         return np.array_equal(self.order, Layout.channels_last(self.shape).order)
 
-    def same(self, other: Layout) -> bool:
-        """Whether another tensor of that shape lies as this one does."""
-        return self.physical == other.physical and np.array_equal(self.order, other.order)
-
     def reshaped(self, shape: Shape) -> Layout:
         """The same elements in row-major order under another ONNX shape."""
         return replace(self, shape=shape)
@@ -80,31 +76,23 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A constant; `codes`, `format` and `scale` are there where it came through a quantizer.
-
-    `reshaped` says that a Reshape, Squeeze or Unsqueeze followed: there ONNX Runtime computes in
-    float32 (a Transpose it takes in).
-    """
+    """A constant; `codes`, `format` and `scale` are there where it came through a quantizer."""
 
     array: npt.NDArray[Any]
     codes: IntArray | None = None
     format: Format | None = None
     scale: FloatArray | None = None  # broadcasts against `codes`
-    reshaped: bool = False
+    shifted: bool = False  # whether a zero point other than 0 was taken off
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codes:
-    """An integer tensor on an edge; `padding` is a frame of real zeros that is still to be added.
-
-    `as_unsigned` says that ONNX Runtime holds these int8 codes as uint8, plus 128.
-    """
+    """An integer tensor on an edge; `padding` is a frame of real zeros still to be added."""
 
     edge: str
     format: Format
     layout: Layout
     padding: Padding = NO_PADDING
-    as_unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,44 +116,51 @@ class Level:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weighing:
-    """A dense or convolution layer whose sum nothing has rounded yet."""
+    """A dense or convolution layer whose sum nothing has rounded yet.
+
+    `tensor` is the ONNX tensor of the sum. `exact` says that the model's runtime adds whole
+    numbers, the bias too, before all else; `integer_bias` that it makes a float bias whole.
+    """
 
     name: str
+    tensor: str
     input: Level
     op: Dense | Conv2D
     scale: FloatArray  # float32(input scale * weight scale), one or one a channel
-    floats: bool = False  # ONNX Runtime computes it in float32
+    exact: bool = True
+    integer_bias: bool = True
+    rough_bias: bool = False  # whether the bias was rounded, but not as the runtime does
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mean:
     """An average over windows that nothing has rounded yet; `whole` where it is a global one.
 
-    `counts` are how many elements each position (height, width) averages, where that is not the
-    size of the window; what lies outside holds real zeros. `beyond` says that a window reaches
-    beyond padding that counts, where the runtime's integer and float operators divide otherwise.
+    `in_reals` says that the model's runtime averages float32 values, and then quantizes.
     """
 
     name: str
+    tensor: str
     input: Level
     window: Window
     whole: bool
-    counts: IntArray | None = None
-    beyond: bool = False
+    in_reals: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A sum of two tensors that nothing has rounded yet."""
+    """A sum of two tensors that nothing has rounded yet.
+
+    `shift` is what the model's runtime adds to all codes before it computes; `in_reals` says that
+    it dequantizes both, adds and quantizes, one after the other.
+    """
 
     name: str
-    a: Level | Weighing
-    b: Level | Weighing
-
-    @property
-    def floats(self) -> bool:
-        """Whether one of them is the sum of a layer, which the runtime adds in float32."""
-        return isinstance(self.a, Weighing) or isinstance(self.b, Weighing)
+    tensor: str
+    a: Level
+    b: Level
+    shift: int = 0
+    in_reals: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.importer import Handler, Importer, Rearranged, RuntimeDifference
+from hwsim.frontends.kernels import Choice
+from hwsim.frontends.notes import note_reals
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxPort
 from hwsim.frontends.order import View, view_of
 from hwsim.frontends.rounding import settle
 from hwsim.frontends.values import NO_PADDING, Codes, Layout, RawInput, Real, Value
-from hwsim.frontends.ways import unsupported
 from hwsim.graph import ELEMENTS, Graph, Node, OutputPort
 
+Choices = Mapping[str, Choice]
 
-def read_graph(model: OnnxModel, handlers: Mapping[tuple[str, str], Handler]) -> Graph:
-    """The Graph of the whole model."""
+
+def read_graph(
+    model: OnnxModel,
+    handlers: Mapping[tuple[str, str], Handler],
+    choices: Callable[[OnnxModel], Choices] | None = None,
+) -> Graph:
+    """The Graph of the whole model; `choices` says which kernels its runtime takes."""
     views: dict[str, View] = {}
     while True:  # at most once more for each input
         run = Importer(model, views)
         try:
-            graph = _read(run, handlers)
+            graph = _read(run, handlers, choices)
         except Rearranged as asked:
             views[asked.name] = asked.view
             continue
@@ -32,9 +39,15 @@ def read_graph(model: OnnxModel, handlers: Mapping[tuple[str, str], Handler]) ->
         return graph
 
 
-def _read(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> Graph:
+def _read(
+    run: Importer,
+    handlers: Mapping[tuple[str, str], Handler],
+    choices: Callable[[OnnxModel], Choices] | None,
+) -> Graph:
     model = run.model
     _refuse_unknown(run, handlers)
+    if choices is not None:
+        run.choices = _chosen(model, choices)
     for port in run.model.inputs:
         run.values[port.name] = raw_input(run.model, port)
     for node in run.model.nodes:
@@ -60,14 +73,27 @@ def _read(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> Graph:
         raise HwsimError(f"{run.model.path}: {error}") from None
 
 
+def _chosen(model: OnnxModel, choices: Callable[[OnnxModel], Choices]) -> Choices:
+    try:
+        return choices(model)
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise HwsimError(f"{model.path}: its nodes must fit together ({error!r})") from None
+
+
 def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> None:
-    unknown = [
-        (f"{node.domain}.{node.op}" if node.domain else node.op, node.name)
-        for node in run.model.nodes
-        if (node.domain, node.op) not in handlers
-    ]
+    unknown: dict[str, list[str]] = {}
+    for node in run.model.nodes:
+        if (node.domain, node.op) not in handlers:
+            kind = f"{node.domain}.{node.op}" if node.domain else node.op
+            kind = kind if kind.isprintable() else repr(kind)
+            unknown.setdefault(kind, []).append(repr(node.name))
     if unknown:
-        raise HwsimError(unsupported(run.model.path, unknown))
+        listed = "; ".join(f"{op} ({', '.join(names)})" for op, names in unknown.items())
+        known = sorted({op for _, op in handlers})
+        raise HwsimError(
+            f"{run.model.path} must use supported operators only, but has {listed}; supported "
+            f"are {', '.join(known)}"
+        )
 
 
 def _live(run: Importer, outputs: Sequence[OutputPort]) -> tuple[Node, ...]:
@@ -111,6 +137,8 @@ def _output_codes(run: Importer, value: Value | None, name: str) -> Codes:
         codes = value
     elif isinstance(value, Real):
         codes = settle(run, value, name)
+        if run.choices is not None:
+            note_reals(run, value)
     else:
         raise HwsimError("it must be computed from the graph's inputs by quantized operators")
     if codes.padding != NO_PADDING:

@@ -23,7 +23,7 @@ from hwsim.ops.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Relu(Op):
     """Codes below `zero_point` become it; codes above `maximum`, if given, become that."""
 
@@ -63,7 +63,7 @@ class Relu(Op):
         return xp.clip(xs[0], k["zero"], k["top"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table(Op):
     """Any unary function of a code: `values[x - lowest code of the input's format]`."""
 
@@ -113,7 +113,7 @@ class Table(Op):
         return xp.reshape(xp.take(k["values"], flat, axis=0), xs[0].shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Add(Op):
     """The exact sum of two tensors of one shape with power-of-two formats (or one common scale)."""
 
@@ -151,7 +151,7 @@ class Add(Op):
         return a + b
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScaledAdd(Op):
     """The sum of two tensors with scales of their own, in float32 as ONNX Runtime computes it.
 
@@ -160,6 +160,10 @@ class ScaledAdd(Op):
     values), `offset` holds all zero points (a float32 value) and `shifts` are sa, sb and so, which
     are 128 where the runtime adds int8 codes as uint8. Source: ONNX Runtime
     `MlasQLinearAddKernelAvx2Helper`.
+
+    With a `divisor` (a float32 value) each step is rounded, as where DequantizeLinear, Add and
+    QuantizeLinear run one after the other:
+    `round(f32(f32(f32((a + sa) * ra) + f32((b + sb) * rb)) / divisor)) - so`; `offset` must be 0.
     """
 
     kind: ClassVar[str] = "scaled_add"
@@ -169,12 +173,19 @@ class ScaledAdd(Op):
     out: Format
     shifts: tuple[int, int, int] = (0, 0, 0)
     quant: Quant | None = None
+    divisor: float | None = None
 
     def __post_init__(self) -> None:
-        for value in (*self.ratios, self.offset):
+        require(
+            self.divisor is None or (self.divisor > 0 and self.offset == 0),
+            f"a scaled add's divisor must be above 0 and come without an offset, not "
+            f"{self.divisor} with {self.offset}",
+        )
+        for value in (*self.ratios, self.offset, self.divisor or 1.0):
             require(
                 math.isfinite(value) and value == float(np.float32(value)),
-                f"a scaled add's ratios and offset must be finite float32 values, not {value!r}",
+                f"a scaled add's ratios, offset and divisor must be finite float32 values, not "
+                f"{value!r}",
             )
         require(min(self.ratios) > 0, f"a scaled add's ratios must be above 0, not {self.ratios}")
 
@@ -219,7 +230,11 @@ class ScaledAdd(Op):
         """Codes of `out`."""
         (ra, rb), (sa, sb, so) = self.ratios, self.shifts
         inner = xp.astype((xs[1] + sb) * rb + self.offset, xp.float32)
-        total = xp.astype((xs[0] + sa) * ra + xp.astype(inner, xp.float64), xp.float32)
+        if self.divisor is None:
+            total = xp.astype((xs[0] + sa) * ra + xp.astype(inner, xp.float64), xp.float32)
+        else:
+            total = xp.astype((xs[0] + sa) * ra, xp.float32) + inner
+            total = total / xp.asarray(self.divisor, dtype=xp.float32)
         y = xp.clip(xp.round(total), self.out.min + so, self.out.max + so)
         return xp.astype(y, xp.float64) - so
 

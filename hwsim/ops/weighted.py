@@ -33,7 +33,7 @@ from hwsim.ops.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Weighted(Op):
     """A layer whose outputs are sums of inputs times constant weights.
 
@@ -133,8 +133,9 @@ class Weighted(Op):
                 len(x.scales()) == 1,
                 "a weighted layer's input must have one scale, not one a channel",
             )
+            finer = frac - x.format.frac_bits - self.weight_format.frac_bits  # the bias's
             step = 2.0**-self.weight_format.frac_bits
-            scales = np.asarray(self.weight_scale or (step,), float) * x.scales()[0]
+            scales = np.asarray(self.weight_scale or (step,), float) * x.scales()[0] * 2.0**-finer
             quant = Quant(tuple(float(s) for s in scales))
         return TensorType(shape, Format.holding(lo, hi, frac), quant, (lo, hi))
 

@@ -1,0 +1,112 @@
+"""Warnings where ONNX Runtime computes something else than the Graph, and about how often.
+
+docs/frontends.md tells how the shares were measured (`benchmarks/runtime_differences.py`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hwsim.frontends.importer import Importer
+from hwsim.frontends.kernels import Kernel
+from hwsim.frontends.rounding import Quantizer
+from hwsim.frontends.values import Joined, Level, Mean, Pair, Real, Weighing
+
+MOST_SUMS = 1 << 20  # of an average that are tried one by one
+EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
+INT32 = (-(1 << 31), (1 << 31) - 1)
+
+SUMS = "ONNX Runtime adds in float32 here, not with its integer kernels"
+ROUNDED = f"{SUMS}, so that about one code in {{share}} may differ by one step"
+SHARES = {8: "200,000", 16: "1,000"}  # by the bits of the result
+TIES = (
+    "ONNX Runtime averages in float32 here, so that exact ties may round the other way: up to "
+    "{share:.1g} % of the codes, by one step; the exact average is rounded to nearest even here"
+)
+LAST_BITS = f"{SUMS}, so that the reals differ in their last bits (by about 1e-6 of the largest)"
+BLOCKS = (
+    "ONNX Runtime rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
+    "values differ, by up to about one percent of the largest; here they are exact"
+)
+WRAPS = (
+    "ONNX Runtime's sums wrap around at 32 bits here; those that pass them differ altogether, "
+    "since here they do not wrap"
+)
+
+
+def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
+    """Warn where the codes of a tensor that `by` quantizes may differ."""
+    match real.source:
+        case Level() | Pair():  # followed step by step
+            return
+        case Joined() as source:
+            for part in source.parts:
+                note_codes(run, part, by)
+        case Mean() as source:
+            share = _ties(run, source, by)
+            if share:
+                run.warn(source.name, TIES.format(share=100 * share))
+        case Weighing() as source:
+            _note_sums(run, source, by)
+
+
+def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:
+    kernel = run.choice(source.tensor).kernel
+    if _wraps(run, source):
+        run.warn(source.name, WRAPS)
+    if kernel is Kernel.BLOCKS:
+        run.warn(source.name, BLOCKS)
+    elif not (kernel is Kernel.INTEGER and source.exact) and not _exact_in_floats(run, source, by):
+        run.warn(source.name, ROUNDED.format(share=SHARES[8 if by.format.width <= 8 else 16]))
+
+
+def _ties(run: Importer, source: Mean, by: Quantizer) -> float:
+    """The share of all sums whose mean lies so near a tie that float32 may decide otherwise.
+
+    Integer kernels of global averages are followed exactly, and powers of two have no errors.
+    """
+    if source.whole and not source.in_reals:
+        return 0.0
+    scales = (source.input.scale, by.scale if source.in_reals else 1.0, source.window.size)
+    kind = run.types[run.sums[source]]
+    if all(math.frexp(scale)[0] == 0.5 for scale in scales) and kind.magnitude < EXACT_FLOAT:
+        return 0.0
+    step = source.input.scale / (by.scale * source.window.size)
+    sums = np.arange(kind.lo, kind.hi + 1) if kind.hi - kind.lo < MOST_SUMS else np.zeros(1)
+    means = sums * step
+    inside = (means > by.format.min - by.zero_point - 1) & (
+        means < by.format.max - by.zero_point + 1
+    )
+    errors = (source.window.size + 8) * 2.0**-24 * (np.abs(means) + abs(by.zero_point) + 1)
+    near = np.abs(means - np.floor(means) - 0.5) <= errors
+    return float((near & inside).mean()) if len(sums) > 1 else 1.0
+
+
+def note_reals(run: Importer, real: Real) -> None:
+    """Warn where the reals of a tensor that nothing quantizes may differ."""
+    source = real.source
+    if not isinstance(source, Weighing):
+        return
+    choice = run.choice(source.tensor)
+    if _wraps(run, source):
+        run.warn(source.name, WRAPS)
+    if choice.kernel is Kernel.BLOCKS:
+        run.warn(source.name, BLOCKS)
+    elif not source.exact and not _exact_in_floats(run, source, None):
+        run.warn(source.name, LAST_BITS)
+
+
+def _wraps(run: Importer, source: Weighing) -> bool:
+    kind = run.types[run.sums[source]]
+    return source.exact and (kind.lo < INT32[0] or kind.hi > INT32[1])
+
+
+def _exact_in_floats(run: Importer, source: Weighing, by: Quantizer | None) -> bool:
+    """Whether float32 holds all that the runtime computes: powers of two, and sums that fit."""
+    scales = [source.input.scale, *(float(s) for s in source.scale)]
+    scales += [by.scale] if by is not None else []
+    if source.rough_bias or any(math.frexp(scale)[0] != 0.5 for scale in scales):
+        return False
+    return source.op.bound([run.types[source.input.codes.edge]]) < EXACT_FLOAT

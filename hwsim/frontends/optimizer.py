@@ -1,0 +1,610 @@
+"""What ONNX Runtime 1.32 makes of a QDQ graph on x86-64: its optimizer's rewrites, on a copy.
+
+Only the rewrites that decide which nodes become integer kernels are made, in the runtime's order.
+Sources: `graph_transformer_utils.cc` (the order), `matmul_add_fusion.cc`, `qdq_propagation.cc`,
+`weight_bias_quantization.cc`, `qdq_s8_to_u8.cc`, `qdq_util.cc` of ONNX Runtime, and experiments
+(docs/frontends.md). `kernels.py` holds the last step, the choice of kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
+
+Array = npt.NDArray[Any]
+Q, DQ = "QuantizeLinear", "DequantizeLinear"
+CLAMPS = ("Relu", "Clip")
+MOST_ROUNDS = 10  # in which the runtime repeats its first level
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """A node of the copy; `origins` are the tensors of the model's nodes that it stands for."""
+
+    op: str
+    inputs: list[str]
+    output: str
+    node: OnnxNode | None = None
+    origins: tuple[str, ...] = ()
+    bias_codes: bool = False  # its bias was made int32 by the runtime
+    axis: int | None = None  # of its scales, where that changed
+
+    def input(self, position: int) -> str:
+        """The name of an input; empty where it is left out."""
+        return self.inputs[position] if position < len(self.inputs) else ""
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute, the default where it is no integer."""
+        if name == "axis" and self.axis is not None:
+            return self.axis
+        value = self.node.attributes.get(name, default) if self.node else default
+        return value if isinstance(value, int) else default
+
+    @property
+    def reads(self) -> int:
+        """How many inputs are there."""
+        return sum(1 for name in self.inputs if name)
+
+
+@dataclass(slots=True)
+class Copy:
+    """A graph that rewrites change: its steps in order, and who makes and reads each tensor."""
+
+    steps: list[Step]
+    constants: dict[str, Array]
+    outputs: set[str]
+    ranks: dict[str, int]
+    batch: bool  # whether the batch is a fixed number
+    opset: int
+    makers: dict[str, Step] = field(default_factory=dict)
+    users: dict[str, list[Step]] = field(default_factory=dict)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        self.index()
+
+    def index(self) -> None:
+        """Count makers and readers anew, one entry for each use."""
+        self.makers = {step.output: step for step in self.steps}
+        self.users = {}
+        for step in self.steps:
+            for name in filter(None, step.inputs):
+                self.users.setdefault(name, []).append(step)
+
+    def maker(self, tensor: str, *ops: str) -> Step | None:
+        """The step that makes a tensor, if it is one of `ops`."""
+        step = self.makers.get(tensor)
+        return step if step is not None and (not ops or step.op in ops) else None
+
+    def readers(self, tensor: str) -> list[Step]:
+        """The steps that read a tensor."""
+        return self.users.get(tensor, [])
+
+    def only_reader(self, tensor: str) -> Step | None:
+        """The one step that reads a tensor, if it is no output of the graph."""
+        readers = self.readers(tensor)
+        return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
+
+    def fresh(self, tensor: str) -> str:
+        """A new name."""
+        self._count += 1
+        return f"{tensor}\0{self._count}"
+
+    def rename(self, old: str, new: str) -> None:
+        """Readers of `old` read `new`."""
+        for step in self.users.pop(old, []):
+            step.inputs = [new if name == old else name for name in step.inputs]
+            self.users.setdefault(new, []).append(step)
+
+    def drop(self, step: Step) -> None:
+        """Take out a step of one input: its readers read that input."""
+        source = step.inputs[0]
+        self.steps.remove(step)
+        self.users[source].remove(step)
+        del self.makers[step.output]
+        self.rename(step.output, source)
+
+    def scalar(self, tensor: str) -> Array | None:
+        """A constant of one element and at most one axis."""
+        value = self.constants.get(tensor)
+        return value if value is not None and value.size == 1 and value.ndim <= 1 else None
+
+    def dtype(self, step: Step) -> str:
+        """The NumPy name of the codes of a QuantizeLinear or DequantizeLinear."""
+        zero = self.constants.get(step.input(2))
+        if zero is not None:
+            return zero.dtype.name
+        if step.op == DQ:
+            codes = self.constants.get(step.inputs[0])
+            maker = self.makers.get(step.inputs[0])
+            if codes is not None:
+                return codes.dtype.name
+            return self.dtype(maker) if maker is not None and maker.op == Q else "uint8"
+        wanted = step.integer("output_dtype", 0)
+        return {3: "int8", 4: "uint16", 5: "int16"}.get(wanted, "uint8")
+
+    def parameters(self, step: Step) -> tuple[float, int] | None:
+        """Scale and zero point, if both are given as constant scalars."""
+        scale, zero = self.scalar(step.input(1)), self.scalar(step.input(2))
+        if scale is None or zero is None or scale.dtype != np.float32:
+            return None
+        return float(scale.ravel()[0]), int(zero.ravel()[0])
+
+
+def copy_of(model: OnnxModel) -> Copy:
+    """A copy of the model's graph; `Constant` nodes are constants."""
+    constants: dict[str, Array] = dict(model.constants)
+    steps = []
+    for node in model.nodes:
+        value = node.attributes.get("value") if node.op == "Constant" else None
+        if node.op == "Constant":
+            given = value if value is not None else next(iter(node.attributes.values()), 0)
+            narrow = {"value_float": np.float32, "value_floats": np.float32}
+            dtype = narrow.get(next(iter(node.attributes), ""))
+            constants[node.output] = np.asarray(given, dtype)
+            continue
+        op = node.op if node.domain == "" or node.op in (Q, DQ) else f"{node.domain}.{node.op}"
+        steps.append(Step(op, list(node.inputs), node.output, node, (node.output,)))
+    ranks = {port.name: len(port.shape) for port in model.inputs}
+    batch = all(bool(port.shape) and port.shape[0] is not None for port in model.inputs)
+    copy = Copy(steps, constants, {p.name for p in model.outputs}, ranks, batch, model.opset)
+    for step in copy.steps:
+        copy.ranks[step.output] = _rank(copy, step)
+    return copy
+
+
+def _rank(copy: Copy, step: Step) -> int:
+    """How many axes an output has, batch included; 0 where it is not known."""
+    first = copy.ranks.get(step.inputs[0], 0) if step.inputs else 0
+    if not first and step.inputs and step.inputs[0] in copy.constants:
+        first = copy.constants[step.inputs[0]].ndim
+    more = copy.constants.get(step.input(1))
+    axes = (
+        int(more.size) if more is not None else len(step.node.integers("axes")) if step.node else 0
+    )
+    match step.op:
+        case "Flatten" | "Gemm":
+            return 2
+        case "Add" | "Mul":
+            return max(first, copy.ranks.get(step.input(1), 0))
+        case "Reshape":
+            return int(more.size) if more is not None else _length(copy, step.input(1))
+        case "Squeeze":
+            return first - axes if axes else 0
+        case "Unsqueeze":
+            return first + axes
+        case "ReduceMean" | "ArgMax" if not step.integer("keepdims", 1):
+            return first - max(axes, 1)
+    return first
+
+
+def _length(copy: Copy, tensor: str) -> int:
+    """How many numbers a computed shape has; 0 where it is not known."""
+    if tensor in copy.constants:
+        return int(copy.constants[tensor].size)
+    maker = copy.makers.get(tensor)
+    if maker is None:
+        return 0
+    if maker.op == "Concat":
+        parts = [_length(copy, name) for name in maker.inputs]
+        return sum(parts) if all(parts) else 0
+    if maker.op == "Shape":
+        return copy.ranks.get(maker.inputs[0], 0)
+    return 1 if maker.op in ("Unsqueeze", "Gather", "Slice") else 0
+
+
+def optimized(model: OnnxModel) -> Copy:
+    """The graph just before kernels are chosen."""
+    copy = copy_of(model)
+    folded(copy)
+    for _ in range(MOST_ROUNDS):
+        before = _print(copy)
+        for rewrite in FIRST_LEVEL:
+            rewrite(copy)
+        if _print(copy) == before:
+            break
+    unique_dequantizers(copy)
+    repeated_clamps(copy)
+    as_unsigned(copy)
+    return copy
+
+
+def _print(copy: Copy) -> list[tuple[str, int]]:
+    return [(step.op, step.reads) for step in copy.steps]
+
+
+def _each(copy: Copy, *ops: str) -> Iterator[Step]:
+    """Steps that are still there when their turn comes."""
+    for step in list(copy.steps):
+        if step.op in ops and copy.makers.get(step.output) is step:
+            yield step
+
+
+def folded(copy: Copy) -> None:
+    """What is computed of constants alone becomes one; only its type and shape matter here."""
+    for step in _each(copy, Q, "Cast", "Clip", "Transpose", "Reshape", "Squeeze", "Unsqueeze"):
+        value = copy.constants.get(step.inputs[0]) if step.inputs else None
+        if value is None or step.output in copy.outputs:
+            continue
+        copy.constants[step.output] = _moved(copy, step, value)
+        copy.steps.remove(step)
+    copy.index()
+    for step in _each(copy, "Transpose"):
+        source = copy.maker(step.inputs[0], DQ)
+        if source is None or copy.only_reader(source.output) is not step:
+            continue
+        codes = copy.constants.get(source.inputs[0])
+        if codes is not None:
+            _turn(copy, source, step, codes)
+
+
+def _moved(copy: Copy, step: Step, value: Array) -> Array:
+    if step.op == Q:
+        return np.broadcast_to(np.zeros((), copy.dtype(step)), value.shape)
+    target = copy.constants.get(step.input(1))
+    match step.op:
+        case "Transpose":
+            return value.transpose(_order(step, value.ndim))
+        case "Reshape" if target is not None:
+            return value.reshape([int(d) for d in target.ravel()])
+        case "Squeeze" if target is not None:
+            return value.squeeze(tuple(int(a) for a in target.ravel()))
+        case "Unsqueeze" if target is not None:
+            return np.expand_dims(value, tuple(int(a) for a in target.ravel()))
+    return value
+
+
+def _order(step: Step, rank: int) -> tuple[int, ...]:
+    given = step.node.integers("perm") if step.node is not None else ()
+    return given or tuple(range(rank - 1, -1, -1))
+
+
+def _turn(copy: Copy, source: Step, step: Step, codes: Array) -> None:
+    """Codes transposed in front of their dequantizer, its axis too."""
+    order, name = _order(step, codes.ndim), copy.fresh(source.inputs[0])
+    copy.constants[name] = codes.transpose(order)
+    axis = source.integer("axis", 1) % max(codes.ndim, 1)
+    source.inputs[0] = name
+    source.axis = order.index(axis) if copy.scalar(source.input(1)) is None else axis
+    copy.drop(step)
+    copy.index()
+
+
+def nothings(copy: Copy) -> None:
+    """Identity, Dropout and Cast to float32 go, and a ReLU before a Clip."""
+    for step in _each(copy, "Identity", "Dropout", "Cast"):
+        real = step.op != "Cast" or (step.integer("to", 0) == 1 and _is_real(copy, step.inputs[0]))
+        if step.output not in copy.outputs and real:
+            copy.drop(step)
+    for step in _each(copy, "Relu"):
+        reader = copy.only_reader(step.output)
+        limits = reader is not None and reader.op == "Clip" and reader.input(1) in copy.constants
+        if limits and reader is not None:
+            low = np.maximum(copy.constants[reader.inputs[1]], 0)
+            name = copy.fresh(reader.inputs[1])
+            copy.constants[name] = low
+            reader.inputs[1] = name
+            copy.drop(step)
+            copy.index()
+
+
+def _is_real(copy: Copy, tensor: str) -> bool:
+    maker = copy.makers.get(tensor)
+    return maker is not None and maker.op not in (Q, "Shape", "ArgMax", "Cast")
+
+
+def padding(copy: Copy) -> None:
+    """A Pad goes into the convolution or pool that alone reads it."""
+    for step in _each(copy, "Pad"):
+        reader = copy.only_reader(step.output)
+        if reader is None or reader.node is None:
+            continue
+        plain = str(reader.node.attributes.get("auto_pad", "NOTSET")) == "NOTSET"
+        pooled = reader.op == "AveragePool" and reader.integer("count_include_pad", 0)
+        if plain and (reader.op == "Conv" or pooled):
+            copy.drop(step)
+
+
+def double_pairs(copy: Copy) -> None:
+    """Q, DQ, Q, DQ becomes Q, DQ (with a scale that does not matter here)."""
+    for step in _each(copy, DQ):
+        first, second = copy.maker(step.inputs[0], Q), copy.only_reader(step.output)
+        if first is None or second is None or second.op != Q:
+            continue
+        last = copy.only_reader(second.output)
+        alone = copy.only_reader(first.output) is step and last is not None and last.op == DQ
+        if not alone or last is None:
+            continue
+        pairs = [copy.parameters(s) for s in (first, step, second, last)]
+        types = {copy.dtype(s) for s in (first, step, second, last)}
+        same = None not in pairs and pairs[0] == pairs[1] and pairs[2] == pairs[3]
+        if same and len(types) == 1 and types <= {"int8", "uint8"}:
+            copy.drop(second)
+            copy.drop(step)
+
+
+def shared(copy: Copy) -> None:
+    """Steps that compute the same become one; float scalars count by value, others by name."""
+    known: dict[object, Step] = {}
+    for step in list(copy.steps):
+        names = tuple(_value_name(copy, name) for name in step.inputs)
+        attributes = str(sorted((step.node.attributes if step.node else {}).items(), key=str))
+        key = (step.op, names, attributes, copy.dtype(step) if step.op in (Q, DQ) else "")
+        other = known.setdefault(key, step)
+        if other is not step:
+            copy.rename(step.output, other.output)
+            if step.output not in copy.outputs:
+                copy.steps.remove(step)
+    copy.index()
+
+
+def _value_name(copy: Copy, name: str) -> object:
+    value = copy.constants.get(name)
+    if value is not None and value.size == 1 and value.dtype in (np.float32, np.int64):
+        return (value.dtype.name, value.shape, value.tobytes())
+    return name
+
+
+def known_shapes(copy: Copy) -> None:
+    """The target of a Reshape that is made from its own input's shape counts as constant."""
+    for step in _each(copy, "Reshape"):
+        chain = _shape_chain(copy, step.input(1), step.inputs[0])
+        if chain:
+            step.inputs[1] = copy.fresh(step.inputs[1])
+            copy.constants[step.inputs[1]] = np.zeros(copy.ranks.get(step.output, 0), np.int64)
+            copy.index()
+            for part in reversed(chain):  # what nothing else reads
+                if part in copy.steps and not copy.readers(part.output):
+                    copy.steps.remove(part)
+                    copy.index()
+
+
+def _shape_chain(copy: Copy, tensor: str, root: str) -> list[Step]:
+    """The steps from the shape of `root` to `tensor`, in order; empty where others help."""
+    maker = copy.makers.get(tensor)
+    if maker is None or maker.op not in ("Shape", "Gather", "Unsqueeze", "Slice", "Concat", "Cast"):
+        return []
+    if maker.op == "Shape":
+        return [maker] if maker.inputs[0] == root else []
+    chain: list[Step] = []
+    for name in maker.inputs[: None if maker.op == "Concat" else 1]:
+        part = [] if name in copy.constants else _shape_chain(copy, name, root)
+        if not part and name not in copy.constants:
+            return []
+        chain += part
+    return [*chain, maker]
+
+
+def products_with_bias(copy: Copy) -> None:
+    """MatMul and the Add of a bias become a Gemm."""
+    for step in _each(copy, "MatMul"):
+        add = copy.only_reader(step.output)
+        if add is None or add.op != "Add" or copy.ranks.get(step.inputs[1]) != 2:
+            continue
+        bias = add.inputs[1 if add.inputs[0] == step.output else 0]
+        rank, value = copy.ranks.get(step.inputs[0], 0), copy.constants.get(bias)
+        shape = value.shape if value is not None else _shape_behind(copy, bias)
+        outputs = _outputs(copy, step.inputs[1])
+        row = shape in ((outputs,), (1, outputs)) if rank == 2 else shape == (outputs,)
+        if not row and not (rank == 2 and copy.ranks.get(bias) == 2 and value is None):
+            continue
+        if rank == 2:
+            _become_gemm(copy, step, add, bias)
+        elif rank > 2 and copy.batch:
+            _become_gemm(copy, step, add, bias, reshaped=True)
+    copy.index()
+
+
+def _become_gemm(copy: Copy, product: Step, add: Step, bias: str, reshaped: bool = False) -> None:
+    position = copy.steps.index(add)
+    gemm = Step("Gemm", [*product.inputs, bias], add.output, None, product.origins + add.origins)
+    new = [gemm]
+    if reshaped:
+        flat, rows = copy.fresh(product.inputs[0]), copy.fresh(add.output)
+        new = [
+            Step("Reshape", [product.inputs[0], copy.fresh("shape")], flat),
+            Step("Gemm", [flat, product.inputs[1], bias], rows, None, gemm.origins),
+            Step("Reshape", [rows, copy.fresh("shape")], add.output),
+        ]
+    copy.steps[position : position + 1] = new
+    copy.steps.remove(product)
+    copy.ranks.update({s.output: 2 for s in new[:2]})
+    copy.index()
+
+
+def _outputs(copy: Copy, weights: str) -> int:
+    """Columns of a matrix of weights behind its dequantizer."""
+    maker = copy.maker(weights, DQ)
+    codes = copy.constants.get(maker.inputs[0] if maker else weights)
+    return int(codes.shape[-1]) if codes is not None and codes.ndim == 2 else -1
+
+
+def _shape_behind(copy: Copy, tensor: str) -> tuple[int, ...] | None:
+    maker = copy.maker(tensor, DQ)
+    codes = copy.constants.get(maker.inputs[0]) if maker else None
+    return None if codes is None else codes.shape
+
+
+def _propagates(copy: Copy, step: Step) -> bool:
+    if step.op == "MaxPool":
+        return copy.opset >= 12
+    return step.op in ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice")
+
+
+def quantizers_backward(copy: Copy) -> None:
+    """A pair Q, DQ before each shape operator or max pool that ends in a quantizer."""
+    for step in _each(copy, Q):
+        if not _scalar_parameters(copy, step):
+            continue
+        tensor = step.inputs[0]
+        while copy.only_reader(tensor) is not None:
+            mover = copy.maker(tensor)
+            if mover is None or not _propagates(copy, mover):
+                break
+            tensor = mover.inputs[0]
+            maker = copy.maker(tensor)
+            if maker is None or maker.op == DQ or copy.only_reader(tensor) is not mover:
+                break
+            _insert_pair(copy, tensor, [mover], step)
+
+
+def _scalar_parameters(copy: Copy, step: Step) -> bool:
+    return copy.scalar(step.input(1)) is not None and (
+        not step.input(2) or copy.scalar(step.input(2)) is not None
+    )
+
+
+def _insert_pair(copy: Copy, tensor: str, readers: Sequence[Step], like: Step) -> None:
+    """Between a tensor and some of its readers."""
+    given, code = like.inputs[1:], copy.fresh(tensor)
+    position = min(copy.steps.index(reader) for reader in readers)
+    new = [Step(Q, [tensor, *given], code, like.node if not like.input(2) else None)]
+    for reader in readers:
+        real = copy.fresh(tensor)
+        new.append(Step(DQ, [code, *given], real))
+        reader.inputs = [real if name == tensor else name for name in reader.inputs]
+        copy.ranks[real] = copy.ranks.get(tensor, 0)
+    copy.steps[position:position] = new
+    copy.index()
+
+
+def dequantizers_forward(copy: Copy) -> None:
+    """A pair Q, DQ behind each shape operator or max pool that starts at a dequantizer."""
+    for step in _each(copy, DQ):
+        mover = copy.only_reader(step.output)
+        if mover is None or step.inputs[0] in copy.constants:
+            continue
+        if not _scalar_parameters(copy, step):
+            continue
+        movers = [mover]
+        while movers:
+            mover = movers.pop()
+            if not _propagates(copy, mover) or mover.output in copy.outputs:
+                continue
+            readers = [r for r in copy.readers(mover.output) if r.op != Q]
+            if readers:
+                _insert_pair(copy, mover.output, readers, step)
+            movers += readers
+
+
+def integer_biases(copy: Copy) -> None:
+    """The float bias of a layer that a quantizer ends becomes int32."""
+    for step in _each(copy, "Conv", "Gemm"):
+        data, weights = copy.maker(step.inputs[0], DQ), copy.maker(step.inputs[1], DQ)
+        bias = copy.constants.get(step.input(2))
+        if data is None or weights is None or bias is None or bias.ndim != 1:
+            continue
+        if copy.scalar(data.input(1)) is None or not _ends_in_quantizer(copy, step):
+            continue
+        scale = copy.constants.get(weights.input(1))
+        channels = 0 if step.op == "Conv" or step.integer("transB", 0) else 1
+        if scale is None or weights.integer("block_size", 0):
+            continue
+        if copy.scalar(weights.input(1)) is None and (
+            scale.shape != bias.shape or weights.integer("axis", 1) not in (channels, channels - 2)
+        ):
+            continue
+        step.bias_codes = True
+        codes, real = copy.fresh(step.inputs[2]), copy.fresh(step.inputs[2])
+        named = copy.fresh(weights.inputs[1])
+        copy.constants[codes] = np.broadcast_to(np.int32(0), bias.shape)
+        folded = copy.constants[data.inputs[1]].ndim <= scale.ndim
+        if folded:  # else the runtime cannot fold the product of the two scales
+            copy.constants[named] = copy.constants[data.inputs[1]] * scale
+        copy.steps.insert(copy.steps.index(step), Step(DQ, [codes, named], real))
+        step.inputs[2] = real
+        copy.index()
+
+
+def _ends_in_quantizer(copy: Copy, step: Step) -> bool:
+    while True:
+        readers = copy.readers(step.output)
+        if len(readers) != 1:
+            return False
+        if readers[0].op == Q:
+            return True
+        if readers[0].op not in CLAMPS:
+            return False
+        step = readers[0]
+
+
+def unique_dequantizers(copy: Copy) -> None:
+    """One DequantizeLinear for each reader."""
+    for step in _each(copy, DQ):
+        readers = list(copy.readers(step.output))
+        kept = 0 if step.output in copy.outputs else 1
+        for reader in readers[kept:]:
+            real = copy.fresh(step.output)
+            first = reader.inputs.index(step.output)
+            if kept and reader is readers[0]:  # the same step reads it twice
+                first = len(reader.inputs) - 1 - reader.inputs[::-1].index(step.output)
+            reader.inputs[first] = real
+            new = Step(DQ, list(step.inputs), real, step.node, axis=step.axis)
+            copy.steps.insert(copy.steps.index(step) + 1, new)
+            copy.ranks[real] = copy.ranks.get(step.output, 0)
+        if len(readers) > kept:
+            copy.index()
+
+
+FIRST_LEVEL = (
+    nothings, padding, double_pairs, shared, products_with_bias, known_shapes,
+    quantizers_backward, dequantizers_forward, integer_biases,
+)  # fmt: skip
+
+
+def repeated_clamps(copy: Copy) -> None:
+    """A ReLU or Clip that the quantizer behind it repeats goes."""
+    for step in _each(copy, *CLAMPS):
+        reader = copy.only_reader(step.output)
+        if reader is not None and reader.op == Q and repeated(copy, step, reader):
+            copy.drop(step)
+
+
+def repeated(copy: Copy, step: Step, quantizer: Step) -> bool:
+    """Whether a quantizer gives every code of a ReLU or Clip before it alone."""
+    scale, zero = copy.scalar(quantizer.input(1)), copy.scalar(quantizer.input(2))
+    if scale is None or (quantizer.input(2) and zero is None):
+        return False
+    info, point = np.iinfo(copy.dtype(quantizer)), int(zero.ravel()[0]) if zero is not None else 0
+    if step.op == "Relu":
+        return point == int(info.min)
+    limits = clip_limits(copy, step)
+    if limits is None:
+        return False
+    low, high = (np.rint(np.float32(v) / np.float32(scale.ravel()[0])) + point for v in limits)
+    return bool(low <= info.min and high >= info.max)
+
+
+def clip_limits(copy: Copy, step: Step) -> tuple[float, float] | None:
+    """The constants between which a Clip keeps its input."""
+    top = float(np.finfo(np.float32).max)
+    limits = [-top, top]
+    for i, name in enumerate(("min", "max")):
+        if step.input(i + 1):
+            value = copy.constants.get(step.input(i + 1))
+            if value is None or value.size != 1:
+                return None
+            limits[i] = float(value.ravel()[0])
+        elif step.node is not None and name in step.node.attributes:
+            limits[i] = step.node.real(name, limits[i])
+    return limits[0], limits[1]
+
+
+def as_unsigned(copy: Copy) -> None:
+    """int8 becomes uint8 between a quantizer and the one dequantizer that alone reads it."""
+    for step in _each(copy, Q):
+        reader = copy.only_reader(step.output)
+        if reader is None or reader.op != DQ:
+            continue
+        zeros = [copy.scalar(s.input(2)) for s in (step, reader)]
+        given = [z for z in zeros if z is not None and z.dtype == np.int8]
+        if len(given) == 2 and int(given[0].ravel()[0]) == int(given[1].ravel()[0]):
+            name = copy.fresh(step.inputs[2])
+            copy.constants[name] = np.array(int(given[0].ravel()[0]) + 128, np.uint8)
+            step.inputs[2] = reader.inputs[2] = name
