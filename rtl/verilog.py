@@ -19,6 +19,8 @@ _COMPACT = ("rename -hide", "proc", "flatten", "opt -full", "clean")
 
 _MEMORY_FILES = "write_verilog -noattr -extmem"
 
+NO_PART = "net"  # begins the names of what is in no part; Yosys itself takes `_<n>_` for some
+
 # Keeps modules and every named net, for waveforms.
 _READABLE = ("proc", "opt_clean")
 
@@ -30,7 +32,8 @@ def convert(
 
     `name` is the top module's. `ports` is needed only where `component` is no
     `wiring.Component`. `readable` keeps the hierarchy and every net's name, for waveforms;
-    otherwise the netlist is flat, optimized and fast to simulate and synthesize.
+    otherwise the netlist is flat, optimized and fast to simulate and synthesize, and a name says
+    only which part of the top module it is of: `part_of`.
     Raises HwsimError where the name is no Verilog identifier, or Yosys is missing or fails.
     """
     text = _rtlil(component, name, ports)
@@ -66,12 +69,55 @@ def _verilog(text: str, name: str, readable: bool, write: str) -> dict[str, str]
     commands = ["read_rtlil design.il", f"hierarchy -check -top {name}", *passes]
     with tempfile.TemporaryDirectory(prefix="hwsim-yosys-") as place:
         folder = Path(place)
+        text = text if readable else _with_parts(name, text)
         (folder / "design.il").write_text(text, encoding="utf-8")
-        script = ";".join([*commands, f"{write} {name}.v"])
+        script = ";".join([*commands, f"{write}{'' if readable else ' -norename'} {name}.v"])
         tools.run(tools.yosys(), "-q", "-p", script, cwd=folder, timeout=600)
         verilog = _undated((folder / f"{name}.v").read_text(encoding="utf-8"))
+        verilog = verilog if readable else _named(verilog)
         memories = sorted(folder.glob("*.mem"), key=_natural)
-        return {f"{name}.v": verilog} | {path.name: path.read_text() for path in memories}
+        return {f"{name}.v": verilog} | {
+            path.name: path.read_text(encoding="utf-8") for path in memories
+        }
+
+
+def _with_parts(top: str, text: str) -> str:
+    """RTLIL in which instances in the top module have private names that say which they are.
+
+    `flatten` then begins the name of all that is inside with it, and `clean` may still remove it.
+    """
+    return re.sub(rf"^(  cell \\{top}\.(\w+)) \\\2$", r"\1 $part$\2", text, flags=re.MULTILINE)
+
+
+def _named(verilog: str) -> str:
+    """Short names for private ones: `<part>__<n>_`, with the part of the top module or `net`."""
+    found: dict[str, str] = {}
+
+    def short(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in found:
+            part = re.match(r"\$flatten\$part\$(\w+)\.", name)
+            found[name] = f"{part[1] if part else NO_PART}__{len(found)}_"
+        return f"{found[name]} "
+
+    text = re.sub(r"\\(\$\S+) ", short, verilog)
+    # The registers that Yosys adds for words read from memories: those of the memory's part.
+    reads = dict(re.findall(r"^\s*(_\d+_) <= (\w+?)__\d+_ \[", text, re.MULTILINE))
+    return re.sub(
+        r"\b_(\d+)_(?=\W)",
+        lambda m: f"{reads[m[0]]}__{len(found) + int(m[1])}_" if m[0] in reads else m[0],
+        text,
+    )
+
+
+def part_of(name: str) -> str | None:
+    """The part of a top module that a net or cell was in, by the name that tools made of it.
+
+    Names of the flat netlist survive synthesis as beginnings of others. None for what belongs to no
+    part, or lost its name.
+    """
+    match = re.search(r"(?:^|[.\\])([A-Za-z0-9]+(?:_[A-Za-z0-9]+)*)__\d+_", name)
+    return match[1] if match and match[1] != NO_PART else None
 
 
 def _undated(verilog: str) -> str:
