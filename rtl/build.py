@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,20 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from rtl import folding, lpf, synth, verilog
+from rtl import folding, lpf, shell, synth, verilog
 from rtl.axis import lane_bits
 from rtl.depths import with_depths
 from rtl.folding import Plan
 from rtl.latency import latency_bound
-from rtl.lower import AxisPort, Design
+from rtl.lower import AxisPort, Design, axis_ports
 from rtl.manifest import FILE as MANIFEST
 from rtl.manifest import SCHEMA
+from rtl.readme import NOT_CHOSEN, readme
 from rtl.targets import Target, find_target
 from rtl.yosys import Port
 
 Log = Callable[[str], None]
+Streams = tuple[Sequence[AxisPort], Sequence[AxisPort]]  # inputs and outputs of a design
 REPORT = "build.json"
 MODEL = "model.hwsim"
 DEFAULT_SHARE = 0.75  # of a target's multipliers, where the user asks for no rate and no budget
@@ -48,6 +51,10 @@ class Request:
     pins: Path | None = None
     top: str = "hwsim_top"
     name: str | None = None
+
+
+class PinsNotChosen(UserWarning):
+    """A bitstream was written whose pins are no board's."""
 
 
 def choose_plan(graph: Graph, request: Request) -> Plan:
@@ -96,16 +103,21 @@ def build(
     """Build a folder for `graph` at `out`, whole or not at all; returns what `build.json` holds.
 
     `out` may be a folder that an earlier build wrote (it is replaced) or an empty one. Raises
-    HwsimError for an unknown target, a folder that cannot be used, a plan out of reach, and, with
-    exit status 1, for a design that does not fit or does not meet the clock.
+    HwsimError for an unknown target, a folder that cannot be used, pins that do not fit the ports
+    and a plan out of reach; and, with exit status 1, for a design that does not fit or does not
+    meet the clock. Then the folder is there with all but a bitstream, and `build.json` says why.
+    Warns (`PinsNotChosen`) of a bitstream whose pins nobody chose.
     """
     say = log or (lambda _: None)
     target = find_target(request.target)
+    pins = _read_pins(request, target)
+    unmet: synth.Unmet | None = None
     with replacing(out) as folder:
         started = time.monotonic()
         plan = plan or choose_plan(graph, request)
         bound = folding.bottleneck(graph, plan)
         say(f"lowering {len(graph.nodes)} nodes, {plan.multipliers} multipliers")
+        constraints = _constraints(axis_ports(graph, plan), target, request, pins)
         design = Design(graph, plan)
         files = _write_verilog(design, folder, request.top, say)
         graph.save(folder / MODEL)
@@ -120,14 +132,25 @@ def build(
             "plan": describe(graph, plan),
             "verilog": f"{request.top}.v",
             "bitstream": None,
+            "met": None,
+            "problem": None,
         }
         _write_json(folder / MANIFEST, manifest(design, files, request.top, plan))
-        _constraints(design, folder, target, request)
+        for name, text in constraints.items():
+            (folder / name).write_text(text, encoding="utf-8")
         if not request.rtl_only:
-            facts |= _implement(folder, files, target, request, say)
+            try:
+                used = _implement(design, folder, files, target, request, say)
+            except synth.Unmet as error:
+                unmet, used = error, error.used
+            facts |= _implemented(used) | {"problem": str(unmet) if unmet else None}
         facts["seconds"] = round(time.monotonic() - started, 1)
         _write_json(folder / REPORT, facts)
         (folder / "README.md").write_text(readme(design, facts), encoding="utf-8")
+    if unmet is not None:
+        raise HwsimError(f"{unmet} (all but a bitstream is in {str(out)!r})", exit_status=1)
+    if facts["bitstream"] and facts["pins"] == "not chosen":
+        warnings.warn(f"{facts['bitstream']}: {NOT_CHOSEN}", PinsNotChosen, stacklevel=2)
     return facts
 
 
@@ -183,22 +206,33 @@ def _port(port: AxisPort) -> dict[str, Any]:
     }
 
 
-def _constraints(design: Design, folder: Path, target: Target, request: Request) -> None:
-    """The clock for the target's own tools; pins stay open unless the user gave them."""
-    if target.available:
-        pins = lpf.read_pins(request.pins) if request.pins else None
-        text = lpf.write(_verilog_ports(design), "clk", request.clock_mhz, pins)
-        (folder / f"{request.top}.lpf").write_text(text, encoding="utf-8")
-        return
-    period = 1000 / request.clock_mhz
-    (folder / f"{request.top}.xdc").write_text(
-        f"create_clock -name clk -period {period:.4g} [get_ports clk]\n", encoding="utf-8"
-    )
+def _read_pins(request: Request, target: Target) -> str | None:
+    """The text of the user's pins file, before any work is done."""
+    if request.pins is None:
+        return None
+    if target.estimate:
+        raise HwsimError(f"pins must be of a target with bitstreams, not of {target.name}")
+    return lpf.read_pins(request.pins)
 
 
-def _verilog_ports(design: Design) -> list[Port]:
+def _constraints(
+    streams: Streams, target: Target, request: Request, pins: str | None
+) -> dict[str, str]:
+    """The file that tells the target's own tools the clock, and the pins that the user gave."""
+    if target.estimate:
+        period = 1000 / request.clock_mhz
+        text = f"create_clock -name clk -period {period:.4g} [get_ports clk]\n"
+        return {f"{request.top}.xdc": text}
+    ports: Sequence[Port] = _verilog_ports(streams)
+    if not request.rtl_only:  # what goes on pins may be the shell's ports
+        ports = shell.placed(ports, target.available["io"])
+    return {f"{request.top}.lpf": lpf.write(ports, "clk", request.clock_mhz, pins)}
+
+
+def _verilog_ports(streams: Streams) -> list[Port]:
     ports = [Port("clk", 1, True), Port("rst", 1, True)]
-    for p, inward in [(p, True) for p in design.inputs] + [(p, False) for p in design.outputs]:
+    inputs, outputs = streams
+    for p, inward in [(p, True) for p in inputs] + [(p, False) for p in outputs]:
         ports.append(Port(f"{p.prefix}_tdata", p.beat.lanes * lane_bits(p.beat), inward))
         ports += [Port(f"{p.prefix}_{name}", 1, inward) for name in ("tvalid", "tlast")]
         ports.append(Port(f"{p.prefix}_tready", 1, not inward))
@@ -206,30 +240,42 @@ def _verilog_ports(design: Design) -> list[Port]:
 
 
 def _implement(
-    folder: Path, files: Mapping[str, list[str]], target: Target, request: Request, say: Log
-) -> dict[str, Any]:
+    design: Design,
+    folder: Path,
+    files: Mapping[str, list[str]],
+    target: Target,
+    request: Request,
+    say: Log,
+) -> synth.Utilization:
     """Synthesis for counts, and for a device with an open flow the bitstream."""
     sources = [folder / name for name in files["sources"] + files["memories"]]
+    parts = design.names.parts()
     if target.estimate:
-        used = synth.synthesize(sources, request.top, target.name, log=say)
-    else:
-        used = synth.bitstream(
-            sources,
-            request.top,
-            target.name,
-            clock_mhz=request.clock_mhz,
-            out_dir=folder,
-            pins=request.pins,
-            log=say,
+        return synth.synthesize(
+            sources, request.top, target.name, out_dir=folder, parts=parts, log=say
         )
+    return synth.bitstream(
+        sources,
+        request.top,
+        target.name,
+        clock_mhz=request.clock_mhz,
+        out_dir=folder,
+        pins=request.pins,
+        parts=parts,
+        log=say,
+    )
+
+
+def _implemented(used: synth.Utilization) -> dict[str, Any]:
+    """What synthesis found out, as `build.json` has it."""
     facts = used.to_dict()
     for key in ("bitstream", "constraints"):  # relative: the folder may be moved
         facts[key] = Path(facts[key]).name if facts[key] else None
     fmax = used.fmax_mhz
     facts["fmax_by_clock"], facts["fmax_mhz"] = dict(fmax), min(fmax.values()) if fmax else None
-    return {
-        key: value for key, value in facts.items() if key not in ("target", "seconds", "clock_mhz")
-    } | {"tool_seconds": dict(used.seconds)}
+    met = None if used.estimate else bool(used.timing_met)
+    known = {key: v for key, v in facts.items() if key not in ("target", "seconds", "clock_mhz")}
+    return known | {"met": met, "tool_seconds": dict(used.seconds)}
 
 
 def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
@@ -258,39 +304,6 @@ def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
         depths = {str(i): d for (n, i), d in plan.fifos.items() if n == node.name}
         rows.append(row | ({"fifos": depths} if depths else {}))
     return rows
-
-
-def readme(design: Design, facts: Mapping[str, Any]) -> str:
-    """A page for someone who has this folder and nothing else."""
-    lines = [
-        f"# {facts['top']}",
-        "",
-        "A neural network as a streaming design, written by hwsim. One clock `clk`, one",
-        "synchronous, active-high reset `rst`, AXI4-Stream ports (Arm IHI 0051). `manifest.json`",
-        "says all of this for programs; `*.mem` are the memories, read by bare name from here.",
-        "",
-        "| port | direction | tensor | model's type | codes | a beat | tdata bits | real value |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for p, way in [(p, "in") for p in design.inputs] + [(p, "out") for p in design.outputs]:
-        beat, scales = p.beat, p.type.scales()
-        real = f"(code - {p.type.zero_point}) * {scales[0]:.9g}"
-        if len(scales) > 1:
-            real = "one scale a channel: see manifest.json"
-        lines.append(
-            f"| `{p.prefix}_*` | {way} | {p.name} {list(p.type.shape)} | {p.element or 'real'} "
-            f"| {p.type.format} | {beat.lanes} | {beat.lanes * lane_bits(beat)} | {real} |"
-        )
-    lines += [
-        "",
-        "A tensor is sent row-major, channels innermost, lane 0 in the lowest bits, each code",
-        "extended to whole bytes; `tlast` is high on its final beat. Beats move when `tvalid` and",
-        "`tready` are both high; any pattern of idle and backpressure is allowed.",
-        "",
-        f"Bottleneck: {facts['bottleneck']['name']}, {facts['analytic_cycles']} cycles each",
-        f"({facts['bottleneck']['why']}).",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 @contextmanager

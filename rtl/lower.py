@@ -47,7 +47,8 @@ from rtl.depths import edge_lanes
 from rtl.fifo import Fifo
 from rtl.folding import NodePlan, Plan, is_free, term_order
 from rtl.lanes import Lanes
-from rtl.names import edge_identifiers, identifiers
+from rtl.names import identifiers
+from rtl.parts import PartNames
 from rtl.permute import Permute
 from rtl.products import Fold, Replay, StepRule, SumOfProducts
 from rtl.requantize import Requantizer
@@ -455,6 +456,23 @@ class AxisPort:
     element: str | None = None
 
 
+def axis_ports(graph: Graph, plan: Plan) -> tuple[list[AxisPort], list[AxisPort]]:
+    """The AXI4-Stream ports of a Design, inputs and outputs."""
+    lanes, types = edge_lanes(graph, plan), graph.types()
+    ins = prefixes([p.name for p in graph.inputs], "s_axis")
+    outs = prefixes([p.name for p in graph.outputs], "m_axis")
+
+    def port(p: Port, prefix: str) -> AxisPort:
+        kind = types[p.tensor]
+        beat = Beat.of(lanes[p.tensor], kind.format)
+        return AxisPort(p.name, prefix, p.tensor, kind, beat, p.element)
+
+    return (
+        [port(p, prefix) for p, prefix in zip(graph.inputs, ins, strict=True)],
+        [port(p, prefix) for p, prefix in zip(graph.outputs, outs, strict=True)],
+    )
+
+
 class Design(wiring.Component):
     """The whole network: AXI4-Stream in and out, one clock `clk`, one synchronous reset `rst`.
 
@@ -466,19 +484,8 @@ class Design(wiring.Component):
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.plan = graph, plan
-        self._edges = edge_identifiers(graph)
-        self._nodes = identifiers([node.name for node in graph.nodes])
-        lanes, types = edge_lanes(graph, plan), graph.types()
-        ins = prefixes([p.name for p in graph.inputs], "s_axis")
-        outs = prefixes([p.name for p in graph.outputs], "m_axis")
-
-        def port(p: Port, prefix: str) -> AxisPort:
-            kind = types[p.tensor]
-            beat = Beat.of(lanes[p.tensor], kind.format)
-            return AxisPort(p.name, prefix, p.tensor, kind, beat, p.element)
-
-        self.inputs = [port(p, prefix) for p, prefix in zip(graph.inputs, ins, strict=True)]
-        self.outputs = [port(p, prefix) for p, prefix in zip(graph.outputs, outs, strict=True)]
+        self.names = PartNames(graph)
+        self.inputs, self.outputs = axis_ports(graph, plan)
         members: dict[str, Any] = {}
         for direction, other, ports in ((In, Out, self.inputs), (Out, In, self.outputs)):
             for p in ports:
@@ -492,22 +499,21 @@ class Design(wiring.Component):
         m = Module()
         readers = self._readers()
         taps: dict[tuple[str, str], Any] = {}
-        ins, outs = (identifiers([p.name for p in ps]) for ps in (self.inputs, self.outputs))
         for p in self.inputs:
             axis = AxisIn(p.beat, p.type.size // p.beat.lanes)
-            m.submodules[f"in_{ins[p.name]}"] = axis
+            m.submodules[self.names.input(p.name)] = axis
             self._wire_axis(m, p, axis)
             self._distribute(m, p.tensor, axis.o, p.beat, readers, taps)
         for node in self.graph.nodes:
             beats = tuple(self._beat(edge) for edge in node.inputs)
             layer = self._layer(node, beats)
-            m.submodules[f"node_{self._nodes[node.name]}"] = layer
+            m.submodules[self.names.node(node.name)] = layer
             for index in range(len(node.inputs)):
                 wiring.connect(m, taps[node.name, str(index)], layer.input(index))
             self._distribute(m, node.output, layer.o, self._beat(node.output), readers, taps)
         for p in self.outputs:
             axis_out = AxisOut(p.beat)
-            m.submodules[f"out_{outs[p.name]}"] = axis_out
+            m.submodules[self.names.output(p.name)] = axis_out
             wiring.connect(m, taps["", p.name], axis_out.i)
             self._wire_axis(m, p, axis_out)
         return m
@@ -547,7 +553,7 @@ class Design(wiring.Component):
         taps: dict[tuple[str, str], Any],
     ) -> None:
         """Show an edge to waveforms and hand it to its readers, by a fork and FIFOs as planned."""
-        name = self._edges[edge]
+        name = self.names.edges[edge]
         data = Signal(beat.lanes * beat.width, name=f"edge_{name}_data")
         valid, ready = Signal(name=f"edge_{name}_valid"), Signal(name=f"edge_{name}_ready")
         last = Signal(name=f"edge_{name}_last")
@@ -564,14 +570,14 @@ class Design(wiring.Component):
         ends = [source]
         if len(keys) > 1:
             fork = Fork(beat, len(keys))
-            m.submodules[f"fork_{name}"] = fork
+            m.submodules[self.names.fork(edge)] = fork
             wiring.connect(m, source, fork.i)
             ends = [fork.o[k] for k in range(len(keys))]
         for (node, index), end in zip(keys, ends, strict=True):
             depth = self.plan.fifos.get((node, int(index))) if node else None
             if depth is not None:
                 fifo = Fifo(beat, depth)
-                m.submodules[f"fifo_{self._nodes[node]}_{index}"] = fifo
+                m.submodules[self.names.fifo(node, int(index))] = fifo
                 wiring.connect(m, end, fifo.i)
                 end = fifo.o
             taps[node, index] = end

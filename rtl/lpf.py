@@ -72,7 +72,10 @@ def _assign(bits: Sequence[str], clock: str) -> str:
     others = [bit for bit in bits if bit != clock]
     if len(others) > len(_FREE_PINS):
         return f"# The package has too few pins for {len(bits)} bits of ports, so none is located."
-    lines = ["# Pins that nobody chose: give those of your board in a file like this one."]
+    lines = [
+        "# WARNING: nobody chose these pins. On a board they may drive against what is soldered",
+        "# to them. Give those of your board in a file like this one (--pins FILE).",
+    ]
     for bit, site in [(clock, _CLOCK_PIN), *zip(others, _FREE_PINS, strict=False)]:
         lines.append(f'LOCATE COMP "{bit}" SITE "{site}";')
         lines.append(f'IOBUF PORT "{bit}" IO_TYPE=LVCMOS33;')

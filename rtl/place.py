@@ -7,14 +7,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hwsim.errors import HwsimError
 from rtl import tools
+from rtl.parts import REST, Parts, path_in_words
 from rtl.targets import TARGETS, Target
 
 CONFIG = "placed.config"  # the routed design in Project Trellis' text form, for ecppack
 _LOG, _REPORT = "nextpnr.log", "report.json"
+_MOST = 3  # nodes that a message about a design that is too large names
 _TIMEOUT = 7200.0
 
 # nextpnr's names of the resources that a target counts. A memory of LUTs takes two more LUTs for
@@ -43,11 +46,28 @@ class Placement:
         return min(self.fmax_mhz.values())
 
 
-def run(folder: Path, netlist: str, preferences: str, target: Target, *, seed: int) -> Placement:
+class TooLarge(HwsimError):
+    """The target has too little of something; `used` counts what the design needs."""
+
+    def __init__(self, message: str, used: Mapping[str, int]) -> None:
+        super().__init__(message, exit_status=1)
+        self.used = dict(used)
+
+
+def run(
+    folder: Path,
+    netlist: str,
+    preferences: str,
+    target: Target,
+    *,
+    seed: int,
+    parts: Parts = MappingProxyType({}),
+) -> Placement:
     """Place and route `folder / netlist` under an LPF file; leaves the result in `folder / CONFIG`.
 
-    Timing that is missed is reported, not raised. Raises HwsimError, with exit status 1, for a
-    design that does not fit or that nextpnr refuses.
+    The log and the report of timing stay as `nextpnr-<seed>.log` and `.json`. Timing that is missed
+    is reported, not raised. Raises TooLarge for a design that does not fit, and HwsimError, with
+    exit status 1, for one that nextpnr refuses.
     """
     arguments = [*target.place, "--json", netlist, "--lpf", preferences, "--seed", str(seed)]
     arguments += ["--timing-allow-fail", "--textcfg", CONFIG, "--report", _REPORT, "-q", "-l", _LOG]
@@ -55,21 +75,30 @@ def run(folder: Path, netlist: str, preferences: str, target: Target, *, seed: i
         tools.run(tools.nextpnr_ecp5(), *arguments, cwd=folder, timeout=_TIMEOUT)
     except HwsimError as error:
         log = folder / _LOG
-        text = log.read_text(errors="replace") if log.exists() else ""
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         check_fit(target, _used(_printed(text)))
         if "legal placement" in text or "Unable to place" in text:
-            raise HwsimError(
+            raise TooLarge(
                 f"the design must leave {target.name} room to place its cells, and"
                 f" fills it too far: {_share(_used(_printed(text)), target)}",
-                exit_status=1,
+                _used(_printed(text)),
             ) from error
         raise
+    (folder / _LOG).rename(folder / f"nextpnr-{seed}.log")
     report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
-    return _read(report, seed)
+    (folder / _REPORT).rename(folder / f"nextpnr-{seed}.json")
+    return _read(report, seed, parts)
 
 
-def check_fit(target: Target, used: Mapping[str, int]) -> None:
-    """Raise HwsimError (exit status 1) that names each resource that `target` has too little of."""
+def check_fit(
+    target: Target,
+    used: Mapping[str, int],
+    nodes: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+) -> None:
+    """Raise TooLarge, which names each resource that `target` has too little of.
+
+    `nodes` is what each node takes; those that take most of these resources are named too.
+    """
     over = [
         f"{used[name]} {name} of {target.available[name]} ({excess} too many)"
         for name, excess in _excess(target, used).items()
@@ -78,10 +107,19 @@ def check_fit(target: Target, used: Mapping[str, int]) -> None:
         return
     roomy = [t.name for t in TARGETS.values() if t.place and not _excess(t, used)]
     hint = f"; {roomy[0]} has enough" if roomy else ""
-    raise HwsimError(
-        f"the design must fit {target.name} ({target.part}), not need {' and '.join(over)}{hint}",
-        exit_status=1,
+    raise TooLarge(
+        f"the design must fit {target.name} ({target.part}), not need {' and '.join(over)}{hint}"
+        + "".join(_most(nodes, name) for name in _excess(target, used)),
+        used,
     )
+
+
+def _most(nodes: Mapping[str, Mapping[str, int]], resource: str) -> str:
+    """The nodes that take most of a resource."""
+    taken = {node: counts.get(resource, 0) for node, counts in nodes.items() if node != REST}
+    first = sorted(taken, key=lambda node: -taken[node])[:_MOST]
+    named = [f"{node!r} {taken[node]}" for node in first if taken[node]]
+    return f"; most {resource}: {', '.join(named)}" if named else ""
 
 
 def _excess(target: Target, used: Mapping[str, int]) -> dict[str, int]:
@@ -92,7 +130,7 @@ def _excess(target: Target, used: Mapping[str, int]) -> dict[str, int]:
     }
 
 
-def _read(report: Mapping[str, Any], seed: int) -> Placement:
+def _read(report: Mapping[str, Any], seed: int, parts: Parts) -> Placement:
     fmax = {_port(net): float(clock["achieved"]) for net, clock in report["fmax"].items()}
     if not fmax:
         raise HwsimError(
@@ -101,18 +139,19 @@ def _read(report: Mapping[str, Any], seed: int) -> Placement:
     used = _used({bel: counts["used"] for bel, counts in report["utilization"].items()})
     slowest = min(report["fmax"], key=lambda net: float(report["fmax"][net]["achieved"]))
     paths = [p["path"] for p in report["critical_paths"] if _is_inside(p, slowest)]
-    return Placement(seed, used, fmax, _in_words(paths[0]) if paths else "")
+    return Placement(seed, used, fmax, _in_words(paths[0], parts) if paths else "")
 
 
 def _is_inside(path: Mapping[str, Any], net: str) -> bool:
     return bool(path["from"].endswith(f" {net}") and path["to"].endswith(f" {net}"))
 
 
-def _in_words(steps: list[Mapping[str, Any]]) -> str:
+def _in_words(steps: list[Mapping[str, Any]], parts: Parts) -> str:
     total = sum(step["delay"] for step in steps)
     wires = sum(step["delay"] for step in steps if step["type"] == "routing")
-    first, last = _cell(steps[0]["from"]["cell"]), _cell(steps[-1]["to"]["cell"])
-    return f"{first} to {last}, {total:.1f} ns, {wires:.1f} ns of it wires"
+    on_it = [steps[0]["from"]["cell"], *(step["to"]["cell"] for step in steps)]
+    where = path_in_words(on_it, parts) or f"{_cell(on_it[0])} to {_cell(on_it[-1])}"
+    return f"{where}, {total:.1f} ns, {wires:.1f} ns of it wires"
 
 
 def _port(net: str) -> str:

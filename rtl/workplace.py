@@ -74,6 +74,28 @@ def workplace(sources: Path | Sequence[Path]) -> Iterator[Work]:
         yield Work(folder, [path.name for path in paths if path.suffix in (".v", ".sv")])
 
 
+LOGS = "logs"
+"""The folder beside the results for what the tools say."""
+
+
+def logs_of(work: Work) -> list[Path]:
+    """What the tools said so far, and their reports of timing."""
+    return sorted(p for p in work.folder.iterdir() if _is_log(p))
+
+
+def deliver(files: Sequence[Path], out_dir: Path) -> None:
+    """As `publish`, logs into a folder of their own."""
+    logs = [path for path in files if _is_log(path)]
+    if logs:
+        (out_dir / LOGS).mkdir(exist_ok=True)
+        publish(logs, out_dir / LOGS)
+    publish([path for path in files if path not in logs], out_dir)
+
+
+def _is_log(path: Path) -> bool:
+    return path.suffix == ".log" or (path.suffix == ".json" and path.name.startswith("nextpnr-"))
+
+
 def publish(files: Sequence[Path], out_dir: Path) -> None:
     """Move finished files into a folder, all copied there before the first is renamed."""
     copies = [out_dir / f".{path.name}.{os.getpid()}" for path in files]

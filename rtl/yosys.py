@@ -14,7 +14,8 @@ from rtl import tools
 from rtl.targets import Family
 
 _TIMEOUT = 3600.0
-SCRATCH = ("ports.json", "cells.json")  # what is left in the folder besides the netlist
+LOG = "yosys.log"
+SCRATCH = ("ports.json", "cells.json", LOG)  # what is left in the folder besides the netlist
 
 _SYNTHESIS = {
     Family.ECP5: "synth_ecp5",
@@ -58,13 +59,15 @@ def synthesize(
 ) -> dict[str, int]:
     """Write the netlist of `top` to `folder / netlist` as JSON; return the number of each cell.
 
+    What Yosys says is kept in `folder / LOG`.
+
     Raises as `read_ports` does, and where nothing is left of the design.
     """
     script = (
         f"{_read(verilog, top)}; {_SYNTHESIS[family]} -top {top}; "
         f"tee -q -o cells.json stat -json; write_json {netlist}"
     )
-    tools.run(tools.yosys(), "-q", "-p", script, cwd=folder, timeout=_TIMEOUT)
+    tools.run(tools.yosys(), "-q", "-l", LOG, "-p", script, cwd=folder, timeout=_TIMEOUT)
     # The design is flat now; a module without cells is left out.
     module = _json(folder / "cells.json")["modules"].get(f"\\{top}", {})
     found: dict[str, int] = {

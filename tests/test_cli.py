@@ -148,6 +148,7 @@ def test_bad_calls_of_build_are_refused_and_leave_nothing(place, capsys):
     assert "must be a folder, not the file" in sentence(to=place / "x.npy")
     assert "must be new, empty or of an earlier build" in sentence(to=place)
     assert "pins" in sentence("--pins", place / "x.npy")
+    assert "pins must be of a target with bitstreams" in sentence("--target", "xc7", "--pins", "a")
 
 
 def test_verify_of_a_folder_that_build_did_not_write_is_refused(place, capsys):

@@ -142,6 +142,10 @@ def test_a_design_that_does_not_fit_names_each_resource_and_the_device_that_has_
     assert caught.value.exit_status == 1
     place.check_fit(TARGETS["ecp5-25k"], used | {"lut": 24288, "dsp": 28})
     place.check_fit(TARGETS["xc7"], used)
+    nodes = {"a": {"dsp": 1}, "b": {"dsp": 20}, "c": {"dsp": 0}, "": {"dsp": 9}}
+    with pytest.raises(place.TooLarge, match=r"; most dsp: 'b' 20, 'a' 1$") as too_large:
+        place.check_fit(TARGETS["ecp5-25k"], used | {"lut": 9}, nodes)
+    assert too_large.value.used["dsp"] == 30
 
 
 @SYNTHESIZES
@@ -305,11 +309,16 @@ def test_a_bitstream_meets_its_clock_on_the_users_pins(mac: list[Path], out: Pat
     used = synth.bitstream(
         mac, "mac", "ecp5-25k", clock_mhz=50, out_dir=out, pins=pins, log=said.append
     )
-    assert sorted(path.name for path in out.iterdir()) == ["mac.bit", "mac.lpf"]
+    assert sorted(path.name for path in out.iterdir()) == ["logs", "mac.bit", "mac.lpf"]
+    assert used.logs == ("logs/nextpnr-1.json", "logs/nextpnr-1.log", "logs/yosys.log")
+    assert all((out / name).stat().st_size > 1000 for name in used.logs)
+    assert "Max frequency" in (out / "logs/nextpnr-1.log").read_text()
+    assert "synth_ecp5 -top mac" in (out / "logs/yosys.log").read_text()
     assert used.bitstream == out / "mac.bit"
     assert b"Part: LFE5U-25F-6CABGA381" in used.bitstream.read_bytes()[:200]
     assert pins.read_text() in (out / "mac.lpf").read_text()
     assert (used.dsp, used.bram, used.io, used.shell) == (1, 1, 34, False)
+    assert (used.fits, used.pins, used.suggested_clock_mhz) == (True, "given", None)
     assert not used.estimate
     assert used.timing_met
     assert used.fmax_mhz.keys() == {"clk"}
@@ -320,17 +329,27 @@ def test_a_bitstream_meets_its_clock_on_the_users_pins(mac: list[Path], out: Pat
 
 
 @PLACES
-def test_a_clock_that_is_missed_says_by_how_much_and_leaves_nothing(
+def test_a_clock_that_is_missed_says_by_how_much_and_leaves_the_logs_and_no_bitstream(
     mac: list[Path], out: Path
 ) -> None:
-    with pytest.raises(HwsimError) as caught:
+    with pytest.raises(synth.Unmet) as caught:
         synth.bitstream(mac, "mac", "ecp5-25k", clock_mhz=500, out_dir=out)
     assert caught.value.exit_status == 1
+    used = caught.value.used
+    assert (used.timing_met, used.fits, used.bitstream, used.dsp) == (False, True, None, 1)
     text = str(caught.value)
     assert text.startswith("the design must run at 500 MHz on ecp5-25k, not at ")
     reached = float(text.split("not at ")[1].split(",")[0])
     assert f"{500 - reached:.1f} MHz too slow (best of 1 try; slowest path: " in text
-    assert list(out.iterdir()) == []
+    assert sorted(path.name for path in out.iterdir()) == ["logs", "mac.lpf"]
+    assert sorted(path.name for path in (out / "logs").iterdir()) == [
+        "nextpnr-1.json", "nextpnr-1.log", "yosys.log",
+    ]  # fmt: skip
+    slower = used.suggested_clock_mhz
+    assert slower is not None and 0.9 * reached < slower < reached
+    assert text.endswith(f"; {slower:g} MHz should fit")
+    again = synth.bitstream(mac, "mac", "ecp5-25k", clock_mhz=slower, out_dir=out)
+    assert again.timing_met and again.bitstream == out / "mac_pins_not_chosen.bit"
 
 
 def _placement(seed: int, mhz: float) -> place.Placement:
@@ -365,7 +384,7 @@ def test_a_missed_clock_reports_the_best_seed_and_gives_up_early_when_far_off(
 def _meet(reached: list[float], monkeypatch: pytest.MonkeyPatch) -> place.Placement:
     fake = tools.Tool("nextpnr-ecp5", (), "0", tools.Origin.PATH)
     monkeypatch.setattr(tools, "nextpnr_ecp5", lambda: fake)
-    monkeypatch.setattr(place, "run", lambda *_, seed: _placement(seed, reached[seed - 1]))
+    monkeypatch.setattr(place, "run", lambda *_, seed, parts: _placement(seed, reached[seed - 1]))
     work = Work(Path(), [])
     steps = Steps(None)
     return synth._meet(work, TARGETS["ecp5-25k"], "x.lpf", 100.0, synth.SEEDS, steps)
@@ -414,7 +433,10 @@ def test_a_failed_placement_names_the_resource(
 def test_a_design_with_more_ports_than_pins_is_built_in_a_byte_wide_shell(out: Path) -> None:
     source = write(out.parent, "wide.v", WIDE)
     used = synth.bitstream(source, "wide", "ecp5-85k", clock_mhz=50, out_dir=out)
-    assert sorted(p.name for p in out.iterdir()) == ["wide.bit", "wide.lpf", "wide_shell.v"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "logs", "wide.lpf", "wide_pins_not_chosen.bit", "wide_shell.v",
+    ]  # fmt: skip
+    assert used.pins == "not chosen"
     assert used.shell
     assert used.io == 24
     assert used.ff > 160

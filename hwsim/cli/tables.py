@@ -86,6 +86,8 @@ def show_build(facts: Facts) -> None:
     if facts.get("fmax_mhz") is not None:
         rows.append(("Fmax", f"{facts['fmax_mhz']:.1f} MHz (asked {facts['clock_mhz']:g} MHz)"))
     rows.append(("Verilog", str(facts["verilog"])))
+    if facts.get("pins") == "not chosen" and facts.get("bitstream"):
+        rows.append(("pins", "CHOSEN BY NOBODY: not for a board (give yours with --pins)"))
     if facts.get("bitstream"):
         rows.append(("bitstream", str(facts["bitstream"])))
     console().print(table("built", ("", ""), rows))

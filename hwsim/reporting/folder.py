@@ -19,6 +19,7 @@ from hwsim.reporting.samples import Sample
 from hwsim.storage import write_atomically
 
 MANIFEST, BUILD, VERIFY, REPORT = "manifest.json", "build.json", "verify.json", "report.html"
+NOT_CHOSEN = "Nobody chose its pins: for no board before you give yours with --pins."
 
 
 def write_report(folder: Path) -> Path:
@@ -193,6 +194,11 @@ def _score(outcome: Mapping[str, Any] | None, rung: str) -> dict[str, Any]:
 def implementation_rungs(build: Mapping[str, Any]) -> tuple[Rung, ...]:
     """Place and route, and the bitstream."""
     placed, packed = "Place and route", "Bitstream"
+    if build.get("problem"):
+        return (
+            Rung(name=placed, state=State.NOT_MET, says=str(build["problem"])),
+            Rung(name=packed, state=State.NOT_RUN, says="None is written of a design that fails."),
+        )
     if not build.get("fmax_mhz"):
         why = (
             "Counted by synthesis alone." if "lut" in build else "The build stopped at the Verilog."
@@ -206,7 +212,12 @@ def implementation_rungs(build: Mapping[str, Any]) -> tuple[Rung, ...]:
             says=f"Timing met: {fmax:.1f} MHz, {asked:g} MHz asked.",
             notes=(f"{build.get('part', build['target'])}, seed {build.get('seed')}",),
         ),
-        Rung(name=packed, state=State.DONE, says=str(build["bitstream"])),
+        Rung(
+            name=packed,
+            state=State.DONE,
+            says=str(build["bitstream"]),
+            notes=(NOT_CHOSEN,) if build.get("pins") == "not chosen" else (),
+        ),
     )
 
 
@@ -215,6 +226,7 @@ def links(manifest: Mapping[str, Any], build: Mapping[str, Any], *, prefix: str)
     found = {"Verilog": build["verilog"], "Bitstream": build.get("bitstream")}
     readable = manifest.get("sources_readable") or [None]
     found |= {"Readable Verilog": readable[0], "Constraints": build.get("constraints")}
+    found |= {f"Log: {Path(name).name}": name for name in build.get("logs") or []}
     found |= {"Manifest": MANIFEST, "Build facts": BUILD, "Ports (README)": "README.md"}
     return {text: prefix + str(name) for text, name in found.items() if name}
 

@@ -37,6 +37,7 @@ class State(Enum):
     EQUAL = "equal"
     DIFFERENT = "different"
     DONE = "done"
+    NOT_MET = "not met"
     NOT_RUN = "not run"
 
 

@@ -1,0 +1,61 @@
+"""The page in a build folder, for someone who has it and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rtl.axis import lane_bits
+from rtl.lower import Design
+
+NOT_CHOSEN = (
+    "nobody chose the pins of this bitstream: on a board they may drive against what is soldered"
+    " to them and damage it; give the board's own with --pins FILE before any device is programmed"
+)
+
+
+def readme(design: Design, facts: Mapping[str, Any]) -> str:
+    """A page for someone who has this folder and nothing else."""
+    lines = [
+        f"# {facts['top']}",
+        "",
+        "A neural network as a streaming design, written by hwsim. One clock `clk`, one",
+        "synchronous, active-high reset `rst`, AXI4-Stream ports (Arm IHI 0051). `manifest.json`",
+        "says all of this for programs; `*.mem` are the memories, read by bare name from here.",
+        "",
+        *_warnings(facts),
+        "| port | direction | tensor | model's type | codes | a beat | tdata bits | real value |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for p, way in [(p, "in") for p in design.inputs] + [(p, "out") for p in design.outputs]:
+        beat, scales = p.beat, p.type.scales()
+        real = f"(code - {p.type.zero_point}) * {scales[0]:.9g}"
+        if len(scales) > 1:
+            real = "one scale a channel: see manifest.json"
+        lines.append(
+            f"| `{p.prefix}_*` | {way} | {p.name} {list(p.type.shape)} | {p.element or 'real'} "
+            f"| {p.type.format} | {beat.lanes} | {beat.lanes * lane_bits(beat)} | {real} |"
+        )
+    lines += [
+        "",
+        "A tensor is sent row-major, channels innermost, lane 0 in the lowest bits, each code",
+        "extended to whole bytes; `tlast` is high on its final beat. Beats move when `tvalid` and",
+        "`tready` are both high; any pattern of idle and backpressure is allowed.",
+        "",
+        f"Bottleneck: {facts['bottleneck']['name']}, {facts['analytic_cycles']} cycles each",
+        f"({facts['bottleneck']['why']}).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _warnings(facts: Mapping[str, Any]) -> list[str]:
+    """What must be known before anything else."""
+    found = []
+    if facts.get("problem"):
+        found += [f"**Not met, no bitstream:** {facts['problem']}.", ""]
+    if facts.get("pins") == "not chosen":
+        what = NOT_CHOSEN.replace("this bitstream", f"`{facts['bitstream']}`")
+        if not facts.get("bitstream"):
+            what = f"nobody chose the pins in `{facts['top']}.lpf`: they are no board's"
+        found += [f"**Warning:** {what}.", ""]
+    return found
