@@ -309,9 +309,11 @@ def planned(graph: Graph, xp: Namespace = np) -> Emulator:
     return plans[id(xp)]
 
 
-def emulate(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> Any:
+def emulate(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> Any:
     """Bit-exact outputs for a batch.
 
+    `graph` is a Graph, or what `load` takes, such as the path of an ONNX file; that is read at each
+    call, so load it once where there are many.
     `x` is `(batch, *shape)` in the layout of the graph's input, or a dict of such arrays by input
     name. Gives an array, or a dict for several outputs, in the types that the model's own runtime
     takes and gives. A port of reals takes numbers of any type (pixels in uint8 are reals) and gives
@@ -320,14 +322,22 @@ def emulate(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> An
     gives codes in its own type. With `codes` every port takes codes and gives them as int64.
     Raises HwsimError for a wrong shape, dtype, NaN, or a code out of range.
     """
-    return planned(graph, xp).predict(x, codes)
+    return planned(_as_graph(graph), xp).predict(x, codes)
 
 
-def trace(graph: Graph, x: Any, xp: Namespace = np, codes: bool = False) -> dict[str, Array]:
+def trace(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> dict[str, Array]:
     """Codes of every edge, `(batch, *shape)` channels last, for a batch as `emulate` takes it."""
-    emulator = planned(graph, xp)
-    edges = emulator.run(emulator.encode(x, codes), keep=True)
+    emulator = planned(_as_graph(graph), xp)
+    clips: list[Clip] = []
+    edges = emulator.run(emulator.encode(x, codes, clips), keep=True)
+    saturation.warn(emulator.inputs, clips, stacklevel=3)
     return {edge: xp.astype(value, xp.int64) for edge, value in edges.items()}
+
+
+def _as_graph(model: Any) -> Graph:
+    from hwsim.frontends import as_graph
+
+    return as_graph(model)
 
 
 def _is_native(xp: Namespace, x: Any) -> bool:

@@ -14,15 +14,10 @@ import numpy as np
 from hwsim.classify import Accuracy
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
-from hwsim.frontends import load
+from hwsim.frontends import as_graph
 from hwsim.graph import Graph
 
 Log = Callable[[str], None]
-
-
-def as_graph(model: Any) -> Graph:
-    """A Graph as it is, and anything else as `load` reads it."""
-    return model if isinstance(model, Graph) else load(model)
 
 
 def accuracy(

@@ -372,3 +372,16 @@ def test_a_changed_operator_changes_the_plan(seed):
 def test_the_package_exports_what_the_manual_names():
     assert hwsim.emulate is emulate and hwsim.trace is trace
     assert {"Format", "Graph", "HwsimError", "load"} <= set(hwsim.__all__)
+
+
+def test_a_model_file_may_stand_for_its_graph(tmp_path):
+    graph = one(Relu())
+    graph.save(tmp_path / "m.hwsim")
+    x = np.array([[1, -2, 3]])
+    for model in (tmp_path / "m.hwsim", str(tmp_path / "m.hwsim")):
+        assert np.array_equal(emulate(model, x), emulate(graph, x))
+        traced = trace(model, x)
+        assert all(np.array_equal(traced[edge], a) for edge, a in trace(graph, x).items())
+    for model, text in (("none.onnx", "none.onnx must be"), (x, "not ndarray"), (None, "NoneType")):
+        with pytest.raises(HwsimError, match=text):
+            emulate(model, x)

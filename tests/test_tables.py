@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from hwsim.cli import tables
+from hwsim.classify import Accuracy
+from hwsim.cli import scores, tables
 from hwsim.cli.sheet import table
 from hwsim.doctor import Check
 
@@ -88,7 +91,19 @@ CHECKS = [
         seconds=1.0,
     )
 ]
+SCORES = Accuracy(
+    output="y",
+    classes=3,
+    samples=HUGE + 3,
+    right=HUGE,
+    right_of_5=HUGE + 1,
+    pairs={(0, 0): HUGE, (1, 2): HUGE + 2, (2, 0): 1},
+    names=(LONG, "b", "c"),
+)
+MANY = replace(SCORES, classes=500, names=(LONG, *(f"class {n}" for n in range(1, 500))))
 SHOWN = {
+    "accuracy": lambda: scores.show_accuracy("m.onnx", SCORES, "", Path(f"{LONG}.onnx")),
+    "many classes": lambda: scores.show_accuracy("m.onnx", MANY, "", None),
     "inspect": lambda: tables.show_model(MODEL),
     "build": lambda: tables.show_build(BUILD),
     "verify": lambda: tables.show_outcome(OUTCOME),
@@ -122,6 +137,8 @@ def values(command: str) -> list[str]:
     """Every number that a command's table must show in one piece."""
     n = [f"{HUGE + i:,}" for i in range(4)]
     return {
+        "accuracy": [n[0], n[2], n[3], "100.00 %"],
+        "many classes": [n[0], n[2], n[3], "100.00 %"],
         "inspect": [*n[:2], f"-{n[2]}", n[3], "s64.32", "1024×2048×512", "0.00392157", "-128"],
         "build": [*n, "123.4", "50"],
         "verify": [*n, f"{HUGE:,}.5", str(2**32 - 1), "1"],

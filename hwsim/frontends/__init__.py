@@ -44,3 +44,8 @@ def _read_object(model: object) -> Graph:
         raise HwsimError(unread_object(model))
     graph = hls4ml.read(model)
     return graph
+
+
+def as_graph(model: object) -> Graph:
+    """A Graph as it is, and anything else as `load` reads it."""
+    return model if isinstance(model, Graph) else load(model)
