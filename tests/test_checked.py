@@ -9,7 +9,7 @@ import pytest
 from cli_calls import refused, run
 
 import hwsim
-from hwsim.checked import evenly, pictures
+from hwsim.checked import evenly, pictures, prepare
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
 from hwsim.ops import Dense, Flatten, TensorType
@@ -127,6 +127,14 @@ def test_bad_labels_are_refused_before_anything_runs(files, capsys, tmp_path):
     assert "must come with --input" in refused(capsys, "verify", folder, "--labels", "y.npy")
     with pytest.raises(hwsim.HwsimError, match="not alone"):
         hwsim.verify(folder, labels=LABELS)
+
+
+def test_data_that_saturates_is_said(tmp_path):
+    network().save(tmp_path / "model.hwsim")
+    (tmp_path / "manifest.json").write_text(json.dumps({"model": "model.hwsim"}))
+    with pytest.warns(hwsim.InputSaturation, match="the model takes 0 to 15, and they reach from"):
+        trial = prepare(tmp_path, X * 10)
+    assert trial.codes["x"].max() == 15 and trial.codes["x"].shape == (40, 4, 3, 1)
 
 
 def test_places_are_spread_over_the_batch():

@@ -17,7 +17,7 @@ import hwsim
 from hwsim.cli import console
 
 ROOT = Path(hwsim.__file__).resolve().parent.parent
-COMMANDS = ("inspect", "emulate", "build", "verify", "report", "doctor")
+COMMANDS = ("inspect", "emulate", "accuracy", "build", "verify", "report", "doctor")
 
 
 def python(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -108,3 +108,27 @@ def test_short_options_are_the_long_ones(tmp_path, capsys):
     assert run(capsys, "emulate", model, "--input", x, "--output", tmp_path / "b.npy")[0] == 0
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
     assert "--output" in refused(capsys, "emulate", model, "-i", x)
+
+
+@pytest.mark.parametrize(
+    ("library", "call", "extra"),
+    [
+        ("amaranth", "hwsim.build('m.hwsim', 'out')", "rtl"),
+        ("PIL", "hwsim.data.Images((p,), hwsim.load('m.hwsim').inputs[0], P())[:]", "images"),
+        (
+            "onnxruntime",
+            "hwsim.accuracy('m.hwsim', [[1, 2, 3, 4]], [0], reference='m.onnx')",
+            "hls",
+        ),
+    ],
+)
+def test_a_notebook_without_an_extra_is_told_which(library, call, extra, tmp_path):
+    tiny().save(tmp_path / "m.hwsim")
+    code = (
+        f"import sys; sys.modules[{library!r}] = None\nimport pathlib, hwsim, hwsim.data\n"
+        "P, p = hwsim.data.Preparation, pathlib.Path('a.png')\nx = [[1, 2, 3, 4]]\n"
+        f"try: {call}\nexcept hwsim.HwsimError as e: print(e)"
+    )
+    done = python("-c", code, folder=tmp_path)
+    assert f'must be installed (pip install "hwsim[{extra}]"), not missing' in done.stdout
+    assert library in done.stdout and done.stderr == "" and not (tmp_path / "out").exists()

@@ -142,8 +142,8 @@ def accuracy(
 ) -> None:
     """Count how often a classifier is right on labelled data: top-1, top-5, by class.
 
-    Data: .npy or .npz arrays, a folder of images with a folder for each class (or flat, with
-    --labels), or a .csv of features with the label last.
+    Data are .npy or .npz arrays, a folder of images (one folder a class, or
+    flat with --labels), or a .csv of numbers with the label last.
     """
     from hwsim.cli.labelled import accuracy_of_files
     from hwsim.data import Preparation
@@ -218,7 +218,13 @@ def build(
     show_build(facts)
 
 
-@app.command(epilog=examples("verify build", "verify build -i x.npy --samples 64"))
+@app.command(
+    epilog=examples(
+        "verify build",
+        "verify build -i x.npy --samples 64",
+        "verify build -i x.npy --labels y.npy",
+    )
+)
 def verify(
     folder: Folder,
     samples: Annotated[
