@@ -62,6 +62,21 @@ class Verification:
         """Whether every code is equal and every rule of the ports is kept."""
         return self.outcome.ok
 
+    @property
+    def compared(self) -> int:
+        """Codes compared over all runs."""
+        return self.outcome.compared
+
+    @property
+    def different(self) -> int:
+        """Codes that differ, or never came."""
+        return self.outcome.different
+
+    @property
+    def failure(self) -> str | None:
+        """Where a difference begins, or what else failed."""
+        return self.outcome.failure
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, `labels` only where there were any."""
         found = self.outcome.to_dict()
@@ -99,17 +114,21 @@ def verify(
     `x` is real data as `emulate` takes it, one array or a dict by input name; without it `samples`
     random ones by `seed` are drawn, and with it `samples` of them are taken, evenly over the batch.
     With `labels`, as `accuracy` takes them, the accuracy of both is counted on the same samples.
-    `waves` leaves a waveform of the first sample in the folder.
+    `waves` leaves a waveform of the first sample in the folder, and `verify.json` there holds what
+    was found, for `report`.
     Raises HwsimError for a folder that no build wrote, data that does not fit, and missing tools.
     """
     place = Path(folder)
     hardware("rtl.verify")
     if labels is not None and x is None:
         raise HwsimError("labels must come with the samples that they belong to, not alone")
-    if x is None:
-        return run(place, None, samples=samples, seed=seed, waves=waves, log=log)
-    trial = prepare(place, x, labels=labels, samples=samples, output=output, names=names)
-    return run(place, trial, seed=seed, waves=waves, log=log)
+    trial = None
+    if x is not None:
+        trial = prepare(place, x, labels=labels, samples=samples, output=output, names=names)
+    found = run(place, trial, samples=samples, seed=seed, waves=waves, log=log)
+    source = "random" if x is None else "arrays"
+    record(place, {"folder": str(place), **found.to_dict(), "seed": seed, "input": source})
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,7 +170,19 @@ def test_all_unsupported_operators_are_listed_at_once(tmp_path: Path) -> None:
         model.graph.node.extend(softmax)
 
     text = refusal(altered(tmp_path, change))
-    assert "has Softmax ('first', 'second'); my.own.Odd ('third'); supported are Abs, Add," in text
+    assert "has Softmax ('first', 'second'); my.own.Odd ('third'); what helps: a Softmax" in text
+    assert (
+        text.endswith("docs/frontends.md lists what is supported") and "GlobalMaxPool" not in text
+    )
+
+
+def test_of_many_unsupported_nodes_some_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        for k in range(8):
+            model.graph.node.append(helper.make_node("Odd", ["y"], [f"o{k}"], name=f"n{k}"))
+
+    text = refusal(altered(tmp_path, change))
+    assert "has Odd ('n0', 'n1', 'n2', 'n3', 'n4' and 3 more); what helps: onnx.utils" in text
 
 
 def test_a_float_model_is_told_what_can_quantize_it() -> None:

@@ -15,6 +15,7 @@ from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxPort
 from hwsim.frontends.order import View, view_of
 from hwsim.frontends.rounding import settle
 from hwsim.frontends.values import NO_PADDING, Codes, Layout, RawInput, Real, Value
+from hwsim.frontends.ways import unsupported
 from hwsim.graph import ELEMENTS, Graph, Node, OutputPort
 
 Choices = Mapping[str, Choice]
@@ -81,19 +82,13 @@ def _chosen(model: OnnxModel, choices: Callable[[OnnxModel], Choices]) -> Choice
 
 
 def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) -> None:
-    unknown: dict[str, list[str]] = {}
-    for node in run.model.nodes:
-        if (node.domain, node.op) not in handlers:
-            kind = f"{node.domain}.{node.op}" if node.domain else node.op
-            kind = kind if kind.isprintable() else repr(kind)
-            unknown.setdefault(kind, []).append(repr(node.name))
+    unknown = [
+        (f"{node.domain}.{node.op}" if node.domain else node.op, node.name)
+        for node in run.model.nodes
+        if (node.domain, node.op) not in handlers
+    ]
     if unknown:
-        listed = "; ".join(f"{op} ({', '.join(names)})" for op, names in unknown.items())
-        known = sorted({op for _, op in handlers})
-        raise HwsimError(
-            f"{run.model.path} must use supported operators only, but has {listed}; supported "
-            f"are {', '.join(known)}"
-        )
+        raise HwsimError(unsupported(run.model.path, unknown))
 
 
 def _live(run: Importer, outputs: Sequence[OutputPort]) -> tuple[Node, ...]:

@@ -38,6 +38,43 @@ FILES: dict[str, tuple[str, str]] = {
 DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
 """ONNX operators of models whose scales are found anew for each input."""
 
+NAMED = 5
+"""Nodes of one unsupported operator that are named; the others are counted."""
+
+NO_SOFTMAX = "a Softmax at the end can be left off, since the largest score stays the largest"
+SCALED = "what scales the input can be done before the model"
+LEFT_OUT = "what comes after the scores can be done outside of the model"
+ADVICE: dict[str, str] = {
+    **dict.fromkeys(("Softmax", "LogSoftmax"), NO_SOFTMAX),
+    "BatchNormalization": (
+        "onnxruntime.quantization.quant_pre_process folds a BatchNormalization into the layer "
+        "before it"
+    ),
+    **dict.fromkeys(("Sub", "Div", "Mul"), SCALED),
+    **dict.fromkeys(("TopK", "NonMaxSuppression", "Where", "Equal", "Greater", "Less"), LEFT_OUT),
+}
+"""What helps where a node of that operator is in the way."""
+
+CUT = "onnx.utils.extract_model cuts out the part between two tensors"
+
+
+def unsupported(name: object, nodes: Iterable[tuple[str, str]]) -> str:
+    """Why a model is not read, from (operator, node's name) of each node without a rule."""
+    found: dict[str, list[str]] = {}
+    for op, node in nodes:
+        found.setdefault(op if op.isprintable() else repr(op), []).append(repr(node))
+    listed = "; ".join(f"{op} ({_some(names)})" for op, names in found.items())
+    advice = [*dict.fromkeys(ADVICE[op] for op in found if op in ADVICE), CUT]
+    return (
+        f"{name} must use supported operators only, but has {listed}; what helps: "
+        f"{'; '.join(advice)}; docs/frontends.md lists what is supported"
+    )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
 
 def unread_file(path: Path, suffixes: Iterable[str]) -> str:
     """Why a file is not read, in one sentence with the way to one that is."""
