@@ -6,7 +6,8 @@ from hwsim.emulate import emulate, trace
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
-from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.graph import VIEWS, Graph, InputPort, Layout, Node, OutputPort
+from hwsim.reporting.notebook import graph_html
 from hwsim.saturation import InputSaturation
 from hwsim.verbs import accuracy, build, report
 
@@ -34,3 +35,5 @@ __all__ = [
     "trace",
     "verify",
 ]
+
+VIEWS["html"] = graph_html

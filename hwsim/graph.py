@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -149,6 +149,21 @@ class Graph:
         self._types.clear()
         self._types.update(types)
 
+    def __repr__(self) -> str:
+        """One line: ports, and how many operators of each kind."""
+        kinds = Counter(node.op.kind for node in self.nodes)
+        listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "nothing"
+        ways = (
+            ", ".join(f"{p.name} {_shape_text(p, self._types[p.tensor])}" for p in ports)
+            for ports in (self.inputs, self.outputs)
+        )
+        return f"Graph({next(ways)} → {listed} → {next(ways)})"
+
+    def _repr_html_(self) -> str | None:
+        """The picture for a notebook, where a higher room has handed one in."""
+        view = VIEWS.get("html")
+        return None if view is None else view(self)
+
     def types(self) -> Mapping[str, TensorType]:
         """The type of every edge."""
         return self._types
@@ -231,6 +246,14 @@ class Graph:
 
 
 storage._VALUES.update({"InputPort": InputPort, "OutputPort": OutputPort})
+
+
+VIEWS: dict[str, Callable[[Graph], str]] = {}
+"""How a Graph is shown, by the format that a notebook asks for; `hwsim` itself fills it."""
+
+
+def _shape_text(port: Port, kind: TensorType) -> str:
+    return f"{'×'.join(map(str, user_shape(kind, port))) or 'scalar'} {port.element or kind.format}"
 
 
 def _decode_node(data: Any, array: Any) -> Node:

@@ -30,6 +30,10 @@ FifoKey = tuple[str, int]  # a node's name and the index of its input
 SLOWEST = 1 << 62  # cycles that any hardware keeps
 
 
+TOLD = 4
+"""Nodes that a plan's `repr` names."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePlan:
     """Codes a beat that a node works on, and for sums of products their fold."""
@@ -54,6 +58,16 @@ class Plan:
     def multipliers(self) -> int:
         """Multipliers of all sums of products."""
         return sum(p.fold.multipliers for p in self.nodes.values() if p.fold is not None)
+
+    def __repr__(self) -> str:
+        """One line: multipliers, and the folds that have most of them."""
+        folds = {name: p.fold for name, p in self.nodes.items() if p.fold is not None}
+        most = sorted(folds, key=lambda name: -folds[name].multipliers)[:TOLD]
+        told = [f"{name} {folds[name].multipliers}" for name in most]
+        more = len(folds) - len(told)
+        told += [f"{more} more"] if more else []
+        of = f": {', '.join(told)}" if told else ""
+        return f"Plan({len(self.nodes)} nodes, {self.multipliers:,} multipliers{of})"
 
     def hash(self) -> str:
         """SHA-256 of the content."""

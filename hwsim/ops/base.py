@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +141,16 @@ class Op(ABC):
     kind: ClassVar[str]
     arity: ClassVar[int] = 1
 
+    def __repr__(self) -> str:
+        """One line: what differs from the defaults, and shapes in place of arrays."""
+        told = []
+        for item in fields(cast("Any", self)):
+            value = getattr(self, item.name)
+            same = not isinstance(value, np.ndarray) and value == item.default
+            if item.default is MISSING or not same:
+                told.append(f"{item.name}={short(value)}")
+        return f"{type(self).__name__}({', '.join(told)})"
+
     @abstractmethod
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """The output's type; raises HwsimError where the inputs do not fit."""
@@ -171,6 +181,25 @@ class Op(ABC):
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Multiply-accumulates, weights and produced codes of one inference."""
         return Work(activations=self.infer(inputs).size)
+
+
+MOST_TOLD = 4
+"""Entries of a tuple that `short` shows."""
+
+
+def short(value: Any) -> str:
+    """A field's value in a few words: `[3×3×8×16]` for an array, the first entries of a tuple."""
+    if isinstance(value, np.ndarray):
+        return f"[{'×'.join(map(str, value.shape))}]"
+    if isinstance(value, Format):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, tuple) and len(value) > MOST_TOLD:
+        return f"({', '.join(map(short, value[:2]))}, … {len(value)} in all)"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(short, value))}{',' if len(value) == 1 else ''})"
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
 def int_array(values: Any, what: str) -> IntArray:

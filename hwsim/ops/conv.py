@@ -13,7 +13,7 @@ from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Conv2D(Weighted):
     """2-D cross-correlation; weights (kernel height, kernel width, in / groups, out channels).
 

@@ -11,7 +11,7 @@ from hwsim.ops.base import Constants, TensorType, Work, require
 from hwsim.ops.weighted import Weighted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Dense(Weighted):
     """`sum_i (x[i] - zero_point) * weights[i, o] + bias[o]` over the last axis."""
 

@@ -23,7 +23,7 @@ from hwsim.ops.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Relu(Op):
     """Codes below `zero_point` become it; codes above `maximum`, if given, become that."""
 
@@ -63,7 +63,7 @@ class Relu(Op):
         return xp.clip(xs[0], k["zero"], k["top"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Table(Op):
     """Any unary function of a code: `values[x - lowest code of the input's format]`."""
 
@@ -113,7 +113,7 @@ class Table(Op):
         return xp.reshape(xp.take(k["values"], flat, axis=0), xs[0].shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Add(Op):
     """The exact sum of two tensors of one shape with power-of-two formats (or one common scale)."""
 
@@ -151,7 +151,7 @@ class Add(Op):
         return a + b
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ScaledAdd(Op):
     """The sum of two tensors with scales of their own, in float32 as ONNX Runtime computes it.
 

@@ -14,7 +14,7 @@ from hwsim.ops.base import Carrier, Constants, Op, Quant, TensorType, require
 from hwsim.ops.window import Window
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class MaxPool(Op):
     """The largest code in each window; positions outside the map never win."""
 
@@ -45,7 +45,7 @@ class MaxPool(Op):
         return out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class AvgPool(Op):
     """The sum of `x - zero_point` over each window.
 

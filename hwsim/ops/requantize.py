@@ -50,7 +50,7 @@ class Scheme(Enum):
 FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Requantize(Op):
     """`round((x - input_zero_point) * multiplier) + zero_point`, brought into `out`.
 
@@ -248,7 +248,7 @@ def _divide_by_power(xp: Namespace, x: Array, right: Array) -> Array:
     return (x >> right) + xp.astype((x & mask) > threshold, xp.int64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Cast(Op):
     """The same reals in another power-of-two format, rounded and brought into range."""
 

@@ -22,7 +22,7 @@ from hwsim.ops.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class BatchNorm(Op):
     """`x * scale[c] + bias[c]` at full precision, for power-of-two formats.
 
@@ -97,7 +97,7 @@ class BatchNorm(Op):
         return Work(size, 2 * self.scale.size, size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Divide(Op):
     """Codes divided by whole numbers, toward zero, at the same binary point.
 

@@ -19,7 +19,7 @@ class _Move(Op):
         return max(t.magnitude for t in inputs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Flatten(_Move):
     """One axis of all codes, row-major, channels innermost."""
 
@@ -34,7 +34,7 @@ class Flatten(_Move):
         return xp.reshape(xs[0], (xs[0].shape[0], math.prod(xs[0].shape[1:])))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Reshape(_Move):
     """The same codes, row-major, in another shape (without the batch)."""
 
@@ -55,7 +55,7 @@ class Reshape(_Move):
         return xp.reshape(xs[0], (xs[0].shape[0], *self.shape))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Transpose(_Move):
     """Axis k of the result is axis `axes[k]` of the input (the batch apart, axes from 0)."""
 
@@ -77,7 +77,7 @@ class Transpose(_Move):
         return xp.permute_dims(xs[0], (0, *(axis + 1 for axis in self.axes)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Concat(_Move):
     """Several tensors of one format and scale, one after the other along the channels."""
 
@@ -107,7 +107,7 @@ class Concat(_Move):
         return xp.concat(list(xs), axis=-1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ArgMax(Op):
     """Index of the largest code along the channels, the first of equals; the axis stays."""
 

@@ -33,7 +33,7 @@ from hwsim.ops.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Weighted(Op):
     """A layer whose outputs are sums of inputs times constant weights.
 
