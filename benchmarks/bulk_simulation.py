@@ -105,7 +105,7 @@ def write_dense(folder: Path, weights: np.ndarray) -> Path:
     """Write the build folder of `Dense64`."""
     files = verilog.convert_files(Dense64(weights), name="dense64")
     for name, text in files.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     port = {"bits": 8, "signed": True, "lanes": 8, "lane_bits": 8, "scale": 1.0, "zero_point": 0}
     content = {
         "schema": 1,
@@ -117,7 +117,7 @@ def write_dense(folder: Path, weights: np.ndarray) -> Path:
         "inputs": [{"name": "x", "prefix": "s_axis", "shape": [64]} | port],
         "outputs": [{"name": "y", "prefix": "m_axis", "shape": [8]} | port],
     }
-    (folder / "manifest.json").write_text(json.dumps(content))
+    (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
@@ -250,7 +250,7 @@ def _fill(text: str, number: int, port: StreamPort, samples: int) -> str:
 
 def build_plain(manifest: Manifest, folder: Path, samples: int) -> Path:
     """Compile the plain harness in `folder`; return the program."""
-    (folder / "harness.cpp").write_text(harness(manifest, samples))
+    (folder / "harness.cpp").write_text(harness(manifest, samples), encoding="utf-8")
     for number, path in enumerate(manifest.sources):
         (folder / f"{number}_{path.name}").write_bytes(path.read_bytes())
     flags = "-cc --exe --build -O3 --x-assign fast --x-initial fast --no-assert --no-timing"
@@ -283,7 +283,15 @@ def build_plain(manifest: Manifest, folder: Path, samples: int) -> Path:
 def run_plain(program: Path, folder: Path) -> tuple[int, float, float]:
     """Run the plain harness; return cycles, processor seconds of its loop, wall seconds."""
     begin = time.perf_counter()
-    reply = subprocess.run([program], cwd=folder, check=True, capture_output=True, text=True)
+    reply = subprocess.run(
+        [program],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
     cycles, seconds = reply.stdout.split()
     return int(cycles), float(seconds), time.perf_counter() - begin
 
@@ -330,9 +338,15 @@ def _figures(rows: list[tuple[int, float, float]]) -> dict[str, Any]:
 def conditions() -> dict[str, Any]:
     """Versions, processor and date of a measurement."""
     cpu = Path("/proc/cpuinfo")
-    names = cpu.read_text().splitlines() if cpu.is_file() else []
+    names = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
     model = next((line.split(":", 1)[1].strip() for line in names if "model name" in line), "")
-    compiler = subprocess.run(["g++", "-dumpfullversion"], capture_output=True, text=True)
+    compiler = subprocess.run(
+        ["g++", "-dumpfullversion"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "processor": model or platform.processor(),
@@ -375,7 +389,7 @@ def main() -> None:
     figures = {"design": simulation.manifest.top, **figures, **conditions()}
     if options.json is not None:
         draft = options.json.with_name(f".{options.json.name}.draft")
-        draft.write_text(json.dumps(figures, indent=2) + "\n")
+        draft.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         draft.replace(options.json)
     print(
         f"{figures['design']}: plain {figures['plain']['cycles_per_s']:,.0f} cycles/s, cocotb"

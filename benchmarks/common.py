@@ -91,7 +91,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _git(*words: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=20
+            ["git", "-C", str(ROOT), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.SubprocessError):
         return None

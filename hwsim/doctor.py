@@ -137,6 +137,8 @@ def library(
                 text=True,
                 timeout=LIMIT,
                 check=False,
+                encoding="utf-8",
+                errors="replace",
             )
         except subprocess.TimeoutExpired:
             raise Missing(f"did not end within {LIMIT:g} s", version) from None
@@ -169,10 +171,16 @@ def _compiler(folder: Path) -> tuple[str | None, str]:
 
     tool = tools.program("g++")
     source = '#include <coroutine>\n#include <cstdio>\nint main() { std::puts("42"); }\n'
-    (folder / "tiny.cpp").write_text(source)
+    (folder / "tiny.cpp").write_text(source, encoding="utf-8")
     tools.run(tool, "-std=gnu++20", "-o", "tiny", "tiny.cpp", cwd=folder, timeout=LIMIT)
     reply = subprocess.run(
-        [folder / "tiny"], capture_output=True, text=True, timeout=LIMIT, check=False
+        [folder / "tiny"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        encoding="utf-8",
+        errors="replace",
     )
     if reply.stdout != "42\n":
         raise Missing("compiled a C++20 program that does not run", tool.version)
@@ -186,11 +194,17 @@ def _verilator(folder: Path) -> tuple[str | None, str]:
     env["MAKEFLAGS"] = QUICK
     tool = tools.verilator()
     design = 'module tiny; initial begin #5 $display("at %0d", $time); $finish; end endmodule\n'
-    (folder / "tiny.v").write_text(design)
+    (folder / "tiny.v").write_text(design, encoding="utf-8")
     build = ["--binary", "--timing", "--timescale", "1ns/1ns", "-j", "1", "tiny.v"]
     tools.run(tool, *build, cwd=folder, timeout=LIMIT, env=env)
     reply = subprocess.run(
-        [folder / "obj_dir" / "Vtiny"], capture_output=True, text=True, timeout=LIMIT, check=False
+        [folder / "obj_dir" / "Vtiny"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        encoding="utf-8",
+        errors="replace",
     )
     if "at 5" not in reply.stdout:
         raise Missing(f"simulated {reply.stdout[:80]!r}, not 'at 5'", tool.version)
@@ -203,11 +217,14 @@ def _yosys(folder: Path) -> tuple[str | None, str]:
     tool = tools.yosys()
     (folder / "tiny.v").write_text(
         "module tiny(input signed [7:0] a, b, output signed [15:0] y);\n"
-        "assign y = a * b;\nendmodule\n"
+        "assign y = a * b;\nendmodule\n",
+        encoding="utf-8",
     )
     script = "read_verilog tiny.v; synth_ecp5 -top tiny; tee -o stat.json stat -json"
     tools.run(tool, "-q", "-p", script, cwd=folder, timeout=LIMIT)
-    cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+    cells = json.loads((folder / "stat.json").read_text(encoding="utf-8"))["design"][
+        "num_cells_by_type"
+    ]
     if cells.get("MULT18X18D") != 1:
         raise Missing(f"mapped a multiplier to {cells!r}", tool.version)
     return tool.version, f"mapped a multiplier to one MULT18X18D ({_origin(tool)})"
@@ -225,11 +242,13 @@ def _nextpnr(folder: Path) -> tuple[str | None, str]:
         "connections": {"A": [2], "Z": [3]},
     }
     top = {"attributes": {"top": "1"}, "ports": ports, "cells": {"lut": cell}, "netnames": {}}
-    (folder / "tiny.json").write_text(json.dumps({"creator": "hwsim", "modules": {"tiny": top}}))
+    (folder / "tiny.json").write_text(
+        json.dumps({"creator": "hwsim", "modules": {"tiny": top}}), encoding="utf-8"
+    )
     arguments = ["--25k", "--json", "tiny.json", "--textcfg", "tiny.config", "--quiet"]
     options = ["--lpf-allow-unconstrained"]
     tools.run(tool, *arguments, *options, cwd=folder, timeout=LIMIT)
-    if ".device LFE5U-25F" not in (folder / "tiny.config").read_text():
+    if ".device LFE5U-25F" not in (folder / "tiny.config").read_text(encoding="utf-8"):
         raise Missing("placed a netlist but wrote no configuration", tool.version)
     return tool.version, f"placed and routed a netlist ({_origin(tool)})"
 
@@ -238,7 +257,7 @@ def _ecppack(folder: Path) -> tuple[str | None, str]:
     from rtl import tools
 
     tool = tools.ecppack()
-    (folder / "tiny.config").write_text(".device LFE5U-25F\n")
+    (folder / "tiny.config").write_text(".device LFE5U-25F\n", encoding="utf-8")
     tools.run(tool, "--input", "tiny.config", "--bit", "tiny.bit", cwd=folder, timeout=LIMIT)
     size = (folder / "tiny.bit").stat().st_size
     return tool.version, f"packed a bitstream of {size} bytes ({_origin(tool)})"

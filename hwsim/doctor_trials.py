@@ -124,8 +124,10 @@ def cocotb() -> None:
 
     os.environ.update(tools.environment(simulate=True), MAKEFLAGS=QUICK)
     sys.path.insert(0, os.getcwd())  # the runner hands sys.path on to the simulation
-    Path("tiny.v").write_text("module tiny(input a, output y); assign y = !a; endmodule\n")
-    Path("bench.py").write_text(COCOTB_BENCH)
+    Path("tiny.v").write_text(
+        "module tiny(input a, output y); assign y = !a; endmodule\n", encoding="utf-8"
+    )
+    Path("bench.py").write_text(COCOTB_BENCH, encoding="utf-8")
     runner = get_runner("verilator")
     runner.build(
         sources=["tiny.v"],

@@ -50,7 +50,7 @@ def test(job: dict[str, Any]) -> None:
 def main() -> None:
     """Do what the command line says; errors of the tools are on its output already."""
     action, path = sys.argv[1:]
-    job = json.loads(Path(path).read_text())
+    job = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
         {"build": build, "test": test}[action](job)
     except (subprocess.CalledProcessError, SystemExit) as error:

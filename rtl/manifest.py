@@ -85,6 +85,10 @@ class Manifest:
         wrote, an entry is missing or of the wrong kind, or a listed file is not there.
         """
         folder = Path(folder).absolute()
+        if folder.exists() and not folder.is_dir():
+            raise HwsimError(
+                f"a build must be a folder that `hwsim build` wrote, not the file {str(folder)!r}"
+            )
         path = folder / FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

@@ -186,7 +186,7 @@ class Simulation:
                 "knobs": knobs,
             }
             path = folder / "job.json"
-            path.write_text(json.dumps(job))
+            path.write_text(json.dumps(job), encoding="utf-8")
             cocotb_run("test", path, timeout=timeout, simulate=False)
             with np.load(folder / "seen.npz") as seen:
                 if vcd is not None:

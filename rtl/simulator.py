@@ -115,7 +115,7 @@ def _build(texts: dict[str, bytes], folder: Path, *, traced: bool, timeout: floa
             paths[-1].write_bytes(text)
         out = Path(place, "out")
         job = Path(place, "job.json")
-        job.write_text(json.dumps(_job(paths, out, traced=traced)))
+        job.write_text(json.dumps(_job(paths, out, traced=traced)), encoding="utf-8")
         library = folder.parent / f"library-{_key({}, traced=traced)}"
         _lend(library, out)
         cocotb_run("build", job, timeout=timeout, simulate=True)
@@ -171,6 +171,6 @@ def _prune(store: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
+    with path.open("w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -35,7 +35,7 @@ MOST_VIOLATIONS = 1000
 async def stream(dut: Any) -> None:
     """Stream all samples in, take all results out, and write what was seen beside the job."""
     path = Path(os.environ[JOB])
-    job = json.loads(path.read_text())
+    job = json.loads(path.read_text(encoding="utf-8"))
     library = ctypes.CDLL(None)  # the simulator itself, which is this process
     for name in (
         "hwsim_accepted",

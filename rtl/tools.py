@@ -241,6 +241,8 @@ def _version_of(path: str, _changed: int) -> str:
             text=True,
             timeout=20,
             check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -286,6 +288,6 @@ def _compile_once(tool: Tool) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
+    with path.open("w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

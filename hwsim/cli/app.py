@@ -12,7 +12,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hwsim.cli.console import Progress, print_error, print_json, print_note, warnings_shown
+from hwsim.cli.console import (
+    Progress,
+    escape_what_cannot_be_written,
+    print_error,
+    print_json,
+    print_note,
+    warnings_shown,
+)
 from hwsim.cli.options import (
     Classes,
     Commands,
@@ -330,6 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     key of an object on stdout, unless the result is there already.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    escape_what_cannot_be_written()
     try:
         with warnings_shown():
             status = _run(given)

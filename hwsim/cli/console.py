@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -55,6 +56,13 @@ def warnings_shown() -> Iterator[None]:
             yield
     finally:
         WARNED.reset(token)
+
+
+def escape_what_cannot_be_written() -> None:
+    """Have both outputs write a character that their encoding lacks as `\\u5165`, and not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(content: Mapping[str, Any]) -> None:

@@ -49,6 +49,11 @@ def read_graph(folder: Path) -> Graph:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object that a build wrote; HwsimError where the folder has none."""
+    if path.parent.is_file():
+        where = str(path.parent)
+        raise HwsimError(
+            f"a build must be a folder that `hwsim build` wrote, not the file {where!r}"
+        )
     if not path.is_file():
         raise HwsimError(
             f"the folder {str(path.parent)!r} must be one that `hwsim build` wrote, not one without"
