@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ VERILATOR_MINIMUM = (5, 36)  # cocotb 2.1, Makefile.verilator: VLT_MIN
 YOSYS_MINIMUM = (0, 50)
 NEXTPNR_MINIMUM = (0, 7)
 ECPPACK_MINIMUM = (1, 2)
+
+_ENDING = 100  # hundredths of a second to wait for the children of a tool that was ended
 
 DEBIAN = {"perl": "perl", "make": "make", "g++": "g++"}
 """The Debian package of each program that no Python package brings."""
@@ -174,14 +177,18 @@ def run(
     """Run a tool to its end and return what it wrote to both outputs.
 
     `timeout` is in seconds.  Raises HwsimError, with exit status 1 and the tool's own last word,
-    where it fails or does not end in time; its child processes are ended too.
+    where it fails or does not end in time; its child processes are ended too, and whatever it
+    left in its folder of temporary files goes, also where the user interrupts.
     """
     command = [*tool.command, *(str(argument) for argument in arguments)]
-    with tempfile.TemporaryFile() as output:
+    with (
+        tempfile.TemporaryDirectory(prefix="hwsim-tool-", ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryFile() as output,
+    ):
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env=dict(environment() if env is None else env),
+            env=dict(environment() if env is None else env) | {"TMPDIR": scratch},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -216,6 +223,13 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    # Its children may outlive it for a moment, in which they still write.
+    for _ in range(_ENDING):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
+        time.sleep(0.01)
 
 
 def _on_path(name: str, minimum: tuple[int, ...]) -> Tool | None:

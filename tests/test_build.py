@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -174,3 +179,71 @@ def test_every_part_of_a_design_names_its_nets_and_no_other_name_is_left(tmp_pat
     assert found <= PartNames(graph).parts().keys()
     assert {"node_layer_1_MatMul", "node_relu", "in_x", "out_y"} <= found
     assert "\\" not in text and "$auto" not in text
+
+
+# A Yosys that works until it is to synthesize, and then hangs, as a large design makes it: with a
+# folder of temporary files of its own, and a child.
+HANGING = """
+import os, pathlib, runpy, subprocess, sys, tempfile, time
+place, real = pathlib.Path(sys.argv[1]), sys.argv[2]
+if "synth_ecp5" in " ".join(sys.argv):
+    tempfile.mkdtemp(prefix="yosys-abc-")
+    child = subprocess.Popen(["sleep", "300"])
+    (place / "draft").write_text(f"{os.getpid()} {child.pid}")
+    (place / "draft").rename(place / "started")
+    time.sleep(300)
+sys.argv[1:] = sys.argv[3:]
+runpy.run_path(real, run_name="__main__")
+"""
+PATCHED = """
+import sys
+from pathlib import Path
+from rtl import tools
+place = Path(sys.argv[1])
+real = Path(tools.__file__).with_name("pyosys_cli.py")
+command = (sys.executable, "-P", str(place / "hanging.py"), str(place), str(real))
+tools.yosys = lambda: tools.Tool("yosys", command, "0", tools.Origin.PACKAGE)
+from hwsim.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.needs("pyosys", "nextpnr-ecp5", "ecppack")
+def test_an_interrupt_in_synthesis_leaves_no_file_and_no_process(tmp_path):
+    two_layers().save(tmp_path / "net.hwsim")
+    (tmp_path / "hanging.py").write_text(HANGING)
+    (tmp_path / "tmp").mkdir()
+    before = {p.name for p in tmp_path.iterdir()}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PATCHED, tmp_path, "build", "net.hwsim", "--out", "out"],
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    started = tmp_path / "started"
+    try:
+        deadline = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        assert started.exists(), process.communicate()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert [line for line in err.splitlines() if "error" in line] == ["error: interrupted"]
+    assert "Traceback" not in err
+    assert {p.name for p in tmp_path.iterdir()} == before | {"started"}
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert [_state(number) for number in started.read_text().split()] == ["", ""]
+
+
+def _state(number: str) -> str:
+    """A process's state; nothing for one that ended, waited for or not."""
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+    return "" if state == "Z" else state
