@@ -57,6 +57,15 @@ class Verification:
     rtl: Accuracy | None = None
     shown: tuple[Shown, ...] = ()
 
+    def __repr__(self) -> str:
+        """One line: whether all is equal, and the accuracies."""
+        says = "equal" if self.ok else self.failure or "not equal"
+        scores = (("emulator", self.emulator), ("RTL", self.rtl))
+        right = "".join(f"; {what} {100 * s.top1:.2f} %" for what, s in scores if s is not None)
+        return (
+            f"Verification({says}: {self.different:,} of {self.compared:,} integers differ{right})"
+        )
+
     @property
     def ok(self) -> bool:
         """Whether every code is equal and every rule of the ports is kept."""

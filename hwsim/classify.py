@@ -73,6 +73,15 @@ class Accuracy:
     names: tuple[str, ...] | None = None
     reference: Accuracy | None = None
 
+    def __repr__(self) -> str:
+        """One line: how many are right."""
+        five = "" if self.top5 is None else f", {100 * self.top5:.2f} % among the first five"
+        beside = f"; reference {100 * self.reference.top1:.2f} %" if self.reference else ""
+        return (
+            f"Accuracy({self.right:,} of {self.samples:,} right: {100 * self.top1:.2f} %{five} of "
+            f"{self.classes:,} classes{beside})"
+        )
+
     @property
     def top1(self) -> float:
         """The share of samples that are right, 0 to 1."""

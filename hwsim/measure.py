@@ -96,6 +96,11 @@ def measure(
     port = choose_output(graph, output)
     count = batch_size(arrays)
     wanted = read_labels(labels, count, names)
+    classes = class_count(graph, port)
+    if names is not None and classes is not None and len(names) < classes:
+        raise HwsimError(
+            f"there must be a name for each of the {classes} classes, not {len(names)}"
+        )
     tally = Tally(port.name, picked_from(graph, port))
     other = Tally(f"{port.name} of the reference") if reference is not None else None
     emulator, step = planned(graph), piece_of(graph)
@@ -129,6 +134,11 @@ def batch_size(arrays: Mapping[str, Samples]) -> int:
 def read_labels(labels: Any, samples: int, names: Sequence[str] | None = None) -> Labels:
     """Labels as class numbers; texts are looked up in `names`."""
     array = np.asarray(labels)
+    if array.dtype.kind == "U" and names is None:
+        raise HwsimError(
+            "labels that are texts must come with the classes in their order (names=, or --classes "
+            "FILE on the command line), not alone"
+        )
     if array.dtype.kind == "U" and names is not None and array.ndim == 1:
         if len(array) != samples:
             raise HwsimError(

@@ -88,6 +88,7 @@ def test_from_python_it_is_the_same_and_samples_are_taken_evenly(built):
     places = np.arange(10) * 4
     assert found.emulator.right == found.rtl.right == int((BEST == LABELS)[places].sum())
     assert [one.index for one in found.shown] == places.tolist()
+    assert repr(found).startswith("Verification(equal: 0 of 90 integers differ; emulator ")
     kept = json.loads((built / "verify.json").read_text())
     assert kept["labels"] == found.to_dict()["labels"] and kept["input"] == "arrays"
     assert (found.compared, found.different, found.failure) == (3 * 10 * 3, 0, None)
