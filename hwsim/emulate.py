@@ -16,7 +16,7 @@ from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, 
 from hwsim.graph import ELEMENTS, Graph, InputPort, Layout, Node, OutputPort, user_shape
 from hwsim.hints import shape_hint
 from hwsim.ops import Carrier, Op, TensorType, Weighted
-from hwsim.saturation import Clip, clip
+from hwsim.saturation import Clip, Reach, clip
 from hwsim.steps import (
     Kernel,
     Step,
@@ -53,6 +53,7 @@ class Emulator:
         # Not the graph: `planned` keeps an emulator only for as long as its graph lives.
         self.xp, self.inputs, self.outputs = xp, graph.inputs, graph.outputs
         self.types, self.kernels = dict(graph.types()), kernels or {}
+        self._reach: dict[str, Reach] = {}  # of inputs that came as reals
         self.plan: list[Step] = []
         made: dict[str, Carrier] = {}
         for node in graph.nodes:
@@ -187,7 +188,8 @@ class Emulator:
             return self._checked_codes(port, array, ends)
         found = quantize(xp, port, array, ends)
         if clips is not None and array.size:
-            clips.append(clip(xp, port, array, ends))
+            reach = self._reach.get(port.name) or self._reach.setdefault(port.name, Reach.of(port))
+            clips.append(clip(xp, port, reach, array, ends))
         return found
 
     def _checked_codes(self, port: InputPort, array: Array, ends: Ends) -> Array:

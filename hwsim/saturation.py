@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ class InputSaturation(UserWarning):
     """Much of an input lies outside the range of its quantizer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
+class Clip(NamedTuple):
     """Of one piece of one input: elements in all and outside, and the least and the largest."""
 
     port: str
@@ -35,6 +34,24 @@ class Clip:
     outside: int
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The reals that a port takes, by half a step more at both ends, and what all channels take."""
+
+    low: Any
+    high: Any
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, port: InputPort) -> Reach:
+        """Of a port."""
+        low, high = taken(port)
+        half = np.array(port.type.scales()) / 2
+        low, high = low - half, high + half
+        return cls(low, high, float(low.max()), float(high.min()))
 
 
 def taken(port: InputPort) -> tuple[Any, Any]:
@@ -45,20 +62,19 @@ def taken(port: InputPort) -> tuple[Any, Any]:
     return (least - kind.zero_point) * scale, (fmt.max - kind.zero_point) * scale
 
 
-def clip(xp: Namespace, port: InputPort, reals: Array, ends: tuple[float, float]) -> Clip:
+def clip(
+    xp: Namespace, port: InputPort, reach: Reach, reals: Array, ends: tuple[float, float]
+) -> Clip:
     """Count the elements more than half a step outside; `reals` is channels last.
 
     The array is looked at only where its ends are outside.
     """
-    low, high = taken(port)
-    half = np.array(port.type.scales()) / 2
-    low, high = low - half, high + half
     outside = 0
-    if ends[0] < low.max() or ends[1] > high.min():
+    if ends[0] < reach.least or ends[1] > reach.most:
         wide = xp.astype(reals, xp.float64, copy=False)
-        beyond = (wide < xp.asarray(low)) | (wide > xp.asarray(high))
+        beyond = (wide < xp.asarray(reach.low)) | (wide > xp.asarray(reach.high))
         outside = int(xp.count_nonzero(beyond))
-    return Clip(port.name, int(reals.size), outside, float(ends[0]), float(ends[1]))
+    return Clip(port.name, reals.size, outside, *ends)
 
 
 def warn(ports: Sequence[InputPort], clips: Iterable[Clip], stacklevel: int = 4) -> None:
