@@ -113,11 +113,11 @@ def show_outcome(facts: Facts) -> None:
         for run in facts["runs"]
     ]
     columns = (
-        ("run", "seed"), ("samples", "latency"), "cycles/inference", ("compared", "different"),
-        "broken rules",
+        ("run", "seed"), ("samples", "latency"), "cycles each", ("compared", "differ"),
+        "violations",
     )  # fmt: skip
     title = "emulator and RTL in Verilator: " + ("equal" if facts["ok"] else "NOT EQUAL")
-    numbers = ("samples", "latency", "cycles/inference", "compared", "different", "broken rules")
+    numbers = ("samples", "latency", "cycles each", "compared", "differ", "violations")
     console().print(table(title, columns, rows, numbers))
     if facts.get("waveform"):
         size = Path(facts["waveform"]).stat().st_size / 1e6
