@@ -67,8 +67,11 @@ def clip(
 ) -> Clip:
     """Count the elements more than half a step outside; `reals` is channels last.
 
-    The array is looked at only where its ends are outside.
+    The array is looked at only where its ends are outside. A port of one bit asks only on which
+    side a value is: nothing is outside of it.
     """
+    if port.type.format.width == 1:
+        return Clip(port.name, reals.size, 0, *ends)
     outside = 0
     if ends[0] < reach.least or ends[1] > reach.most:
         wide = xp.astype(reals, xp.float64, copy=False)

@@ -260,7 +260,10 @@ def test_one_scale_of_any_shape_quantizes_an_input(
     tiny = np.array([[0.0, -0.0, 1e-40, -1e-40, 1e-45, -1e-45, 1, -1]], np.float32)
     x_in = np.concatenate([on_grid((8,), seed), tiny, tiny[:, ::-1]])
     graph = load(model, tmp_path)
-    assert (hwsim.emulate(graph, x_in) == executed(model, x_in)).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if "4" in op else "error", hwsim.InputSaturation)
+        got = hwsim.emulate(graph, x_in)
+    assert (got == executed(model, x_in)).all()
 
 
 @pytest.mark.parametrize("shape", [(6,), (1, 6)], ids=str)

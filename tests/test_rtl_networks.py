@@ -27,7 +27,16 @@ from hwsim.ops import (
     Weighted,
     Window,
 )
-from rtl.folding import Plan, divisors, layer_fold, needs_parallel, plan_for_cycles
+from rtl.depths import with_depths
+from rtl.folding import (
+    Plan,
+    bottleneck,
+    divisors,
+    layer_fold,
+    needs_parallel,
+    plan_for_cycles,
+)
+from rtl.latency import latency_bound
 
 MODES = [r for r in Rounding if r not in (Rounding.CEIL, Rounding.UP)]
 
@@ -165,6 +174,17 @@ def check(seed: int) -> None:
     got, _ = rtl_designs.simulate(graph, plan, {"x": x}, seed=seed, stall=0.25)
     want = planned(graph).run({"x": x})[graph.outputs[0].tensor].astype(int)
     assert (got["y"] == want).all(), f"seed {seed}: {int((got['y'] != want).sum())} differ"
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_a_sample_is_through_within_the_cycles_that_the_manifest_names(number, seed):
+    """What the watchdog counts in; half of the sum of the nodes' cycles would be too few."""
+    graph, rng = network(seed + number), np.random.default_rng(seed)
+    plan = with_depths(graph, plan_for_cycles(graph, 1 << 30))
+    kind = graph.inputs[0].type
+    x = rng.integers(kind.lo, kind.hi + 1, (1, *kind.shape))
+    _, cycles = rtl_designs.simulate(graph, plan, {"x": x})
+    assert bottleneck(graph, plan).cycles <= cycles["y"][-1] + 1 <= latency_bound(graph, plan)
 
 
 @pytest.mark.parametrize("number", range(6))
