@@ -178,7 +178,7 @@ def check(seed: int) -> None:
 
 @pytest.mark.parametrize("number", range(2))
 def test_a_sample_is_through_within_the_cycles_that_the_manifest_names(number, seed):
-    """What the watchdog counts in; half of the sum of the nodes' cycles would be too few."""
+    """The watchdog counts in them, so that they must never be too few."""
     graph, rng = network(seed + number), np.random.default_rng(seed)
     plan = with_depths(graph, plan_for_cycles(graph, 1 << 30))
     kind = graph.inputs[0].type
