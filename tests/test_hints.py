@@ -113,3 +113,17 @@ def test_codes_and_empty_batches_never_saturate():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         hwsim.emulate(graph(UNIT), np.full((2, 20), 255), codes=True)
+
+
+def test_another_array_namespace_counts_the_same():
+    xp = pytest.importorskip("array_api_strict")
+    x = np.zeros((10, 20), np.float32)
+    x[:, :3] = 2.0
+    with pytest.warns(InputSaturation, match=r"15\.0 % of the values saturate"):
+        hwsim.emulate(graph(UNIT), xp.asarray(x), xp=xp)
+
+
+def test_a_trace_says_it_too():
+    with pytest.warns(InputSaturation, match=r"100\.0 % of the values") as caught:
+        hwsim.trace(graph(UNIT), np.full((2, 20), 9.0))
+    assert caught[0].filename == __file__

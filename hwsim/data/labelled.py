@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -151,7 +152,9 @@ def _order(files: Sequence[Path], labels: Path) -> tuple[Path, ...]:
     listed = read_label_rows(labels)
     if len(listed[0]) == 1:
         return tuple(files)
-    by_name = {file.name: file for file in files} | {file.stem: file for file in files}
+    stems = Counter(file.stem for file in files)
+    by_name = {file.stem: file for file in files if stems[file.stem] == 1}
+    by_name |= {file.name: file for file in files}
     missing = [row[0] for row in listed if Path(row[0].strip()).name not in by_name]
     if missing:
         raise HwsimError(f"{labels} must name images of the folder, not {missing[0]!r}")
