@@ -200,20 +200,20 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Write Verilog, memories and manifest, and make the bitstream."""
-    from hwsim.frontends import load
+    from hwsim.verbs import build as make
 
-    targets, rtl_build = hardware("rtl.targets"), hardware("rtl.build")
-    request = rtl_build.Request(
-        target=targets.find_target(target).name,
-        clock_mhz=targets.parse_clock(clock),
-        fps=fps,
-        max_dsp=max_dsp,
-        rtl_only=rtl_only,
-        name=model.stem,
-        pins=pins,
-    )
     with Progress(f"reading {model}") as progress:
-        facts = rtl_build.build(load(model), out, request, log=progress)
+        facts = make(
+            model,
+            out,
+            target=target,
+            clock=clock,
+            fps=fps,
+            max_dsp=max_dsp,
+            rtl_only=rtl_only,
+            pins=pins,
+            log=progress,
+        )
     for key in ("verilog", "bitstream"):
         facts[key] = str(out / facts[key]) if facts[key] else None
     facts = {"model": str(model), "folder": str(out), **facts}
