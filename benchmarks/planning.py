@@ -21,7 +21,7 @@ from common import interleaved, one_thread, provenance, table, write_json
 from networks import resnet20, wide_layers
 
 from hwsim.graph import Graph
-from rtl import cost, folding, rtlil
+from rtl import folding, rescale, rtlil
 from rtl.build import Request, build, choose_plan
 from rtl.lower import Design
 
@@ -39,7 +39,7 @@ def planning(graph: Graph, rounds: int) -> dict[str, float]:
     """Medians: make the graph, plan for the target from nothing, and for one budget."""
 
     def plan() -> None:
-        cost.requantizer_form.cache_clear()
+        rescale.requantizer_form.cache_clear()
         choose_plan(graph, REQUEST)
 
     def make() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from rtl import folding, lpf, shell, synth, verilog
+from rtl import folding, limits, lpf, shell, synth, verilog
 from rtl.axis import lane_bits
 from rtl.depths import with_depths
 from rtl.folding import Plan
@@ -62,17 +62,27 @@ def choose_plan(graph: Graph, request: Request) -> Plan:
 
     With `fps` the cheapest that is fast enough, with `max_dsp` the fastest within it, otherwise the
     fastest within three quarters of the target's multipliers, or the smallest. Raises HwsimError
-    where none is.
+    where none is, and unless only RTL is wanted where the target cannot hold it.
     """
     target = find_target(request.target)
-    if request.fps is not None:
-        return with_depths(graph, _plan_for_rate(graph, request))
+    plan = (
+        _plan_for_rate(graph, request)
+        if request.fps is not None
+        else _plan_within(graph, request, target)
+    )
+    if not request.rtl_only:
+        limits.check_fit(graph, plan, target, request.clock_mhz)
+    return with_depths(graph, plan)
+
+
+def _plan_within(graph: Graph, request: Request, target: Target) -> Plan:
+    """The fastest within the multipliers that are asked for, or within a share of the target's."""
     budget = request.max_dsp
     if budget is None:
         dsp = target.available.get("dsp")
         budget = DEFAULT_MULTIPLIERS if dsp is None else int(dsp * DEFAULT_SHARE)
         budget = max(budget, folding.least_multipliers(graph))
-    return with_depths(graph, folding.plan_for_multipliers(graph, budget))
+    return folding.plan_for_multipliers(graph, budget)
 
 
 def _plan_for_rate(graph: Graph, request: Request) -> Plan:
@@ -127,7 +137,9 @@ def build(
             "clock_mhz": request.clock_mhz,
             "top": request.top,
             "multipliers": plan.multipliers,
+            "planned_dsp": folding.multiplier_cost(graph, plan),
             "analytic_cycles": bound.cycles,
+            "fps": request.clock_mhz * 1e6 / bound.cycles,
             "bottleneck": {"name": bound.name, "cycles": bound.cycles, "why": bound.why},
             "plan": describe(graph, plan),
             "verilog": f"{request.top}.v",

@@ -23,7 +23,7 @@ from hwsim.ops import (
     Transpose,
     Weighted,
 )
-from rtl.cost import node_multipliers
+from rtl.cost import node_multipliers, product_multipliers
 from rtl.products import Fold
 
 FifoKey = tuple[str, int]  # a node's name and the index of its input
@@ -196,9 +196,9 @@ def plan_for_cycles(graph: Graph, cycles: int) -> Plan:
 
 def plan_for_multipliers(graph: Graph, budget: int) -> Plan:
     """The fastest hardware whose estimated multipliers, requantizers too, are within `budget`."""
-    choices = menu(graph)
+    choices, each = menu(graph), _products(graph)
     smallest = choices.plan(SLOWEST)
-    least = multiplier_cost(graph, smallest)
+    least = _multipliers(graph, smallest, each)
     if least > budget:
         raise HwsimError(
             f"max-dsp must be at least {least}, which this network needs fully folded, not {budget}"
@@ -206,7 +206,7 @@ def plan_for_multipliers(graph: Graph, budget: int) -> Plan:
     low, high = 0, bottleneck(graph, smallest).cycles  # `low` is over the budget or out of reach
     while high - low > 1:
         middle = (low + high) // 2
-        if multiplier_cost(graph, choices.plan(middle)) <= budget:
+        if _multipliers(graph, choices.plan(middle), each) <= budget:
             high = middle
         else:
             low = middle
@@ -219,11 +219,25 @@ def least_multipliers(graph: Graph) -> int:
 
 
 def multiplier_cost(graph: Graph, plan: Plan) -> int:
-    """Multiplier blocks of 18 x 18 bits, estimated: sums of products and requantizers."""
-    return sum(
-        node_multipliers(node.op, graph.input_types(node)[0], chosen.lanes, chosen.fold)
-        for node, chosen in ((node, plan.nodes[node.name]) for node in graph.nodes)
-    )
+    """Hard multipliers (18 x 18 bits) of a plan: sums of products and requantizers."""
+    return _multipliers(graph, plan, _products(graph))
+
+
+def _products(graph: Graph) -> dict[str, int]:
+    """Hard multipliers of one product of each dense or convolution layer."""
+    return {
+        node.name: product_multipliers(node.op, graph.input_types(node)[0])
+        for node in graph.nodes
+        if isinstance(node.op, Weighted)
+    }
+
+
+def _multipliers(graph: Graph, plan: Plan, each: Mapping[str, int]) -> int:
+    total = 0
+    for node in graph.nodes:
+        x, chosen = graph.input_types(node)[0], plan.nodes[node.name]
+        total += node_multipliers(node.op, x, chosen.lanes, chosen.fold, each.get(node.name, 1))
+    return total
 
 
 @dataclass(frozen=True, slots=True)

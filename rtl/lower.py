@@ -12,8 +12,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.forms import Affine, Output
+from hwsim.fixed import Overflow, Rounding
+from hwsim.forms import Output
 from hwsim.graph import Graph, Node, Port
 from hwsim.ops import (
     Add,
@@ -42,7 +42,7 @@ from hwsim.ops import (
 from hwsim.sums import SumForm, WeightedSum, choose_add
 from rtl import pointwise, reduce, stream, window
 from rtl.axis import AxisIn, AxisOut, lane_bits
-from rtl.cost import requantizer_form
+from rtl.cost import held_format
 from rtl.depths import edge_lanes
 from rtl.fifo import Fifo
 from rtl.folding import NodePlan, Plan, is_free, term_order
@@ -52,6 +52,7 @@ from rtl.parts import PartNames
 from rtl.permute import Permute
 from rtl.products import Fold, Replay, StepRule, SumOfProducts
 from rtl.requantize import Requantizer
+from rtl.rescale import rescaler
 from rtl.stream import Beat, Fork, Slice
 
 
@@ -151,7 +152,7 @@ def lower_weighted(site: Site) -> Layer:
     products = SumOfProducts(
         fmt=x.format,
         out=site.out.format,
-        weight=_weight_format(weights),
+        weight=held_format(op, x),
         fold=fold,
         weights=_by_group(op, weights if order is None else weights[list(order)]),
         bias=bias,
@@ -225,12 +226,6 @@ def _by_group(op: Weighted, weights: Any) -> Any:
     return weights.reshape(len(weights), groups, -1).transpose(1, 0, 2)
 
 
-def _weight_format(weights: Any) -> Format:
-    """The narrowest signed format for what the weights really are."""
-    lo, hi = min(int(weights.min()), -1), max(int(weights.max()), 0)
-    return Format.holding(lo, hi)
-
-
 def lower_pool(site: Site) -> Layer:
     """Windows, then a running maximum or sum; a window over the whole map needs no line memory."""
     op, x = site.node.op, site.inputs[0]
@@ -267,64 +262,12 @@ def lower_pool(site: Site) -> Layer:
     return Layer(site.beats, out, parts)
 
 
-def lower_requantize(site: Site) -> Layer:
-    """The cheapest integer form with the scheme's thresholds on the proven range."""
-    op, x = site.node.op, site.inputs[0]
-    assert isinstance(op, Requantize)
-    part = Requantizer(
-        requantizer_form(op, x.lo, x.hi),
-        lanes=site.plan.lanes,
-        channels=x.channels,
-        in_format=x.format,
-        in_range=(x.lo, x.hi),
-    )
-    return _map(site, part)
-
-
-def lower_batchnorm(site: Site) -> Layer:
-    """A multiplication and an addition with the constants of each channel."""
-    op, x = site.node.op, site.inputs[0]
-    assert isinstance(op, BatchNorm)
-    scale, bias, _ = op.aligned(x)
-    form = Affine(
-        m=tuple(scale.tolist()),
-        r=tuple(bias.tolist()),
-        shift=(0,),
-        rounding=Rounding.TRN,
-        out=Output(format=site.out.format),
-    )
-    return _affine(site, form, x.channels)
-
-
-def lower_divide(site: Site) -> Layer:
-    """Multiplication by a reciprocal that is exact on the proven range, truncated toward zero.
-
-    With `m` the reciprocal rounded up and `e = n * m - 2**s`, `x * m / 2**s` exceeds `x / n` by
-    less than 1 / n, hence by too little to reach a whole number, as long as `|x| * e < 2**s`.
-    """
-    op, x = site.node.op, site.inputs[0]
-    assert isinstance(op, Divide)
-    divisors = [int(n) for n in op.divisors.reshape(-1)]
-    shift = 0
-    while any((-(1 << shift) % n) * x.magnitude >= 1 << shift for n in divisors):
-        shift += 1
-    factors = [-(-(1 << shift) // n) for n in divisors for _ in range(x.channels)]
-    same = len(set(factors)) == 1
-    form = Affine(
-        m=(factors[0],) if same else tuple(factors),
-        r=(0,),
-        shift=(shift,),
-        rounding=Rounding.TRN,
-        out=Output(format=site.out.format),
-        split=0,
-        r_below=((1 << shift) - 1,),
-    )
-    return _affine(site, form, x.channels if same else x.size)
-
-
-def _affine(site: Site, form: Affine, period: int) -> Layer:
-    """`period` codes, after which the constants come again."""
+def lower_rescaled(site: Site) -> Layer:
+    """Each code times a constant: the cheapest integer form that is equal on the proven range."""
     x = site.inputs[0]
+    found = rescaler(site.node.op, x)
+    assert found is not None
+    form, period = found
     part = Requantizer(
         form, lanes=site.plan.lanes, channels=period, in_format=x.format, in_range=(x.lo, x.hi)
     )
@@ -420,16 +363,16 @@ RULES: Mapping[type[Op], Rule] = {
     Add: lower_add,
     ArgMax: lower_argmax,
     AvgPool: lower_pool,
-    BatchNorm: lower_batchnorm,
+    BatchNorm: lower_rescaled,
     Cast: lower_cast,
     Concat: lower_concat,
     Conv2D: lower_weighted,
     Dense: lower_weighted,
-    Divide: lower_divide,
+    Divide: lower_rescaled,
     Flatten: lower_move,
     MaxPool: lower_pool,
     Relu: lower_relu,
-    Requantize: lower_requantize,
+    Requantize: lower_rescaled,
     Reshape: lower_move,
     ScaledAdd: lower_scaled_add,
     Table: lower_table,

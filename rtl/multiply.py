@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth import Module, Signal
-from amaranth.hdl import Const, Value
+from amaranth.hdl import Const, Shape, Value
 
 from rtl.arith import holding
 from rtl.pipeline import Lane, Stage
@@ -16,7 +16,6 @@ LIMB = 17  # unsigned bits that a signed 18 x 18 multiplier (ECP5 MULT18X18D, DS
 def limbs(value: Any) -> list[tuple[int, Any]]:
     """`value` as pieces (exponent, piece) that add up to it; all but the top one are unsigned."""
     value = Value.cast(value)
-    top = LIMB + int(value.shape().signed)
     if isinstance(value, Const) and not value.shape().signed:
         return [
             (k, Const(part))
@@ -24,11 +23,48 @@ def limbs(value: Any) -> list[tuple[int, Any]]:
             if (part := value.value >> k & ((1 << LIMB) - 1))
         ]
     pieces, start = [], 0
-    while len(value) - start > top:
-        pieces.append((start, value[start : start + LIMB]))
-        start += LIMB
-    rest = value[start:]
-    return [*pieces, (start, rest.as_signed() if value.shape().signed else rest)]
+    for shape in limb_shapes(value.shape()):
+        piece = value[start : start + shape.width]
+        pieces.append((start, piece.as_signed() if shape.signed else piece))
+        start += shape.width
+    return pieces
+
+
+def limb_shapes(shape: Shape) -> list[Shape]:
+    """The shapes of the pieces of a value, the lowest first; only the top one may be signed."""
+    pieces, rest = [], shape.width
+    while rest > LIMB + int(shape.signed):
+        pieces.append(Shape(LIMB, signed=False))
+        rest -= LIMB
+    return [*pieces, Shape(rest, signed=shape.signed)]
+
+
+def times(value: Any, factor: int) -> Any:
+    """`value * factor` by shifts and adders alone: no multiplication is left for a synthesizer.
+
+    The factor's canonical signed digits, of which at most every second is not 0.
+    """
+    total: Any = None
+    for place, positive in signed_digits(factor):
+        term = Value.cast(value) << place
+        if total is None:
+            total = term if positive else -term
+        else:
+            total = total + term if positive else total - term
+    return Const(0) if total is None else total
+
+
+def signed_digits(factor: int) -> list[tuple[int, bool]]:
+    """Powers of two (exponent, whether it is added) that add up to `factor`, the largest first."""
+    digits, place = [], 0
+    while factor:
+        if factor & 1:
+            positive = factor & 3 == 1
+            digits.append((place, positive))
+            factor -= 1 if positive else -1
+        factor >>= 1
+        place += 1
+    return digits[::-1]
 
 
 def partial_products(a: str, b: str, into: str) -> Stage:

@@ -21,6 +21,7 @@ from hwsim.fixed import Format
 from hwsim.ops.accumulate import Stepwise
 from hwsim.ops.base import IntArray
 from rtl import arith
+from rtl.multiply import times
 from rtl.stream import Beat, Slice, blank
 
 TREE = 4  # addends of one adder stage between two ranks of registers
@@ -232,13 +233,12 @@ class SumOfProducts(wiring.Component):
         return flags
 
     def _weight_word(self, m: Module, taken: Any) -> Any:
-        """The weights that meet the beat taken now, a cycle later; constants if all are used."""
+        """The weights that meet the beat taken now, a cycle later; None if they never change."""
+        if self.fold.cycles == 1:
+            return None
         words = pack(self.fold.words(self.weights), self.weight.width)
-        bits = self.fold.multipliers * self.weight.width
-        if len(words) == 1:
-            return Const(words[0], bits)
         m.submodules.weights = store = memory.Memory(
-            shape=unsigned(bits), depth=len(words), init=words
+            shape=unsigned(self.fold.multipliers * self.weight.width), depth=len(words), init=words
         )
         read = store.read_port()
         address = Signal(range(len(words)))
@@ -249,21 +249,27 @@ class SumOfProducts(wiring.Component):
 
     def _products(self, m: Module, enable: Any, codes: Any, word: Any) -> list[list[Any]]:
         """One register for each product, by output lane."""
-        fold, width = self.fold, self.weight.width
+        fold = self.fold
         products: list[list[Any]] = []
         for lane in range(fold.group_lanes * fold.pe):
-            group = lane // fold.pe
             row = []
             for term in range(fold.simd):
-                place = (lane * fold.simd + term) * width
-                bits = word[place : place + width]
-                factor = bits.as_signed() if self.weight.signed else bits
+                code = codes.data[lane // fold.pe * fold.simd + term]
                 product = blank(self._product_shape, f"product_{lane}_{term}")
                 with m.If(enable):
-                    m.d.sync += product.eq(codes.data[group * fold.simd + term] * factor)
+                    m.d.sync += product.eq(self._product(code, word, lane, term))
                 row.append(product)
             products.append(row)
         return products
+
+    def _product(self, code: Any, word: Any, lane: int, term: int) -> Any:
+        """A code times its weight: by adders where that is a constant."""
+        if word is None:
+            group, output = divmod(lane, self.fold.pe)
+            return times(code, int(self.weights[group, term, output]))
+        place = (lane * self.fold.simd + term) * self.weight.width
+        bits = word[place : place + self.weight.width]
+        return code * (bits.as_signed() if self.weight.signed else bits)
 
     @property
     def _product_shape(self) -> Any:

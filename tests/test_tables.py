@@ -58,6 +58,7 @@ BUILD = {
     "part": "LFE5U-85F-6BG381C",
     "multipliers": HUGE,
     "bottleneck": {"name": LONG, "cycles": HUGE + 1},
+    "fps": 1234.5,
     "lut": HUGE + 2,
     "available": {"lut": HUGE + 3},
     "fmax_mhz": 123.4,

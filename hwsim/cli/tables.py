@@ -77,6 +77,7 @@ def show_build(facts: Facts) -> None:
         ("target", f"{facts['target']} {facts.get('part', '')}".strip()),
         ("multipliers", f"{facts['multipliers']:,}"),
         ("bottleneck", f"{bottleneck['name']}: {bottleneck['cycles']:,} cycles an inference"),
+        ("frames per second", f"{facts['fps']:,.4g} at {facts['clock_mhz']:g} MHz"),
     ]
     for key, label in RESOURCES.items():
         if key in facts:

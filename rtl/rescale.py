@@ -1,0 +1,65 @@
+"""The integer form that a rescaling operator is built as, found before anything is built."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from hwsim.fixed import Rounding
+from hwsim.forms import Affine, Form, Output
+from hwsim.ops import BatchNorm, Divide, Op, Requantize, TensorType
+from hwsim.thresholds import choose
+
+Rescaler = tuple[Form, int]  # a form, and the number of codes after which its constants come again
+
+
+def rescaler(op: Op, x: TensorType) -> Rescaler | None:
+    """The form of an operator that multiplies each code by a constant; None for all others."""
+    match op:
+        case Requantize():
+            return requantizer_form(op, x.lo, x.hi), x.channels
+        case BatchNorm():
+            return batchnorm_form(op, x), x.channels
+        case Divide():
+            form = divide_form(op, x)
+            return form, x.channels if len(form.m) == 1 else x.size
+    return None
+
+
+@lru_cache(maxsize=4096)
+def requantizer_form(op: Requantize, lo: int, hi: int) -> Form:
+    """The cheapest integer form with the thresholds of `op` on lo..hi; found once for each."""
+    return choose(op, lo, hi)
+
+
+def batchnorm_form(op: BatchNorm, x: TensorType) -> Affine:
+    """A multiplication and an addition with the constants of each channel."""
+    scale, bias, _ = op.aligned(x)
+    return Affine(
+        m=tuple(scale.tolist()),
+        r=tuple(bias.tolist()),
+        shift=(0,),
+        rounding=Rounding.TRN,
+        out=Output(format=op.infer([x]).format),
+    )
+
+
+def divide_form(op: Divide, x: TensorType) -> Affine:
+    """Multiplication by a reciprocal that is exact on the proven range, truncated toward zero.
+
+    With `m` the reciprocal rounded up and `e = n * m - 2**s`, `x * m / 2**s` exceeds `x / n` by
+    less than 1 / n, hence by too little to reach a whole number, as long as `|x| * e < 2**s`.
+    """
+    divisors = [int(n) for n in op.divisors.reshape(-1)]
+    shift = 0
+    while any((-(1 << shift) % n) * x.magnitude >= 1 << shift for n in divisors):
+        shift += 1
+    factors = [-(-(1 << shift) // n) for n in divisors for _ in range(x.channels)]
+    return Affine(
+        m=(factors[0],) if len(set(factors)) == 1 else tuple(factors),
+        r=(0,),
+        shift=(shift,),
+        rounding=Rounding.TRN,
+        out=Output(format=op.infer([x]).format),
+        split=0,
+        r_below=((1 << shift) - 1,),
+    )
