@@ -14,6 +14,7 @@ from hwsim import storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
 from hwsim.ops import Op, TensorType, Work
+from hwsim.ops.base import LATER
 
 SCHEMA = 1
 ELEMENTS = {  # integer types of a port, and the array type that holds them
@@ -25,7 +26,7 @@ _BROKEN = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, 
 
 
 def _later() -> Any:
-    return field(default=None, metadata=storage.LATER)
+    return field(default=None, metadata=LATER)
 
 
 class Layout(Enum):

@@ -22,11 +22,10 @@ from safetensors.numpy import save
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.ops import OPERATORS, Exact, Quant, Scheme, Stepwise, TensorType, Window
+from hwsim.ops.base import LATER
 
 Arrays = dict[str, npt.NDArray[np.int64]]
 _ENUMS: dict[str, type[Enum]] = {"Rounding": Rounding, "Overflow": Overflow, "Scheme": Scheme}
-LATER = {"later": True}
-"""Metadata of a field that came after the first saved files: None is not written, as in those."""
 _VALUES: dict[str, type[Any]] = {
     "Quant": Quant,
     "TensorType": TensorType,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from functools import lru_cache
+from typing import Any
 
 from hwsim.fixed import Rounding
 from hwsim.forms import Affine, Form, Output
@@ -28,7 +30,17 @@ def rescaler(op: Op, x: TensorType) -> Rescaler | None:
 @lru_cache(maxsize=4096)
 def requantizer_form(op: Requantize, lo: int, hi: int) -> Form:
     """The cheapest integer form with the thresholds of `op` on lo..hi; found once for each."""
-    return choose(op, lo, hi)
+    distinct = tuple(dict.fromkeys(op.multiplier))
+    if len(distinct) == len(op.multiplier):
+        return choose(op, lo, hi)
+    form = choose(replace(op, multiplier=distinct), lo, hi)
+    places = [distinct.index(d) for d in op.multiplier]
+    several: dict[str, Any] = {
+        f.name: tuple(value[place] for place in places)
+        for f in fields(form)
+        if isinstance(value := getattr(form, f.name), tuple) and len(value) > 1
+    }
+    return replace(form, **several)
 
 
 def batchnorm_form(op: BatchNorm, x: TensorType) -> Affine:

@@ -293,6 +293,8 @@ def requantize_cases() -> Iterator[Case]:
         name, fields = scheme.value, {"scheme": scheme}
         yield case(f"{name}-channels", sums, multiplier=channels, zero_point=3, **fields)
         yield case(f"{name}-uint8", sums, multiplier=(0.021,), zero_point=113, out=U8, **fields)
+        again = channels[:3] * 2 + channels[:2]
+        yield case(f"{name}-repeated", sums, multiplier=again, zero_point=-9, **fields)
         yield case(f"{name}-up", tensor((4, 8), "s8", 0), multiplier=(2.7,), **fields)
         yield case(f"{name}-centred", tensor((8, 8), "u8", 77), multiplier=(0.37,), **fields)
         yield case(f"{name}-20-bit", tensor((4, 8), "s20", 0), multiplier=(0.000171,), **fields)
@@ -337,6 +339,10 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("batchnorm-plain", norm, (tensor((8, 4), "s8.4"),))
     fine = BatchNorm(**data, scale_format=Format.parse("s5.1"), bias_frac=11)
     yield Case("batchnorm-fine-bias", fine, (tensor((8, 4), "s8.2"),))
+    factors, offsets = (1 << 25, 40_000_001, 3, 77), (5, -(1 << 31), 9, 0)
+    wide = {"scale": np.array(factors), "bias": np.array(offsets)}
+    scaled = BatchNorm(**wide, scale_format=Format.int(32), quant=Quant((0.25,)))
+    yield Case("batchnorm-scaled", scaled, (tensor((8, 4), "s16", 0),))
 
 
 def scaled_add_cases() -> Iterator[Case]:

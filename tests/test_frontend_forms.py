@@ -9,11 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx_builder import Q
+from onnx_builder import Q, activation
 from onnx_run import run_ort
 from test_frontend_graphs import Net
 from test_frontend_onnx import load
@@ -21,6 +22,7 @@ from test_ports import feed
 
 import hwsim
 from hwsim import HwsimError
+from hwsim.emulate import planned
 from hwsim.frontends.importer import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
@@ -113,7 +115,48 @@ def pixels_cast_to_reals(n: Net) -> onnx.ModelProto:
     return n.model((n.round(n.do("MatMul", x, weights(n, 12, 7)), 90), 2, "float32"))
 
 
+def scaled_product(n: Net) -> onnx.ModelProto:
+    y = n.do("Gemm", n.start(12), n.kernel((12, 7), 1), alpha=0.7)
+    return n.model((n.round(y, 0.9), 2, "float32"))
+
+
+def equal_heads(n: Net) -> onnx.ModelProto:
+    """A Concat at the end, with no quantizer behind it: all parts have one scale."""
+    x = n.start(3, 6, 5)
+    return n.model((n.do("Concat", n.conv(x, 3, 4), n.conv(x, 3, 2), axis=1), 4, "float32"))
+
+
+def average(n: Net, *shape: int, **attributes: Any) -> onnx.ModelProto:
+    x = n.qdq(n.input("x", shape), Q(n.dtype, 1 / 32, 119))
+    y = n.do("AveragePool", x, **attributes)
+    return n.model((n.qdq(y, Q(n.dtype, 1 / 64, 101)), 4, "float32"))
+
+
+def average_with_ceil_mode_that_adds_nothing(n: Net) -> onnx.ModelProto:
+    return average(n, 3, 6, 6, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+
+
+def average_with_a_partial_window(n: Net) -> onnx.ModelProto:
+    return average(n, 3, 7, 6, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+
+
+def average_of_what_there_is(n: Net) -> onnx.ModelProto:
+    return average(n, 3, 6, 5, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=0)
+
+
+def average_that_counts_padding(n: Net) -> onnx.ModelProto:
+    kernel = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    return average(n, 3, 7, 6, **kernel, ceil_mode=1, count_include_pad=1)
+
+
+def average_padded_by_name(n: Net) -> onnx.ModelProto:
+    return average(n, 3, 7, 6, kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_UPPER")
+
+
 EXACT: list[Build] = [
+    scaled_product, equal_heads, average_with_ceil_mode_that_adds_nothing,
+    average_with_a_partial_window, average_of_what_there_is, average_that_counts_padding,
+    average_padded_by_name,
     turned_weights, turned_weights_by_channel, cast_weights, clipped_weight_codes, clipped_codes,
     bias_without_an_axis, reshape_with_allowzero, largest_with_a_partial_window,
     pixels_cast_to_reals,
@@ -154,7 +197,35 @@ def clipped_signed_codes(n: Net) -> onnx.ModelProto:
     return cut(n, -127, 127)
 
 
+def gemm_with(alpha: float, beta: float) -> Build:
+    """Where there is a bias, the runtime's integer kernel takes only 1 and 1."""
+
+    def build(n: Net) -> onnx.ModelProto:
+        bias = n.constant("b", n.rng.normal(0, 2, 7).astype(np.float32))
+        y = n.do("Gemm", n.start(12), n.kernel((12, 7), 1), bias, alpha=alpha, beta=beta)
+        return n.model((n.round(y, 0.9), 2, "float32"))
+
+    build.__name__ = f"gemm with alpha {alpha} and beta {beta}"
+    return build
+
+
+def layer_added_to_a_quantized_skip(n: Net) -> onnx.ModelProto:
+    """What TensorRT recommends: the sum of the convolution is added before it is rounded."""
+    x = n.conv(n.start(4, 6, 5), 4, 4, pads=[1, 1, 1, 1])
+    y = n.do("Conv", x, by_channel(n, 4, 4, 3, 3), pads=[1, 1, 1, 1])
+    total = n.do("Relu", n.do("Add", y, x))
+    return n.model((n.qdq(total, activation(n.dtype, scale=2.0, zero_point=-128)), 4, "float32"))
+
+
+def two_layers_added(n: Net) -> onnx.ModelProto:
+    x = n.start(12)
+    y = n.do("Add", *(n.do("Gemm", x, n.kernel((12, 7), 1)) for _ in range(2)))
+    return n.model((n.round(y, 1.1), 2, "float32"))
+
+
 ANNOUNCED: list[Build] = [
+    *(gemm_with(*factors) for factors in ((0.7, 1.0), (1.0, 0.3), (0.7, 0.3), (1.0, 0.0))),
+    layer_added_to_a_quantized_skip, two_layers_added,
     reshaped_weights, squeezed_weights, unsqueezed_weights, reshaped_weights_by_channel,
     clipped_signed_codes,
 ]  # fmt: skip
@@ -172,6 +243,26 @@ def test_a_form_that_the_runtime_leaves_in_floats_is_announced(
     (step,) = graph.types()[graph.outputs[0].tensor].scales()
     off = np.rint(np.abs(hwsim.emulate(graph, feeds) - expected) / step)
     assert off.max() <= 1 and np.count_nonzero(off) * 300 <= off.size
+
+
+@pytest.mark.parametrize(
+    "build",
+    [average_of_what_there_is, average_with_a_partial_window, layer_added_to_a_quantized_skip],
+    ids=lambda f: f.__name__.replace("_", " "),
+)
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.importer.RuntimeDifference")
+def test_a_form_is_the_same_in_hardware(build: Build, tmp_path: Path, seed: int) -> None:
+    pytest.importorskip("amaranth")
+    import rtl_designs
+
+    from rtl.folding import plan_for_cycles
+
+    graph = load(build(Net(seed=seed)), tmp_path)
+    kind = graph.inputs[0].type
+    x = np.random.default_rng(seed).integers(kind.lo, kind.hi + 1, (3, *kind.shape))
+    got, _ = rtl_designs.simulate(graph, plan_for_cycles(graph, 400), {"x": x}, stall=0.25)
+    (want,) = planned(graph).run({graph.inputs[0].tensor: x}).values()
+    assert (np.array(next(iter(got.values()))) == want).all()
 
 
 REFUSED = {

@@ -75,7 +75,7 @@ def feed(model: onnx.ModelProto, seed: int, batch: int = 40) -> dict[str, Array]
         shape = (batch, *[d.dim_value for d in kind.shape.dim[1:]])
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if dtype.kind == "f":
-            found[port.name] = rng.normal(0, 2.5, shape).astype(dtype)
+            found[port.name] = rng.normal(0, 1.2, shape).astype(dtype)
         else:
             info = np.iinfo(dtype)
             found[port.name] = rng.integers(info.min, info.max + 1, shape).astype(dtype)

@@ -155,10 +155,9 @@ def gemm(copy: Copy, group: Group) -> Kernel:
         return Kernel.FLOAT
     if group.types[0] == "int8" and group.types[1] != "int8":
         return Kernel.FLOAT
-    bias_wrong = len(group.types) > 2 and (
-        group.types[2] != "int32"
-        or (group.step.node is not None and group.step.node.real("beta", 1.0) != 1.0)
-    )
+    node = group.step.node
+    factors = (1.0, 1.0) if node is None else (node.real("alpha", 1.0), node.real("beta", 1.0))
+    bias_wrong = len(group.types) > 2 and (group.types[2] != "int32" or factors != (1.0, 1.0))
     if bias_wrong or (group.quantizers and group.ends[0] != group.types[0]):
         return Kernel.FLOAT
     return Kernel.INTEGER if group.quantizers else Kernel.TO_FLOAT

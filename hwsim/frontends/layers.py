@@ -66,9 +66,13 @@ def layer(
     weights: tuple[IntArray, Format, FloatArray],
     bias: Constant | None,
     window: tuple[Window, int] | None = None,
+    *,
+    alpha: float = 1.0,
 ) -> Weighing:
     """Dense, or a convolution with `window` (and groups): weights with output channels last."""
     codes, fmt, weight_scale = weights
+    scale = F32(alpha) * F32(level.scale) * weight_scale  # in the runtime's order
+    weight_scale = weight_scale * F32(alpha)
     own = weight_scale.size == 1 and float(weight_scale[0]) == 2.0**-fmt.frac_bits
     choice = run.choice(node.output)
     exact = choice.kernel in WHOLE_SUMS
@@ -77,7 +81,7 @@ def layer(
         node.output,
         level,
         _operator(codes, fmt, level.zero_point, None if own else weight_scale, window),
-        F32(level.scale) * weight_scale,
+        scale,
         exact,
         exact or choice.bias_codes,
     )
@@ -207,7 +211,12 @@ def convolution(
 
 
 def dense(
-    run: Importer, node: OnnxNode, real: Real, weights: Constant, bias: Constant | None
+    run: Importer,
+    node: OnnxNode,
+    real: Real,
+    weights: Constant,
+    bias: Constant | None,
+    alpha: float = 1.0,
 ) -> Real:
     """The layer behind Gemm, MatMul and their integer forms; weights are (in, out)."""
     level = level_of(run, node, real)
@@ -233,21 +242,30 @@ def dense(
         raise HwsimError(f"{node}: its input must have at most 3 axes, not {len(shape) + 1}")
     level = replace(level, codes=held)
     kept = codes, weights.format, scale
-    source = layer(run, node, level, kept, bias)
+    source = layer(run, node, level, kept, bias, alpha=alpha)
     return Real(source, Layout.plain((*shape[:-1], codes.shape[1])))
 
 
 def gemm(run: Importer, node: OnnxNode) -> None:
     """Gemm with constant weights."""
     weights = weights_of(run, node, 1)
-    if node.real("alpha", 1.0) != 1.0 or (node.input(2) and node.real("beta", 1.0) != 1.0):
-        raise HwsimError(f"{node}: 'alpha' and 'beta' must be 1")
+    alpha, beta = positive_alpha(node), node.real("beta", 1.0)
     if node.integer("transA", 0):
         raise HwsimError(f"{node}: 'transA' must be 0")
     bias = run.constant(node, 2) if node.input(2) else None
+    if bias is not None and beta != 1.0:
+        bias = Constant(bias.array.astype(F32) * F32(beta))
     if node.integer("transB", 0):
         weights = turned(weights)
-    run.values[node.output] = dense(run, node, run.real(node, 0), weights, bias)
+    run.values[node.output] = dense(run, node, run.real(node, 0), weights, bias, alpha)
+
+
+def positive_alpha(node: OnnxNode) -> float:
+    """The factor of a Gemm's product."""
+    alpha = node.real("alpha", 1.0)
+    if alpha <= 0:
+        raise HwsimError(f"{node}: 'alpha' must be above 0, not {alpha}")
+    return alpha
 
 
 def turned(weights: Constant) -> Constant:

@@ -5,6 +5,7 @@ docs/frontends.md gives each formula and how it was tested against the runtime.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,18 +16,31 @@ from hwsim.fixed import Format
 from hwsim.frontends import float_math
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import OnnxNode
-from hwsim.frontends.rounding import Quantizer
+from hwsim.frontends.rounding import Quantizer, weighed
 from hwsim.frontends.types import WIDTHS, format_of
 from hwsim.frontends.values import (
     Constant,
     FloatArray,
+    Level,
     Mean,
     Pair,
+    Weighing,
 )
-from hwsim.ops import Op, Quant, Requantize, ScaledAdd, Scheme
+from hwsim.ops import (
+    Add,
+    BatchNorm,
+    Flatten,
+    Op,
+    Quant,
+    Requantize,
+    Reshape,
+    ScaledAdd,
+    Scheme,
+)
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
+FINE_BITS = 26  # of the factors that bring two sums to one unit: finer than a float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +72,15 @@ class Linear(Quantizer):
 
     def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
         """Global: as a sum. Otherwise the zero point is added before rounding."""
-        count = F32(source.window.size)
-        factor = np.array([F32(source.input.scale) / (F32(self.scale) * count)], np.float32)
-        if source.whole or source.in_reals:
-            return [self._requantize(factor, 0)]
-        return [replace(self._requantize(factor, 0), scheme=Scheme.F32_RNE_IN)]
+        counts = np.array([source.window.size]) if source.counts is None else source.counts
+        shape = run.types[edge].shape
+        uneven = len(set(counts.ravel().tolist())) > 1
+        each = np.repeat(counts.ravel(), shape[-1]) if uneven else counts.ravel()[:1]
+        factor = F32(source.input.scale) / (F32(self.scale) * each.astype(np.float32))
+        op = self._requantize(factor, 0)
+        if not (source.whole or source.in_reals):
+            op = replace(op, scheme=Scheme.F32_RNE_IN)
+        return [Flatten(), op, Reshape(shape=shape)] if uneven else [op]
 
     def _requantize(self, factor: FloatArray, zero: int) -> Requantize:
         return Requantize(
@@ -77,6 +95,8 @@ class Linear(Quantizer):
     def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
         """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points."""
         a, b = source.a, source.b
+        if isinstance(a, Weighing) or isinstance(b, Weighing):
+            return self._sum_of_sums(run, source, out)
         if source.in_reals:
             op = ScaledAdd(
                 ratios=(float(F32(a.scale)), float(F32(b.scale))),
@@ -100,6 +120,38 @@ class Linear(Quantizer):
         )
         edge = run.emit(source.name, op, [a.codes.edge, b.codes.edge], out)
         return edge, []
+
+    def _sum_of_sums(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """Both in one fine fixed-point unit (about 2**-26 of the larger ratio), added, rounded."""
+        terms = [_term(run, part) for part in (source.a, source.b)]
+        ratios = [(scale / self.scale).astype(np.float64) for _, scale, _ in terms]
+        bits = FINE_BITS - math.ceil(math.log2(max(float(r.max()) for r in ratios)))
+        unit = Quant((self.scale * 2.0**-bits,))
+        edges = []
+        for (edge, _, zero), ratio in zip(terms, ratios, strict=True):
+            factors = np.broadcast_to(np.rint(ratio * 2.0**bits), run.types[edge].channels)
+            op = BatchNorm(
+                scale=factors.astype(np.int64),
+                bias=-zero * factors.astype(np.int64),
+                scale_format=Format.int(32),
+                quant=unit,
+            )
+            edges.append(run.emit(f"{source.name}.scaled", op, [edge], f"{edge}.scaled"))
+        rounding = Requantize(
+            scheme=Scheme.SHIFT,
+            multiplier=(2.0**-bits,),
+            out=self.format,
+            zero_point=self.zero_point,
+            quant=self.quant,
+        )
+        return run.emit(source.name, Add(), edges, f"{out}.sum"), [rounding]
+
+
+def _term(run: Importer, part: Level | Weighing) -> tuple[str, FloatArray, int]:
+    """The edge of an addend, what a step of it is worth, and its zero point."""
+    if isinstance(part, Weighing):
+        return *weighed(run, part), 0
+    return part.codes.edge, np.array([part.scale], np.float32), part.zero_point
 
 
 def quantizer(node: OnnxNode, scale: Constant, zero: Constant | None, signed8: str) -> Linear:

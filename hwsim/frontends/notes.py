@@ -6,6 +6,7 @@ docs/frontends.md tells how the shares were measured (`benchmarks/runtime_differ
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from hwsim.frontends.importer import Importer
 from hwsim.frontends.kernels import Kernel
 from hwsim.frontends.rounding import Quantizer
 from hwsim.frontends.values import Joined, Level, Mean, Pair, Real, Weighing
+from hwsim.ops import Carrier, TensorType
 
 MOST_SUMS = 1 << 20  # of an average that are tried one by one
 EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
@@ -23,7 +25,7 @@ ROUNDED = f"{SUMS}, so that about one code in {{share}} may differ by one step"
 SHARES = {8: "200,000", 16: "1,000"}  # by the bits of the result
 TIES = (
     "ONNX Runtime averages in float32 here, so that exact ties may round the other way: up to "
-    "{share:.1g} % of the codes, by one step; the exact average is rounded to nearest even here"
+    "{share:.0f} % of the codes, by one step; the exact average is rounded to nearest even here"
 )
 LAST_BITS = f"{SUMS}, so that the reals differ in their last bits (by about 1e-6 of the largest)"
 BLOCKS = (
@@ -39,7 +41,11 @@ WRAPS = (
 def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     """Warn where the codes of a tensor that `by` quantizes may differ."""
     match real.source:
-        case Level() | Pair():  # followed step by step
+        case Pair() as source:  # of codes: followed step by step
+            if any(isinstance(term, Weighing) for term in (source.a, source.b)):
+                bits = 8 if by.format.width <= 8 else 16
+                run.warn(source.name, ROUNDED.format(share=SHARES[bits]))
+        case Level():  # followed step by step
             return
         case Joined() as source:
             for part in source.parts:
@@ -69,19 +75,44 @@ def _ties(run: Importer, source: Mean, by: Quantizer) -> float:
     """
     if source.whole and not source.in_reals:
         return 0.0
-    scales = (source.input.scale, by.scale if source.in_reals else 1.0, source.window.size)
+    counts = {source.window.size} if source.counts is None else set(source.counts.ravel().tolist())
+    scales = (source.input.scale, by.scale if source.in_reals else 1.0, *counts)
     kind = run.types[run.sums[source]]
     if all(math.frexp(scale)[0] == 0.5 for scale in scales) and kind.magnitude < EXACT_FLOAT:
         return 0.0
-    step = source.input.scale / (by.scale * source.window.size)
+    if all(_followed(run, kind, source, by, count) for count in counts):
+        return 0.0
+    return max(_ties_of(kind, source, by, count) for count in counts)
+
+
+def _followed(run: Importer, kind: TensorType, source: Mean, by: Quantizer, count: int) -> bool:
+    """Whether all sums over `count` elements give the codes of the runtime's integer kernel.
+
+    That is tried where its sums in float32 are exact: scales that are powers of two.
+    """
+    exact = math.frexp(source.input.scale)[0] == 0.5 and kind.magnitude < EXACT_FLOAT
+    if source.in_reals or not exact or kind.hi - kind.lo >= MOST_SUMS:
+        return False
+    alone = replace(source, counts=np.full((1, 1), count))
+    (op,) = by.mean(run, run.sums[source], alone)
+    sums = np.arange(kind.lo, kind.hi + 1)
+    ours = op.run(np, [sums[:, None].astype(np.float64)], op.prepare([], Carrier.FLOAT64))
+    mean = (sums * source.input.scale).astype(np.float32) / np.float32(count)
+    theirs = np.rint(mean / np.float32(by.scale) + np.float32(by.zero_point))
+    return np.array_equal(ours.ravel(), np.clip(theirs, by.format.min, by.format.max))
+
+
+def _ties_of(kind: TensorType, source: Mean, by: Quantizer, count: int) -> float:
+    """The share of sums near a tie where windows hold `count` elements."""
+    step = source.input.scale / (by.scale * count)
     sums = np.arange(kind.lo, kind.hi + 1) if kind.hi - kind.lo < MOST_SUMS else np.zeros(1)
     means = sums * step
     inside = (means > by.format.min - by.zero_point - 1) & (
         means < by.format.max - by.zero_point + 1
     )
-    errors = (source.window.size + 8) * 2.0**-24 * (np.abs(means) + abs(by.zero_point) + 1)
+    errors = (count + 8) * 2.0**-24 * (np.abs(means) + abs(by.zero_point) + 1)
     near = np.abs(means - np.floor(means) - 0.5) <= errors
-    return float((near & inside).mean()) if len(sums) > 1 else 1.0
+    return float((near & inside).sum() / inside.sum()) if len(sums) > 1 and inside.any() else 1.0
 
 
 def note_reals(run: Importer, real: Real) -> None:

@@ -34,6 +34,7 @@ from hwsim.frontends.values import (
     Pair,
     RawInput,
     Real,
+    Source,
 )
 from hwsim.frontends.walk import read_graph
 from hwsim.graph import Graph
@@ -62,6 +63,18 @@ def quantize_linear(run: Importer, node: OnnxNode) -> None:
         codes = quantize(run, real, by, node.name, node.output)
         note_codes(run, real, by)
     run.values[node.output] = codes
+
+
+def level_behind(source: Source) -> Level:
+    """The codes, or the first of them, that a source reads."""
+    match source:
+        case Level():
+            return source
+        case Joined():
+            return level_behind(source.parts[0].source)
+        case Pair():
+            return level_behind(source.a)
+    return source.input
 
 
 def dequantize_linear(run: Importer, node: OnnxNode) -> None:
@@ -118,12 +131,7 @@ def given_weights(run: Importer, node: OnnxNode, first: int, axis: int) -> Const
 
 def rounded(run: Importer, node: OnnxNode, real: Real, scale: int) -> None:
     """The result by the scale and zero point at inputs `scale` and after."""
-    first = real.source
-    while isinstance(first, Joined):
-        first = first.parts[0].source
-    level = (
-        first.a if isinstance(first, Pair) else first if isinstance(first, Level) else first.input
-    )
+    level = level_behind(real.source)
     signed = level.codes.format.signed
     by = quantizer(
         node,
@@ -166,9 +174,10 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
     turned = node.integer("transB", 0) != 0
     weights = given_weights(run, node, 3, 0 if turned else 1)
     weights = layers.turned(weights) if turned else weights
-    if node.real("alpha", 1.0) != 1.0 or node.integer("transA", 0):
-        raise HwsimError(f"{node}: 'alpha' must be 1 and 'transA' 0")
-    real = layers.dense(run, node, given(run, node, 0), weights, bias_codes(run, node, 6))
+    if node.integer("transA", 0):
+        raise HwsimError(f"{node}: 'transA' must be 0")
+    bias, alpha = bias_codes(run, node, 6), layers.positive_alpha(node)
+    real = layers.dense(run, node, given(run, node, 0), weights, bias, alpha)
     if node.input(7):
         rounded(run, node, real, 7)
     else:

@@ -20,6 +20,7 @@ from hwsim.frontends.values import (
     Constant,
     Joined,
     Layout,
+    Level,
     Pair,
     Real,
     Unary,
@@ -64,28 +65,40 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
 
 
 def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
-    """The sum of two quantized tensors of one shape."""
-    a, b = level_of(run, node, first), level_of(run, node, second)
+    """The sum of two tensors of one shape, each of them quantized or the sum of a layer."""
+    a, b = (_term(run, node, real) for real in (first, second))
     if first.layout.shape != second.layout.shape:
         raise HwsimError(
             f"{node}: its inputs must have one shape, not {first.layout.shape} and "
             f"{second.layout.shape}"
         )
     layouts = first.layout, second.layout
-    if layouts[0].physical != layouts[1].physical:
-        held = [
-            run.standard(replace(s.codes, layout=t), node)
-            for s, t in zip((a, b), layouts, strict=True)
-        ]
-        a, b = replace(a, codes=held[0]), replace(b, codes=held[1])
-        layouts = held[0].layout, held[1].layout
-    if not np.array_equal(layouts[0].order, layouts[1].order):
-        raise HwsimError(f"{node}: its inputs must lie in one order; a Transpose stands in between")
-    signed = a.codes.format.signed
+    if not layouts[0].same(layouts[1]):
+        wanted = Layout.channels_last(first.layout.shape)
+        a, b = (_laid(run, node, s, t, wanted) for s, t in zip((a, b), layouts, strict=True))
+        layouts = wanted, wanted
+    signed = isinstance(a, Level) and a.codes.format.signed
     choice = run.choice(node.output)
     whole = choice.kernel is Kernel.INTEGER
     shift = 128 if whole and signed and choice.dtype == "uint8" else 0
     return Real(Pair(node.name, node.output, a, b, shift, not whole), layouts[0])
+
+
+def _term(run: Importer, node: OnnxNode, real: Real) -> Level | Weighing:
+    if isinstance(real.source, Weighing) and not real.steps:
+        return real.source
+    return level_of(run, node, real)
+
+
+def _laid(
+    run: Importer, node: OnnxNode, term: Level | Weighing, layout: Layout, wanted: Layout
+) -> Level | Weighing:
+    """An addend in the order of `wanted`."""
+    if isinstance(term, Level):
+        return replace(term, codes=run.arranged(replace(term.codes, layout=layout), wanted, node))
+    if layout.same(wanted):
+        return term
+    raise HwsimError(f"{node}: a Transpose of a layer's sum must have a quantizer before it")
 
 
 def concat(run: Importer, node: OnnxNode) -> None:

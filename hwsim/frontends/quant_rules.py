@@ -17,7 +17,7 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import OnnxNode
 from hwsim.frontends.rounding import Quantizer
-from hwsim.frontends.values import Codes, FloatArray, Level, Mean, Pair, RawInput
+from hwsim.frontends.values import Codes, FloatArray, Level, Mean, Pair, RawInput, Weighing
 from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme, Table, TensorType
 from hwsim.ops.base import IntArray
 
@@ -228,6 +228,8 @@ class IntQuant(Quantizer):
     def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
         """As a sum, whose unit is the input's divided by the size of the window."""
         kind = run.types[edge]
+        if source.counts is not None:
+            raise HwsimError(f"{source.name}: an average's windows must all have the same size")
         if kind.quant is None:
             unit = 2.0**-kind.format.frac_bits
         else:
@@ -240,6 +242,8 @@ class IntQuant(Quantizer):
     def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
         """An exact sum of two fixed-point tensors."""
         a, b = source.a, source.b
+        if isinstance(a, Weighing) or isinstance(b, Weighing):
+            raise HwsimError(f"{source.name}: a layer's sum must be quantized before it is added")
         kinds = [run.types[level.codes.edge] for level in (a, b)]
         if any(k.quant is not None for k in kinds) and (
             (a.scale, a.zero_point) != (b.scale, b.zero_point) or a.zero_point

@@ -228,6 +228,8 @@ def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
 def settle(run: Importer, real: Real, name: str) -> Codes:
     """Codes that mean exactly the reals of `real`, which no quantizer reads."""
     source = real.source
+    if isinstance(source, Joined):
+        return _settled_parts(run, source, real, name)
     if isinstance(source, Weighing):
         edge, _ = weighed(run, source)
         ops = [op for step in real.steps for op in _settled_step(step, 0)]
@@ -241,6 +243,26 @@ def settle(run: Importer, real: Real, name: str) -> Codes:
             codes = replace(codes, edge=relabel(run, codes.edge, quant, f"{name}.codes"))
         return replace(_stepped(run, source, codes, real, name), layout=real.layout)
     raise HwsimError("it must be quantized, since its values are not codes times a scale")
+
+
+def _settled_parts(run: Importer, source: Joined, real: Real, name: str) -> Codes:
+    """Parts of one format and scale, one after the other."""
+    parts = [settle(run, part, f"{name}.{i}") for i, part in enumerate(source.parts)]
+    parts = [_placed(run, part, source) for part in parts]
+    kinds = {(run.types[p.edge].format, run.types[p.edge].quant) for p in parts}
+    if len(kinds) > 1:
+        raise HwsimError(
+            f"{source.name}: tensors that are concatenated must have one scale and zero point, or "
+            "a quantizer behind them"
+        )
+    edge = run.emit(source.name, Concat(), [p.edge for p in parts], f"{name}.concat")
+    return _stepped_joined(real, Codes(edge, run.types[edge].format, real.layout))
+
+
+def _stepped_joined(real: Real, codes: Codes) -> Codes:
+    if real.steps:
+        raise HwsimError(f"{real.steps[0].name} must be followed by a quantizer")
+    return codes
 
 
 def level_of(run: Importer, node: object, real: Real) -> Level:

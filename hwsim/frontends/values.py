@@ -62,6 +62,10 @@ class Layout:
         """Whether the order is what an operator on this shape expects: channels innermost."""
         return np.array_equal(self.order, Layout.channels_last(self.shape).order)
 
+    def same(self, other: Layout) -> bool:
+        """Whether another tensor of that shape lies as this one does."""
+        return self.physical == other.physical and np.array_equal(self.order, other.order)
+
     def reshaped(self, shape: Shape) -> Layout:
         """The same elements in row-major order under another ONNX shape."""
         return replace(self, shape=shape)
@@ -136,7 +140,9 @@ class Weighing:
 class Mean:
     """An average over windows that nothing has rounded yet; `whole` where it is a global one.
 
-    `in_reals` says that the model's runtime averages float32 values, and then quantizes.
+    `counts` are how many elements each position (height, width) averages, where that is not the
+    size of the window; what lies outside holds real zeros. `in_reals` says that the model's runtime
+    averages float32 values, and then quantizes.
     """
 
     name: str
@@ -145,6 +151,7 @@ class Mean:
     window: Window
     whole: bool
     in_reals: bool = False
+    counts: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,8 +164,8 @@ class Pair:
 
     name: str
     tensor: str
-    a: Level
-    b: Level
+    a: Level | Weighing
+    b: Level | Weighing
     shift: int = 0
     in_reals: bool = False
 

@@ -27,6 +27,8 @@ from hwsim.frontends.values import (
 from hwsim.ops import MaxPool, TensorType, Window
 from hwsim.ops.base import IntArray
 
+MOST_UNEVEN = 1 << 17  # outputs of an average that each have a factor of their own
+
 
 def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, tuple[int, int, int]]:
     """The codes behind a map (channels, height, width) that is only dequantized."""
@@ -64,6 +66,20 @@ def window_of(
     strides = node.integers("strides", (1, 1))
     if len(kernel) != 2 or len(strides) != 2 or min(*kernel, *strides) < 1:
         raise HwsimError(f"{node}: kernel and strides must be two numbers from 1 each")
+    grown = (shape[0], shape[1] + extra[0] + extra[2], shape[2] + extra[1] + extra[3])
+    pads = declared_pads(node, grown, kernel, strides)
+    if node.integer("ceil_mode", 0):
+        pads = _ceiled(grown, kernel, strides, pads)
+    top, left, bottom, right = (p + e for p, e in zip(pads, extra, strict=True))
+    if (shape[1] + top + bottom) * (shape[2] + left + right) * shape[0] > MAX_ELEMENTS:
+        raise HwsimError(f"{node}: its padded input must have at most {MAX_ELEMENTS} elements")
+    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), (top, left, bottom, right))
+
+
+def declared_pads(
+    node: OnnxNode, shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Padding (top, left, bottom, right) as `pads` or `auto_pad` ask for it."""
     pads = node.integers("pads", NO_PADDING)
     auto = node.text("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
@@ -72,12 +88,7 @@ def window_of(
         raise HwsimError(f"{node}: 'auto_pad' must be known, not {auto!r}")
     if len(pads) != 4 or min(pads) < 0:
         raise HwsimError(f"{node}: 'pads' must be four numbers from 0, not {pads}")
-    if node.integer("ceil_mode", 0):
-        pads = _ceiled(shape, kernel, strides, pads)
-    top, left, bottom, right = (p + e for p, e in zip(pads, extra, strict=True))
-    if (shape[1] + top + bottom) * (shape[2] + left + right) * shape[0] > MAX_ELEMENTS:
-        raise HwsimError(f"{node}: its padded input must have at most {MAX_ELEMENTS} elements")
-    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), (top, left, bottom, right))
+    return pads
 
 
 def _same(
@@ -164,13 +175,9 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
     if whole:
         window = Window((shape[1], shape[2]))
     else:
+        if node.integers("dilations", (1, 1)) != (1, 1):
+            raise HwsimError(f"{node}: 'dilations' must be 1")
         window = window_of(node, shape, node.integers("kernel_shape"), extra)
-        counted = node.integer("count_include_pad", 0) or window.padding == extra
-        if not counted or node.integer("ceil_mode", 0):
-            raise HwsimError(
-                f"{node}: an average with padding must count it ('count_include_pad' 1, "
-                "'ceil_mode' 0), so that every window has the same size"
-            )
     if whole and extra != NO_PADDING:
         raise HwsimError(f"{node}: a Pad must be followed by a convolution")
     height, width = window.output(run.types[level.codes.edge])
@@ -178,7 +185,50 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
     # The runtime's own shortcut: a pool that covers its unpadded input is a global one.
     whole = whole or (window.kernel == (shape[1], shape[2]) and window.padding == NO_PADDING)
     in_reals = run.choice(node.output).kernel is not Kernel.INTEGER
-    return Real(Mean(node.name, node.output, level, window, whole, in_reals), layout)
+    counts = None if whole else _counts(node, shape, window, extra)
+    if counts is not None and counts.max() > counts.min() and layout.size > MOST_UNEVEN:
+        raise HwsimError(
+            f"{node}: an average whose windows differ in size must have at most {MOST_UNEVEN} "
+            f"outputs, not {layout.size}; 'count_include_pad' 1 makes them alike"
+        )
+    if in_reals and not whole and _reaches_out(node, shape, window, extra):
+        raise HwsimError(
+            f"{node}: 'ceil_mode' 1 must add no window that reaches beyond padding that counts, "
+            "since ONNX Runtime averages in float32 here, by another count than its integer kernels"
+        )
+    mean = Mean(node.name, node.output, level, window, whole, in_reals, counts)
+    return Real(mean, layout)
+
+
+def _counts(
+    node: OnnxNode, shape: tuple[int, ...], window: Window, extra: Padding
+) -> IntArray | None:
+    """How many elements each position averages; None where that is the size of the window.
+
+    Padding that counts makes it the size everywhere, even for a last window that `ceil_mode` lets
+    reach beyond it (ONNX Runtime's QLinearAveragePool; its float operator counts only what there
+    is).
+    """
+    if node.integer("count_include_pad", 0):
+        return None
+    sides = []
+    for axis in (0, 1):
+        kernel, stride = window.kernel[axis], window.stride[axis]
+        before, after = window.padding[axis], window.padding[axis + 2]
+        places = (shape[axis + 1] + before + after - kernel) // stride + 1
+        starts = np.arange(places) * stride - before
+        ends = np.minimum(starts + kernel, shape[axis + 1] + extra[axis + 2])
+        sides.append(ends - np.maximum(starts, -extra[axis]))
+    counts: IntArray = np.outer(*sides)
+    return None if (counts == window.size).all() else counts
+
+
+def _reaches_out(node: OnnxNode, shape: tuple[int, ...], window: Window, extra: Padding) -> bool:
+    """Whether padding counts and `ceil_mode` adds to it."""
+    grown = (shape[0], shape[1] + extra[0] + extra[2], shape[2] + extra[1] + extra[3])
+    pads = declared_pads(node, grown, window.kernel, window.stride)
+    wanted = tuple(p + e for p, e in zip(pads, extra, strict=True))
+    return bool(node.integer("count_include_pad", 0)) and window.padding != wanted
 
 
 def average_pool(run: Importer, node: OnnxNode) -> None:

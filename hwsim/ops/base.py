@@ -22,6 +22,10 @@ Constants = Mapping[str, Any]
 MOST_BITS = 62  # of constants and sums of products, so that int64 cannot wrap unseen
 
 
+LATER: Mapping[str, Any] = {"later": True}
+"""Metadata of a field that came after the first saved files: None is not written, as in those."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quant:
     """How codes map to reals: `real = (code - zero_point) * scale`, one scale or one a channel."""

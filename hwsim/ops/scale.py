@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from hwsim.fixed import Array, Format, Namespace, is_float
 from hwsim.ops.base import (
+    LATER,
     Carrier,
     Constants,
     IntArray,
     Op,
+    Quant,
     TensorType,
     Work,
     int_array,
@@ -24,10 +26,10 @@ from hwsim.ops.base import (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class BatchNorm(Op):
-    """`x * scale[c] + bias[c]` at full precision, for power-of-two formats.
+    """`x * scale[c] + bias[c]` at full precision.
 
     `scale` holds codes of `scale_format`, `bias` codes with `bias_frac` fraction bits, one a
-    channel.
+    channel. Formats are powers of two, or `quant` says what the codes of the result mean.
     """
 
     kind: ClassVar[str] = "batchnorm"
@@ -35,6 +37,7 @@ class BatchNorm(Op):
     bias: IntArray
     scale_format: Format
     bias_frac: int = 0
+    quant: Quant | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", int_array(self.scale, "a batch norm's scale"))
@@ -67,7 +70,10 @@ class BatchNorm(Op):
             x.channels == self.scale.size,
             f"a batch norm's input must have {self.scale.size} channels, not {x.channels}",
         )
-        require(x.quant is None, "a batch norm's input must have a power-of-two format")
+        require(
+            x.quant is None or self.quant is not None,
+            "a batch norm's input must have a power-of-two format, or its codes a meaning (quant)",
+        )
         scale, bias, frac = self.aligned(x)
         ends = [
             s * end + b
@@ -75,7 +81,7 @@ class BatchNorm(Op):
             for end in (x.lo, x.hi)
         ]
         lo, hi = min(ends), max(ends)
-        return TensorType(x.shape, Format.holding(lo, hi, frac), None, (lo, hi))
+        return TensorType(x.shape, Format.holding(lo, hi, frac), self.quant, (lo, hi))
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """The largest product and offset."""
