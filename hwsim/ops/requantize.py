@@ -171,7 +171,7 @@ class Requantize(Op):
                         "a sum requantized by gemmlowp_double must fit 32 bits after its left "
                         f"shift, not reach {top} * 2**{left}"
                     )
-                return top << 31
+                return (top << left << 31) + (1 << 30)  # the product and its nudge
             case Scheme.SINGLE:
                 m, s = self.fixed_point()
                 return max(

@@ -1,0 +1,107 @@
+"""Integer forms of a scaled add give its codes for every pair, and no shorter one does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import oracle
+import pytest
+from cases import CASES, tensor
+
+from hwsim.fixed import Format, Rounding
+from hwsim.forms import Output
+from hwsim.ops import ScaledAdd, TensorType
+from hwsim.sums import LONGEST, TableSum, WeightedSum, choose_add, narrowest_add, table_sum
+
+S4 = Format.int(4)
+
+
+def pairs(a: TensorType, b: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of codes in the proven ranges."""
+    x, y = np.meshgrid(np.arange(a.lo, a.hi + 1), np.arange(b.lo, b.hi + 1), indexing="ij")
+    return x, y
+
+
+def defined(op: ScaledAdd, a: TensorType, b: TensorType) -> list[list[int]]:
+    return [
+        [oracle.scaled_add(op, x, y) for y in range(b.lo, b.hi + 1)] for x in range(a.lo, a.hi + 1)
+    ]
+
+
+def small(ratios: tuple[float, float], offset: float = 0.0, so: int = 0) -> ScaledAdd:
+    return ScaledAdd(ratios=ratios, offset=float(np.float32(offset)), out=S4, shifts=(8, 8, so))
+
+
+F32 = [float(np.float32(v)) for v in (0.53, 1.17, 0.071)]
+ADDS = {
+    "plain": (small((0.5, 0.25), -3.0), (-8, 7), (-8, 7)),
+    "uneven": (small((F32[0], F32[1]), -9.3), (-8, 7), (-8, 7)),
+    "narrow ranges": (small((F32[0], F32[1]), -9.3), (-3, 6), (0, 2)),
+    "steep": (small((F32[1], F32[1]), -21.0, so=3), (-8, 7), (-8, 7)),
+    "flat": (small((F32[2], F32[2]), 40.0), (-8, 7), (-8, 7)),
+}
+
+
+@pytest.mark.parametrize("name", ADDS)
+def test_the_chosen_form_is_the_add_on_every_pair(name):
+    op, *ranges = ADDS[name]
+    a, b = (tensor(1, "s4", codes=codes) for codes in ranges)
+    form, want = choose_add(op, a, b), defined(op, a, b)
+    assert isinstance(form, WeightedSum) and form.run(*pairs(a, b)).tolist() == want
+    exact = table_sum(op, a, b)
+    assert exact is not None and exact.run(*pairs(a, b)).tolist() == want
+    for change in ({"r": form.r + (1 << form.shift)}, {"ma": form.ma + 8}, {"mb": form.mb + 8}):
+        if name != "flat":
+            assert replace(form, **change).run(*pairs(a, b)).tolist() != want
+
+
+@pytest.mark.parametrize("name", ["plain", "uneven", "narrow ranges"])
+def test_no_shorter_shift_has_the_same_codes(name):
+    op, *ranges = ADDS[name]
+    a, b = (tensor(1, "s4", codes=codes) for codes in ranges)
+    form, want, (x, y) = choose_add(op, a, b), np.array(defined(op, a, b)), pairs(a, b)
+    assert isinstance(form, WeightedSum)
+    for shift in range(1, form.shift):
+        near = [[int(ratio * 2**shift) + d for d in (-1, 0, 1, 2)] for ratio in op.ratios]
+        for ma in near[0]:
+            for mb in near[1]:
+                offsets = np.arange(-(64 << shift), 64 << shift)[:, None, None]
+                floors = (x * ma + y * mb + offsets) >> shift
+                same = np.clip(floors, S4.min, S4.max) == want
+                assert not same.all(axis=(1, 2)).any(), (shift, ma, mb)
+
+
+def test_the_catalogues_adds_have_exact_forms_on_all_codes():
+    for case in CASES:
+        if isinstance(case.op, ScaledAdd) and getattr(case.op, "divisor", None) is None:
+            a, b = case.types
+            form = choose_add(case.op, a, b)
+            assert form is not None
+            assert (form.run(*pairs(a, b)) == case.op.pairs([a, b])).all(), case.id
+
+
+def test_a_table_that_no_sum_has_gives_none():
+    table = np.array([[0, 5], [5, 0]])
+    assert narrowest_add(table, 0, 0, (1.0, 1.0), Output(format=S4)) is None
+
+
+def test_tables_of_a_literal_sum_are_exact_up_to_62_bits():
+    """The largest sum times 2**shift stays below 2**62, or there is no table."""
+    a, b = tensor(1, "s4", codes=(0, 1)), tensor(1, "s4", codes=(0, 1))
+    for power, there in ((-50, True), (-61, True), (-62, False)):
+        op = ScaledAdd(ratios=(1.0, 2.0**power), offset=0.0, out=S4)
+        made = table_sum(op, a, b)
+        assert (made is not None) == there
+        if made is not None:
+            assert isinstance(made, TableSum) and made.shift == -power
+            assert made.table_a == (0, 1 << -power) and made.table_b == (0, 1)
+    assert LONGEST <= 62 - 9 - 24  # products of 8-bit codes and multipliers stay inside int64
+
+
+def test_ties_to_even_are_taken_where_a_floor_fails():
+    op = small((0.5, 0.5), 0.0)
+    a = b = tensor(1, "s4")
+    form = choose_add(op, a, b)
+    assert isinstance(form, WeightedSum) and form.rounding is Rounding.RND_CONV
+    assert form.shift == 1 and form.run(*pairs(a, b)).tolist() == defined(op, a, b)
