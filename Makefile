@@ -23,6 +23,7 @@ help:
 	@echo "make test      the tests, without those that take minutes"
 	@echo "make test-all  all tests"
 	@echo "make docs      the documentation site, in out/docs"
+	@echo "make mutate    100 small faults in the numeric core: how many do the tests notice?"
 	@echo "make lint      ruff and mypy"
 	@echo "make install   only the installation that the others need"
 	@echo "make clean     what the commands above wrote (clean-all: .venv too)"
@@ -41,6 +42,11 @@ docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(READY)
 	$(BIN)/mkdocs build --quiet --strict
 	@echo "the documentation is out/docs/index.html"
+
+mutate: $(READY)
+	@$(BIN)/python -c 'import cosmic_ray' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --constraint constraints.txt --editable '.[mutate]'
+	$(BIN)/python scripts/mutate --jobs $(JOBS) $(MUTATE_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

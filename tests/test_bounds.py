@@ -440,7 +440,7 @@ def test_a_stepwise_accumulator_may_be_full_and_no_more(extra):
     for weights, bias in (([[1], [1]], 1 + extra), ([[-1], [-1]], -(0 if extra == 0 else 1))):
         steps = Steps(acc, np.array(weights), np.array([bias]), 0, -3, 3)
         top = max(abs(w) * 3 for (w,) in weights) * 2 + abs(bias)
-        fits = -8 <= bias - 6 and bias + 6 <= 7
+        fits = bias - 6 >= -8 and bias + 6 <= 7
         assert steps.fits.tolist() == [fits] and top >= 6
         assert steps.range == ((bias - 6, bias + 6) if fits else (-8, 7))
 

@@ -17,6 +17,7 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph
 from hwsim.ops import (
     OPERATORS,
+    AvgPool,
     BatchNorm,
     Carrier,
     Dense,
@@ -25,6 +26,7 @@ from hwsim.ops import (
     Scheme,
     Stepwise,
     TensorType,
+    Window,
 )
 
 SAMPLES = 6
@@ -272,3 +274,57 @@ def test_a_float32_scheme_leaves_its_carrier_as_it_was():
     for carrier in (Carrier.FLOAT32, Carrier.FLOAT64):
         codes = np.array([[5, -5, 1 << 20, -(1 << 20)]], carrier.value)
         assert op.run(np, [codes], op.prepare([x], carrier)).dtype == carrier.value
+
+
+@pytest.mark.parametrize("size", range(1, 13))
+@pytest.mark.parametrize("zero", [None, 3])
+def test_the_unit_of_an_average_is_its_part_of_the_inputs(size, zero):
+    """A power of two moves the point where there is no scale; anything else is a scale."""
+    pool = AvgPool(window=Window((size, 1)), zero_point=zero or 0)
+    out = pool.infer([tensor((size, 1, 2), "s8.3", zero)])
+    unit = 0.05 if zero is not None else 2.0**-3
+    assert out.scales() == (unit / size,)
+    moved = zero is None and size in (1, 2, 4, 8)
+    assert (out.quant is None) == moved and out.zero_point == 0
+    assert out.format.frac_bits == 3 + ((size.bit_length() - 1) if moved else 0)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("weight_scale", [None, (0.5,), (0.5, 0.1)])
+def test_the_unit_of_a_sum_is_the_inputs_by_the_weights(scaled, weight_scale):
+    """Both powers of two make a power of two, at the finer of product's and bias's points."""
+    x = tensor((2, 3), "s8.3", 0 if scaled else None)
+    bias = np.array([1, 2])
+    for bias_frac in (0, 5, 9):
+        op = layer(
+            weight_format=Format.parse("s4.2"),
+            weight_scale=weight_scale,
+            bias=bias,
+            bias_frac=bias_frac,
+        )
+        out = op.infer([x])
+        assert out.shape == (2, 2) and out.format.frac_bits == max(5, bias_frac)
+        if not scaled and weight_scale is None:
+            assert out.quant is None
+        else:
+            unit = (0.05 if scaled else 2.0**-3) * 2.0 ** (5 - out.format.frac_bits)
+            wanted = [w * unit for w in weight_scale or (0.25,)]
+            assert np.allclose(out.scales(), wanted, rtol=1e-15, atol=0)
+            assert out.zero_point == 0
+
+
+def test_work_is_counted_as_the_loops_go():
+    """Multiplications, constants and codes of one inference, worked by hand."""
+    cases = {case.id: case for case in CASES}
+    for name, work in {
+        "dense-plain": (24, 24, 4),
+        "dense-rows": (3 * 4 * 5, 20, 15),
+        "conv2d-plain": (3 * 4 * 3 * 3 * 2 * 3, 54, 36),
+        "conv2d-groups": (3 * 3 * 2 * 2 * 2 * 6, 48, 54),
+        "conv2d-depthwise": (4 * 5 * 9 * 3, 27, 60),
+        "batchnorm-plain": (32, 8, 32),
+        "maxpool-plain": (0, 0, 12),
+        "add-plain": (0, 0, 64),
+    }.items():
+        found = cases[name].op.work(cases[name].types)
+        assert (found.macs, found.weights, found.activations) == work, name
