@@ -433,16 +433,35 @@ def test_the_bound_of_a_stepwise_sum_is_what_its_comment_says(
     assert steps.bound(4) == bound
 
 
-@pytest.mark.parametrize("extra", [0, 1])
-def test_a_stepwise_accumulator_may_be_full_and_no_more(extra):
-    """The largest sum is the format's largest code, or one beyond: then steps are taken."""
+@pytest.mark.parametrize(("bias", "fits"), [(1, True), (2, False), (-2, True), (-3, False)])
+@pytest.mark.parametrize("weight", [1, -1])
+def test_a_stepwise_accumulator_may_be_full_and_no_more(bias, fits, weight):
+    """Two products of -3 to 3: sums to the last code of s4, -8 or 7, or to one beyond."""
     acc = Stepwise(format=SMALL, overflow=Overflow.SAT)
-    for weights, bias in (([[1], [1]], 1 + extra), ([[-1], [-1]], -(0 if extra == 0 else 1))):
-        steps = Steps(acc, np.array(weights), np.array([bias]), 0, -3, 3)
-        top = max(abs(w) * 3 for (w,) in weights) * 2 + abs(bias)
-        fits = bias - 6 >= -8 and bias + 6 <= 7
-        assert steps.fits.tolist() == [fits] and top >= 6
-        assert steps.range == ((bias - 6, bias + 6) if fits else (-8, 7))
+    steps = Steps(acc, np.array([[weight], [weight]]), np.array([bias]), 0, -3, 3)
+    assert steps.fits.tolist() == [fits] == steps.any_order.tolist()
+    assert steps.range == ((bias - 6, bias + 6) if fits else (-8, 7))
+
+
+@pytest.mark.parametrize(("least", "mode"), [(-8, Overflow.SAT), (-7, Overflow.SAT_SYM)])
+def test_a_product_may_be_the_last_code_and_no_more(least, mode):
+    acc = Stepwise(format=SMALL, overflow=mode)
+    for product, fits in ((least, True), (least - 1, False), (7, True), (8, False)):
+        steps = Steps(acc, np.array([[product]]), np.array([0]), 0, 0, 1)
+        assert steps.products_fit == fits and steps.fits.tolist() == [fits]
+
+
+def test_each_channel_is_exact_rounded_or_stepped_by_itself():
+    """Weights that 4 divides, that it does not, and that overflow; wraps repeat what one does."""
+    weights = np.array([[4, 3, 40], [-8, 5, 36]])
+    for mode, exact, any_order in (
+        (Overflow.SAT, [True, False, False], [True, True, False]),
+        (Overflow.WRAP, [True, False, True], [True, True, True]),
+    ):
+        acc = Stepwise(format=Format.parse("s5"), overflow=mode)
+        steps = Steps(acc, weights, np.array([1, 1, 1]), 2, -1, 1)
+        assert steps.divisible.tolist() == [True, False, True]
+        assert steps.exact.tolist() == exact and steps.any_order.tolist() == any_order
 
 
 # Of a scaled add of 127 * 2**46 + 128 * 2**17 * (2**22 - 1) + (2**24 - 1) = 2**53 - 1, odd.
