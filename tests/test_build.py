@@ -16,18 +16,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hwsim.checked import record
 from hwsim.cli import main
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Relu, TensorType
+from hwsim.reporting.folder import write_report
 from rtl import build as build_module
-from rtl import synth, verilog
+from rtl import cells, shell, synth, verilog, yosys
 from rtl.build import PinsNotChosen, Request, build
 from rtl.folding import plan_for_cycles
 from rtl.lower import Design
-from rtl.parts import Part, PartNames, path_in_words
-from rtl.targets import TARGETS
+from rtl.parts import Part, PartNames, by_node, path_in_words
+from rtl.targets import TARGETS, Family
+from rtl.verify import Outcome, Run
 
 PLACES = pytest.mark.needs("yosys", "nextpnr-ecp5", "ecppack")
 
@@ -158,6 +161,47 @@ def test_pins_are_read_and_checked_before_the_verilog_is_written(tmp_path, monke
     assert [p.name for p in tmp_path.iterdir()] == ["board.lpf"]
 
 
+@pytest.mark.needs("yosys")
+def test_parts_are_found_again_behind_the_byte_wide_shell(tmp_path):
+    graph = two_layers()
+    plan = plan_for_cycles(graph, 1 << 20)
+    for name, text in verilog.convert_files(Design(graph, plan), name="top").items():
+        (tmp_path / name).write_text(text)
+    sources = [name for name in os.listdir(tmp_path) if name.endswith(".v")]
+    ports = yosys.read_ports(tmp_path, sources, "top")
+    shell_text = shell.wrap("top", ports, name="top_shell", clock="clk", reset="rst")
+    (tmp_path / "top_shell.v").write_text(shell_text)
+    all_cells = yosys.synthesize(
+        tmp_path, [*sources, "top_shell.v"], "top_shell", Family.ECP5, "netlist.json"
+    )
+    parts = PartNames(graph).parts()
+    found = by_node(tmp_path / "netlist.json", "top_shell", Family.ECP5, parts)
+    total = cells.count(all_cells, Family.ECP5)[0]
+    assert found["layer.1/MatMul"]["dsp"] == total["dsp"] == 1
+    assert {key: sum(counts[key] for counts in found.values()) for key in total} == total
+    assert found["layer.1/MatMul"]["ff"] > total["ff"] // 4
+
+
+def test_a_report_of_a_build_for_a_family_stands_beside_what_verify_found(tmp_path, monkeypatch):
+    """Counts are an estimate there, and the clock is what was asked for."""
+    used = synth.Utilization(
+        target="xc7", part="Xilinx 7 series", estimate=True, lut=90, ff=80, dsp=1, bram=0, io=50,
+        other={}, available={}, tools={"yosys": "0"}, seconds={"yosys": 1.0},
+    )  # fmt: skip
+    monkeypatch.setattr(synth, "synthesize", lambda *_, **__: used)
+    facts = build(two_layers(), tmp_path / "out", Request(target="xc7", clock_mhz=80.0))
+    assert (facts["clock_mhz"], facts["met"], facts["pins"], facts["fits"]) == (
+        80,
+        None,
+        None,
+        None,
+    )
+    run_ = Run("continuous", 1, 4, 32, 0, (), 40, 16.0, 80)
+    record(tmp_path / "out", Outcome((run_,)).to_dict())
+    page = write_report(tmp_path / "out").read_text()
+    assert "80 MHz" in page and "equal" in page
+
+
 def test_a_path_is_told_by_the_parts_on_it():
     parts = {"a": Part("node 'a'"), "a_b": Part("node 'a.b'"), "c": Part("node 'c'")}
 
@@ -203,6 +247,7 @@ place = Path(sys.argv[1])
 real = Path(tools.__file__).with_name("pyosys_cli.py")
 command = (sys.executable, "-P", str(place / "hanging.py"), str(place), str(real))
 tools.yosys = lambda: tools.Tool("yosys", command, "0", tools.Origin.PACKAGE)
+from hwsim.checked import record
 from hwsim.cli import main
 main(sys.argv[2:])
 """

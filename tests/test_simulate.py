@@ -314,6 +314,8 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
         ("top", None, "top must be a JSON string, not None"),
         ("sources", ["gone.v"], "sources must be a list of files there, not 'gone.v'"),
         ("inputs", [], "inputs must be a list of at least one port"),
+        ("cycles", 5, "cycles.interval must be a JSON integer, not None"),
+        ("cycles", {"interval": 3, "latency": 0}, "cycles.latency must be at least 1, not 0"),
         ("outputs", [{"name": "y"}], r"outputs\[0\]\.shape must be a JSON list, not None"),
     ],
 )

@@ -173,6 +173,19 @@ def test_one_flipped_weight_bit_is_found_at_its_layer(built, tmp_path):
 
 
 @pytest.mark.needs("verilator")
+def test_a_difference_after_too_many_cycles_to_trace_is_named_by_its_output(
+    built, tmp_path, monkeypatch
+):
+    import rtl.verify
+
+    monkeypatch.setattr(rtl.verify, "MOST_TRACED", 0)
+    outcome = verify(swapped(built, tmp_path, network(flip=1)), samples=20)
+    assert not outcome.ok and outcome.mismatch is not None
+    assert outcome.mismatch.node == "output 'y'" and outcome.mismatch.element == (1,)
+    assert outcome.mismatch.waveform is None and "first differs" in str(outcome.failure)
+
+
+@pytest.mark.needs("verilator")
 def test_a_rounding_off_by_one_tie_is_found_at_its_cast(built, tmp_path):
     outcome = verify(swapped(built, tmp_path, network(rounding=Rounding.RND)), samples=20)
     assert not outcome.ok and outcome.mismatch is not None
