@@ -206,10 +206,13 @@ def test_ones_own_labelled_samples_are_shown(folder):
 
 
 def test_without_labels_nothing_is_said_of_accuracy(folder):
-    assert "Accuracy" not in words(folder)
+    found = words(folder)
+    assert "Accuracy" not in found and "inferences a second, 6,790 cycles each 7,364" in found
+    assert "by the plan" not in found.lower().partition("from the model")[0]
     (folder / "verify.json").unlink()
     found = words(folder)
     assert "Accuracy" not in found and "Run hwsim verify to compare it" in found
+    assert "cycles each by the plan" in found
 
 
 @pytest.mark.parametrize("estimate", [True, False], ids=["an estimate", "only Verilog"])

@@ -120,10 +120,11 @@ def _figures(page: Page) -> str:
                 f"of the labelled samples right ({measured[-1].name})",
             )
         )
-    cycles = page.cycles_per_inference
+    cycles = page.cycles_per_inference or build["bottleneck"]["cycles"]
     if cycles and build["clock_mhz"]:
         rate = build["clock_mhz"] * 1e6 / cycles
-        found.append((f"{rate:,.0f}", f"inferences a second, {cycles:,.0f} cycles each"))
+        how = "" if page.cycles_per_inference else " by the plan"
+        found.append((f"{rate:,.0f}", f"inferences a second, {cycles:,.0f} cycles each{how}"))
     if build.get("fmax_mhz"):
         says = f"highest clock that timing allows; {build['clock_mhz']:g} MHz asked"
         found.append((f"{build['fmax_mhz']:.1f} MHz", says))
