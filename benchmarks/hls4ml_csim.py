@@ -2,7 +2,8 @@
 
     PYTHONPATH=. python benchmarks/hls4ml_csim.py [--json FILE] [--batch N]
 
-Three accumulators of a 16-64-32-32-5 MLP (inferred: proven exact; fixed<16,6>: rounds and wraps at
+`hls_model.predict` of both backends, `hwsim` on one thread and on all cores (csim has one thread):
+three accumulators of a 16-64-32-32-5 MLP (inferred: proven exact; fixed<16,6>: rounds and wraps at
 each step; fixed<16,6> saturating: every step in order) and a 28 x 28 CNN. Timed on standard normal
 inputs and weights of a trained network's size; codes are compared on those and on inputs that
 overflow every format.
@@ -11,6 +12,7 @@ overflow every format.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -24,8 +26,7 @@ from common import interleaved, one_thread, provenance, write_json
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from hls4ml_models import Model, csim
 
-import hwsim
-from hwsim.emulate import Emulator
+from hwsim.emulate import Emulator, planned
 
 AUTO = {"accum": "auto", "result": "auto"}
 
@@ -84,38 +85,55 @@ def products(emulator: Emulator, batch: int) -> Callable[[], None]:
     return run
 
 
-def measure(model: Model, batch: int, csim_batch: int, rounds: int) -> dict[str, Any]:
-    """Samples a second of both, and how many codes differ."""
+def measure(make: Callable[[], Model], batch: int, csim_batch: int, rounds: int) -> dict[str, Any]:
+    """Samples a second of both, and how many results differ."""
+    model = make()
     with tempfile.TemporaryDirectory() as place:
-        built = model.build(place)
-        graph, x = hwsim.load(built), inputs(model, batch)
+        theirs = model.build(f"{place}/vitis")
+        ours = make().build(f"{place}/hwsim", backend="hwsim")
+        ours.compile()
+        x = inputs(model, batch)
         few = x[:csim_batch].astype(np.float64)  # so that csim's wide results come out whole
         wild = np.concatenate([few, model.data(csim_batch).astype(np.float64)])
-        want = csim(built, wild)  # compiles
-        emulator = Emulator(graph)
-        compared = different = 0
-        for port in graph.outputs:
-            frac = graph.types()[port.tensor].format.frac_bits
-            codes = np.ldexp(want[port.name].astype(np.float64), frac)
-            got = emulator.run_chunked(emulator.encode(wild))[port.tensor]
-            compared, different = compared + got.size, different + int((codes != got).sum())
+        want = csim(theirs, wild)  # compiles
+        got = ours.predict(wild)
+        (name,) = want
+        emulator = planned(ours.config.backend.compiled(ours))
         seconds = interleaved(
             {
-                "emulator": lambda: emulator.predict(x),
-                "csim": lambda: built.predict(few),
+                "predict": with_threads(1, lambda: ours.predict(x)),
+                "predict_all_cores": with_threads(cores(), lambda: ours.predict(x)),
+                "csim": lambda: theirs.predict(few),
                 "products": products(emulator, batch),
             },
             rounds,
         )
-        rates = {"emulator": batch / seconds["emulator"], "csim": csim_batch / seconds["csim"]}
-        return {
-            "compared": compared,
-            "different": different,
-            "samples_per_s": rates,
-            "ratio": rates["emulator"] / rates["csim"],
-            "share_of_products": seconds["products"] / seconds["emulator"],
-            "carriers": [step.carrier.value for step in emulator.plan],
-        }
+    rates = {name: batch / seconds[name] for name in ("predict", "predict_all_cores")}
+    rates["csim"] = csim_batch / seconds["csim"]
+    return {
+        "compared": got.size,
+        "different": int((got != want[name].reshape(got.shape)).sum()),
+        "samples_per_s": rates,
+        "ratio": rates["predict"] / rates["csim"],
+        "ratio_all_cores": rates["predict_all_cores"] / rates["csim"],
+        "share_of_products": seconds["products"] / seconds["predict"],
+        "carriers": [step.carrier.value for step in emulator.plan],
+    }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def with_threads(count: int, run: Callable[[], object]) -> Callable[[], None]:
+    """The same on so many threads, whatever BLAS is limited to."""
+
+    def limited() -> None:
+        os.environ["HWSIM_NUM_THREADS"] = str(count)
+        run()
+
+    return limited
 
 
 def changed_precision() -> float:
@@ -142,17 +160,18 @@ def main() -> None:
     one_thread()
     wrap, saturate = "fixed<16,6>", "fixed<16,6,TRN,SAT>"
     results = {
-        "mlp, inferred (exact)": measure(mlp(None), given.batch, 5000, given.rounds),
-        f"mlp, accum {wrap}": measure(mlp(wrap), given.batch, 5000, given.rounds),
-        f"mlp, accum {saturate}": measure(mlp(saturate), given.batch, 5000, given.rounds),
-        "cnn 28 x 28, inferred": measure(cnn(), 1000, 150, given.rounds),
+        "mlp, inferred (exact)": measure(lambda: mlp(None), given.batch, 5000, given.rounds),
+        f"mlp, accum {wrap}": measure(lambda: mlp(wrap), given.batch, 5000, given.rounds),
+        f"mlp, accum {saturate}": measure(lambda: mlp(saturate), given.batch, 5000, given.rounds),
+        "cnn 28 x 28, inferred": measure(cnn, 2000, 150, given.rounds),
     }
     milliseconds = changed_precision()
     for name, found in results.items():
         rates = found["samples_per_s"]
         print(
-            f"{name:34} emulator {rates['emulator']:12,.0f}/s  csim {rates['csim']:9,.0f}/s  "
-            f"ratio {found['ratio']:7.1f}  different {found['different']} of {found['compared']}  "
+            f"{name:34} hwsim {rates['predict']:12,.0f}/s  csim {rates['csim']:9,.0f}/s  "
+            f"ratio {found['ratio']:6.1f} ({found['ratio_all_cores']:.1f} on {cores()} cores)  "
+            f"different {found['different']} of {found['compared']}  "
             f"products {100 * found['share_of_products']:.0f} %"
         )
     print(f"changed precision to first prediction, best of six: {milliseconds:.0f} ms")

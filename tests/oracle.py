@@ -123,8 +123,12 @@ def requantize(op: Any, x: int, value: float) -> int:
 
 
 def scaled_add(op: Any, a: int, b: int) -> int:
-    """Two fused multiply-adds, each rounded once to float32."""
+    """Two fused multiply-adds, each rounded once to float32; with a divisor every step is."""
     (ra, rb), (sa, sb, so) = op.ratios, op.shifts
+    if op.divisor is not None:
+        products = f32((a + sa) * Fraction(ra)), f32((b + sb) * Fraction(rb))
+        quotient = f32(f32(sum(products)) / Fraction(op.divisor))
+        return fitted(rounded(quotient, "RND_CONV") - so, op.out, "SAT")
     inner = f32((b + sb) * Fraction(rb) + Fraction(op.offset))
     total = f32((a + sa) * Fraction(ra) + inner)
     return fitted(rounded(total, "RND_CONV") - so, op.out, "SAT")

@@ -385,3 +385,16 @@ def test_a_model_file_may_stand_for_its_graph(tmp_path):
     for model, text in (("none.onnx", "none.onnx must be"), (x, "not ndarray"), (None, "NoneType")):
         with pytest.raises(HwsimError, match=text):
             emulate(model, x)
+
+
+@pytest.mark.parametrize("zero", [-5, 0, 77])
+def test_codes_with_a_scale_become_the_runtimes_float32(zero):
+    """The difference from the zero point times the scale, both of float32, channel by channel."""
+    scales = (0.1, 0.37)
+    x = TensorType((2,), S8, Quant(scales, zero))
+    codes = np.stack([np.arange(-128, 128)] * 2, axis=1)
+    got = planned(one(Relu(zero_point=-128), x=x)).decode({"e0": codes.astype(np.float32)})
+    assert got.dtype == np.float32
+    for row, code in zip(got.tolist(), codes[:, 0].tolist(), strict=True):
+        wanted = [oracle.f32(Fraction(code - zero) * oracle.f32(Fraction(s))) for s in scales]
+        assert [Fraction(v) for v in row] == wanted

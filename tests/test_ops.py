@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import array_api_strict
 import numpy as np
+import oracle
 import oracle_ops
 import pytest
 from cases import CASES, Case, tensor
@@ -258,6 +259,18 @@ def test_a_scaled_add_is_rounded_once_for_every_pair():
         assert pairs[a].tolist() == [oracle_ops.scaled_add(case.op, a, b) for b in range(256)]
 
 
+@pytest.mark.parametrize("divisor", [0.25, float(np.float32(0.37)), float(np.float32(1.1))])
+@pytest.mark.parametrize("shifts", [(0, 0, 0), (3, -5, 2), (128, 128, 128)])
+def test_a_scaled_add_with_a_divisor_is_rounded_at_every_step(divisor, shifts):
+    ra, rb = (float(np.float32(r)) for r in (0.113, 0.241))
+    op = ScaledAdd(ratios=(ra, rb), offset=0.0, out=Format.int(8), shifts=shifts, divisor=divisor)
+    kinds = [tensor(1, "s5"), tensor(1, "s6")]
+    wanted = [[oracle.scaled_add(op, a, b) for b in range(-32, 32)] for a in range(-16, 16)]
+    assert op.pairs(kinds).tolist() == wanted
+    out = op.infer(kinds)
+    assert (out.lo, out.hi) == (wanted[0][0], wanted[-1][-1])
+
+
 def test_a_scaled_add_whose_float64_could_round_is_refused():
     op = ScaledAdd(ratios=(1.0, float(np.float32(1e-12))), offset=3.0, out=Format.int(8))
     refused(
@@ -328,3 +341,43 @@ def test_work_is_counted_as_the_loops_go():
     }.items():
         found = cases[name].op.work(cases[name].types)
         assert (found.macs, found.weights, found.activations) == work, name
+
+
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 0, 1, 0), (0, 2, 0, 1), (2, 1, 1, 2)])
+def test_a_window_fits_up_to_the_whole_padded_map_and_no_more(padding):
+    top, left, bottom, right = padding
+    window = Window((3, 3), (1, 1), padding)
+    height, width = 3 - top - bottom, 3 - left - right
+    for rows, columns in ((0, 0), (1, 0), (0, 2), (-1, 0), (0, -1)):
+        shape = (height + rows, width + columns, 1)
+        if min(shape) < 1:
+            continue
+        if min(rows, columns) < 0:
+            refused(
+                f"a window's kernel must fit into its padded input {shape[:2]}, not (3, 3)",
+                lambda shape=shape: window.output(tensor(shape)),
+            )
+        else:
+            assert window.output(tensor(shape)) == (rows + 1, columns + 1)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+def test_a_window_stands_at_every_stride_that_it_fits_on(stride):
+    window = Window((2, 3), (stride, 1), (1, 0, 0, 2))
+    for height in range(1, 9):
+        rows = len(range(0, height + 1 - 1, stride))
+        assert window.output(tensor((height, 4, 1))) == (rows, 4)
+
+
+def test_padding_must_be_less_than_the_kernel_on_every_side():
+    for side, size in ((0, 2), (1, 3), (2, 2), (3, 3)):
+        padding = [0, 0, 0, 0]
+        padding[side] = size - 1
+        Window((2, 3), (1, 1), tuple(padding))
+        for wrong in (size, -1):
+            padding[side] = wrong
+            refused(
+                "a window's padding must be from 0 to less than its kernel (2, 3), not "
+                f"{tuple(padding)}",
+                lambda padding=padding: Window((2, 3), (1, 1), tuple(padding)),
+            )
