@@ -216,6 +216,10 @@ class Emulator:
             out = xp.astype(array, xp.int64)
         elif port.element is not None:
             out = xp.astype(array, getattr(xp, ELEMENTS[port.element]))
+        elif port.reals is not None:
+            places = xp.reshape(xp.astype(array, xp.int64) - kind.format.min, (-1,))
+            reals = xp.asarray(np.array(port.reals, np.float32))
+            out = xp.reshape(xp.take(reals, places, axis=0), array.shape)
         else:
             out = dequantize(xp, kind, array)
         return to_user(xp, port, kind, out)

@@ -68,7 +68,9 @@ class OutputPort:
     """A graph output: the user's name and view, and the edge that it shows.
 
     `element` names the type of an output whose codes are the answer (`uint8`, or `int64` of a
-    class); None stands for reals. `shape` is as an InputPort's.
+    class); None stands for reals. `shape` is as an InputPort's. `reals` are the float32 values of
+    all codes of the format, the lowest first, where they are not codes times a scale (a Tanh that
+    nothing quantizes).
     """
 
     name: str
@@ -76,6 +78,7 @@ class OutputPort:
     layout: Layout = Layout.CHANNELS_LAST
     element: str | None = _later()
     shape: tuple[int, ...] | None = _later()
+    reals: tuple[float, ...] | None = _later()
 
     def __post_init__(self) -> None:
         _check_view(self)
@@ -147,6 +150,12 @@ class Graph:
                     f"output {port.name!r} must show an edge of the graph, not {port.tensor!r}"
                 )
             _check_view(port, types[port.tensor])
+            codes = 1 << types[port.tensor].format.width
+            if port.reals is not None and len(port.reals) != codes:
+                raise HwsimError(
+                    f"output {port.name!r} must have a real for each of {codes} codes, not "
+                    f"{len(port.reals)}"
+                )
         self._types.clear()
         self._types.update(types)
 

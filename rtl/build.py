@@ -215,6 +215,7 @@ def _port(port: AxisPort) -> dict[str, Any]:
         "element": port.element or "real",
         "scale": list(kind.scales()),
         "zero_point": kind.zero_point,
+        **({} if port.reals is None else {"reals": list(port.reals)}),
     }
 
 

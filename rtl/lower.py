@@ -397,6 +397,7 @@ class AxisPort:
     type: TensorType
     beat: Beat
     element: str | None = None
+    reals: tuple[float, ...] | None = None
 
 
 def axis_ports(graph: Graph, plan: Plan) -> tuple[list[AxisPort], list[AxisPort]]:
@@ -408,7 +409,8 @@ def axis_ports(graph: Graph, plan: Plan) -> tuple[list[AxisPort], list[AxisPort]
     def port(p: Port, prefix: str) -> AxisPort:
         kind = types[p.tensor]
         beat = Beat.of(lanes[p.tensor], kind.format)
-        return AxisPort(p.name, prefix, p.tensor, kind, beat, p.element)
+        reals = getattr(p, "reals", None)  # of an output only
+        return AxisPort(p.name, prefix, p.tensor, kind, beat, p.element, reals)
 
     return (
         [port(p, prefix) for p, prefix in zip(graph.inputs, ins, strict=True)],

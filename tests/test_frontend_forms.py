@@ -46,8 +46,8 @@ def by_channel(n: Net, *shape: int) -> str:
     return n.kernel(shape, 0, shape[0])
 
 
-def dense(n: Net, w: str) -> onnx.ModelProto:
-    return n.model((n.round(n.do("MatMul", n.start(12), w), 0.9), 2, "float32"))
+def dense(n: Net, w: str, x: str = "") -> onnx.ModelProto:
+    return n.model((n.round(n.do("MatMul", x or n.start(12), w), 0.9), 2, "float32"))
 
 
 def conv(n: Net, w: str) -> onnx.ModelProto:
@@ -153,7 +153,44 @@ def average_padded_by_name(n: Net) -> onnx.ModelProto:
     return average(n, 3, 7, 6, kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_UPPER")
 
 
+def divided_by_a_number(n: Net) -> onnx.ModelProto:
+    """What a scalar does to codes is a table, tried in the runtime's own arithmetic."""
+    x = n.do("Div", n.start(12), n.constant("c", np.float32(3.7)))
+    x = n.do("Sub", x, n.constant("d", np.float32(0.3)))
+    return n.model((n.round(x, 0.011), 2, "float32"))
+
+
+def function_at_the_end(name: str, **attributes: float) -> Build:
+    """Reals that no scale gives: the port holds one for each code."""
+
+    def build(n: Net) -> onnx.ModelProto:
+        x = n.conv(n.start(3, 6, 5), 3, 4, 0.02)
+        pooled = n.do("MaxPool", x, kernel_shape=[2, 2])
+        return n.model((n.do(name, pooled, **attributes), 4, "float32"))
+
+    build.__name__ = f"{name} at the end"
+    return build
+
+
+def shapes_from_arithmetic(n: Net) -> onnx.ModelProto:
+    """What exporters compute sizes with: ConstantOfShape, Mul, Sub, Add, Div of constants."""
+    four = n.do("Mul", n.do("ConstantOfShape", n.ints(1)), n.constant("f", np.float32(4)))
+    four = n.do(
+        "Cast", n.do("Add", four, n.constant("g", np.float32(4))), to=onnx.TensorProto.INT64
+    )
+    width = n.do("Sub", n.do("Div", n.do("Mul", four, n.ints(7)), n.ints(2)), n.ints(2))
+    target = n.do("Concat", n.ints(-1), width, axis=0)
+    return dense(n, weights(n, 12, 7), n.do("Reshape", n.start(3, 4), target))
+
+
+def pad_before_the_quantizer(n: Net) -> onnx.ModelProto:
+    x = n.do("Pad", n.input("x", (3, 6, 5)), n.ints(0, 0, 1, 0, 0, 0, 2, 1))
+    return n.model((n.conv(n.round(x, 0.03), 3, 4), 4, "float32"))
+
+
 EXACT: list[Build] = [
+    divided_by_a_number, function_at_the_end("Tanh"), function_at_the_end("Sigmoid"),
+    function_at_the_end("LeakyRelu", alpha=0.3), shapes_from_arithmetic, pad_before_the_quantizer,
     scaled_product, equal_heads, average_with_ceil_mode_that_adds_nothing,
     average_with_a_partial_window, average_of_what_there_is, average_that_counts_padding,
     average_padded_by_name,
@@ -223,7 +260,38 @@ def two_layers_added(n: Net) -> onnx.ModelProto:
     return n.model((n.round(y, 1.1), 2, "float32"))
 
 
+def norm(n: Net, x: str, channels: int) -> str:
+    values = [n.rng.normal(1, 0.7, channels), n.rng.normal(0, 1, channels)]
+    values += [n.rng.normal(0, 0.5, channels), n.rng.uniform(0.3, 2, channels)]
+    names = [n.constant(n.name("bn"), v.astype(np.float32)) for v in values]
+    return n.do("BatchNormalization", x, *names)
+
+
+def norm_of_codes(n: Net) -> onnx.ModelProto:
+    x = n.do("Relu", norm(n, n.conv(n.start(3, 6, 5), 3, 4), 4))
+    return n.model((n.qdq(x, activation(n.dtype, scale=0.3, zero_point=-128)), 4, "float32"))
+
+
+def norm_of_a_layer(n: Net) -> onnx.ModelProto:
+    x = norm(n, n.do("Gemm", n.start(12), n.kernel((12, 7), 1)), 7)
+    return n.model((n.round(x, 0.9), 2, "float32"))
+
+
+def norm_of_a_flattened_map(n: Net) -> onnx.ModelProto:
+    x = norm(n, n.do("Flatten", n.conv(n.start(3, 6, 5), 3, 4)), 48)
+    return n.model((n.round(x, 0.3), 2, "float32"))
+
+
+def scaled_by_channel(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    factor = n.constant("c", n.rng.normal(0, 1, (1, 4, 1, 1)).astype(np.float32))
+    offset = n.constant("d", n.rng.normal(0, 1, (4, 1, 1)).astype(np.float32))
+    x = n.round(n.do("Mul", x, factor), 0.3)
+    return n.model((n.round(n.do("Sub", offset, x), 0.4), 4, "float32"))
+
+
 ANNOUNCED: list[Build] = [
+    norm_of_codes, norm_of_a_layer, norm_of_a_flattened_map, scaled_by_channel,
     *(gemm_with(*factors) for factors in ((0.7, 1.0), (1.0, 0.3), (0.7, 0.3), (1.0, 0.0))),
     layer_added_to_a_quantized_skip, two_layers_added,
     reshaped_weights, squeezed_weights, unsqueezed_weights, reshaped_weights_by_channel,
@@ -265,7 +333,30 @@ def test_a_form_is_the_same_in_hardware(build: Build, tmp_path: Path, seed: int)
     assert (np.array(next(iter(got.values()))) == want).all()
 
 
-REFUSED = {
+REFUSED: dict[str, Callable[[Net], str]] = {
+    "its constant must be one value, or one for each index of an axis": lambda n: n.round(
+        n.do("Mul", n.start(3, 2, 2), n.constant("c", np.ones((3, 2, 1), np.float32))), 0.1
+    ),
+    "its constant must have 3 values, not 2": lambda n: n.round(
+        n.do("Add", n.start(3, 2, 2), n.constant("c", np.ones((2, 1, 1), np.float32))), 0.1
+    ),
+    "its variance must be above 0": lambda n: n.do(
+        "BatchNormalization", n.start(1), *[n.constant(k, np.float32([-1])) for k in "abcd"]
+    ),
+    "its constant must be finite, and what it divides by too": lambda n: n.do(
+        "Div", n.start(3), n.constant("c", np.float32(0))
+    ),
+    "its result must have at most 67108864 elements": lambda n: n.round(
+        n.do("ConstantOfShape", n.ints(1 << 14, 1 << 14)), 0.1
+    ),
+    "a Pad must be followed by a convolution": lambda n: n.do(
+        "Transpose",
+        n.do("Pad", n.start(1, 2, 3), n.ints(0, 0, 1, 0, 0, 0, 0, 0)),
+        perm=[0, 1, 3, 2],
+    ),
+    "its input must be reals (batch, channels, height, width), not uint8 of rank 4": lambda n: (
+        n.round(n.do("Pad", n.input("x", (1, 2, 3), "uint8"), n.ints(0, 0, 1, 0, 0, 0, 0, 0)), 0.1)
+    ),
     "with 'allowzero' 1 a target shape of [0, 12] is empty": lambda n: n.do(
         "Reshape", n.start(12), n.ints(0, 12), allowzero=1
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,20 @@ def test_a_graph_saved_before_ports_had_types_loads_with_its_hash() -> None:
     document = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["hwsim"])
     assert "element" not in document["inputs"][0]
     assert hwsim.load(DIGITS).hash() == document["sha256"]
+
+
+def test_an_output_has_a_real_for_each_code(tmp_path: Path) -> None:
+    graph = integer_graph(tmp_path)
+    (port,) = graph.outputs
+    squares = tuple(float(code * code) for code in range(256))
+    shown = replace(graph, outputs=(replace(port, element=None, reals=squares),))
+    x = np.arange(24, dtype=np.uint8).reshape(2, 12)
+    codes = hwsim.emulate(graph, x).astype(np.float32)
+    assert np.array_equal(hwsim.emulate(shown, x), codes * codes)
+    shown.save(tmp_path / "g.hwsim")
+    assert Graph.load(tmp_path / "g.hwsim").outputs == shown.outputs
+    with pytest.raises(HwsimError, match="must have a real for each of 256 codes, not 255"):
+        replace(shown, outputs=(replace(port, element=None, reals=squares[1:]),))
 
 
 def test_a_port_of_an_unknown_type_is_refused() -> None:

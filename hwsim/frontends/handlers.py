@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.frontends import layers, pointwise, shapes, windows
+from hwsim.frontends import layers, pointwise, scaling, shapes, windows
 from hwsim.frontends.importer import Handler
 
 FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
@@ -30,8 +30,13 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Relu"): pointwise.unary,
     ("", "Sigmoid"): pointwise.unary,
     ("", "Tanh"): pointwise.unary,
+    ("", "BatchNormalization"): scaling.batch_norm,
+    ("", "Div"): scaling.arithmetic,
+    ("", "Mul"): scaling.arithmetic,
+    ("", "Sub"): scaling.arithmetic,
     ("", "Cast"): shapes.cast,
     ("", "Constant"): shapes.constant,
+    ("", "ConstantOfShape"): shapes.constant_of_shape,
     ("", "Flatten"): shapes.flatten,
     ("", "Gather"): shapes.fold,
     ("", "Reshape"): shapes.reshape,

@@ -170,7 +170,7 @@ class Importer:
             raise HwsimError(f"input {raw.name!r} must be quantized in one way, not in several")
         else:
             port = known
-        return Codes(port.tensor, kind.format, layout)
+        return Codes(port.tensor, kind.format, layout, raw.padding)
 
     def _seen(self, raw: RawInput) -> tuple[Layout, View]:
         """How the port of an input shows its edge, and where the tensor lies on it by now."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
@@ -24,6 +25,7 @@ from hwsim.frontends.values import (
     Level,
     Mean,
     Pair,
+    Scaled,
     Weighing,
 )
 from hwsim.ops import (
@@ -40,7 +42,12 @@ from hwsim.ops import (
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
-FINE_BITS = 26  # of the factors that bring two sums to one unit: finer than a float32
+FINE_BITS = 26  # of the factors that bring sums to one unit: finer than a float32
+MOST_FINE = 2.0**50  # a sum in such units, for float64 and for hardware
+FINEST = 60
+
+Units = npt.NDArray[np.float64]
+Term = tuple[str, Units, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,36 +129,61 @@ class Linear(Quantizer):
         return edge, []
 
     def _sum_of_sums(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
-        """Both in one fine fixed-point unit (about 2**-26 of the larger ratio), added, rounded."""
+        """Both in one fine unit, added, rounded."""
         terms = [_term(run, part) for part in (source.a, source.b)]
-        ratios = [(scale / self.scale).astype(np.float64) for _, scale, _ in terms]
-        bits = FINE_BITS - math.ceil(math.log2(max(float(r.max()) for r in ratios)))
-        unit = Quant((self.scale * 2.0**-bits,))
-        edges = []
-        for (edge, _, zero), ratio in zip(terms, ratios, strict=True):
-            factors = np.broadcast_to(np.rint(ratio * 2.0**bits), run.types[edge].channels)
-            op = BatchNorm(
-                scale=factors.astype(np.int64),
-                bias=-zero * factors.astype(np.int64),
-                scale_format=Format.int(32),
-                quant=unit,
-            )
-            edges.append(run.emit(f"{source.name}.scaled", op, [edge], f"{edge}.scaled"))
-        rounding = Requantize(
+        bits = self._bits([unit for _, unit, _ in terms])
+        edges = [self._in_fine_units(run, source.name, term, 0.0, bits) for term in terms]
+        return run.emit(source.name, Add(), edges, f"{out}.sum"), [self._from_fine_units(bits)]
+
+    def scaled(self, run: Importer, source: Scaled, out: str) -> tuple[str, list[Op]]:
+        """The product and offset in a fine unit, rounded."""
+        edge, unit, zero = _term(run, source.term)
+        unit = unit * source.factor
+        bits = self._bits([unit])
+        term = edge, unit, zero
+        fine = self._in_fine_units(run, source.name, term, source.offset, bits)
+        return fine, [self._from_fine_units(bits)]
+
+    def _bits(self, units: list[Units]) -> int:
+        """Fraction bits of a step of the result, so that the largest factor has FINE_BITS bits."""
+        top = max(float(np.abs(unit).max()) for unit in units) / self.scale
+        return FINE_BITS - math.ceil(math.log2(top)) if top else 0
+
+    def _in_fine_units(
+        self, run: Importer, name: str, term: Term, offset: Units | float, bits: int
+    ) -> str:
+        """Whole numbers of `2**-bits` steps of the result."""
+        edge, unit, zero = term
+        factors = np.rint(unit / self.scale * 2.0**bits)
+        shift = np.rint(offset / self.scale * 2.0**bits)
+        if np.abs(shift).max() >= MOST_FINE or bits > FINEST:
+            raise HwsimError(f"{name}: its factors and offsets must be nearer to its scales")
+        channels = run.types[edge].channels
+        op = BatchNorm(
+            scale=np.broadcast_to(factors, channels).astype(np.int64),
+            bias=np.broadcast_to(shift - zero * factors, channels).astype(np.int64),
+            scale_format=Format.int(32),
+            quant=Quant((self.scale * 2.0**-bits,)),
+        )
+        return run.emit(f"{name}.scaled", op, [edge], f"{edge}.scaled")
+
+    def _from_fine_units(self, bits: int) -> Op:
+        """The one rounding."""
+        return Requantize(
             scheme=Scheme.SHIFT,
             multiplier=(2.0**-bits,),
             out=self.format,
             zero_point=self.zero_point,
             quant=self.quant,
         )
-        return run.emit(source.name, Add(), edges, f"{out}.sum"), [rounding]
 
 
-def _term(run: Importer, part: Level | Weighing) -> tuple[str, FloatArray, int]:
+def _term(run: Importer, part: Level | Weighing) -> Term:
     """The edge of an addend, what a step of it is worth, and its zero point."""
     if isinstance(part, Weighing):
-        return *weighed(run, part), 0
-    return part.codes.edge, np.array([part.scale], np.float32), part.zero_point
+        edge, scale = weighed(run, part)
+        return edge, scale.astype(np.float64), 0
+    return part.codes.edge, np.array([part.scale]), part.zero_point
 
 
 def quantizer(node: OnnxNode, scale: Constant, zero: Constant | None, signed8: str) -> Linear:

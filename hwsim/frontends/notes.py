@@ -13,7 +13,7 @@ import numpy as np
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.kernels import Kernel
 from hwsim.frontends.rounding import Quantizer
-from hwsim.frontends.values import Joined, Level, Mean, Pair, Real, Weighing
+from hwsim.frontends.values import Joined, Level, Mean, Pair, Real, Scaled, Weighing
 from hwsim.ops import Carrier, TensorType
 
 MOST_SUMS = 1 << 20  # of an average that are tried one by one
@@ -32,6 +32,10 @@ BLOCKS = (
     "ONNX Runtime rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
     "values differ, by up to about one percent of the largest; here they are exact"
 )
+PRODUCTS = (
+    "ONNX Runtime multiplies the codes here and scales once, so that a code may differ by one step "
+    "where the product is near a rounding threshold"
+)
 WRAPS = (
     "ONNX Runtime's sums wrap around at 32 bits here; those that pass them differ altogether, "
     "since here they do not wrap"
@@ -45,6 +49,9 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             if any(isinstance(term, Weighing) for term in (source.a, source.b)):
                 bits = 8 if by.format.width <= 8 else 16
                 run.warn(source.name, ROUNDED.format(share=SHARES[bits]))
+        case Scaled() as source:
+            bits = 8 if by.format.width <= 8 else 16
+            run.warn(source.name, ROUNDED.format(share=SHARES[bits]))
         case Level():  # followed step by step
             return
         case Joined() as source:

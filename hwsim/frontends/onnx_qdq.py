@@ -34,6 +34,7 @@ from hwsim.frontends.values import (
     Pair,
     RawInput,
     Real,
+    Scaled,
     Source,
 )
 from hwsim.frontends.walk import read_graph
@@ -74,6 +75,8 @@ def level_behind(source: Source) -> Level:
             return level_behind(source.parts[0].source)
         case Pair():
             return level_behind(source.a)
+        case Scaled():
+            return level_behind(source.term)
     return source.input
 
 

@@ -15,6 +15,7 @@ from hwsim.frontends.kernels import Kernel
 from hwsim.frontends.layers import biased
 from hwsim.frontends.onnx_file import OnnxNode
 from hwsim.frontends.rounding import level_of
+from hwsim.frontends.scaling import along, folded
 from hwsim.frontends.values import (
     Codes,
     Constant,
@@ -35,6 +36,9 @@ def add(run: Importer, node: OnnxNode) -> None:
     """Add of two tensors, or of a bias to a layer."""
     values = [run.value(node, i) for i in (0, 1)]
     constants = [v for v in values if isinstance(v, Constant)]
+    if len(constants) == 2:
+        run.values[node.output] = folded(node, *constants)
+        return
     if len(constants) == 1:
         real = run.real(node, 0 if isinstance(values[1], Constant) else 1)
         run.values[node.output] = _add_constant(run, node, real, constants[0])
@@ -59,9 +63,8 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
     if bias.array.size == 1:
         value = F32(bias.array.reshape(())[()])
         return real.then(Unary(str(node), lambda x: x + value, rising=True))
-    raise HwsimError(
-        f"{node}: adding a constant tensor is supported only behind a layer, as a bias"
-    )
+    offset = bias.array.astype(np.float64)
+    return along(run, node, real, np.ones_like(offset), offset)
 
 
 def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:

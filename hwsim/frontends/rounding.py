@@ -24,6 +24,7 @@ from hwsim.frontends.values import (
     Pair,
     Pool,
     Real,
+    Scaled,
     Unary,
     Weighing,
 )
@@ -64,6 +65,10 @@ class Quantizer(ABC):
     @abstractmethod
     def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
         """Operators that round the sum of two tensors, after the edge given back."""
+
+    def scaled(self, run: Importer, source: Scaled, out: str) -> tuple[str, list[Op]]:
+        """Operators that round a tensor times a factor a channel, after the edge given back."""
+        raise HwsimError(f"{source.name}: it must come before a QuantizeLinear, not before Quant")
 
     def shifts(self, level: Level) -> bool:
         """Whether rounding codes of that meaning is a mere shift, better than a table."""
@@ -122,6 +127,8 @@ def _quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> 
             ops = by.mean(run, edge, source)
         case Pair():
             edge, ops = by.pair(run, source, out)
+        case Scaled():
+            edge, ops = by.scaled(run, source, out)
         case Joined():
             parts = [
                 quantize(run, part, by, name, f"{out}.{i}") for i, part in enumerate(source.parts)
@@ -243,6 +250,33 @@ def settle(run: Importer, real: Real, name: str) -> Codes:
             codes = replace(codes, edge=relabel(run, codes.edge, quant, f"{name}.codes"))
         return replace(_stepped(run, source, codes, real, name), layout=real.layout)
     raise HwsimError("it must be quantized, since its values are not codes times a scale")
+
+
+def tabled(real: Real) -> tuple[Real, tuple[float, ...] | None]:
+    """A float tensor without the functions at its end, and the reals that they give.
+
+    The reals are those of all codes, the lowest first. None where there is no function but a ReLU,
+    or no narrow code to take it of.
+    """
+    source, steps = real.source, real.steps
+    first = next((i for i, s in enumerate(steps) if isinstance(s, Unary) and not _is_relu(s)), None)
+    narrow = isinstance(source, Level) and source.codes.format.width <= TABLE_BITS
+    if first is None or not narrow or any(isinstance(s, Pool) for s in steps[first:]):
+        return real, None
+    assert isinstance(source, Level)
+    fmt = source.codes.format
+    reals = (np.arange(fmt.min, fmt.max + 1) - source.zero_point).astype(np.float32)
+    reals = reals * np.float32(source.scale)
+    for step in steps[first:]:
+        assert isinstance(step, Unary)
+        reals = step.function(reals)
+    if not np.isfinite(reals).all():
+        raise HwsimError(f"{steps[first].name}: its values must be finite for all codes")
+    return replace(real, steps=steps[:first]), tuple(float(value) for value in reals)
+
+
+def _is_relu(step: Unary) -> bool:
+    return step.low == 0.0 and step.high is None
 
 
 def _settled_parts(run: Importer, source: Joined, real: Real, name: str) -> Codes:

@@ -14,6 +14,7 @@ from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxNode
 from hwsim.frontends.types import format_of
 from hwsim.frontends.values import (
+    NO_PADDING,
     Codes,
     Constant,
     Layout,
@@ -43,6 +44,10 @@ def layout_of(value: Value, node: OnnxNode) -> Layout:
 
 def relaid(value: Value, change: Any) -> Value:
     """The same elements under another layout."""
+    source = value.source if isinstance(value, Real) else value
+    held = source.codes if isinstance(source, Level) else source
+    if isinstance(held, Codes | RawInput) and held.padding != NO_PADDING:
+        raise HwsimError("a Pad must be followed by a convolution")
     match value:
         case Codes() | Real():
             return replace(value, layout=change(value.layout))
@@ -206,6 +211,15 @@ def constant(run: Importer, node: OnnxNode) -> None:
             run.values[node.output] = Constant(value.astype(narrow) if narrow else value)
             return
     raise HwsimError(f"{node}: it must have a numeric value")
+
+
+def constant_of_shape(run: Importer, node: OnnxNode) -> None:
+    """ConstantOfShape with a constant shape."""
+    shape = tuple(int(d) for d in run.constant(node, 0).array.ravel())
+    if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
+        raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
+    value = np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).ravel()
+    run.values[node.output] = Constant(np.full(shape, value[0]))
 
 
 def fold(run: Importer, node: OnnxNode) -> None:

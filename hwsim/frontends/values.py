@@ -107,6 +107,7 @@ class RawInput:
     dtype: str
     plain: Layout
     channels_last: Layout
+    padding: Padding = NO_PADDING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,6 +172,16 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """`x * factor + offset` for each channel of a tensor, which nothing has rounded yet."""
+
+    name: str
+    term: Level | Weighing
+    factor: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Joined:
     """Tensors to be concatenated along an axis (the batch apart) once each has been rounded."""
 
@@ -203,7 +214,7 @@ class Pool:
     window: Window
 
 
-Source = Level | Weighing | Mean | Pair | Joined
+Source = Level | Weighing | Mean | Pair | Scaled | Joined
 
 
 @dataclass(frozen=True, slots=True, eq=False)

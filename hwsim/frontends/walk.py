@@ -13,7 +13,7 @@ from hwsim.frontends.kernels import Choice
 from hwsim.frontends.notes import note_reals
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxPort
 from hwsim.frontends.order import View, view_of
-from hwsim.frontends.rounding import settle
+from hwsim.frontends.rounding import settle, tabled
 from hwsim.frontends.values import NO_PADDING, Codes, Layout, RawInput, Real, Value
 from hwsim.frontends.ways import unsupported
 from hwsim.graph import ELEMENTS, Graph, Node, OutputPort
@@ -106,6 +106,9 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
     value = run.values.get(port.name)
     what = f"{run.model.path}: output {port.name!r}"
     try:
+        reals = None
+        if isinstance(value, Real):
+            value, reals = tabled(value)
         codes = _output_codes(run, value, port.name)
     except HwsimError as error:
         raise HwsimError(f"{what}: {error}") from None
@@ -117,6 +120,7 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
         layout=seen.layout,
         shape=seen.shape,
         element=_element(port, codes) if isinstance(value, Codes) else None,
+        reals=reals,
     )
 
 

@@ -42,15 +42,9 @@ NAMED = 5
 """Nodes of one unsupported operator that are named; the others are counted."""
 
 NO_SOFTMAX = "a Softmax at the end can be left off, since the largest score stays the largest"
-SCALED = "what scales the input can be done before the model"
 LEFT_OUT = "what comes after the scores can be done outside of the model"
 ADVICE: dict[str, str] = {
     **dict.fromkeys(("Softmax", "LogSoftmax"), NO_SOFTMAX),
-    "BatchNormalization": (
-        "onnxruntime.quantization.quant_pre_process folds a BatchNormalization into the layer "
-        "before it"
-    ),
-    **dict.fromkeys(("Sub", "Div", "Mul"), SCALED),
     **dict.fromkeys(("TopK", "NonMaxSuppression", "Where", "Equal", "Greater", "Less"), LEFT_OUT),
 }
 """What helps where a node of that operator is in the way."""

@@ -22,6 +22,7 @@ from hwsim.frontends.values import (
     Mean,
     Padding,
     Pool,
+    RawInput,
     Real,
 )
 from hwsim.ops import MaxPool, TensorType, Window
@@ -257,8 +258,29 @@ def reduce_mean(run: Importer, node: OnnxNode) -> None:
 
 def pad(run: Importer, node: OnnxNode) -> None:
     """Pad with real zeros around a map; the next convolution takes it in."""
+    given = run.value(node, 0)
+    if isinstance(given, RawInput):
+        new = _pad_amounts(run, node)
+        if len(given.plain.shape) != 3 or not given.dtype.startswith("float"):
+            raise HwsimError(
+                f"{node}: its input must be reals (batch, channels, height, width), not "
+                f"{given.dtype} of rank {len(given.plain.shape) + 1}"
+            )
+        run.values[node.output] = replace(given, padding=_added(given.padding, new))
+        return
     real = run.real(node, 0)
     level, _ = map_level(run, node, real)
+    codes = replace(level.codes, padding=_added(level.codes.padding, _pad_amounts(run, node)))
+    run.values[node.output] = Real(replace(level, codes=codes), real.layout)
+
+
+def _added(old: Padding, new: Padding) -> Padding:
+    top, left, bottom, right = (o + n for o, n in zip(old, new, strict=True))
+    return top, left, bottom, right
+
+
+def _pad_amounts(run: Importer, node: OnnxNode) -> Padding:
+    """What a Pad adds: zeros around height and width."""
     amounts = node.integers("pads") or tuple(
         int(v) for v in (run.constant(node, 1).array.ravel() if node.input(1) else ())
     )
@@ -268,8 +290,4 @@ def pad(run: Importer, node: OnnxNode) -> None:
         raise HwsimError(f"{node}: it must pad all axes with constant zeros")
     if len(amounts) != 8 or min(amounts) < 0 or any(amounts[i] for i in (0, 1, 4, 5)):
         raise HwsimError(f"{node}: it must pad height and width only, not by {amounts}")
-    new: Padding = (amounts[2], amounts[3], amounts[6], amounts[7])
-    old = level.codes.padding
-    top, left, bottom, right = (o + n for o, n in zip(old, new, strict=True))
-    codes = replace(level.codes, padding=(top, left, bottom, right))
-    run.values[node.output] = Real(replace(level, codes=codes), real.layout)
+    return amounts[2], amounts[3], amounts[6], amounts[7]

@@ -1,6 +1,6 @@
-"""Twenty common PyTorch idioms, and the float ONNX files that both of PyTorch's exporters make of them.
+"""Twenty common PyTorch idioms, and the float ONNX files that both exporters make of them.
 
-Run as a script (with the `train` extra installed) to write them anew beside this file; the tests read
+Run as a script (with the `train` extra installed) to write them anew; the tests read
 the files, and where PyTorch is installed compare them with what it exports today.
 """
 
@@ -89,12 +89,13 @@ IDIOMS: dict[str, Idiom] = {
     ),
     "residual": Idiom(
         lambda: Net(
-            lambda s, x: s.last(F.relu(x.relu() + s.b(F.relu(s.a(x))))),
+            lambda s, x: s.last(F.relu((y := F.relu(s.stem(x))) + s.b(F.relu(s.a(y))))),
+            stem=conv(2, 4),
             a=conv(4, 4),
             b=conv(4, 4),
             last=conv(4, 2, 1),
         ),
-        image(4, 5, 5),
+        image(2, 5, 5),
     ),
     "concat": Idiom(
         lambda: Net(
@@ -173,8 +174,9 @@ IDIOMS: dict[str, Idiom] = {
     ),
     "uneven_padding": Idiom(
         lambda: Net(
-            lambda s, x: s.last(F.max_pool2d(F.relu(s.a(F.pad(x, (0, 1, 0, 1)))), 2, ceil_mode=True)),
+            lambda s, x: s.last(s.pool(F.relu(s.a(F.pad(x, (0, 1, 0, 1)))))),
             a=conv(2, 4, stride=2, padding=0),
+            pool=nn.MaxPool2d(2, ceil_mode=True),
             last=conv(4, 3, 1),
         ),
         image(2, 10, 10),
