@@ -38,6 +38,10 @@ class Sheet:
     right: tuple[str, ...]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        if self.title:
+            yield Text(self.title, style="italic", overflow="fold")
         flat = tuple((name,) for stack in self.stacks for name in stack)
         for stacks, narrowest in ((flat, ROOMY), (self.stacks, NARROWEST)):
             widths = self._widths(stacks, options.max_width, narrowest)
@@ -86,12 +90,9 @@ class Sheet:
     def _grid(self, stacks: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
         from rich import box
         from rich.table import Table
-        from rich.text import Text
 
         made = Table(
-            title=Text(self.title) if self.title else None,
             box=box.SIMPLE_HEAD,
-            title_justify="left",
             pad_edge=False,
             show_edge=False,
             show_header=any(name for stack in stacks for name in stack),
@@ -112,8 +113,6 @@ class Sheet:
     def _records(self, room: int) -> Iterator[Text]:
         from rich.text import Text
 
-        if self.title:
-            yield Text(self.title, style="italic")
         names = [name for stack in self.stacks for name in stack]
         for row in self.rows:
             yield Text(row[0], style="bold", overflow="fold")
