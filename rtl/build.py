@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from rtl.manifest import FILE as MANIFEST
 from rtl.manifest import SCHEMA
 from rtl.readme import NOT_CHOSEN, readme
 from rtl.targets import Target, find_target
+from rtl.workplace import replacing
 from rtl.yosys import Port
 
 Log = Callable[[str], None]
@@ -317,36 +314,6 @@ def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
         depths = {str(i): d for (n, i), d in plan.fifos.items() if n == node.name}
         rows.append(row | ({"fifos": depths} if depths else {}))
     return rows
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place if the block succeeds.
-
-    Raises HwsimError where `out` exists and is neither empty nor of an earlier build.
-    """
-    out = out.absolute()
-    if out.exists() and not out.is_dir():
-        raise HwsimError(f"the output must be a folder, not the file {str(out)!r}")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
-        raise HwsimError(
-            f"the output folder must be new, empty or of an earlier build, not {str(out)!r}"
-        )
-    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
-        raise HwsimError(f"the folder of {str(out)!r} must exist and be writable")
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield work
-        work.chmod(0o755)
-        if out.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-            out.rename(old / "old")
-            work.rename(out)
-            shutil.rmtree(old)
-        else:
-            work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

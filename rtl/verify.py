@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hwsim.emulate import planned
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
 from hwsim.graph import Graph
-from rtl import vcd
+from rtl.difference import Codes, Mismatch, at_output, emulated, first_difference
 from rtl.manifest import FILE
-from rtl.names import edge_identifiers
 from rtl.simulate import Deadlock, Result, Simulation, Stall
 
-Codes = Mapping[str, Any]
 Log = Callable[[str], None]
-WINDOW = 64  # cycles before a difference that its waveform shows
-WAVEFORM = "mismatch.vcd"
 WAVES = "verify.vcd"
 MOST_SHOWN = 1 << 16  # cycles of it; a cycle takes one to two kilobytes
 SAMPLES = 256  # random ones, unless they take too long
 MOST_CYCLES = 1 << 25  # of one run on random samples: about a minute
-MOST_TRACED = 1 << 20  # cycles whose waveform is looked through for the first difference
-NAMED = 4  # edges that a message about a design that hangs lists
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """Where a difference begins: operator, element, cycle, and the waveform around it."""
-
-    run: str
-    sample: int
-    node: str
-    edge: str
-    element: tuple[int, ...]
-    cycle: int
-    expected: int | None
-    got: int | None
-    waveform: str | None = None
-
-    def __str__(self) -> str:
-        where = f" (waveform: {self.waveform})" if self.waveform else ""
-        return (
-            f"in the {self.run} run, sample {self.sample}, {self.node} first differs at element "
-            f"{self.element} in cycle {self.cycle}: expected {self.expected}, got {self.got}{where}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +128,7 @@ def verify(
         raise HwsimError(f"samples must be at least 1, not {samples}")
     given = random_codes(graph, samples, seed) if codes is None else dict(codes)
     count = len(next(iter(given.values())))
-    expected = _expected(graph, given)
+    expected = emulated(graph, given)
     say("compiling the simulator")
     simulation.build()
     beats = sum(port.beats for port in simulation.manifest.inputs)
@@ -181,10 +150,10 @@ def verify(
         if len(runs) == 1 and all(len(got) == count for got in result.codes.values()):
             outputs = result.codes
         if run.different:
-            found = _first_difference(
+            found = first_difference(
                 simulation, graph, given, result, name, stall, reset_after, folder
             )
-            first = found.mismatch or _at_output(graph, expected, result, name)
+            first = found.mismatch or at_output(graph, expected, result, name)
             if failure and found.waiting:
                 failure += f"; what waits to be taken: {', '.join(found.waiting)}"
             return Outcome(
@@ -225,12 +194,6 @@ def _model(folder: Path) -> Graph:
     return graph
 
 
-def _expected(graph: Graph, codes: Codes) -> dict[str, Any]:
-    emulator = planned(graph)
-    out = emulator.run_chunked({p.tensor: codes[p.name] for p in graph.inputs})
-    return {p.name: out[p.tensor].astype(np.int64) for p in graph.outputs}
-
-
 def _run(
     simulation: Simulation,
     name: str,
@@ -264,142 +227,3 @@ def _run(
 def _count(want: Any, got: Any) -> int:
     """Codes that differ; those of samples that never came all count."""
     return int((want[: len(got)] != got).sum()) + int(want[len(got) :].size)
-
-
-@dataclass(frozen=True, slots=True)
-class _Traced:
-    """What a waveform shows: the first difference, and the nodes whose codes nobody takes."""
-
-    mismatch: Mismatch | None
-    waiting: tuple[str, ...] = ()
-
-
-def _first_difference(
-    simulation: Simulation,
-    graph: Graph,
-    codes: Codes,
-    result: Result,
-    name: str,
-    stall: Stall,
-    reset_after: int | None,
-    folder: Path,
-) -> _Traced:
-    """Trace the first sample that differs: alone if it differs alone, else with all before it."""
-    sample = _first_sample(graph, codes, result)
-    alone = {name: x[sample : sample + 1] for name, x in codes.items()}
-    first = _trace(simulation, graph, alone, name, stall, None, folder, offset=sample)
-    if first.mismatch is not None or first.waiting:
-        return first
-    before = {name: x[: sample + 1] for name, x in codes.items()}
-    beats = sum(port.beats for port in simulation.manifest.inputs)
-    if reset_after is not None and reset_after >= (sample + 1) * beats:
-        before = dict(codes)
-    return _trace(simulation, graph, before, name, stall, reset_after, folder, offset=0)
-
-
-def _at_output(graph: Graph, expected: Codes, result: Result, run: str) -> Mismatch | None:
-    """The first code that an output gave wrong, where no waveform says where it comes from."""
-    found = []
-    for port in graph.outputs:
-        want, got = expected[port.name], result.codes[port.name]
-        wrong = np.argwhere(want[: len(got)] != got)
-        if len(wrong):
-            sample, *element = (int(k) for k in wrong[0])
-            cycle = int(result.output_cycles[port.name][sample, -1])
-            codes = int(want[tuple(wrong[0])]), int(got[tuple(wrong[0])])
-            where = (f"output {port.name!r}", port.tensor, tuple(element), cycle)
-            found.append(Mismatch(run, sample, *where, *codes))
-    return min(found, key=lambda m: m.cycle, default=None)
-
-
-def _first_sample(graph: Graph, codes: Codes, result: Result) -> int:
-    expected = _expected(graph, codes)
-    firsts = []
-    for port, want in expected.items():
-        got = result.codes[port]
-        wrong = (want[: len(got)] != got).any(axis=tuple(range(1, want.ndim)))
-        firsts.append(int(np.argmax(wrong)) if wrong.any() else len(got))
-    return min(min(firsts), len(next(iter(codes.values()))) - 1)
-
-
-def _trace(
-    simulation: Simulation,
-    graph: Graph,
-    codes: Codes,
-    name: str,
-    stall: Stall,
-    reset_after: int | None,
-    folder: Path,
-    *,
-    offset: int,
-) -> _Traced:
-    """Compare every edge's beats with the emulator's codes; the earliest cycle that differs."""
-    try:
-        cycles = simulation.run(codes, stall=stall, reset_after=reset_after).cycles
-    except Deadlock as error:
-        cycles = error.result.cycles + WINDOW
-    if cycles > MOST_TRACED:
-        return _Traced(None)
-    with tempfile.TemporaryDirectory(prefix="hwsim-trace-") as place:
-        full = Path(place) / "full.vcd"
-        simulation.waveform(codes, full, first=0, last=cycles, stall=stall, reset_after=reset_after)
-        seen = vcd.handshakes(full)
-    emulator = planned(graph)
-    edges = emulator.run({p.tensor: codes[p.name] for p in graph.inputs}, keep=True)
-    names = edge_identifiers(graph)
-    found: list[tuple[int, int, Mismatch]] = []
-    makers = {p.tensor: (0, f"input {p.name!r}") for p in graph.inputs}
-    makers |= {n.output: (k, f"node {n.name!r}") for k, n in enumerate(graph.nodes, start=1)}
-    for edge, (order, maker) in makers.items():
-        beats = seen.get(names[edge])
-        if beats is None:
-            continue
-        kind = graph.types()[edge]
-        want = np.asarray(edges[edge]).astype(np.int64).reshape(-1).tolist()
-        place_ = _difference(beats, want, kind.format)
-        if place_ is None:
-            continue
-        index, cycle, got = place_
-        sample, element = divmod(index, kind.size)
-        where = tuple(int(i) for i in np.unravel_index(element, kind.shape))
-        found.append(
-            (
-                cycle,
-                order,
-                Mismatch(name, offset + sample, maker, edge, where, cycle, want[index], got),
-            )
-        )
-    if not found:
-        stuck = [(edge, beats) for edge, beats in seen.items() if beats.waiting]
-        who = {names[edge]: maker for edge, (_, maker) in makers.items()}
-        waiting = [f"{who[name]} after {len(beats.words)} beats" for name, beats in stuck[:NAMED]]
-        return _Traced(None, tuple(waiting))
-    cycle, _, first = min(found, key=lambda f: f[:2])
-    path = folder / WAVEFORM
-    simulation.waveform(
-        codes,
-        path,
-        first=max(cycle - WINDOW, 0),
-        last=cycle + WINDOW // 4,
-        stall=stall,
-        reset_after=reset_after,
-    )
-    return _Traced(Mismatch(**{**asdict(first), "waveform": str(path)}))
-
-
-def _difference(beats: vcd.Handshakes, want: list[int], fmt: Format) -> tuple[int, int, int] | None:
-    """(index, cycle, code) of the first code that differs among those that passed."""
-    if not beats.words or not want:
-        return None
-    index, mask, top = 0, (1 << fmt.width) - 1, 1 << (fmt.width - 1)
-    lanes = beats.bits // fmt.width
-    for cycle, word in zip(beats.cycles, beats.words, strict=True):
-        for lane in range(lanes):
-            code = (word >> (lane * fmt.width)) & mask
-            code = code - (1 << fmt.width) if fmt.signed and code & top else code
-            if index >= len(want):
-                return None
-            if code != want[index]:
-                return index, cycle, code
-            index += 1
-    return None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hwsim.errors import HwsimError
 from rtl import tools
+from rtl.manifest import FILE as MANIFEST
 
 Log = Callable[[str], None]
 
@@ -111,3 +112,33 @@ def publish(files: Sequence[Path], out_dir: Path) -> None:
     finally:
         for copy in copies:
             copy.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place if the block succeeds.
+
+    Raises HwsimError where `out` exists and is neither empty nor of an earlier build.
+    """
+    out = out.absolute()
+    if out.exists() and not out.is_dir():
+        raise HwsimError(f"the output must be a folder, not the file {str(out)!r}")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise HwsimError(
+            f"the output folder must be new, empty or of an earlier build, not {str(out)!r}"
+        )
+    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
+        raise HwsimError(f"the folder of {str(out)!r} must exist and be writable")
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield work
+        work.chmod(0o755)
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+            out.rename(old / "old")
+            work.rename(out)
+            shutil.rmtree(old)
+        else:
+            work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

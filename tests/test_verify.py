@@ -176,9 +176,9 @@ def test_one_flipped_weight_bit_is_found_at_its_layer(built, tmp_path):
 def test_a_difference_after_too_many_cycles_to_trace_is_named_by_its_output(
     built, tmp_path, monkeypatch
 ):
-    import rtl.verify
+    from rtl import difference
 
-    monkeypatch.setattr(rtl.verify, "MOST_TRACED", 0)
+    monkeypatch.setattr(difference, "MOST_TRACED", 0)
     outcome = verify(swapped(built, tmp_path, network(flip=1)), samples=20)
     assert not outcome.ok and outcome.mismatch is not None
     assert outcome.mismatch.node == "output 'y'" and outcome.mismatch.element == (1,)
