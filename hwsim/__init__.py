@@ -8,8 +8,9 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
 from hwsim.graph import VIEWS, Graph, InputPort, Layout, Node, OutputPort
 from hwsim.reporting.notebook import graph_html
+from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
-from hwsim.verbs import accuracy, build, report
+from hwsim.verbs import accuracy, build, plan, report
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ __all__ = [
     "Node",
     "OutputPort",
     "Overflow",
+    "Plans",
     "Rounding",
     "Verification",
     "__version__",
@@ -31,6 +33,7 @@ __all__ = [
     "build",
     "emulate",
     "load",
+    "plan",
     "report",
     "trace",
     "verify",

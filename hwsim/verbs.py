@@ -16,6 +16,7 @@ from hwsim.errors import HwsimError
 from hwsim.extras import hardware
 from hwsim.frontends import as_graph
 from hwsim.graph import Graph
+from hwsim.reporting.tradeoff import Plans
 
 Log = Callable[[str], None]
 
@@ -75,6 +76,18 @@ def _called(function: Any, *, several: bool) -> Callable[[Mapping[str, Any]], An
         return found.detach() if hasattr(found, "detach") else found  # a torch tensor
 
     return run
+
+
+def plan(model: Any, *, target: str = "ecp5-25k", clock: str = "50MHz") -> Plans:
+    """What can be had on a target: plans from the smallest to the fastest, without synthesis.
+
+    `model` is a Graph or what `load` takes. A notebook shows the result as a picture and a table.
+    Raises HwsimError for an unknown target, for a clock that is no
+    frequency or period, and for operators without hardware.
+    """
+    targets, explore = hardware("rtl.targets"), hardware("rtl.explore")
+    known, mhz = targets.find_target(target).name, targets.parse_clock(clock)
+    return Plans(explore.explore(as_graph(model), known, mhz).to_dict())
 
 
 def build(

@@ -29,8 +29,6 @@ Log = Callable[[str], None]
 Streams = tuple[Sequence[AxisPort], Sequence[AxisPort]]  # inputs and outputs of a design
 REPORT = "build.json"
 MODEL = "model.hwsim"
-DEFAULT_SHARE = 0.75  # of a target's multipliers, where the user asks for no rate and no budget
-DEFAULT_MULTIPLIERS = 16  # for a family without a chosen device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +74,7 @@ def _plan_within(graph: Graph, request: Request, target: Target) -> Plan:
     """The fastest within the multipliers that are asked for, or within a share of the target's."""
     budget = request.max_dsp
     if budget is None:
-        dsp = target.available.get("dsp")
-        budget = DEFAULT_MULTIPLIERS if dsp is None else int(dsp * DEFAULT_SHARE)
-        budget = max(budget, folding.least_multipliers(graph))
+        budget = max(limits.default_budget(target), folding.least_multipliers(graph))
     return folding.plan_for_multipliers(graph, budget)
 
 

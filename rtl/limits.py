@@ -1,4 +1,4 @@
-"""What a target cannot hold, said before any work."""
+"""How much of a target a design takes by default, and what cannot fit, said before any work."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ from rtl.folding import (
     plan_for_multipliers,
 )
 from rtl.targets import Target
+
+DEFAULT_SHARE = 0.75  # of a target's multipliers, where the user asks for no rate and no budget
+DEFAULT_MULTIPLIERS = 16  # for a family without a chosen device
+
+
+def default_budget(target: Target) -> int:
+    """Multipliers within which a design is as fast as can be, where nobody asks for more."""
+    dsp = target.available.get("dsp")
+    return DEFAULT_MULTIPLIERS if dsp is None else int(dsp * DEFAULT_SHARE)
 
 
 def check_fit(graph: Graph, plan: Plan, target: Target, clock_mhz: float) -> None:

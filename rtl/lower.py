@@ -39,7 +39,7 @@ from hwsim.ops import (
     Weighted,
     Window,
 )
-from hwsim.sums import SumForm, WeightedSum, choose_add
+from hwsim.sums import SumForm, WeightedSum
 from rtl import pointwise, reduce, stream, window
 from rtl.axis import AxisIn, AxisOut, lane_bits
 from rtl.cost import held_format
@@ -52,7 +52,7 @@ from rtl.parts import PartNames
 from rtl.permute import Permute
 from rtl.products import Fold, Replay, StepRule, SumOfProducts
 from rtl.requantize import Requantizer
-from rtl.rescale import rescaler
+from rtl.rescale import add_form, rescaler
 from rtl.stream import Beat, Fork, Slice
 
 
@@ -337,7 +337,7 @@ def lower_scaled_add(site: Site) -> Layer:
     """Pairs of codes through the cheapest form that agrees on all of them."""
     op = site.node.op
     assert isinstance(op, ScaledAdd)
-    form = choose_add(op, *site.inputs)
+    form = add_form(op, *site.inputs)
     if form is None:
         raise HwsimError("a scaled add must have an integer form that agrees on all pairs of codes")
     return _add(site, form)

@@ -94,6 +94,11 @@ class ChannelConstants:
         """Whether there is a memory."""
         return bool(self.varying)
 
+    @property
+    def width(self) -> int:
+        """Bits of one word of the memory."""
+        return self.lanes * sum(constant_shape(v).width for v in self.varying.values())
+
     def fetch(self, m: Module, *, taken: Any, advance: Any) -> list[dict[str, Any]]:
         """The fields of each lane, valid one cycle after the beat is taken (`advance` enables)."""
         out: list[dict[str, Any]] = [
@@ -127,7 +132,7 @@ class ChannelConstants:
                     start += widths[name]
             rows.append(row)
         m.submodules.constants = store = memory.Memory(
-            shape=self.lanes * sum(widths.values()), depth=self.blocks, init=rows
+            shape=self.width, depth=self.blocks, init=rows
         )
         port, block_of_next = store.read_port(), Signal(range(self.blocks))
         m.d.comb += [port.addr.eq(block_of_next), port.en.eq(advance)]

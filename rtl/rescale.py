@@ -8,7 +8,8 @@ from typing import Any
 
 from hwsim.fixed import Rounding
 from hwsim.forms import Affine, Form, Output
-from hwsim.ops import BatchNorm, Divide, Op, Requantize, TensorType
+from hwsim.ops import BatchNorm, Divide, Op, Requantize, ScaledAdd, TensorType
+from hwsim.sums import SumForm, choose_add
 from hwsim.thresholds import choose
 
 Rescaler = tuple[Form, int]  # a form, and the number of codes after which its constants come again
@@ -75,3 +76,9 @@ def divide_form(op: Divide, x: TensorType) -> Affine:
         split=0,
         r_below=((1 << shift) - 1,),
     )
+
+
+@lru_cache(maxsize=256)
+def add_form(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
+    """The cheapest integer form of a scaled add for all pairs of codes; found once for each."""
+    return choose_add(op, a, b)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -167,6 +168,53 @@ def accuracy(
     from hwsim.cli.scores import show_accuracy
 
     show_accuracy(str(model), found, says, reference)
+
+
+@app.command(
+    epilog=examples(
+        "plan model.onnx",
+        "plan model.onnx --target ecp5-85k --clock 40MHz --picture plans.svg",
+    )
+)
+def plan(
+    model: Model,
+    target: Annotated[
+        str, typer.Option(help="ecp5-25k, ecp5-85k, or a family without limits: xc7 or xcup.")
+    ] = "ecp5-25k",
+    clock: Annotated[
+        str, typer.Option(help="A frequency such as 50MHz, or a period such as 20ns.")
+    ] = "50MHz",
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An .svg of frames per second against multipliers."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what can be had: plans from the smallest to the fastest, without synthesis."""
+    from hwsim.verbs import plan as find
+
+    if picture is not None and picture.suffix.lower() != ".svg":
+        raise HwsimError(f"the picture must be an .svg file, not {str(picture)!r}")
+    with Progress(f"planning {model}"):
+        found = find(model, target=target, clock=clock)
+    facts = {"model": str(model), **found.to_dict()}
+    chosen = found.fastest or next(option for option in found.options if option["default"])
+    facts["next"] = (
+        f"hwsim build {shlex.quote(str(model))} --out build --target {facts['target']} "
+        f"--clock {facts['clock_mhz']:g}MHz --fps {chosen['rate']}"
+    )
+    if picture is not None:
+        from hwsim.reporting.tradeoff import draw
+        from hwsim.storage import write_atomically
+
+        write_atomically(picture, draw(facts, alone=True).encode())
+        facts["picture"] = str(picture)
+    if as_json:
+        print_json(facts)
+        return
+    from hwsim.cli.tables import show_plans
+
+    show_plans(facts)
 
 
 @app.command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.cli.console import console
 from hwsim.cli.sheet import table
-from hwsim.reporting.facts import shape_text
+from hwsim.reporting.facts import rate_text, shape_text
 
 if TYPE_CHECKING:
     from hwsim.doctor import Check
@@ -70,6 +70,42 @@ def _accumulator(node: Facts) -> tuple[str, ...]:
     return (node["name"], kind, *(f"{n:,}" for n in acc["channels"].values()))
 
 
+def show_plans(facts: Facts) -> None:
+    """What `hwsim plan` found: plans from the smallest to the fastest, and what to type next."""
+    have = facts["available"]
+    rows = [
+        (
+            rate_text(option["fps"]),
+            f"{option['cycles']:,}",
+            f"{option['multipliers']:,}",
+            f"{option['memory_bits'] / 1000:,.0f}",
+            "" if option["block_rams"] is None else f"{option['block_rams']:,}",
+            option["bottleneck"],
+            _room(option),
+        )
+        for option in facts["options"]
+    ]
+    counts = ("frames/s", "cycles", "DSP", "kbit", "BRAM")
+    title = f"plans for {facts['target']} at {facts['clock_mhz']:g} MHz"
+    if have:
+        title += f" ({have['dsp']} DSP, {have['bram']} BRAM)"
+    out = console()
+    out.print(table(title, (*counts, "node", "room"), rows, counts))
+    out.print(
+        "DSP and kbit are counted, block RAMs estimated; the node bounds the rate.", markup=False
+    )
+    if have and facts["fastest"] is None:
+        out.print(f"no plan fits {facts['target']}", markup=False)
+    out.print(f"next: {facts['next']}", markup=False, soft_wrap=True)
+
+
+def _room(option: Facts) -> str:
+    """What the target has too little of, or that it is the plan of `build` alone."""
+    over = ", ".join(RESOURCES[kind] for kind in option["over"] or ())
+    marks = (["default"] if option["default"] else []) + ([f"too few {over}"] if over else [])
+    return "; ".join(marks)
+
+
 def show_build(facts: Facts) -> None:
     """What `hwsim build` made."""
     bottleneck = facts["bottleneck"]
@@ -77,7 +113,7 @@ def show_build(facts: Facts) -> None:
         ("target", f"{facts['target']} {facts.get('part', '')}".strip()),
         ("multipliers", f"{facts['multipliers']:,}"),
         ("bottleneck", f"{bottleneck['name']}: {bottleneck['cycles']:,} cycles an inference"),
-        ("frames per second", f"{facts['fps']:,.4g} at {facts['clock_mhz']:g} MHz"),
+        ("frames per second", f"{rate_text(facts['fps'])} at {facts['clock_mhz']:g} MHz"),
     ]
     for key, label in RESOURCES.items():
         if key in facts:

@@ -120,3 +120,8 @@ def _tensor(kind: TensorType) -> dict[str, Any]:
         "scale": list(kind.scales()),
         "zero_point": kind.zero_point,
     }
+
+
+def rate_text(fps: float) -> str:
+    """Frames per second: whole where there are many, four digits where there are few."""
+    return f"{fps:,.0f}" if fps >= 1000 else f"{fps:.4g}"
