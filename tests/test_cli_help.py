@@ -17,7 +17,7 @@ import hwsim
 from hwsim.cli import console
 
 ROOT = Path(hwsim.__file__).resolve().parent.parent
-COMMANDS = ("inspect", "emulate", "accuracy", "build", "verify", "report", "doctor")
+COMMANDS = ("inspect", "emulate", "accuracy", "plan", "build", "verify", "report", "doctor")
 
 
 def python(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
