@@ -188,7 +188,29 @@ def pad_before_the_quantizer(n: Net) -> onnx.ModelProto:
     return n.model((n.conv(n.round(x, 0.03), 3, 4), 4, "float32"))
 
 
+def times_codes(*shape: int) -> Build:
+    """A quantized constant: QLinearMul multiplies codes, and rounds by the product of scales."""
+
+    def build(n: Net) -> onnx.ModelProto:
+        factor = n.constant("c", n.rng.uniform(-1, 1, shape).astype(np.float32))
+        factor = n.qdq(factor, Q(n.dtype, 1 / 100, 120))
+        product = n.do("Mul", n.conv(n.start(3, 6, 5), 3, 4), factor)
+        return n.model((n.round(product, 0.2), 4, "float32"))
+
+    build.__name__ = f"times codes of shape {shape}"
+    return build
+
+
+def scaled_by_channel(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    factor = n.constant("c", n.rng.normal(0, 1, (1, 4, 1, 1)).astype(np.float32))
+    offset = n.constant("d", n.rng.normal(0, 1, (4, 1, 1)).astype(np.float32))
+    x = n.round(n.do("Mul", x, factor), 0.3)
+    return n.model((n.round(n.do("Sub", offset, x), 0.4), 4, "float32"))
+
+
 EXACT: list[Build] = [
+    scaled_by_channel, times_codes(), times_codes(1, 4, 1, 1),
     divided_by_a_number, function_at_the_end("Tanh"), function_at_the_end("Sigmoid"),
     function_at_the_end("LeakyRelu", alpha=0.3), shapes_from_arithmetic, pad_before_the_quantizer,
     scaled_product, equal_heads, average_with_ceil_mode_that_adds_nothing,
@@ -282,16 +304,15 @@ def norm_of_a_flattened_map(n: Net) -> onnx.ModelProto:
     return n.model((n.round(x, 0.3), 2, "float32"))
 
 
-def scaled_by_channel(n: Net) -> onnx.ModelProto:
-    x = n.conv(n.start(3, 6, 5), 3, 4)
-    factor = n.constant("c", n.rng.normal(0, 1, (1, 4, 1, 1)).astype(np.float32))
-    offset = n.constant("d", n.rng.normal(0, 1, (4, 1, 1)).astype(np.float32))
-    x = n.round(n.do("Mul", x, factor), 0.3)
-    return n.model((n.round(n.do("Sub", offset, x), 0.4), 4, "float32"))
+def scaled_by_channel_near_ties(n: Net) -> onnx.ModelProto:
+    """Float32 products land on the other side of ties that are exact in decimals."""
+    factor = n.constant("c", np.float32([0.19, 0.27, 0.7, 0.3]).reshape(1, 4, 1, 1))
+    x = n.do("Mul", n.conv(n.start(3, 6, 5), 3, 4), factor)
+    return n.model((n.round(x, 0.2), 4, "float32"))
 
 
 ANNOUNCED: list[Build] = [
-    norm_of_codes, norm_of_a_layer, norm_of_a_flattened_map, scaled_by_channel,
+    norm_of_codes, norm_of_a_layer, norm_of_a_flattened_map,
     *(gemm_with(*factors) for factors in ((0.7, 1.0), (1.0, 0.3), (0.7, 0.3), (1.0, 0.0))),
     layer_added_to_a_quantized_skip, two_layers_added,
     reshaped_weights, squeezed_weights, unsqueezed_weights, reshaped_weights_by_channel,
@@ -306,11 +327,26 @@ def test_a_form_that_the_runtime_leaves_in_floats_is_announced(
     model = build(Net(seed=seed))
     with pytest.warns(RuntimeDifference, match="float32"):
         graph = load(model, tmp_path)
+    assert stray(graph, model, seed) <= 1 / 100
+
+
+def test_where_all_codes_can_be_tried_the_warning_says_how_many_differ(
+    tmp_path: Path, seed: int
+) -> None:
+    model = scaled_by_channel_near_ties(Net(seed=seed))
+    with pytest.warns(RuntimeDifference, match="about one code in 2. may differ by one step"):
+        graph = load(model, tmp_path)
+    assert 1 / 100 < stray(graph, model, seed) < 1 / 8
+
+
+def stray(graph: hwsim.Graph, model: onnx.ModelProto, seed: int) -> float:
+    """The share of codes that differ from the runtime's, each by one step."""
     feeds = feed(model, seed, SAMPLES)
     (expected,) = run_ort(model, feeds).outputs.values()
     (step,) = graph.types()[graph.outputs[0].tensor].scales()
     off = np.rint(np.abs(hwsim.emulate(graph, feeds) - expected) / step)
-    assert off.max() <= 1 and np.count_nonzero(off) * 300 <= off.size
+    assert off.max() <= 1
+    return float(np.count_nonzero(off) / off.size)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from hwsim.ops import (
     Reshape,
     ScaledAdd,
     Scheme,
+    Table,
 )
 from hwsim.ops.base import IntArray
 
@@ -102,7 +103,7 @@ class Linear(Quantizer):
     def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
         """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points."""
         a, b = source.a, source.b
-        if isinstance(a, Weighing) or isinstance(b, Weighing):
+        if isinstance(a, Weighing) or isinstance(b, Weighing) or source.wide:
             return self._sum_of_sums(run, source, out)
         if source.in_reals:
             op = ScaledAdd(
@@ -136,13 +137,42 @@ class Linear(Quantizer):
         return run.emit(source.name, Add(), edges, f"{out}.sum"), [self._from_fine_units(bits)]
 
     def scaled(self, run: Importer, source: Scaled, out: str) -> tuple[str, list[Op]]:
-        """The product and offset in a fine unit, rounded."""
+        """The product and offset in a fine unit, rounded; or QLinearMul's product of codes."""
+        if source.unit is not None and isinstance(source.term, Level):
+            return self._product(run, source, source.term, F32(source.unit))
         edge, unit, zero = _term(run, source.term)
         unit = unit * source.factor
         bits = self._bits([unit])
         term = edge, unit, zero
         fine = self._in_fine_units(run, source.name, term, source.offset, bits)
         return fine, [self._from_fine_units(bits)]
+
+    def _product(
+        self, run: Importer, source: Scaled, level: Level, unit: Any
+    ) -> tuple[str, list[Op]]:
+        """`rint(f32(f32(f32(product) * d) + zero_point))`, d = f32(f32(x scale * unit) / y scale).
+
+        int8 codes that the runtime holds as uint8 are so meanwhile: a float32 is coarser there.
+        """
+        edge, channels = level.codes.edge, run.types[level.codes.edge].channels
+        factors = np.broadcast_to(source.factor, channels).astype(np.int64)
+        scale = F32(level.scale) * unit
+        op = BatchNorm(
+            scale=factors,
+            bias=-level.zero_point * factors,
+            scale_format=Format.int(17),
+            quant=Quant((float(scale),)),
+        )
+        product = run.emit(f"{source.name}.product", op, [edge], f"{edge}.product")
+        rounding = self._requantize(np.array([scale / F32(self.scale)]), 0)
+        rounding = replace(rounding, scheme=Scheme.F32_RNE_IN)
+        if not source.shift:
+            return product, [rounding]
+        held = Format.uint(self.format.width)
+        zero = self.zero_point + source.shift
+        rounding = replace(rounding, out=held, zero_point=zero, quant=Quant((self.scale,), zero))
+        back = np.arange(held.min, held.max + 1) - source.shift
+        return product, [rounding, Table(values=back, out=self.format, quant=self.quant)]
 
     def _bits(self, units: list[Units]) -> int:
         """Fraction bits of a step of the result, so that the largest factor has FINE_BITS bits."""

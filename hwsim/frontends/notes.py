@@ -14,7 +14,7 @@ from hwsim.frontends.importer import Importer
 from hwsim.frontends.kernels import Kernel
 from hwsim.frontends.rounding import Quantizer
 from hwsim.frontends.values import Joined, Level, Mean, Pair, Real, Scaled, Weighing
-from hwsim.ops import Carrier, TensorType
+from hwsim.ops import BatchNorm, Carrier, Requantize, TensorType
 
 MOST_SUMS = 1 << 20  # of an average that are tried one by one
 EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
@@ -32,10 +32,6 @@ BLOCKS = (
     "ONNX Runtime rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
     "values differ, by up to about one percent of the largest; here they are exact"
 )
-PRODUCTS = (
-    "ONNX Runtime multiplies the codes here and scales once, so that a code may differ by one step "
-    "where the product is near a rounding threshold"
-)
 WRAPS = (
     "ONNX Runtime's sums wrap around at 32 bits here; those that pass them differ altogether, "
     "since here they do not wrap"
@@ -46,12 +42,12 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     """Warn where the codes of a tensor that `by` quantizes may differ."""
     match real.source:
         case Pair() as source:  # of codes: followed step by step
-            if any(isinstance(term, Weighing) for term in (source.a, source.b)):
+            if source.wide:
                 bits = 8 if by.format.width <= 8 else 16
                 run.warn(source.name, ROUNDED.format(share=SHARES[bits]))
         case Scaled() as source:
-            bits = 8 if by.format.width <= 8 else 16
-            run.warn(source.name, ROUNDED.format(share=SHARES[bits]))
+            if source.unit is None:  # else followed step by step
+                _note_scaled(run, source, by)
         case Level():  # followed step by step
             return
         case Joined() as source:
@@ -63,6 +59,32 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
                 run.warn(source.name, TIES.format(share=100 * share))
         case Weighing() as source:
             _note_sums(run, source, by)
+
+
+def _note_scaled(run: Importer, source: Scaled, by: Quantizer) -> None:
+    """Where it is known what the runtime computes of each code, all are tried."""
+    share = SHARES[8 if by.format.width <= 8 else 16]
+    if isinstance(source.term, Level) and source.function is not None:
+        codes, different = _tried(run, source, source.term, by)
+        if not different:
+            return
+        share = f"{max(codes // different, 1):,}"
+    run.warn(source.name, ROUNDED.format(share=share))
+
+
+def _tried(run: Importer, source: Scaled, level: Level, by: Quantizer) -> tuple[int, int]:
+    """Codes in all channels, and how many of them the Graph rounds otherwise."""
+    assert source.function is not None
+    kind = run.types[level.codes.edge]
+    codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
+    reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+    theirs = by.codes(source.function(reals))
+    edge, ours = level.codes.edge, codes
+    for op in (BatchNorm, Requantize):
+        node = next(n for n in reversed(run.nodes) if n.inputs == (edge,) and isinstance(n.op, op))
+        constants = node.op.prepare([run.types[edge]], Carrier.INT64)
+        ours, edge = node.op.run(np, [ours], constants), node.output
+    return codes.size, int(np.count_nonzero(ours != theirs))
 
 
 def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:

@@ -64,7 +64,7 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
         value = F32(bias.array.reshape(())[()])
         return real.then(Unary(str(node), lambda x: x + value, rising=True))
     offset = bias.array.astype(np.float64)
-    return along(run, node, real, np.ones_like(offset), offset)
+    return along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
 
 
 def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:

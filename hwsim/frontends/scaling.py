@@ -12,10 +12,18 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.kernels import Kernel
-from hwsim.frontends.notes import PRODUCTS
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxNode
 from hwsim.frontends.rounding import level_of
-from hwsim.frontends.values import Constant, Layout, Level, Real, Scaled, Unary, Weighing
+from hwsim.frontends.values import (
+    Constant,
+    FloatArray,
+    Layout,
+    Level,
+    Real,
+    Scaled,
+    Unary,
+    Weighing,
+)
 
 F32 = np.float32
 F64 = np.float64
@@ -37,7 +45,7 @@ def batch_norm(run: Importer, node: OnnxNode) -> None:
     if not (spread > 0).all():
         raise HwsimError(f"{node}: its variance must be above 0")
     factor = scale / np.sqrt(spread)
-    run.values[node.output] = by_channel(run, node, real, 0, factor, bias - mean * factor)
+    run.values[node.output] = by_channel(run, node, real, 0, factor, bias - mean * factor, None)
 
 
 def arithmetic(run: Importer, node: OnnxNode) -> None:
@@ -55,21 +63,37 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
     if not np.isfinite(value).all() or (node.op == "Div" and (reverse or not value.all())):
         raise HwsimError(f"{node}: its constant must be finite, and what it divides by too")
     if run.choice(node.output).kernel is Kernel.INTEGER:
-        run.warn(node.name, PRODUCTS)
+        run.values[node.output] = _product_of_codes(run, node, real, constant)
+        return
     if value.size == 1 and isinstance(real.source, Level):
         run.values[node.output] = real.then(_function(node, F32(value.ravel()[0]), reverse))
         return
     factor, offset = _line(node.op, value.astype(F64), reverse)
-    run.values[node.output] = along(run, node, real, factor, offset)
+    run.values[node.output] = along(run, node, real, factor, offset, value)
+
+
+def _product_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:
+    """What QLinearMul computes: codes times codes, whose scales come in with the rounding."""
+    if constant.codes is None or constant.scale is None or constant.scale.size != 1:
+        raise HwsimError(f"{node}: its constant must be quantized with one scale")
+    codes = constant.codes.astype(F64)
+    out = along(run, node, real, codes, np.zeros_like(codes))
+    source, unit = out.source, float(constant.scale.ravel()[0])
+    assert isinstance(source, Scaled)
+    signed = isinstance(source.term, Level) and source.term.codes.format.signed
+    shift = 128 if signed and run.choice(node.output).dtype == "uint8" else 0
+    return replace(out, source=replace(source, unit=unit, shift=shift))
 
 
 def _function(node: OnnxNode, value: Any, reverse: bool) -> Unary:
-    """The function of one float32, as the runtime computes it."""
+    """The function of a float32 and the node's constant, as the runtime computes it."""
     match node.op:
         case "Mul":
-            return Unary(str(node), lambda x: x * value, rising=bool(value >= 0))
+            return Unary(str(node), lambda x: x * value, rising=bool(np.all(value >= 0)))
         case "Div":
-            return Unary(str(node), lambda x: x / value, rising=bool(value > 0))
+            return Unary(str(node), lambda x: x / value, rising=bool(np.all(value > 0)))
+        case "Add":
+            return Unary(str(node), lambda x: x + value, rising=True)
         case _ if reverse:
             return Unary(str(node), lambda x: value - x, rising=False)
     return Unary(str(node), lambda x: x - value, rising=True)
@@ -104,8 +128,15 @@ def folded(node: OnnxNode, first: Constant, second: Constant) -> Constant:
     return Constant(a / b)
 
 
-def along(run: Importer, node: OnnxNode, real: Real, factor: Factors, offset: Factors) -> Real:
-    """Constants that vary along one axis at most, applied there."""
+def along(
+    run: Importer,
+    node: OnnxNode,
+    real: Real,
+    factor: Factors,
+    offset: Factors,
+    value: FloatArray | None = None,
+) -> Real:
+    """Constants that vary along one axis at most, applied there; `value` is the node's own."""
     shape = real.layout.shape
     given = (1,) * (len(shape) + 1 - factor.ndim) + factor.shape
     axes = [axis for axis, size in enumerate(given) if size > 1]
@@ -114,22 +145,28 @@ def along(run: Importer, node: OnnxNode, real: Real, factor: Factors, offset: Fa
             f"{node}: its constant must be one value, or one for each index of an axis of "
             f"(batch, {', '.join(map(str, shape))}), not of shape {factor.shape}"
         )
-    axis = axes[0] - 1 if axes else len(shape) - 1
-    if axes and given[axes[0]] != shape[axis]:
+    if not axes:
+        return by_channel(run, node, real, None, factor.ravel(), offset.ravel(), value)
+    axis = axes[0] - 1
+    if given[axes[0]] != shape[axis]:
         raise HwsimError(f"{node}: its constant must have {shape[axis]} values, not {factor.size}")
-    count = shape[axis]
-    ends = (np.broadcast_to(values.ravel(), count) for values in (factor, offset))
-    return by_channel(run, node, real, axis, *ends)
+    return by_channel(run, node, real, axis, factor.ravel(), offset.ravel(), value)
 
 
 def by_channel(
-    run: Importer, node: OnnxNode, real: Real, axis: int, factor: Factors, offset: Factors
+    run: Importer,
+    node: OnnxNode,
+    real: Real,
+    axis: int | None,
+    factor: Factors,
+    offset: Factors,
+    value: FloatArray | None,
 ) -> Real:
-    """`x * factor + offset` with a value of each for every index of `axis` (the batch apart)."""
+    """`x * factor + offset`, one of each, or one for every index of `axis` (the batch apart)."""
     if not (np.isfinite(factor).all() and np.isfinite(offset).all()):
         raise HwsimError(f"{node}: its constants must be finite")
     layout, source = real.layout, real.source
-    wanted = Layout.innermost(layout.shape, axis)
+    wanted = layout if axis is None else Layout.innermost(layout.shape, axis)
     if isinstance(source, Weighing) and not real.steps:
         if not layout.same(wanted):
             raise HwsimError(f"{node}: it must scale the channels of a layer's sum")
@@ -137,8 +174,16 @@ def by_channel(
     else:
         level = level_of(run, node, real)
         codes = replace(level.codes, layout=layout)
-        codes = run.flat(codes) if len(layout.shape) == 1 else run.arranged(codes, wanted, node)
-        if len(layout.shape) == 1:
-            factor, offset = factor[codes.layout.order], offset[codes.layout.order]
+        if axis is not None and len(layout.shape) == 1:
+            codes = run.flat(codes)
+            order = codes.layout.order
+            factor, offset = factor[order], offset[order]
+            value = None if value is None else value.ravel()[order]
+        elif axis is not None:
+            codes = run.arranged(codes, wanted, node)
         term, layout = replace(level, codes=codes), codes.layout
-    return Real(Scaled(node.name, term, factor, offset), layout)
+    function = None
+    if value is not None:
+        reverse = isinstance(run.value(node, 0), Constant)
+        function = _function(node, value.ravel(), reverse).function
+    return Real(Scaled(node.name, term, factor, offset, function=function), layout)

@@ -170,15 +170,29 @@ class Pair:
     shift: int = 0
     in_reals: bool = False
 
+    @property
+    def wide(self) -> bool:
+        """Whether a term is a layer's sum, or codes of more than 8 bits."""
+        terms = (self.a, self.b)
+        return any(isinstance(t, Weighing) or t.codes.format.width > 8 for t in terms)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaled:
-    """`x * factor + offset` for each channel of a tensor, which nothing has rounded yet."""
+    """`x * factor + offset` for each channel of a tensor, which nothing has rounded yet.
+
+    `unit` is there where the model's runtime multiplies codes: the factors are then codes too, one
+    step of them is worth `unit`, and `shift` is what it adds to the codes of the result meanwhile.
+    `function` is what it computes of float32 values, channels innermost, where that is known.
+    """
 
     name: str
     term: Level | Weighing
     factor: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
+    unit: float | None = None
+    shift: int = 0
+    function: Callable[[FloatArray], FloatArray] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
