@@ -351,7 +351,13 @@ def stray(graph: hwsim.Graph, model: onnx.ModelProto, seed: int) -> float:
 
 @pytest.mark.parametrize(
     "build",
-    [average_of_what_there_is, average_with_a_partial_window, layer_added_to_a_quantized_skip],
+    [
+        average_of_what_there_is,
+        average_with_a_partial_window,
+        norm_of_codes,
+        layer_added_to_a_quantized_skip,
+        times_codes(1, 4, 1, 1),
+    ],
     ids=lambda f: f.__name__.replace("_", " "),
 )
 @pytest.mark.filterwarnings("ignore::hwsim.frontends.importer.RuntimeDifference")
