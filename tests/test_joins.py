@@ -1,0 +1,208 @@
+"""Every kind of operator beside its own input, joined again: the proven depth never deadlocks.
+
+One branch is the operator, the other its own input; both are flattened, brought to 8 bits and
+joined by a Concat. Depths are exactly the proven ones, without slack. The mutants leave one
+operator's row out of `rtl.depths.needs`: some design must then hang.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cases
+import numpy as np
+import pytest
+import rtl_designs
+
+from hwsim.emulate import planned
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.ops import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool,
+    Op,
+    Requantize,
+    Scheme,
+    Transpose,
+    Window,
+)
+from rtl import depths
+from rtl.folding import NodePlan, Plan, plan_for_cycles
+
+SLOW, FAST = 1 << 40, 1
+LIMIT = 6000  # cycles: several times what the slowest of these designs takes
+ENOUGH, LARGEST = 24, 520  # codes of input and output together
+
+
+def size(case: cases.Case) -> int:
+    return case.types[0].size + case.op.infer(case.types).size
+
+
+UNARY = [c for c in cases.CASES if len(c.types) == 1 and size(c) <= LARGEST]
+
+
+BY_KIND: dict[str, cases.Case] = {}
+for found in sorted(UNARY, key=lambda case: size(case) < ENOUGH):  # the first that is large enough
+    BY_KIND.setdefault(found.op.kind, found)
+EVERY = [c for c in UNARY if c.op.kind in ("conv2d", "dense", "maxpool", "avgpool", "argmax")]
+EVERY += [c for c in UNARY if c.op.kind == "transpose"]
+
+
+CONCAT = Concat()
+SAME = Window((3, 3), (1, 1), (1, 1, 1, 1))
+
+
+def dense() -> Dense:
+    return Dense(**cases.weights("join-dense", "s4", 16, 16))
+
+
+def convolution() -> Conv2D:
+    return Conv2D(**cases.weights("join-conv", "s4", 3, 3, 2, 2), window=SAME)
+
+
+# As many codes out as in, so that both can be added: what a Concat hides shows there.
+LIKE_ITS_INPUT = {
+    case.op.kind: case
+    for case in (
+        cases.Case(
+            "dense", Dense(**cases.weights("join-dense", "s4", 16, 16)), (cases.tensor(16),)
+        ),
+        cases.Case("conv2d", convolution(), (cases.tensor((6, 7, 2)),)),
+        cases.Case("maxpool", MaxPool(window=SAME), (cases.tensor((6, 7, 2)),)),
+        cases.Case("avgpool", AvgPool(window=SAME), (cases.tensor((6, 7, 2)),)),
+        cases.Case("transpose", Transpose(axes=(1, 0)), (cases.tensor((5, 6)),)),
+    )
+}
+
+
+def to_bytes(name: str, edge: str) -> list[Node]:
+    """A tensor as a vector of its codes' low 8 bits."""
+    low = Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(1.0,),
+        out=Format.int(8),
+        overflow=Overflow.WRAP,
+        rounding=Rounding.TRN,
+    )
+    return [
+        Node(f"{name}_flat", Flatten(), (edge,), f"{name}_flat"),
+        Node(name, low, (f"{name}_flat",), name),
+    ]
+
+
+def beside_its_input(case: cases.Case, *, swapped: bool = False, join: Op = CONCAT) -> Graph:
+    """The operator and its own input, one after the other or code by code."""
+    order = ("made", "given") if not swapped else ("given", "made")
+    nodes = [
+        Node("op", case.op, ("x",), "m"),
+        *to_bytes("made", "m"),
+        *to_bytes("given", "x"),
+        Node("join", join, order, "y"),
+    ]
+    port = InputPort(name="x", tensor="x", type=case.types[0])
+    return Graph((port,), tuple(nodes), (OutputPort(name="y", tensor="y"),))
+
+
+def at_proven_depths(graph: Graph, cycles: int) -> Plan:
+    plan = plan_for_cycles(graph, cycles)
+    return dataclasses.replace(plan, fifos=depths.proven_depths(graph, plan))
+
+
+def outcome(graph: Graph, cycles: int, codes, seed: int) -> str:
+    """Whether the design gives the emulator's integers, other ones, or none in time."""
+    try:
+        got, _ = rtl_designs.simulate(
+            graph, at_proven_depths(graph, cycles), {"x": codes}, seed=seed, stall=0.2, limit=LIMIT
+        )
+    except AssertionError as error:
+        if "no end after" not in str(error):
+            raise
+        return "hangs"
+    want = planned(graph).run({"x": codes})["y"].astype(int)
+    return "equal" if (got["y"] == want).all() else "differs"
+
+
+def check(case: cases.Case, *, swapped: bool, cycles: int, seed: int) -> None:
+    codes = case.inputs(3, seed=3)["a"]
+    graph = beside_its_input(case, swapped=swapped)
+    assert outcome(graph, cycles, codes, seed) == "equal"
+
+
+QUICK = [
+    (kind, cycles)
+    for kind, case in sorted(BY_KIND.items())
+    for cycles in (SLOW, FAST)
+    if cycles == SLOW or case.types[0].channels <= 16  # wide ones take minutes to elaborate
+]
+
+
+@pytest.mark.parametrize(("kind", "cycles"), QUICK)
+def test_an_operator_beside_its_input_never_deadlocks(kind, cycles, seed):
+    check(BY_KIND[kind], swapped=False, cycles=cycles, seed=seed)
+
+
+@pytest.mark.parametrize("cycles", [SLOW, FAST])
+@pytest.mark.parametrize("case", LIKE_ITS_INPUT.values(), ids=lambda case: case.id)
+def test_an_operator_added_to_its_input_never_deadlocks(case, cycles, seed):
+    graph = beside_its_input(case, join=Add())
+    assert outcome(graph, cycles, case.inputs(3, seed=3)["a"], seed) == "equal"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cycles", [SLOW, FAST])
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("case", [*EVERY, *BY_KIND.values()], ids=lambda case: case.id)
+def test_every_window_and_sum_beside_its_input_never_deadlocks(case, swapped, cycles, seed):
+    check(case, swapped=swapped, cycles=cycles, seed=seed)
+
+
+def without_row(*kinds: str):
+    """`needs` as if these operators gave a code for each that they take."""
+    needs = depths.needs
+
+    def mutant(graph: Graph, plan: Plan, node: Node, index: int):
+        if node.op.kind not in kinds:
+            return needs(graph, plan, node, index)
+        x, out = graph.input_types(node)[index], graph.types()[node.output]
+        chosen: NodePlan = plan.nodes[node.name]
+        lanes = depths._input_lanes(node, chosen)
+        used = -(-(np.arange(out.size) + 1) // lanes) * lanes
+        return np.minimum(used, x.size)
+
+    return mutant
+
+
+JOINED = {
+    **{kind: (case, Add()) for kind, case in LIKE_ITS_INPUT.items()},
+    "argmax": (BY_KIND["argmax"], CONCAT),
+    "concat": (BY_KIND["table"], CONCAT),
+}
+
+
+@pytest.mark.parametrize("kind", JOINED)
+def test_without_an_operators_row_its_design_hangs(kind, monkeypatch, seed):
+    case, join = JOINED[kind]
+    graph, codes = beside_its_input(case, join=join), case.inputs(3, seed=3)["a"]
+    assert outcome(graph, SLOW, codes, seed) == "equal"
+    monkeypatch.setattr(depths, "needs", without_row(kind))
+    assert outcome(graph, SLOW, codes, seed) == "hangs"
+
+
+def test_every_row_has_its_mutant():
+    """What needs more than a code for a code is told apart from what does not."""
+    special = set()
+    for case in [*BY_KIND.values(), *LIKE_ITS_INPUT.values()]:
+        graph = beside_its_input(case)
+        plan = plan_for_cycles(graph, SLOW)
+        for node in graph.nodes:
+            size = graph.types()[node.output].size
+            for index, x in enumerate(graph.input_types(node)):
+                plain = np.minimum(np.arange(size) + 1, x.size)
+                if (depths.needs(graph, plan, node, index) != plain).any():
+                    special.add(node.op.kind)
+    assert special == set(JOINED)
