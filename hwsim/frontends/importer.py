@@ -106,8 +106,10 @@ class Importer:
         return self.choices.get(tensor, FLOAT)
 
     def warn(self, node: str, text: str) -> None:
-        """Say, when the import is done, that the runtime computes otherwise."""
-        self.warnings.append(f"{self.model.path}: node {node!r}: {text}")
+        """Say once, when the import is done, that the runtime computes otherwise."""
+        sentence = f"{self.model.path}: node {node!r}: {text}"
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def unique(self, name: str) -> str:
         """`name`, or with a number where it is taken."""

@@ -249,7 +249,8 @@ def reduce_mean(run: Importer, node: OnnxNode) -> None:
     rank = len(real.layout.shape) + 1
     if rank != 4 or sorted(axes(node, run, rank)) != [2, 3]:
         raise HwsimError(f"{node}: it must average over height and width (axes 2 and 3) of a map")
-    run.warn(node.name, "ONNX Runtime averages in float32; the exact average is rounded here")
+    if run.choices is None:  # else notes.py says it, where it makes a difference
+        run.warn(node.name, "ONNX Runtime averages in float32; the exact average is rounded here")
     out = average(run, node, real, whole=True)
     if not node.integer("keepdims", 1):
         out = replace(out, layout=out.layout.reshaped(out.layout.shape[:1]))
