@@ -168,6 +168,24 @@ def test_pixels_in_uint8_at_a_port_of_reals_stay_reals(tmp_path: Path) -> None:
     assert np.array_equal(hwsim.emulate(graph, pixels), hwsim.emulate(graph, pixels * 1.0))
 
 
+def test_another_array_namespace_gives_the_same_arrays(tmp_path: Path, seed: int) -> None:
+    xp = pytest.importorskip("array_api_strict")
+    n = Net("uint8")
+    x = n.do("Reshape", n.input("x", (90,), "uint8"), n.ints(-1, 3, 6, 5))
+    n.parameters("x", QUANTITIES["uint8"])
+    x = n.conv(n.do("DequantizeLinear", x, "x_scale", "x_zero_point"), 3, 4, 0.02)
+    turned = n.do("Transpose", n.do("Tanh", x), perm=[0, 2, 3, 1])
+    best = n.do("ArgMax", x, axis=1, keepdims=0)
+    model = n.model((turned, 4, REAL), (best, 3, "int64"))
+    graph, codes = load(model, tmp_path), feed(model, seed)["x"]
+    assert_same_arrays(graph, model, {"x": codes})
+    expected = hwsim.emulate(graph, codes)
+    got = hwsim.emulate(graph, xp.asarray(codes), xp=xp)
+    for name, array in expected.items():
+        assert str(got[name].dtype) == f"array_api_strict.{array.dtype}"
+        assert np.array_equal(np.asarray(got[name]), array)
+
+
 # output_dtype
 
 

@@ -22,7 +22,7 @@ from hwsim.frontends.values import (
     Value,
     Weighing,
 )
-from hwsim.graph import ELEMENTS, InputPort, Node, user_shape
+from hwsim.graph import InputPort, Node, user_shape
 from hwsim.graph import Layout as PortLayout
 from hwsim.ops import Cast, Flatten, Op, Relu, Requantize, Reshape, Table, TensorType
 
@@ -153,7 +153,7 @@ class Importer:
     def input_codes(
         self, raw: RawInput, kind: TensorType, options: Mapping[str, Any], out: str
     ) -> Codes:
-        """The codes of a graph input, whose port is made here."""
+        """The codes of a graph input, whose port is made here with `options` as its fields."""
         layout, seen = self._seen(raw)
         kind = replace(kind, shape=layout.physical)
         port = InputPort(
@@ -162,7 +162,6 @@ class Importer:
             type=kind,
             layout=seen.layout,
             shape=seen.shape,
-            element=raw.dtype if raw.dtype in ELEMENTS else None,
             **options,
         )
         known = self.inputs.get(raw.name)

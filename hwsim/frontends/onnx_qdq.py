@@ -102,7 +102,7 @@ def leveled(
                 f"{node}: its zero point must be {value.dtype} like input {value.name!r}"
             )
         kind = TensorType((), by.format, by.quant)
-        value = run.input_codes(value, kind, {}, value.name)
+        value = run.input_codes(value, kind, {"element": value.dtype}, value.name)
         run.values[node.input(position)] = value
     if not isinstance(value, Codes):
         raise HwsimError(

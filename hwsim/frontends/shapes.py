@@ -254,7 +254,8 @@ def cast(run: Importer, node: OnnxNode) -> None:
         fmt = format_of(node, value.dtype)
         if fmt.width > 16:
             raise HwsimError(f"{node}: an input of the graph must have at most 16 bits")
-        value = run.input_codes(value, TensorType((), fmt, Quant()), {}, value.name)
+        kind, options = TensorType((), fmt, Quant()), {"element": value.dtype}
+        value = run.input_codes(value, kind, options, value.name)
         run.values[node.input(0)] = value
     if isinstance(value, Codes):
         run.values[node.output] = _cast_codes(node, value, to)
