@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -40,43 +39,77 @@ class Blas:
         self._own = [lib for lib in libraries if _by_openmp(lib)]
         self._shared = [lib for lib in libraries if not _by_openmp(lib)]
 
-    @contextmanager
-    def one_thread(self) -> Iterator[int]:
+    def one_thread(self) -> Held:
         """Inside, products are computed by the thread that asks; gives the number outside."""
+        return Held(self)
+
+    def enter(self) -> list[int]:
+        """What `Held` does first; gives the calling thread's own numbers."""
         with self._lock:
             if not self._inside:
-                self._before = _exchange(self._shared, [1] * len(self._shared))
+                self._before = _limit(self._shared)
             self._inside += 1
-            before = self._before
-        own = self.one_thread_here()
-        try:
-            yield min([*before, *own], default=1)
-        finally:
-            _exchange(self._own, own)
-            with self._lock:
-                self._inside -= 1
-                if not self._inside:
-                    _exchange(self._shared, before)
+        return self.one_thread_here()
+
+    def leave(self, own: Sequence[int]) -> None:
+        """What `Held` does last."""
+        _restore(self._own, own)
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                _restore(self._shared, self._before)
 
     def one_thread_here(self) -> list[int]:
         """The same for a thread that ends before those inside leave; gives its own numbers."""
-        return _exchange(self._own, [1] * len(self._own))
+        return _limit(self._own) if self._own else []
+
+    def outside(self, own: Sequence[int]) -> int:
+        """The number of threads that every library may have outside."""
+        return min([*self._before, *own], default=1)
+
+
+class Held:
+    """A `with` block in which BLAS has one thread, in a microsecond or four."""
+
+    __slots__ = ("_blas", "_own")
+
+    def __init__(self, blas: Blas) -> None:
+        self._blas = blas
+
+    def __enter__(self) -> int:
+        self._own = self._blas.enter()
+        return self._blas.outside(self._own)
+
+    def __exit__(self, *_: object) -> None:
+        self._blas.leave(self._own)
 
 
 def _by_openmp(library: Any) -> bool:
     return getattr(library, "threading_layer", None) == "openmp"
 
 
-def _exchange(libraries: Sequence[Any], counts: Sequence[int]) -> list[int]:
-    """Set numbers of threads; gives those before."""
+def _limit(libraries: Sequence[Any]) -> list[int]:
+    """Hold libraries to one thread; gives the numbers before."""
     before = [library.num_threads for library in libraries]
-    for library, count, old in zip(libraries, counts, before, strict=True):
-        if count != old:
-            library.set_num_threads(count)
-            # threadpoolctl 3.7 on lets nobody else set it until the thread that did is done.
-            with suppress(AttributeError):
-                library.clear_controlling_thread()
+    for library, count in zip(libraries, before, strict=True):
+        if count != 1:
+            _set(library, 1)
     return before
+
+
+def _restore(libraries: Sequence[Any], counts: Sequence[int]) -> None:
+    """Give numbers of threads back; what was 1 was never changed."""
+    for library, count in zip(libraries, counts, strict=True):
+        if count != 1:
+            _set(library, count)
+
+
+def _set(library: Any, count: int) -> None:
+    library.set_num_threads(count)
+    # threadpoolctl 3.7 on lets nobody else set it until the thread that did is done.
+    done = getattr(library, "clear_controlling_thread", None)
+    if done is not None:
+        done()
 
 
 @cache
@@ -85,6 +118,9 @@ def blas() -> Blas:
     from threadpoolctl import ThreadpoolController
 
     return Blas(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+os.register_at_fork(after_in_child=blas.cache_clear)  # its lock may be held at that moment
 
 
 def most_threads(allowed: int) -> int:
@@ -185,9 +221,11 @@ class _Shared(Generic[T]):
             self._helpers -= 1
         wanted = self._threads - 1 - self._helpers
         for _ in range(min(wanted, spare_cores()) if wanted else 0):
+            try:  # unlike threading's, this start does not wait for the thread
+                _thread.start_new_thread(contextvars.copy_context().run, (self._help,))
+            except RuntimeError:  # no more threads to be had here: then without
+                break
             self._helpers += 1
-            # Unlike threading's, this start does not wait for the thread.
-            _thread.start_new_thread(contextvars.copy_context().run, (self._help,))
         return True
 
     def _help(self) -> None:

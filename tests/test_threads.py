@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -341,3 +342,24 @@ def test_spare_cores_are_counted_or_taken_for_free(monkeypatch, tmp_path):
     assert threads.spare_cores() == 6
     opened.unlink()
     assert threads.spare_cores() == 6
+
+
+@pytest.mark.usefixtures("free")
+def test_where_no_thread_can_be_started_the_caller_does_it_all(monkeypatch):
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads._thread, "start_new_thread", none)
+    assert covered(in_pieces(lambda part: part, 64, 1)) == 64
+
+
+def test_a_process_forked_at_any_moment_emulates_too():
+    """Even while another thread holds the lock of its parent's BLAS."""
+    graph, x = one(Relu()), np.zeros((5, 3))
+    emulate(graph, x)
+    with threads.blas()._lock:
+        child = multiprocessing.get_context("fork").Process(target=emulate, args=(graph, x))
+        child.start()
+        child.join(20)
+        child.kill()
+    assert child.exitcode == 0
