@@ -221,11 +221,12 @@ class _Shared(Generic[T]):
             self._helpers -= 1
         wanted = self._threads - 1 - self._helpers
         for _ in range(min(wanted, spare_cores()) if wanted else 0):
+            self._helpers += 1
             try:  # unlike threading's, this start does not wait for the thread
                 _thread.start_new_thread(contextvars.copy_context().run, (self._help,))
             except RuntimeError:  # no more threads to be had here: then without
+                self._helpers -= 1
                 break
-            self._helpers += 1
         return True
 
     def _help(self) -> None:

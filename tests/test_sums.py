@@ -105,3 +105,18 @@ def test_ties_to_even_are_taken_where_a_floor_fails():
     form = choose_add(op, a, b)
     assert isinstance(form, WeightedSum) and form.rounding is Rounding.RND_CONV
     assert form.shift == 1 and form.run(*pairs(a, b)).tolist() == defined(op, a, b)
+
+
+@pytest.mark.parametrize("divisor", [0.25, 1.0, 4.0, float(np.float32(0.37))])
+def test_a_divisor_is_in_the_forms_too(divisor):
+    """A table is one rounding before the division: only a power of two divides as exactly."""
+    ratios = (float(np.float32(0.113)) * divisor, float(np.float32(0.241)) * divisor)
+    ratios = (float(np.float32(ratios[0])), float(np.float32(ratios[1])))
+    op = ScaledAdd(ratios=ratios, offset=0.0, out=S4, shifts=(8, 3, -2), divisor=divisor)
+    a, b = tensor(1, "s4"), tensor(1, "s5")
+    want = defined(op, a, b)
+    form = choose_add(op, a, b)
+    assert form is not None and form.run(*pairs(a, b)).tolist() == want
+    if divisor in (0.25, 1.0, 4.0):
+        exact = table_sum(op, a, b)
+        assert exact is not None and exact.run(*pairs(a, b)).tolist() == want

@@ -256,22 +256,24 @@ def test_on_a_busy_machine_the_caller_works_alone(spare, monkeypatch):
 def test_a_helper_leaves_when_its_core_is_wanted_and_is_replaced(monkeypatch):
     """The first helper is told to go before its first piece; the next one may stay."""
     monkeypatch.setenv(threads.ENVIRONMENT, "2")
-    caller, answers, helped = threading.get_ident(), iter([-1]), threading.Event()
+    caller, gone, helped = threading.get_ident(), threading.Event(), threading.Event()
 
     def spare() -> int:
-        return 1 if threading.get_ident() == caller else next(answers, 1)
+        if threading.get_ident() == caller or gone.is_set():
+            return 1
+        gone.set()
+        return -1
 
-    def run(part: slice) -> int:
+    def run(_: slice) -> int:
         if threading.get_ident() != caller:
             helped.set()
-        elif part.start >= 40:
-            helped.wait(20)
         else:
-            time.sleep(0.002)
+            gone.wait(20)
+            helped.wait(0.1)  # 64 times, or until there is another
         return threading.get_ident()
 
     monkeypatch.setattr(threads, "spare_cores", spare)
-    assert len(set(in_pieces(run, 64, 1))) == 2 and next(answers, None) is None
+    assert len(set(in_pieces(run, 64, 1))) == 2
 
 
 @pytest.mark.usefixtures("free")

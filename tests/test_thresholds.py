@@ -149,6 +149,22 @@ def test_no_narrower_multiplier_has_the_same_thresholds() -> None:
                 assert not same.all(axis=0).any(), (op.multiplier, m, shift)
 
 
+@pytest.mark.parametrize("scheme", [Scheme.SINGLE, Scheme.F32_RNE_OUT])
+@pytest.mark.parametrize("split", [None, 0])
+def test_the_narrowest_form_has_the_very_thresholds(scheme: Scheme, split: int | None) -> None:
+    """Before anybody checks it: no offset is one too large or too small."""
+    rng = random.Random(SEED)
+    found = 0
+    for _ in range(40):
+        op = requantize(scheme, rng.uniform(0.06, 1.3), rng.uniform(0.06, 0.3), out=Format.int(4))
+        steps = thresholds(op, -rng.randrange(20, 60), rng.randrange(20, 60))
+        for shared in (False, True):
+            form = narrowest(steps, Output(format=op.out), shared=shared, split=split)
+            assert form is None or steps.equal(form), (op.multiplier, shared)
+            found += form is not None
+    assert found > 60
+
+
 def test_powers_of_two_need_no_multiplier() -> None:
     for scheme in (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN, Scheme.SINGLE):
         op = requantize(scheme, 2.0**-7, zero_point=3)
