@@ -12,6 +12,7 @@ import oracle_ops
 import pytest
 from cases import CASES, Case, tensor
 
+from hwsim import forms, narrow, steps, sums, thresholds
 from hwsim.emulate import emulate
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
@@ -22,6 +23,8 @@ from hwsim.ops import (
     BatchNorm,
     Carrier,
     Dense,
+    Op,
+    Quant,
     Requantize,
     ScaledAdd,
     Scheme,
@@ -29,6 +32,8 @@ from hwsim.ops import (
     TensorType,
     Window,
 )
+from hwsim.ops.accumulate import Exact
+from hwsim.ops.base import Work
 
 SAMPLES = 6
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -381,3 +386,23 @@ def test_padding_must_be_less_than_the_kernel_on_every_side():
                 f"{tuple(padding)}",
                 lambda padding=padding: Window((2, 3), (1, 1), tuple(padding)),
             )
+
+
+def test_values_are_frozen_slotted_and_named():
+    """Operators share arrays between graphs: nobody may change one, or add to it by a slip."""
+    by_array = {"table", "dense", "conv2d", "batchnorm", "divide"}
+    for kind, op in OPERATORS.items():
+        params = op.__dataclass_params__
+        assert params.frozen and "__slots__" in vars(op), kind
+        assert op.__match_args__ == () and params.eq == (kind not in by_array), kind
+        assert not params.repr and not params.order and op.__repr__ is Op.__repr__, kind
+    positional = (Format, Quant, TensorType, Window, Exact, Work, thresholds.Steps)
+    positional += (narrow.Corridor, narrow.Lines, steps.Step)
+    named = (Stepwise, forms.Output, forms.Affine, forms.TwoRoundings, forms.FloatProduct)
+    named += (sums.WeightedSum, sums.TableSum)
+    for value in (*positional, *named):
+        params = value.__dataclass_params__
+        assert params.frozen and params.repr and "__slots__" in vars(value), value
+        assert params.eq == (value not in (thresholds.Steps, steps.Step)), value
+        if value in named:
+            assert value.__match_args__ == (), value
