@@ -208,6 +208,7 @@ def test_a_pool_goes_first_only_past_rising_functions_that_nobody_else_reads(rng
         scheme=Scheme.SHIFT, multiplier=(0.5,), out=Format.int(8), overflow=Overflow.WRAP
     )
     padded = MaxPool(window=Window((2, 2), (2, 2), (1, 1, 1, 1)))
+    in_int64 = Requantize(scheme=Scheme.SINGLE, multiplier=(0.4,), out=Format.int(8))
     for ops, steps in (
         ([Relu(), POOL], 1),
         ([Relu(), saturating, POOL], 1),
@@ -216,6 +217,8 @@ def test_a_pool_goes_first_only_past_rising_functions_that_nobody_else_reads(rng
         ([norm, POOL], 2),
         ([norm, Relu(), POOL], 2),
         ([POOL, POOL], 2),
+        ([in_int64, POOL], 2),
+        ([in_int64, Relu(), POOL], 2),  # which read it in another carrier
     ):
         graph = row(PLANES, *ops)
         emulator = Emulator(graph)

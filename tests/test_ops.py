@@ -257,6 +257,33 @@ def test_constants_that_cannot_be_are_refused_when_made():
     refused("a tensor's axes must be 1 or more long, not (3, 0)", lambda: tensor((3, 0)))
 
 
+@pytest.mark.parametrize("scheme", [Scheme.SINGLE, Scheme.GEMMLOWP_DOUBLE])
+def test_multipliers_at_the_ends_of_31_bits_are_the_oracles(scheme):
+    """Mantissas that round up to 2**31 are halved; exponents run from -31 to 29."""
+    below = [float(np.nextafter(2.0**k, 0)) for k in (-31, -4, 0, 1)]
+    for value in (
+        2.0**-32,
+        2.0**-31,
+        *below,
+        1.0,
+        0.5,
+        1.5,
+        2.0**28,
+        float(np.nextafter(2.0**29, 0)),
+    ):
+        op = Requantize(scheme=scheme, multiplier=(value,), out=Format.int(8))
+        m, s = op.fixed_point()
+        assert (m.tolist(), s.tolist()) == tuple([v] for v in oracle.quantized_multiplier(value))
+        if value < 4:
+            case = Case("end", op, (tensor(64, "s20", 0),))
+            inputs = case.inputs(4, 1)
+            assert emulate(case.graph(), inputs, codes=True).tolist() == expected(case, inputs)
+    for value in (2.0**-33, 2.0**29):
+        op = Requantize(scheme=scheme, multiplier=(value,), out=Format.int(8))
+        with pytest.raises(HwsimError, match=r"must be from 2\*\*-32 to 2\*\*29, not "):
+            op.fixed_point()
+
+
 def test_a_scaled_add_is_rounded_once_for_every_pair():
     case = next(case for case in CASES if case.id == "scaledadd-uint8")
     pairs = case.op.pairs(list(case.types))

@@ -9,6 +9,7 @@ import oracle
 import pytest
 from cases import CASES, tensor
 
+from hwsim import sums
 from hwsim.fixed import Format, Rounding
 from hwsim.forms import Output
 from hwsim.ops import ScaledAdd, TensorType
@@ -120,3 +121,17 @@ def test_a_divisor_is_in_the_forms_too(divisor):
     if divisor in (0.25, 1.0, 4.0):
         exact = table_sum(op, a, b)
         assert exact is not None and exact.run(*pairs(a, b)).tolist() == want
+
+
+def test_a_table_that_does_not_agree_on_every_pair_is_not_taken(monkeypatch):
+    """The proof is made, not assumed: a form that is wrong for one code gives none."""
+    op, *ranges = ADDS["uneven"]
+    a, b = (tensor(1, "s4", codes=codes) for codes in ranges)
+    right = table_sum(op, a, b)
+    assert right is not None
+    monkeypatch.setattr(sums, "narrowest_add", lambda *_: None)
+    assert choose_add(op, a, b) == right
+    wrong = replace(right, table_a=(right.table_a[0] + (1 << right.shift), *right.table_a[1:]))
+    for found in (wrong, None):
+        monkeypatch.setattr(sums, "table_sum", lambda *_, found=found: found)
+        assert choose_add(op, a, b) is None
