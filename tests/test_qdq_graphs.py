@@ -19,6 +19,7 @@ from test_frontend_onnx import load
 import hwsim
 from hwsim.frontends import kernels, onnx_file
 from hwsim.frontends.importer import RuntimeDifference
+from hwsim.frontends.pairs import merged_pairs
 from hwsim.ops import Requantize, Scheme, Weighted
 
 SHORT, LONG = 60, 3000
@@ -94,11 +95,15 @@ def outcome(seed: int, folder: Path) -> Outcome | str:
 
 def foreseen(path: Path) -> Counter[str]:
     """The integer kernels that the front end expects the runtime to choose."""
-    copy = kernels.optimized(onnx_file.read(path))
-    chosen = [(step.op, kernels.chosen(copy, step).kernel.name) for step in copy.steps]
-    return Counter(
-        NAMES.get((op, kernel), f"QLinear{op}") for op, kernel in chosen if kernel != "FLOAT"
-    )
+    model, _ = merged_pairs(onnx_file.read(path))
+    copy = kernels.optimized(model)
+    found: Counter[str] = Counter()
+    for step in copy.steps:
+        kernel = kernels.chosen(copy, step).kernel.name
+        op = step.op.removeprefix("com.microsoft.")
+        if kernel != "FLOAT":
+            found[op if op.startswith("Q") else NAMES.get((op, kernel), f"QLinear{op}")] += 1
+    return found
 
 
 def outcomes(seed: int, count: int, folder: Path) -> Iterator[tuple[int, Outcome | str]]:

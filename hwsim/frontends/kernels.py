@@ -8,19 +8,20 @@ It looks for groups: dequantizers, an operator, perhaps a ReLU or Clip, a quanti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
 from hwsim.frontends.onnx_file import OnnxModel
-from hwsim.frontends.optimizer import CLAMPS, DQ, Copy, Q, Step, optimized, repeated
+from hwsim.frontends.optimizer import CLAMPS, DQ, Array, Copy, Q, Step, optimized, repeated
 
 EIGHT_BITS = ("int8", "uint8")
 SIXTEEN_BITS = ("int16", "uint16")
 SMALL_WEIGHTS = ("int2", "uint2", "int4", "uint4", "int8", "uint8")
 # A convolution's bias scale may be off by so much, absolute and relative.
 BIAS_TOLERANCE = (1e-6, 1e-2)
+MOST_SMALL = 64
 
 
 class Kernel(Enum):
@@ -37,22 +38,31 @@ WHOLE_SUMS = (Kernel.INTEGER, Kernel.TO_FLOAT)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The kernel of a node, the type of its activations, and whether its bias was made int32."""
+    """The kernel of a node, the type of its activations, and whether its bias was made int32.
+
+    `bias_scale` is the input's scale that counted for the bias, where it was not its last one.
+    """
 
     kernel: Kernel = Kernel.FLOAT
     dtype: str = ""
     bias_codes: bool = False
+    bias_scale: float | None = None
 
 
 FLOAT = Choice()
 
 
-def choices(model: OnnxModel) -> Mapping[str, Choice]:
-    """The choice for each tensor that a node of the model makes."""
+def choices(model: OnnxModel, scales: Mapping[str, float]) -> Mapping[str, Choice]:
+    """The choice for each tensor that a node of the model makes.
+
+    `scales` are those of tensors that had another scale when float biases were made int32.
+    """
     copy = optimized(model)
     found: dict[str, Choice] = {}
     for step in copy.steps:
         choice = chosen(copy, step)
+        if choice.bias_codes:
+            choice = replace(choice, bias_scale=scales.get(step.inputs[0]))
         found.update(dict.fromkeys(step.origins, choice))
     return found
 
@@ -153,7 +163,9 @@ def gemm(copy: Copy, group: Group) -> Kernel:
     """QGemm: any 8-bit types that agree, an int32 bias of whatever scale."""
     if len(group.sources) != group.step.reads or not set(group.types[:2]) <= set(EIGHT_BITS):
         return Kernel.FLOAT
-    if group.types[0] == "int8" and group.types[1] != "int8":
+    if group.types[0] == "int8" and _weights_type(copy, group) != "int8":
+        return Kernel.FLOAT
+    if not group.sources[0].input(2):  # a zero point must be given
         return Kernel.FLOAT
     node = group.step.node
     factors = (1.0, 1.0) if node is None else (node.real("alpha", 1.0), node.real("beta", 1.0))
@@ -163,25 +175,34 @@ def gemm(copy: Copy, group: Group) -> Kernel:
     return Kernel.INTEGER if group.quantizers else Kernel.TO_FLOAT
 
 
+def _weights_type(copy: Copy, group: Group) -> str:
+    """uint8 for int8 weights too, where two products of them could pass 16 bits."""
+    codes = copy.constants.get(group.sources[1].inputs[0])
+    small = codes is not None and bool((np.abs(codes.astype(np.int64)) <= MOST_SMALL).all())
+    return "int8" if group.types[1] == "int8" and small else "uint8"
+
+
 def alike(copy: Copy, group: Group) -> Kernel:
-    """QLinearAdd, pools and others: all types 8 bits and the same."""
+    """Pools and others: all types 8 bits and the same."""
     types = {*group.types, *group.ends}
     same = group.closed and len(types) == 1 and types <= set(EIGHT_BITS)
     return Kernel.INTEGER if same else Kernel.FLOAT
+
+
+def added(copy: Copy, group: Group) -> Kernel:
+    """QLinearAdd: as `alike`, and scales and zero points must have no axis at all."""
+    given = [name for s in (*group.sources, *group.quantizers) for name in s.inputs[1:3] if name]
+    plain = all(name in copy.constants and copy.constants[name].ndim == 0 for name in given)
+    return alike(copy, group) if plain else Kernel.FLOAT
 
 
 RULES = {
     "Conv": convolution,
     "MatMul": product,
     "Gemm": gemm,
-    **dict.fromkeys(
-        (
-            "Add", "Mul", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax",
-            "Concat",
-        ),
-        alike,
-    ),
-}  # fmt: skip
+    "Add": added,
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Concat"), alike),
+}
 
 
 def in_blocks(copy: Copy, step: Step) -> bool:
@@ -206,7 +227,7 @@ def in_blocks(copy: Copy, step: Step) -> bool:
     if any(copy.dtype(s) not in SIXTEEN_BITS for s in copy.readers(step.output) if s.op == Q):
         return False
     columns = scale.shape == (codes.shape[1],) and weights.integer("axis", 1) == 1
-    if not columns and scale.ndim != 0:
+    if not columns and (scale.ndim != 0 or _shared(copy, scale)):
         return False
     if zero is not None and zero.shape != scale.shape:
         return False
@@ -219,6 +240,14 @@ def in_blocks(copy: Copy, step: Step) -> bool:
         and step.node.real("beta", 1.0) == 1.0
     )
     return plain and _bias_is_row(copy, step, codes.shape[1])
+
+
+def _shared(copy: Copy, scalar: Array) -> bool:
+    """Whether more than one input has that constant, which the runtime makes one by value."""
+    names = (name for step in copy.steps for name in step.inputs if name in copy.constants)
+    values = (copy.constants[name] for name in names)
+    alike = [v for v in values if v.dtype == scalar.dtype and v.ndim == 0 and v == scalar]
+    return len(alike) > 1
 
 
 def _bias_is_row(copy: Copy, step: Step, outputs: int) -> bool:

@@ -84,6 +84,7 @@ def layer(
         scale,
         exact,
         exact or choice.bias_codes,
+        None if choice.bias_scale is None else F32(choice.bias_scale) * weight_scale,
     )
     return source if bias is None else biased(run, node, source, bias)
 
@@ -134,6 +135,7 @@ def bias_of(
     `powers` of two as many as it needs, else as many as leave the sums below 2**24.
     """
     values, scale, outputs = bias.array.astype(np.float32).ravel(), source.scale, source.op.outputs
+    whole = scale if source.bias_scale is None else source.bias_scale
     if values.size not in (1, outputs):
         raise HwsimError(
             f"{node}: its bias must have {outputs} values, one a channel, not {values.size}"
@@ -149,7 +151,7 @@ def bias_of(
         extra = min(_bits_after_point(exact), _spare_bits(run, source, exact))
         return np.broadcast_to(np.rint(exact * 2.0**extra), outputs).astype(np.int64), extra
     extra = _bits_after_point(exact) if powers else 0
-    codes = exact * 2.0**extra if powers and extra <= MAX_BIAS_BITS else np.rint(values / scale)
+    codes = exact * 2.0**extra if powers and extra <= MAX_BIAS_BITS else np.rint(values / whole)
     if powers and extra > MAX_BIAS_BITS:
         run.warn(node.name, "its bias is rounded to the accumulator's own fraction bits")
         extra = 0

@@ -25,7 +25,7 @@ ROUNDED = f"{SUMS}, so that about one code in {{share}} may differ by one step"
 SHARES = {8: "200,000", 16: "1,000"}  # by the bits of the result
 TIES = (
     "ONNX Runtime averages in float32 here, so that exact ties may round the other way: up to "
-    "{share:.0f} % of the codes, by one step; the exact average is rounded to nearest even here"
+    "{share:.2g} % of the codes, by one step; the exact average is rounded to nearest even here"
 )
 LAST_BITS = f"{SUMS}, so that the reals differ in their last bits (by about 1e-6 of the largest)"
 BLOCKS = (

@@ -24,6 +24,7 @@ from hwsim.frontends.linear import (
 )
 from hwsim.frontends.notes import note_codes
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
+from hwsim.frontends.pairs import merged_pairs
 from hwsim.frontends.rounding import quantize
 from hwsim.frontends.types import format_of
 from hwsim.frontends.values import (
@@ -231,4 +232,5 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 
 def read(model: OnnxModel) -> Graph:
     """The Graph of a model in QDQ or QLinear form."""
-    return read_graph(model, HANDLERS, choices)
+    model, scales = merged_pairs(model)
+    return read_graph(model, HANDLERS, lambda m: choices(m, scales))

@@ -129,13 +129,6 @@ class Copy:
         wanted = step.integer("output_dtype", 0)
         return {3: "int8", 4: "uint16", 5: "int16"}.get(wanted, "uint8")
 
-    def parameters(self, step: Step) -> tuple[float, int] | None:
-        """Scale and zero point, if both are given as constant scalars."""
-        scale, zero = self.scalar(step.input(1)), self.scalar(step.input(2))
-        if scale is None or zero is None or scale.dtype != np.float32:
-            return None
-        return float(scale.ravel()[0]), int(zero.ravel()[0])
-
 
 def copy_of(model: OnnxModel) -> Copy:
     """A copy of the model's graph; `Constant` nodes are constants."""
@@ -184,15 +177,15 @@ def _rank(copy: Copy, step: Step) -> int:
     return first
 
 
-def _length(copy: Copy, tensor: str) -> int:
-    """How many numbers a computed shape has; 0 where it is not known."""
+def _length(copy: Copy, tensor: str, depth: int = 4) -> int:
+    """How many numbers a computed shape has; 0 where it is not known, or too deep to tell."""
     if tensor in copy.constants:
         return int(copy.constants[tensor].size)
     maker = copy.makers.get(tensor)
-    if maker is None:
+    if maker is None or not depth:
         return 0
     if maker.op == "Concat":
-        parts = [_length(copy, name) for name in maker.inputs]
+        parts = [_length(copy, name, depth - 1) for name in maker.inputs]
         return sum(parts) if all(parts) else 0
     if maker.op == "Shape":
         return copy.ranks.get(maker.inputs[0], 0)
@@ -203,13 +196,13 @@ def optimized(model: OnnxModel) -> Copy:
     """The graph just before kernels are chosen."""
     copy = copy_of(model)
     folded(copy)
+    unique_dequantizers(copy)
     for _ in range(MOST_ROUNDS):
         before = _print(copy)
         for rewrite in FIRST_LEVEL:
             rewrite(copy)
         if _print(copy) == before:
             break
-    unique_dequantizers(copy)
     repeated_clamps(copy)
     as_unsigned(copy)
     return copy
@@ -246,7 +239,7 @@ def folded(copy: Copy) -> None:
 
 def _moved(copy: Copy, step: Step, value: Array) -> Array:
     if step.op == Q:
-        return np.broadcast_to(np.zeros((), copy.dtype(step)), value.shape)
+        return _quantized(copy, step, value)
     target = copy.constants.get(step.input(1))
     match step.op:
         case "Transpose":
@@ -258,6 +251,24 @@ def _moved(copy: Copy, step: Step, value: Array) -> Array:
         case "Unsqueeze" if target is not None:
             return np.expand_dims(value, tuple(int(a) for a in target.ravel()))
     return value
+
+
+def _quantized(copy: Copy, step: Step, value: Array) -> Array:
+    """The codes of constant weights."""
+    given = [copy.constants.get(step.input(i)) for i in (1, 2)]
+    scale, zero = (np.ones(1) if v is None else v for v in given)
+    if not step.input(2):
+        zero = np.zeros(1)
+    if scale.size > 1 and value.ndim:
+        shape = [1] * value.ndim
+        shape[step.integer("axis", 1) % value.ndim] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape) if zero.size > 1 else zero
+    dtype = np.dtype(copy.dtype(step))
+    info = np.iinfo(dtype)
+    with np.errstate(all="ignore"):
+        codes = np.rint(value / scale) + zero.astype(np.int64)
+    bounded: Array = np.nan_to_num(np.clip(codes, info.min, info.max)).astype(dtype)
+    return bounded
 
 
 def _order(step: Step, rank: int) -> tuple[int, ...]:
@@ -311,31 +322,15 @@ def padding(copy: Copy) -> None:
             copy.drop(step)
 
 
-def double_pairs(copy: Copy) -> None:
-    """Q, DQ, Q, DQ becomes Q, DQ (with a scale that does not matter here)."""
-    for step in _each(copy, DQ):
-        first, second = copy.maker(step.inputs[0], Q), copy.only_reader(step.output)
-        if first is None or second is None or second.op != Q:
-            continue
-        last = copy.only_reader(second.output)
-        alone = copy.only_reader(first.output) is step and last is not None and last.op == DQ
-        if not alone or last is None:
-            continue
-        pairs = [copy.parameters(s) for s in (first, step, second, last)]
-        types = {copy.dtype(s) for s in (first, step, second, last)}
-        same = None not in pairs and pairs[0] == pairs[1] and pairs[2] == pairs[3]
-        if same and len(types) == 1 and types <= {"int8", "uint8"}:
-            copy.drop(second)
-            copy.drop(step)
-
-
 def shared(copy: Copy) -> None:
     """Steps that compute the same become one; float scalars count by value, others by name."""
     known: dict[object, Step] = {}
     for step in list(copy.steps):
+        if step.op == DQ:
+            continue
         names = tuple(_value_name(copy, name) for name in step.inputs)
         attributes = str(sorted((step.node.attributes if step.node else {}).items(), key=str))
-        key = (step.op, names, attributes, copy.dtype(step) if step.op in (Q, DQ) else "")
+        key = (step.op, names, attributes, copy.dtype(step) if step.op == Q else "")
         other = known.setdefault(key, step)
         if other is not step:
             copy.rename(step.output, other.output)
@@ -359,22 +354,34 @@ def known_shapes(copy: Copy) -> None:
             step.inputs[1] = copy.fresh(step.inputs[1])
             copy.constants[step.inputs[1]] = np.zeros(copy.ranks.get(step.output, 0), np.int64)
             copy.index()
-            for part in reversed(chain):  # what nothing else reads
-                if part in copy.steps and not copy.readers(part.output):
+            sources = [s for part in chain if (s := copy.maker(part.inputs[0], DQ)) is not None]
+            for part in [*reversed(chain), *sources]:  # what nothing else reads
+                read = copy.readers(part.output) or part.output in copy.outputs
+                if part in copy.steps and not read:
                     copy.steps.remove(part)
                     copy.index()
 
 
-def _shape_chain(copy: Copy, tensor: str, root: str) -> list[Step]:
+def _codes_of(copy: Copy, tensor: str) -> str:
+    """What stands before a DequantizeLinear, of which each reader has one of its own."""
+    maker = copy.maker(tensor, DQ)
+    return maker.inputs[0] if maker is not None else tensor
+
+
+def _shape_chain(copy: Copy, tensor: str, root: str, depth: int = 6) -> list[Step]:
     """The steps from the shape of `root` to `tensor`, in order; empty where others help."""
     maker = copy.makers.get(tensor)
-    if maker is None or maker.op not in ("Shape", "Gather", "Unsqueeze", "Slice", "Concat", "Cast"):
+    if (
+        not depth
+        or maker is None
+        or maker.op not in ("Shape", "Gather", "Unsqueeze", "Slice", "Concat", "Cast")
+    ):
         return []
     if maker.op == "Shape":
-        return [maker] if maker.inputs[0] == root else []
+        return [maker] if _codes_of(copy, maker.inputs[0]) == _codes_of(copy, root) else []
     chain: list[Step] = []
-    for name in maker.inputs[: None if maker.op == "Concat" else 1]:
-        part = [] if name in copy.constants else _shape_chain(copy, name, root)
+    for name in maker.inputs[: 6 if maker.op == "Concat" else 1]:
+        part = [] if name in copy.constants else _shape_chain(copy, name, root, depth - 1)
         if not part and name not in copy.constants:
             return []
         chain += part
@@ -552,9 +559,9 @@ def unique_dequantizers(copy: Copy) -> None:
             copy.index()
 
 
-FIRST_LEVEL = (
-    nothings, padding, double_pairs, shared, products_with_bias, known_shapes,
-    quantizers_backward, dequantizers_forward, integer_biases,
+FIRST_LEVEL = (  # in this order
+    nothings, padding, shared, products_with_bias, known_shapes,
+    quantizers_backward, dequantizers_forward, integer_biases, unique_dequantizers,
 )  # fmt: skip
 
 
@@ -575,7 +582,7 @@ def repeated(copy: Copy, step: Step, quantizer: Step) -> bool:
     if step.op == "Relu":
         return point == int(info.min)
     limits = clip_limits(copy, step)
-    if limits is None:
+    if limits is None or scale.ndim or (zero is not None and zero.ndim):
         return False
     low, high = (np.rint(np.float32(v) / np.float32(scale.ravel()[0])) + point for v in limits)
     return bool(low <= info.min and high >= info.max)

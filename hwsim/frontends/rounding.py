@@ -212,6 +212,9 @@ def _quantize_level(
 def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
     """Nothing, a clamp or a table: the function of one code, made by trying all of them."""
     fmt = level.codes.format
+    same = (fmt, level.scale, level.zero_point) == (by.format, by.scale, by.zero_point)
+    if same and not functions:
+        return []
     if fmt.width > TABLE_BITS:
         raise HwsimError(
             f"a tensor that a function is taken of must have at most {TABLE_BITS} bits, not "
@@ -222,7 +225,6 @@ def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
     for function in functions:
         reals = function.function(reals)
     values = by.codes(reals)
-    same = (fmt, level.scale, level.zero_point) == (by.format, by.scale, by.zero_point)
     if same:
         low, high = int(values.min()), int(values.max())
         if np.array_equal(values, codes):

@@ -134,6 +134,7 @@ class Weighing:
     scale: FloatArray  # float32(input scale * weight scale), one or one a channel
     exact: bool = True
     integer_bias: bool = True
+    bias_scale: FloatArray | None = None  # for a float bias, where that is not `scale`
     rough_bias: bool = False  # whether the bias was rounded, but not as the runtime does
 
 
