@@ -113,14 +113,20 @@ def outcomes(seed: int, count: int, folder: Path) -> Iterator[tuple[int, Outcome
 
 
 def announced(found: Outcome) -> bool:
-    """Whether the differences are no more than the warnings say."""
+    """Whether the differences are no more than the warnings say.
+
+    A step inside a network moves its outputs by a few steps, and reals altogether.
+    """
     text = " ".join(found.notes)
-    if "MatMulNBits" in text:
-        return found.distance() < 0.05
-    if "last bits" in text:
-        return found.distance() < 1e-5
+    if "wrap" in text:
+        return True  # by anything
+    if "MatMulNBits" in text or "exact ties" in text:
+        return found.distance() < 0.1
+    if "one step" not in text:
+        return found.distance() < 1e-5  # only last bits
     total = sum(v.size for v in found.expected.values())
-    return found.differing() <= max(2, total // 50) and found.distance() < 0.1
+    few = "last bits" in text or found.differing() <= max(3, total // 10)
+    return few and found.distance() < 0.1
 
 
 @pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])

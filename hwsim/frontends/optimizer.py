@@ -196,7 +196,6 @@ def optimized(model: OnnxModel) -> Copy:
     """The graph just before kernels are chosen."""
     copy = copy_of(model)
     folded(copy)
-    unique_dequantizers(copy)
     for _ in range(MOST_ROUNDS):
         before = _print(copy)
         for rewrite in FIRST_LEVEL:
