@@ -159,7 +159,7 @@ class Network(Builder):
         given = self.given(q)
         code = self.do("QuantizeLinear", name, *given)
         real = self.do("DequantizeLinear", code, *given)
-        if self.style.relu_quantized and self.chance(0.05):
+        if self.style.relu_quantized and not self.pow2 and self.chance(0.08):
             return self.quantized(real, shape, self.quantity(q.scale))
         return Tensor(real, shape, q, name, code)
 

@@ -146,8 +146,11 @@ def bias_of(
         if bias.shifted:
             raise HwsimError(f"{node}: the zero point of its bias must be 0")
         return np.broadcast_to(bias.codes.ravel(), outputs).astype(np.int64), 0
+    whole_first = source.bias_scale is not None and not source.exact
+    if whole_first:  # made int32 by that scale, and dequantized by it
+        values = np.rint(values / whole) * whole
     exact = values.astype(np.float64) / scale.astype(np.float64)
-    if not powers and not source.integer_bias:
+    if not powers and (whole_first or not source.integer_bias):
         extra = min(_bits_after_point(exact), _spare_bits(run, source, exact))
         return np.broadcast_to(np.rint(exact * 2.0**extra), outputs).astype(np.int64), extra
     extra = _bits_after_point(exact) if powers else 0

@@ -1,6 +1,6 @@
 """Warnings where ONNX Runtime computes something else than the Graph, and about how often.
 
-docs/frontends.md tells how the shares were measured (`benchmarks/runtime_differences.py`).
+The shares were measured by `benchmarks/runtime_differences.py`.
 """
 
 from __future__ import annotations

@@ -25,22 +25,18 @@ def merged_pairs(model: OnnxModel) -> tuple[OnnxModel, dict[str, float]]:
     makes more passes for longer rows of pairs. So also given are the scales that some tensors
     (outputs of a DequantizeLinear) had for these biases.
     """
-    model = _one_pass(_without_nothings(model), further=False)
+    model = _one_pass(_without_nothings(model))
     early = _scales(model)
-    while (smaller := _one_pass(model, further=True)) is not model:
+    while (smaller := _one_pass(model)) is not model:
         model = smaller
     now = _scales(model)
     return model, {tensor: early[tensor] for tensor in now if now[tensor] != early[tensor]}
 
 
-def _one_pass(model: OnnxModel, *, further: bool) -> OnnxModel:
-    """Each pair merged with the next one, but none twice; the model itself where there is none.
-
-    Before `further` passes each reader has got a DequantizeLinear of its own, so that a quantizer
-    with two readers is no longer alone.
-    """
+def _one_pass(model: OnnxModel) -> OnnxModel:
+    """Each pair merged with the next one, but none twice; the model itself where there is none."""
     done: set[str] = set()
-    while (found := _first_double(model, done, further)) is not None:
+    while (found := _first_double(model, done)) is not None:
         model = _merged(model, found)
         done |= {found.first.output, found.last.output}
     return model
@@ -75,7 +71,7 @@ class Double:
     last: OnnxNode
 
 
-def _first_double(model: OnnxModel, done: set[str], further: bool) -> Double | None:
+def _first_double(model: OnnxModel, done: set[str]) -> Double | None:
     makers = {node.output: node for node in model.nodes}
     readers: dict[str, list[OnnxNode]] = {}
     for node in model.nodes:
@@ -95,8 +91,6 @@ def _first_double(model: OnnxModel, done: set[str], further: bool) -> Double | N
         third = alone(second, Q)
         last = alone(third, DQ) if third is not None else None
         if third is None or last is None or first.output in done:
-            continue
-        if further and len(readers.get(last.output, ())) + (last.output in outputs) > 1:
             continue
         inner, outer = _parameters(model, first), _parameters(model, third)
         agreed = inner == _parameters(model, second) and outer == _parameters(model, last)
