@@ -190,7 +190,7 @@ def alike(copy: Copy, group: Group) -> Kernel:
 
 
 def added(copy: Copy, group: Group) -> Kernel:
-    """QLinearAdd: as `alike`, and scales and zero points must have no axis at all."""
+    """QLinearAdd and QLinearMul: as `alike`, and no scale or zero point may have an axis."""
     given = [name for s in (*group.sources, *group.quantizers) for name in s.inputs[1:3] if name]
     plain = all(name in copy.constants and copy.constants[name].ndim == 0 for name in given)
     return alike(copy, group) if plain else Kernel.FLOAT
@@ -200,7 +200,7 @@ RULES = {
     "Conv": convolution,
     "MatMul": product,
     "Gemm": gemm,
-    "Add": added,
+    **dict.fromkeys(("Add", "Mul"), added),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Concat"), alike),
 }
 
