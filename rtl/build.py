@@ -20,6 +20,7 @@ from rtl.latency import latency_bound
 from rtl.lower import AxisPort, Design, axis_ports
 from rtl.manifest import FILE as MANIFEST
 from rtl.manifest import SCHEMA
+from rtl.memories import memories
 from rtl.readme import NOT_CHOSEN, readme
 from rtl.targets import Target, find_target
 from rtl.workplace import replacing
@@ -285,8 +286,8 @@ def _implemented(used: synth.Utilization) -> dict[str, Any]:
 
 
 def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
-    """A row for each node: operator, output shape and format, fold, cycles and work."""
-    rows = []
+    """A row for each node: operator, output shape and format, fold, cycles, work and memory."""
+    rows, stored = [], memories(graph, plan)
     for node in graph.nodes:
         chosen, out = plan.nodes[node.name], graph.types()[node.output]
         work = node.op.work(graph.input_types(node))
@@ -298,6 +299,7 @@ def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
             "lanes": chosen.lanes,
             "cycles": folding.node_cycles(graph, node, chosen),
             "macs": work.macs,
+            "memory_bits": sum(memory.bits for memory in stored.get(node.name, ())),
         }
         if chosen.fold is not None:
             fold = chosen.fold

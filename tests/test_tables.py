@@ -102,7 +102,27 @@ SCORES = Accuracy(
     names=(LONG, "b", "c"),
 )
 MANY = replace(SCORES, classes=500, names=(LONG, *(f"class {n}" for n in range(1, 500))))
+PLANS = {
+    "target": "ecp5-85k",
+    "clock_mhz": 50.0,
+    "available": {"dsp": 156, "bram": 208},
+    "options": [
+        {
+            "fps": float(HUGE),
+            "cycles": HUGE + 1,
+            "multipliers": HUGE + 2,
+            "memory_bits": (HUGE + 3) * 1000,
+            "block_rams": 4321,
+            "bottleneck": LONG,
+            "over": ["dsp", "bram", "lut"],
+            "default": True,
+        }
+    ],
+    "fastest": None,
+    "next": "hwsim build",
+}
 SHOWN = {
+    "plan": lambda: tables.show_plans(PLANS),
     "accuracy": lambda: scores.show_accuracy("m.onnx", SCORES, "", Path(f"{LONG}.onnx")),
     "many classes": lambda: scores.show_accuracy("m.onnx", MANY, "", None),
     "inspect": lambda: tables.show_model(MODEL),
@@ -138,6 +158,7 @@ def values(command: str) -> list[str]:
     """Every number that a command's table must show in one piece."""
     n = [f"{HUGE + i:,}" for i in range(4)]
     return {
+        "plan": [*n, "4,321", "default"],
         "accuracy": [n[0], n[2], n[3], "100.00 %"],
         "many classes": [n[0], n[2], n[3], "100.00 %"],
         "inspect": [*n[:2], f"-{n[2]}", n[3], "s64.32", "1024×2048×512", "0.00392157", "-128"],

@@ -52,9 +52,10 @@ def table(
 def scrolling(content: str, caption: str, *, hint: bool = True) -> str:
     """A box that scrolls sideways by itself and shows it: by shadows, on a small screen in words.
 
-    `hint` is False for content that fits a small screen.
+    `hint` is False for content that fits a small screen. A page without the report's styles, such
+    as a notebook's, shows neither.
     """
-    words = '<p class="hint" aria-hidden="true">scrolls sideways →</p>' if hint else ""
+    words = '<p class="hint" aria-hidden="true" hidden>scrolls sideways →</p>' if hint else ""
     return (
         f'<div class="wide">{words}<div class="scroll" role="region" tabindex="0" '
         f'aria-label="{esc(caption)}">{content}</div></div>'
