@@ -132,7 +132,7 @@ def bias_of(
 
     Where the runtime adds whole numbers, int32 codes count as they are, whatever their scale, and
     it has rounded a float bias to the nearest code. Elsewhere the bias keeps fraction bits: between
-    `powers` of two as many as it needs, else as many as leave the sums below 2**24.
+    `powers` of two as many as it needs, else as many as leave the sums 30 bits.
     """
     values, scale, outputs = bias.array.astype(np.float32).ravel(), source.scale, source.op.outputs
     whole = scale if source.bias_scale is None else source.bias_scale
@@ -164,11 +164,11 @@ def bias_of(
 
 
 def _spare_bits(run: Importer, source: Weighing, bias: npt.NDArray[np.float64]) -> int:
-    """Fraction bits that sums can have and stay below 2**24, where float32 is exact."""
+    """Fraction bits that sums can have: a requantizer takes 32 bits, and 16 are plenty."""
     most = source.op.bound([run.types[source.input.codes.edge]]) + float(np.abs(bias).max())
     if most >= 2.0**62:
         raise HwsimError(f"{source.name}: its bias must be near enough to its sums to be added")
-    return max(0, 24 - int(most).bit_length())
+    return min(max(0, 30 - int(most).bit_length()), 16)
 
 
 def _bits_after_point(values: npt.NDArray[np.float64]) -> int:
