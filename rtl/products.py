@@ -24,6 +24,7 @@ from rtl import arith
 from rtl.multiply import times
 from rtl.stream import Beat, Slice, blank
 
+Range = tuple[int, int]
 TREE = 4  # addends of one adder stage between two ranks of registers
 
 
@@ -255,28 +256,37 @@ class SumOfProducts(wiring.Component):
             row = []
             for term in range(fold.simd):
                 code = codes.data[lane // fold.pe * fold.simd + term]
-                product = blank(self._product_shape, f"product_{lane}_{term}")
+                value, ends = self._product(code, word, lane, term)
+                product = blank(self._product_shape(ends), f"product_{lane}_{term}")
                 with m.If(enable):
-                    m.d.sync += product.eq(self._product(code, word, lane, term))
+                    m.d.sync += product.eq(value)
                 row.append(product)
             products.append(row)
         return products
 
-    def _product(self, code: Any, word: Any, lane: int, term: int) -> Any:
-        """A code times its weight: by adders where that is a constant."""
+    def _product(self, code: Any, word: Any, lane: int, term: int) -> tuple[Any, Range]:
+        """A code times its weight, by adders where that is a constant; and its bounds."""
+        low, high = arith.bounds(code)
         if word is None:
             group, output = divmod(lane, self.fold.pe)
-            return times(code, int(self.weights[group, term, output]))
+            factor = int(self.weights[group, term, output])
+            ends = sorted((low * factor, high * factor))
+            return times(code, factor), (ends[0], ends[1])
         place = (lane * self.fold.simd + term) * self.weight.width
         bits = word[place : place + self.weight.width]
-        return code * (bits.as_signed() if self.weight.signed else bits)
+        value = code * (bits.as_signed() if self.weight.signed else bits)
+        return value, arith.bounds(value)
 
-    @property
-    def _product_shape(self) -> Any:
+    def _product_shape(self, ends: Range) -> Any:
         """Modulo the sum's width where only sums matter, whole where it is rounded first."""
         if self.rule is None:
-            return self.wide
+            return self._held(ends)
         return signed(self.fmt.width + self.weight.width + 1)
+
+    def _held(self, ends: Range) -> Any:
+        """The shape of a part of a sum: no wider than its bounds ask for, nor than the sum."""
+        shape = arith.holding(*ends)
+        return shape if shape.width < self.wide.width else self.wide
 
     def _cast_products(
         self, m: Module, enable: Any, rule: StepRule, rows: list[list[Any]]
@@ -303,7 +313,9 @@ class SumOfProducts(wiring.Component):
             for lane, row in enumerate(rows):
                 parts = []
                 for k, part in enumerate(_chunks(row, TREE)):
-                    total = blank(self.wide, f"sum_{rank}_{lane}_{k}")
+                    ends = [arith.bounds(addend) for addend in part]
+                    least, most = (sum(end) for end in zip(*ends, strict=True))
+                    total = blank(self._held((least, most)), f"sum_{rank}_{lane}_{k}")
                     with m.If(enable):
                         m.d.sync += total.eq(_balanced(part))
                     parts.append(total)
