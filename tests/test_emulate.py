@@ -398,3 +398,9 @@ def test_codes_with_a_scale_become_the_runtimes_float32(zero):
     for row, code in zip(got.tolist(), codes[:, 0].tolist(), strict=True):
         wanted = [oracle.f32(Fraction(code - zero) * oracle.f32(Fraction(s))) for s in scales]
         assert [Fraction(v) for v in row] == wanted
+
+
+def test_a_piece_holds_as_many_samples_as_its_widest_edge_leaves_room_for():
+    """Four bytes a code: the 40 codes of the image are the widest edge of the network."""
+    for room, samples in ((1 << 20, 6553), (160, 1), (159, 1), (320, 2), (319, 1), (0, 1)):
+        assert Emulator(network(), chunk_bytes=room).chunk == samples

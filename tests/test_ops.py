@@ -26,6 +26,7 @@ from hwsim.ops import (
     Op,
     Quant,
     Requantize,
+    Reshape,
     ScaledAdd,
     Scheme,
     Stepwise,
@@ -433,3 +434,14 @@ def test_values_are_frozen_slotted_and_named():
         assert params.eq == (value not in (thresholds.Steps, steps.Step)), value
         if value in named:
             assert value.__match_args__ == (), value
+
+
+def test_a_reshape_keeps_every_code_and_has_axes_of_1_or_more():
+    x = tensor((3, 4, 2))
+    for shape in ((24,), (1, 24), (24, 1), (2, 1, 12)):
+        assert Reshape(shape=shape).infer([x]).shape == shape
+    for shape in ((-4, -6), (0,), (), (23,), (25,), (-24,), (3, 4, 1)):
+        refused(
+            f"a reshape of (3, 4, 2) must keep 24 codes, not ask for {shape}",
+            lambda shape=shape: Reshape(shape=shape).infer([x]),
+        )
