@@ -124,9 +124,10 @@ def announced(found: Outcome) -> bool:
         return found.distance() < 0.5
     if "one step" not in text:
         return found.distance() < 1e-5  # only last bits
+    if "last bits" in text or "1,000" in text:  # one 16-bit value may stand in every sample
+        return found.distance() < 0.1
     total = sum(v.size for v in found.expected.values())
-    few = "last bits" in text or found.differing() <= max(3, total // 10)
-    return few and found.distance() < 0.1
+    return found.differing() <= max(3, total // 30) and found.distance() < 0.1
 
 
 @pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])
