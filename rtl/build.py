@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def choose_plan(graph: Graph, request: Request) -> Plan:
 def _plan_within(graph: Graph, request: Request, target: Target) -> Plan:
     """The fastest within the multipliers that are asked for, or within a share of the target's."""
     budget = request.max_dsp
+    if budget is not None and not isinstance(budget, Integral):
+        raise HwsimError(f"max-dsp must be a whole number, not {budget!r}")
     if budget is None:
         budget = max(limits.default_budget(target), folding.least_multipliers(graph))
     return folding.plan_for_multipliers(graph, budget)
@@ -81,7 +84,7 @@ def _plan_within(graph: Graph, request: Request, target: Target) -> Plan:
 
 def _plan_for_rate(graph: Graph, request: Request) -> Plan:
     assert request.fps is not None
-    if not 0 < request.fps < float("inf"):
+    if not (isinstance(request.fps, Real) and 0 < request.fps < float("inf")):
         raise HwsimError(f"fps must be a number above 0, not {request.fps!r}")
     cycles = int(request.clock_mhz * 1e6 / request.fps)
     plan = folding.plan_for_cycles(graph, max(cycles, 1))

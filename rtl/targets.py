@@ -69,7 +69,7 @@ def find_target(name: str) -> Target:
         return target
 
     def likeness(known: str) -> float:
-        return difflib.SequenceMatcher(None, name.lower(), known).ratio()
+        return difflib.SequenceMatcher(None, str(name).lower(), known).ratio()
 
     nearest = max(TARGETS, key=likeness)
     hint = f" (did you mean {nearest}?)" if likeness(nearest) >= 0.5 else ""
@@ -87,7 +87,7 @@ def parse_clock(text: str) -> float:
 
     Raises HwsimError for anything else, and outside 0.01 to 1000 MHz.
     """
-    match = _CLOCK.fullmatch(text)
+    match = _CLOCK.fullmatch(text) if isinstance(text, str) else None  # 50 alone has no unit
     number, unit = (float(match[1]), match[2].lower()) if match else (math.nan, "")
     if unit in _HERTZ:
         mhz = number * _HERTZ[unit] / 1e6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ Log = Callable[[str], None]
 WAVES = "verify.vcd"
 MOST_SHOWN = 1 << 16  # cycles of it; a cycle takes one to two kilobytes
 SAMPLES = 256  # random ones, unless they take too long
+LAST_SEED = (1 << 32) - 2  # the run with a reset takes the next one
 MOST_CYCLES = 1 << 25  # of one run on random samples: about a minute
 
 
@@ -126,6 +128,8 @@ def verify(
         samples = default_samples(simulation.manifest.interval)
     if samples < 1:
         raise HwsimError(f"samples must be at least 1, not {samples}")
+    if not (isinstance(seed, Integral) and 0 <= seed <= LAST_SEED):
+        raise HwsimError(f"seed must be a whole number from 0 to {LAST_SEED}, not {seed!r}")
     given = random_codes(graph, samples, seed) if codes is None else dict(codes)
     count = len(next(iter(given.values())))
     expected = emulated(graph, given)

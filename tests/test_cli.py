@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from cli_calls import refused, run, tiny
 
+import hwsim
 from hwsim.emulate import emulate
+from hwsim.errors import HwsimError
 
 MODEL = "examples/models/digits_cnn_int8.onnx"
 
@@ -144,6 +146,11 @@ def test_bad_calls_of_build_are_refused_and_leave_nothing(place, capsys):
     assert "not 'fast'" in sentence("--clock", "fast")
     assert "fps must be" in sentence("--fps", "-1")
     assert "fps must be at most" in sentence("--fps", "1e9")
+    for wrong in ({"fps": "5"}, {"max_dsp": "5"}, {"max_dsp": 2.5}, {"clock": 50}, {"target": 3}):
+        name = next(iter(wrong)).replace("_", "-")
+        shown = repr(next(iter(wrong.values())))
+        with pytest.raises(HwsimError, match=f"^{name} must be .*, not {shown}"):
+            hwsim.build(model, out, rtl_only=True, **wrong)
     assert "must exist and be writable" in sentence(to=place / "a" / "b")
     assert "must be a folder, not the file" in sentence(to=place / "x.npy")
     assert "must be new, empty or of an earlier build" in sentence(to=place)

@@ -104,6 +104,11 @@ def test_a_clock_that_cannot_be_read_is_refused_by_its_text(text: str) -> None:
     )
 
 
+def test_a_number_is_no_clock_since_it_has_no_unit() -> None:
+    with pytest.raises(HwsimError, match=r"such as 50MHz or .*, not 50$"):
+        parse_clock(50)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [("ecp5", " (did you mean ecp5-25k?)"), ("XC7", " (did you mean xc7?)"), ("zynq", "")],

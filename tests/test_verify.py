@@ -192,6 +192,12 @@ def test_a_rounding_off_by_one_tie_is_found_at_its_cast(built, tmp_path):
     assert outcome.mismatch.node == "node 'narrow'"
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32 - 1, 1.5, "1", None])
+def test_a_seed_that_no_run_can_take_is_refused_before_anything_runs(built, seed):
+    with pytest.raises(HwsimError, match=r"^seed must be a whole number from 0 to 4294967294, not"):
+        verify(built, seed=seed)
+
+
 def test_a_folder_that_no_build_wrote_is_refused(tmp_path):
     with pytest.raises(HwsimError, match=r"must be one that `hwsim build` wrote"):
         verify(tmp_path)
