@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.doctor_trials import QUICK
 from hwsim.errors import HwsimError
+from hwsim.extras import hardware
 
 if TYPE_CHECKING:
     from rtl.tools import Tool
@@ -155,7 +156,7 @@ def _program(arguments: list[str], expect: str) -> Callable[[Path], tuple[str | 
     """Return a check that runs a program of the system and looks for `expect` in its output."""
 
     def run(folder: Path) -> tuple[str | None, str]:
-        from rtl import tools
+        tools = hardware("rtl.tools")
 
         tool = tools.program(arguments[0])
         output = tools.run(tool, *arguments[1:], cwd=folder, timeout=LIMIT)
@@ -167,7 +168,7 @@ def _program(arguments: list[str], expect: str) -> Callable[[Path], tuple[str | 
 
 
 def _compiler(folder: Path) -> tuple[str | None, str]:
-    from rtl import tools
+    tools = hardware("rtl.tools")
 
     tool = tools.program("g++")
     source = '#include <coroutine>\n#include <cstdio>\nint main() { std::puts("42"); }\n'
@@ -188,7 +189,7 @@ def _compiler(folder: Path) -> tuple[str | None, str]:
 
 
 def _verilator(folder: Path) -> tuple[str | None, str]:
-    from rtl import tools
+    tools = hardware("rtl.tools")
 
     env = tools.environment(simulate=True)
     env["MAKEFLAGS"] = QUICK
@@ -212,7 +213,7 @@ def _verilator(folder: Path) -> tuple[str | None, str]:
 
 
 def _yosys(folder: Path) -> tuple[str | None, str]:
-    from rtl import tools
+    tools = hardware("rtl.tools")
 
     tool = tools.yosys()
     (folder / "tiny.v").write_text(
@@ -231,7 +232,7 @@ def _yosys(folder: Path) -> tuple[str | None, str]:
 
 
 def _nextpnr(folder: Path) -> tuple[str | None, str]:
-    from rtl import tools
+    tools = hardware("rtl.tools")
 
     tool = tools.nextpnr_ecp5()
     ports = {name: {"direction": way, "bits": [bit]} for name, way, bit in NETLIST_PORTS}
@@ -254,7 +255,7 @@ def _nextpnr(folder: Path) -> tuple[str | None, str]:
 
 
 def _ecppack(folder: Path) -> tuple[str | None, str]:
-    from rtl import tools
+    tools = hardware("rtl.tools")
 
     tool = tools.ecppack()
     (folder / "tiny.config").write_text(".device LFE5U-25F\n", encoding="utf-8")

@@ -30,8 +30,8 @@ def hardware(module: str) -> Any:
         raise _missing(missing, package) from None
 
 
-def library(name: str, extra: str, what: str) -> Any:
-    """A library that only `what` needs; HwsimError names the extra that brings it."""
+def library(name: str, install: str, what: str) -> Any:
+    """A library that only `what` needs; HwsimError says what pip is to install."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -39,7 +39,7 @@ def library(name: str, extra: str, what: str) -> Any:
             raise
         raise HwsimError(
             f"{what} needs {name.partition('.')[0]}, which must be installed "
-            f'(pip install "hwsim[{extra}]"), not missing'
+            f"(pip install {install}), not missing"
         ) from None
 
 

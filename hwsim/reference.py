@@ -30,7 +30,7 @@ def onnx_reference(path: Path, graph: Graph, output: str) -> Callable[[Mapping[s
     reals where the model takes reals. Raises HwsimError without ONNX Runtime, for a file that it
     cannot load, and for inputs or outputs that do not match.
     """
-    runtime = library("onnxruntime", "hls", "--reference")
+    runtime = library("onnxruntime", "onnxruntime", "--reference")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     if not path.is_file():

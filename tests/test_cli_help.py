@@ -77,6 +77,12 @@ def test_a_folder_with_an_rtl_of_its_own_is_named_in_a_sentence(name, tmp_path):
         assert done.stderr.startswith(
             f"error: the package rtl must be hwsim's own, not '{tmp_path}"
         )
+        code = (
+            "import hwsim.doctor as d; make = [p for p in d.PROBES if p.name == 'make']; "
+            "print(d.carry_out(*make).detail)"
+        )
+        done = python("-c", code, folder=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+        assert done.stdout.startswith("the package rtl must be hwsim's own"), done.stderr
 
 
 def test_a_folder_of_verilog_named_rtl_changes_nothing_or_is_named(tmp_path):
@@ -111,18 +117,22 @@ def test_short_options_are_the_long_ones(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("library", "call", "extra"),
+    ("library", "call", "what"),
     [
-        ("amaranth", "hwsim.build('m.hwsim', 'out')", "rtl"),
-        ("PIL", "hwsim.data.Images((p,), hwsim.load('m.hwsim').inputs[0], P())[:]", "images"),
+        ("amaranth", "hwsim.build('m.hwsim', 'out')", '"hwsim[rtl]"'),
+        (
+            "PIL",
+            "hwsim.data.Images((p,), hwsim.load('m.hwsim').inputs[0], P())[:]",
+            '"hwsim[images]"',
+        ),
         (
             "onnxruntime",
             "hwsim.accuracy('m.hwsim', [[1, 2, 3, 4]], [0], reference='m.onnx')",
-            "hls",
+            "onnxruntime",
         ),
     ],
 )
-def test_a_notebook_without_an_extra_is_told_which(library, call, extra, tmp_path):
+def test_a_notebook_without_an_extra_is_told_what_to_install(library, call, what, tmp_path):
     tiny().save(tmp_path / "m.hwsim")
     code = (
         f"import sys; sys.modules[{library!r}] = None\nimport pathlib, hwsim, hwsim.data\n"
@@ -130,5 +140,5 @@ def test_a_notebook_without_an_extra_is_told_which(library, call, extra, tmp_pat
         f"try: {call}\nexcept hwsim.HwsimError as e: print(e)"
     )
     done = python("-c", code, folder=tmp_path)
-    assert f'must be installed (pip install "hwsim[{extra}]"), not missing' in done.stdout
+    assert f"must be installed (pip install {what}), not missing" in done.stdout
     assert library in done.stdout and done.stderr == "" and not (tmp_path / "out").exists()

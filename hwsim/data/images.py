@@ -25,6 +25,7 @@ SUFFIXES = (
 MODES = {1: "L", 3: "RGB"}
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L")
 PER_255 = (1.0, 255.0)
+INSTALL = '"hwsim[images]"'
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +71,8 @@ class Images:
 
     def _read(self, file: Path, size: tuple[int, int], channels: int) -> Any:
         """One image, `(height, width, channels)`."""
-        pillow = library("PIL.Image", "images", "reading images")
-        fit = library("PIL.ImageOps", "images", "reading images").fit
+        pillow = library("PIL.Image", INSTALL, "reading images")
+        fit = library("PIL.ImageOps", INSTALL, "reading images").fit
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pillow.DecompressionBombWarning)
