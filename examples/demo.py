@@ -24,7 +24,7 @@ import reference
 import hwsim
 from hwsim.checked import record
 from hwsim.classify import Comparison, accuracy, compare, predictions
-from hwsim.cli.console import Progress, console, print_error
+from hwsim.cli.console import Progress, console, print_error, warnings_shown
 from hwsim.cli.sheet import table
 from hwsim.emulate import planned
 from hwsim.reporting import Page, Rung, Sample, State
@@ -328,7 +328,8 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="build again, whatever is there")
     arguments = parser.parse_args()
     try:
-        return 0 if demo(arguments) else 1
+        with warnings_shown():
+            return 0 if demo(arguments) else 1
     except hwsim.HwsimError as error:
         print_error(str(error))
         return error.exit_status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -224,3 +225,16 @@ def test_power_of_two_models_have_ties_that_go_to_even_before_the_odd_zero_point
     assert not np.array_equal(codes, np.clip(up + zero, low, high))
     late = np.where(ties, (up + zero) & ~1, up + zero)
     assert not np.array_equal(codes, np.clip(late, low, high))
+
+
+def test_the_demo_says_a_warning_as_the_command_line_does(capsys, monkeypatch):
+    demo = pytest.importorskip("demo")
+
+    def warns(arguments) -> bool:
+        warnings.warn("nobody chose the pins", UserWarning, stacklevel=1)
+        return True
+
+    monkeypatch.setattr(demo, "demo", warns)
+    monkeypatch.setattr("sys.argv", ["demo.py"])
+    assert demo.main() == 0
+    assert capsys.readouterr().err == "warning: nobody chose the pins\n"

@@ -57,6 +57,7 @@ BUILD = {
     "target": "ecp5-85k",
     "part": "LFE5U-85F-6BG381C",
     "multipliers": HUGE,
+    "planned_dsp": HUGE + 4,
     "bottleneck": {"name": LONG, "cycles": HUGE + 1},
     "fps": 1234.5,
     "lut": HUGE + 2,
@@ -189,6 +190,15 @@ def test_a_table_takes_the_widest_form_that_fits(capsys, monkeypatch):
     assert f"{'a' * 30}  10     \n  b" in printed(40)
     assert f"{'a' * 21}  10     \n{'a' * 9}              2000" in printed(30)
     assert "  operator b\n  MACs 10" in printed(20)
+
+
+def test_a_record_that_begins_with_a_number_names_it(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    names = ("frames/s", "cycles", "node")
+    for right, head in ((names[:2], "frames/s 12,345,678"), (names[1:2], "12,345,678")):
+        row = ("12,345,678", "123,456,789", "a" * 12)
+        tables.console().print(table("", names, [row], right))
+        assert capsys.readouterr().out.splitlines()[0] == head
 
 
 def test_names_with_markup_or_wide_characters_are_text(capsys, monkeypatch):

@@ -115,7 +115,8 @@ class Sheet:
 
         names = [name for stack in self.stacks for name in stack]
         for row in self.rows:
-            yield Text(row[0], style="bold", overflow="fold")
+            head = f"{names[0]} {row[0]}" if names[0] in self.right else row[0]
+            yield Text(head, style="bold", overflow="fold")
             pairs = zip(names[1:], row[1:], strict=True)
             values = [f"{name} {value}".strip() for name, value in pairs if value]
             yield from (Text("  " + x, overflow="fold") for x in _flow(values, room - 2))

@@ -111,10 +111,12 @@ def show_build(facts: Facts) -> None:
     bottleneck = facts["bottleneck"]
     rows = [
         ("target", f"{facts['target']} {facts.get('part', '')}".strip()),
-        ("multipliers", f"{facts['multipliers']:,}"),
+        ("multiplications", f"{facts['multipliers']:,} a cycle"),
         ("bottleneck", f"{bottleneck['name']}: {bottleneck['cycles']:,} cycles an inference"),
         ("frames per second", f"{rate_text(facts['fps'])} at {facts['clock_mhz']:g} MHz"),
     ]
+    if "dsp" not in facts:
+        rows.append(("DSP", f"{facts['planned_dsp']:,} planned"))
     for key, label in RESOURCES.items():
         if key in facts:
             have = facts.get("available", {}).get(key)

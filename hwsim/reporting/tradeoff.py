@@ -171,7 +171,8 @@ def _dot(option: Facts, x: _Axis, y: _Axis, most: int) -> str:
     label = ""
     if option["default"]:
         label = (
-            f'<text class="default" x="{at[0] + radius + 4:.1f}" y="{at[1] + 16}">default</text>'
+            f'<text class="default" text-anchor="middle" x="{at[0]}" '
+            f'y="{at[1] + radius + 14:.1f}">default</text>'
         )
     return (
         f'<g><title>{text}</title><circle class="{style}" cx="{at[0]}" cy="{at[1]}" '
