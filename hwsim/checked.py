@@ -16,7 +16,7 @@ from hwsim.emulate import from_user, planned
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
 from hwsim.graph import Graph, InputPort, OutputPort
-from hwsim.measure import batch_size, choose_output, picked_from, read_labels
+from hwsim.measure import batch_size, by_name, choose_output, picked_from, read_labels
 from hwsim.reporting.folder import MANIFEST, VERIFY, read_graph, read_json
 from hwsim.storage import write_atomically
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rtl.verify import Outcome
 
 SHOWN, WRONG = 12, 4
-"""Samples kept for the report, and at most so many of them that are wrong."""
+"""Samples kept for the report, and how many wrong ones where there are enough right ones."""
 
 PICTURE = 64
 """Pixels of a kept picture's longer side."""
@@ -167,8 +167,7 @@ def prepare(
 ) -> Trial:
     """Data and labels checked against the design in `folder`, before the long part of the work."""
     graph = read_graph(folder)
-    given = dict(x) if isinstance(x, Mapping) else {graph.inputs[0].name: x}
-    given = {name: a if hasattr(a, "shape") else np.asarray(a) for name, a in given.items()}
+    given = by_name(graph, x)
     port = choose_output(graph, output) if labels is not None else None
     places = evenly(batch_size(given), samples)
     wanted = None
@@ -253,15 +252,24 @@ def _with_labels(trial: Trial, port: OutputPort, labels: Labels, outcome: Outcom
         rtl, from_rtl = _count(graph, port, outcome.outputs, labels, names)
     shown: tuple[Shown, ...] = ()
     if from_rtl is not None:
-        wrong = np.flatnonzero((predicted != labels) | (from_rtl != labels))[:WRONG].tolist()
-        others = [n for n in range(len(labels)) if n not in wrong][: SHOWN - len(wrong)]
-        chosen = sorted(wrong + others)
+        chosen = _chosen((predicted == labels) & (from_rtl == labels))
         images = pictures(graph.inputs[0], trial.arrays[graph.inputs[0].name][chosen])
         shown = tuple(
             Shown(int(trial.places[n]), int(labels[n]), int(predicted[n]), int(from_rtl[n]), image)
             for n, image in zip(chosen, images, strict=True)
         )
     return Verification(outcome=outcome, emulator=emulator, rtl=rtl, shown=shown)
+
+
+def _chosen(right: Any) -> list[int]:
+    """Samples to show, in order: a few that are wrong, the others right and from all over.
+
+    Data are often sorted by class, so the first ones would all be of one.
+    """
+    wrong, others = np.flatnonzero(~right), np.flatnonzero(right)
+    few = wrong[: max(WRONG, SHOWN - len(others))]
+    rest = SHOWN - len(few)
+    return sorted([*few[:SHOWN].tolist(), *others[evenly(len(others), rest)].tolist()])
 
 
 def pictures(port: InputPort, samples: Any) -> list[Any]:

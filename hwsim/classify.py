@@ -207,11 +207,7 @@ def class_numbers(labels: Any, samples: int, what: str = "labels") -> Labels:
             f"{what} must be one class number a sample, of shape (batch,), not {array.shape}; an "
             "array of that shape looks like an input"
         )
-    if len(array) != samples or not samples:
-        raise HwsimError(
-            f"there must be one label for each of the {samples} samples (at least one), not "
-            f"{len(array)}"
-        )
+    expect_count(len(array), samples)
     array = array.reshape(len(array), *sizes)
     if sizes:
         return _one_hot(array, what)
@@ -224,6 +220,17 @@ def class_numbers(labels: Any, samples: int, what: str = "labels") -> Labels:
             f"(sample {odd[0]})"
         )
     return whole
+
+
+def expect_count(labels: int, samples: int) -> None:
+    """Raise HwsimError unless there is a label for each sample, and one at least."""
+    if not samples:
+        raise HwsimError("there must be at least one sample, not none")
+    if labels != samples:
+        raise HwsimError(
+            f"labels must be as many as the samples, {samples:,}, not {labels:,}"
+            + ("; a single sample needs a batch axis: x[None]" if samples == 1 else "")
+        )
 
 
 def _one_hot(array: Any, what: str) -> Labels:

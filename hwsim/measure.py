@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
 
 from hwsim import saturation
-from hwsim.classify import Accuracy, Labels, Tally, class_numbers, named
+from hwsim.classify import Accuracy, Labels, Tally, class_numbers, expect_count, named
 from hwsim.emulate import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, OutputPort
@@ -120,6 +121,30 @@ def measure(
     return tally.result(None if names is None else tuple(names), beside)
 
 
+def by_name(graph: Graph, x: Any) -> dict[str, Any]:
+    """Arrays by input name, from a dict of them or the one array of a Graph with one input.
+
+    What has a shape, such as a mapped file, stays as it is. Raises HwsimError for other names, and
+    for a path: functions take arrays, the command line takes files.
+    """
+    names = [port.name for port in graph.inputs]
+    arrays = dict(x) if isinstance(x, Mapping) else {names[0]: x}
+    if set(arrays) != set(names):
+        raise HwsimError(f"inputs must be named {sorted(names)}, not {sorted(arrays)}")
+    for name, array in arrays.items():
+        _expect_arrays(f"input {name!r}", array)
+    return {
+        name: a if hasattr(a, "shape") and hasattr(a, "__getitem__") else np.asarray(a)
+        for name, a in arrays.items()
+    }
+
+
+def _expect_arrays(what: str, found: Any) -> None:
+    if found is None or isinstance(found, str | PurePath):
+        hint = "" if found is None else f"; np.load({str(found)!r}) reads a .npy file"
+        raise HwsimError(f"{what} must be an array, not {found!r}{hint}")
+
+
 def batch_size(arrays: Mapping[str, Samples]) -> int:
     """The number of samples, at least one and the same for each input."""
     counts = {name: len(array) for name, array in arrays.items()}
@@ -133,6 +158,7 @@ def batch_size(arrays: Mapping[str, Samples]) -> int:
 
 def read_labels(labels: Any, samples: int, names: Sequence[str] | None = None) -> Labels:
     """Labels as class numbers; texts are looked up in `names`."""
+    _expect_arrays("labels", labels)
     array = np.asarray(labels)
     if array.dtype.kind == "U" and names is None:
         raise HwsimError(
@@ -140,9 +166,6 @@ def read_labels(labels: Any, samples: int, names: Sequence[str] | None = None) -
             "FILE on the command line), not alone"
         )
     if array.dtype.kind == "U" and names is not None and array.ndim == 1:
-        if len(array) != samples:
-            raise HwsimError(
-                f"there must be one label for each of the {samples} samples, not {len(array)}"
-            )
+        expect_count(len(array), samples)
         return named([str(text) for text in array], names)
     return class_numbers(array, samples)

@@ -9,13 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hwsim.classify import Accuracy
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
 from hwsim.frontends import as_graph
-from hwsim.graph import Graph
 from hwsim.reporting.tradeoff import Plans
 
 Log = Callable[[str], None]
@@ -39,29 +36,18 @@ def accuracy(
     model to put beside it: the path of an ONNX file, or a function from `x` to its outputs.
     Raises HwsimError for labels that do not fit, and for outputs that are none of a classifier.
     """
-    from hwsim.measure import choose_output, measure
+    from hwsim.measure import by_name, choose_output, measure
     from hwsim.reference import onnx_reference
 
     graph = as_graph(model)
     port = choose_output(graph, output)
-    arrays = _by_name(graph, x)
+    arrays = by_name(graph, x)
     run = reference
     if isinstance(reference, str | Path):
         run = onnx_reference(Path(reference), graph, port.name)
     elif reference is not None:
         run = _called(reference, several=len(graph.inputs) > 1)
     return measure(graph, arrays, labels, output=port.name, names=names, reference=run)
-
-
-def _by_name(graph: Graph, x: Any) -> dict[str, Any]:
-    names = [port.name for port in graph.inputs]
-    arrays = dict(x) if isinstance(x, Mapping) else {names[0]: x}
-    if set(arrays) != set(names):
-        raise HwsimError(f"inputs must be named {sorted(names)}, not {sorted(arrays)}")
-    return {
-        name: a if hasattr(a, "shape") and hasattr(a, "__getitem__") else np.asarray(a)
-        for name, a in arrays.items()
-    }
 
 
 def _called(function: Any, *, several: bool) -> Callable[[Mapping[str, Any]], Any]:

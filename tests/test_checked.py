@@ -9,7 +9,7 @@ import pytest
 from cli_calls import refused, run
 
 import hwsim
-from hwsim.checked import evenly, pictures, prepare
+from hwsim.checked import Trial, _with_labels, evenly, pictures, prepare
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
 from hwsim.ops import Dense, Flatten, TensorType
@@ -125,7 +125,7 @@ def test_bad_labels_are_refused_before_anything_runs(files, capsys, tmp_path):
         assert str(files / "y.npy") in text and not (folder / "verify.json").exists()
         return text
 
-    assert "for each of the 40 samples" in sentence(LABELS[:39])
+    assert "must be as many as the samples, 40, not 39" in sentence(LABELS[:39])
     assert "from 0 to 2 for the 3 classes" in sentence(LABELS + 1)
     assert "looks like an input" in sentence(X)
     assert "must come with --input" in refused(capsys, "verify", folder, "--labels", "y.npy")
@@ -139,6 +139,29 @@ def test_data_that_saturates_is_said(tmp_path):
     with pytest.warns(hwsim.InputSaturation, match="the model takes 0 to 15, and they reach from"):
         trial = prepare(tmp_path, X * 10)
     assert trial.codes["x"].max() == 15 and trial.codes["x"].shape == (40, 4, 3, 1)
+
+
+def test_samples_that_are_shown_come_from_the_whole_batch_and_some_of_them_are_wrong():
+    verify = pytest.importorskip("rtl.verify")
+    graph, sorted_by_class = network(), np.argsort(BEST, kind="stable")
+    port = graph.outputs[0]
+    codes = {"x": X[sorted_by_class].transpose(0, 2, 3, 1).astype(int)}
+    labels = BEST[sorted_by_class].copy()
+    labels[7] = (labels[7] + 1) % 3
+    trial = Trial(
+        graph=graph,
+        arrays={"x": X[sorted_by_class]},
+        codes=codes,
+        places=np.arange(40),
+        port=port,
+        labels=labels,
+        names=None,
+    )
+    outputs = {"y": hwsim.emulate(graph, X[sorted_by_class], codes=True)}
+    found = _with_labels(trial, port, labels, verify.Outcome((), outputs=outputs))
+    places = [one.index for one in found.shown]
+    assert len(places) == 12 and places == sorted(set(places)) and 7 in places
+    assert {one.label for one in found.shown} == set(labels.tolist())
 
 
 def test_places_are_spread_over_the_batch():

@@ -105,7 +105,7 @@ def test_labels_may_be_whole_numbers_of_any_type_or_one_hot():
 @pytest.mark.parametrize(
     ("labels", "text"),
     [
-        (np.zeros(3), "one label for each of the 4 samples (at least one), not 3"),
+        (np.zeros(3), "labels must be as many as the samples, 4, not 3"),
         (np.zeros((4, 1, 8, 8)), "not (4, 1, 8, 8); an array of that shape looks like an input"),
         (np.full((4, 6), 0.3), "one-hot rows with a single 1, not other numbers of shape (4, 6)"),
         (np.ones((4, 2)), "one-hot rows with a single 1"),

@@ -169,6 +169,42 @@ def test_tables_of_features_have_their_label_last(tmp_path, capsys):
     assert json.loads(out)["top1"] == 1.0 and json.loads(out)["names"] == names
 
 
+def test_texts_as_labels_are_numbered_by_name_and_that_is_said(tmp_path, capsys):
+    graph = dense()
+    graph.save(tmp_path / "m.hwsim")
+    x = np.random.default_rng(7).integers(0, 16, (60, 3))
+    best = hwsim.emulate(graph, x).argmax(1)
+    best[:4] = range(4)  # each class is there
+    right = f"{100 * np.mean(best == hwsim.emulate(graph, x).argmax(1)):.2f} %"
+    np.save(tmp_path / "x.npy", x)
+    call = ("accuracy", tmp_path / "m.hwsim", "-i", tmp_path / "x.npy", "--labels")
+    for names, note in (
+        (["apple", "fig", "kiwi", "plum"], "(0 apple, 1 fig, 2 kiwi, 3 plum)"),
+        (["0", "1", "2", "3"], None),
+    ):
+        np.save(tmp_path / "y.npy", np.array(names)[best])
+        status, out, _ = run(capsys, *call, tmp_path / "y.npy")
+        assert status == 0 and right in out
+        assert ("in the order of their names" in out) == bool(note) and (note or "") in out
+    np.save(tmp_path / "y.npy", np.array(["pear", "fig", "kiwi", "apple"])[best])
+    status, out, _ = run(capsys, *call, tmp_path / "y.npy")
+    assert "(0 apple, 1 fig, 2 kiwi, 3 pear); --classes gives another" in " ".join(out.split())
+
+
+def test_functions_take_arrays_and_name_the_way_from_a_file():
+    x = np.zeros((4, 3), int)
+    with pytest.raises(hwsim.HwsimError, match=r"input 'x' must be an array, not 'x\.npy'; np\.lo"):
+        hwsim.accuracy(dense(), "x.npy", [0] * 4)
+    with pytest.raises(hwsim.HwsimError, match=r"labels must be an array, not 'y\.npy'; np\.load"):
+        hwsim.accuracy(dense(), x, "y.npy")
+    with pytest.raises(hwsim.HwsimError, match=r"labels must be an array, not None$"):
+        hwsim.accuracy(dense(), x, None)
+    with pytest.raises(hwsim.HwsimError, match=r"4, not 3$"):
+        hwsim.accuracy(dense(), x, [0, 1, 2])
+    with pytest.raises(hwsim.HwsimError, match=r"1, not 3; a single sample needs a batch axis"):
+        hwsim.accuracy(dense(), x[:1], [0, 1, 2])
+
+
 def test_a_model_that_picks_the_class_itself_is_counted():
     whole, picks = dense(), only_last(dense(ArgMax(), outputs=("s", "y")))
     rng = np.random.default_rng(3)
@@ -204,14 +240,15 @@ def test_bad_labels_are_one_sentence_that_names_the_files(place, data, capsys):
         assert str(bad) in text
         return text
 
-    assert "each of the 360 samples (at least one), not 359" in sentence(data.test_labels[:-1])
+    assert "labels must be as many as the samples, 360, not 359" in sentence(data.test_labels[:-1])
     assert "from 0 to 9 for the 10 classes" in sentence(data.test_labels + 1)
     assert "not (360, 1, 8, 8); an array of that shape looks like an input" in sentence(
         data.test_images
     )
     assert "one-hot rows" in sentence(data.test_images.reshape(360, -1))
     assert "whole class numbers" in sentence(data.test_labels / 2)
-    assert "must hold numbers, not text" in sentence(data.test_labels.astype(str))
+    assert "the data names 2 and output" in sentence(np.where(data.test_labels > 4, "a", "b"))
+    assert "must hold numbers, not Python objects" in sentence(np.array([None] * 360))
     assert "looks like an input" in refused(capsys, "accuracy", MODEL, "-i", y, "--labels", x)
     assert "must have shape (batch, 1, 8, 8), not (360,)" in refused(
         capsys, "accuracy", MODEL, "-i", y, "--labels", y

@@ -102,7 +102,10 @@ def test_classes_are_folders_in_order_of_their_names(classes):
     data = read_labelled((port(5, 4, 3),), {"x": folder}, None)
     assert data.names == ("ant", "bee", "cow") and data.inferred
     assert data.labels.tolist() == ["ant", "ant", "bee", "cow", "cow", "cow"]
-    assert data.says == "pixels times 1/255"
+    assert data.says == (
+        "pixels times 1/255; classes in the order of their names (0 ant, 1 bee, 2 cow); --classes "
+        "gives another"
+    )
 
 
 def test_folders_whose_numbers_have_two_orders_need_a_list(tmp_path):

@@ -35,10 +35,10 @@ def accuracy_of_files(
     port = choose_output(graph, output)
     progress("reading samples and labels")
     data = _read(graph, inputs, labels, classes, prepare, required=True)
-    _check_inferred(graph, output, data)
     beside = None if reference is None else onnx_reference(reference, graph, port.name)
     progress("emulating")
     try:
+        _check_inferred(graph, output, data)
         found = measure(
             graph,
             data.arrays,
@@ -71,9 +71,9 @@ def read_trial(
     data = _read(graph, inputs, labels, classes, prepare, required=False)
     # The y of a .npz may be anything; what a folder or a table holds are classes.
     wanted = None if labels is None and any(is_npz(Path(one)) for one in inputs) else data.labels
-    if wanted is not None:
-        _check_inferred(graph, output, data)
     try:
+        if wanted is not None:
+            _check_inferred(graph, output, data)
         return make_trial(
             folder, data.arrays, labels=wanted, samples=samples, output=output, names=data.names
         )

@@ -20,6 +20,8 @@ from hwsim.errors import HwsimError
 from hwsim.graph import InputPort
 
 PLAIN = (1.0, 1.0)
+LISTED = 10
+"""Classes whose numbers are told, where they come from the order of names."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +100,19 @@ def read_labelled(
         and np.asarray(found).dtype.kind == "U"
     ):
         names = tuple(sorted(set(np.asarray(found).tolist())))
-    return Labelled(arrays, found, given or names, given is None and names is not None, says)
+    inferred = given is None and names is not None
+    if names is not None and inferred:
+        says = "; ".join(filter(None, (says, _says_order(names))))
+    return Labelled(arrays, found, given or names, inferred, says)
+
+
+def _says_order(names: Sequence[str]) -> str:
+    """In words that names became numbers by their order, where that is not plain."""
+    if all(name == str(number) for number, name in enumerate(names)):
+        return ""
+    few = [f"{number} {name}" for number, name in enumerate(names[:LISTED])]
+    more = [f"{len(names) - LISTED} more"] if len(names) > LISTED else []
+    return f"classes in the order of their names ({', '.join(few + more)}); --classes gives another"
 
 
 def _read_input(
@@ -129,7 +143,7 @@ def _read_input(
     if is_npz(path) and labels is None:
         file, _ = split_key(path)
         if any(key in LABEL_KEYS for key in keys(file)):
-            own = open_array(file, LABEL_KEYS)
+            own = _open_labels(file)
     return Prepared(array, prepare, port), own, None, says
 
 
@@ -167,7 +181,13 @@ def _read_labels(path: Path, arrays: Mapping[str, Any]) -> Any:
         if len(listed[0]) == 2 and not any(isinstance(a, Images) for a in arrays.values()):
             raise HwsimError(f"{path} must hold one label a row, where samples are not images")
         return as_labels([row[-1] for row in listed])
-    return open_array(path, LABEL_KEYS)
+    return _open_labels(path)
+
+
+def _open_labels(path: Path) -> Any:
+    """The labels in an array file; texts that are numbers count as those, as in a table."""
+    found = open_array(path, LABEL_KEYS, texts=True)
+    return as_labels(found.tolist()) if found.dtype.kind == "U" and found.ndim == 1 else found
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -23,9 +23,9 @@ def read_header(what: str, file: Any) -> tuple[tuple[int, ...], bool, np.dtype[A
     return tuple(int(n) for n in shape), bool(column_major), np.dtype(dtype)
 
 
-def numbers(what: str, dtype: np.dtype[Any]) -> None:
-    """Raise HwsimError unless the dtype is one of real numbers."""
-    if dtype.hasobject or dtype.kind not in "biuf":
+def numbers(what: str, dtype: np.dtype[Any], *, texts: bool = False) -> None:
+    """Raise HwsimError unless the dtype is one of real numbers; `texts` may be, where asked for."""
+    if dtype.hasobject or dtype.kind not in ("biufU" if texts else "biuf"):
         raise HwsimError(f"{what} must hold numbers, not {_kind(dtype)}")
 
 

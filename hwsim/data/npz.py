@@ -50,7 +50,9 @@ def keys(path: Path) -> list[str]:
     return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
 
 
-def open_member(path: Path, key: str | None, wanted: Sequence[str] = INPUT_KEYS) -> Any:
+def open_member(
+    path: Path, key: str | None, wanted: Sequence[str] = INPUT_KEYS, *, texts: bool = False
+) -> Any:
     """The array `key` of a `.npz` file, or the one that its names make plain, mapped.
 
     `wanted` are the names looked for where no key is given. A compressed array goes through a
@@ -63,7 +65,7 @@ def open_member(path: Path, key: str | None, wanted: Sequence[str] = INPUT_KEYS)
     what = f"{path}:{chosen}"
     try:
         with zipfile.ZipFile(path) as archive:
-            return _map(path, what, archive, archive.getinfo(f"{chosen}.npy"))
+            return _map(path, what, archive, archive.getinfo(f"{chosen}.npy"), texts=texts)
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise HwsimError(f"{what} must be an array that can be read ({why})") from None
@@ -87,10 +89,12 @@ def choose(path: Path, names: Sequence[str], wanted: Sequence[str]) -> str:
     )
 
 
-def _map(path: Path, what: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
+def _map(
+    path: Path, what: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, texts: bool
+) -> Any:
     with archive.open(info) as stream:
         shape, column_major, dtype = read_header(what, stream)
-        numbers(what, dtype)
+        numbers(what, dtype, texts=texts)
         start, size = stream.tell(), math.prod(shape) * dtype.itemsize
         if info.file_size - start != size:
             raise HwsimError(
