@@ -336,7 +336,7 @@ def trace(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> dict[s
     emulator = planned(_as_graph(graph), xp)
     clips: list[Clip] = []
     edges = emulator.run(emulator.encode(x, codes, clips), keep=True)
-    saturation.warn(emulator.inputs, clips, stacklevel=3)
+    saturation.warn(emulator.inputs, clips)
     return {edge: xp.astype(value, xp.int64) for edge, value in edges.items()}
 
 

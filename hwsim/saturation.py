@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from hwsim import notices
 from hwsim.fixed import Array, Namespace, Overflow
 from hwsim.graph import InputPort
 
@@ -80,11 +80,8 @@ def clip(
     return Clip(port.name, reals.size, outside, *ends)
 
 
-def warn(ports: Sequence[InputPort], clips: Iterable[Clip], stacklevel: int = 4) -> None:
-    """Warn of each input of which too much was outside, over all pieces together.
-
-    `stacklevel` points at the user's own call: by default that of `emulate`.
-    """
+def warn(ports: Sequence[InputPort], clips: Iterable[Clip]) -> None:
+    """Warn of each input of which too much was outside, over all pieces together."""
     found = list(clips)
     for port in ports:
         mine = [c for c in found if c.port == port.name]
@@ -93,7 +90,7 @@ def warn(ports: Sequence[InputPort], clips: Iterable[Clip], stacklevel: int = 4)
         if outside > limit * elements:
             low, high = min(c.low for c in mine), max(c.high for c in mine)
             text = sentence(port, outside / elements, low, high)
-            warnings.warn(text, InputSaturation, stacklevel=stacklevel)
+            notices.warn(text, InputSaturation)
 
 
 def sentence(port: InputPort, share: float, low: float, high: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -13,6 +12,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
+from hwsim.notices import warn
 from rtl import folding, limits, lpf, shell, synth, verilog
 from rtl.axis import lane_bits
 from rtl.depths import with_depths
@@ -159,7 +159,7 @@ def build(
     if unmet is not None:
         raise HwsimError(f"{unmet} (all but a bitstream is in {str(out)!r})", exit_status=1)
     if facts["bitstream"] and facts["pins"] == "not chosen":
-        warnings.warn(f"{facts['bitstream']}: {NOT_CHOSEN}", PinsNotChosen, stacklevel=2)
+        warn(f"{facts['bitstream']}: {NOT_CHOSEN}", PinsNotChosen)
     return facts
 
 

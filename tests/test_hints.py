@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import hwsim
+from hwsim.checked import prepare
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
 from hwsim.ops import Relu, TensorType
@@ -63,6 +65,25 @@ def said(net: Graph, x: object) -> list[str]:
         hwsim.emulate(net, x)
     assert all(w.category is InputSaturation and w.filename == __file__ for w in caught)
     return [str(w.message) for w in caught]
+
+
+def test_every_verb_warns_at_the_line_that_called_it(tmp_path):
+    net = graph(UNIT)
+    net.save(tmp_path / "m.hwsim")
+    x = np.full((6, 20), 99, np.float32)
+    calls = (
+        lambda: hwsim.emulate(tmp_path / "m.hwsim", x),
+        lambda: hwsim.trace(net, x),
+        lambda: hwsim.accuracy(net, x, [0] * 6),
+        lambda: prepare(tmp_path, x),
+    )
+    (tmp_path / "manifest.json").write_text(json.dumps({"model": "m.hwsim"}))
+    for call in calls:
+        with pytest.warns(InputSaturation) as caught:
+            call()
+        assert [(w.filename, w.lineno) for w in caught] == [
+            (__file__, call.__code__.co_firstlineno)
+        ]
 
 
 UNIT = TensorType((20,), Format(False, 8, 0), Quant((1 / 255,), 0))

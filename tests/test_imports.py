@@ -17,7 +17,7 @@ PACKAGES = ("hwsim", "rtl", "gpu")
 # A room imports rooms of its own level or below. A new room has to be given its level here.
 LEVELS = (
     {"errors", "extras"},
-    {"fixed"},
+    {"fixed", "notices"},
     {"ops"},
     {"graph", "storage", "forms", "narrow", "sums", "thresholds"},
     {"passes", "frontends", "emulate", "steps", "cost", "hints", "saturation", "threads", "data"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from hwsim.frontends.rounding import settle, tabled
 from hwsim.frontends.values import NO_PADDING, Codes, Layout, RawInput, Real, Value
 from hwsim.frontends.ways import unsupported
 from hwsim.graph import ELEMENTS, Graph, Node, OutputPort
+from hwsim.notices import warn
 
 Choices = Mapping[str, Choice]
 
@@ -36,7 +36,7 @@ def read_graph(
             views[asked.name] = asked.view
             continue
         for text in run.warnings:
-            warnings.warn(text, RuntimeDifference, stacklevel=4)
+            warn(text, RuntimeDifference)
         return graph
 
 
