@@ -123,7 +123,8 @@ def main() -> None:
         )
     if options.json:
         versions = {n: metadata.version(n) for n in ("numpy", "onnxruntime")}
-        options.json.write_text(json.dumps({"seed": SEED, "versions": versions, "rows": rows}))
+        content = json.dumps({"seed": SEED, "versions": versions, "rows": rows})
+        options.json.write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":
