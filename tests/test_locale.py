@@ -96,6 +96,7 @@ def test_a_terminal_that_cannot_write_a_name_gets_its_escapes(name: str, model: 
     commands: list[list[str | Path]] = [["inspect", model]]
     commands += [["build", model, "--out", out, "--rtl-only"], ["report", out]]
     commands += [["inspect", model.with_name("無.hwsim")], ["verify", model]]
+    said = b""
     for command, status in zip(commands, [0, 0, 0, 2, 2], strict=True):
         done = subprocess.run(
             [sys.executable, "-m", "hwsim", *map(str, command)],
@@ -105,5 +106,7 @@ def test_a_terminal_that_cannot_write_a_name_gets_its_escapes(name: str, model: 
         assert done.returncode == status, done.stderr.decode("latin-1")
         assert b"Traceback" not in done.stderr
         assert status == 0 or done.stderr.startswith(b"error: ")
+        said += done.stdout
+    assert b"\\u03bb->\\u03bc" in said and b"\\u5165" in said
     manifest = (out / "manifest.json").read_text(encoding="utf-8")
     assert '"s_axis"' in manifest and "入力" in (out / "README.md").read_text(encoding="utf-8")

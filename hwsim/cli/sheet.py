@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ FOLDED = ("node", "operator", "port", "", "what it did", "limit", "class")
 
 ROOMY, NARROWEST = 22, 12
 """Characters below which a column of names is not folded: in one line a row, and in stacks."""
+
+PLAIN = str.maketrans({"→": "->", "×": "x", "…": "...", "·": "|"})
+"""What stands for our signs in a terminal without UTF-8, so that columns stay straight."""
 
 GAP = 2
 """Spaces between two columns."""
@@ -40,6 +43,11 @@ class Sheet:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
 
+        if options.ascii_only:
+            rows = tuple(tuple(cell.translate(PLAIN) for cell in row) for row in self.rows)
+            if rows != self.rows:
+                yield replace(self, rows=rows)
+                return
         if self.title:
             yield Text(self.title, style="italic", overflow="fold")
         flat = tuple((name,) for stack in self.stacks for name in stack)
@@ -49,7 +57,7 @@ class Sheet:
                 yield self._grid(stacks, widths)
                 yield ""
                 return
-        yield from self._records(options.max_width)
+        yield from self._records(options.max_width, "|" if options.ascii_only else "·")
         yield ""
 
     def _columns(self, stacks: Sequence[Sequence[str]]) -> Iterator[list[list[str]]]:
@@ -110,7 +118,7 @@ class Sheet:
             made.add_row(*map(_cell, cells))
         return made
 
-    def _records(self, room: int) -> Iterator[Text]:
+    def _records(self, room: int, dot: str) -> Iterator[Text]:
         from rich.text import Text
 
         names = [name for stack in self.stacks for name in stack]
@@ -119,7 +127,7 @@ class Sheet:
             yield Text(head, style="bold", overflow="fold")
             pairs = zip(names[1:], row[1:], strict=True)
             values = [f"{name} {value}".strip() for name, value in pairs if value]
-            yield from (Text("  " + x, overflow="fold") for x in _flow(values, room - 2))
+            yield from (Text("  " + x, overflow="fold") for x in _flow(values, room - 2, dot))
 
 
 def table(
@@ -153,13 +161,13 @@ def _lines(cells: Sequence[str], start: int) -> list[str]:
     return [f"  {line}" if number and not start else line for number, line in enumerate(flat)]
 
 
-def _flow(values: Iterable[str], room: int) -> Iterator[str]:
-    """Values on as few lines as hold them, none of them broken unless it is wider than all."""
+def _flow(values: Iterable[str], room: int, dot: str) -> Iterator[str]:
+    """Values, `dot` between, on as few lines as hold them; none broken unless wider than all."""
     from rich.cells import cell_len
 
     line = ""
     for value in values:
-        longer = f"{line} · {value}" if line else value
+        longer = f"{line} {dot} {value}" if line else value
         if line and cell_len(longer) > room:
             yield line
             longer = value
