@@ -191,6 +191,11 @@ def test_texts_as_labels_are_numbered_by_name_and_that_is_said(tmp_path, capsys)
     assert "(0 apple, 1 fig, 2 kiwi, 3 pear); --classes gives another" in " ".join(out.split())
 
 
+def test_an_input_of_another_name_is_told_the_models(place, capsys):
+    call = ("accuracy", MODEL, "-i", f"img={place / 'x.npy'}", "--labels", place / "y.npy")
+    assert refused(capsys, *call) == "--input must name 'image', as the model does, not 'img'"
+
+
 def test_functions_take_arrays_and_name_the_way_from_a_file():
     x = np.zeros((4, 3), int)
     with pytest.raises(hwsim.HwsimError, match=r"input 'x' must be an array, not 'x\.npy'; np\.lo"):

@@ -189,6 +189,7 @@ def test_a_table_holds_features_and_the_label_last(tmp_path, delimiter, head):
     [
         ("1,2\n", "must have 3 numbers a row, and perhaps a label behind them, not 2 cells"),
         ("1,2,3,0\n1,2,3\n", "line 2, must have 4 cells, not 3"),
+        ("1,2,3,0\n1,2,3, \n", "line 2, must end with a label, not with nothing"),
         ("1,2,3\n1,x,3\n", "line 2, must hold numbers, not 'x'"),
         ("1,x,3\n1,2,3\n", "line 1, must hold numbers, not 'x'"),
         ("a,b,c\n", "at least one row"),

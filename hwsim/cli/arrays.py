@@ -27,6 +27,8 @@ def assign(values: Sequence[str], ports: Sequence[str], what: str) -> dict[str, 
                     f"{what} must be given as NAME=FILE for each of {', '.join(ports)}, "
                     f"not {value!r}"
                 )
+            if equals and "/" not in name and not Path(value).exists() and Path(path).exists():
+                raise HwsimError(f"{what} must name {ports[0]!r}, as the model does, not {name!r}")
             name, path = ports[0], value
         if name in found:
             raise HwsimError(f"{what} must be given once for {name!r}, not twice")

@@ -50,6 +50,8 @@ def read_table(path: Path, columns: int) -> Table:
         except ValueError:
             bad = next(cell for cell in row[:columns] if not _is_number(cell))
             raise HwsimError(f"{path}, line {line}, must hold numbers, not {bad!r}") from None
+        if "" in map(str.strip, row[columns:]):
+            raise HwsimError(f"{path}, line {line}, must end with a label, not with nothing")
         labels.extend(row[columns:])
     if not values:
         raise HwsimError(f"{path} must hold at least one row of numbers, not none")
