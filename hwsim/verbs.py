@@ -13,6 +13,7 @@ from hwsim.classify import Accuracy
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
 from hwsim.frontends import as_graph
+from hwsim.reporting.facts import rate_text
 from hwsim.reporting.tradeoff import Plans
 
 Log = Callable[[str], None]
@@ -76,6 +77,18 @@ def plan(model: Any, *, target: str = "ecp5-25k", clock: str = "50MHz") -> Plans
     return Plans(explore.explore(as_graph(model), known, mhz).to_dict())
 
 
+class Built(dict[str, Any]):
+    """What `build.json` holds, as a dict that a notebook shows in one line."""
+
+    def __repr__(self) -> str:
+        counted = "dsp" in self
+        dsp = f"{self['dsp']:,} DSP" if counted else f"{self['planned_dsp']:,} DSP planned"
+        return (
+            f"Built({self['name']} for {self['target']}: {rate_text(self['fps'])} frames/s at "
+            f"{self['clock_mhz']:g} MHz, {dsp}; {self['bitstream'] or self['verilog']})"
+        )
+
+
 def build(
     model: Any,
     out: str | Path,
@@ -88,13 +101,13 @@ def build(
     pins: str | Path | None = None,
     name: str | None = None,
     log: Log | None = None,
-) -> dict[str, Any]:
+) -> Built:
     """Write Verilog, memories and manifest into the folder `out`, and make the bitstream.
 
     `model` is a Graph or what `load` takes. `fps` asks for the smallest design that reaches so many
-    inferences a second, `max_dsp` for the fastest within so many multipliers. Returns what
-    `build.json` holds. Raises HwsimError as `hwsim build` ends: for a request out of reach, and
-    with exit status 1 for a design that does not fit or misses its clock.
+    inferences a second, `max_dsp` for the fastest within so many multipliers. Returns a dict,
+    what `build.json` holds. Raises HwsimError as `hwsim build` ends: for a request out of reach,
+    and with exit status 1 for a design that does not fit or misses its clock.
     """
     targets, rtl_build = hardware("rtl.targets"), hardware("rtl.build")
     named = name or (Path(model).stem if isinstance(model, str | Path) else None)
@@ -107,8 +120,7 @@ def build(
         pins=None if pins is None else Path(pins),
         name=named,
     )
-    facts: dict[str, Any] = rtl_build.build(as_graph(model), Path(out), request, log=log)
-    return facts
+    return Built(rtl_build.build(as_graph(model), Path(out), request, log=log))
 
 
 def report(folder: str | Path) -> Path:

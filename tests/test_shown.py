@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import digits
@@ -66,6 +67,18 @@ def test_a_plan_is_one_line_of_multipliers(graph):
     folds = {n: p.fold.multipliers for n, p in plan.nodes.items() if p.fold is not None}
     most = max(folds, key=folds.__getitem__)
     assert f"{most} {folds[most]}" in text
+
+
+def test_a_build_is_one_line_and_the_dict_of_its_file(tmp_path):
+    pytest.importorskip("amaranth")
+    made = hwsim.build(MODELS / "digits_dw_skip.onnx", tmp_path / "b", rtl_only=True, fps=100)
+    assert made == json.loads((tmp_path / "b" / "build.json").read_text(encoding="utf-8"))
+    assert repr(made) == (
+        f"Built(digits_dw_skip for ecp5-25k: {made['fps']:,.1f} frames/s at 50 MHz, "
+        f"{made['planned_dsp']} DSP planned; hwsim_top.v)"
+    )
+    placed = type(made)(made | {"dsp": 1234, "bitstream": "top.bit"})
+    assert repr(placed).endswith(" at 50 MHz, 1,234 DSP; top.bit)")
 
 
 def test_a_notebook_shows_the_picture_of_the_report(graph):

@@ -251,7 +251,7 @@ def build(
     from hwsim.verbs import build as make
 
     with Progress(f"reading {model}") as progress:
-        facts = make(
+        made = make(
             model,
             out,
             target=target,
@@ -262,9 +262,9 @@ def build(
             pins=pins,
             log=progress,
         )
+    facts = {"model": str(model), "folder": str(out), **made}
     for key in ("verilog", "bitstream"):
         facts[key] = str(out / facts[key]) if facts[key] else None
-    facts = {"model": str(model), "folder": str(out), **facts}
     if as_json:
         print_json(facts)
         return
