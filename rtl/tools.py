@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -180,36 +180,58 @@ def run(
     where it fails or does not end in time; its child processes are ended too, and whatever it
     left in its folder of temporary files goes, also where the user interrupts.
     """
+    with started(tool, *arguments, cwd=cwd, timeout=timeout, env=env) as output:
+        return output()
+
+
+@contextmanager
+def started(
+    tool: Tool,
+    *arguments: str | Path,
+    cwd: Path,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Callable[[], str]]:
+    """A tool that runs beside what the block does; the function given does the rest of `run`.
+
+    Leaving the block ends the tool, whatever it was doing.
+    """
     command = [*tool.command, *(str(argument) for argument in arguments)]
     with (
         tempfile.TemporaryDirectory(prefix="hwsim-tool-", ignore_cleanup_errors=True) as scratch,
-        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as file,
     ):
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env=dict(environment() if env is None else env) | {"TMPDIR": scratch},
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+        def output() -> str:
+            try:
+                status = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                raise HwsimError(
+                    f"{tool.name} must end within {timeout:g} s, and did not", exit_status=1
+                ) from None
+            file.seek(0)
+            text = file.read().decode(errors="replace")
+            if status != 0:
+                raise HwsimError(
+                    f"{tool.name} {tool.version} must end with status 0, not {status}: "
+                    f"{last_word(text)}",
+                    exit_status=1,
+                )
+            return text
+
         try:
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise HwsimError(
-                f"{tool.name} must end within {timeout:g} s, and did not", exit_status=1
-            ) from None
+            yield output
         finally:
             _end_group(process)
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    if status != 0:
-        raise HwsimError(
-            f"{tool.name} {tool.version} must end with status 0, not {status}: {last_word(text)}",
-            exit_status=1,
-        )
-    return text
 
 
 def last_word(text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,13 @@ def convert_files(
 
 
 def convert_both(component: Any, *, name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The files of the flat netlist and of the readable one, elaborated once."""
+    """The files of the flat netlist and of the readable one, elaborated once, written at once."""
     text = _rtlil(component, name, None)
-    flat, readable = (_verilog(text, name, kind, _MEMORY_FILES) for kind in (False, True))
-    return flat, readable
+    with (
+        _converting(text, name, False, _MEMORY_FILES) as flat,
+        _converting(text, name, True, _MEMORY_FILES) as readable,
+    ):
+        return flat(), readable()
 
 
 def _rtlil(component: Any, name: str, ports: Sequence[Any] | None) -> str:
@@ -65,20 +69,34 @@ def _rtlil(component: Any, name: str, ports: Sequence[Any] | None) -> str:
 
 
 def _verilog(text: str, name: str, readable: bool, write: str) -> dict[str, str]:
+    with _converting(text, name, readable, write) as files:
+        return files()
+
+
+@contextmanager
+def _converting(
+    text: str, name: str, readable: bool, write: str
+) -> Iterator[Callable[[], dict[str, str]]]:
+    """Yosys at work on one netlist; the function given waits for its files."""
     passes = _READABLE if readable else _COMPACT
     commands = ["read_rtlil design.il", f"hierarchy -check -top {name}", *passes]
+    script = ";".join([*commands, f"{write}{'' if readable else ' -norename'} {name}.v"])
     with tempfile.TemporaryDirectory(prefix="hwsim-yosys-") as place:
         folder = Path(place)
         text = text if readable else _with_parts(name, text)
         (folder / "design.il").write_text(text, encoding="utf-8")
-        script = ";".join([*commands, f"{write}{'' if readable else ' -norename'} {name}.v"])
-        tools.run(tools.yosys(), "-q", "-p", script, cwd=folder, timeout=600)
-        verilog = _undated((folder / f"{name}.v").read_text(encoding="utf-8"))
-        verilog = verilog if readable else _named(verilog)
-        memories = sorted(folder.glob("*.mem"), key=_natural)
-        return {f"{name}.v": verilog} | {
-            path.name: path.read_text(encoding="utf-8") for path in memories
-        }
+        with tools.started(tools.yosys(), "-q", "-p", script, cwd=folder, timeout=600) as output:
+
+            def files() -> dict[str, str]:
+                output()
+                verilog = _undated((folder / f"{name}.v").read_text(encoding="utf-8"))
+                verilog = verilog if readable else _named(verilog)
+                memories = sorted(folder.glob("*.mem"), key=_natural)
+                return {f"{name}.v": verilog} | {
+                    path.name: path.read_text(encoding="utf-8") for path in memories
+                }
+
+            yield files
 
 
 def _with_parts(top: str, text: str) -> str:
