@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +211,8 @@ def run(
 
 def evenly(count: int, samples: int | None) -> Labels:
     """Places of `samples` of a batch from its first to its last, or of all."""
+    if samples is not None and not isinstance(samples, Integral):
+        raise HwsimError(f"samples must be a whole number, not {samples!r}")
     if samples is None or samples >= count:
         return np.arange(count)
     if samples < 1:

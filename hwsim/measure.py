@@ -131,18 +131,22 @@ def by_name(graph: Graph, x: Any) -> dict[str, Any]:
     arrays = dict(x) if isinstance(x, Mapping) else {names[0]: x}
     if set(arrays) != set(names):
         raise HwsimError(f"inputs must be named {sorted(names)}, not {sorted(arrays)}")
-    for name, array in arrays.items():
-        _expect_arrays(f"input {name!r}", array)
-    return {
-        name: a if hasattr(a, "shape") and hasattr(a, "__getitem__") else np.asarray(a)
-        for name, a in arrays.items()
-    }
+    return {name: _array(f"input {name!r}", array) for name, array in arrays.items()}
 
 
-def _expect_arrays(what: str, found: Any) -> None:
+def _array(what: str, found: Any) -> Any:
+    """What was given as a batch, as an array or something that is sliced like one."""
     if found is None or isinstance(found, str | PurePath):
         hint = "" if found is None else f"; np.load({str(found)!r}) reads a .npy file"
         raise HwsimError(f"{what} must be an array, not {found!r}{hint}")
+    if not (hasattr(found, "shape") and hasattr(found, "__getitem__")):
+        try:
+            found = np.asarray(found)
+        except ValueError:  # rows of different lengths
+            raise HwsimError(f"{what} must be an array, not a {type(found).__name__}") from None
+    if not len(found.shape):
+        raise HwsimError(f"{what} must be an array with a batch axis, not a single number")
+    return found
 
 
 def batch_size(arrays: Mapping[str, Samples]) -> int:
@@ -158,8 +162,7 @@ def batch_size(arrays: Mapping[str, Samples]) -> int:
 
 def read_labels(labels: Any, samples: int, names: Sequence[str] | None = None) -> Labels:
     """Labels as class numbers; texts are looked up in `names`."""
-    _expect_arrays("labels", labels)
-    array = np.asarray(labels)
+    array = np.asarray(_array("labels", labels))
     if array.dtype.kind == "U" and names is None:
         raise HwsimError(
             "labels that are texts must come with the classes in their order (names=, or --classes "

@@ -126,8 +126,8 @@ def verify(
     graph = _model(folder)
     if samples is None:
         samples = default_samples(simulation.manifest.interval)
-    if samples < 1:
-        raise HwsimError(f"samples must be at least 1, not {samples}")
+    if not (isinstance(samples, Integral) and samples >= 1):
+        raise HwsimError(f"samples must be at least 1, not {samples!r}")
     if not (isinstance(seed, Integral) and 0 <= seed <= LAST_SEED):
         raise HwsimError(f"seed must be a whole number from 0 to {LAST_SEED}, not {seed!r}")
     given = random_codes(graph, samples, seed) if codes is None else dict(codes)

@@ -171,6 +171,12 @@ def test_places_are_spread_over_the_batch():
         evenly(10, 0)
 
 
+def test_a_part_of_a_batch_is_a_whole_number_of_samples():
+    for wrong in (0, 2.5, "2"):
+        with pytest.raises(hwsim.HwsimError, match=f"^samples must be .*, not {wrong!r}$"):
+            evenly(4, wrong)
+
+
 def test_pictures_are_small_and_from_0_to_1():
     port = InputPort(name="x", tensor="x", type=TensorType((200, 100, 3), U4))
     (image,) = pictures(port, np.random.default_rng(1).normal(0, 9, (1, 200, 100, 3)))

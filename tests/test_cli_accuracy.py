@@ -204,6 +204,14 @@ def test_functions_take_arrays_and_name_the_way_from_a_file():
         hwsim.accuracy(dense(), x, "y.npy")
     with pytest.raises(hwsim.HwsimError, match=r"labels must be an array, not None$"):
         hwsim.accuracy(dense(), x, None)
+    for wrong, what in (
+        ([[1], [2, 3]], "not a list"),
+        (3.5, "with a batch axis, not a single number"),
+        (np.int64(3), "with a batch axis, not a single number"),
+    ):
+        for call in ((wrong, [0] * 4), (x, wrong)):
+            with pytest.raises(hwsim.HwsimError, match=f" must be an array.*{what}$"):
+                hwsim.accuracy(dense(), *call)
     with pytest.raises(hwsim.HwsimError, match=r"4, not 3$"):
         hwsim.accuracy(dense(), x, [0, 1, 2])
     with pytest.raises(hwsim.HwsimError, match=r"1, not 3; a single sample needs a batch axis"):

@@ -198,6 +198,12 @@ def test_a_seed_that_no_run_can_take_is_refused_before_anything_runs(built, seed
         verify(built, seed=seed)
 
 
+@pytest.mark.parametrize("samples", [0, -2, 2.5, "4"])
+def test_a_number_of_samples_that_is_none_is_refused(built, samples):
+    with pytest.raises(HwsimError, match=f"^samples must be at least 1, not {samples!r}$"):
+        verify(built, samples=samples)
+
+
 def test_a_folder_that_no_build_wrote_is_refused(tmp_path):
     with pytest.raises(HwsimError, match=r"must be one that `hwsim build` wrote"):
         verify(tmp_path)
