@@ -1,5 +1,6 @@
-"""The command line: `hwsim inspect | emulate | build | verify | report | doctor`."""
+"""The command line: `hwsim inspect`, `emulate`, `accuracy`, `plan`, `build`, `verify`, ..."""
 
-from hwsim.cli.app import app, main
+from hwsim.cli.app import app
+from hwsim.cli.process import main
 
 __all__ = ["app", "main"]

@@ -21,7 +21,7 @@ EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
 INT32 = (-(1 << 31), (1 << 31) - 1)
 
 SUMS = "ONNX Runtime adds in float32 here, not with its integer kernels"
-ROUNDED = f"{SUMS}, so that about one code in {{share}} may differ by one step"
+ROUNDED = f"{SUMS}, so that about one code in {{share}} that this node gives may differ by one step"
 SHARES = {8: "200,000", 16: "1,000"}  # by the bits of the result
 TIES = (
     "ONNX Runtime averages in float32 here, so that exact ties may round the other way: up to "
