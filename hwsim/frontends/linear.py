@@ -44,8 +44,10 @@ from hwsim.ops.base import IntArray
 
 F32 = np.float32
 FINE_BITS = 26  # of the factors that bring sums to one unit: finer than a float32
-MOST_FINE = 2.0**50  # a sum in such units, for float64 and for hardware
+SUM_BITS = 60  # of a sum in such units
 FINEST = 60
+MOST_STEPS = 2.0**40  # that such a sum may reach before it saturates
+LEAST_ERROR = 2.0**-14  # in steps of the result, of all factors that are rounded to a fine unit
 
 Units = npt.NDArray[np.float64]
 Term = tuple[str, Units, int]
@@ -130,21 +132,23 @@ class Linear(Quantizer):
         return edge, []
 
     def _sum_of_sums(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
-        """Both in one fine unit, added, rounded."""
+        """Both in fine units, added, rounded."""
         terms = [_term(run, part) for part in (source.a, source.b)]
-        bits = self._bits([unit for _, unit, _ in terms])
-        edges = [self._in_fine_units(run, source.name, term, 0.0, bits) for term in terms]
-        return run.emit(source.name, Add(), edges, f"{out}.sum"), [self._from_fine_units(bits)]
+        bits = self._bits(run, source.name, terms, 0.0)
+        edges = [
+            self._in_fine_units(run, source.name, term, 0.0, own, max(bits))
+            for term, own in zip(terms, bits, strict=True)
+        ]
+        return run.emit(source.name, Add(), edges, f"{out}.sum"), [self._from_fine_units(max(bits))]
 
     def scaled(self, run: Importer, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """The product and offset in a fine unit, rounded; or QLinearMul's product of codes."""
         if source.unit is not None and isinstance(source.term, Level):
             return self._product(run, source, source.term, F32(source.unit))
         edge, unit, zero = _term(run, source.term)
-        unit = unit * source.factor
-        bits = self._bits([unit])
-        term = edge, unit, zero
-        fine = self._in_fine_units(run, source.name, term, source.offset, bits)
+        term = edge, unit * source.factor, zero
+        (bits,) = self._bits(run, source.name, [term], source.offset)
+        fine = self._in_fine_units(run, source.name, term, source.offset, bits, bits)
         return fine, [self._from_fine_units(bits)]
 
     def _product(
@@ -174,25 +178,45 @@ class Linear(Quantizer):
         back = np.arange(held.min, held.max + 1) - source.shift
         return product, [rounding, Table(values=back, out=self.format, quant=self.quant)]
 
-    def _bits(self, units: list[Units]) -> int:
-        """Fraction bits of a step of the result, so that the largest factor has FINE_BITS bits."""
-        top = max(float(np.abs(unit).max()) for unit in units) / self.scale
-        return FINE_BITS - math.ceil(math.log2(top)) if top else 0
+    def _bits(
+        self, run: Importer, name: str, terms: list[Term], offset: Units | float
+    ) -> list[int]:
+        """Fraction bits of a step of the result for each term: its largest factor has FINE_BITS.
+
+        Fewer where the sum would not fit, as long as all errors stay below those of a float32.
+        """
+        tops = [float(np.abs(unit).max()) / self.scale for _, unit, _ in terms]
+        sizes = [run.types[edge].magnitude + abs(zero) for edge, _, zero in terms]
+        reach = sum(top * size for top, size in zip(tops, sizes, strict=True))
+        reach += float(np.abs(offset).max()) / self.scale
+        if not 0 < reach < MOST_STEPS:
+            if reach == 0:
+                return [0] * len(terms)
+            raise HwsimError(f"{name}: its factors and offsets must be nearer to its scales")
+        most = min(SUM_BITS - math.ceil(math.log2(reach)), FINEST)
+        bits = [min(FINE_BITS - math.ceil(math.log2(top)), most) if top else 0 for top in tops]
+        error = sum(size * 2.0 ** -(own + 1) for size, own in zip(sizes, bits, strict=True))
+        if error > max(LEAST_ERROR, reach * 2.0**-24):
+            raise HwsimError(f"{name}: its factors and offsets must be nearer to its scales")
+        return bits
 
     def _in_fine_units(
-        self, run: Importer, name: str, term: Term, offset: Units | float, bits: int
+        self, run: Importer, name: str, term: Term, offset: Units | float, own: int, bits: int
     ) -> str:
-        """Whole numbers of `2**-bits` steps of the result."""
+        """Whole numbers of `2**-own` steps of the result, as codes with `own - bits` fraction bits.
+
+        An Add brings them to `2**-bits` steps.
+        """
         edge, unit, zero = term
-        factors = np.rint(unit / self.scale * 2.0**bits)
-        shift = np.rint(offset / self.scale * 2.0**bits)
-        if np.abs(shift).max() >= MOST_FINE or bits > FINEST:
-            raise HwsimError(f"{name}: its factors and offsets must be nearer to its scales")
-        channels = run.types[edge].channels
+        factors = np.rint(unit / self.scale * 2.0**own)
+        shift = np.rint(offset / self.scale * 2.0**own)
+        channels, fraction = run.types[edge].channels, run.types[edge].format.frac_bits
+        fraction = own - bits - fraction
         op = BatchNorm(
             scale=np.broadcast_to(factors, channels).astype(np.int64),
             bias=np.broadcast_to(shift - zero * factors, channels).astype(np.int64),
-            scale_format=Format.int(32),
+            bias_frac=own - bits,
+            scale_format=Format(True, 32 - fraction, fraction),
             quant=Quant((self.scale * 2.0**-bits,)),
         )
         return run.emit(f"{name}.scaled", op, [edge], f"{edge}.scaled")
