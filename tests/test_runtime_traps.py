@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx_builder import Q
 from test_frontend_forms import norm
 from test_frontend_graphs import Net
 from test_kernels import outcome, row
@@ -54,3 +55,77 @@ def test_fraction_bits_of_a_real_bias_count_once(build: Build, tmp_path: Path, s
         ran, said, differ = outcome(build(Net(seed=number)), tmp_path, seed)
         assert "200,000" in said or differ == 0
         assert differ <= 1, ran
+
+
+def chain(n: Net, *, cast: bool = False, twins: bool = False) -> onnx.ModelProto:
+    """A quantizer behind another one, with a cast between or two readers behind."""
+    real = n.qdq(n.input("x", (12,)), Q("uint8", 0.03, 120))
+    if cast:
+        real = n.do("Cast", real, to=1)
+    outer = Q("uint8", 0.02, 100)
+    scale, zero = n.parameters("outer", outer)
+    code = n.do("QuantizeLinear", real, scale, zero)
+    first = n.do("DequantizeLinear", code, scale, zero)
+    outputs = [(n.round(n.do("Sigmoid", first), 0.01), 2, "float32")]
+    if twins:
+        again = n.parameters("again", outer)
+        second = n.do("DequantizeLinear", code, *again)
+        outputs.append((n.qdq(n.do("Tanh", second), Q("uint8", 0.01, 128)), 2, "float32"))
+    return n.model(*outputs)
+
+
+@pytest.mark.parametrize("kind", ["cast", "twins"])
+def test_two_pairs_are_one_across_a_cast_and_before_equal_dequantizers(
+    kind: str, tmp_path: Path, seed: int
+) -> None:
+    _, said, differ = outcome(chain(Net(), **{kind: True}), tmp_path, seed)
+    assert (said, differ) == ("", 0)
+
+
+def without_zero(
+    n: Net, op: str, *, several: bool, most: int, dtype: str = "int8", rounds: bool = True
+) -> onnx.ModelProto:
+    """A layer whose weights have no zero point."""
+    low = 0 if dtype == "uint8" else -most
+    codes = n.constant("w", n.rng.integers(low, most + 1, (12, 7)).astype(dtype))
+    scale = np.linspace(0.01, 0.02, 7 if several else 1, dtype=np.float32)
+    extra = {"axis": 1} if several else {}
+    given = n.constant("s", scale if several else scale.reshape(()))
+    out = n.do(op, n.start(12), n.do("DequantizeLinear", codes, given, **extra))
+    return n.model((n.round(out, 0.3) if rounds else out, 2, "float32"))
+
+
+@pytest.mark.parametrize("rounds", [True, False])
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("most", [60, 127])
+@pytest.mark.parametrize("several", [True, False])
+@pytest.mark.parametrize("op", ["Gemm", "MatMul"])
+def test_weights_without_a_zero_point_choose_the_kernel(
+    op: str, several: bool, most: int, dtype: str, rounds: bool, tmp_path: Path, seed: int
+) -> None:
+    if several and most > 64 and dtype == "int8" and (rounds or op == "Gemm"):
+        return  # ONNX Runtime refuses these itself under session.x64quantprecision
+    model = without_zero(Net(), op, several=several, most=most, dtype=dtype, rounds=rounds)
+    ran, said, differ = outcome(model, tmp_path, seed)  # foreseen is what ran
+    assert bool(ran) is (said == "")
+    assert differ == 0 or said
+
+
+def test_a_gemms_alpha_comes_in_before_its_weights_scale(tmp_path: Path, seed: int) -> None:
+    for number in range(8):
+        n = Net(seed=number)
+        out = n.do("Gemm", n.start(12), n.kernel((12, 7), 1), alpha=0.37)
+        assert outcome(n.model((out, 2, "float32")), tmp_path, seed) == (["QGemm"], "", 0)
+
+
+def test_sums_that_wrap_are_announced_before_a_product_too(tmp_path: Path, seed: int) -> None:
+    n = Net()
+    w = n.weights((12, 7), 1, pow2=False, dtype="int8")
+    codes = n.constant("b", np.full(7, 2**31 - 1, np.int32))
+    scale = n.constant("bs", np.float32(w.scale[0] * np.float32(0.03)))
+    bias = n.do("DequantizeLinear", codes, scale, n.constant("bz", np.int32(0)))
+    out = n.do("Gemm", n.start(12), w.real(n, "w", 0), bias)
+    out = n.round(n.do("Mul", out, n.constant("k", np.float32(1.7))), 0.3)
+    _, said, differ = outcome(n.model((out, 2, "float32")), tmp_path, seed)
+    assert "wrap" in said
+    assert differ

@@ -156,7 +156,12 @@ def product(copy: Copy, group: Group) -> Kernel:
         return Kernel.FLOAT
     if not group.quantizers:
         return Kernel.TO_FLOAT
-    return Kernel.INTEGER if group.ends[0] == "uint8" else Kernel.FLOAT
+    weights = group.sources[1]
+    several = copy.scalar(weights.input(1)) is None
+    shifted = group.types[1] == "int8" and _weights_type(copy, group) == "uint8"
+    if group.ends[0] != "uint8" or (several and shifted and not weights.input(2)):
+        return Kernel.FLOAT
+    return Kernel.INTEGER
 
 
 def gemm(copy: Copy, group: Group) -> Kernel:
@@ -165,7 +170,7 @@ def gemm(copy: Copy, group: Group) -> Kernel:
         return Kernel.FLOAT
     if group.types[0] == "int8" and _weights_type(copy, group) != "int8":
         return Kernel.FLOAT
-    if not group.sources[0].input(2):  # a zero point must be given
+    if not group.sources[0].input(2) or not _zero_of_weights(copy, group):
         return Kernel.FLOAT
     node = group.step.node
     factors = (1.0, 1.0) if node is None else (node.real("alpha", 1.0), node.real("beta", 1.0))
@@ -173,6 +178,13 @@ def gemm(copy: Copy, group: Group) -> Kernel:
     if bias_wrong or (group.quantizers and group.ends[0] != group.types[0]):
         return Kernel.FLOAT
     return Kernel.INTEGER if group.quantizers else Kernel.TO_FLOAT
+
+
+def _zero_of_weights(copy: Copy, group: Group) -> bool:
+    """Whether weights have a zero point: given, or made where one scale's int8 becomes uint8."""
+    weights = group.sources[1]
+    made = group.types[1] == "int8" and _weights_type(copy, group) == "uint8"
+    return bool(weights.input(2)) or (made and copy.scalar(weights.input(1)) is not None)
 
 
 def _weights_type(copy: Copy, group: Group) -> str:

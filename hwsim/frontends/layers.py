@@ -72,7 +72,7 @@ def layer(
     """Dense, or a convolution with `window` (and groups): weights with output channels last."""
     codes, fmt, weight_scale = weights
     scale = F32(alpha) * F32(level.scale) * weight_scale  # in the runtime's order
-    weight_scale = weight_scale * F32(alpha)
+    weight_scale = _with_alpha(weight_scale, alpha, F32(level.scale), scale)
     own = weight_scale.size == 1 and float(weight_scale[0]) == 2.0**-fmt.frac_bits
     choice = run.choice(node.output)
     exact = choice.kernel in WHOLE_SUMS
@@ -87,6 +87,15 @@ def layer(
         None if choice.bias_scale is None else F32(choice.bias_scale) * weight_scale,
     )
     return source if bias is None else biased(run, node, source, bias)
+
+
+def _with_alpha(weights: FloatArray, alpha: float, data: F32, scale: FloatArray) -> FloatArray:
+    """Scales that, times that of the data, give `scale`, which another order of products made."""
+    if alpha == 1.0:
+        return weights
+    plain = weights * F32(alpha)
+    near = [plain, np.nextafter(plain, F32(0)), np.nextafter(plain, F32(np.inf))]
+    return np.select([data * found == scale for found in near], near, plain)
 
 
 def _operator(

@@ -6,6 +6,7 @@ The shares were measured by `benchmarks/runtime_differences.py`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,10 +43,12 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     """Warn where the codes of a tensor that `by` quantizes may differ."""
     match real.source:
         case Pair() as source:  # of codes: followed step by step
+            _note_terms(run, (source.a, source.b))
             if source.wide:
                 bits = 8 if by.format.width <= 8 else 16
                 run.warn(source.name, ROUNDED.format(share=SHARES[bits]))
         case Scaled() as source:
+            _note_terms(run, (source.term,))
             if source.unit is None:  # else followed step by step
                 _note_scaled(run, source, by)
         case Level():  # followed step by step
@@ -59,6 +62,20 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
                 run.warn(source.name, TIES.format(share=100 * share))
         case Weighing() as source:
             _note_sums(run, source, by)
+
+
+def _note_terms(run: Importer, terms: Sequence[Level | Weighing]) -> None:
+    """Layers whose sums the runtime has wrapped or rounded before something is added to them."""
+    for term in terms:
+        if isinstance(term, Weighing):
+            _note_first(run, term)
+
+
+def _note_first(run: Importer, source: Weighing) -> None:
+    if _wraps(run, source):
+        run.warn(source.name, WRAPS)
+    if run.choice(source.tensor).kernel is Kernel.BLOCKS:
+        run.warn(source.name, BLOCKS)
 
 
 def _note_scaled(run: Importer, source: Scaled, by: Quantizer) -> None:
@@ -89,11 +106,12 @@ def _tried(run: Importer, source: Scaled, level: Level, by: Quantizer) -> tuple[
 
 def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:
     kernel = run.choice(source.tensor).kernel
-    if _wraps(run, source):
-        run.warn(source.name, WRAPS)
-    if kernel is Kernel.BLOCKS:
-        run.warn(source.name, BLOCKS)
-    elif not (kernel is Kernel.INTEGER and source.exact) and not _exact_in_floats(run, source, by):
+    _note_first(run, source)
+    if (
+        kernel is not Kernel.BLOCKS
+        and not (kernel is Kernel.INTEGER and source.exact)
+        and not _exact_in_floats(run, source, by)
+    ):
         run.warn(source.name, ROUNDED.format(share=SHARES[8 if by.format.width <= 8 else 16]))
 
 
@@ -149,12 +167,12 @@ def note_reals(run: Importer, real: Real) -> None:
     source = real.source
     if not isinstance(source, Weighing):
         return
-    choice = run.choice(source.tensor)
-    if _wraps(run, source):
-        run.warn(source.name, WRAPS)
-    if choice.kernel is Kernel.BLOCKS:
-        run.warn(source.name, BLOCKS)
-    elif not source.exact and not _exact_in_floats(run, source, None):
+    _note_first(run, source)
+    if (
+        run.choice(source.tensor).kernel is not Kernel.BLOCKS
+        and not source.exact
+        and not _exact_in_floats(run, source, None)
+    ):
         run.warn(source.name, LAST_BITS)
 
 

@@ -19,13 +19,13 @@ Parameters = tuple[np.float32, int, str]
 
 
 def merged_pairs(model: OnnxModel) -> tuple[OnnxModel, dict[str, float]]:
-    """The model without Identity and Dropout, and with one pair for each two in a row.
+    """The model without Identity, Dropout and Cast, and with one pair for each two in a row.
 
     The runtime makes one pass over all nodes, rounds the float biases of layers, and only then
     makes more passes for longer rows of pairs. So also given are the scales that some tensors
     (outputs of a DequantizeLinear) had for these biases.
     """
-    model = _one_pass(_without_nothings(model))
+    model = _one_pass(_without_twins(_without_nothings(model)))
     early = _scales(model)
     while (smaller := _one_pass(model)) is not model:
         model = smaller
@@ -51,13 +51,40 @@ def _scales(model: OnnxModel) -> dict[str, float]:
 def _without_nothings(model: OnnxModel) -> OnnxModel:
     outputs = {port.name for port in model.outputs}
     same: dict[str, str] = {}
+    reals: set[str] = set()
     kept = []
     for node in model.nodes:
         inputs = tuple(same.get(name, name) for name in node.inputs)
-        if node.op in ("Identity", "Dropout") and node.inputs and node.output not in outputs:
+        nothing = node.op in ("Identity", "Dropout") or _is_cast_of_reals(node, inputs, reals)
+        if nothing and node.inputs and node.output not in outputs:
             same[node.output] = inputs[0]
         else:
             kept.append(replace(node, inputs=inputs))
+        if node.op == DQ or (node.op in ("Identity", "Dropout", "Cast") and nothing):
+            reals.add(node.output)
+    return replace(model, nodes=tuple(kept))
+
+
+def _is_cast_of_reals(node: OnnxNode, inputs: tuple[str, ...], reals: set[str]) -> bool:
+    return node.op == "Cast" and node.integer("to", 0) == 1 and inputs[0] in reals
+
+
+def _without_twins(model: OnnxModel) -> OnnxModel:
+    """One of the dequantizers that read the same codes in the same way, as the runtime has it."""
+    outputs = {port.name for port in model.outputs}
+    known: dict[object, str] = {}
+    same: dict[str, str] = {}
+    kept = []
+    for node in model.nodes:
+        node = replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
+        given = _parameters(model, node) if node.op == DQ else None
+        first = node.output
+        if given is not None and node.inputs[0] not in model.constants:
+            first = known.setdefault((node.inputs[0], given), node.output)
+        if first != node.output and node.output not in outputs:
+            same[node.output] = first
+        else:
+            kept.append(node)
     return replace(model, nodes=tuple(kept))
 
 

@@ -58,7 +58,9 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
         if not fits:
             raise HwsimError(f"{node}: a constant added to a layer must be one value a channel")
         if run.choice(node.output) is not run.choice(source.tensor):
-            source = replace(source, tensor=node.output, exact=False, integer_bias=False)
+            rounded = run.choice(source.tensor).kernel is Kernel.BLOCKS  # before the constant
+            tensor = source.tensor if rounded else node.output
+            source = replace(source, tensor=tensor, exact=False, integer_bias=False)
         return replace(real, source=biased(run, node, source, bias))
     if bias.array.size == 1:
         value = F32(bias.array.reshape(())[()])
