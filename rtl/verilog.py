@@ -15,8 +15,9 @@ from rtl.names import is_top_name
 
 # Without `rename -hide` Yosys later stops on names such as `$1` that Amaranth gives to wires
 # ("Assert `count_id(wire->name) == 0' failed", Yosys 0.60 to 0.70, as soon as abc runs).
-# `proc` rids the netlist of `always @*` blocks, which start as X in Icarus.
-_COMPACT = ("rename -hide", "proc", "flatten", "opt -full", "clean")
+# `proc` rids the netlist of `always @*` blocks, which start as X in Icarus. Plain passes go first,
+# since `opt -full` repeats its long ones as long as any of them finds something.
+_COMPACT = ("rename -hide", "proc", "flatten", "opt_clean", "opt", "opt -full", "clean")
 
 _MEMORY_FILES = "write_verilog -noattr -extmem"
 
