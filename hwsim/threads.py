@@ -143,7 +143,7 @@ def in_pieces(run: Callable[[slice], T], count: int, chunk: int) -> list[T]:
     raised here.
     """
     with blas().one_thread() as allowed:
-        threads = most_threads(allowed) if count > chunk else 1
+        threads = most_threads(allowed)  # asked first: a wrong number is said for any batch
         if threads > 1 and count >= FEWEST_CHUNKS * chunk:
             return _Shared(run, count, chunk, threads).results()
         starts = range(0, max(count, 1), chunk)

@@ -142,11 +142,12 @@ def test_a_users_limit_is_the_emulators(monkeypatch):
     assert most_threads(1) == 12
 
 
+@pytest.mark.parametrize("samples", [1, 100])
 @pytest.mark.parametrize("text", ["0", "-1", "2.5", "two", "", "٣"])
-def test_a_number_of_threads_that_is_none_is_refused(text, monkeypatch):
+def test_a_number_of_threads_that_is_none_is_refused(text, samples, monkeypatch):
     monkeypatch.setenv(threads.ENVIRONMENT, text)
     with pytest.raises(HwsimError) as error:
-        in_pieces(lambda part: part, 100, 1)
+        in_pieces(lambda part: part, samples, 1)
     assert str(error.value) == (
         f"HWSIM_NUM_THREADS must be a whole number of 1 or more, not {text!r}"
     )
