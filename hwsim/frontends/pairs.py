@@ -25,7 +25,7 @@ def merged_pairs(model: OnnxModel) -> tuple[OnnxModel, dict[str, float]]:
     makes more passes for longer rows of pairs. So also given are the scales that some tensors
     (outputs of a DequantizeLinear) had for these biases.
     """
-    model = _one_pass(_without_twins(_without_nothings(model)))
+    model = _one_pass(_without_nothings(model))
     early = _scales(model)
     while (smaller := _one_pass(model)) is not model:
         model = smaller
@@ -38,7 +38,7 @@ def _one_pass(model: OnnxModel) -> OnnxModel:
     done: set[str] = set()
     while (found := _first_double(model, done)) is not None:
         model = _merged(model, found)
-        done |= {found.first.output, found.last.output}
+        done |= {found.first.output, *(node.output for node in found.last)}
     return model
 
 
@@ -69,33 +69,14 @@ def _is_cast_of_reals(node: OnnxNode, inputs: tuple[str, ...], reals: set[str]) 
     return node.op == "Cast" and node.integer("to", 0) == 1 and inputs[0] in reals
 
 
-def _without_twins(model: OnnxModel) -> OnnxModel:
-    """One of the dequantizers that read the same codes in the same way, as the runtime has it."""
-    outputs = {port.name for port in model.outputs}
-    known: dict[object, str] = {}
-    same: dict[str, str] = {}
-    kept = []
-    for node in model.nodes:
-        node = replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
-        given = _parameters(model, node) if node.op == DQ else None
-        first = node.output
-        if given is not None and node.inputs[0] not in model.constants:
-            first = known.setdefault((node.inputs[0], given), node.output)
-        if first != node.output and node.output not in outputs:
-            same[node.output] = first
-        else:
-            kept.append(node)
-    return replace(model, nodes=tuple(kept))
-
-
 @dataclass(frozen=True, slots=True)
 class Double:
-    """Four nodes in a row: quantize, dequantize, quantize, dequantize."""
+    """Nodes in a row: quantize, dequantize, quantize, dequantize (the last perhaps several)."""
 
     first: OnnxNode
     second: OnnxNode
     third: OnnxNode
-    last: OnnxNode
+    last: tuple[OnnxNode, ...]
 
 
 def _first_double(model: OnnxModel, done: set[str]) -> Double | None:
@@ -116,11 +97,14 @@ def _first_double(model: OnnxModel, done: set[str]) -> Double | None:
         if second.op != DQ or first is None or first.op != Q or alone(first, DQ) is None:
             continue
         third = alone(second, Q)
-        last = alone(third, DQ) if third is not None else None
-        if third is None or last is None or first.output in done:
+        if third is None or first.output in done or third.output in outputs:
+            continue
+        last = tuple(readers.get(third.output, []))
+        if not last or any(n.op != DQ or n.input(0) != third.output for n in last):
             continue
         inner, outer = _parameters(model, first), _parameters(model, third)
-        agreed = inner == _parameters(model, second) and outer == _parameters(model, last)
+        agreed = inner == _parameters(model, second)
+        agreed = agreed and all(outer == _parameters(model, node) for node in last)
         if inner is None or outer is None or not agreed or inner[2] != outer[2]:
             continue
         if inner[2] in ("int8", "uint8"):
@@ -148,8 +132,9 @@ def _merged(model: OnnxModel, double: Double) -> OnnxModel:
         constants[given[0]] = np.array(scale, np.float32)
         constants[given[1]] = np.array(zero, inner[2])
     first = replace(double.first, inputs=(double.first.inputs[0], *given))
-    last = replace(double.last, inputs=(double.first.output, *given))
-    new = {double.first.output: first, double.last.output: last}
+    new = {double.first.output: first}
+    for node in double.last:
+        new[node.output] = replace(node, inputs=(double.first.output, *given))
     gone = (double.second.output, double.third.output)
     nodes = tuple(new.get(n.output, n) for n in model.nodes if n.output not in gone)
     return replace(model, nodes=nodes, constants=constants)
