@@ -11,7 +11,10 @@ import pytest
 from onnx_builder import Q
 from test_frontend_forms import norm
 from test_frontend_graphs import Net
+from test_frontend_onnx import load
 from test_kernels import outcome, row
+
+from hwsim.errors import HwsimError
 
 Build = Callable[[Net], onnx.ModelProto]
 
@@ -129,3 +132,72 @@ def test_sums_that_wrap_are_announced_before_a_product_too(tmp_path: Path, seed:
     _, said, differ = outcome(n.model((out, 2, "float32")), tmp_path, seed)
     assert "wrap" in said
     assert differ
+
+
+def signed_without_zero(n: Net, mover: str) -> onnx.ModelProto:
+    """What TensorRT-like exports leave out: the zero point of an int8 DequantizeLinear."""
+    code = n.do("QuantizeLinear", n.input("x", (3, 4, 4)), *n.parameters("q", Q("int8", 0.03, 0)))
+    real = n.do("DequantizeLinear", code, n.constant("s", np.float32(0.03)))
+    if mover == "Reshape":
+        return n.model((n.do(mover, real, n.ints(0, -1)), 2, "float32"))
+    if mover == "MaxPool":
+        return n.model((n.do(mover, real, kernel_shape=[2, 2]), 4, "float32"))
+    return n.model((n.do(mover, real), 2 if mover == "Flatten" else 4, "float32"))
+
+
+@pytest.mark.parametrize("mover", ["Reshape", "Transpose", "MaxPool"])
+def test_an_int8_dequantizer_without_zero_point_that_moves_is_announced(
+    mover: str, tmp_path: Path, seed: int
+) -> None:
+    if mover == "Transpose":
+        n = Net()
+        model = signed_without_zero(n, "Relu")
+        model.graph.node[-1].op_type = "Transpose"
+        model.graph.node[-1].attribute.append(onnx.helper.make_attribute("perm", [0, 2, 3, 1]))
+    else:
+        model = signed_without_zero(Net(), mover)
+    _, said, differ = outcome(model, tmp_path, seed)
+    assert differ
+    assert "cuts all codes below 0" in said
+
+
+@pytest.mark.parametrize("mover", ["Flatten", "Abs"])
+def test_one_that_stays_is_not(mover: str, tmp_path: Path, seed: int) -> None:
+    _, said, differ = outcome(signed_without_zero(Net(), mover), tmp_path, seed)
+    assert (said, differ) == ("", 0)
+
+
+def turned_twice(n: Net, first: Q, second: Q) -> onnx.ModelProto:
+    x = n.do("Transpose", n.qdq(n.input("x", (3, 4, 5)), first), perm=[0, 2, 3, 1])
+    x = n.do("Transpose", n.qdq(x, second), perm=[0, 3, 1, 2])
+    return n.model((n.round(n.do("Abs", x), 0.01), 4, "float32"))
+
+
+def test_a_transpose_that_leaves_two_pairs_in_a_row_is_announced(tmp_path: Path, seed: int) -> None:
+    first = Q("uint8", 0.03, 120)
+    _, said, differ = outcome(turned_twice(Net(), first, Q("uint8", 0.02, 90)), tmp_path, seed)
+    assert differ
+    assert "may move the Transpose" in said
+    _, said, differ = outcome(turned_twice(Net(), first, first), tmp_path, seed)
+    assert (said, differ) == ("", 0)
+
+
+def test_an_exponential_at_the_end_is_announced(tmp_path: Path, seed: int) -> None:
+    n = Net()
+    _, said, _ = outcome(n.model((n.do("Elu", n.start(64)), 2, "float32")), tmp_path, seed)
+    assert "last bits" in said
+
+
+def test_pairs_without_a_common_range_are_refused(tmp_path: Path) -> None:
+    n = Net()
+    x = n.qdq(n.qdq(n.input("x", (4,)), Q("uint8", 0.03, 255)), Q("uint8", 0.02, 0))
+    with pytest.raises(HwsimError, match="must have a range in common"):
+        load(n.model((x, 2, "float32")), tmp_path)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_scales_at_the_ends_of_float32_are_refused(scale: float, tmp_path: Path) -> None:
+    n = Net()
+    model = n.model((n.round(n.do("Relu", n.start(4)), scale), 2, "float32"))
+    with pytest.raises(HwsimError, match="the scale of an activation must be"):
+        load(model, tmp_path)

@@ -46,6 +46,8 @@ F32 = np.float32
 FINE_BITS = 26  # of the factors that bring sums to one unit: finer than a float32
 SUM_BITS = 60  # of a sum in such units
 FINEST = 60
+LEAST_SCALE = 2.0**-60  # nearer to float32's ends the runtime's products overflow or vanish
+MOST_RATIO = 2.0**21  # beyond, ONNX Runtime's sums and averages of codes overflow int32
 MOST_STEPS = 2.0**40  # that such a sum may reach before it saturates
 LEAST_ERROR = 2.0**-14  # in steps of the result, of all factors that are rounded to a fine unit
 
@@ -82,6 +84,8 @@ class Linear(Quantizer):
 
     def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
         """Global: as a sum. Otherwise the zero point is added before rounding."""
+        if not source.in_reals:
+            _near(source.name, source.input.scale, self.scale)
         counts = np.array([source.window.size]) if source.counts is None else source.counts
         shape = run.types[edge].shape
         uneven = len(set(counts.ravel().tolist())) > 1
@@ -118,6 +122,7 @@ class Linear(Quantizer):
             )
             return run.emit(source.name, op, [a.codes.edge, b.codes.edge], out), []
         shift = source.shift
+        _near(source.name, max(a.scale, b.scale), self.scale)
         ra, rb = (F32(level.scale) / F32(self.scale) for level in (a, b))
         za, zb = F32(a.zero_point + shift), F32(b.zero_point + shift)
         zero = F32(self.zero_point + shift)
@@ -232,6 +237,13 @@ class Linear(Quantizer):
         )
 
 
+def _near(name: str, scale: float, out: float) -> None:
+    if scale >= out * MOST_RATIO:
+        raise HwsimError(
+            f"{name}: the scale of its result must be above {scale / MOST_RATIO:.3g}, not {out:.3g}"
+        )
+
+
 def _term(run: Importer, part: Level | Weighing) -> Term:
     """The edge of an addend, what a step of it is worth, and its zero point."""
     if isinstance(part, Weighing):
@@ -246,6 +258,11 @@ def quantizer(node: OnnxNode, scale: Constant, zero: Constant | None, signed8: s
     if scales.size != 1 or zeros.size != 1:
         raise HwsimError(
             f"{node}: an activation must have one scale and zero point for all channels"
+        )
+    if not LEAST_SCALE <= float(scales.ravel()[0]) <= 1 / LEAST_SCALE:
+        raise HwsimError(
+            f"{node}: the scale of an activation must be from {LEAST_SCALE:.2g} to "
+            f"{1 / LEAST_SCALE:.2g}, not {float(scales.ravel()[0]):.3g}"
         )
     dtype = str(zeros.dtype)
     fmt = format_of(node, dtype)

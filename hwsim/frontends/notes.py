@@ -14,7 +14,7 @@ import numpy as np
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.kernels import Kernel
 from hwsim.frontends.rounding import Quantizer
-from hwsim.frontends.values import Joined, Level, Mean, Pair, Real, Scaled, Weighing
+from hwsim.frontends.values import Joined, Level, Mean, Pair, Real, Scaled, Unary, Weighing
 from hwsim.ops import BatchNorm, Carrier, Requantize, TensorType
 
 MOST_SUMS = 1 << 20  # of an average that are tried one by one
@@ -32,6 +32,19 @@ LAST_BITS = f"{SUMS}, so that the reals differ in their last bits (by about 1e-6
 BLOCKS = (
     "ONNX Runtime rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
     "values differ, by up to about one percent of the largest; here they are exact"
+)
+ALPHA_BITS = (
+    "ONNX Runtime multiplies by 'alpha' before the weights' scale, so that the reals may differ in "
+    "their last bit"
+)
+ROUGH = 2.0**-21
+EXPONENTIAL = (
+    "ONNX Runtime's exponential is rounded otherwise in its last bits, so that codes which meet a "
+    "tie may differ by one step: up to {share:.2g} % of them"
+)
+EXPONENTIAL_BITS = (
+    "ONNX Runtime's exponential is rounded otherwise, so that the reals differ in their last bits "
+    "(by about 1e-7 of the largest)"
 )
 WRAPS = (
     "ONNX Runtime's sums wrap around at 32 bits here; those that pass them differ altogether, "
@@ -51,8 +64,8 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             _note_terms(run, (source.term,))
             if source.unit is None:  # else followed step by step
                 _note_scaled(run, source, by)
-        case Level():  # followed step by step
-            return
+        case Level() as source:  # followed step by step
+            _note_rough(run, source, real, by)
         case Joined() as source:
             for part in source.parts:
                 note_codes(run, part, by)
@@ -160,6 +173,35 @@ def _ties_of(kind: TensorType, source: Mean, by: Quantizer, count: int) -> float
     errors = (count + 8) * 2.0**-24 * (np.abs(means) + abs(by.zero_point) + 1)
     near = np.abs(means - np.floor(means) - 0.5) <= errors
     return float((near & inside).sum() / inside.sum()) if len(sums) > 1 and inside.any() else 1.0
+
+
+def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
+    """Codes that meet a tie as nearly as the runtime's exponential is rounded otherwise."""
+    functions = [step for step in real.steps if isinstance(step, Unary)]
+    kind = run.types[level.codes.edge]
+    if not any(step.rough for step in functions) or kind.hi - kind.lo >= MOST_SUMS:
+        return
+    codes = np.arange(kind.lo, kind.hi + 1)
+    reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+    for step in functions:
+        reals = step.function(reals)
+    near = by.codes(reals * np.float32(1 - ROUGH)) != by.codes(reals * np.float32(1 + ROUGH))
+    if near.any():
+        text = EXPONENTIAL.format(share=100 * near.sum() / near.size)
+        run.warn(_node_of(functions), text)
+
+
+def note_functions(run: Importer, real: Real) -> None:
+    """Warn of functions at the end of the model whose reals differ in their last bits."""
+    functions = [step for step in real.steps if isinstance(step, Unary)]
+    if any(step.rough for step in functions):
+        run.warn(_node_of(functions), EXPONENTIAL_BITS)
+
+
+def _node_of(functions: Sequence[Unary]) -> str:
+    """The name of the node with the rough function, without its operator."""
+    name = next(step.name for step in functions if step.rough)
+    return name.partition("'")[2].removesuffix("'") or name
 
 
 def note_reals(run: Importer, real: Real) -> None:

@@ -22,6 +22,7 @@ from hwsim.frontends.linear import (
     quantized_constant,
     quantizer,
 )
+from hwsim.frontends.moves import note_moved, note_unsigned
 from hwsim.frontends.notes import note_codes
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
 from hwsim.frontends.pairs import merged_pairs
@@ -64,6 +65,7 @@ def quantize_linear(run: Importer, node: OnnxNode) -> None:
         real = run.real(node, 0)
         codes = quantize(run, real, by, node.name, node.output)
         note_codes(run, real, by)
+        note_moved(run, node)
     run.values[node.output] = codes
 
 
@@ -88,7 +90,10 @@ def dequantize_linear(run: Importer, node: OnnxNode) -> None:
     if isinstance(value, Constant):
         run.values[node.output] = dequantized(node, value, scale, zero)
         return
-    run.values[node.output] = leveled(run, node, 0, scale, zero)
+    real = leveled(run, node, 0, scale, zero)
+    run.values[node.output] = real
+    if zero is None and isinstance(real.source, Level):
+        note_unsigned(run, node, run.types[real.source.codes.edge])
 
 
 def leveled(

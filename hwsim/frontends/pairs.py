@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.errors import HwsimError
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
 
 F32 = np.float32
@@ -44,7 +45,7 @@ def _one_pass(model: OnnxModel) -> OnnxModel:
 
 def _scales(model: OnnxModel) -> dict[str, float]:
     """The scales of all DequantizeLinear nodes that have one, by output."""
-    found = {n.output: _parameters(model, n) for n in model.nodes if n.op == DQ}
+    found = {n.output: parameters(model, n) for n in model.nodes if n.op == DQ}
     return {tensor: float(given[0]) for tensor, given in found.items() if given is not None}
 
 
@@ -102,9 +103,9 @@ def _first_double(model: OnnxModel, done: set[str]) -> Double | None:
         last = tuple(readers.get(third.output, []))
         if not last or any(n.op != DQ or n.input(0) != third.output for n in last):
             continue
-        inner, outer = _parameters(model, first), _parameters(model, third)
-        agreed = inner == _parameters(model, second)
-        agreed = agreed and all(outer == _parameters(model, node) for node in last)
+        inner, outer = parameters(model, first), parameters(model, third)
+        agreed = inner == parameters(model, second)
+        agreed = agreed and all(outer == parameters(model, node) for node in last)
         if inner is None or outer is None or not agreed or inner[2] != outer[2]:
             continue
         if inner[2] in ("int8", "uint8"):
@@ -112,7 +113,7 @@ def _first_double(model: OnnxModel, done: set[str]) -> Double | None:
     return None
 
 
-def _parameters(model: OnnxModel, node: OnnxNode) -> Parameters | None:
+def parameters(model: OnnxModel, node: OnnxNode) -> Parameters | None:
     """Scale, zero point and type, where both are given as constants of one element."""
     values = [model.constants.get(node.input(i)) for i in (1, 2)]
     if any(v is None or v.size != 1 or v.ndim > 1 for v in values):
@@ -122,12 +123,15 @@ def _parameters(model: OnnxModel, node: OnnxNode) -> Parameters | None:
 
 
 def _merged(model: OnnxModel, double: Double) -> OnnxModel:
-    inner, outer = _parameters(model, double.first), _parameters(model, double.third)
+    inner, outer = parameters(model, double.first), parameters(model, double.third)
     assert inner is not None and outer is not None
     constants: dict[str, npt.NDArray[Any]] = dict(model.constants)
     given = double.first.inputs[1:3]
     if inner != outer:
-        scale, zero = common(inner, outer)
+        try:
+            scale, zero = common(inner, outer)
+        except HwsimError as error:
+            raise HwsimError(f"{model.path}: {double.third}: {error}") from None
         given = tuple(f"{double.first.output}.{what}" for what in ("scale", "zero_point"))
         constants[given[0]] = np.array(scale, np.float32)
         constants[given[1]] = np.array(zero, inner[2])
@@ -147,5 +151,10 @@ def common(inner: Parameters, outer: Parameters) -> tuple[np.float32, int]:
     highs = [F32(info.max - zero) * scale for scale, zero, _ in (inner, outer)]
     low, high = max(lows), min(highs)
     scale = F32((high - low) / F32(info.max - info.min))
+    if not scale > 0:
+        raise HwsimError(
+            "two quantizers in a row must have a range in common (ONNX Runtime makes them one), "
+            f"not scales {inner[0]} and {outer[0]} with zero points {inner[1]} and {outer[1]}"
+        )
     zero = F32(info.min) - low / scale
     return scale, int(np.sign(zero) * np.floor(np.abs(zero) + F32(0.5)))  # half away from zero

@@ -163,7 +163,9 @@ def function_of(node: OnnxNode) -> Unary:
             return Unary(name, lambda x: float_math.hard_sigmoid(x, a, b), rising=a >= 0)
         case "Elu":
             alpha = node.real("alpha", 1.0)
-            return Unary(name, lambda x: float_math.elu(x, alpha), rising=alpha >= 0)
+            return Unary(
+                name, lambda x: float_math.elu(x, alpha), rising=alpha >= 0, rough=alpha != 0
+            )
         case "HardSwish":
             return Unary(name, float_math.hard_swish, rising=False)
         case "Abs":

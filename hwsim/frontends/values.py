@@ -207,13 +207,17 @@ class Joined:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unary:
-    """A function of one float32; `low` and `high` are there where it is a clamp."""
+    """A function of one float32; `low` and `high` are there where it is a clamp.
+
+    `rough` says that the model's runtime gives other last bits.
+    """
 
     name: str
     function: Callable[[FloatArray], FloatArray]
     rising: bool
     low: float | None = None
     high: float | None = None
+    rough: bool = False
 
     @property
     def clamp(self) -> bool:

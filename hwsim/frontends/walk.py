@@ -9,7 +9,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.importer import Handler, Importer, Rearranged, RuntimeDifference
 from hwsim.frontends.kernels import Choice
-from hwsim.frontends.notes import note_reals
+from hwsim.frontends.notes import note_functions, note_reals
 from hwsim.frontends.onnx_file import MAX_ELEMENTS, OnnxModel, OnnxPort
 from hwsim.frontends.order import View, view_of
 from hwsim.frontends.rounding import settle, tabled
@@ -108,6 +108,8 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
     try:
         reals = None
         if isinstance(value, Real):
+            if run.choices is not None:
+                note_functions(run, value)
             value, reals = tabled(value)
         codes = _output_codes(run, value, port.name)
     except HwsimError as error:
