@@ -30,6 +30,8 @@ def note_unsigned(run: Importer, node: OnnxNode, kind: TensorType) -> None:
         return
     outputs = {port.name for port in run.model.outputs}
     for mover in _readers(run, node.output):
+        if mover.op == "MatMul" and len(kind.shape) > 1 and run.model.batch is not None:
+            run.warn(node.name, UNSIGNED.format(mover=f"the Reshape that it adds to {mover}"))
         if mover.op not in MOVERS or (mover.op == "MaxPool" and run.model.opset < 12):
             continue
         if mover.output in outputs or any(n.op != Q for n in _readers(run, mover.output)):

@@ -14,7 +14,17 @@ import numpy as np
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.kernels import Kernel
 from hwsim.frontends.rounding import Quantizer
-from hwsim.frontends.values import Joined, Level, Mean, Pair, Real, Scaled, Unary, Weighing
+from hwsim.frontends.values import (
+    FloatArray,
+    Joined,
+    Level,
+    Mean,
+    Pair,
+    Real,
+    Scaled,
+    Unary,
+    Weighing,
+)
 from hwsim.ops import BatchNorm, Carrier, Requantize, TensorType
 
 MOST_SUMS = 1 << 20  # of an average that are tried one by one
@@ -37,10 +47,10 @@ ALPHA_BITS = (
     "ONNX Runtime multiplies by 'alpha' before the weights' scale, so that the reals may differ in "
     "their last bit"
 )
-ROUGH = 2.0**-21
-EXPONENTIAL = (
-    "ONNX Runtime's exponential is rounded otherwise in its last bits, so that codes which meet a "
-    "tie may differ by one step: up to {share:.2g} % of them"
+ROUGH = 2.0**-13  # steps of the result
+ROUGH_TIES = (
+    "ONNX Runtime's last bits are others here (those of an exponential, or of QLinearAdd with a "
+    "constant), so that codes which meet a tie may differ by one step: up to {share:.2g} % of them"
 )
 EXPONENTIAL_BITS = (
     "ONNX Runtime's exponential is rounded otherwise, so that the reals differ in their last bits "
@@ -95,6 +105,8 @@ def _note_scaled(run: Importer, source: Scaled, by: Quantizer) -> None:
     """Where it is known what the runtime computes of each code, all are tried."""
     share = SHARES[8 if by.format.width <= 8 else 16]
     if isinstance(source.term, Level) and source.function is not None:
+        if source.rough:
+            return _note_rough_line(run, source, source.term, by)
         codes, different = _tried(run, source, source.term, by)
         if not different:
             return
@@ -102,13 +114,26 @@ def _note_scaled(run: Importer, source: Scaled, by: Quantizer) -> None:
     run.warn(source.name, ROUNDED.format(share=share))
 
 
+def _note_rough_line(run: Importer, source: Scaled, level: Level, by: Quantizer) -> None:
+    assert source.function is not None
+    share = _near_ties(source.function(_all_reals(run, level)), by)
+    if share:
+        run.warn(source.name, ROUGH_TIES.format(share=100 * share))
+
+
+def _all_reals(run: Importer, level: Level) -> FloatArray:
+    """What all codes mean, in every channel."""
+    kind = run.types[level.codes.edge]
+    codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
+    return (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+
+
 def _tried(run: Importer, source: Scaled, level: Level, by: Quantizer) -> tuple[int, int]:
     """Codes in all channels, and how many of them the Graph rounds otherwise."""
     assert source.function is not None
     kind = run.types[level.codes.edge]
     codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
-    reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
-    theirs = by.codes(source.function(reals))
+    theirs = by.codes(source.function(_all_reals(run, level)))
     edge, ours = level.codes.edge, codes
     for op in (BatchNorm, Requantize):
         node = next(n for n in reversed(run.nodes) if n.inputs == (edge,) and isinstance(n.op, op))
@@ -185,10 +210,18 @@ def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
     reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
     for step in functions:
         reals = step.function(reals)
-    near = by.codes(reals * np.float32(1 - ROUGH)) != by.codes(reals * np.float32(1 + ROUGH))
-    if near.any():
-        text = EXPONENTIAL.format(share=100 * near.sum() / near.size)
-        run.warn(_node_of(functions), text)
+    share = _near_ties(reals, by)
+    if share:
+        run.warn(_node_of(functions), ROUGH_TIES.format(share=100 * share))
+
+
+def _near_ties(reals: FloatArray, by: Quantizer) -> float:
+    """The share of reals that lie so near a tie that other last bits give another code."""
+    steps = reals.astype(np.float64) / by.scale
+    lowest, highest = by.format.min - by.zero_point - 1, by.format.max - by.zero_point + 1
+    inside = (steps > lowest) & (steps < highest)
+    near = np.abs(steps - np.floor(steps) - 0.5) < ROUGH
+    return float((near & inside).sum() / near.size)
 
 
 def note_functions(run: Importer, real: Real) -> None:

@@ -100,6 +100,12 @@ class OnnxModel:
     inputs: tuple[OnnxPort, ...]
     outputs: tuple[OnnxPort, ...]
 
+    @property
+    def batch(self) -> int | None:
+        """The only batch that its inputs take, if they say one."""
+        sizes = {port.shape[0] if port.shape else None for port in self.inputs}
+        return sizes.pop() if len(sizes) == 1 else None
+
 
 def read_bytes(path: Path, what: str) -> bytes:
     """The content of a regular file of acceptable size."""

@@ -232,7 +232,7 @@ def folded(copy: Copy) -> None:
         if source is None or copy.only_reader(source.output) is not step:
             continue
         codes = copy.constants.get(source.inputs[0])
-        if codes is not None:
+        if codes is not None and source.input(2):  # else the runtime keeps the Transpose
             _turn(copy, source, step, codes)
 
 
@@ -513,7 +513,8 @@ def integer_biases(copy: Copy) -> None:
         if scale is None or weights.integer("block_size", 0):
             continue
         if copy.scalar(weights.input(1)) is None and (
-            scale.shape != bias.shape or weights.integer("axis", 1) not in (channels, channels - 2)
+            scale.shape != bias.shape
+            or weights.integer("axis", 1) not in (channels, channels - _weights_rank(copy, weights))
         ):
             continue
         step.bias_codes = True
@@ -526,6 +527,11 @@ def integer_biases(copy: Copy) -> None:
         copy.steps.insert(copy.steps.index(step), Step(DQ, [codes, named], real))
         step.inputs[2] = real
         copy.index()
+
+
+def _weights_rank(copy: Copy, weights: Step) -> int:
+    codes = copy.constants.get(weights.inputs[0])
+    return codes.ndim if codes is not None else copy.ranks.get(weights.output, 2)
 
 
 def _ends_in_quantizer(copy: Copy, step: Step) -> bool:

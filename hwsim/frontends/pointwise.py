@@ -24,6 +24,7 @@ from hwsim.frontends.values import (
     Level,
     Pair,
     Real,
+    Scaled,
     Unary,
     Weighing,
 )
@@ -62,11 +63,14 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
             tensor = source.tensor if rounded else node.output
             source = replace(source, tensor=tensor, exact=False, integer_bias=False)
         return replace(real, source=biased(run, node, source, bias))
+    fused = run.choice(node.output).kernel is Kernel.INTEGER  # QLinearAdd, of a constant
     if bias.array.size == 1:
         value = F32(bias.array.reshape(())[()])
-        return real.then(Unary(str(node), lambda x: x + value, rising=True))
+        return real.then(Unary(str(node), lambda x: x + value, rising=True, rough=fused))
     offset = bias.array.astype(np.float64)
-    return along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
+    out = along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
+    assert isinstance(out.source, Scaled)
+    return replace(out, source=replace(out.source, rough=fused))
 
 
 def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:

@@ -82,8 +82,24 @@ def reshape(run: Importer, node: OnnxNode) -> None:
         run.values[node.output] = mapped(value, lambda array: array.reshape(target))
         return
     layout = layout_of(value, node)
+    _check_batch(run, node, target)
     shape = tuple(new_shape(node, layout, target))
     run.values[node.output] = relaid(value, lambda old: old.reshaped(shape))
+
+
+def _check_batch(run: Importer, node: OnnxNode, target: list[int]) -> None:
+    """Refuse a number of rows that is not the batch; warn where it fits one batch only."""
+    rows, batch = target[0] if target else -1, run.model.batch
+    if rows < 1 or rows == batch:
+        return
+    if batch is not None:
+        raise HwsimError(f"{node}: its target shape must keep the batch of {batch}, not {target}")
+    if -1 in target[1:]:
+        run.warn(
+            node.name,
+            f"The runtime makes {rows} rows of any batch here (target shape {target}), so that "
+            f"batches of other sizes than {rows} come out in another shape; here the batch stays",
+        )
 
 
 def new_shape(node: OnnxNode, layout: Layout, target: list[int]) -> list[int]:
@@ -127,6 +143,12 @@ def squeeze(run: Importer, node: OnnxNode) -> None:
         return
     layout = layout_of(value, node)
     gone = axes(node, run, len(layout.shape) + 1)
+    if not gone and (run.model.batch or 1) == 1:
+        run.warn(
+            node.name,
+            "The runtime takes out the batch's axis too where it has length 1, since 'axes' are "
+            "not given; here the batch stays",
+        )
     gone = gone or tuple(i + 1 for i, d in enumerate(layout.shape) if d == 1)
     if 0 in gone or any(layout.shape[a - 1] != 1 for a in gone):
         raise HwsimError(f"{node}: squeezed axes must have length 1 and not be the batch")

@@ -184,7 +184,8 @@ class Scaled:
 
     `unit` is there where the model's runtime multiplies codes: the factors are then codes too, one
     step of them is worth `unit`, and `shift` is what it adds to the codes of the result meanwhile.
-    `function` is what it computes of float32 values, channels innermost, where that is known.
+    `function` is what it computes of float32 values, channels innermost, where that is known, and
+    `rough` says that its last bits are others.
     """
 
     name: str
@@ -194,6 +195,7 @@ class Scaled:
     unit: float | None = None
     shift: int = 0
     function: Callable[[FloatArray], FloatArray] | None = None
+    rough: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
