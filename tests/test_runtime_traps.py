@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from test_frontend_onnx import load
 from test_kernels import outcome, row
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.importer import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
 
@@ -201,3 +203,86 @@ def test_scales_at_the_ends_of_float32_are_refused(scale: float, tmp_path: Path)
     model = n.model((n.round(n.do("Relu", n.start(4)), scale), 2, "float32"))
     with pytest.raises(HwsimError, match="the scale of an activation must be"):
         load(model, tmp_path)
+
+
+@pytest.mark.parametrize("zero", [0, 5])
+@pytest.mark.parametrize("op", ["MatMul", "Conv"])
+def test_int8_codes_become_uint8_before_a_dequantizer_without_zero_point(
+    op: str, zero: int, tmp_path: Path, seed: int
+) -> None:
+    n = Net("int8")
+    shape = (3, 4, 4) if op == "Conv" else (12,)
+    scale, point = n.parameters("q", Q("int8", 0.03, zero))
+    code = n.do("QuantizeLinear", n.input("x", shape), scale, point)
+    real = n.do("DequantizeLinear", code, scale, *([point] if zero else []))
+    w = n.kernel((4, 3, 3, 3) if op == "Conv" else (12, 7), 0)
+    out = n.do(op, real, w)
+    ran, said, differ = outcome(
+        n.model((n.round(out, 0.3), len(shape) + 1, "float32")), tmp_path, seed
+    )
+    assert (ran, said, differ) == ([f"QLinear{op}"], "", 0)
+
+
+@pytest.mark.parametrize("axis", [0, -4])
+def test_an_axis_may_count_from_the_end(axis: int, tmp_path: Path, seed: int) -> None:
+    """A float bias becomes int32 by weights with a scale a channel, however that is named."""
+    n = Net()
+    w = n.weights((4, 3, 3, 3), 4, pow2=False, dtype="int8").real(n, "w", axis)
+    bias = n.constant("b", n.rng.normal(0, 1, 4).astype(np.float32))
+    out = n.round(n.do("Conv", n.start(3, 6, 5), w, bias), 0.3)
+    assert outcome(n.model((out, 4, "float32")), tmp_path, seed) == (["QLinearConv"], "", 0)
+
+
+def test_a_transpose_of_weights_without_a_zero_point_stays(tmp_path: Path, seed: int) -> None:
+    n = Net()
+    codes = n.constant("w", n.rng.integers(-60, 60, (7, 12)).astype(np.int8))
+    w = n.do("DequantizeLinear", codes, n.constant("s", np.float32(0.01)))
+    out = n.do("MatMul", n.start(12), n.do("Transpose", w, perm=[1, 0]))
+    ran, said, _ = outcome(n.model((out, 2, "float32")), tmp_path, seed)
+    assert ran == []
+    assert "last bits" in said
+
+
+def test_ties_of_an_integer_add_of_a_constant_are_announced(tmp_path: Path, seed: int) -> None:
+    n = Net()
+    x = n.qdq(n.input("x", (6,)), Q("uint8", 2.0**-5, 0))
+    codes = n.constant("c", np.array([0, 98, 3, 5, 77, 250], np.uint8))
+    scale = n.constant("cs", np.float32(2.0**-7))
+    constant = n.do("DequantizeLinear", codes, scale, n.constant("cz", np.uint8(0)))
+    out = n.qdq(n.do("Add", x, constant), Q("uint8", 0.25, 11))
+    _, said, differ = outcome(n.model((out, 2, "float32")), tmp_path, seed)
+    assert "meet a tie" in said
+    assert differ < 48
+
+
+def batch_of(size: int | None, node: Build) -> onnx.ModelProto:
+    model = node(Net())
+    if size is not None:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
+    return model
+
+
+def rows(target: list[int]) -> Build:
+    return lambda n: n.model((n.do("Reshape", n.start(4, 3), n.ints(*target)), 2, "float32"))
+
+
+def test_a_reshape_that_takes_samples_apart_is_refused_or_announced(tmp_path: Path) -> None:
+    with pytest.raises(HwsimError, match="must keep the batch of 1"):
+        load(batch_of(1, rows([12, -1])), tmp_path)
+    with pytest.warns(RuntimeDifference, match="makes 1 rows of any batch"):
+        load(batch_of(None, rows([1, -1])), tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeDifference)
+        load(batch_of(2, rows([2, -1])), tmp_path)
+        load(batch_of(None, rows([0, -1])), tmp_path)
+
+
+def test_a_squeeze_without_axes_says_what_a_batch_of_one_does(tmp_path: Path) -> None:
+    def squeezed(n: Net) -> onnx.ModelProto:
+        return n.model((n.do("Squeeze", n.start(4, 1)), 2, "float32"))
+
+    with pytest.warns(RuntimeDifference, match="takes out the batch's axis"):
+        load(batch_of(None, squeezed), tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeDifference)
+        load(batch_of(3, squeezed), tmp_path)

@@ -615,8 +615,11 @@ def as_unsigned(copy: Copy) -> None:
         if reader is None or reader.op != DQ:
             continue
         zeros = [copy.scalar(s.input(2)) for s in (step, reader)]
+        if zeros[0] is not None and not reader.input(2):
+            zeros[1] = np.zeros_like(zeros[0])
         given = [z for z in zeros if z is not None and z.dtype == np.int8]
         if len(given) == 2 and int(given[0].ravel()[0]) == int(given[1].ravel()[0]):
             name = copy.fresh(step.inputs[2])
             copy.constants[name] = np.array(int(given[0].ravel()[0]) + 128, np.uint8)
-            step.inputs[2] = reader.inputs[2] = name
+            step.inputs[2] = name
+            reader.inputs[2:] = [name]
