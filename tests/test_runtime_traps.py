@@ -286,3 +286,38 @@ def test_a_squeeze_without_axes_says_what_a_batch_of_one_does(tmp_path: Path) ->
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeDifference)
         load(batch_of(3, squeezed), tmp_path)
+
+
+def test_a_port_without_a_zero_point_has_its_own_type(tmp_path: Path, seed: int) -> None:
+    """int8 codes of an integer port stay int8, so that the convolution runs in float32."""
+    n = Net("int8")
+    real = n.do(
+        "DequantizeLinear", n.input("x", (3, 5, 5), "int8"), n.constant("s", np.float32(0.03))
+    )
+    model = n.model((n.round(n.do("Conv", real, n.kernel((4, 3, 3, 3), 0)), 0.3), 4, "float32"))
+    with pytest.warns(RuntimeDifference, match="adds in float32"):
+        load(model, tmp_path)
+
+
+@pytest.mark.parametrize("pads", [[0] * 8, [0, 0, 1, 1, 0, 0, 1, 1]])
+def test_a_pad_before_an_average_leaves_the_integer_kernel(
+    pads: list[int], tmp_path: Path, seed: int
+) -> None:
+    n = Net()
+    x = n.qdq(n.input("x", (2, 4, 4)), Q("uint8", 2.0**-6, 137))
+    x = n.do("Pad", x, n.ints(*pads))
+    out = n.qdq(n.do("AveragePool", x, kernel_shape=[2, 2]), Q("uint8", 2.0**-6, 137))
+    ran, said, differ = outcome(n.model((out, 4, "float32")), tmp_path, seed)
+    assert ran == ["QLinearAveragePool"]
+    assert said or not differ
+
+
+def test_a_pool_behind_factors_along_the_width_sees_the_map(tmp_path: Path, seed: int) -> None:
+    """With one channel the order of the codes is the same, the shape of the edge is not."""
+    n = Net()
+    row = n.constant("k", np.float32([-0.7, 0.4, 0.9]))
+    x = n.round(n.do("Relu", n.do("Sub", row, n.start(1, 3, 3))), 0.02)
+    pooled = n.do("MaxPool", x, kernel_shape=[1, 2], strides=[3, 3])
+    _, said, differ = outcome(n.model((n.round(pooled, 0.02), 4, "float32")), tmp_path, seed)
+    assert said or not differ  # and the shapes are equal
+    assert differ < 10

@@ -184,7 +184,8 @@ def _zero_of_weights(copy: Copy, group: Group) -> bool:
     """Whether weights have a zero point: given, or made where one scale's int8 becomes uint8."""
     weights = group.sources[1]
     made = group.types[1] == "int8" and _weights_type(copy, group) == "uint8"
-    return bool(weights.input(2)) or (made and copy.scalar(weights.input(1)) is not None)
+    scale = copy.constants.get(weights.input(1))
+    return bool(weights.input(2)) or (made and scale is not None and scale.ndim == 0)
 
 
 def _weights_type(copy: Copy, group: Group) -> str:

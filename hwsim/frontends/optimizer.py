@@ -64,6 +64,7 @@ class Copy:
     opset: int
     makers: dict[str, Step] = field(default_factory=dict)
     users: dict[str, list[Step]] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)  # of the graph's inputs
     _count: int = 0
 
     def __post_init__(self) -> None:
@@ -125,7 +126,8 @@ class Copy:
             maker = self.makers.get(step.inputs[0])
             if codes is not None:
                 return codes.dtype.name
-            return self.dtype(maker) if maker is not None and maker.op == Q else "uint8"
+            known = self.types.get(step.inputs[0], "uint8")
+            return self.dtype(maker) if maker is not None and maker.op == Q else known
         wanted = step.integer("output_dtype", 0)
         return {3: "int8", 4: "uint16", 5: "int16"}.get(wanted, "uint8")
 
@@ -147,6 +149,7 @@ def copy_of(model: OnnxModel) -> Copy:
     ranks = {port.name: len(port.shape) for port in model.inputs}
     batch = all(bool(port.shape) and port.shape[0] is not None for port in model.inputs)
     copy = Copy(steps, constants, {p.name for p in model.outputs}, ranks, batch, model.opset)
+    copy.types = {port.name: port.dtype for port in model.inputs}
     for step in copy.steps:
         copy.ranks[step.output] = _rank(copy, step)
     return copy
@@ -310,13 +313,18 @@ def _is_real(copy: Copy, tensor: str) -> bool:
 
 
 def padding(copy: Copy) -> None:
-    """A Pad goes into the convolution or pool that alone reads it."""
+    """A Pad by nothing goes, others into the convolution or pool that alone reads them."""
     for step in _each(copy, "Pad"):
+        pads = copy.constants.get(step.input(1))
+        if pads is not None and not pads.any() and step.output not in copy.outputs:
+            copy.drop(step)
+            continue
         reader = copy.only_reader(step.output)
         if reader is None or reader.node is None:
             continue
         plain = str(reader.node.attributes.get("auto_pad", "NOTSET")) == "NOTSET"
-        pooled = reader.op == "AveragePool" and reader.integer("count_include_pad", 0)
+        counted = reader.integer("count_include_pad", 0) or not any(reader.node.integers("pads"))
+        pooled = reader.op == "AveragePool" and counted  # which then counts the padding
         if plain and (reader.op == "Conv" or pooled):
             copy.drop(step)
 

@@ -50,12 +50,12 @@ def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
     if isinstance(source, Level):
         if source.codes.padding != NO_PADDING:
             raise HwsimError(f"{node}: a Pad must be followed by a convolution")
-        moved = not (layout.standard and len(layout.physical) == 3)
+        moved = len(layout.shape) == 3 and not layout.same(Layout.channels_last(layout.shape))
         pooled = any(isinstance(step, Pool) for step in real.steps)
         if len(layout.shape) == 3 and moved and not pooled:
             codes = run.standard(replace(source.codes, layout=layout), node)
             return replace(real, source=replace(source, codes=codes), layout=codes.layout)
-    if len(layout.shape) != 3 or not layout.standard or len(layout.physical) != 3:
+    if len(layout.shape) != 3 or not layout.same(Layout.channels_last(layout.shape)):
         raise HwsimError(f"{node}: its input must be a map (batch, channels, height, width)")
     return real
 
