@@ -321,3 +321,15 @@ def test_a_pool_behind_factors_along_the_width_sees_the_map(tmp_path: Path, seed
     _, said, differ = outcome(n.model((n.round(pooled, 0.02), 4, "float32")), tmp_path, seed)
     assert said or not differ  # and the shapes are equal
     assert differ < 10
+
+
+def test_an_alpha_that_no_scale_can_hold_is_announced(tmp_path: Path, seed: int) -> None:
+    said_once = False
+    for number in range(12):
+        n = Net(seed=number)
+        x = n.qdq(n.input("x", (12,)), Q("uint8", float(np.float32(0.2810938)), 128))
+        out = n.do("Gemm", x, n.kernel((12, 7), 1, 7), alpha=0.37)
+        _, said, differ = outcome(n.model((out, 2, "float32")), tmp_path, seed)
+        assert said or not differ
+        said_once |= "last bit" in said
+    assert said_once

@@ -243,6 +243,10 @@ def note_reals(run: Importer, real: Real) -> None:
     if not isinstance(source, Weighing):
         return
     _note_first(run, source)
+    if source.op.weight_scale is not None:
+        shown = np.float32(source.input.scale) * np.array(source.op.weight_scale, np.float32)
+        if not np.array_equal(shown, source.scale):  # after a Gemm's alpha
+            run.warn(source.name, ALPHA_BITS)
     if (
         run.choice(source.tensor).kernel is not Kernel.BLOCKS
         and not source.exact
