@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -333,3 +334,18 @@ def test_an_alpha_that_no_scale_can_hold_is_announced(tmp_path: Path, seed: int)
         assert said or not differ
         said_once |= "last bit" in said
     assert said_once
+
+
+def test_last_bits_of_layers_joined_at_the_end_are_announced(tmp_path: Path, seed: int) -> None:
+    """Sums of layers with a real bias, of one scale, side by side in the last Concat."""
+    n = Net()
+    x, heads = n.start(12), []
+    for k in range(2):
+        weights = replace(
+            n.weights((12, 7), 1, pow2=False, dtype="int8"), scale=np.float32([0.004])
+        )
+        bias = n.constant(f"bias{k}", np.full(7, 0.3, np.float32))
+        heads.append(n.do("Gemm", x, weights.real(n, f"w{k}", 1), bias))
+    model = n.model((n.do("Concat", *heads, axis=1), 2, "float32"))
+    _, said, differ = outcome(model, tmp_path, seed)
+    assert differ and said.count("last bits") == 2

@@ -240,6 +240,9 @@ def _node_of(functions: Sequence[Unary]) -> str:
 def note_reals(run: Importer, real: Real) -> None:
     """Warn where the reals of a tensor that nothing quantizes may differ."""
     source = real.source
+    if isinstance(source, Joined):
+        for part in source.parts:
+            note_reals(run, part)
     if not isinstance(source, Weighing):
         return
     _note_first(run, source)
