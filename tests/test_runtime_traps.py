@@ -349,3 +349,20 @@ def test_last_bits_of_layers_joined_at_the_end_are_announced(tmp_path: Path, see
     model = n.model((n.do("Concat", *heads, axis=1), 2, "float32"))
     _, said, differ = outcome(model, tmp_path, seed)
     assert differ and said.count("last bits") == 2
+
+
+@pytest.mark.parametrize("pairs", [2, 3])
+def test_rows_of_three_pairs_before_what_quantizers_move_over_are_refused(
+    pairs: int, tmp_path: Path, seed: int
+) -> None:
+    n = Net()
+    x = n.input("x", (3, 4))
+    for scale, zero in ((2.0**-5, 0), (0.06, -38), (0.17, 22))[:pairs]:
+        x = n.qdq(x, Q("int8", float(np.float32(scale)), zero))
+    model = n.model((n.do("Reshape", x, n.ints(-1, 12)), 2, "float32"))
+    if pairs == 2:
+        _, said, differ = outcome(model, tmp_path, seed)
+        assert said or not differ
+        return
+    with pytest.raises(HwsimError, match=r"Reshape .* must be quantized once, not three times"):
+        load(model, tmp_path)

@@ -6,8 +6,11 @@ whose type without a zero point is uint8; and a Transpose that moves leaves two 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from hwsim.errors import HwsimError
 from hwsim.frontends.importer import Importer
-from hwsim.frontends.onnx_file import OnnxNode
+from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
 from hwsim.frontends.optimizer import DQ, Q
 from hwsim.frontends.pairs import parameters
 from hwsim.ops import TensorType
@@ -24,18 +27,37 @@ MOVED = (
 )
 
 
+def refuse_moved_rows(model: OnnxModel, tensors: Collection[str]) -> None:
+    """Raise HwsimError where what three or more pairs in a row gave goes over an operator.
+
+    `tensors` are those whose scale the runtime changed after its first pass; the quantizer that it
+    takes over the operator keeps the scale of that pass.
+    """
+    for mover in model.nodes:
+        if mover.op in MOVERS and mover.input(0) in tensors and _is_moved_over(model, mover):
+            raise HwsimError(
+                f"{model.path}: {mover}: its input {mover.input(0)!r} must be quantized once, not "
+                "three times or more in a row, of which ONNX Runtime moves one over it"
+            )
+
+
 def note_unsigned(run: Importer, node: OnnxNode, kind: TensorType) -> None:
     """Warn where a DequantizeLinear without a zero point moves over an operator."""
     if kind.lo >= 0 and kind.hi <= 255:
         return
-    outputs = {port.name for port in run.model.outputs}
-    for mover in _readers(run, node.output):
+    for mover in _readers(run.model, node.output):
         if mover.op == "MatMul" and len(kind.shape) > 1 and run.model.batch is not None:
             run.warn(node.name, UNSIGNED.format(mover=f"the Reshape that it adds to {mover}"))
-        if mover.op not in MOVERS or (mover.op == "MaxPool" and run.model.opset < 12):
-            continue
-        if mover.output in outputs or any(n.op != Q for n in _readers(run, mover.output)):
+        if mover.op in MOVERS and _is_moved_over(run.model, mover):
             run.warn(node.name, UNSIGNED.format(mover=mover))
+
+
+def _is_moved_over(model: OnnxModel, mover: OnnxNode) -> bool:
+    """Whether a DequantizeLinear goes on behind an operator: not where quantizers alone read it."""
+    if mover.op == "MaxPool" and model.opset < 12:
+        return False
+    shown = mover.output in {port.name for port in model.outputs}
+    return shown or any(n.op != Q for n in _readers(model, mover.output))
 
 
 def note_moved(run: Importer, node: OnnxNode) -> None:
@@ -53,10 +75,10 @@ def note_moved(run: Importer, node: OnnxNode) -> None:
     inner, outer = parameters(run.model, first), parameters(run.model, node)
     if inner is None or outer is None or inner == outer or inner[2] != outer[2]:
         return
-    alone = all(len(_readers(run, n.output)) == 1 for n in (first, before))
+    alone = all(len(_readers(run.model, n.output)) == 1 for n in (first, before))
     if alone and inner[2] in ("int8", "uint8"):
         run.warn(node.name, MOVED)
 
 
-def _readers(run: Importer, tensor: str) -> list[OnnxNode]:
-    return [n for n in run.model.nodes if tensor in n.inputs]
+def _readers(model: OnnxModel, tensor: str) -> list[OnnxNode]:
+    return [n for n in model.nodes if tensor in n.inputs]

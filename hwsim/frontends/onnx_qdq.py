@@ -22,7 +22,7 @@ from hwsim.frontends.linear import (
     quantized_constant,
     quantizer,
 )
-from hwsim.frontends.moves import note_moved, note_unsigned
+from hwsim.frontends.moves import note_moved, note_unsigned, refuse_moved_rows
 from hwsim.frontends.notes import note_codes
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
 from hwsim.frontends.pairs import merged_pairs
@@ -238,4 +238,5 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 def read(model: OnnxModel) -> Graph:
     """The Graph of a model in QDQ or QLinear form."""
     model, scales = merged_pairs(model)
+    refuse_moved_rows(model, scales)
     return read_graph(model, HANDLERS, lambda m: choices(m, scales))
