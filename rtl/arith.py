@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth import Const, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.hdl import Value
 
 from hwsim.fixed import Format, Overflow, Rounding, round_int
@@ -130,10 +130,3 @@ def maximum(m: Module, a: Any, b: Any) -> Signal:
     a, b = Value.cast(a), Value.cast(b)
     m.d.comb += out.eq(Mux(a > b, a, b))
     return out
-
-
-def extended(value: Any, width: int) -> Any:
-    """The bits of `value` as a vector of `width`, extended by its sign or by zeros."""
-    bits = Value.cast(value)
-    fill = bits[-1] if bits.shape().signed else Const(0)
-    return Cat(bits, fill.replicate(width - len(bits))) if width > len(bits) else bits[:width]

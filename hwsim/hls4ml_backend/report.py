@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import HwsimError
+from hwsim.extras import hardware
 from hwsim.graph import Graph
 from hwsim.hls4ml_backend.options import BuildOptions
 
@@ -22,7 +21,7 @@ def build(graph: Graph, chosen: BuildOptions, folder: Path, project: str) -> dic
     left out. `CosimReport` is there after a comparison in Verilator. `Build` holds all that
     `build.json` does and `Folder`, `Verilog` and `Bitstream` are paths (the last may be None).
     """
-    targets, rtl_build = _hardware("rtl.targets"), _hardware("rtl.build")
+    targets, rtl_build = hardware("rtl.targets"), hardware("rtl.build")
     out = Path(chosen.output_dir) if chosen.output_dir is not None else folder
     request = rtl_build.Request(
         target=targets.find_target(chosen.target or "ecp5-25k").name,
@@ -31,7 +30,7 @@ def build(graph: Graph, chosen: BuildOptions, folder: Path, project: str) -> dic
         max_dsp=chosen.max_dsp,
         rtl_only=chosen.rtl_only or not chosen.vsynth,
         pins=Path(chosen.pins) if chosen.pins is not None else None,
-        top=_hardware("rtl.names").top_name(project),
+        top=hardware("rtl.names").top_name(project),
     )
     if chosen.output_dir is None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +38,7 @@ def build(graph: Graph, chosen: BuildOptions, folder: Path, project: str) -> dic
     facts = rtl_build.build(graph, out, request, log=log)
     outcome = None
     if chosen.simulate:
-        verify = _hardware("rtl.verify").verify
+        verify = hardware("rtl.verify").verify
         outcome = verify(out, samples=chosen.samples, log=log).to_dict()
     return summary(facts, outcome, out)
 
@@ -96,16 +95,3 @@ def _cosim(outcome: Mapping[str, Any]) -> dict[str, Any]:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _hardware(module: str) -> Any:
-    """A module of `rtl`; HwsimError says which extra to install where a library is missing."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing in ("", "hwsim", "rtl", "gpu"):
-            raise
-        raise HwsimError(
-            f'{missing} must be installed (pip install "hwsim[rtl]"), not missing'
-        ) from None
