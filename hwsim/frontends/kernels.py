@@ -13,8 +13,9 @@ from enum import Enum
 
 import numpy as np
 
+from hwsim.frontends.graph_copy import DQ, Array, Copy, Q, Step
 from hwsim.frontends.onnx_file import OnnxModel
-from hwsim.frontends.optimizer import CLAMPS, DQ, Array, Copy, Q, Step, optimized, repeated
+from hwsim.frontends.optimizer import CLAMPS, optimized, repeated
 
 EIGHT_BITS = ("int8", "uint8")
 SIXTEEN_BITS = ("int16", "uint16")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.graph_copy import DQ, Q
 from hwsim.frontends.importer import Importer
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
-from hwsim.frontends.optimizer import DQ, Q
 from hwsim.frontends.pairs import parameters
 from hwsim.ops import TensorType
 

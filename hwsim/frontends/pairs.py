@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.graph_copy import DQ, Q
 from hwsim.frontends.onnx_file import OnnxModel, OnnxNode
 
 F32 = np.float32
-Q, DQ = "QuantizeLinear", "DequantizeLinear"
 Parameters = tuple[np.float32, int, str]
 
 
