@@ -29,10 +29,10 @@ from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl import tools, verilog
-from rtl.manifest import Manifest, StreamPort
-from rtl.simulate import Simulation, Stall
-from rtl.words import Words, pack, word_size
+from hwsim.build_folder import Manifest, StreamPort
+from rtl.flow import tools, verilog
+from rtl.sim.simulate import Simulation, Stall
+from rtl.sim.words import Words, pack, word_size
 
 SEED = 20261124
 STALL = Stall(idle=0.25, backpressure=0.25, seed=SEED)

@@ -99,7 +99,7 @@ def networks() -> dict[str, tuple[Any, tuple[int, ...]]]:
 
 def measure(rounds: int) -> tuple[dict[str, Any], int]:
     """Figures by load and batch, and the number of different outputs."""
-    from hwsim.emulate import emulate
+    from hwsim.emulator.run import emulate
 
     graphs, rng = networks(), np.random.default_rng(1)
     runs: dict[str, Callable[[], object]] = {}

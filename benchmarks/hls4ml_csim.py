@@ -24,9 +24,9 @@ import numpy as np
 from common import interleaved, one_thread, provenance, write_json
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from hls4ml_models import Model, csim
+from support.hls4ml_models import Model, csim
 
-from hwsim.emulate import Emulator, planned
+from hwsim.emulator.run import Emulator, planned
 
 AUTO = {"accum": "auto", "result": "auto"}
 

@@ -21,9 +21,11 @@ from common import interleaved, one_thread, provenance, table, write_json
 from networks import resnet20, wide_layers
 
 from hwsim.graph import Graph
-from rtl import folding, rescale, rtlil
 from rtl.build import Request, build, choose_plan
-from rtl.lower import Design
+from rtl.design import Design
+from rtl.flow import rtlil
+from rtl.layers import rescale
+from rtl.plan import search
 
 REQUEST = Request(target="ecp5-85k", rtl_only=True)
 
@@ -45,12 +47,12 @@ def planning(graph: Graph, rounds: int) -> dict[str, float]:
     def make() -> None:
         Graph(graph.inputs, graph.nodes, graph.outputs)
 
-    budget = folding.least_multipliers(graph) + 20
+    budget = search.least_multipliers(graph) + 20
     return interleaved(
         {
             "make_graph": make,
             "plan": plan,
-            "plan_for_multipliers": lambda: folding.plan_for_multipliers(graph, budget),
+            "plan_for_multipliers": lambda: search.plan_for_multipliers(graph, budget),
         },
         rounds,
     )

@@ -26,7 +26,7 @@ from hwsim.checked import record
 from hwsim.classify import Comparison, accuracy, compare, predictions
 from hwsim.cli.console import Progress, console, print_error, warnings_shown
 from hwsim.cli.sheet import table
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.reporting import Page, Rung, Sample, State
 from hwsim.reporting.folder import (
     MANIFEST,
@@ -38,11 +38,12 @@ from hwsim.reporting.folder import (
     write_page,
 )
 from hwsim.storage import write_atomically
-from rtl import tools, wrapper
 from rtl.build import Request
-from rtl.simulate import Simulation
-from rtl.targets import parse_clock
-from rtl.verify import Outcome, verify
+from rtl.flow import tools
+from rtl.flow.targets.base import parse_clock
+from rtl.sim import wrapper
+from rtl.sim.simulate import Simulation
+from rtl.sim.verify import Outcome, verify
 
 MODELS = Path(__file__).resolve().parent / "models"
 SEED = 1

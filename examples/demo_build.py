@@ -12,9 +12,9 @@ import hwsim
 import rtl
 from hwsim.graph import Graph
 from hwsim.storage import write_atomically
-from rtl import tools
 from rtl.build import REPORT, Request, build, choose_plan
-from rtl.folding import Plan
+from rtl.flow import tools
+from rtl.plan.search import Plan
 
 STAMP = "demo-cache.json"
 SOURCES = (".py", ".sv", ".v", ".cpp")

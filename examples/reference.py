@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.emulate import dequantize
+from hwsim.emulator.run import dequantize
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 

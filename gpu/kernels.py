@@ -7,6 +7,6 @@ case of the operator: `tests/test_gpu.py` compares them.
 
 from __future__ import annotations
 
-from hwsim.emulate import Kernels
+from hwsim.emulator.run import Kernels
 
 KERNELS: Kernels = {}

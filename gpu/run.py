@@ -8,7 +8,7 @@ from typing import Any
 
 from gpu.device import namespace
 from gpu.kernels import KERNELS
-from hwsim.emulate import Emulator
+from hwsim.emulator.run import Emulator
 from hwsim.fixed import Array, Namespace
 from hwsim.graph import Graph
 

@@ -2,7 +2,7 @@
 
 from hwsim.checked import Verification, verify
 from hwsim.classify import Accuracy
-from hwsim.emulate import emulate, trace
+from hwsim.emulator.run import emulate, trace
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load

@@ -13,7 +13,7 @@ import numpy as np
 
 from hwsim import saturation
 from hwsim.classify import Accuracy, Labels, Tally
-from hwsim.emulate import from_user, planned
+from hwsim.emulator.run import from_user, planned
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
 from hwsim.graph import Graph, InputPort, OutputPort
@@ -22,7 +22,7 @@ from hwsim.reporting.folder import MANIFEST, VERIFY, read_graph, read_json
 from hwsim.storage import write_atomically
 
 if TYPE_CHECKING:
-    from rtl.verify import Outcome
+    from rtl.sim.verify import Outcome
 
 SHOWN, WRONG = 12, 4
 """Samples kept for the report, and how many wrong ones where there are enough right ones."""
@@ -129,7 +129,7 @@ def verify(
     Raises HwsimError for a folder that no build wrote, data that does not fit, and missing tools.
     """
     place = Path(folder)
-    hardware("rtl.verify")
+    hardware("rtl.sim.verify")
     if labels is not None and x is None:
         raise HwsimError("labels must come with the samples that they belong to, not alone")
     trial = None
@@ -201,7 +201,7 @@ def run(
     log: Callable[[str], None] | None = None,
 ) -> Verification:
     """Run a built design on a trial, or on `samples` random ones, and count what it got right."""
-    checker = hardware("rtl.verify")
+    checker = hardware("rtl.sim.verify")
     codes = None if trial is None else trial.codes
     outcome = checker.verify(folder, codes, samples=samples, seed=seed, waves=waves, log=log)
     if trial is None or trial.port is None or trial.labels is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwsim import saturation
 from hwsim.classify import Accuracy, Labels, Tally, class_numbers, expect_count, named
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, OutputPort
 from hwsim.ops import ArgMax, Flatten, Reshape

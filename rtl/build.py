@@ -10,22 +10,24 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from hwsim.build_folder import FILE as MANIFEST
+from hwsim.build_folder import SCHEMA
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.notices import warn
-from rtl import folding, limits, lpf, shell, synth, verilog
-from rtl.axis import lane_bits
-from rtl.depths import with_depths
-from rtl.folding import Plan
-from rtl.latency import latency_bound
-from rtl.lower import AxisPort, Design, axis_ports
-from rtl.manifest import FILE as MANIFEST
-from rtl.manifest import SCHEMA
-from rtl.memories import memories
+from rtl.design import AxisPort, Design, axis_ports
+from rtl.flow import shell, synth, verilog
+from rtl.flow.targets import lpf
+from rtl.flow.targets.base import Target, find_target
+from rtl.flow.workplace import replacing
+from rtl.flow.yosys import Port
+from rtl.parts.axis import lane_bits
+from rtl.plan import limits, search
+from rtl.plan.depths import with_depths
+from rtl.plan.latency import latency_bound
+from rtl.plan.memories import memories
+from rtl.plan.search import Plan
 from rtl.readme import NOT_CHOSEN, readme
-from rtl.targets import Target, find_target
-from rtl.workplace import replacing
-from rtl.yosys import Port
 
 Log = Callable[[str], None]
 Streams = tuple[Sequence[AxisPort], Sequence[AxisPort]]  # inputs and outputs of a design
@@ -78,8 +80,8 @@ def _plan_within(graph: Graph, request: Request, target: Target) -> Plan:
     if budget is not None and not isinstance(budget, Integral):
         raise HwsimError(f"max-dsp must be a whole number, not {budget!r}")
     if budget is None:
-        budget = max(limits.default_budget(target), folding.least_multipliers(graph))
-    return folding.plan_for_multipliers(graph, budget)
+        budget = max(limits.default_budget(target), search.least_multipliers(graph))
+    return search.plan_for_multipliers(graph, budget)
 
 
 def _plan_for_rate(graph: Graph, request: Request) -> Plan:
@@ -87,15 +89,15 @@ def _plan_for_rate(graph: Graph, request: Request) -> Plan:
     if not (isinstance(request.fps, Real) and 0 < request.fps < float("inf")):
         raise HwsimError(f"fps must be a number above 0, not {request.fps!r}")
     cycles = int(request.clock_mhz * 1e6 / request.fps)
-    plan = folding.plan_for_cycles(graph, max(cycles, 1))
-    bound = folding.bottleneck(graph, plan)
+    plan = search.plan_for_cycles(graph, max(cycles, 1))
+    bound = search.bottleneck(graph, plan)
     if bound.cycles > cycles:
         raise HwsimError(
             f"fps must be at most {request.clock_mhz * 1e6 / bound.cycles:.0f} at "
             f"{request.clock_mhz:g} MHz, where {bound.name!r} takes {bound.cycles} cycles fully "
             f"unfolded, not {request.fps:g}"
         )
-    cost = folding.multiplier_cost(graph, plan)
+    cost = search.multiplier_cost(graph, plan)
     if request.max_dsp is not None and cost > request.max_dsp:
         raise HwsimError(
             f"max-dsp must be at least {cost} for {request.fps:g} inferences a second, not "
@@ -122,7 +124,7 @@ def build(
     with replacing(out) as folder:
         started = time.monotonic()
         plan = plan or choose_plan(graph, request)
-        bound = folding.bottleneck(graph, plan)
+        bound = search.bottleneck(graph, plan)
         say(f"lowering {len(graph.nodes)} nodes, {plan.multipliers} multipliers")
         constraints = _constraints(axis_ports(graph, plan), target, request, pins)
         design = Design(graph, plan)
@@ -134,7 +136,7 @@ def build(
             "clock_mhz": request.clock_mhz,
             "top": request.top,
             "multipliers": plan.multipliers,
-            "planned_dsp": folding.multiplier_cost(graph, plan),
+            "planned_dsp": search.multiplier_cost(graph, plan),
             "analytic_cycles": bound.cycles,
             "fps": request.clock_mhz * 1e6 / bound.cycles,
             "bottleneck": {"name": bound.name, "cycles": bound.cycles, "why": bound.why},
@@ -189,7 +191,7 @@ def manifest(
         "clock": "clk",
         "reset": "rst",
         "cycles": {
-            "interval": folding.bottleneck(design.graph, plan).cycles,
+            "interval": search.bottleneck(design.graph, plan).cycles,
             "latency": latency_bound(design.graph, plan),
         },
         "inputs": [_port(p) for p in design.inputs],
@@ -300,7 +302,7 @@ def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
             "shape": list(out.shape),
             "format": str(out.format),
             "lanes": chosen.lanes,
-            "cycles": folding.node_cycles(graph, node, chosen),
+            "cycles": search.node_cycles(graph, node, chosen),
             "macs": work.macs,
             "memory_bits": sum(memory.bits for memory in stored.get(node.name, ())),
         }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rtl.axis import lane_bits
-from rtl.lower import Design
+from rtl.design import Design
+from rtl.parts.axis import lane_bits
 
 NOT_CHOSEN = (
     "nobody chose the pins of this bitstream: on a board they may drive against what is soldered"

@@ -71,7 +71,7 @@ def _have_gpu() -> bool:
 def _have_tool(name: str) -> Callable[[], bool]:
     def probe() -> bool:
         from hwsim.errors import HwsimError
-        from rtl import tools
+        from rtl.flow import tools
 
         try:
             getattr(tools, name)()

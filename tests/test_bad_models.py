@@ -14,12 +14,12 @@ from typing import Any
 import digits
 import numpy as np
 import onnx
-import onnx_models as om
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from support import onnx_models as om
 
 import hwsim
-from hwsim.frontends.importer import RuntimeDifference
+from hwsim.frontends.onnx.importer import RuntimeDifference
 
 MODELS = Path(digits.__file__).parent / "models"
 GOOD = (MODELS / "digits_dw_skip.onnx").read_bytes()

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import oracle_ops
 import pytest
-from cases import CASES, Case, inexact, tensor
+from support import oracle_ops
+from support.cases import CASES, Case, inexact, tensor
 
-from hwsim.emulate import Emulator, emulate
+from hwsim.emulator.run import Emulator, emulate
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.ops import (

@@ -24,13 +24,13 @@ from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Relu, TensorType
 from hwsim.reporting.folder import write_report
 from rtl import build as build_module
-from rtl import cells, shell, synth, verilog, yosys
 from rtl.build import PinsNotChosen, Request, build
-from rtl.folding import plan_for_cycles
-from rtl.lower import Design
-from rtl.parts import Part, PartNames, by_node, path_in_words
-from rtl.targets import TARGETS, Family
-from rtl.verify import Outcome, Run
+from rtl.design import Design
+from rtl.flow import cells, shell, synth, verilog, yosys
+from rtl.flow.instances import Part, PartNames, by_node, path_in_words
+from rtl.flow.targets.base import TARGETS, Family
+from rtl.plan.search import plan_for_cycles
+from rtl.sim.verify import Outcome, Run
 
 PLACES = pytest.mark.needs("yosys", "nextpnr-ecp5", "ecppack")
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from cli_calls import refused, run
+from support.cli_calls import refused, run
 
 import hwsim
 from hwsim.checked import Trial, _with_labels, evenly, pictures, prepare
@@ -142,7 +142,7 @@ def test_data_that_saturates_is_said(tmp_path):
 
 
 def test_samples_that_are_shown_come_from_the_whole_batch_and_some_of_them_are_wrong():
-    verify = pytest.importorskip("rtl.verify")
+    verify = pytest.importorskip("rtl.sim.verify")
     graph, sorted_by_class = network(), np.argsort(BEST, kind="stable")
     port = graph.outputs[0]
     codes = {"x": X[sorted_by_class].transpose(0, 2, 3, 1).astype(int)}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_calls import refused, run, tiny
+from support.cli_calls import refused, run, tiny
 
 import hwsim
-from hwsim.emulate import emulate
+from hwsim.emulator.run import emulate
 from hwsim.errors import HwsimError
 
 MODEL = "examples/models/digits_cnn_int8.onnx"

@@ -10,7 +10,7 @@ from pathlib import Path
 import digits
 import numpy as np
 import pytest
-from cli_calls import refused, run
+from support.cli_calls import refused, run
 
 import hwsim
 from hwsim.fixed import Format

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_calls import refused, run, tiny
+from support.cli_calls import refused, run, tiny
 
 import hwsim
 from hwsim.cli import console
@@ -78,7 +78,7 @@ def test_a_folder_with_an_rtl_of_its_own_is_named_in_a_sentence(name, tmp_path):
             f"error: the package rtl must be hwsim's own, not '{tmp_path}"
         )
         code = (
-            "import hwsim.doctor as d; make = [p for p in d.PROBES if p.name == 'make']; "
+            "import hwsim.doctor.checks as d; make = [p for p in d.PROBES if p.name == 'make']; "
             "print(d.carry_out(*make).detail)"
         )
         done = python("-c", code, folder=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")

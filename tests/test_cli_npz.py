@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from cli_calls import refused, run, tiny
+from support.cli_calls import refused, run, tiny
 
 from hwsim import emulate
 from hwsim.data.arrays import open_array

@@ -5,24 +5,24 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import cases
 import numpy as np
 import pytest
 from amaranth import Module, Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from support import cases
 
 from hwsim.fixed import Format, Rounding
-from hwsim.forms import Affine, Output
+from hwsim.forms.requantizers import Affine, Output
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, TensorType
-from rtl import cells, verilog, yosys
-from rtl.cost import hard_multipliers, rescaler_multipliers
-from rtl.depths import with_depths
-from rtl.folding import multiplier_cost, plan_for_cycles
-from rtl.lower import Design
-from rtl.multiply import signed_digits, times
-from rtl.targets import Family
+from rtl.design import Design
+from rtl.flow import cells, verilog, yosys
+from rtl.flow.targets.base import Family
+from rtl.layers.cost import hard_multipliers, rescaler_multipliers
+from rtl.parts.multiply import signed_digits, times
+from rtl.plan.depths import with_depths
+from rtl.plan.search import multiplier_cost, plan_for_cycles
 
 SLOW, FAST = 1 << 40, 1
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hwsim import doctor
-from hwsim.doctor import Check, Missing, Probe
+from hwsim.doctor.checks import Check, Missing, Probe
+from hwsim.doctor.checks import checks as doctor
 from hwsim.errors import HwsimError
 
 
@@ -117,7 +117,7 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_yosys_that_maps_wrongly_is_not_said_to_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rtl import tools
+    from rtl.flow import tools
 
     liar = 'echo \'{"design": {"num_cells_by_type": {"LUT4": 90}}}\' > stat.json'
     tool = tools.Tool("yosys", ("/bin/sh", "-c", liar), "9.9", tools.Origin.PATH)

@@ -10,13 +10,13 @@ from typing import Any
 
 import array_api_strict
 import numpy as np
-import oracle
 import pytest
-from cases import tensor
+from support import oracle
+from support.cases import tensor
 
 import hwsim
 from hwsim import emulate, trace
-from hwsim.emulate import Emulator, planned
+from hwsim.emulator.run import Emulator, planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort

@@ -86,7 +86,7 @@ def test_csim_still_gives_the_recorded_codes(tmp_path):
 def test_rtl_in_verilator_equals_csim_on_the_test_split(tmp_path):
     """Continuous, stalled and after a reset; `verify` compares with the emulator, hence csim."""
     from rtl.build import Request, build
-    from rtl.verify import verify
+    from rtl.sim.verify import verify
 
     build(saved(), tmp_path / "b", Request(rtl_only=True))
     codes = np.rint(IMAGES * 16).astype(np.int64).transpose(0, 2, 3, 1)

@@ -9,17 +9,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import rtl_designs
-from cli_calls import refused, run
+from support import rtl_designs
+from support.cli_calls import refused, run
 from test_limits import network
 
 import hwsim
 from hwsim.errors import HwsimError
 from hwsim.reporting.tradeoff import draw
 from rtl.build import Request, choose_plan
-from rtl.explore import explore
-from rtl.folding import bottleneck, multiplier_cost
-from rtl.lower import RULES
+from rtl.design import RULES
+from rtl.plan.explore import explore
+from rtl.plan.search import bottleneck, multiplier_cost
 
 MODEL = Path(__file__).parent.parent / "examples" / "models" / "digits_cnn_int8.onnx"
 
@@ -83,7 +83,9 @@ def test_a_family_has_no_limits(graph):
 
 def test_operators_without_hardware_are_all_named(graph, monkeypatch):
     kinds = {type(node.op) for node in graph.nodes if node.op.kind in ("maxpool", "conv2d")}
-    monkeypatch.setattr("rtl.explore.RULES", {k: v for k, v in RULES.items() if k not in kinds})
+    monkeypatch.setattr(
+        "rtl.plan.explore.RULES", {k: v for k, v in RULES.items() if k not in kinds}
+    )
     with pytest.raises(HwsimError, match="must have hardware") as caught:
         explore(graph)
     lacking = [n.name for n in graph.nodes if type(n.op) in kinds]

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import array_api_strict
 import numpy as np
-import oracle
-import oracle_ops
 import pytest
-from cases import Case, tensor
+from support import oracle, oracle_ops
+from support.cases import Case, tensor
 from test_emulate import one
 from test_steps import PLANES, POOL, by_oracle, conv, row
 
-from hwsim.emulate import Emulator, planned
+from hwsim.emulator.fuse import Step, last_uses, unconverted
+from hwsim.emulator.run import Emulator, planned
 from hwsim.fixed import Format, Overflow, Rounding, within
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
@@ -32,7 +32,6 @@ from hwsim.ops import (
     Window,
 )
 from hwsim.ops.accumulate import add_bias, repeated
-from hwsim.steps import Step, last_uses, unconverted
 
 F32, F64, I64 = Carrier.FLOAT32, Carrier.FLOAT64, Carrier.INT64
 

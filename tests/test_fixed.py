@@ -10,8 +10,8 @@ from pathlib import Path
 
 import array_api_strict
 import numpy as np
-import oracle
 import pytest
+from support import oracle
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import (

@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-import cases
 import numpy as np
 import pytest
 import test_rtl_networks as networks
+from support import cases
 
 from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Conv2D, Dense, Op, Stepwise, TensorType, Weighted, Window
-from rtl import folding
-from rtl.folding import (
+from rtl.plan import search
+from rtl.plan.search import (
     NodePlan,
     divisors,
     is_free,
@@ -65,7 +65,7 @@ def test_a_layer_gets_the_cheapest_fold_that_is_on_time(case):
 @pytest.mark.parametrize("number", range(8))
 def test_a_plan_changes_only_at_the_cycles_that_its_menu_lists(number, seed):
     graph, rng = networks.network(seed + number), random.Random(seed + number)
-    listed = folding.menu(graph).cycles()
+    listed = search.menu(graph).cycles()
     for cycles in rng.sample(range(1, listed[-1] + 50), 30):
         same = max((c for c in listed if c <= cycles), default=1)
         assert plan_for_cycles(graph, cycles) == plan_for_cycles(graph, same), (cycles, same)
@@ -74,14 +74,14 @@ def test_a_plan_changes_only_at_the_cycles_that_its_menu_lists(number, seed):
 @pytest.mark.parametrize("number", range(8))
 def test_a_budget_is_kept_and_one_cycle_less_would_break_it(number, seed):
     graph = networks.network(seed + number)
-    least = folding.least_multipliers(graph)
+    least = search.least_multipliers(graph)
     for budget in (least, least + 1, least + 4, least + 30):
         plan = plan_for_multipliers(graph, budget)
         assert multiplier_cost(graph, plan) <= budget
-        cycles = folding.bottleneck(graph, plan).cycles
+        cycles = search.bottleneck(graph, plan).cycles
         if cycles > 1:
             faster = plan_for_cycles(graph, cycles - 1)
-            slower_anyway = folding.bottleneck(graph, faster).cycles >= cycles
+            slower_anyway = search.bottleneck(graph, faster).cycles >= cycles
             assert slower_anyway or multiplier_cost(graph, faster) > budget
 
 
@@ -123,7 +123,7 @@ def test_however_many_plans_are_tried_weights_are_looked_at_once(stepwise, monke
     count(Dense, "infer")
     count(Weighted, "aligned")
     count(Weighted, "steps")
-    folds = folding.menu(graph)
+    folds = search.menu(graph)
     for cycles in range(1, 2000, 50):
         folds.plan(cycles)
     plan_for_multipliers(graph, 40)

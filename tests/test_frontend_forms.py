@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx_builder import Q, activation
-from onnx_run import run_ort
+from support.onnx_builder import Q, activation
+from support.onnx_run import run_ort
 from test_frontend_graphs import Net
 from test_frontend_onnx import load
 from test_ports import feed
 
 import hwsim
 from hwsim import HwsimError
-from hwsim.emulate import planned
-from hwsim.frontends.importer import RuntimeDifference
+from hwsim.emulator.run import planned
+from hwsim.frontends.onnx.importer import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
 SAMPLES = 200
@@ -362,12 +362,12 @@ def stray(graph: hwsim.Graph, model: onnx.ModelProto, seed: int) -> float:
     ],
     ids=lambda f: f.__name__.replace("_", " "),
 )
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
 def test_a_form_is_the_same_in_hardware(build: Build, tmp_path: Path, seed: int) -> None:
     pytest.importorskip("amaranth")
-    import rtl_designs
+    from support import rtl_designs
 
-    from rtl.folding import plan_for_cycles
+    from rtl.plan.search import plan_for_cycles
 
     graph = load(build(Net(seed=seed)), tmp_path)
     kind = graph.inputs[0].type

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from onnx_builder import Array, Builder, Q, activation
+from support.onnx_builder import Array, Builder, Q, activation
 from test_frontend_onnx import differences, load
 
-from hwsim.frontends.values import Layout
+from hwsim.frontends.shared.values import Layout
 
 
 def act(dtype: str, scale: float, zero: int = -9) -> Q:
@@ -246,7 +246,7 @@ NETS: list[Callable[[Net], onnx.ModelProto]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("build", NETS, ids=lambda f: f.__name__.replace("_", " "))
 def test_a_graph_gives_the_runtimes_values(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-import hls4ml_models
 import numpy as np
 import pytest
-from hls4ml_models import Model, csim, precision
+from support import hls4ml_models
+from support.hls4ml_models import Model, csim, precision
 
 import hwsim
 from hwsim.errors import HwsimError
@@ -28,7 +28,7 @@ def codes_of(graph: Graph, values: dict) -> dict:
 
 
 def emulated(graph: Graph, x) -> dict:
-    from hwsim.emulate import planned
+    from hwsim.emulator.run import planned
 
     emulator = planned(graph)
     out = emulator.run_chunked(emulator.encode(x))

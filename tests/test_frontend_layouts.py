@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_builder import Q, activation
+from support.onnx_builder import Q, activation
 from test_frontend_graphs import Net
 from test_frontend_onnx import load
 from test_ports import assert_same_arrays, feed
 
 from hwsim.fixed import Format
-from hwsim.frontends.order import moving, view_of
-from hwsim.frontends.values import Layout
+from hwsim.frontends.onnx.order import moving, view_of
+from hwsim.frontends.shared.values import Layout
 from hwsim.graph import user_shape
 from hwsim.ops import TensorType
 
@@ -159,7 +159,7 @@ MOVES = {
 """How many Transposes are left for the design: none where bookkeeping or a port will do."""
 
 
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
 @pytest.mark.parametrize("build", MOVES, ids=lambda f: f.__name__.replace("_", " "))
 def test_moved_axes_give_the_runtimes_arrays(
     build: Callable[[Net], onnx.ModelProto], tmp_path: Path, seed: int

@@ -12,13 +12,13 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-from cases import CASES, tensor
+from support.cases import CASES, tensor
 
 import gpu
 import gpu.run
 import hwsim
 from gpu import device
-from hwsim.emulate import Emulator, emulate, trace
+from hwsim.emulator.run import Emulator, emulate, trace
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import tensor
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
+from support.cases import tensor
 
 from hwsim import emulate, storage
 from hwsim.errors import HwsimError

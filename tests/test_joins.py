@@ -2,19 +2,18 @@
 
 One branch is the operator, the other its own input; both are flattened, brought to 8 bits and
 joined by a Concat. Depths are exactly the proven ones, without slack. The mutants leave one
-operator's row out of `rtl.depths.needs`: some design must then hang.
+operator's row out of `rtl.plan.depths.needs`: some design must then hang.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-import cases
 import numpy as np
 import pytest
-import rtl_designs
+from support import cases, rtl_designs
 
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
@@ -31,8 +30,8 @@ from hwsim.ops import (
     Transpose,
     Window,
 )
-from rtl import depths
-from rtl.folding import NodePlan, Plan, plan_for_cycles
+from rtl.plan import depths
+from rtl.plan.search import NodePlan, Plan, plan_for_cycles
 
 SLOW, FAST = 1 << 40, 1
 LIMIT = 6000  # cycles: several times what the slowest of these designs takes

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_builder import Q, activation
-from onnx_run import run_ort
+from support.onnx_builder import Q, activation
+from support.onnx_run import run_ort
 from test_frontend_graphs import Net, feeds
 from test_frontend_onnx import load
 from test_qdq_graphs import INTEGER, differing, emulated, foreseen
 
-from hwsim.frontends.importer import RuntimeDifference
+from hwsim.frontends.onnx.importer import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
 X = 0.03  # the scale of Net's input

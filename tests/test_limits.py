@@ -11,11 +11,11 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Requantize, Scheme, TensorType
-from rtl import verilog
 from rtl.build import Request, build, choose_plan
-from rtl.folding import least_multipliers, multiplier_cost, plan_for_cycles
-from rtl.limits import check_fit, least_adder_bits
-from rtl.targets import find_target
+from rtl.flow import verilog
+from rtl.flow.targets.base import find_target
+from rtl.plan.limits import check_fit, least_adder_bits
+from rtl.plan.search import least_multipliers, multiplier_cost, plan_for_cycles
 
 U8 = Format.uint(8)
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cases
 import numpy as np
 import pytest
 import test_rtl_networks as networks
+from support import cases
 
 import hwsim
 from hwsim.graph import Graph
-from rtl import cells, rtlil, verilog, yosys
-from rtl.depths import with_depths
-from rtl.folding import Plan, least_multipliers, plan_for_cycles, plan_for_multipliers
-from rtl.lower import Design
-from rtl.memories import Memory, memories
-from rtl.targets import Family
+from rtl.design import Design
+from rtl.flow import cells, rtlil, verilog, yosys
+from rtl.flow.targets.base import Family
+from rtl.plan.depths import with_depths
+from rtl.plan.memories import Memory, memories
+from rtl.plan.search import Plan, least_multipliers, plan_for_cycles, plan_for_multipliers
 
 SLOW, FAST = 1 << 40, 1
 

@@ -14,9 +14,9 @@ from typing import Any
 import digits
 import numpy as np
 import onnx
-import onnx_models as om
 import pytest
 from onnx import numpy_helper
+from support import onnx_models as om
 
 MODELS = Path(digits.__file__).parent / "models"
 FACTS: dict[str, Any] = json.loads((MODELS / "digits.json").read_text())

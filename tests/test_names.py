@@ -7,19 +7,19 @@ import re
 
 import numpy as np
 import pytest
-import rtl_designs
+from support import rtl_designs
 
-from hwsim.emulate import planned
+from hwsim.build_folder import Manifest
+from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Add, Relu, TensorType
-from rtl import verilog
 from rtl.build import Request, build
-from rtl.folding import plan_for_cycles
-from rtl.lower import Design
-from rtl.manifest import Manifest
+from rtl.design import Design
+from rtl.flow import verilog
 from rtl.names import edge_identifiers, identifier, identifiers, is_top_name, top_name
+from rtl.plan.search import plan_for_cycles
 
 CLASHES = [
     ("x:0", "x_0"),

@@ -7,15 +7,17 @@ from dataclasses import replace
 
 import array_api_strict
 import numpy as np
-import oracle
-import oracle_ops
 import pytest
-from cases import CASES, Case, tensor
+from support import oracle, oracle_ops
+from support.cases import CASES, Case, tensor
 
-from hwsim import forms, narrow, steps, sums, thresholds
-from hwsim.emulate import emulate
+from hwsim.emulator import fuse as steps
+from hwsim.emulator.run import emulate
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.forms import adders as sums
+from hwsim.forms import narrow, thresholds
+from hwsim.forms import requantizers as forms
 from hwsim.graph import Graph
 from hwsim.ops import (
     OPERATORS,
@@ -106,7 +108,7 @@ def test_every_operator_has_cases():
 
 @pytest.mark.needs("amaranth")
 def test_hardware_has_a_rule_for_every_operator():
-    from rtl import lower
+    from rtl import design as lower
 
     assert set(lower.RULES) == set(OPERATORS.values())
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_builder import Array
-from onnx_run import _session
-from qdq_graphs import feeds, network
+from support.onnx_builder import Array
+from support.onnx_run import _session
+from support.qdq_graphs import feeds, network
 from test_frontend_onnx import load
 
 import hwsim
-from hwsim.frontends import kernels, onnx_file
-from hwsim.frontends.importer import RuntimeDifference
-from hwsim.frontends.pairs import merged_pairs
+from hwsim.frontends.onnx import file as onnx_file
+from hwsim.frontends.onnx import kernels
+from hwsim.frontends.onnx.importer import RuntimeDifference
+from hwsim.frontends.onnx.pairs import merged_pairs
 from hwsim.ops import Requantize, Scheme, Weighted
 
 SHORT, LONG = 60, 3000

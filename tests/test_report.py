@@ -17,9 +17,9 @@ from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Relu, TensorType
 from hwsim.reporting import write_report
 from hwsim.reporting.layers import bytes_text, memory_bits
-from rtl import folding
 from rtl.build import describe
-from rtl.verify import Outcome, Run
+from rtl.plan import search
+from rtl.sim.verify import Outcome, Run
 
 RESOURCES = {"lut": 12345, "dsp": 20, "bram": 1056, "ff": 23456, "io": 24}
 RUN = Run("continuous", 1, 2048, 40960, 0, (), 12345, 6789.5, 9_876_543)
@@ -48,8 +48,8 @@ def network() -> Graph:
 def folder(tmp_path) -> Path:
     """What a build writes, as far as the report reads it."""
     graph = network()
-    plan = folding.plan_for_multipliers(graph, 4)
-    bound = folding.bottleneck(graph, plan)
+    plan = search.plan_for_multipliers(graph, 4)
+    bound = search.bottleneck(graph, plan)
     graph.save(tmp_path / "model.hwsim")
     hashes = {"graph": graph.hash(), "plan": plan.hash()}
     manifest = {"top": "hwsim_top", "model": "model.hwsim", "hashes": hashes}

@@ -12,7 +12,7 @@ from amaranth import Module, Shape, Signal, signed, unsigned
 from amaranth.sim import Simulator
 
 from hwsim.fixed import Format, Overflow, Rounding
-from rtl import arith
+from rtl.parts import arith
 
 WIDTH = 6
 ROUND: dict[Rounding, Callable[[Fraction], int]] = {

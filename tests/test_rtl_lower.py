@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import cases
 import pytest
-import rtl_designs
+from support import cases, rtl_designs
 
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.graph import Graph
 from hwsim.ops import OPERATORS
-from rtl.folding import plan_for_cycles
-from rtl.lower import RULES
+from rtl.design import RULES
+from rtl.plan.search import plan_for_cycles
 
 SAMPLES = 3
 SLOW, FAST = 1 << 40, 1  # cycles allowed: one multiplier, or all hardware there can be

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-import rtl_designs
+from support import rtl_designs
 
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
@@ -27,8 +27,9 @@ from hwsim.ops import (
     Weighted,
     Window,
 )
-from rtl.depths import with_depths
-from rtl.folding import (
+from rtl.plan.depths import with_depths
+from rtl.plan.latency import latency_bound
+from rtl.plan.search import (
     Plan,
     bottleneck,
     divisors,
@@ -36,7 +37,6 @@ from rtl.folding import (
     needs_parallel,
     plan_for_cycles,
 )
-from rtl.latency import latency_bound
 
 MODES = [r for r in Rounding if r not in (Rounding.CEIL, Rounding.UP)]
 

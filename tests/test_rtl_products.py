@@ -6,20 +6,20 @@ import random
 
 import numpy as np
 import pytest
-import rtl_bench
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from support import rtl_bench
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from rtl.products import Fold, Replay, SumOfProducts
+from rtl.parts.products import Fold, Replay, SumOfProducts
 
 X, W = Format.int(5), Format.int(4)
 
 
 class Layer(wiring.Component):
-    """A sum of products behind its replay, as `rtl.lower` places them."""
+    """A sum of products behind its replay, as `rtl.design` places them."""
 
     def __init__(self, **kwargs: object) -> None:
         self.products = SumOfProducts(**kwargs)

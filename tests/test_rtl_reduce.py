@@ -6,13 +6,13 @@ import random
 from typing import Any, NamedTuple
 
 import pytest
-import rtl_bench
+from support import rtl_bench
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from rtl import reduce
-from rtl.reduce import ArgMax, Combine, Reduce
-from rtl.stream import Beat
+from rtl.parts import reduce
+from rtl.parts.reduce import ArgMax, Combine, Reduce
+from rtl.parts.stream import Beat
 
 PIXELS = 6  # in tensors of two
 

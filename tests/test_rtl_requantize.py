@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth import Const
-from rtl_bench import beats_of, refused, run, words
+from support.rtl_bench import beats_of, refused, run, words
 
 from hwsim.fixed import Format, Overflow, Rounding, cast
-from hwsim.forms import Affine, FloatProduct, Form, Output, TwoRoundings
+from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add
+from hwsim.forms.requantizers import Affine, FloatProduct, Form, Output, TwoRoundings
+from hwsim.forms.thresholds import choose, literal, literal_form, thresholds
 from hwsim.ops.base import TensorType
 from hwsim.ops.elementwise import ScaledAdd
 from hwsim.ops.requantize import Requantize, Scheme
-from hwsim.sums import SumForm, TableSum, WeightedSum, choose_add
-from hwsim.thresholds import choose, literal, literal_form, thresholds
-from rtl import floating
-from rtl.pointwise import Adder, Lookup, caster, clipper
-from rtl.requantize import Requantizer
-from rtl.stream import Beat
+from rtl.parts import floating
+from rtl.parts.pointwise import Adder, Lookup, caster, clipper
+from rtl.parts.requantizer import Requantizer
+from rtl.parts.stream import Beat
 
 SEED = 71124
 INT8, UINT8 = Format.int(8), Format.uint(8)

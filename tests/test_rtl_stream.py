@@ -10,13 +10,13 @@ import pytest
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from rtl_bench import beats_of, pack, refused, run, unpack, words
+from support.rtl_bench import beats_of, pack, refused, run, unpack, words
 
 from hwsim.fixed import Format
-from rtl.axis import AxisIn, AxisOut, lane_bits
-from rtl.fifo import Fifo
-from rtl.lanes import Lanes, Narrow, Widen
-from rtl.stream import Beat, Concat, Fork, Join, Slice
+from rtl.parts.axis import AxisIn, AxisOut, lane_bits
+from rtl.parts.fifo import Fifo
+from rtl.parts.lanes import Lanes, Narrow, Widen
+from rtl.parts.stream import Beat, Concat, Fork, Join, Slice
 
 BEAT = Beat(2, 5)
 N = 90

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import rtl_bench
+from support import rtl_bench
 
 from hwsim.errors import HwsimError
 from hwsim.ops.window import Window
-from rtl import window as rtl_window
-from rtl.stream import Beat
-from rtl.window import Deal, ParallelWindow, SerialWindow, ring_pixels, window_need
+from rtl.parts import window as rtl_window
+from rtl.parts.stream import Beat
+from rtl.parts.window import Deal, ParallelWindow, SerialWindow, ring_pixels, window_need
 
 WIDTH, PAD = 4, -3
 Codes = tuple[int, ...]

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import cases
 import pytest
 from amaranth import Module, signed
 from amaranth.back import rtlil as amaranth_rtlil
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+from support import cases
 
-from rtl import rtlil, verilog
-from rtl.depths import with_depths
-from rtl.folding import plan_for_cycles
-from rtl.lower import Design
+from rtl.design import Design
+from rtl.flow import rtlil, verilog
+from rtl.plan.depths import with_depths
+from rtl.plan.search import plan_for_cycles
 
 SOME = [case for k, case in enumerate(cases.CASES) if k % 9 == 0]
 

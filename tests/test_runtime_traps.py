@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_builder import Q
+from support.onnx_builder import Q
 from test_frontend_forms import norm
 from test_frontend_graphs import Net
 from test_frontend_onnx import load
 from test_kernels import outcome, row
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.importer import RuntimeDifference
+from hwsim.frontends.onnx.importer import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
 

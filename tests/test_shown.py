@@ -59,7 +59,7 @@ def test_every_operator_has_the_short_form():
 
 
 def test_a_plan_is_one_line_of_multipliers(graph):
-    folding = pytest.importorskip("rtl.folding")
+    folding = pytest.importorskip("rtl.plan.search")
     plan = folding.plan_for_multipliers(graph, 40)
     text = repr(plan)
     assert "\n" not in text and len(text) < 300

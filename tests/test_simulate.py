@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stream_designs import Fault, write_dot, write_faulty
+from support.stream_designs import Fault, write_dot, write_faulty
 
 from hwsim.errors import HwsimError
-from rtl.simulate import Deadlock, Result, Rule, Simulation, Stall
+from rtl.sim.simulate import Deadlock, Result, Rule, Simulation, Stall
 
 pytestmark = pytest.mark.needs("verilator")
 

@@ -6,11 +6,11 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
-import oracle_ops
 import pytest
+from support import oracle_ops
 
-from hwsim import steps
-from hwsim.emulate import Emulator
+from hwsim.emulator import fuse
+from hwsim.emulator.run import Emulator
 from hwsim.fixed import Format, Overflow, Rounding, round_int
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Cast, Conv2D, Dense, MaxPool, Relu, Requantize, Scheme, TensorType, Window
@@ -68,7 +68,7 @@ def test_pools_ahead_of_casts_give_the_same_codes(rounding, overflow, relu, rng)
 
 def test_a_pool_that_came_first_unchecked_would_be_seen(rng, monkeypatch):
     """The mutant: codes past the first that wraps are pooled all the same."""
-    monkeypatch.setattr(steps, "within", lambda *_: True)
+    monkeypatch.setattr(fuse, "within", lambda *_: True)
     graph = row(PLANES, conv(rng), Relu(), Cast(out=Format.parse("s9.1")), POOL)
     x = rng.integers(-128, 128, (3, 6, 6, 2))
     assert Emulator(graph).run({"t0": x})["t4"].tolist() != by_oracle(graph, x)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import oracle
 import pytest
-from cases import CASES, tensor
+from support import oracle
+from support.cases import CASES, tensor
 
-from hwsim import sums
 from hwsim.fixed import Format, Rounding
-from hwsim.forms import Output
+from hwsim.forms import adders as sums
+from hwsim.forms.adders import LONGEST, TableSum, WeightedSum, choose_add, narrowest_add, table_sum
+from hwsim.forms.requantizers import Output
 from hwsim.ops import ScaledAdd, TensorType
-from hwsim.sums import LONGEST, TableSum, WeightedSum, choose_add, narrowest_add, table_sum
 
 S4 = Format.int(4)
 

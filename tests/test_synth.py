@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from hwsim.errors import HwsimError
-from rtl import cells, lpf, place, shell, synth, tools, yosys
-from rtl.targets import TARGETS, Family, find_target, parse_clock
-from rtl.workplace import Steps, Work
-from rtl.yosys import Port
+from rtl.flow import cells, nextpnr, shell, synth, tools, yosys
+from rtl.flow.targets import lpf
+from rtl.flow.targets.base import TARGETS, Family, find_target, parse_clock
+from rtl.flow.workplace import Steps, Work
+from rtl.flow.yosys import Port
 
 PLACES = pytest.mark.needs("yosys", "nextpnr-ecp5", "ecppack")
 SYNTHESIZES = pytest.mark.needs("yosys")
@@ -139,17 +140,17 @@ def test_cells_are_counted_as_the_vendors_count_them() -> None:
 def test_a_design_that_does_not_fit_names_each_resource_and_the_device_that_has_it() -> None:
     used = {"lut": 24289, "ff": 100, "dsp": 30, "bram": 56, "io": 20}
     with pytest.raises(HwsimError) as caught:
-        place.check_fit(TARGETS["ecp5-25k"], used)
+        nextpnr.check_fit(TARGETS["ecp5-25k"], used)
     assert str(caught.value) == (
         "the design must fit ecp5-25k (LFE5U-25F-6BG381), not need 24289 lut of 24288 (1 too many)"
         " and 30 dsp of 28 (2 too many); ecp5-85k has enough"
     )
     assert caught.value.exit_status == 1
-    place.check_fit(TARGETS["ecp5-25k"], used | {"lut": 24288, "dsp": 28})
-    place.check_fit(TARGETS["xc7"], used)
+    nextpnr.check_fit(TARGETS["ecp5-25k"], used | {"lut": 24288, "dsp": 28})
+    nextpnr.check_fit(TARGETS["xc7"], used)
     nodes = {"a": {"dsp": 1}, "b": {"dsp": 20}, "c": {"dsp": 0}, "": {"dsp": 9}}
-    with pytest.raises(place.TooLarge, match=r"; most dsp: 'b' 20, 'a' 1$") as too_large:
-        place.check_fit(TARGETS["ecp5-25k"], used | {"lut": 9}, nodes)
+    with pytest.raises(nextpnr.TooLarge, match=r"; most dsp: 'b' 20, 'a' 1$") as too_large:
+        nextpnr.check_fit(TARGETS["ecp5-25k"], used | {"lut": 9}, nodes)
     assert too_large.value.used["dsp"] == 30
 
 
@@ -357,8 +358,8 @@ def test_a_clock_that_is_missed_says_by_how_much_and_leaves_the_logs_and_no_bits
     assert again.timing_met and again.bitstream == out / "mac_pins_not_chosen.bit"
 
 
-def _placement(seed: int, mhz: float) -> place.Placement:
-    return place.Placement(seed, {}, {"clk": mhz, "fast": 400.0}, f"path of {seed}")
+def _placement(seed: int, mhz: float) -> nextpnr.Placement:
+    return nextpnr.Placement(seed, {}, {"clk": mhz, "fast": 400.0}, f"path of {seed}")
 
 
 @pytest.mark.parametrize(
@@ -386,10 +387,10 @@ def test_a_missed_clock_reports_the_best_seed_and_gives_up_early_when_far_off(
     )
 
 
-def _meet(reached: list[float], monkeypatch: pytest.MonkeyPatch) -> place.Placement:
+def _meet(reached: list[float], monkeypatch: pytest.MonkeyPatch) -> nextpnr.Placement:
     fake = tools.Tool("nextpnr-ecp5", (), "0", tools.Origin.PATH)
     monkeypatch.setattr(tools, "nextpnr_ecp5", lambda: fake)
-    monkeypatch.setattr(place, "run", lambda *_, seed, parts: _placement(seed, reached[seed - 1]))
+    monkeypatch.setattr(nextpnr, "run", lambda *_, seed, parts: _placement(seed, reached[seed - 1]))
     work = Work(Path(), [])
     steps = Steps(None)
     return synth._meet(work, TARGETS["ecp5-25k"], "x.lpf", 100.0, synth.SEEDS, steps)
@@ -429,7 +430,7 @@ def test_a_failed_placement_names_the_resource(
     )
     monkeypatch.setattr(tools, "nextpnr_ecp5", lambda: fake)
     with pytest.raises(HwsimError) as caught:
-        place.run(tmp_path, "n.json", "x.lpf", TARGETS["ecp5-25k"], seed=1)
+        nextpnr.run(tmp_path, "n.json", "x.lpf", TARGETS["ecp5-25k"], seed=1)
     assert message in str(caught.value)
     assert caught.value.exit_status == 1
 

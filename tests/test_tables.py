@@ -11,7 +11,7 @@ import pytest
 from hwsim.classify import Accuracy
 from hwsim.cli import scores, tables
 from hwsim.cli.sheet import table
-from hwsim.doctor import Check
+from hwsim.doctor.checks import Check
 
 LONG = "/model/backbone/layers.11/self_attention/output/dense/MatMul_quant_QuantizeLinear"
 HUGE = 1_234_567_890_123

@@ -10,15 +10,16 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from cases import tensor
+from support.cases import tensor
 from test_emulate import images, network, one
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from hwsim import emulate, threads, trace
-from hwsim.emulate import Emulator, planned
+from hwsim import emulate, trace
+from hwsim.emulator import threads
+from hwsim.emulator.run import Emulator, planned
+from hwsim.emulator.threads import Blas, in_pieces, most_threads
 from hwsim.errors import HwsimError
 from hwsim.ops import Relu
-from hwsim.threads import Blas, in_pieces, most_threads
 
 
 class Library:

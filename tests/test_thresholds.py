@@ -13,10 +13,10 @@ import pytest
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.forms import Affine, FloatProduct, Form, Output, TwoRoundings, round_to_f32
-from hwsim.narrow import narrowest
+from hwsim.forms.narrow import narrowest
+from hwsim.forms.requantizers import Affine, FloatProduct, Form, Output, TwoRoundings, round_to_f32
+from hwsim.forms.thresholds import choose, literal, literal_form, thresholds
 from hwsim.ops.requantize import Requantize, Scheme
-from hwsim.thresholds import choose, literal, literal_form, thresholds
 
 SEED = 1124
 INT8, UINT8 = Format.int(8), Format.uint(8)

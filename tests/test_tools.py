@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hwsim.errors import HwsimError
-from rtl import tools, verilator_repair
-from rtl.tools import Origin, Tool
+from rtl.flow import tools, verilator_repair
+from rtl.flow.tools import Origin, Tool
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx_builder import Array
-from onnx_run import run_ort
+from support.onnx_builder import Array
+from support.onnx_run import run_ort
 
 import hwsim
-from hwsim.frontends.importer import RuntimeDifference
+from hwsim.frontends.onnx.importer import RuntimeDifference
 
 HERE = Path(__file__).parent / "torch_idioms"
 FILES = sorted(path.stem for path in HERE.glob("*.onnx"))

@@ -8,21 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rtl_designs
+from support import rtl_designs
 
+from hwsim.build_folder import Manifest
 from hwsim.cli import main
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Add, Cast, Conv2D, Dense, Flatten, MaxPool, TensorType, Window
-from rtl import folding, vcd
 from rtl.build import Request, build
-from rtl.depths import proven_depths, with_depths
-from rtl.folding import Plan, bottleneck, plan_for_cycles
-from rtl.manifest import Manifest
-from rtl.simulate import Deadlock, Result, Simulation, default_watchdog
-from rtl.verify import default_samples, random_codes, verify
+from rtl.plan import search
+from rtl.plan.depths import proven_depths, with_depths
+from rtl.plan.search import Plan, bottleneck, plan_for_cycles
+from rtl.sim import vcd
+from rtl.sim.simulate import Deadlock, Result, Simulation, default_watchdog
+from rtl.sim.verify import default_samples, random_codes, verify
 
 S8 = Format.int(8)
 
@@ -105,7 +106,7 @@ def main_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.needs("verilator")
 def test_the_watchdog_waits_as_long_as_the_plan_says(built, monkeypatch):
     """A number of cycles that is the same for all designs, here a small one, strikes too soon."""
-    from rtl import simulate
+    from rtl.sim import simulate
 
     codes, simulation = random_codes(network(), 3, 1), Simulation(built)
     monkeypatch.setattr(simulate, "SHORTEST", 1)
@@ -176,7 +177,7 @@ def test_one_flipped_weight_bit_is_found_at_its_layer(built, tmp_path):
 def test_a_difference_after_too_many_cycles_to_trace_is_named_by_its_output(
     built, tmp_path, monkeypatch
 ):
-    from rtl import difference
+    from rtl.sim import difference
 
     monkeypatch.setattr(difference, "MOST_TRACED", 0)
     outcome = verify(swapped(built, tmp_path, network(flip=1)), samples=20)
@@ -243,7 +244,7 @@ def test_codes_agree_at_random_stalls_with_planned_depths(seed):
     graph = network()
     plan = with_depths(graph, plan_for_cycles(graph, 60))
     got, _ = rtl_designs.simulate(graph, plan, {"x": random_map(4)}, seed=seed, stall=0.4)
-    from hwsim.emulate import planned
+    from hwsim.emulator.run import planned
 
     want = planned(graph).run({"x": random_map(4)})["y"].astype(int)
     assert (got["y"] == want).all()
@@ -252,7 +253,7 @@ def test_codes_agree_at_random_stalls_with_planned_depths(seed):
 def test_steady_state_is_the_bottleneck():
     graph = network()
     for budget in (3, 8):
-        plan = with_depths(graph, folding.plan_for_multipliers(graph, budget))
+        plan = with_depths(graph, search.plan_for_multipliers(graph, budget))
         _, cycles = rtl_designs.simulate(graph, plan, {"x": random_map(6)})
         beats = len(cycles["y"]) // 6
         steady = (cycles["y"][-1] - cycles["y"][beats * 2 - 1]) / 4

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from walkthrough import ROOT, blocks, run
+from support.walkthrough import ROOT, blocks, run
 
 PAGE, NOTEBOOK = ROOT / "docs" / "your-network.md", ROOT / "examples" / "your_network.ipynb"
 NEEDS = pytest.mark.needs("torch", "onnxscript", "onnxruntime", "sklearn", "verilator", "yosys")

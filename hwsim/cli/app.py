@@ -302,7 +302,7 @@ def verify(
     from hwsim.cli.tables import show_outcome
     from hwsim.data import Preparation
 
-    hardware("rtl.verify")
+    hardware("rtl.sim.verify")
     done = Preparation.parse(scale, mean, std, resize=resize)
     with Progress(f"reading {folder}") as progress:
         trial = read_trial(folder, inputs, labels, classes, done, output, samples)
@@ -347,7 +347,7 @@ def doctor(
 
     Status 0 where all of the named groups work; without --group, where the core does.
     """
-    from hwsim.doctor import CORE, examine
+    from hwsim.doctor.checks import CORE, examine
 
     with Progress("trying engines and tools") as progress:
         tried: list[str] = []

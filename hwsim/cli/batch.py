@@ -12,7 +12,7 @@ from hwsim.cli.arrays import assign, writing, writing_together
 from hwsim.cli.console import Progress
 from hwsim.data.arrays import open_array
 from hwsim.data.npz import INPUT_KEYS, is_npz
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.measure import piece_of

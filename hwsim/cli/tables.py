@@ -11,7 +11,7 @@ from hwsim.cli.sheet import table
 from hwsim.reporting.facts import rate_text, shape_text
 
 if TYPE_CHECKING:
-    from hwsim.doctor import Check
+    from hwsim.doctor.checks import Check
 
 Facts = Mapping[str, Any]
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM", "io": "IO"}

@@ -11,7 +11,7 @@ from hwsim.frontends.ways import unread_file, unread_object
 from hwsim.graph import Graph
 
 READERS = {
-    ".onnx": "hwsim.frontends.onnx_model",
+    ".onnx": "hwsim.frontends.onnx.read",
     ".hwsim": "hwsim.frontends.saved",
 }
 
@@ -39,7 +39,7 @@ def _read_object(model: object) -> Graph:
     if type(model).__module__.startswith("onnx.") and type(model).__name__ == "ModelProto":
         graph: Graph = import_module(READERS[".onnx"]).read_proto(model)
         return graph
-    hls4ml = import_module("hwsim.frontends.hls4ml")
+    hls4ml = import_module("hwsim.frontends.hls4ml.read")
     if not hls4ml.is_model(model):
         raise HwsimError(unread_object(model))
     graph = hls4ml.read(model)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.ops import TensorType

@@ -173,7 +173,7 @@ class HwsimBackend(VitisBackend):
 
         Raises HwsimError for an option that is not known or cannot be met.
         """
-        from hwsim.hls4ml_backend import report
+        from hwsim.hls4ml_backend import build as report
 
         graph = self._graphs[model] if model in self._graphs else lowered(model)
         config: Mapping[str, Any] = model.config.config

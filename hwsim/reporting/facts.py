@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hwsim.emulate import planned
+from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, Port, user_shape
 from hwsim.ops import Conv2D, Dense, Requantize, Stepwise, TensorType, Weighted

@@ -78,7 +78,7 @@ class Plans:
 
 
 def draw(facts: Facts, *, alone: bool = False) -> str:
-    """An `<svg>` of `rtl.explore.Options.to_dict()`; `alone` makes it a file of its own.
+    """An `<svg>` of `rtl.plan.explore.Options.to_dict()`; `alone` makes it a file of its own.
 
     Both axes are logarithmic. Full dots fit the target, hollow ones do not.
     """

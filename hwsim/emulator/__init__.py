@@ -1,0 +1,1 @@
+"""Runs a Graph on arrays, bit by bit as the hardware does."""

@@ -1,0 +1,389 @@
+"""Run a Graph bit-exactly on an array namespace: NumPy, CuPy or any that follows the array API."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hwsim import saturation
+from hwsim.emulator import threads
+from hwsim.emulator.fuse import (
+    Kernel,
+    Step,
+    choose_carrier,
+    last_uses,
+    pools_first,
+    scaled_sums,
+    unconverted,
+)
+from hwsim.errors import HwsimError
+from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
+from hwsim.graph import ELEMENTS, Graph, InputPort, Layout, Node, OutputPort, user_shape
+from hwsim.hints import shape_hint
+from hwsim.ops import Carrier, Op, TensorType, Weighted
+from hwsim.saturation import Clip, Reach, clip
+
+T = TypeVar("T")
+Batch = Mapping[str, Array]
+Ends = tuple[float, float]  # the least and the largest element of an array
+Kernels = Mapping[type[Op], Kernel]
+NUMBERS = ("bool", "integral", "real floating")
+CHUNK_BYTES = 1 << 20  # codes of the widest edge that one pass holds: about a second-level cache
+
+
+class Emulator:
+    """A Graph planned for one array namespace; calling it runs a batch.
+
+    `plan` lists the steps, one a node. Codes travel in the carrier of the node that made them and
+    are converted only where the next one needs another. `kernels` stand in for the `run` of some
+    operators. Where not every edge is asked for, `quick` runs: fewer steps, the same integers.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        xp: Namespace = np,
+        kernels: Kernels | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        # Not the graph: `planned` keeps an emulator only for as long as its graph lives.
+        self.xp, self.inputs, self.outputs = xp, graph.inputs, graph.outputs
+        self.types, self.kernels = dict(graph.types()), kernels or {}
+        self._reach: dict[str, Reach] = {}  # of inputs that came as reals
+        self.plan: list[Step] = []
+        made: dict[str, Carrier] = {}
+        for node in graph.nodes:
+            types = graph.input_types(node)
+            bound = max(node.op.bound(types), self.types[node.output].magnitude)
+            carrier = choose_carrier(node.name, bound, node.op.carriers(types))
+            if not isinstance(node.op, Weighted):
+                carrier = unconverted(carrier, [made.get(edge) for edge in node.inputs])
+            self.plan.append(self._step(node, types, carrier, made))
+            made[node.output] = carrier
+        outputs = {p.tensor for p in self.outputs}
+        pooled = pools_first(xp, self.plan, self.types, outputs)
+        self.quick = scaled_sums(xp, pooled, outputs)
+        self._done = last_uses(self.quick, outputs)
+        widest = max(t.size for t in self.types.values())
+        self.chunk = max(1, chunk_bytes // (4 * widest))
+
+    def _step(
+        self,
+        node: Node,
+        types: Sequence[TensorType],
+        carrier: Carrier,
+        made: Mapping[str, Carrier],
+    ) -> Step:
+        xp, op = self.xp, node.op
+        constants = {k: _to_namespace(xp, v) for k, v in op.prepare(types, carrier).items()}
+        convert = tuple(made.get(edge) is not carrier for edge in node.inputs)
+        run = self.kernels.get(type(op), type(op).run)
+        return Step.of(node, run, xp, constants, carrier, convert)
+
+    def run(self, codes: Batch, keep: bool = False) -> dict[str, Array]:
+        """Codes of the output edges (with `keep`, of every edge) for codes of the input edges."""
+        edges = dict(codes)
+        if keep:
+            with threads.blas().one_thread() if self.xp is np else nullcontext():
+                for step in self.plan:
+                    edges[step.output] = step.run(self._read(step, edges))
+            return edges
+        for step, done in zip(self.quick, self._done, strict=True):
+            edges[step.output] = step.run(self._read(step, edges))
+            for edge in done:  # memory that is still in cache serves the next step
+                del edges[edge]
+        return {p.tensor: edges[p.tensor] for p in self.outputs}
+
+    def _read(self, step: Step, edges: Batch) -> list[Array]:
+        if True not in step.convert:
+            return [edges[edge] for edge in step.inputs]
+        kind = getattr(self.xp, step.carrier.value)
+        return [self.xp.astype(edges[edge], kind, copy=False) for edge in step.inputs]
+
+    def predict(self, x: Any, codes: bool = False) -> Any:
+        """What `emulate` gives; each piece of the batch is encoded, run and decoded in cache."""
+        found, clips = self._predict(x, codes)
+        saturation.warn(self.inputs, clips)
+        return found
+
+    def _predict(self, x: Any, codes: bool) -> tuple[Any, list[Clip]]:
+        arrays = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
+        counts = {a.shape[0] if getattr(a, "ndim", 0) else 0 for a in arrays.values()}
+        count = counts.pop() if len(counts) == 1 else 0  # and `encode` will say what is wrong
+
+        def piece(part: slice) -> tuple[Any, list[Clip]]:
+            some = x
+            if count > self.chunk:
+                some = {name: a[part, ...] for name, a in arrays.items()}
+            clips: list[Clip] = []  # the piece's own, since a piece may be done twice
+            return self.decode(self.run(self.encode(some, codes, clips)), codes), clips
+
+        pieces = self.in_pieces(piece, count)
+        return self._joined([p for p, _ in pieces]), [c for _, clips in pieces for c in clips]
+
+    def run_chunked(self, codes: Batch) -> dict[str, Array]:
+        """As `run`, in pieces of the batch that stay in cache."""
+        count = next(iter(codes.values())).shape[0]
+        pieces = self.in_pieces(
+            lambda part: self.run({edge: x[part, ...] for edge, x in codes.items()}), count
+        )
+        joined: dict[str, Array] = self._joined(pieces)
+        return joined
+
+    def in_pieces(self, run: Callable[[slice], T], count: int) -> list[T]:
+        """`run` of consecutive slices of a batch that stay in cache; on a CPU, threads share them.
+
+        Off the CPU the pieces follow one another.
+        """
+        if self.xp is np:
+            return threads.in_pieces(run, count, self.chunk)
+        starts = range(0, max(count, 1), self.chunk)
+        return [run(slice(at, min(at + self.chunk, count))) for at in starts]
+
+    def _joined(self, pieces: Sequence[Any]) -> Any:
+        """One array, or one for each name, of those of all pieces."""
+        if len(pieces) == 1:
+            return pieces[0]
+        if not isinstance(pieces[0], dict):
+            return self.xp.concat(pieces, axis=0)
+        return {name: self.xp.concat([p[name] for p in pieces], axis=0) for name in pieces[0]}
+
+    def encode(
+        self, x: Any, codes: bool = False, clips: list[Clip] | None = None
+    ) -> dict[str, Array]:
+        """The user's arrays, one or a mapping by input name, as checked codes of input edges.
+
+        How many reals lie outside of what a port takes is added to `clips`.
+        """
+        ports = self.inputs
+        arrays = x if isinstance(x, Mapping) else {ports[0].name: x}
+        if set(arrays) != {p.name for p in ports}:
+            raise HwsimError(
+                f"inputs must be named {sorted(p.name for p in ports)}, not {sorted(arrays)}"
+            )
+        out = {p.tensor: self._encode_port(p, arrays[p.name], codes, clips) for p in ports}
+        counts = {v.shape[0] for v in out.values()}
+        if len(counts) > 1:
+            raise HwsimError(f"inputs must have one batch size, not {sorted(counts)}")
+        return out
+
+    def _encode_port(self, port: InputPort, x: Any, codes: bool, clips: list[Clip] | None) -> Array:
+        xp, kind = self.xp, port.type
+        array = _numbers(xp, port, x)
+        shape = user_shape(kind, port)
+        if array.ndim != len(shape) + 1 or tuple(array.shape[1:]) != shape:
+            raise HwsimError(
+                f"input {port.name!r} must have shape (batch, {', '.join(map(str, shape))}), not "
+                f"{tuple(array.shape)}{shape_hint(shape, tuple(array.shape), port.layout)}"
+            )
+        if array.dtype == xp.bool:
+            array = xp.astype(array, xp.int64)
+        ends = _ends(xp, port, array)
+        array = from_user(xp, port, kind, array)
+        if codes or (port.element is not None and not is_float(xp, array)):
+            return self._checked_codes(port, array, ends)
+        found = quantize(xp, port, array, ends)
+        if clips is not None and array.size:
+            reach = self._reach.get(port.name) or self._reach.setdefault(port.name, Reach.of(port))
+            clips.append(clip(xp, port, reach, array, ends))
+        return found
+
+    def _checked_codes(self, port: InputPort, array: Array, ends: Ends) -> Array:
+        xp, kind = self.xp, port.type
+        lo, hi = int(ends[0]), int(ends[1])
+        if array.shape[0] and (lo < kind.lo or hi > kind.hi):  # numbers past int64 could wrap
+            of = f"{port.element} codes" if port.element else "codes"
+            raise HwsimError(
+                f"input {port.name!r} must hold {of} from {kind.lo} to {kind.hi}, not {lo} to {hi}"
+            )
+        whole = xp.astype(array, xp.int64, copy=False)
+        if is_float(xp, array) and not bool(xp.all(xp.astype(whole, array.dtype) == array)):
+            raise HwsimError(f"input {port.name!r} must hold whole codes, not fractions")
+        return whole
+
+    def decode(self, codes: Batch, as_codes: bool = False) -> Any:
+        """Output edges as `emulate` gives them: an array, or a dict of several."""
+        out = {p.name: self._decode_port(p, codes[p.tensor], as_codes) for p in self.outputs}
+        return out if len(out) > 1 else next(iter(out.values()))
+
+    def _decode_port(self, port: OutputPort, array: Array, as_codes: bool) -> Array:
+        xp, kind = self.xp, self.types[port.tensor]
+        if as_codes:
+            out = xp.astype(array, xp.int64)
+        elif port.element is not None:
+            out = xp.astype(array, getattr(xp, ELEMENTS[port.element]))
+        elif port.reals is not None:
+            places = xp.reshape(xp.astype(array, xp.int64) - kind.format.min, (-1,))
+            reals = xp.asarray(np.array(port.reals, np.float32))
+            out = xp.reshape(xp.take(reals, places, axis=0), array.shape)
+        else:
+            out = dequantize(xp, kind, array)
+        return to_user(xp, port, kind, out)
+
+
+def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
+    """Reals as codes, whole numbers of any dtype: float32 division by the scale, or exactly.
+
+    `ends` are the least and the largest of `x`. Reals inside a power-of-two format stay floats of
+    the type in which they came, which is exact: scaling by it moves only the exponent.
+    """
+    kind, fmt = port.type, port.type.format
+    if fmt.width > 62 or abs(fmt.frac_bits) > 512:
+        raise HwsimError(f"input {port.name!r} must have at most 62 bits to take reals, not {fmt}")
+    if kind.quant is None:
+        real = x if is_float(xp, x) else xp.astype(x, xp.float64)
+        if _inside(fmt, ends):
+            return round_real(xp, _scaled(xp, real, fmt.frac_bits), port.rounding)
+        real = _reduced(xp, port, xp.astype(real, xp.float64))
+        whole, zero = _scaled(xp, real, fmt.frac_bits), 0
+    else:
+        ratio = xp.astype(x, xp.float32) / xp.asarray(np.array(kind.quant.scale, np.float32))
+        zero = kind.quant.zero_point
+        whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
+        whole = xp.clip(whole, -(2.0**62), 2.0**62)
+    codes = xp.astype(round_real(xp, whole, port.rounding), xp.int64)
+    return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
+
+
+def _scaled(xp: Namespace, real: Array, frac_bits: int) -> Array:
+    """`real * 2**frac_bits`, or where that would vanish something as near to zero."""
+    if frac_bits >= 0:
+        return real * 2.0**frac_bits
+    real = xp.astype(real, xp.float64)
+    tiny = (xp.abs(real) < 2.0**-500) & (real != 0)
+    return xp.where(tiny, xp.sign(real) * 2.0**-500, real) * 2.0**frac_bits
+
+
+def _inside(fmt: Format, ends: Ends) -> bool:
+    """Whether reals between the two ends cannot overflow a format, however they are rounded."""
+    step = 2.0**-fmt.frac_bits
+    return (fmt.min + 1) * step <= ends[0] and ends[1] <= (fmt.max - 1) * step
+
+
+def _reduced(xp: Namespace, port: InputPort, real: Array) -> Array:
+    """Reals near enough to zero to be scaled, with the same code after overflow."""
+    fmt = port.type.format
+    if port.overflow is not Overflow.WRAP:
+        return xp.clip(real, -(2.0 ** (62 - fmt.frac_bits)), 2.0 ** (62 - fmt.frac_bits))
+    turn = 2.0**fmt.int_bits
+    some = xp.abs(real) < turn * 2.0**54  # beyond, a float64 is a whole number of turns
+    real = xp.where(some, real, xp.zeros_like(real))
+    return real - xp.trunc(real / turn) * turn
+
+
+def dequantize(xp: Namespace, kind: TensorType, codes: Array) -> Array:
+    """Codes as reals: float32 as runtimes do, float64 where a power-of-two format needs more."""
+    if kind.quant is None:
+        wide = xp.float32 if kind.format.width <= 24 else xp.float64
+        return xp.astype(xp.astype(codes, xp.float64) * 2.0**-kind.format.frac_bits, wide)
+    centred = xp.astype(xp.astype(codes, xp.int64) - kind.quant.zero_point, xp.float32)
+    return centred * xp.asarray(np.array(kind.quant.scale, np.float32))
+
+
+def from_user(xp: Namespace, port: InputPort, kind: TensorType, array: Array) -> Array:
+    """A batch as the user of a port sees it, in the shape and order of its edge."""
+    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+        array = _shaped(xp, array, (kind.shape[-1], *kind.shape[:-1]))
+        return xp.permute_dims(array, (0, *range(2, array.ndim), 1))
+    return _shaped(xp, array, kind.shape)
+
+
+def to_user(xp: Namespace, port: OutputPort, kind: TensorType, array: Array) -> Array:
+    """A batch on an edge, as the user of a port sees it."""
+    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+        array = xp.permute_dims(array, (0, array.ndim - 1, *range(1, array.ndim - 1)))
+    return _shaped(xp, array, user_shape(kind, port))
+
+
+def _shaped(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
+    same = tuple(array.shape[1:]) == shape
+    return array if same else xp.reshape(array, (array.shape[0], *shape))
+
+
+_PLANNED: weakref.WeakKeyDictionary[Graph, dict[int, Emulator]] = weakref.WeakKeyDictionary()
+
+
+def planned(graph: Graph, xp: Namespace = np) -> Emulator:
+    """The emulator of a graph, planned once for each namespace."""
+    plans = _PLANNED.setdefault(graph, {})
+    if id(xp) not in plans:
+        plans[id(xp)] = Emulator(graph, xp)
+    return plans[id(xp)]
+
+
+def emulate(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> Any:
+    """Bit-exact outputs for a batch.
+
+    `graph` is a Graph, or what `load` takes, such as the path of an ONNX file; that is read at each
+    call, so load it once where there are many.
+    `x` is `(batch, *shape)` in the layout of the graph's input, or a dict of such arrays by input
+    name. Gives an array, or a dict for several outputs, in the types that the model's own runtime
+    takes and gives. A port of reals takes numbers of any type (pixels in uint8 are reals) and gives
+    reals: float32, or float64 for formats over 24 bits. A port of integers (`port.element`, such as
+    uint8) takes an array of any integer type as codes, a float array as reals to be quantized, and
+    gives codes in its own type. With `codes` every port takes codes and gives them as int64.
+    Raises HwsimError for a wrong shape, dtype, NaN, or a code out of range.
+    """
+    return planned(_as_graph(graph), xp).predict(x, codes)
+
+
+def trace(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> dict[str, Array]:
+    """Codes of every edge, `(batch, *shape)` channels last, for a batch as `emulate` takes it."""
+    emulator = planned(_as_graph(graph), xp)
+    clips: list[Clip] = []
+    edges = emulator.run(emulator.encode(x, codes, clips), keep=True)
+    saturation.warn(emulator.inputs, clips)
+    return {edge: xp.astype(value, xp.int64) for edge, value in edges.items()}
+
+
+def _as_graph(model: Any) -> Graph:
+    from hwsim.frontends import as_graph
+
+    return as_graph(model)
+
+
+def _is_native(xp: Namespace, x: Any) -> bool:
+    return xp is not np and type(x).__module__.split(".")[0] == xp.__name__.split(".")[0]
+
+
+def _numbers(xp: Namespace, port: InputPort, x: Any) -> Array:
+    """The user's array in the namespace, of whole numbers, float32 or float64."""
+    space = xp if _is_native(xp, x) else np
+    try:
+        array = x if space is not np else np.asarray(x)
+    except (TypeError, ValueError):
+        name = type(x).__name__
+        raise HwsimError(f"input {port.name!r} must be an array of numbers, not {name}") from None
+    if is_float(space, array):
+        return array if space is xp else xp.asarray(array)
+    if not space.isdtype(array.dtype, NUMBERS):
+        raise HwsimError(f"input {port.name!r} must be an array of numbers, not of {array.dtype}")
+    if space.isdtype(array.dtype, "real floating"):
+        array = space.astype(array, space.float32 if array.dtype.itemsize < 4 else space.float64)
+    return array if space is xp else xp.asarray(array)
+
+
+def _ends(xp: Namespace, port: InputPort, array: Array) -> Ends:
+    """The least and the largest element, which NaN and infinity would be."""
+    if not array.size:
+        return 0, 0
+    kind = float if is_float(xp, array) else int
+    low, high = kind(xp.min(array)), kind(xp.max(array))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise HwsimError(f"input {port.name!r} must be finite, but holds NaN or infinity")
+    return low, high
+
+
+def _to_namespace(xp: Namespace, value: Any) -> Any:
+    if xp is np:
+        return value
+    if isinstance(value, np.ndarray):
+        return xp.asarray(value)
+    if isinstance(value, dict):
+        return {key: _to_namespace(xp, item) for key, item in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""Integer forms of requantizers and adds, proved equal to what they stand for."""

@@ -1,0 +1,153 @@
+"""A scaled add as integers: proved on every pair of codes, so any form that agrees may be used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.fixed import Rounding, shift_round
+from hwsim.forms.requantizers import Constants, Output, round_to_f32
+from hwsim.ops.base import TensorType
+from hwsim.ops.elementwise import ScaledAdd
+
+IntArray = npt.NDArray[np.int64]
+LONGEST = 26  # bits behind the binary point that narrow sums are tried with
+NEAR = (-1, 0, 1, 2)  # around the floor of the exact multiplier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedSum:
+    """`round((a * ma + b * mb + r) * 2**-shift)`."""
+
+    ma: int
+    mb: int
+    r: int
+    shift: int
+    rounding: Rounding
+    out: Output
+
+    def run(self, a: IntArray, b: IntArray) -> IntArray:
+        """The codes of pairs."""
+        y = shift_round(np, a * self.ma + b * self.mb + self.r, self.shift, self.rounding)
+        return self.out.run(np.asarray(y))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSum:
+    """`rint(float32((table_a[a] + table_b[b]) * 2**-shift))`: one float32 addition, literally.
+
+    Entries are in the order of the codes, the lowest first: `a_low` and `b_low`.
+    """
+
+    table_a: Constants
+    table_b: Constants
+    a_low: int
+    b_low: int
+    shift: int
+    out: Output
+
+    def run(self, a: IntArray, b: IntArray) -> IntArray:
+        """The codes of pairs."""
+        total = np.array(self.table_a)[a - self.a_low] + np.array(self.table_b)[b - self.b_low]
+        rounded = round_to_f32(np.abs(total))
+        whole = shift_round(np, rounded, self.shift, Rounding.RND_CONV)
+        return self.out.run(np.asarray(np.sign(total) * whole))
+
+
+SumForm = WeightedSum | TableSum
+
+
+def choose_add(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
+    """The cheapest integer form that gives the codes of `op` for all pairs of codes of `a` and `b`.
+
+    Only codes in the proven ranges of `a` and `b` count. None where no form here agrees.
+    """
+    rows, columns = np.arange(a.lo, a.hi + 1), np.arange(b.lo, b.hi + 1)
+    whole = op.pairs([a, b])
+    table = whole[a.lo - a.format.min :, b.lo - b.format.min :][: len(rows), : len(columns)]
+    out = Output(format=op.out, zero_point=-op.shifts[2])
+    divisor = 1.0 if op.divisor is None else op.divisor
+    ratios = (op.ratios[0] / divisor, op.ratios[1] / divisor)
+    narrow = narrowest_add(table, a.lo, b.lo, ratios, out)
+    if narrow is not None:
+        return narrow
+    exact = table_sum(op, a, b) if math.frexp(divisor)[0] == 0.5 else None
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    return exact if exact is not None and (exact.run(*grid) == table).all() else None
+
+
+def narrowest_add(
+    table: IntArray, a_low: int, b_low: int, ratios: tuple[float, float], out: Output
+) -> WeightedSum | None:
+    """The weighted sum with the shortest shift that agrees with `table[a - a_low, b - b_low]`.
+
+    `ratios` are about the real weights of a and b. Ties to even are tried where a floor fails.
+    """
+    a = np.arange(a_low, a_low + table.shape[0])[:, None]
+    b = np.arange(b_low, b_low + table.shape[1])[None, :]
+    some = np.s_[:: max(len(a) // 40, 1), :: max(b.size // 40, 1)]  # refuses most without the rest
+    for shift in range(1, LONGEST + 1):
+        for ma, mb in _weights(ratios, shift):
+            y = a * ma + b * mb
+            for rounding in (Rounding.TRN, Rounding.RND_CONV):
+                if _offset(y[some], table[some], shift, rounding, out) is None:
+                    continue
+                found = _offset(y, table, shift, rounding, out)
+                if found is not None:
+                    r, end = found
+                    return WeightedSum(ma=ma, mb=mb, r=r, shift=shift, rounding=rounding, out=end)
+    return None
+
+
+def _weights(ratios: tuple[float, float], shift: int) -> Iterator[tuple[int, int]]:
+    """Pairs of multipliers around the exact ones."""
+    a, b = (math.floor(ratio * 2**shift) for ratio in ratios)
+    return ((a + da, b + db) for da in NEAR for db in NEAR if a + da >= 0 and b + db >= 0)
+
+
+def _offset(
+    y: IntArray, table: IntArray, shift: int, rounding: Rounding, out: Output
+) -> tuple[int, Output] | None:
+    """An offset (and where the zero point goes) with which the rounded sums are the table."""
+    low, high = table > out.low, table < out.high  # codes at the ends bound on one side only
+    if rounding is Rounding.TRN:
+        least, most = table << shift, ((table + 1) << shift) - 1
+        after = Output(format=out.format, window=out.window)
+    else:
+        code = table - out.zero_point
+        odd = code & 1  # an odd code gives its two ties away
+        half = 1 << (shift - 1)
+        least, most = (code << shift) - half + odd, (code << shift) + half - odd
+        after = out
+    lowest = int(np.max(np.where(low, least - y, np.iinfo(np.int64).min)))
+    highest = int(np.min(np.where(high, most - y, np.iinfo(np.int64).max)))
+    if lowest > highest:
+        return None
+    return min(max(lowest, 0), highest), after
+
+
+def table_sum(op: ScaledAdd, a: TensorType, b: TensorType) -> TableSum | None:
+    """Both addends for each code as exact integers over one power of two; None past 62 bits."""
+    (ra, rb), (sa, sb, _) = op.ratios, op.shifts
+    first = [(code + sa) * ra for code in range(a.lo, a.hi + 1)]
+    second = [float(np.float32((code + sb) * rb + op.offset)) for code in range(b.lo, b.hi + 1)]
+    if op.divisor is not None:  # a power of two
+        first = [float(np.float32(x)) / op.divisor for x in first]
+        second = [x / op.divisor for x in second]
+    shift = max(2, *(x.as_integer_ratio()[1].bit_length() - 1 for x in (*first, *second)))
+    most = max(abs(x) for x in first) + max(abs(x) for x in second)
+    if most * 2.0**shift >= 2.0**62:
+        return None
+    table_a, table_b = (tuple(int(x * 2.0**shift) for x in xs) for xs in (first, second))
+    return TableSum(
+        table_a=table_a,
+        table_b=table_b,
+        a_low=a.lo,
+        b_low=b.lo,
+        shift=shift,
+        out=Output(format=op.out, zero_point=-op.shifts[2]),
+    )

@@ -1,0 +1,159 @@
+"""Integer forms of a requantizer, as hardware computes them.
+
+Each form is its own definition on plain integers: `run` gives the codes, and
+`rtl.parts.requantizer` builds the same steps. Constants are tuples with one entry, or one a
+channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.fixed import Format, Overflow, Rounding, overflow, shift_round
+
+IntArray = npt.NDArray[np.int64]
+Constants = tuple[int, ...]
+F32_BITS = 24  # significant bits of a float32
+LONGEST_SHIFT = 62  # products stay below 2**57, so that a longer shift gives 0 as this one does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What follows the last rounding: add the zero point, fit the format, keep to the window."""
+
+    format: Format
+    zero_point: int = 0
+    overflow: Overflow = Overflow.SAT
+    window: tuple[int, int] | None = None
+
+    @property
+    def low(self) -> int:
+        """The least code that can come out."""
+        return self.format.min if self.window is None else max(self.window[0], self.format.min)
+
+    @property
+    def high(self) -> int:
+        """The greatest code that can come out."""
+        return self.format.max if self.window is None else min(self.window[1], self.format.max)
+
+    def run(self, y: IntArray) -> IntArray:
+        """Codes of the format."""
+        codes = overflow(np, y + self.zero_point, self.format, self.overflow)
+        return np.asarray(np.clip(codes, self.low, self.high))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affine:
+    """`round((x * m + r) * 2**-shift)`: one multiplication, one addition, one rounding.
+
+    With every `m` a power of two there is no multiplier. With a `split`, an `x` below it takes
+    `r_below` for `r`.
+    """
+
+    m: Constants
+    r: Constants
+    shift: Constants
+    rounding: Rounding
+    out: Output
+    split: int | None = None
+    r_below: Constants | None = None
+
+    @property
+    def bits(self) -> int:
+        """Width of the multiplier operand; 0 where wiring does it."""
+        return 0 if all(m & (m - 1) == 0 for m in self.m) else max(self.m).bit_length()
+
+    def run(self, x: IntArray) -> IntArray:
+        """The codes of `x`, whose last axis is the channels."""
+        r = np.array(self.r)
+        if self.split is not None and self.r_below is not None:
+            r = np.where(x < self.split, np.array(self.r_below), r)
+        y = x * np.array(self.m) + r
+        return self.out.run(_by_channel(y, self.shift, self.rounding))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoRoundings:
+    """gemmlowp's pair: `(x - zero) * 2**left * m` by 31 bits, ties up, then by `right`, ties away.
+
+    The saturating rounding doubling high multiplication truncates a nudged product toward zero;
+    over all signs that is rounding to nearest with ties up.
+    """
+
+    m: Constants
+    left: Constants
+    right: Constants
+    input_zero_point: int
+    out: Output
+
+    @property
+    def bits(self) -> int:
+        """Width of the multiplier operand."""
+        return max(self.m).bit_length()
+
+    def run(self, x: IntArray) -> IntArray:
+        """The codes of `x`, whose last axis is the channels."""
+        product = ((x - self.input_zero_point) << np.array(self.left)) * np.array(self.m)
+        high = shift_round(np, product, 31, Rounding.RND)
+        return self.out.run(_by_channel(high, self.right, Rounding.RND_INF))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatProduct:
+    """`rint(float32(x - zero) * float32 d)` with `d = m * 2**-shift` and `m` of 24 bits.
+
+    Sum and product are each rounded to 24 significant bits, ties to even; then to a whole number.
+    With `zero_point_first` the output's zero point is added to the product, in float32, before the
+    last rounding.
+    """
+
+    m: Constants
+    shift: Constants
+    input_zero_point: int
+    out: Output
+    zero_point_first: bool = False
+
+    @property
+    def bits(self) -> int:
+        """Width of the multiplier operand."""
+        return max(self.m).bit_length()
+
+    def run(self, x: IntArray) -> IntArray:
+        """The codes of `x`, whose last axis is the channels."""
+        centred = x - self.input_zero_point
+        if self.zero_point_first:
+            factor = np.ldexp(np.array(self.m), -np.array(self.shift)).astype(np.float32)
+            y = np.rint(centred.astype(np.float32) * factor + np.float32(self.out.zero_point))
+            return np.asarray(np.clip(y, self.out.low, self.out.high).astype(np.int64))
+        product = round_to_f32(round_to_f32(np.abs(centred)) * np.array(self.m))
+        return self.out.run(np.sign(centred) * _by_channel(product, self.shift, Rounding.RND_CONV))
+
+
+Form = Affine | TwoRoundings | FloatProduct
+
+
+def round_to_f32(x: IntArray) -> IntArray:
+    """Whole numbers 0..2**62 rounded to 24 significant bits, ties to even."""
+    high = x >> 32
+    length = np.where(high > 0, np.frexp(high)[1] + 32, np.frexp(x & 0xFFFFFFFF)[1])
+    drop = np.maximum(length - F32_BITS, 0).astype(np.int64)
+    floor = x >> drop
+    rest, tie = x - (floor << drop), (1 << drop) >> 1
+    up = (rest > tie) | ((rest == tie) & (drop > 0) & (floor & 1 == 1))
+    return np.asarray((floor + up) << drop)
+
+
+def _by_channel(y: Any, shifts: Constants, rounding: Rounding) -> IntArray:
+    """Round by each channel's own shift."""
+    if len(set(shifts)) == 1:
+        return np.asarray(shift_round(np, y, shifts[0], rounding))
+    y = np.broadcast_to(y, np.broadcast_shapes(y.shape, (len(shifts),)))
+    out = np.empty(y.shape, np.int64)
+    for shift in set(shifts):
+        here = np.array(shifts) == shift
+        out[..., here] = shift_round(np, y[..., here], shift, rounding)
+    return out

@@ -1,0 +1,1 @@
+"""hls4ml: its ModelGraph, with the formats that its C++ computes in."""

@@ -1,0 +1,1 @@
+"""ONNX: quantized models as ONNX Runtime computes them, and QONNX."""

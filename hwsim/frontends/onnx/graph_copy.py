@@ -1,0 +1,186 @@
+"""A copy of an ONNX graph that rewrites may change: steps, and who makes and reads each tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
+
+Array = npt.NDArray[Any]
+Q, DQ = "QuantizeLinear", "DequantizeLinear"
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """A node of the copy; `origins` are the tensors of the model's nodes that it stands for."""
+
+    op: str
+    inputs: list[str]
+    output: str
+    node: OnnxNode | None = None
+    origins: tuple[str, ...] = ()
+    bias_codes: bool = False  # its bias was made int32 by the runtime
+    axis: int | None = None  # of its scales, where that changed
+
+    def input(self, position: int) -> str:
+        """The name of an input; empty where it is left out."""
+        return self.inputs[position] if position < len(self.inputs) else ""
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute, the default where it is no integer."""
+        if name == "axis" and self.axis is not None:
+            return self.axis
+        value = self.node.attributes.get(name, default) if self.node else default
+        return value if isinstance(value, int) else default
+
+    @property
+    def reads(self) -> int:
+        """How many inputs are there."""
+        return sum(1 for name in self.inputs if name)
+
+
+@dataclass(slots=True)
+class Copy:
+    """A graph that rewrites change: its steps in order, and who makes and reads each tensor."""
+
+    steps: list[Step]
+    constants: dict[str, Array]
+    outputs: set[str]
+    ranks: dict[str, int]
+    batch: bool  # whether the batch is a fixed number
+    opset: int
+    makers: dict[str, Step] = field(default_factory=dict)
+    users: dict[str, list[Step]] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)  # of the graph's inputs
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        self.index()
+
+    def index(self) -> None:
+        """Count makers and readers anew, one entry for each use."""
+        self.makers = {step.output: step for step in self.steps}
+        self.users = {}
+        for step in self.steps:
+            for name in filter(None, step.inputs):
+                self.users.setdefault(name, []).append(step)
+
+    def maker(self, tensor: str, *ops: str) -> Step | None:
+        """The step that makes a tensor, if it is one of `ops`."""
+        step = self.makers.get(tensor)
+        return step if step is not None and (not ops or step.op in ops) else None
+
+    def readers(self, tensor: str) -> list[Step]:
+        """The steps that read a tensor."""
+        return self.users.get(tensor, [])
+
+    def only_reader(self, tensor: str) -> Step | None:
+        """The one step that reads a tensor, if it is no output of the graph."""
+        readers = self.readers(tensor)
+        return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
+
+    def fresh(self, tensor: str) -> str:
+        """A new name."""
+        self._count += 1
+        return f"{tensor}\0{self._count}"
+
+    def rename(self, old: str, new: str) -> None:
+        """Readers of `old` read `new`."""
+        for step in self.users.pop(old, []):
+            step.inputs = [new if name == old else name for name in step.inputs]
+            self.users.setdefault(new, []).append(step)
+
+    def drop(self, step: Step) -> None:
+        """Take out a step of one input: its readers read that input."""
+        source = step.inputs[0]
+        self.steps.remove(step)
+        self.users[source].remove(step)
+        del self.makers[step.output]
+        self.rename(step.output, source)
+
+    def scalar(self, tensor: str) -> Array | None:
+        """A constant of one element and at most one axis."""
+        value = self.constants.get(tensor)
+        return value if value is not None and value.size == 1 and value.ndim <= 1 else None
+
+    def dtype(self, step: Step) -> str:
+        """The NumPy name of the codes of a QuantizeLinear or DequantizeLinear."""
+        zero = self.constants.get(step.input(2))
+        if zero is not None:
+            return zero.dtype.name
+        if step.op == DQ:
+            codes = self.constants.get(step.inputs[0])
+            maker = self.makers.get(step.inputs[0])
+            if codes is not None:
+                return codes.dtype.name
+            known = self.types.get(step.inputs[0], "uint8")
+            return self.dtype(maker) if maker is not None and maker.op == Q else known
+        wanted = step.integer("output_dtype", 0)
+        return {3: "int8", 4: "uint16", 5: "int16"}.get(wanted, "uint8")
+
+
+def copy_of(model: OnnxModel) -> Copy:
+    """A copy of the model's graph; `Constant` nodes are constants."""
+    constants: dict[str, Array] = dict(model.constants)
+    steps = []
+    for node in model.nodes:
+        value = node.attributes.get("value") if node.op == "Constant" else None
+        if node.op == "Constant":
+            given = value if value is not None else next(iter(node.attributes.values()), 0)
+            narrow = {"value_float": np.float32, "value_floats": np.float32}
+            dtype = narrow.get(next(iter(node.attributes), ""))
+            constants[node.output] = np.asarray(given, dtype)
+            continue
+        op = node.op if node.domain == "" or node.op in (Q, DQ) else f"{node.domain}.{node.op}"
+        steps.append(Step(op, list(node.inputs), node.output, node, (node.output,)))
+    ranks = {port.name: len(port.shape) for port in model.inputs}
+    batch = all(bool(port.shape) and port.shape[0] is not None for port in model.inputs)
+    copy = Copy(steps, constants, {p.name for p in model.outputs}, ranks, batch, model.opset)
+    copy.types = {port.name: port.dtype for port in model.inputs}
+    for step in copy.steps:
+        copy.ranks[step.output] = _rank(copy, step)
+    return copy
+
+
+def _rank(copy: Copy, step: Step) -> int:
+    """How many axes an output has, batch included; 0 where it is not known."""
+    first = copy.ranks.get(step.inputs[0], 0) if step.inputs else 0
+    if not first and step.inputs and step.inputs[0] in copy.constants:
+        first = copy.constants[step.inputs[0]].ndim
+    more = copy.constants.get(step.input(1))
+    axes = (
+        int(more.size) if more is not None else len(step.node.integers("axes")) if step.node else 0
+    )
+    match step.op:
+        case "Flatten" | "Gemm":
+            return 2
+        case "Add" | "Mul":
+            return max(first, copy.ranks.get(step.input(1), 0))
+        case "Reshape":
+            return int(more.size) if more is not None else _length(copy, step.input(1))
+        case "Squeeze":
+            return first - axes if axes else 0
+        case "Unsqueeze":
+            return first + axes
+        case "ReduceMean" | "ArgMax" if not step.integer("keepdims", 1):
+            return first - max(axes, 1)
+    return first
+
+
+def _length(copy: Copy, tensor: str, depth: int = 4) -> int:
+    """How many numbers a computed shape has; 0 where it is not known, or too deep to tell."""
+    if tensor in copy.constants:
+        return int(copy.constants[tensor].size)
+    maker = copy.makers.get(tensor)
+    if maker is None or not depth:
+        return 0
+    if maker.op == "Concat":
+        parts = [_length(copy, name, depth - 1) for name in maker.inputs]
+        return sum(parts) if all(parts) else 0
+    if maker.op == "Shape":
+        return copy.ranks.get(maker.inputs[0], 0)
+    return 1 if maker.op in ("Unsqueeze", "Gather", "Slice") else 0

@@ -1,0 +1,272 @@
+"""Warnings where ONNX Runtime computes something else than the Graph, and about how often.
+
+The shares were measured by `benchmarks/runtime_differences.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.kernels import Kernel
+from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.values import (
+    FloatArray,
+    Joined,
+    Level,
+    Mean,
+    Pair,
+    Real,
+    Scaled,
+    Unary,
+    Weighing,
+)
+from hwsim.ops import BatchNorm, Carrier, Requantize, TensorType
+
+MOST_SUMS = 1 << 20  # of an average that are tried one by one
+EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
+INT32 = (-(1 << 31), (1 << 31) - 1)
+
+SUMS = "ONNX Runtime adds in float32 here, not with its integer kernels"
+ROUNDED = f"{SUMS}, so that about one code in {{share}} that this node gives may differ by one step"
+SHARES = {8: "200,000", 16: "1,000"}  # by the bits of the result
+TIES = (
+    "ONNX Runtime averages in float32 here, so that exact ties may round the other way: up to "
+    "{share:.2g} % of the codes, by one step; the exact average is rounded to nearest even here"
+)
+LAST_BITS = f"{SUMS}, so that the reals differ in their last bits (by about 1e-6 of the largest)"
+BLOCKS = (
+    "ONNX Runtime rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
+    "values differ, by up to about one percent of the largest; here they are exact"
+)
+ALPHA_BITS = (
+    "ONNX Runtime multiplies by 'alpha' before the weights' scale, so that the reals may differ in "
+    "their last bit"
+)
+ROUGH = 2.0**-13  # steps of the result
+ROUGH_TIES = (
+    "ONNX Runtime's last bits are others here (those of an exponential, or of QLinearAdd with a "
+    "constant), so that codes which meet a tie may differ by one step: up to {share:.2g} % of them"
+)
+EXPONENTIAL_BITS = (
+    "ONNX Runtime's exponential is rounded otherwise, so that the reals differ in their last bits "
+    "(by about 1e-7 of the largest)"
+)
+WRAPS = (
+    "ONNX Runtime's sums wrap around at 32 bits here; those that pass them differ altogether, "
+    "since here they do not wrap"
+)
+
+
+def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
+    """Warn where the codes of a tensor that `by` quantizes may differ."""
+    match real.source:
+        case Pair() as source:  # of codes: followed step by step
+            _note_terms(run, (source.a, source.b))
+            if source.wide:
+                bits = 8 if by.format.width <= 8 else 16
+                run.warn(source.name, ROUNDED.format(share=SHARES[bits]))
+        case Scaled() as source:
+            _note_terms(run, (source.term,))
+            if source.unit is None:  # else followed step by step
+                _note_scaled(run, source, by)
+        case Level() as source:  # followed step by step
+            _note_rough(run, source, real, by)
+        case Joined() as source:
+            for part in source.parts:
+                note_codes(run, part, by)
+        case Mean() as source:
+            share = _ties(run, source, by)
+            if share:
+                run.warn(source.name, TIES.format(share=100 * share))
+        case Weighing() as source:
+            _note_sums(run, source, by)
+
+
+def _note_terms(run: Importer, terms: Sequence[Level | Weighing]) -> None:
+    """Layers whose sums the runtime has wrapped or rounded before something is added to them."""
+    for term in terms:
+        if isinstance(term, Weighing):
+            _note_first(run, term)
+
+
+def _note_first(run: Importer, source: Weighing) -> None:
+    if _wraps(run, source):
+        run.warn(source.name, WRAPS)
+    if run.choice(source.tensor).kernel is Kernel.BLOCKS:
+        run.warn(source.name, BLOCKS)
+
+
+def _note_scaled(run: Importer, source: Scaled, by: Quantizer) -> None:
+    """Where it is known what the runtime computes of each code, all are tried."""
+    share = SHARES[8 if by.format.width <= 8 else 16]
+    if isinstance(source.term, Level) and source.function is not None:
+        if source.rough:
+            return _note_rough_line(run, source, source.term, by)
+        codes, different = _tried(run, source, source.term, by)
+        if not different:
+            return
+        share = f"{max(codes // different, 1):,}"
+    run.warn(source.name, ROUNDED.format(share=share))
+
+
+def _note_rough_line(run: Importer, source: Scaled, level: Level, by: Quantizer) -> None:
+    assert source.function is not None
+    share = _near_ties(source.function(_all_reals(run, level)), by)
+    if share:
+        run.warn(source.name, ROUGH_TIES.format(share=100 * share))
+
+
+def _all_reals(run: Importer, level: Level) -> FloatArray:
+    """What all codes mean, in every channel."""
+    kind = run.types[level.codes.edge]
+    codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
+    return (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+
+
+def _tried(run: Importer, source: Scaled, level: Level, by: Quantizer) -> tuple[int, int]:
+    """Codes in all channels, and how many of them the Graph rounds otherwise."""
+    assert source.function is not None
+    kind = run.types[level.codes.edge]
+    codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
+    theirs = by.codes(source.function(_all_reals(run, level)))
+    edge, ours = level.codes.edge, codes
+    for op in (BatchNorm, Requantize):
+        node = next(n for n in reversed(run.nodes) if n.inputs == (edge,) and isinstance(n.op, op))
+        constants = node.op.prepare([run.types[edge]], Carrier.INT64)
+        ours, edge = node.op.run(np, [ours], constants), node.output
+    return codes.size, int(np.count_nonzero(ours != theirs))
+
+
+def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:
+    kernel = run.choice(source.tensor).kernel
+    _note_first(run, source)
+    if (
+        kernel is not Kernel.BLOCKS
+        and not (kernel is Kernel.INTEGER and source.exact)
+        and not _exact_in_floats(run, source, by)
+    ):
+        run.warn(source.name, ROUNDED.format(share=SHARES[8 if by.format.width <= 8 else 16]))
+
+
+def _ties(run: Importer, source: Mean, by: Quantizer) -> float:
+    """The share of all sums whose mean lies so near a tie that float32 may decide otherwise.
+
+    Integer kernels of global averages are followed exactly, and powers of two have no errors.
+    """
+    if source.whole and not source.in_reals:
+        return 0.0
+    counts = {source.window.size} if source.counts is None else set(source.counts.ravel().tolist())
+    scales = (source.input.scale, by.scale if source.in_reals else 1.0, *counts)
+    kind = run.types[run.sums[source]]
+    if all(math.frexp(scale)[0] == 0.5 for scale in scales) and kind.magnitude < EXACT_FLOAT:
+        return 0.0
+    if all(_followed(run, kind, source, by, count) for count in counts):
+        return 0.0
+    return max(_ties_of(kind, source, by, count) for count in counts)
+
+
+def _followed(run: Importer, kind: TensorType, source: Mean, by: Quantizer, count: int) -> bool:
+    """Whether all sums over `count` elements give the codes of the runtime's integer kernel.
+
+    That is tried where its sums in float32 are exact: scales that are powers of two.
+    """
+    exact = math.frexp(source.input.scale)[0] == 0.5 and kind.magnitude < EXACT_FLOAT
+    if source.in_reals or not exact or kind.hi - kind.lo >= MOST_SUMS:
+        return False
+    alone = replace(source, counts=np.full((1, 1), count))
+    (op,) = by.mean(run, run.sums[source], alone)
+    sums = np.arange(kind.lo, kind.hi + 1)
+    ours = op.run(np, [sums[:, None].astype(np.float64)], op.prepare([], Carrier.FLOAT64))
+    mean = (sums * source.input.scale).astype(np.float32) / np.float32(count)
+    theirs = np.rint(mean / np.float32(by.scale) + np.float32(by.zero_point))
+    return np.array_equal(ours.ravel(), np.clip(theirs, by.format.min, by.format.max))
+
+
+def _ties_of(kind: TensorType, source: Mean, by: Quantizer, count: int) -> float:
+    """The share of sums near a tie where windows hold `count` elements."""
+    step = source.input.scale / (by.scale * count)
+    sums = np.arange(kind.lo, kind.hi + 1) if kind.hi - kind.lo < MOST_SUMS else np.zeros(1)
+    means = sums * step
+    inside = (means > by.format.min - by.zero_point - 1) & (
+        means < by.format.max - by.zero_point + 1
+    )
+    errors = (count + 8) * 2.0**-24 * (np.abs(means) + abs(by.zero_point) + 1)
+    near = np.abs(means - np.floor(means) - 0.5) <= errors
+    return float((near & inside).sum() / inside.sum()) if len(sums) > 1 and inside.any() else 1.0
+
+
+def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
+    """Codes that meet a tie as nearly as the runtime's exponential is rounded otherwise."""
+    functions = [step for step in real.steps if isinstance(step, Unary)]
+    kind = run.types[level.codes.edge]
+    if not any(step.rough for step in functions) or kind.hi - kind.lo >= MOST_SUMS:
+        return
+    codes = np.arange(kind.lo, kind.hi + 1)
+    reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+    for step in functions:
+        reals = step.function(reals)
+    share = _near_ties(reals, by)
+    if share:
+        run.warn(_node_of(functions), ROUGH_TIES.format(share=100 * share))
+
+
+def _near_ties(reals: FloatArray, by: Quantizer) -> float:
+    """The share of reals that lie so near a tie that other last bits give another code."""
+    steps = reals.astype(np.float64) / by.scale
+    lowest, highest = by.format.min - by.zero_point - 1, by.format.max - by.zero_point + 1
+    inside = (steps > lowest) & (steps < highest)
+    near = np.abs(steps - np.floor(steps) - 0.5) < ROUGH
+    return float((near & inside).sum() / near.size)
+
+
+def note_functions(run: Importer, real: Real) -> None:
+    """Warn of functions at the end of the model whose reals differ in their last bits."""
+    functions = [step for step in real.steps if isinstance(step, Unary)]
+    if any(step.rough for step in functions):
+        run.warn(_node_of(functions), EXPONENTIAL_BITS)
+
+
+def _node_of(functions: Sequence[Unary]) -> str:
+    """The name of the node with the rough function, without its operator."""
+    name = next(step.name for step in functions if step.rough)
+    return name.partition("'")[2].removesuffix("'") or name
+
+
+def note_reals(run: Importer, real: Real) -> None:
+    """Warn where the reals of a tensor that nothing quantizes may differ."""
+    source = real.source
+    if isinstance(source, Joined):
+        for part in source.parts:
+            note_reals(run, part)
+    if not isinstance(source, Weighing):
+        return
+    _note_first(run, source)
+    if source.op.weight_scale is not None:
+        shown = np.float32(source.input.scale) * np.array(source.op.weight_scale, np.float32)
+        if not np.array_equal(shown, source.scale):  # after a Gemm's alpha
+            run.warn(source.name, ALPHA_BITS)
+    if (
+        run.choice(source.tensor).kernel is not Kernel.BLOCKS
+        and not source.exact
+        and not _exact_in_floats(run, source, None)
+    ):
+        run.warn(source.name, LAST_BITS)
+
+
+def _wraps(run: Importer, source: Weighing) -> bool:
+    kind = run.types[run.sums[source]]
+    return source.exact and (kind.lo < INT32[0] or kind.hi > INT32[1])
+
+
+def _exact_in_floats(run: Importer, source: Weighing, by: Quantizer | None) -> bool:
+    """Whether float32 holds all that the runtime computes: powers of two, and sums that fit."""
+    scales = [source.input.scale, *(float(s) for s in source.scale)]
+    scales += [by.scale] if by is not None else []
+    if source.rough_bias or any(math.frexp(scale)[0] != 0.5 for scale in scales):
+        return False
+    return source.op.bound([run.types[source.input.codes.edge]]) < EXACT_FLOAT

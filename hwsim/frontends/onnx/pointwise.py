@@ -1,0 +1,254 @@
+"""Add, concat, argmax, and functions of one value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.onnx import ort_math
+from hwsim.frontends.onnx.file import OnnxNode
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.kernels import Kernel
+from hwsim.frontends.onnx.layers import biased
+from hwsim.frontends.onnx.scaling import along, folded
+from hwsim.frontends.shared.rounding import level_of
+from hwsim.frontends.shared.values import (
+    Codes,
+    Constant,
+    Joined,
+    Layout,
+    Level,
+    Pair,
+    Real,
+    Scaled,
+    Unary,
+    Weighing,
+)
+from hwsim.ops import ArgMax, Conv2D, Relu
+
+F32 = np.float32
+
+
+def add(run: Importer, node: OnnxNode) -> None:
+    """Add of two tensors, or of a bias to a layer."""
+    values = [run.value(node, i) for i in (0, 1)]
+    constants = [v for v in values if isinstance(v, Constant)]
+    if len(constants) == 2:
+        run.values[node.output] = folded(node, *constants)
+        return
+    if len(constants) == 1:
+        real = run.real(node, 0 if isinstance(values[1], Constant) else 1)
+        run.values[node.output] = _add_constant(run, node, real, constants[0])
+        return
+    run.values[node.output] = added(run, node, run.real(node, 0), run.real(node, 1))
+
+
+def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> Real:
+    source = real.source
+    if isinstance(source, Weighing) and not real.steps:
+        if source.op.bias.any():
+            raise HwsimError(f"{node}: its input has a bias already")
+        outputs = source.op.outputs
+        fits = bias.array.size == 1 or bias.array.shape[-1] == outputs == bias.array.size
+        if isinstance(source.op, Conv2D):
+            fits = bias.array.size == 1 or bias.array.shape[-3:] == (outputs, 1, 1)
+        if not fits:
+            raise HwsimError(f"{node}: a constant added to a layer must be one value a channel")
+        if run.choice(node.output) is not run.choice(source.tensor):
+            rounded = run.choice(source.tensor).kernel is Kernel.BLOCKS  # before the constant
+            tensor = source.tensor if rounded else node.output
+            source = replace(source, tensor=tensor, exact=False, integer_bias=False)
+        return replace(real, source=biased(run, node, source, bias))
+    fused = run.choice(node.output).kernel is Kernel.INTEGER  # QLinearAdd, of a constant
+    if bias.array.size == 1:
+        value = F32(bias.array.reshape(())[()])
+        return real.then(Unary(str(node), lambda x: x + value, rising=True, rough=fused))
+    offset = bias.array.astype(np.float64)
+    out = along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
+    assert isinstance(out.source, Scaled)
+    return replace(out, source=replace(out.source, rough=fused))
+
+
+def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
+    """The sum of two tensors of one shape, each of them quantized or the sum of a layer."""
+    a, b = (_term(run, node, real) for real in (first, second))
+    if first.layout.shape != second.layout.shape:
+        raise HwsimError(
+            f"{node}: its inputs must have one shape, not {first.layout.shape} and "
+            f"{second.layout.shape}"
+        )
+    layouts = first.layout, second.layout
+    if not layouts[0].same(layouts[1]):
+        wanted = Layout.channels_last(first.layout.shape)
+        a, b = (_laid(run, node, s, t, wanted) for s, t in zip((a, b), layouts, strict=True))
+        layouts = wanted, wanted
+    signed = isinstance(a, Level) and a.codes.format.signed
+    choice = run.choice(node.output)
+    whole = choice.kernel is Kernel.INTEGER
+    shift = 128 if whole and signed and choice.dtype == "uint8" else 0
+    return Real(Pair(node.name, node.output, a, b, shift, not whole), layouts[0])
+
+
+def _term(run: Importer, node: OnnxNode, real: Real) -> Level | Weighing:
+    if isinstance(real.source, Weighing) and not real.steps:
+        return real.source
+    return level_of(run, node, real)
+
+
+def _laid(
+    run: Importer, node: OnnxNode, term: Level | Weighing, layout: Layout, wanted: Layout
+) -> Level | Weighing:
+    """An addend in the order of `wanted`."""
+    if isinstance(term, Level):
+        return replace(term, codes=run.arranged(replace(term.codes, layout=layout), wanted, node))
+    if layout.same(wanted):
+        return term
+    raise HwsimError(f"{node}: a Transpose of a layer's sum must have a quantizer before it")
+
+
+def concat(run: Importer, node: OnnxNode) -> None:
+    """Concat along the channels, or of constants."""
+    values = [run.value(node, i) for i in range(len(node.inputs))]
+    if all(isinstance(v, Constant) for v in values):
+        arrays: list[npt.NDArray[np.generic]] = [v.array for v in values if isinstance(v, Constant)]
+        joined = np.concatenate(arrays, axis=node.integer("axis", 0))
+        run.values[node.output] = Constant(joined)
+        return
+    reals = [run.real(node, i) for i in range(len(node.inputs))]
+    run.values[node.output] = concatenated(run, node, reals, node.integer("axis", 1))
+
+
+def concatenated(run: Importer, node: OnnxNode, reals: list[Real], axis: int) -> Real:
+    """Tensors one after the other along an axis that is not the batch."""
+    shapes = [r.layout.shape for r in reals]
+    rank = len(shapes[0]) + 1
+    axis = axis + rank if axis < 0 else axis
+    if not 1 <= axis < rank or any(len(s) != rank - 1 for s in shapes):
+        raise HwsimError(
+            f"{node}: it must concatenate along an axis that all inputs have and that is not the "
+            f"batch, not along axis {axis} of {rank} axes"
+        )
+    ends = [s[axis - 1] for s in shapes]
+    rest = {s[: axis - 1] + s[axis:] for s in shapes}
+    if len(rest) != 1:
+        raise HwsimError(f"{node}: its inputs must agree but for axis {axis}, not be {shapes}")
+    shape = (*shapes[0][: axis - 1], sum(ends), *shapes[0][axis:])
+    if rank == 2:
+        starts = np.cumsum([0, *ends[:-1]])
+        order = np.concatenate([r.layout.order + s for r, s in zip(reals, starts, strict=True)])
+        return Real(Joined(node.name, tuple(reals), 0), Layout(shape, shape, order))
+    return Real(Joined(node.name, tuple(reals), axis - 1), Layout.innermost(shape, axis - 1))
+
+
+def unary(run: Importer, node: OnnxNode) -> None:
+    """A function of one value."""
+    run.values[node.output] = run.real(node, 0).then(function_of(node))
+
+
+def function_of(node: OnnxNode) -> Unary:
+    """The function that a node computes, in float32 as ONNX Runtime does."""
+    name = str(node)
+    match node.op:
+        case "Relu":
+            return Unary(name, lambda x: np.maximum(x, F32(0)), rising=True, low=0.0)
+        case "Sigmoid" | "QLinearSigmoid":
+            return Unary(name, ort_math.sigmoid, rising=True)
+        case "Tanh":
+            return Unary(name, ort_math.tanh, rising=True)
+        case "LeakyRelu" | "QLinearLeakyRelu":
+            alpha = node.real("alpha", 0.01)
+            return Unary(name, lambda x: ort_math.leaky_relu(x, alpha), rising=alpha >= 0)
+        case "HardSigmoid":
+            a, b = node.real("alpha", 0.2), node.real("beta", 0.5)
+            return Unary(name, lambda x: ort_math.hard_sigmoid(x, a, b), rising=a >= 0)
+        case "Elu":
+            alpha = node.real("alpha", 1.0)
+            return Unary(
+                name, lambda x: ort_math.elu(x, alpha), rising=alpha >= 0, rough=alpha != 0
+            )
+        case "HardSwish":
+            return Unary(name, ort_math.hard_swish, rising=False)
+        case "Abs":
+            return Unary(name, np.abs, rising=False)
+        case _:
+            return Unary(name, np.negative, rising=False)
+
+
+def clip(run: Importer, node: OnnxNode) -> None:
+    """Clip, its limits from inputs or attributes."""
+    low = node.real("min", -math.inf) if "min" in node.attributes else -math.inf
+    high = node.real("max", math.inf) if "max" in node.attributes else math.inf
+    low = _limit(run, node, 1, low)
+    high = _limit(run, node, 2, high)
+    if low > high:
+        raise HwsimError(f"{node}: its minimum must not be above its maximum")
+    value = run.value(node, 0)
+    if isinstance(value, Constant):
+        kept = value.array.astype(np.float64)
+        run.values[node.output] = Constant(np.clip(kept, low, high).astype(value.array.dtype))
+        return
+    if isinstance(value, Codes):
+        run.values[node.output] = _clipped(run, node, value, low, high)
+        return
+    lowest, highest = F32(low), F32(high)
+    step = Unary(
+        str(node),
+        lambda x: np.clip(x, lowest, highest),
+        rising=True,
+        low=None if math.isinf(low) else low,
+        high=None if math.isinf(high) else high,
+    )
+    real = run.real(node, 0)
+    run.values[node.output] = real.then(step) if step.clamp else real
+
+
+def _clipped(run: Importer, node: OnnxNode, codes: Codes, low: float, high: float) -> Codes:
+    """Codes between a quantizer and its dequantizer, cut to fewer of them."""
+    fmt = codes.format
+    lowest, highest = int(max(low, fmt.min)), int(min(high, fmt.max))
+    if lowest > highest:
+        raise HwsimError(f"{node}: its limits must leave some of the codes of {fmt}")
+    if (lowest, highest) == (fmt.min, fmt.max):
+        return codes
+    op = Relu(zero_point=lowest, maximum=None if highest == fmt.max else highest)
+    return replace(codes, edge=run.emit(node.name, op, [codes.edge], node.output))
+
+
+def _limit(run: Importer, node: OnnxNode, position: int, default: float) -> float:
+    if not node.input(position):
+        return default
+    value = run.constant(node, position).array
+    if value.size != 1 or np.isnan(value.reshape(())[()]):
+        raise HwsimError(f"{node}: its limits must be numbers")
+    return float(value.reshape(())[()])
+
+
+def arg_max(run: Importer, node: OnnxNode) -> None:
+    """ArgMax along an axis that is not the batch."""
+    value = run.value(node, 0)
+    codes = value if isinstance(value, Codes) else level_of(run, node, run.real(node, 0)).codes
+    layout = codes.layout if isinstance(value, Codes) else run.real(node, 0).layout
+    rank = len(layout.shape) + 1
+    axis = node.integer("axis", 0)
+    axis = axis + rank if axis < 0 else axis
+    if not 1 <= axis < rank or node.integer("select_last_index", 0):
+        raise HwsimError(
+            f"{node}: it must take the first maximum along an axis that is not the batch"
+        )
+    wanted = Layout.innermost(layout.shape, axis - 1)
+    held = run.arranged(replace(codes, layout=layout), wanted, node)
+    edge = run.emit(node.name, ArgMax(), [held.edge], node.output)
+    kind = run.types[edge]
+    rest = layout.shape[: axis - 1], layout.shape[axis:]
+    shape = (*rest[0], *([1] if node.integer("keepdims", 1) else []), *rest[1])
+    found = replace(Layout.plain(shape), physical=kind.shape)
+    run.values[node.output] = Codes(edge, kind.format, found)
+
+
+def identity(run: Importer, node: OnnxNode) -> None:
+    """Identity, and Dropout at inference."""
+    run.values[node.output] = run.value(node, 0)

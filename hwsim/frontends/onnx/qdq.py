@@ -1,0 +1,242 @@
+"""ONNX with QuantizeLinear/DequantizeLinear and QLinear operators, as ONNX Runtime computes it.
+
+The semantics were found by experiment against ONNX Runtime 1.32 on x86-64 with all optimizations
+on; docs/frontends.md gives each formula and how it was tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.onnx import layers, pointwise, windows
+from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
+from hwsim.frontends.onnx.importer import Handler, Importer
+from hwsim.frontends.onnx.kernels import choices
+from hwsim.frontends.onnx.moves import note_moved, note_unsigned, refuse_moved_rows
+from hwsim.frontends.onnx.notes import note_codes
+from hwsim.frontends.onnx.ort_rules import (
+    dequantized,
+    optional,
+    output_type,
+    quantized_constant,
+    quantizer,
+)
+from hwsim.frontends.onnx.pairs import merged_pairs
+from hwsim.frontends.onnx.types import format_of
+from hwsim.frontends.onnx.walk import read_graph
+from hwsim.frontends.shared.rounding import quantize
+from hwsim.frontends.shared.values import (
+    Codes,
+    Constant,
+    Joined,
+    Level,
+    Pair,
+    RawInput,
+    Real,
+    Scaled,
+    Source,
+)
+from hwsim.graph import Graph
+from hwsim.ops import TensorType
+
+MICROSOFT = "com.microsoft"
+
+
+def quantize_linear(run: Importer, node: OnnxNode) -> None:
+    """QuantizeLinear of an input, a computed tensor or a constant."""
+    value = run.value(node, 0)
+    scale, zero = run.constant(node, 1), optional(run, node, 2)
+    dtype = output_type(node, zero)
+    if isinstance(value, Constant):
+        run.values[node.output] = quantized_constant(node, value, scale, zero, dtype)
+        return
+    by = quantizer(node, scale, zero, dtype)
+    if isinstance(value, RawInput):
+        if not value.dtype.startswith("float"):
+            raise HwsimError(f"{node}: its input must be reals, not {value.dtype}")
+        codes = run.input_codes(
+            value, TensorType((), by.format, by.quant), by.port(node), node.output
+        )
+    else:
+        real = run.real(node, 0)
+        codes = quantize(run, real, by, node.name, node.output)
+        note_codes(run, real, by)
+        note_moved(run, node)
+    run.values[node.output] = codes
+
+
+def level_behind(source: Source) -> Level:
+    """The codes, or the first of them, that a source reads."""
+    match source:
+        case Level():
+            return source
+        case Joined():
+            return level_behind(source.parts[0].source)
+        case Pair():
+            return level_behind(source.a)
+        case Scaled():
+            return level_behind(source.term)
+    return source.input
+
+
+def dequantize_linear(run: Importer, node: OnnxNode) -> None:
+    """DequantizeLinear of codes or of a constant."""
+    value = run.value(node, 0)
+    scale, zero = run.constant(node, 1), optional(run, node, 2)
+    if isinstance(value, Constant):
+        run.values[node.output] = dequantized(node, value, scale, zero)
+        return
+    real = leveled(run, node, 0, scale, zero)
+    run.values[node.output] = real
+    if zero is None and isinstance(real.source, Level):
+        note_unsigned(run, node, run.types[real.source.codes.edge])
+
+
+def leveled(
+    run: Importer, node: OnnxNode, position: int, scale: Constant, zero: Constant | None
+) -> Real:
+    """A tensor of codes with the meaning that its reader gives it."""
+    value = run.value(node, position)
+    if isinstance(value, RawInput):
+        by = quantizer(node, scale, zero, value.dtype)
+        if format_of(node, value.dtype) != by.format:
+            raise HwsimError(
+                f"{node}: its zero point must be {value.dtype} like input {value.name!r}"
+            )
+        kind = TensorType((), by.format, by.quant)
+        value = run.input_codes(value, kind, {"element": value.dtype}, value.name)
+        run.values[node.input(position)] = value
+    if not isinstance(value, Codes):
+        raise HwsimError(
+            f"{node}: input {position} ({node.input(position)!r}) must hold integer codes"
+        )
+    dtype = f"{'int' if value.format.signed else 'uint'}{value.format.width}"
+    by = quantizer(node, scale, zero, dtype)
+    if by.format != value.format:
+        raise HwsimError(
+            f"{node}: its zero point must be {value.format} like its codes, not {by.format}"
+        )
+    return Real(Level(value, by.scale, by.zero_point), value.layout)
+
+
+# QLinear operators: dequantize, compute, quantize, all in one node.
+
+
+def given(run: Importer, node: OnnxNode, first: int) -> Real:
+    """The tensor, scale and zero point at inputs `first` and after."""
+    return leveled(run, node, first, run.constant(node, first + 1), optional(run, node, first + 2))
+
+
+def given_weights(run: Importer, node: OnnxNode, first: int, axis: int) -> Constant:
+    """Constant codes, scales and zero points, along `axis` where there are several."""
+    codes = run.constant(node, first)
+    turned = replace(node, attributes={"axis": axis})
+    return dequantized(turned, codes, run.constant(node, first + 1), optional(run, node, first + 2))
+
+
+def rounded(run: Importer, node: OnnxNode, real: Real, scale: int) -> None:
+    """The result by the scale and zero point at inputs `scale` and after."""
+    level = level_behind(real.source)
+    signed = level.codes.format.signed
+    by = quantizer(
+        node,
+        run.constant(node, scale),
+        optional(run, node, scale + 1),
+        "int8" if signed else "uint8",
+    )
+    run.values[node.output] = quantize(run, real, by, f"{node.name}.requantize", node.output)
+
+
+def bias_codes(run: Importer, node: OnnxNode, position: int) -> Constant | None:
+    """An int32 bias, which has the accumulator's scale by definition."""
+    bias = optional(run, node, position)
+    if bias is None:
+        return None
+    if bias.array.dtype != np.int32:
+        raise HwsimError(f"{node}: its bias must be int32, not {bias.array.dtype}")
+    return Constant(bias.array.astype(np.float32), bias.array.astype(np.int64))
+
+
+def qlinear_conv(run: Importer, node: OnnxNode) -> None:
+    """QLinearConv."""
+    weights = given_weights(run, node, 3, 0)
+    real = layers.convolution(run, node, given(run, node, 0), weights, bias_codes(run, node, 8))
+    rounded(run, node, real, 6)
+
+
+def qlinear_matmul(run: Importer, node: OnnxNode) -> None:
+    """QLinearMatMul with constant weights."""
+    rounded(
+        run,
+        node,
+        layers.dense(run, node, given(run, node, 0), given_weights(run, node, 3, 1), None),
+        6,
+    )
+
+
+def qgemm(run: Importer, node: OnnxNode) -> None:
+    """com.microsoft QGemm, to codes or to floats."""
+    turned = node.integer("transB", 0) != 0
+    weights = given_weights(run, node, 3, 0 if turned else 1)
+    weights = layers.turned(weights) if turned else weights
+    if node.integer("transA", 0):
+        raise HwsimError(f"{node}: 'transA' must be 0")
+    bias, alpha = bias_codes(run, node, 6), layers.positive_alpha(node)
+    real = layers.dense(run, node, given(run, node, 0), weights, bias, alpha)
+    if node.input(7):
+        rounded(run, node, real, 7)
+    else:
+        run.values[node.output] = real
+
+
+def qlinear_add(run: Importer, node: OnnxNode) -> None:
+    """com.microsoft QLinearAdd of two tensors."""
+    rounded(run, node, pointwise.added(run, node, given(run, node, 0), given(run, node, 3)), 6)
+
+
+def qlinear_concat(run: Importer, node: OnnxNode) -> None:
+    """com.microsoft QLinearConcat: each input through its own table."""
+    reals = [given(run, node, i) for i in range(2, len(node.inputs), 3)]
+    rounded(run, node, pointwise.concatenated(run, node, reals, node.integer("axis", 1)), 0)
+
+
+def qlinear_pool(run: Importer, node: OnnxNode) -> None:
+    """com.microsoft QLinearAveragePool and QLinearGlobalAveragePool."""
+    if node.integer("channels_last", 0):
+        raise HwsimError(f"{node}: 'channels_last' must be 0")
+    whole = node.op == "QLinearGlobalAveragePool"
+    rounded(run, node, windows.average(run, node, given(run, node, 0), whole=whole), 3)
+
+
+def qlinear_unary(run: Importer, node: OnnxNode) -> None:
+    """com.microsoft QLinearSigmoid and QLinearLeakyRelu."""
+    rounded(run, node, given(run, node, 0).then(pointwise.function_of(node)), 3)
+
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    **FLOAT_HANDLERS,
+    ("", "QuantizeLinear"): quantize_linear,
+    ("", "DequantizeLinear"): dequantize_linear,
+    (MICROSOFT, "QuantizeLinear"): quantize_linear,
+    (MICROSOFT, "DequantizeLinear"): dequantize_linear,
+    ("", "QLinearConv"): qlinear_conv,
+    ("", "QLinearMatMul"): qlinear_matmul,
+    (MICROSOFT, "QGemm"): qgemm,
+    (MICROSOFT, "QLinearAdd"): qlinear_add,
+    (MICROSOFT, "QLinearAveragePool"): qlinear_pool,
+    (MICROSOFT, "QLinearConcat"): qlinear_concat,
+    (MICROSOFT, "QLinearGlobalAveragePool"): qlinear_pool,
+    (MICROSOFT, "QLinearLeakyRelu"): qlinear_unary,
+    (MICROSOFT, "QLinearSigmoid"): qlinear_unary,
+}
+
+
+def read(model: OnnxModel) -> Graph:
+    """The Graph of a model in QDQ or QLinear form."""
+    model, scales = merged_pairs(model)
+    refuse_moved_rows(model, scales)
+    return read_graph(model, HANDLERS, lambda m: choices(m, scales))

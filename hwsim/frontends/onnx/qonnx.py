@@ -1,0 +1,150 @@
+"""QONNX: ONNX with Quant, IntQuant and BipolarQuant nodes.
+
+A Quant node computes `(round(clamp(x / scale + zero_point)) - zero_point) * scale`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
+from hwsim.frontends.onnx.importer import Handler, Importer
+from hwsim.frontends.onnx.qonnx_rules import (
+    MODES,
+    Bipolar,
+    IntQuant,
+)
+from hwsim.frontends.onnx.walk import read_graph
+from hwsim.frontends.shared.rounding import quantize
+from hwsim.frontends.shared.values import Constant, FloatArray, Level, RawInput, Real
+from hwsim.graph import Graph
+from hwsim.ops import TensorType
+
+DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
+QUANTIZERS = {(d, op) for d in DOMAINS for op in ("Quant", "IntQuant", "BipolarQuant")}
+MAX_BITS = 32
+
+
+def scalars(run: Importer, node: OnnxNode, position: int, what: str) -> FloatArray:
+    """A constant parameter of a quantizer."""
+    values = np.asarray(run.constant(node, position).array, np.float32)
+    if not values.size or not np.isfinite(values).all():
+        raise HwsimError(f"{node}: its {what} must be finite numbers")
+    return values
+
+
+def quant(run: Importer, node: OnnxNode) -> None:
+    """Quant and IntQuant."""
+    scale = positive(node, scalars(run, node, 1, "scale"))
+    zero, bits = scalars(run, node, 2, "zero point"), scalars(run, node, 3, "bit width")
+    mode = node.text("rounding_mode", "ROUND").upper()
+    if mode not in MODES:
+        raise HwsimError(f"{node}: 'rounding_mode' must be one of {', '.join(MODES)}, not {mode!r}")
+    whole = np.array_equal(np.rint(zero), zero) and np.abs(zero).max() < 2.0**MAX_BITS
+    if bits.size != 1 or not 1 <= float(bits.ravel()[0]) <= MAX_BITS or float(bits.ravel()[0]) % 1:
+        raise HwsimError(f"{node}: its bit width must be one whole number from 1 to {MAX_BITS}")
+    if not whole or np.unique(zero).size != 1:
+        raise HwsimError(f"{node}: its zero point must be one whole number, not {zero.ravel()[:4]}")
+    width, signed = int(bits.ravel()[0]), node.integer("signed", 1) != 0
+    low, high = limits(width, signed=signed, narrow=node.integer("narrow", 0) != 0)
+    if width == 1 and signed:
+        if zero.any():
+            raise HwsimError(f"{node}: the zero point of a 1-bit signed quantizer must be 0")
+        apply(run, node, scale, lambda s: Bipolar(s))
+        return
+    apply(
+        run,
+        node,
+        scale,
+        lambda s: IntQuant(width, signed, low, high, mode, s, int(zero.ravel()[0])),
+    )
+
+
+def limits(bits: int, *, signed: bool, narrow: bool) -> tuple[int, int]:
+    """The smallest and the largest code."""
+    if signed:
+        return -(1 << (bits - 1)) + narrow, (1 << (bits - 1)) - 1
+    return 0, (1 << bits) - 1 - narrow
+
+
+def bipolar_quant(run: Importer, node: OnnxNode) -> None:
+    """BipolarQuant."""
+    apply(run, node, positive(node, scalars(run, node, 1, "scale")), lambda s: Bipolar(s))
+
+
+def positive(node: OnnxNode, scale: FloatArray) -> FloatArray:
+    """Scales above 0."""
+    if not (scale > 0).all():
+        bad = float(scale.ravel()[scale.ravel() <= 0][0])
+        raise HwsimError(f"{node}: a scale must be a finite number above 0, not {bad}")
+    return scale
+
+
+def apply(run: Importer, node: OnnxNode, scale: FloatArray, rule: Any) -> None:
+    """Quantize a constant, an input of the graph or a computed tensor."""
+    value = run.value(node, 0)
+    if isinstance(value, Constant):
+        run.values[node.output] = constant(node, value, scale, rule)
+        return
+    if np.unique(scale).size != 1:
+        raise HwsimError(f"{node}: an activation must have one scale for all channels")
+    by = rule(float(scale.ravel()[0]))
+    codes_name = f"{node.output}.codes"
+    if isinstance(value, RawInput) and isinstance(by, Bipolar):
+        codes = by.enter(run, value, node, codes_name)
+    elif isinstance(value, RawInput):
+        kind = TensorType((), by.format, by.quant)
+        narrow = (by.low, by.high) if by.high != by.format.max else None
+        codes = run.input_codes(value, kind, by.port(node), value.name)
+        if narrow is not None:
+            raise HwsimError(f"{node}: an unsigned input of the graph must not be narrow")
+    else:
+        codes = quantize(run, run.real(node, 0), by, node.name, codes_name)
+    run.values[node.output] = Real(Level(codes, by.scale, by.zero_point), codes.layout)
+
+
+def constant(node: OnnxNode, value: Constant, scale: FloatArray, rule: Any) -> Constant:
+    """Weights or a bias; codes with the zero point taken off."""
+    array = value.array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise HwsimError(f"{node}: weights must be finite")
+    try:
+        spread = np.broadcast_to(scale, array.shape) if scale.size > 1 else None
+    except ValueError:
+        raise HwsimError(
+            f"{node}: scales of shape {scale.shape} must fit weights of shape {array.shape}"
+        ) from None
+    whole = rule(float(scale.ravel()[0]))
+    # A rule of scale 1 sees the quotient, which is what every channel's own rule would see.
+    unit = rule(1.0)
+    ratio = array / (np.float32(whole.scale) if spread is None else spread)
+    codes = unit.codes(ratio) - whole.zero_point
+    fmt = whole.format
+    single = scale.size == 1
+    if whole.zero_point or not single:
+        fraction = fmt.frac_bits if single else 0
+        fmt = Format.holding(int(codes.min()), int(codes.max()), fraction)
+        if not whole.zero_point:
+            fmt = Format(whole.format.signed, whole.format.width, 0)
+    # One scale for each entry of the last axes is one for each, also where ones are left out.
+    scales = scale.reshape((1,) * (array.ndim - scale.ndim) + scale.shape)
+    if single:
+        scales = scale.reshape((1,) * array.ndim)
+    return Constant(codes.astype(np.float32) * scales, codes, fmt, scales.astype(np.float32))
+
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    **FLOAT_HANDLERS,
+    **{(d, op): quant for d in DOMAINS for op in ("Quant", "IntQuant")},
+    **{(d, "BipolarQuant"): bipolar_quant for d in DOMAINS},
+}
+
+
+def read(model: OnnxModel) -> Graph:
+    """The Graph of a QONNX model."""
+    return read_graph(model, HANDLERS)

@@ -1,0 +1,327 @@
+"""The rules of QONNX's quantizers: `round(clamp(x / scale + zero_point))`, or the sign.
+
+Source: QONNX 1.0 `custom_op/general/intquant.py` and `bipolar_quant.py`. Where scales are powers
+of two, all of it is shifts, exact in any rounding mode.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.frontends.onnx.file import OnnxNode
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.values import Codes, FloatArray, Level, Mean, Pair, RawInput, Weighing
+from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme, Table, TensorType
+from hwsim.ops.base import IntArray
+
+FLOAT_NOTE = (
+    "its scale is not a power of two, and QONNX computes in float32, so that a code may differ by "
+    "one step where the exact value meets a rounding threshold"
+)
+# Modes by the name of the ap_fixed rounding that does the same; CEIL and UP have none.
+MODES = {
+    "ROUND": Rounding.RND_CONV,
+    "HALF_EVEN": Rounding.RND_CONV,
+    "FLOOR": Rounding.TRN,
+    "DOWN": Rounding.TRN_ZERO,
+    "HALF_UP": Rounding.RND_INF,
+    "HALF_DOWN": Rounding.RND_ZERO,
+    "CEIL": None,
+    "UP": None,
+}
+
+
+def round_reals(x: FloatArray, mode: str) -> FloatArray:
+    """The rounding of QONNX's executor, by its name."""
+    magnitude = np.abs(x)
+    match mode:
+        case "ROUND" | "HALF_EVEN":
+            return np.rint(x)
+        case "FLOOR":
+            return np.floor(x)
+        case "CEIL":
+            return np.ceil(x)
+        case "DOWN":
+            return np.trunc(x)
+        case "UP":
+            return np.sign(x) * np.ceil(magnitude)
+        case "HALF_UP":
+            return np.sign(x) * np.floor(magnitude + np.float32(0.5))
+        case _:
+            return np.sign(x) * np.ceil(magnitude - np.float32(0.5))
+
+
+def power_of_two(value: float) -> int | None:
+    """k where `value` is 2**k."""
+    fraction, exponent = math.frexp(value)
+    return exponent - 1 if fraction == 0.5 else None
+
+
+@dataclass(frozen=True, slots=True)
+class IntQuant(Quantizer):
+    """One Quant node's rule: codes from `low` to `high`, zero point added before rounding."""
+
+    bits: int
+    signed: bool
+    low: int
+    high: int
+    mode: str
+    scale: float
+    zero_point: int
+
+    @property
+    def fraction(self) -> int | None:
+        """Fraction bits where scale and zero point are those of a fixed-point format."""
+        power = power_of_two(self.scale)
+        return -power if power is not None and self.zero_point == 0 else None
+
+    @property
+    def format(self) -> Format:  # type: ignore[override]
+        """Of the codes."""
+        fraction = self.fraction or 0
+        return Format(self.signed, self.bits - fraction, fraction)
+
+    @property
+    def quant(self) -> Quant | None:
+        """None where the format says it all."""
+        return None if self.fraction is not None else Quant((self.scale,), self.zero_point)
+
+    @property
+    def overflow(self) -> Overflow:
+        """Saturation to `low`, or to the symmetric range."""
+        narrow = self.signed and self.low == self.format.min + 1
+        return Overflow.SAT_SYM if narrow else Overflow.SAT
+
+    def codes(self, reals: FloatArray) -> IntArray:
+        """QONNX's own arithmetic: clamped, then rounded."""
+        ratio = reals.astype(np.float32) / np.float32(self.scale) + np.float32(self.zero_point)
+        clamped = np.clip(ratio, self.low, self.high)
+        return round_reals(clamped, self.mode).astype(np.int64)
+
+    def port(self, node: OnnxNode) -> dict[str, Any]:
+        """Rounding and saturation of the input's port."""
+        rounding = MODES[self.mode]
+        if rounding is None:
+            raise HwsimError(
+                f"{node}: an input of the graph must be rounded by ROUND, FLOOR, DOWN, HALF_UP or "
+                f"HALF_DOWN, not {self.mode}"
+            )
+        return {"rounding": rounding, "overflow": self.overflow, "zero_point_first": True}
+
+    def limits(self) -> list[Op]:
+        """What saturation by the format alone leaves to do."""
+        if self.high == self.format.max:
+            return []
+        return [Relu(zero_point=self.format.min, maximum=self.high)]
+
+    def shifts(self, level: Level) -> bool:
+        """From one power of two to another."""
+        power = power_of_two(level.scale / self.scale)
+        return power is not None and level.codes.format.width > 1
+
+    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+        """Shifts where all factors are powers of two; else a float32 product, to nearest even."""
+        factors = tuple(float(s) for s in scale.astype(np.float64) / self.scale)
+        powers = [power_of_two(f) for f in factors]
+        if any(p is None for p in powers):
+            return edge, [self._product(run, edge, scale, zero), *self.limits()]
+        right = tuple(-p for p in powers if p is not None)
+        return self._shifted(run, edge, right, zero)
+
+    def _product(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> Op:
+        if MODES[self.mode] is not Rounding.RND_CONV:
+            raise HwsimError(
+                f"edge {edge!r} must be rounded by ROUND where scales are not powers of two, not "
+                f"by {self.mode}"
+            )
+        run.warn(edge, FLOAT_NOTE)
+        return Requantize(
+            scheme=Scheme.F32_RNE_IN,
+            multiplier=tuple(float(f) for f in scale / np.float32(self.scale)),
+            out=self.format,
+            zero_point=self.zero_point,
+            input_zero_point=zero,
+            quant=self.quant,
+        )
+
+    def _shifted(
+        self, run: Importer, edge: str, right: tuple[int, ...], zero: int
+    ) -> tuple[str, list[Op]]:
+        """Shifts to the right (negative: to the left) of codes whose zero point is `zero`."""
+        kind, rounding = run.types[edge], MODES[self.mode]
+        rounds = max(right) > 0
+        if rounds and power_of_two(self.scale) is None:
+            run.warn(edge, FLOAT_NOTE)
+        if rounds and self.mode == "UP" and kind.lo < zero and self.signed:
+            return self._away(run, edge, right, zero)
+        if not rounds:
+            rounding = Rounding.TRN
+        plain = kind.quant is None and self.quant is None and zero == 0
+        if plain and rounding is not None and len(right) == 1:
+            cast = Cast(out=self.format, rounding=rounding, overflow=self.overflow)
+            return edge, [cast, *self.limits()]
+        return edge, [self._requantize(right, zero, rounding), *self.limits()]
+
+    def _requantize(self, right: tuple[int, ...], zero: int, rounding: Rounding | None) -> Op:
+        """The zero point goes into the sum before it is shifted, as QONNX rounds it along.
+
+        Up (CEIL, and UP of what is not negative) is a floor after adding all but one step.
+        """
+        if rounding is None or self.zero_point:
+            if len(set(right)) > 1:
+                raise HwsimError(
+                    "scales that differ by channel must have zero point 0 and a rounding mode "
+                    "other than CEIL and UP"
+                )
+            shift = max(right[0], 0)
+            added = (self.zero_point << shift) + ((1 << shift) - 1 if rounding is None else 0)
+            if right[0] < 0:
+                return self._op(right, zero, rounding or Rounding.TRN, self.zero_point)
+            return self._op(right, zero - added, rounding or Rounding.TRN, 0)
+        return self._op(right, zero, rounding, 0)
+
+    def _op(self, right: tuple[int, ...], zero: int, rounding: Rounding, added: int) -> Op:
+        return Requantize(
+            scheme=Scheme.SHIFT,
+            multiplier=tuple(2.0**-r for r in right),
+            out=self.format,
+            zero_point=added,
+            input_zero_point=zero,
+            rounding=rounding,
+            overflow=self.overflow,
+            quant=self.quant,
+        )
+
+    def _away(
+        self, run: Importer, edge: str, right: tuple[int, ...], zero: int
+    ) -> tuple[str, list[Op]]:
+        """Away from zero: what is positive rounded up, plus what is negative rounded down."""
+        shift = right[0]
+        if len(set(right)) > 1:
+            raise HwsimError(
+                "scales that differ by channel must be rounded by another mode than UP"
+            )
+        zero -= self.zero_point << shift
+        fmt = Format(self.signed, self.bits)
+        up = Requantize(
+            scheme=Scheme.SHIFT,
+            multiplier=(2.0**-shift,),
+            out=Format.uint(max(self.bits - 1, 1)),
+            input_zero_point=zero - ((1 << shift) - 1),
+            rounding=Rounding.TRN,
+        )
+        down = replace(up, out=fmt, input_zero_point=zero, overflow=self.overflow)
+        high = run.emit(f"{edge}.up", up, [edge], f"{edge}.up")
+        low = run.emit(f"{edge}.down", down, [edge], f"{edge}.down")
+        below = Relu(zero_point=fmt.min, maximum=0)
+        low = run.emit(f"{edge}.below", below, [low], f"{edge}.below")
+        both = run.emit(f"{edge}.away", Add(), [high, low], f"{edge}.away")
+        return both, [self._op((0,), 0, Rounding.TRN, 0)]
+
+    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+        """As a sum, whose unit is the input's divided by the size of the window."""
+        kind = run.types[edge]
+        if source.counts is not None:
+            raise HwsimError(f"{source.name}: an average's windows must all have the same size")
+        if kind.quant is None:
+            unit = 2.0**-kind.format.frac_bits
+        else:
+            unit = source.input.scale / source.window.size
+        edge_after, ops = self.sum(run, edge, np.array([unit], np.float32), 0)
+        if edge_after != edge:
+            raise HwsimError(f"{source.name}: an average must not be rounded by UP")
+        return ops
+
+    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """An exact sum of two fixed-point tensors."""
+        a, b = source.a, source.b
+        if isinstance(a, Weighing) or isinstance(b, Weighing):
+            raise HwsimError(f"{source.name}: a layer's sum must be quantized before it is added")
+        kinds = [run.types[level.codes.edge] for level in (a, b)]
+        if any(k.quant is not None for k in kinds) and (
+            (a.scale, a.zero_point) != (b.scale, b.zero_point) or a.zero_point
+        ):
+            raise HwsimError(
+                f"{source.name}: added tensors must have power-of-two scales, or one scale, and "
+                "zero point 0"
+            )
+        edge = run.emit(source.name, Add(), [a.codes.edge, b.codes.edge], source.name)
+        unit = a.scale
+        if kinds[0].quant is None:
+            unit = 2.0 ** -run.types[edge].format.frac_bits
+        return self.sum(run, edge, np.array([unit], np.float32), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bipolar(Quantizer):
+    """BipolarQuant: `scale` where x >= 0, else `-scale`; codes 1 and -1."""
+
+    scale: float
+    zero_point: int = 0
+
+    @property
+    def fraction(self) -> int | None:
+        """Fraction bits of a power of two."""
+        power = power_of_two(self.scale)
+        return None if power is None else -power
+
+    @property
+    def format(self) -> Format:  # type: ignore[override]
+        """Two bits, of which -2 and 0 are not used."""
+        fraction = self.fraction or 0
+        return Format(True, 2 - fraction, fraction)
+
+    @property
+    def quant(self) -> Quant | None:
+        """None where the format says it all."""
+        return None if self.fraction is not None else Quant((self.scale,))
+
+    def codes(self, reals: FloatArray) -> IntArray:
+        """The sign, of zero too."""
+        return np.where(reals >= 0, 1, -1).astype(np.int64)
+
+    def port(self, node: OnnxNode) -> dict[str, Any]:
+        """Down to -1 or 0, the codes of a signed bit."""
+        return {"rounding": Rounding.TRN, "overflow": Overflow.SAT}
+
+    def enter(self, run: Importer, raw: RawInput, node: OnnxNode, out: str) -> Codes:
+        """The codes of a graph input: its port's bit, then the two entries.
+
+        The port's step is 1 whatever the scale, so that no quotient can lose its sign.
+        """
+        bit = TensorType((), Format.int(1))
+        sign = run.input_codes(raw, bit, self.port(node), raw.name)
+        edge = run.emit(node.name, self._entries(), [sign.edge], out)
+        return Codes(edge, self.format, sign.layout)
+
+    def _entries(self) -> Op:
+        """-1 and 1 for the codes -1 and 0."""
+        return Table(values=np.array([-1, 1]), out=self.format, quant=self.quant)
+
+    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+        """A shift that leaves only the sign, then a table of two entries."""
+        kind = run.types[edge]
+        width = max(abs(kind.lo - zero), abs(kind.hi - zero), 1).bit_length() + 1
+        sign = Requantize(
+            scheme=Scheme.SHIFT,
+            multiplier=(2.0**-width,),
+            out=Format.int(1),
+            input_zero_point=zero,
+            rounding=Rounding.TRN,
+        )
+        return edge, [sign, self._entries()]
+
+    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+        """The sign of an average is that of the sum."""
+        return self.sum(run, edge, np.ones(1, np.float32), 0)[1]
+
+    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """Not needed by any model seen."""
+        raise HwsimError(f"{source.name}: a sum of two tensors must be quantized by Quant")

@@ -1,0 +1,189 @@
+"""A factor and an offset for each channel: BatchNormalization, and arithmetic with constants."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.onnx.file import MAX_ELEMENTS, OnnxNode
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.kernels import Kernel
+from hwsim.frontends.shared.rounding import level_of
+from hwsim.frontends.shared.values import (
+    Constant,
+    FloatArray,
+    Layout,
+    Level,
+    Real,
+    Scaled,
+    Unary,
+    Weighing,
+)
+
+F32 = np.float32
+F64 = np.float64
+Factors = npt.NDArray[np.float64]
+
+
+def batch_norm(run: Importer, node: OnnxNode) -> None:
+    """BatchNormalization at inference, along axis 1."""
+    if node.integer("training_mode", 0) or node.integer("spatial", 1) != 1:
+        raise HwsimError(f"{node}: 'training_mode' must be 0 and 'spatial' 1")
+    real = run.real(node, 0)
+    scale, bias, mean, variance = (
+        run.constant(node, i).array.astype(F64).ravel() for i in range(1, 5)
+    )
+    count = real.layout.shape[0] if real.layout.shape else 0
+    if any(values.size != count for values in (scale, bias, mean, variance)):
+        raise HwsimError(f"{node}: its constants must have one value for each of {count} channels")
+    spread = variance + node.real("epsilon", 1e-5)
+    if not (spread > 0).all():
+        raise HwsimError(f"{node}: its variance must be above 0")
+    factor = scale / np.sqrt(spread)
+    run.values[node.output] = by_channel(run, node, real, 0, factor, bias - mean * factor, None)
+
+
+def arithmetic(run: Importer, node: OnnxNode) -> None:
+    """Mul, Sub and Div of a tensor and a constant, or of constants."""
+    first, second = run.value(node, 0), run.value(node, 1)
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        run.values[node.output] = folded(node, first, second)
+        return
+    reverse = isinstance(first, Constant)
+    constant = first if reverse else second
+    if not isinstance(constant, Constant):
+        raise HwsimError(f"{node}: one of its inputs must be constant")
+    real = run.real(node, 1 if reverse else 0)
+    value = constant.array.astype(F32)
+    if not np.isfinite(value).all() or (node.op == "Div" and (reverse or not value.all())):
+        raise HwsimError(f"{node}: its constant must be finite, and what it divides by too")
+    if run.choice(node.output).kernel is Kernel.INTEGER:
+        run.values[node.output] = _product_of_codes(run, node, real, constant)
+        return
+    if value.size == 1 and isinstance(real.source, Level):
+        run.values[node.output] = real.then(_function(node, F32(value.ravel()[0]), reverse))
+        return
+    factor, offset = _line(node.op, value.astype(F64), reverse)
+    run.values[node.output] = along(run, node, real, factor, offset, value)
+
+
+def _product_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:
+    """What QLinearMul computes: codes times codes, whose scales come in with the rounding."""
+    if constant.codes is None or constant.scale is None or constant.scale.size != 1:
+        raise HwsimError(f"{node}: its constant must be quantized with one scale")
+    codes = constant.codes.astype(F64)
+    out = along(run, node, real, codes, np.zeros_like(codes))
+    source, unit = out.source, float(constant.scale.ravel()[0])
+    assert isinstance(source, Scaled)
+    signed = isinstance(source.term, Level) and source.term.codes.format.signed
+    shift = 128 if signed and run.choice(node.output).dtype == "uint8" else 0
+    return replace(out, source=replace(source, unit=unit, shift=shift))
+
+
+def _function(node: OnnxNode, value: Any, reverse: bool) -> Unary:
+    """The function of a float32 and the node's constant, as the runtime computes it."""
+    match node.op:
+        case "Mul":
+            return Unary(str(node), lambda x: x * value, rising=bool(np.all(value >= 0)))
+        case "Div":
+            return Unary(str(node), lambda x: x / value, rising=bool(np.all(value > 0)))
+        case "Add":
+            return Unary(str(node), lambda x: x + value, rising=True)
+        case _ if reverse:
+            return Unary(str(node), lambda x: value - x, rising=False)
+    return Unary(str(node), lambda x: x - value, rising=True)
+
+
+def _line(op: str, value: Factors, reverse: bool) -> tuple[Factors, Factors]:
+    """Factor and offset of `x * value`, `x / value`, `x - value` or `value - x`."""
+    if op == "Mul":
+        return value, np.zeros_like(value)
+    if op == "Div":
+        return 1 / value, np.zeros_like(value)
+    ones = np.ones_like(value)
+    return (-ones, value) if reverse else (ones, -value)
+
+
+def folded(node: OnnxNode, first: Constant, second: Constant) -> Constant:
+    """Arithmetic on constants."""
+    a, b = first.array, second.array
+    if math.prod(np.broadcast_shapes(a.shape, b.shape)) > MAX_ELEMENTS:
+        raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
+    match node.op:
+        case "Add":
+            return Constant(a + b)
+        case "Sub":
+            return Constant(a - b)
+        case "Mul":
+            return Constant(a * b)
+    if a.dtype.kind in "iu":
+        if not b.all():
+            raise HwsimError(f"{node}: what it divides by must not be 0")
+        return Constant(np.trunc(a / b).astype(a.dtype))
+    return Constant(a / b)
+
+
+def along(
+    run: Importer,
+    node: OnnxNode,
+    real: Real,
+    factor: Factors,
+    offset: Factors,
+    value: FloatArray | None = None,
+) -> Real:
+    """Constants that vary along one axis at most, applied there; `value` is the node's own."""
+    shape = real.layout.shape
+    given = (1,) * (len(shape) + 1 - factor.ndim) + factor.shape
+    axes = [axis for axis, size in enumerate(given) if size > 1]
+    if len(given) != len(shape) + 1 or len(axes) > 1 or 0 in axes:
+        raise HwsimError(
+            f"{node}: its constant must be one value, or one for each index of an axis of "
+            f"(batch, {', '.join(map(str, shape))}), not of shape {factor.shape}"
+        )
+    if not axes:
+        return by_channel(run, node, real, None, factor.ravel(), offset.ravel(), value)
+    axis = axes[0] - 1
+    if given[axes[0]] != shape[axis]:
+        raise HwsimError(f"{node}: its constant must have {shape[axis]} values, not {factor.size}")
+    return by_channel(run, node, real, axis, factor.ravel(), offset.ravel(), value)
+
+
+def by_channel(
+    run: Importer,
+    node: OnnxNode,
+    real: Real,
+    axis: int | None,
+    factor: Factors,
+    offset: Factors,
+    value: FloatArray | None,
+) -> Real:
+    """`x * factor + offset`, one of each, or one for every index of `axis` (the batch apart)."""
+    if not (np.isfinite(factor).all() and np.isfinite(offset).all()):
+        raise HwsimError(f"{node}: its constants must be finite")
+    layout, source = real.layout, real.source
+    wanted = layout if axis is None else Layout.innermost(layout.shape, axis)
+    if isinstance(source, Weighing) and not real.steps:
+        if not layout.same(wanted):
+            raise HwsimError(f"{node}: it must scale the channels of a layer's sum")
+        term: Level | Weighing = source
+    else:
+        level = level_of(run, node, real)
+        codes = replace(level.codes, layout=layout)
+        if axis is not None and len(layout.shape) == 1:
+            codes = run.flat(codes)
+            order = codes.layout.order
+            factor, offset = factor[order], offset[order]
+            value = None if value is None else value.ravel()[order]
+        elif axis is not None:
+            codes = run.arranged(codes, wanted, node)
+        term, layout = replace(level, codes=codes), codes.layout
+    function = None
+    if value is not None:
+        reverse = isinstance(run.value(node, 0), Constant)
+        function = _function(node, value.ravel(), reverse).function
+    return Real(Scaled(node.name, term, factor, offset, function=function), layout)

@@ -1,0 +1,332 @@
+"""From reals that nothing has rounded yet to codes: the sources of values.py become operators."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.onnx.file import OnnxNode
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.shared.values import (
+    NO_PADDING,
+    Codes,
+    FloatArray,
+    Joined,
+    Layout,
+    Level,
+    Mean,
+    Pair,
+    Pool,
+    Real,
+    Scaled,
+    Unary,
+    Weighing,
+)
+from hwsim.ops import AvgPool, Concat, MaxPool, Op, Quant, Relu, Table
+from hwsim.ops.base import IntArray
+
+TABLE_BITS = 12
+
+
+class Quantizer(ABC):
+    """How reals become codes: what QuantizeLinear, a QLinear operator or a Quant node asks for."""
+
+    format: Format
+    scale: float
+    zero_point: int
+
+    @property
+    @abstractmethod
+    def quant(self) -> Quant | None:
+        """What the codes mean, as the edge's type says it."""
+
+    @abstractmethod
+    def codes(self, reals: FloatArray) -> IntArray:
+        """Codes of float32 values."""
+
+    @abstractmethod
+    def port(self, node: OnnxNode) -> dict[str, Any]:
+        """How an InputPort has to quantize."""
+
+    @abstractmethod
+    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+        """Operators that round whole numbers with `scale` and `zero`, after the edge given back."""
+
+    @abstractmethod
+    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+        """Operators that round a sum over windows."""
+
+    @abstractmethod
+    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """Operators that round the sum of two tensors, after the edge given back."""
+
+    def scaled(self, run: Importer, source: Scaled, out: str) -> tuple[str, list[Op]]:
+        """Operators that round a tensor times a factor a channel, after the edge given back."""
+        raise HwsimError(f"{source.name}: it must come before a QuantizeLinear, not before Quant")
+
+    def shifts(self, level: Level) -> bool:
+        """Whether rounding codes of that meaning is a mere shift, better than a table."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What an operator needs to be reused: who reads the same source by the same quantizer."""
+
+    source: object
+    steps: tuple[object, ...]
+    quantizer: Quantizer
+
+
+def weighed(run: Importer, source: Weighing) -> tuple[str, FloatArray]:
+    """The exact sums of a layer, and the reals of one of their codes."""
+    if source not in run.sums:
+        edge = run.emit(source.name, source.op, [source.input.codes.edge], source.name)
+        run.sums[source] = edge
+    edge = run.sums[source]
+    plain = run.types[source.input.codes.edge].format.frac_bits
+    plain += source.op.weight_format.frac_bits
+    finer = run.types[edge].format.frac_bits - plain
+    return edge, source.scale * np.float32(2.0**-finer)
+
+
+def averaged(run: Importer, source: Mean) -> str:
+    """The exact sums over windows behind an average."""
+    if source not in run.sums:
+        op = AvgPool(window=source.window, zero_point=source.input.zero_point)
+        edge = run.emit(source.name, op, [source.input.codes.edge], source.name)
+        run.sums[source] = edge
+    return run.sums[source]
+
+
+def quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> Codes:
+    """The codes of a float tensor: its source computed and rounded, then its other steps."""
+    key = Made(real.source, real.steps, by)
+    if key not in run.made:
+        run.made[key] = _quantize(run, real, by, name, out)
+    return replace(run.made[key], layout=real.layout)
+
+
+def _quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> Codes:
+    source = real.source
+    if isinstance(source, Level):
+        return _quantize_level(run, source, real, by, name, out)
+    ops: list[Op]
+    match source:
+        case Weighing():
+            edge, scale = weighed(run, source)
+            edge, ops = by.sum(run, edge, scale, 0)
+        case Mean():
+            edge = averaged(run, source)
+            ops = by.mean(run, edge, source)
+        case Pair():
+            edge, ops = by.pair(run, source, out)
+        case Scaled():
+            edge, ops = by.scaled(run, source, out)
+        case Joined():
+            parts = [
+                quantize(run, part, by, name, f"{out}.{i}") for i, part in enumerate(source.parts)
+            ]
+            parts = [_placed(run, p, source) for p in parts]
+            edges = [_joinable(run, p, by, f"{out}.{i}") for i, p in enumerate(parts)]
+            edge, ops = run.emit(source.name, Concat(), edges, f"{out}.concat"), []
+    for step in real.steps:
+        ops += step_ops(step, by)
+    edge = run.chain(name, edge, ops, out)
+    return Codes(edge, by.format, real.layout)
+
+
+def _placed(run: Importer, part: Codes, source: Joined) -> Codes:
+    """A part with the axis innermost along which it is joined; a flat one in its own order."""
+    if len(part.layout.shape) == 1:
+        return run.flat(part)
+    return run.arranged(part, Layout.innermost(part.layout.shape, source.axis), source.name)
+
+
+def _joinable(run: Importer, part: Codes, by: Quantizer, out: str) -> str:
+    """A part whose type says what `by` says; a mere relabelling costs nothing downstream."""
+    kind = run.types[part.edge]
+    if (kind.format, kind.quant) == (by.format, by.quant):
+        return part.edge
+    return relabel(run, part.edge, by.quant, out)
+
+
+def relabel(run: Importer, edge: str, quant: Quant | None, out: str) -> str:
+    """The same codes with another meaning."""
+    fmt = run.types[edge].format
+    values = np.arange(fmt.min, fmt.max + 1)
+    return run.emit(out, Table(values=values, out=fmt, quant=quant), [edge], out)
+
+
+def step_ops(step: Unary | Pool, by: Quantizer) -> list[Op]:
+    """A max pool or a clamp on codes that `by` made."""
+    if isinstance(step, Pool):
+        return [MaxPool(window=step.window)]
+    if not step.clamp:
+        raise HwsimError(
+            f"{step.name}: its input must be quantized first, since only narrow codes go through a "
+            "table; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) before it"
+        )
+    low, high = by.format.min, by.format.max
+    if step.low is not None:
+        low = int(by.codes(np.array([step.low], np.float32))[0])
+    if step.high is not None:
+        high = int(by.codes(np.array([step.high], np.float32))[0])
+    if low > high:
+        raise HwsimError(f"{step.name}: its minimum must not be above its maximum")
+    if (low, high) == (by.format.min, by.format.max):
+        return []
+    return [Relu(zero_point=low, maximum=None if high == by.format.max else high)]
+
+
+def _quantize_level(
+    run: Importer, level: Level, real: Real, by: Quantizer, name: str, out: str
+) -> Codes:
+    codes = level.codes
+    functions = [s for s in real.steps if isinstance(s, Unary)]
+    pools: list[Op] = [MaxPool(window=s.window) for s in real.steps if isinstance(s, Pool)]
+    after_pool = real.steps[
+        next((i for i, s in enumerate(real.steps) if isinstance(s, Pool)), len(real.steps)) :
+    ]
+    if any(isinstance(s, Unary) and not s.rising for s in after_pool):
+        raise HwsimError(f"{name}: a function after a max pool must be rising")
+    ops: list[Op]
+    if by.shifts(level) and all(f.clamp for f in functions):
+        edge, ops = by.sum(run, codes.edge, np.array([level.scale], np.float32), level.zero_point)
+        for function in functions:
+            ops += step_ops(function, by)
+    else:
+        edge, ops = codes.edge, _table(level, functions, by)
+    if codes.padding != NO_PADDING and int(by.codes(np.zeros(1, np.float32))[0]) != by.zero_point:
+        raise HwsimError(f"{name}: padding must stay real zero up to the next convolution")
+    edge = run.chain(name, edge, [*ops, *pools], out)
+    return Codes(edge, by.format, real.layout, codes.padding)
+
+
+def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
+    """Nothing, a clamp or a table: the function of one code, made by trying all of them."""
+    fmt = level.codes.format
+    same = (fmt, level.scale, level.zero_point) == (by.format, by.scale, by.zero_point)
+    if same and not functions:
+        return []
+    if fmt.width > TABLE_BITS:
+        raise HwsimError(
+            f"a tensor that a function is taken of must have at most {TABLE_BITS} bits, not "
+            f"{fmt.width}"
+        )
+    codes = np.arange(fmt.min, fmt.max + 1)
+    reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+    for function in functions:
+        reals = function.function(reals)
+    values = by.codes(reals)
+    if same:
+        low, high = int(values.min()), int(values.max())
+        if np.array_equal(values, codes):
+            return []
+        if np.array_equal(values, np.clip(codes, low, high)):
+            return [Relu(zero_point=low, maximum=None if high == fmt.max else high)]
+    return [Table(values=values, out=by.format, quant=by.quant)]
+
+
+def settle(run: Importer, real: Real, name: str) -> Codes:
+    """Codes that mean exactly the reals of `real`, which no quantizer reads."""
+    source = real.source
+    if isinstance(source, Joined):
+        return _settled_parts(run, source, real, name)
+    if isinstance(source, Weighing):
+        edge, _ = weighed(run, source)
+        ops = [op for step in real.steps for op in _settled_step(step, 0)]
+        edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
+        return Codes(edge, run.types[edge].format, real.layout)
+    if isinstance(source, Level):
+        codes = source.codes
+        kind = run.types[codes.edge]
+        quant = Quant((source.scale,), source.zero_point)
+        if kind.scales() != (source.scale,) or kind.zero_point != source.zero_point:
+            codes = replace(codes, edge=relabel(run, codes.edge, quant, f"{name}.codes"))
+        return replace(_stepped(run, source, codes, real, name), layout=real.layout)
+    raise HwsimError("it must be quantized, since its values are not codes times a scale")
+
+
+def tabled(real: Real) -> tuple[Real, tuple[float, ...] | None]:
+    """A float tensor without the functions at its end, and the reals that they give.
+
+    The reals are those of all codes, the lowest first. None where there is no function but a ReLU,
+    or no narrow code to take it of.
+    """
+    source, steps = real.source, real.steps
+    first = next((i for i, s in enumerate(steps) if isinstance(s, Unary) and not _is_relu(s)), None)
+    narrow = isinstance(source, Level) and source.codes.format.width <= TABLE_BITS
+    if first is None or not narrow or any(isinstance(s, Pool) for s in steps[first:]):
+        return real, None
+    assert isinstance(source, Level)
+    fmt = source.codes.format
+    reals = (np.arange(fmt.min, fmt.max + 1) - source.zero_point).astype(np.float32)
+    reals = reals * np.float32(source.scale)
+    for step in steps[first:]:
+        assert isinstance(step, Unary)
+        reals = step.function(reals)
+    if not np.isfinite(reals).all():
+        raise HwsimError(f"{steps[first].name}: its values must be finite for all codes")
+    return replace(real, steps=steps[:first]), tuple(float(value) for value in reals)
+
+
+def _is_relu(step: Unary) -> bool:
+    return step.low == 0.0 and step.high is None
+
+
+def _settled_parts(run: Importer, source: Joined, real: Real, name: str) -> Codes:
+    """Parts of one format and scale, one after the other."""
+    parts = [settle(run, part, f"{name}.{i}") for i, part in enumerate(source.parts)]
+    parts = [_placed(run, part, source) for part in parts]
+    kinds = {(run.types[p.edge].format, run.types[p.edge].quant) for p in parts}
+    if len(kinds) > 1:
+        raise HwsimError(
+            f"{source.name}: tensors that are concatenated must have one scale and zero point, or "
+            "a quantizer behind them"
+        )
+    edge = run.emit(source.name, Concat(), [p.edge for p in parts], f"{name}.concat")
+    return _stepped_joined(real, Codes(edge, run.types[edge].format, real.layout))
+
+
+def _stepped_joined(real: Real, codes: Codes) -> Codes:
+    if real.steps:
+        raise HwsimError(f"{real.steps[0].name} must be followed by a quantizer")
+    return codes
+
+
+def level_of(run: Importer, node: object, real: Real) -> Level:
+    """The codes behind a tensor that is dequantized, and at most cut at zero or max pooled."""
+    source = real.source
+    if not isinstance(source, Level):
+        raise HwsimError(
+            f"{node}: its input must be quantized before it is used, but comes from a computation "
+            "in between; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) there"
+        )
+    if not real.steps:
+        return source
+    key = (source, real.steps)
+    if key not in run.made:
+        name = source.codes.edge
+        run.made[key] = _stepped(run, source, source.codes, real, name)
+    return replace(source, codes=run.made[key])
+
+
+def _stepped(run: Importer, level: Level, codes: Codes, real: Real, name: str) -> Codes:
+    ops = [op for step in real.steps for op in _settled_step(step, level.zero_point)]
+    edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
+    return replace(codes, edge=edge, layout=real.layout)
+
+
+def _settled_step(step: Unary | Pool, zero_point: int) -> list[Op]:
+    if isinstance(step, Pool):
+        return [MaxPool(window=step.window)]
+    if step.low == 0.0 and step.high is None:
+        return [Relu(zero_point=zero_point)]
+    raise HwsimError(f"{step.name} must be followed by a quantizer")

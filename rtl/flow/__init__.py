@@ -1,0 +1,1 @@
+"""The tools: Yosys, nextpnr, Verilog, synthesis, families of devices."""

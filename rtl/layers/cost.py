@@ -1,0 +1,99 @@
+"""Hard multipliers that one operator's hardware takes, counted as Yosys will build them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amaranth.hdl import Shape
+
+from hwsim.fixed import Format
+from hwsim.forms.requantizers import F32_BITS, Affine, FloatProduct, Form
+from hwsim.ops import Op, Stepwise, TensorType, Weighted
+from rtl.layers.rescale import rescaler
+from rtl.parts.arith import holding
+from rtl.parts.multiply import limb_shapes
+from rtl.parts.pipeline import ChannelConstants, constant_shape
+from rtl.parts.products import Fold
+
+PIECE = 18  # bits of an operand that Yosys gives one MULT18X18D
+
+
+def node_multipliers(op: Op, x: TensorType, lanes: int, fold: Fold | None, each: int = 1) -> int:
+    """Hard multipliers of one operator on `lanes` codes a beat, or on a fold.
+
+    `each` is what one product of a dense or convolution layer takes (`product_multipliers`).
+    Weights that never change are multiplied by adders.
+    """
+    if fold is not None:
+        return fold.multipliers * each if fold.cycles > 1 else 0
+    found = rescaler(op, x)
+    return 0 if found is None else rescaler_multipliers(found[0], (x.lo, x.hi), lanes, found[1])
+
+
+def product_multipliers(op: Weighted, x: TensorType) -> int:
+    """Hard multipliers under one product of an input code and a stored weight."""
+    return hard_multipliers(
+        Shape(x.format.width, x.format.signed), Shape(held_format(op, x).width, signed=True)
+    )
+
+
+def held_format(op: Weighted, x: TensorType) -> Format:
+    """The narrowest signed format of the weights as hardware holds them for inputs of type `x`."""
+    stepwise = isinstance(op.accumulator, Stepwise)
+    weights = op.steps(x).weights if stepwise else op.aligned(x)[0]
+    return Format.holding(min(int(weights.min()), -1), max(int(weights.max()), 0))
+
+
+def rescaler_multipliers(form: Form, x: tuple[int, int], lanes: int, channels: int) -> int:
+    """Hard multipliers of a `rtl.parts.requantizer.Requantizer` for codes in the range `x`."""
+    if isinstance(form, Affine) and len(set(form.m)) == 1 and not form.m[0] & (form.m[0] - 1):
+        return 0  # a power of two is wiring
+    code = _operand(form, x)
+    constants = ChannelConstants({"m": form.m}, lanes=lanes, channels=channels)
+    if constants.stored:
+        factor = constant_shape(constants.varying["m"])
+        return lanes * sum(
+            hard_multipliers(a, b) for a in limb_shapes(code) for b in limb_shapes(factor)
+        )
+    return sum(_by_constant(code, m) for m in constants.fixed["m"][:lanes])
+
+
+def _operand(form: Form, x: tuple[int, int]) -> Shape:
+    """The shape of the code that meets the multiplier, after its zero point and sign are off."""
+    if isinstance(form, Affine):
+        return holding(*x)
+    lo, hi = (end - form.input_zero_point for end in x)
+    if not isinstance(form, FloatProduct):
+        return holding(lo, hi)
+    shape, most = holding(lo, hi), max(-lo, hi)
+    magnitude = Shape(shape.width, signed=False)
+    return magnitude if most <= 1 << F32_BITS else holding(0, 2 * most)
+
+
+def _by_constant(code: Shape, factor: int) -> int:
+    """A code times a number that is known: pieces that are powers of two are wiring."""
+    pieces = [Shape(part.bit_length(), signed=False) for part in _parts(factor)]
+    return sum(hard_multipliers(a, b) for a in limb_shapes(code) for b in pieces)
+
+
+def _parts(factor: int) -> Iterator[int]:
+    """The limbs of a constant that need a multiplier."""
+    rest, start = abs(factor), 0
+    for shape in limb_shapes(holding(0, rest)):
+        part = rest >> start & ((1 << shape.width) - 1)
+        start += shape.width
+        if part & (part - 1):
+            yield part
+
+
+def hard_multipliers(a: Shape, b: Shape) -> int:
+    """MULT18X18D under one product: Yosys cuts operands into 18 bits and does a last bit in logic.
+
+    A signed operand makes the other signed, and a bit longer.
+    """
+    mixed = a.signed != b.signed
+    return _pieces(a.width + (mixed and not a.signed)) * _pieces(b.width + (mixed and not b.signed))
+
+
+def _pieces(width: int) -> int:
+    return 0 if width < 2 else (width - 2) // PIECE + 1

@@ -1,0 +1,1 @@
+"""Amaranth parts that know no operator."""

@@ -1,0 +1,94 @@
+"""Change the order of codes: a memory of two tensors, written straight, read permuted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.errors import HwsimError
+from rtl.parts.stream import Beat, Slice
+
+
+class Permute(wiring.Component):
+    """Transpose a tensor of `shape`: axis k of the output is axis `axes[k]` of the input.
+
+    Ports: `i` (In) and `o` (Out), streams of `beat`, one code a beat. A tensor leaves when it is
+    whole inside; the next is written meanwhile, so that a code a cycle passes. Latency: the
+    tensor's codes and 3 cycles. Backpressure is honoured; it empties without new input.
+    """
+
+    def __init__(self, beat: Beat, shape: Sequence[int], axes: Sequence[int]) -> None:
+        if beat.lanes != 1:
+            raise HwsimError(f"a permuted stream must have one lane, not {beat.lanes}")
+        self.beat, self.size = beat, math.prod(shape)
+        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        self.counts = [shape[axis] for axis in axes]
+        self.strides = [strides[axis] for axis in axes]
+        super().__init__({"i": In(beat.stream), "o": Out(beat.stream)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        size = self.size
+        m.submodules.store = store = memory.Memory(
+            shape=unsigned(self.beat.width), depth=2 * size, init=[]
+        )
+        m.submodules.slice = cut = Slice(self.beat)
+        write, read = store.write_port(), store.read_port()
+        inward, outward = Signal(), Signal()  # the half that is written, and the one that is read
+        whole = Signal(range(3))  # tensors inside
+        taken, stored, given = Signal(), Signal(), Signal()
+        place = Signal(range(size))
+        m.d.comb += [
+            self.i.ready.eq(whole != 2),
+            taken.eq(self.i.valid & self.i.ready),
+            stored.eq(taken & (place == size - 1)),
+            write.en.eq(taken),
+            write.addr.eq(place + Mux(inward, size, 0)),
+            write.data.eq(Cat(self.i.payload.data)),
+        ]
+        with m.If(taken):
+            m.d.sync += place.eq(Mux(place == size - 1, 0, place + 1))
+        m.d.sync += [inward.eq(inward ^ stored), outward.eq(outward ^ given)]
+        m.d.sync += whole.eq(whole + stored - given)
+        valid, last = Signal(), Signal()
+        fetch, address, final = Signal(), Signal(range(size)), Signal()
+        m.d.comb += [
+            fetch.eq((whole != 0) & (cut.i.ready | ~valid)),
+            given.eq(fetch & final),
+            read.en.eq(fetch),
+            read.addr.eq(address + Mux(outward, size, 0)),
+            cut.i.valid.eq(valid),
+            cut.i.payload.data[0].eq(read.data),
+            cut.i.payload.last.eq(last),
+        ]
+        with m.If(cut.i.ready | ~valid):
+            m.d.sync += [valid.eq(fetch), last.eq(final)]
+        self._walk(m, fetch, address, final)
+        wiring.connect(m, cut.o, wiring.flipped(self.o))
+        return m
+
+    def _walk(self, m: Module, step: Any, address: Any, final: Any) -> None:
+        """Nested counters over the output's axes; the address moves by a constant at each carry."""
+        counts = [Signal(range(n), name=f"axis_{k}") for k, n in enumerate(self.counts)]
+        carry: Any = step
+        back = 0  # what the inner axes have added to the address when they all end
+        moves = []
+        for k in reversed(range(len(counts))):
+            ends = Signal(name=f"ends_{k}")
+            m.d.comb += ends.eq(counts[k] == self.counts[k] - 1)
+            moves.append((carry & ~ends, self.strides[k] - back))
+            with m.If(carry):
+                m.d.sync += counts[k].eq(Mux(ends, 0, counts[k] + 1))
+            back += (self.counts[k] - 1) * self.strides[k]
+            carry = carry & ends
+        m.d.comb += final.eq(carry)
+        for moved, distance in moves:
+            with m.If(moved):
+                m.d.sync += address.eq(address + distance)
+        with m.If(carry):
+            m.d.sync += address.eq(0)

@@ -1,0 +1,220 @@
+"""Streams through functions of one code, or of two codes side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from amaranth import Const, Module, Signal
+from amaranth.hdl import Value
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.forms.adders import SumForm, TableSum
+from rtl.parts import arith
+from rtl.parts.floating import magnitude, whole_stages
+from rtl.parts.pipeline import Lane, Pipeline, Stage
+from rtl.parts.requantizer import closing, fitting
+from rtl.parts.stream import Beat, Join, Slice
+
+DIGIT = 4  # bits that one look-up table of an FPGA takes
+
+
+class Map(wiring.Component):
+    """A combinational function of each code.
+
+    `function(m, code)` adds its logic to `m` and returns a value that `out` can hold. Ports: `i`
+    (In), a stream of `lanes` codes of `in_format`; `o` (Out), one of `out`. Latency 1 cycle, one
+    beat a cycle; no path between the two sides.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Module, Any], Any],
+        lanes: int,
+        *,
+        in_format: Format,
+        out: Format,
+    ) -> None:
+        self.function, self.lanes, self.out = function, lanes, Beat.of(lanes, out)
+        super().__init__({"i": In(Beat.of(lanes, in_format).stream), "o": Out(self.out.stream)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.slice = cut = Slice(self.out)
+        m.d.comb += [
+            cut.i.valid.eq(self.i.valid),
+            self.i.ready.eq(cut.i.ready),
+            cut.i.payload.last.eq(self.i.payload.last),
+        ]
+        for k in range(self.lanes):
+            code = self.function(m, self.i.payload.data[k])
+            m.d.comb += cut.i.payload.data[k].eq(code)
+        wiring.connect(m, cut.o, wiring.flipped(self.o))
+        return m
+
+
+def caster(lanes: int, *, src: Format, dst: Format, rounding: Rounding, overflow: Overflow) -> Map:
+    """A `Map` that brings codes of `src` to the format `dst`, as `hwsim.fixed.cast` does."""
+
+    def function(m: Module, code: Any) -> Any:
+        return arith.cast(m, code, src, dst, rounding, overflow)
+
+    return Map(function, lanes, in_format=src, out=dst)
+
+
+def clipper(lanes: int, *, fmt: Format, lo: int, hi: int) -> Map:
+    """A `Map` that keeps codes in `lo..hi`: ReLU with its zero point, clipped or not."""
+
+    def function(m: Module, code: Any) -> Any:
+        return arith.clip(m, code, lo, hi)
+
+    return Map(function, lanes, in_format=fmt, out=fmt)
+
+
+class Lookup(wiring.Component):
+    """A table of a function of one code, one read-only memory a lane.
+
+    `values[k]` is the result for the code `in_format.min + k`. Ports: `i` (In), a stream of `lanes`
+    codes of `in_format`; `o` (Out), one of `out`. Latency 2 cycles, one beat a cycle; no path
+    between `o.ready` and `i.ready`. Raises HwsimError where the entries are not 2**width.
+    """
+
+    latency = 2
+
+    def __init__(
+        self, values: Sequence[int], lanes: int, *, in_format: Format, out: Format
+    ) -> None:
+        if len(values) != 1 << in_format.width:
+            raise HwsimError(
+                f"a table for codes of {in_format} must have {1 << in_format.width} entries, "
+                f"not {len(values)}"
+            )
+        self.rows = by_bits(values, in_format)
+        self.lanes, self.out = lanes, Beat.of(lanes, out)
+        super().__init__({"i": In(Beat.of(lanes, in_format).stream), "o": Out(self.out.stream)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pipe = Pipeline(m, self.i, self.out)
+        pipe.register([])
+        found = [
+            read_only(m, self.rows, self.out.code, self.i.payload.data[k], pipe.advance, f"rom_{k}")
+            for k in range(self.lanes)
+        ]
+        pipe.finish(found, self.o)
+        return m
+
+
+def by_bits(values: Sequence[int], fmt: Format) -> list[int]:
+    """Values in the order of codes, re-ordered by the bits of the code."""
+    half = len(values) // 2 if fmt.signed else 0
+    return [int(v) for v in (*values[half:], *values[:half])]
+
+
+def read_only(m: Module, rows: Sequence[int], shape: Any, code: Any, enable: Any, name: str) -> Any:
+    """The row that the bits of `code` pick, one cycle later."""
+    m.submodules[name] = store = memory.Memory(shape=shape, depth=len(rows), init=rows)
+    port = store.read_port()
+    m.d.comb += [port.addr.eq(Value.cast(code)), port.en.eq(enable)]
+    return port.data
+
+
+class Adder(wiring.Component):
+    """The scaled sum of two streams of equal length, by a form proved for all pairs of codes.
+
+    Ports: `a` and `b` (In), streams of `lanes` codes of `a_format` and `b_format`; `o` (Out), one
+    of the form's output format. Beats are taken in pairs: each side's `ready` depends on the
+    other's `valid`, not on `o.ready`. Latency `latency` cycles, one beat a cycle. `last` is that
+    of `a`.
+    """
+
+    def __init__(self, form: SumForm, lanes: int, *, a_format: Format, b_format: Format) -> None:
+        self.form, self.lanes = form, lanes
+        self.formats = (a_format, b_format)
+        self.target = Beat.of(lanes, form.out.format)
+        self.stages = sum_stages(form)
+        super().__init__(
+            {
+                "a": In(Beat.of(lanes, a_format).stream),
+                "b": In(Beat.of(lanes, b_format).stream),
+                "o": Out(self.target.stream),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a pair's arrival to its being offered, when nothing stalls."""
+        return len(self.stages) + 1 + int(isinstance(self.form, TableSum))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.join = join = Join(*(Beat.of(self.lanes, fmt) for fmt in self.formats))
+        wiring.connect(m, wiring.flipped(self.a), join.a)
+        wiring.connect(m, wiring.flipped(self.b), join.b)
+        pipe = Pipeline(m, join.o, self.target)
+        pairs: list[Lane] = [
+            {"a": join.o.payload.a[k], "b": join.o.payload.b[k]} for k in range(self.lanes)
+        ]
+        if isinstance(self.form, TableSum):
+            pipe.register([])
+            pairs = [self._looked_up(m, self.form, pair, k, pipe) for k, pair in enumerate(pairs)]
+        done = pipe.run(pipe.register(pairs), self.stages)
+        pipe.finish([lane["y"] for lane in done], self.o)
+        return m
+
+    def _looked_up(self, m: Module, form: TableSum, pair: Lane, k: int, pipe: Pipeline) -> Lane:
+        """Both addends of a pair, from one memory each."""
+        tables = {"a": (form.table_a, form.a_low), "b": (form.table_b, form.b_low)}
+        found = {}
+        for (name, (values, low)), fmt in zip(tables.items(), self.formats, strict=True):
+            rows = [0] * (1 << fmt.width)  # codes outside the proven range never come
+            rows[low - fmt.min : low - fmt.min + len(values)] = values
+            shape = arith.holding(min(rows), max(rows))
+            found[name] = read_only(
+                m, by_bits(rows, fmt), shape, pair[name], pipe.advance, f"rom_{name}_{k}"
+            )
+        return found
+
+
+def sum_stages(form: SumForm) -> list[Stage]:
+    """The stages from the operands `a` and `b` of a lane to its code."""
+    if isinstance(form, TableSum):
+        return [
+            lambda m, lane: {"y": lane["a"] + lane["b"]},
+            lambda m, lane: magnitude(m, lane, "y"),
+            *whole_stages(form.shift),
+            *fitting(form.out),
+        ]
+    return [
+        lambda m, lane: (
+            digit_products(m, "a", lane["a"], form.ma) | digit_products(m, "b", lane["b"], form.mb)
+        ),
+        lambda m, lane: {name: lane[f"{name}0"] + lane[f"{name}1"] for name in ("a", "b")},
+        lambda m, lane: {"y": lane["a"] + lane["b"] + form.r},
+        *closing(form.shift, form.rounding, form.out),
+    ]
+
+
+def digit_products(m: Module, name: str, code: Any, factor: int) -> dict[str, Any]:
+    """`code * factor` as two addends: wiring, or for codes of 8 bits a table of each digit."""
+    code = Value.cast(code)
+    if factor & (factor - 1) == 0 or len(code) > 2 * DIGIT:
+        return {f"{name}0": code * factor, f"{name}1": Const(0)}
+    digits = [code, Const(0)]
+    if len(code) > DIGIT:
+        upper = code[DIGIT:]
+        digits = [code[:DIGIT], upper.as_signed() if code.shape().signed else upper]
+    out = {}
+    for k, digit in enumerate(digits):
+        low, high = arith.bounds(digit)
+        step = factor << (DIGIT * k)
+        product = Signal(arith.holding(low * step, high * step), name=f"{name}{k}")
+        with m.Switch(digit.as_unsigned()):
+            for value in range(low, high + 1):
+                with m.Case(value & ((1 << len(digit)) - 1)):
+                    m.d.comb += product.eq(value * step)
+        out[f"{name}{k}"] = product
+    return out

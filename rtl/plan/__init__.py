@@ -1,0 +1,1 @@
+"""Plans: with what hardware a Graph is computed."""

@@ -1,0 +1,174 @@
+"""What can be had: plans of one network from the smallest to the fastest, without any synthesis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+from rtl.design import RULES
+from rtl.flow.targets.base import Family, Target, check_clock, find_target
+from rtl.plan.depths import with_depths
+from rtl.plan.limits import default_budget, least_adder_bits
+from rtl.plan.memories import memories
+from rtl.plan.search import (
+    SLOWEST,
+    Bottleneck,
+    Menu,
+    Plan,
+    bottleneck,
+    least_multipliers,
+    menu,
+    multiplier_cost,
+    plan_for_multipliers,
+)
+
+COUNT = 12  # options that a table shows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One plan in numbers.
+
+    `fps` are inferences a second at the clock and `cycles` those of one; `multipliers` the hard
+    multipliers that Yosys will build, `products` those of one cycle, constants too; `memory_bits`
+    all memories, exactly; `block_rams` an estimate (ECP5 alone, else None). `over` names what the
+    target has too little of, and is None for a family without a device. `default` marks what
+    `build` takes where it is asked for neither a rate nor a budget.
+    """
+
+    fps: float
+    cycles: int
+    multipliers: int
+    products: int
+    memory_bits: int
+    block_rams: int | None
+    bottleneck: str
+    why: str
+    over: tuple[str, ...] | None
+    default: bool = False
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the target has room, as far as is known; None for a family."""
+        return None if self.over is None else not self.over
+
+    @property
+    def rate(self) -> str:
+        """What to ask `build --fps` for to get this plan."""
+        digits = max(0, 6 - len(str(int(self.fps))))
+        return f"{math.floor(self.fps * 10**digits) / 10**digits:.12g}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "fits": self.fits, "rate": self.rate}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Plans of one network for a target and a clock, the smallest first."""
+
+    target: str
+    clock_mhz: float
+    available: dict[str, int]
+    options: tuple[Option, ...]
+
+    @property
+    def fastest(self) -> Option | None:
+        """The fastest that the target has room for; None where none is, or for a family."""
+        return next((option for option in reversed(self.options) if option.fits), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "options": [option.to_dict() for option in self.options]}
+
+
+def explore(
+    graph: Graph, target: str = "ecp5-25k", clock_mhz: float = 50.0, count: int = COUNT
+) -> Options:
+    """About `count` plans from the smallest to the fastest, those past the target among them.
+
+    The smallest, the fastest that fits, the one that `build` takes by default and the fastest of
+    all are always there. Raises HwsimError for an unknown target, a clock out of range, and for
+    operators without hardware, all of which it names.
+    """
+    device, clock_mhz = find_target(target), check_clock(clock_mhz)
+    if count < 2:
+        raise HwsimError(f"the number of plans must be at least 2, not {count}")
+    lacking = [f"{n.name!r} ({n.op.kind})" for n in graph.nodes if type(n.op) not in RULES]
+    if lacking:
+        raise HwsimError(f"every operator must have hardware, not lack it as {', '.join(lacking)}")
+    choices = menu(graph)
+    steps = _steps(graph, choices)
+    default = bottleneck(graph, _default(graph, device)).cycles
+    shown = _spread(list(steps), count)
+    found = {c: _option(graph, choices.plan(steps[c]), device, clock_mhz) for c in shown}
+    for cycles in (default, _fastest_fit(graph, choices, steps, device, clock_mhz)):
+        if cycles is not None and cycles not in found:
+            found[cycles] = _option(graph, choices.plan(steps[cycles]), device, clock_mhz)
+    found[default] = replace(found[default], default=True)
+    return Options(
+        target=device.name,
+        clock_mhz=clock_mhz,
+        available=dict(device.available),
+        options=tuple(found[cycles] for cycles in sorted(found, reverse=True)),
+    )
+
+
+def _steps(graph: Graph, choices: Menu) -> dict[int, int]:
+    """By the cycles of its bottleneck, what each plan was asked for; the slowest first."""
+    found: dict[int, int] = {}
+    for asked in [SLOWEST, *reversed(choices.cycles())]:
+        found.setdefault(bottleneck(graph, choices.plan(asked)).cycles, asked)
+    return found
+
+
+def _spread(cycles: list[int], count: int) -> list[int]:
+    """So many of `cycles`, in even ratios as far as there are any, both ends among them."""
+    if len(cycles) <= count:
+        return cycles
+    slow, fast = math.log(cycles[0]), math.log(cycles[-1])
+    wanted = [slow + (fast - slow) * k / (count - 1) for k in range(count)]
+    return sorted({min(cycles, key=lambda c: abs(math.log(c) - at)) for at in wanted}, reverse=True)
+
+
+def _default(graph: Graph, device: Target) -> Plan:
+    budget = max(default_budget(device), least_multipliers(graph))
+    return plan_for_multipliers(graph, budget)
+
+
+def _fastest_fit(
+    graph: Graph, choices: Menu, steps: dict[int, int], device: Target, clock_mhz: float
+) -> int | None:
+    """Cycles of the fastest plan that the device has room for; the multipliers decide first."""
+    if not device.available:
+        return None
+    for cycles in sorted(steps):
+        plan = choices.plan(steps[cycles])
+        if multiplier_cost(graph, plan) <= device.available["dsp"]:
+            option = _option(graph, plan, device, clock_mhz)
+            if option.fits:
+                return cycles
+    return None
+
+
+def _option(graph: Graph, plan: Plan, device: Target, clock_mhz: float) -> Option:
+    bound: Bottleneck = bottleneck(graph, plan)
+    cost = multiplier_cost(graph, plan)
+    every = [m for each in memories(graph, with_depths(graph, plan)).values() for m in each]
+    blocks = sum(m.blocks for m in every) if device.family is Family.ECP5 else None
+    need = {"dsp": cost, "bram": blocks or 0, "lut": least_adder_bits(graph, plan)}
+    over = tuple(kind for kind, number in need.items() if number > device.available.get(kind, 0))
+    return Option(
+        fps=clock_mhz * 1e6 / bound.cycles,
+        cycles=bound.cycles,
+        multipliers=cost,
+        products=plan.multipliers,
+        memory_bits=sum(m.bits for m in every),
+        block_rams=blocks,
+        bottleneck=bound.name,
+        why=bound.why,
+        over=over if device.available else None,
+    )

@@ -1,0 +1,23 @@
+"""How long one inference can take at most, from the plan alone."""
+
+from __future__ import annotations
+
+from hwsim.graph import Graph
+from rtl.plan.search import Plan, node_cycles
+
+PER_PART = 64
+"""Cycles of registers that a node may add to its work: far more than the longest pipeline."""
+
+
+def latency_bound(graph: Graph, plan: Plan) -> int:
+    """Cycles within which a sample that meets no pause has passed through the whole design.
+
+    Each part takes its cycles for one inference at most, once its input is there. The sum over all
+    ports and nodes is reached where none of them work at the same time; a FIFO may be filled and
+    emptied in between.
+    """
+    ports = sum(p.type.size // plan.inputs[p.name] for p in graph.inputs)
+    ports += sum(graph.types()[p.tensor].size for p in graph.outputs)
+    nodes = sum(node_cycles(graph, node, plan.nodes[node.name]) for node in graph.nodes)
+    fifos = sum(plan.fifos.values())
+    return ports + nodes + fifos + PER_PART * (len(graph.nodes) + 2)

@@ -1,0 +1,71 @@
+"""How much of a target a design takes by default, and what cannot fit, said before any work."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+from hwsim.ops import Weighted
+from rtl.flow.targets.base import Target
+from rtl.plan.search import (
+    Plan,
+    bottleneck,
+    least_multipliers,
+    multiplier_cost,
+    plan_for_multipliers,
+)
+
+DEFAULT_SHARE = 0.75  # of a target's multipliers, where the user asks for no rate and no budget
+DEFAULT_MULTIPLIERS = 16  # for a family without a chosen device
+
+
+def default_budget(target: Target) -> int:
+    """Multipliers within which a design is as fast as can be, where nobody asks for more."""
+    dsp = target.available.get("dsp")
+    return DEFAULT_MULTIPLIERS if dsp is None else int(dsp * DEFAULT_SHARE)
+
+
+def check_fit(graph: Graph, plan: Plan, target: Target, clock_mhz: float) -> None:
+    """Raise HwsimError where a plan cannot fit its target, whatever synthesis makes of it.
+
+    The sentence says what bounds the design, and what would fit. A family has no limits.
+    """
+    dsp, lut = target.available.get("dsp"), target.available.get("lut")
+    cost = multiplier_cost(graph, plan)
+    if dsp is not None and cost > dsp:
+        raise HwsimError(
+            f"the design must take at most the {dsp} multipliers of {target.name}, not {cost}: "
+            f"{_within(graph, dsp, clock_mhz)}"
+        )
+    adders = least_adder_bits(graph, plan)
+    if lut is not None and adders > lut:
+        raise HwsimError(
+            f"the design must take at most the {lut} look-up tables of {target.name}, not more "
+            f"than {adders} for the adders of its unrolled layers alone; ask for fewer inferences "
+            "a second"
+        )
+
+
+def _within(graph: Graph, dsp: int, clock_mhz: float) -> str:
+    """What can be had for so many multipliers."""
+    least = least_multipliers(graph)
+    if least > dsp:
+        return f"this network needs at least {least}, fully folded"
+    bound = bottleneck(graph, plan_for_multipliers(graph, dsp))
+    rate = clock_mhz * 1e6 / bound.cycles
+    return f"there, {bound.name!r} bounds it to {rate:.6g} inferences a second at {clock_mhz:g} MHz"
+
+
+def least_adder_bits(graph: Graph, plan: Plan) -> int:
+    """Bits of adders that unrolled layers have at least: a term for each weight that is not 0.
+
+    An adder takes a look-up table or more for each bit; a term is at least as wide as its code.
+    """
+    total = 0
+    for node in graph.nodes:
+        fold = plan.nodes[node.name].fold
+        if isinstance(node.op, Weighted) and fold is not None and fold.cycles == 1:
+            x = graph.input_types(node)[0]
+            total += int(np.count_nonzero(node.op.weights)) * x.format.width
+    return total

@@ -1,0 +1,1 @@
+"""Simulation in Verilator, and the check of a build."""

@@ -1,0 +1,203 @@
+"""What every operator means, on nested lists of plain integers, one sample at a time.
+
+Slow, and shares no code with hwsim: only the fields of its dataclasses are read.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+from support.oracle import c_divide, cast, real, requantize, scaled_add, stepwise, whole
+
+
+def accumulate(op: Any, terms: list[tuple[int, int]], channel: int, fx: int, out: Any) -> int:
+    """A sum of (input, weight) products and a bias, exactly or step by step."""
+    frac = fx + op.weight_format.frac_bits
+    bias = real(int(op.bias[channel]), op.bias_frac)
+    acc = op.accumulator
+    if not hasattr(acc, "format"):
+        total = bias + sum(real((x - op.zero_point) * w, frac) for x, w in terms)
+        return whole(total * Fraction(2) ** out.frac_bits)
+    return stepwise(acc, bias, [real(x * w, frac) for x, w in terms])
+
+
+def each(x: Any, f: Any, *others: Any) -> Any:
+    """`f` of every code, with the codes of other tensors and the channel (the innermost index)."""
+    if isinstance(x[0], list):
+        return [each(row, f, *(o[k] for o in others)) for k, row in enumerate(x)]
+    return [f(code, *(o[k] for o in others), k) for k, code in enumerate(x)]
+
+
+def flat(x: Any) -> list[int]:
+    """All codes, row-major."""
+    return [code for item in x for code in flat(item)] if isinstance(x, list) else [x]
+
+
+def shaped(codes: list[int], shape: tuple[int, ...]) -> Any:
+    """The inverse of `flat`."""
+    if len(shape) == 1:
+        return list(codes)
+    size = len(codes) // shape[0]
+    return [shaped(codes[k * size : (k + 1) * size], shape[1:]) for k in range(shape[0])]
+
+
+def windows(window: Any, x: Any) -> Any:
+    """Per output position a list of (dy, dx, codes of all channels, or None outside)."""
+    (kh, kw), (sh, sw), (top, left, bottom, right) = window.kernel, window.stride, window.padding
+    height, width = len(x), len(x[0])
+
+    def pick(y: int, z: int) -> Any:
+        return x[y][z] if 0 <= y < height and 0 <= z < width else None
+
+    rows = range(-top, height + bottom - kh + 1, sh)
+    columns = range(-left, width + right - kw + 1, sw)
+    return [
+        [
+            [(dy, dx, pick(y + dy, z + dx)) for dy, dx in product(range(kh), range(kw))]
+            for z in columns
+        ]
+        for y in rows
+    ]
+
+
+def conv2d(op: Any, x: Any, fx: int, out: Any) -> Any:
+    """Each output channel over the input channels of its group."""
+    weights = op.weights.tolist()
+    inputs, outputs = len(weights[0][0]), len(weights[0][0][0])
+    per_group = outputs // op.groups
+
+    def one(position: Any, o: int) -> int:
+        base = o // per_group * inputs
+        terms = [
+            (op.zero_point if codes is None else codes[base + c], weights[dy][dx][c][o])
+            for dy, dx, codes in position
+            for c in range(inputs)
+        ]
+        return accumulate(op, terms, o, fx, out)
+
+    return [[[one(p, o) for o in range(outputs)] for p in row] for row in windows(op.window, x)]
+
+
+def dense(op: Any, x: Any, fx: int, out: Any) -> Any:
+    """Over the innermost axis."""
+    if isinstance(x[0], list):
+        return [dense(op, row, fx, out) for row in x]
+    weights = op.weights.tolist()
+    return [
+        accumulate(op, [(code, row[o]) for code, row in zip(x, weights, strict=True)], o, fx, out)
+        for o in range(len(weights[0]))
+    ]
+
+
+def pool(op: Any, x: Any, fx: int) -> Any:
+    """Maximum or sum of each channel over each window."""
+
+    def one(position: Any, c: int) -> int:
+        inside = [codes[c] for _, _, codes in position if codes is not None]
+        if op.kind == "maxpool":
+            return max(inside)
+        if hasattr(op.accumulator, "format"):
+            every = [0 if codes is None else codes[c] for _, _, codes in position]
+            return stepwise(op.accumulator, Fraction(0), [real(code, fx) for code in every])
+        return sum(code - op.zero_point for code in inside)
+
+    channels = range(len(x[0][0]))
+    return [[[one(p, c) for c in channels] for p in row] for row in windows(op.window, x)]
+
+
+def transposed(x: Any, axes: tuple[int, ...]) -> Any:
+    """Axis k of the result is axis `axes[k]`."""
+    sizes, probe = [], x
+    while isinstance(probe, list):
+        sizes.append(len(probe))
+        probe = probe[0]
+    shape = tuple(sizes[a] for a in axes)
+
+    def at(index: tuple[int, ...]) -> int:
+        code = x
+        for position in sorted(range(len(axes)), key=lambda k: axes[k]):
+            code = code[index[position]]
+        return int(code)
+
+    return shaped([at(index) for index in product(*map(range, shape))], shape)
+
+
+def joined(xs: list[Any]) -> Any:
+    """Concatenated along the innermost axis."""
+    if isinstance(xs[0][0], list):
+        return [joined(list(rows)) for rows in zip(*xs, strict=True)]
+    return [code for x in xs for code in x]
+
+
+def first_largest(x: Any) -> Any:
+    """Index of the largest code of the innermost axis."""
+    return [first_largest(r) for r in x] if isinstance(x[0], list) else [x.index(max(x))]
+
+
+def per_channel(values: Any, channel: int) -> Any:
+    """One value for all channels, or one a channel."""
+    return values[channel if len(values) > 1 else 0]
+
+
+def divide(op: Any, x: Any) -> Any:
+    """Toward zero, by one divisor or one a position."""
+    by = op.divisors.tolist()
+    if len(flat(by)) == 1:
+        return each(x, lambda code, _: c_divide(code, flat(by)[0]))
+    return [
+        [[c_divide(code, n) for code in codes] for codes, n in zip(row, ns, strict=True)]
+        for row, ns in zip(x, by, strict=True)
+    ]
+
+
+def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
+    """The output tensor of one sample; `types` and `out` are the edges' types."""
+    x, fx = xs[0], types[0].format.frac_bits
+    match op.kind:
+        case "dense":
+            return dense(op, x, fx, out.format)
+        case "conv2d":
+            return conv2d(op, x, fx, out.format)
+        case "maxpool" | "avgpool":
+            return pool(op, x, fx)
+        case "relu":
+            top = math.inf if op.maximum is None else op.maximum
+            return each(x, lambda code, _: min(max(code, op.zero_point), top))
+        case "table":
+            entries, first = op.values.tolist(), types[0].format.min
+            return each(x, lambda code, _: entries[code - first])
+        case "cast":
+            modes = op.rounding.value, op.overflow.value
+            return each(x, lambda code, _: cast(real(code, fx), op.out, *modes))
+        case "requantize":
+            return each(x, lambda code, c: requantize(op, code, per_channel(op.multiplier, c)))
+        case "add":
+            fb, scale = types[1].format.frac_bits, Fraction(2) ** out.format.frac_bits
+            return each(x, lambda a, b, _: whole((real(a, fx) + real(b, fb)) * scale), xs[1])
+        case "scaled_add":
+            return each(x, lambda a, b, _: scaled_add(op, a, b), xs[1])
+        case "batchnorm":
+            fs, scale = fx + op.scale_format.frac_bits, Fraction(2) ** out.format.frac_bits
+            sums = list(zip(op.scale.tolist(), op.bias.tolist(), strict=True))
+            return each(
+                x,
+                lambda code, c: whole(
+                    (real(code * sums[c][0], fs) + real(sums[c][1], op.bias_frac)) * scale
+                ),
+            )
+        case "divide":
+            return divide(op, x)
+        case "concat":
+            return joined(xs)
+        case "flatten":
+            return flat(x)
+        case "reshape":
+            return shaped(flat(x), op.shape)
+        case "transpose":
+            return transposed(x, op.axes)
+        case "argmax":
+            return first_largest(x)
+    raise AssertionError(f"the oracle knows no operator {op.kind!r}")
