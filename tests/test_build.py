@@ -138,7 +138,7 @@ def test_a_tool_that_crashes_leaves_nothing(place, monkeypatch):
     def crash(*_: object, **__: object) -> None:
         raise HwsimError("nextpnr-ecp5 must end with status 0, not -11", exit_status=1)
 
-    monkeypatch.setattr(synth.place, "run", crash)
+    monkeypatch.setattr(synth.nextpnr, "run", crash)
     with pytest.raises(HwsimError, match="not -11"):
         build(two_layers(), place / "crashed", Request(max_dsp=1))
     assert [p.name for p in place.iterdir() if "crashed" in p.name] == []
@@ -242,7 +242,7 @@ runpy.run_path(real, run_name="__main__")
 PATCHED = """
 import sys
 from pathlib import Path
-from rtl import tools
+from rtl.flow import tools
 place = Path(sys.argv[1])
 real = Path(tools.__file__).with_name("pyosys_cli.py")
 command = (sys.executable, "-P", str(place / "hanging.py"), str(place), str(real))

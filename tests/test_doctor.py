@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.doctor import checks as doctor
 from hwsim.doctor.checks import Check, Missing, Probe
-from hwsim.doctor.checks import checks as doctor
 from hwsim.errors import HwsimError
 
 

@@ -198,7 +198,7 @@ def test_float32_products_that_are_rounded_are_refused(monkeypatch):
 def used_functions() -> set[str]:
     """Every `xp.<name>` in the text that runs on an array namespace."""
     root = Path(hwsim.__file__).parent
-    files = [root / "fixed.py", root / "emulate.py", *(root / "ops").glob("*.py")]
+    files = [root / "fixed.py", *(root / "emulator").glob("*.py"), *(root / "ops").glob("*.py")]
     files += [Path(device.__file__), Path(gpu.run.__file__)]
     return {
         node.attr

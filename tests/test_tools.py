@@ -170,7 +170,7 @@ def test_a_second_call_does_no_work_and_a_damaged_copy_is_made_anew(cache: Path)
 def test_processes_that_repair_at_once_all_get_one_whole_copy(tmp_path: Path) -> None:
     go = tmp_path / "go"
     code = (
-        "import sys, time; from pathlib import Path; from rtl import verilator_repair as v\n"
+        "import sys, time; from pathlib import Path; from rtl.flow import verilator_repair as v\n"
         f"print('ready', flush=True)\nwhile not Path({str(go)!r}).exists(): time.sleep(0.001)\n"
         f"for _ in range(20):\n    root = v.repaired(Path({str(tmp_path / 'cache')!r}))\n"
         "    assert v._complete(root, v.wheel()[0])\n"
