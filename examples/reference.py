@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.emulator.run import dequantize
+from hwsim.emulator.ports import dequantize
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from hwsim import saturation
 from hwsim.classify import Accuracy, Labels, Tally
-from hwsim.emulator.run import from_user, planned
+from hwsim.emulator.ports import from_user
+from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
 from hwsim.graph import Graph, InputPort, OutputPort

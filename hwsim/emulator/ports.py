@@ -1,0 +1,159 @@
+"""Ports: the user's arrays as codes of input edges, and codes of output edges as the user's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
+from hwsim.graph import ELEMENTS, InputPort, Layout, OutputPort, user_shape
+from hwsim.ops import TensorType
+
+Ends = tuple[float, float]  # the least and the largest element of an array
+NUMBERS = ("bool", "integral", "real floating")
+
+
+def _is_native(xp: Namespace, x: Any) -> bool:
+    return xp is not np and type(x).__module__.split(".")[0] == xp.__name__.split(".")[0]
+
+
+def numbers(xp: Namespace, port: InputPort, x: Any) -> Array:
+    """The user's array in the namespace, of whole numbers, float32 or float64."""
+    space = xp if _is_native(xp, x) else np
+    try:
+        array = x if space is not np else np.asarray(x)
+    except (TypeError, ValueError):
+        name = type(x).__name__
+        raise HwsimError(f"input {port.name!r} must be an array of numbers, not {name}") from None
+    if is_float(space, array):
+        return array if space is xp else xp.asarray(array)
+    if not space.isdtype(array.dtype, NUMBERS):
+        raise HwsimError(f"input {port.name!r} must be an array of numbers, not of {array.dtype}")
+    if space.isdtype(array.dtype, "real floating"):
+        array = space.astype(array, space.float32 if array.dtype.itemsize < 4 else space.float64)
+    return array if space is xp else xp.asarray(array)
+
+
+def ends_of(xp: Namespace, port: InputPort, array: Array) -> Ends:
+    """The least and the largest element, which NaN and infinity would be."""
+    if not array.size:
+        return 0, 0
+    kind = float if is_float(xp, array) else int
+    low, high = kind(xp.min(array)), kind(xp.max(array))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise HwsimError(f"input {port.name!r} must be finite, but holds NaN or infinity")
+    return low, high
+
+
+def checked_codes(xp: Namespace, port: InputPort, array: Array, ends: Ends) -> Array:
+    """The user's codes as int64; HwsimError where one is no code of the port, or a fraction."""
+    kind = port.type
+    lo, hi = int(ends[0]), int(ends[1])
+    if array.shape[0] and (lo < kind.lo or hi > kind.hi):  # numbers past int64 could wrap
+        of = f"{port.element} codes" if port.element else "codes"
+        raise HwsimError(
+            f"input {port.name!r} must hold {of} from {kind.lo} to {kind.hi}, not {lo} to {hi}"
+        )
+    whole = xp.astype(array, xp.int64, copy=False)
+    if is_float(xp, array) and not bool(xp.all(xp.astype(whole, array.dtype) == array)):
+        raise HwsimError(f"input {port.name!r} must hold whole codes, not fractions")
+    return whole
+
+
+def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
+    """Reals as codes, whole numbers of any dtype: float32 division by the scale, or exactly.
+
+    `ends` are the least and the largest of `x`. Reals inside a power-of-two format stay floats of
+    the type in which they came, which is exact: scaling by it moves only the exponent.
+    """
+    kind, fmt = port.type, port.type.format
+    if fmt.width > 62 or abs(fmt.frac_bits) > 512:
+        raise HwsimError(f"input {port.name!r} must have at most 62 bits to take reals, not {fmt}")
+    if kind.quant is None:
+        real = x if is_float(xp, x) else xp.astype(x, xp.float64)
+        if _inside(fmt, ends):
+            return round_real(xp, _scaled(xp, real, fmt.frac_bits), port.rounding)
+        real = _reduced(xp, port, xp.astype(real, xp.float64))
+        whole, zero = _scaled(xp, real, fmt.frac_bits), 0
+    else:
+        ratio = xp.astype(x, xp.float32) / xp.asarray(np.array(kind.quant.scale, np.float32))
+        zero = kind.quant.zero_point
+        whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
+        whole = xp.clip(whole, -(2.0**62), 2.0**62)
+    codes = xp.astype(round_real(xp, whole, port.rounding), xp.int64)
+    return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
+
+
+def _scaled(xp: Namespace, real: Array, frac_bits: int) -> Array:
+    """`real * 2**frac_bits`, or where that would vanish something as near to zero."""
+    if frac_bits >= 0:
+        return real * 2.0**frac_bits
+    real = xp.astype(real, xp.float64)
+    tiny = (xp.abs(real) < 2.0**-500) & (real != 0)
+    return xp.where(tiny, xp.sign(real) * 2.0**-500, real) * 2.0**frac_bits
+
+
+def _inside(fmt: Format, ends: Ends) -> bool:
+    """Whether reals between the two ends cannot overflow a format, however they are rounded."""
+    step = 2.0**-fmt.frac_bits
+    return (fmt.min + 1) * step <= ends[0] and ends[1] <= (fmt.max - 1) * step
+
+
+def _reduced(xp: Namespace, port: InputPort, real: Array) -> Array:
+    """Reals near enough to zero to be scaled, with the same code after overflow."""
+    fmt = port.type.format
+    if port.overflow is not Overflow.WRAP:
+        return xp.clip(real, -(2.0 ** (62 - fmt.frac_bits)), 2.0 ** (62 - fmt.frac_bits))
+    turn = 2.0**fmt.int_bits
+    some = xp.abs(real) < turn * 2.0**54  # beyond, a float64 is a whole number of turns
+    real = xp.where(some, real, xp.zeros_like(real))
+    return real - xp.trunc(real / turn) * turn
+
+
+def decode(
+    xp: Namespace, port: OutputPort, kind: TensorType, array: Array, as_codes: bool
+) -> Array:
+    """The codes of an output edge as its user takes them, or in int64."""
+    if as_codes:
+        out = xp.astype(array, xp.int64)
+    elif port.element is not None:
+        out = xp.astype(array, getattr(xp, ELEMENTS[port.element]))
+    elif port.reals is not None:
+        places = xp.reshape(xp.astype(array, xp.int64) - kind.format.min, (-1,))
+        reals = xp.asarray(np.array(port.reals, np.float32))
+        out = xp.reshape(xp.take(reals, places, axis=0), array.shape)
+    else:
+        out = dequantize(xp, kind, array)
+    return to_user(xp, port, kind, out)
+
+
+def dequantize(xp: Namespace, kind: TensorType, codes: Array) -> Array:
+    """Codes as reals: float32 as runtimes do, float64 where a power-of-two format needs more."""
+    if kind.quant is None:
+        wide = xp.float32 if kind.format.width <= 24 else xp.float64
+        return xp.astype(xp.astype(codes, xp.float64) * 2.0**-kind.format.frac_bits, wide)
+    centred = xp.astype(xp.astype(codes, xp.int64) - kind.quant.zero_point, xp.float32)
+    return centred * xp.asarray(np.array(kind.quant.scale, np.float32))
+
+
+def from_user(xp: Namespace, port: InputPort, kind: TensorType, array: Array) -> Array:
+    """A batch as the user of a port sees it, in the shape and order of its edge."""
+    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+        array = _shaped(xp, array, (kind.shape[-1], *kind.shape[:-1]))
+        return xp.permute_dims(array, (0, *range(2, array.ndim), 1))
+    return _shaped(xp, array, kind.shape)
+
+
+def to_user(xp: Namespace, port: OutputPort, kind: TensorType, array: Array) -> Array:
+    """A batch on an edge, as the user of a port sees it."""
+    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
+        array = xp.permute_dims(array, (0, array.ndim - 1, *range(1, array.ndim - 1)))
+    return _shaped(xp, array, user_shape(kind, port))
+
+
+def _shaped(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
+    same = tuple(array.shape[1:]) == shape
+    return array if same else xp.reshape(array, (array.shape[0], *shape))
