@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hwsim import storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
-from hwsim.ops import Op, TensorType, Work
+from hwsim.ops import OPERATORS, Exact, Op, Quant, Scheme, Stepwise, TensorType, Window, Work
 from hwsim.ops.base import LATER
 
-SCHEMA = 1
+SCHEMA = 2  # the newest that is read; a graph is written in the oldest that can say it
 ELEMENTS = {  # integer types of a port, and the array type that holds them
     **{name: name for name in ("uint8", "int8", "uint16", "int16", "int32", "int64")},
     "uint4": "uint8",
@@ -34,9 +34,6 @@ class Layout(Enum):
 
     CHANNELS_LAST = "NHWC"
     CHANNELS_FIRST = "NCHW"
-
-
-storage._ENUMS["Layout"] = Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +125,7 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[OutputPort, ...]
     _types: dict[str, TensorType] = field(default_factory=dict, init=False, repr=False)
+    _picture: ClassVar[Callable[[Graph], str] | None] = None
 
     def __post_init__(self) -> None:
         self.check()
@@ -171,8 +169,13 @@ class Graph:
 
     def _repr_html_(self) -> str | None:
         """The picture for a notebook, where a higher room has handed one in."""
-        view = VIEWS.get("html")
+        view = type(self)._picture
         return None if view is None else view(self)
+
+    @classmethod
+    def drawn_by(cls, picture: Callable[[Graph], str]) -> None:
+        """Have notebooks show every Graph as the HTML that `picture` gives."""
+        cls._picture = picture
 
     def types(self) -> Mapping[str, TensorType]:
         """The type of every edge."""
@@ -209,21 +212,21 @@ class Graph:
 
     def document(self) -> tuple[dict[str, Any], storage.Arrays]:
         """JSON and arrays that say everything about the graph."""
-        arrays: storage.Arrays = {}
+        body = storage.Body()
         parts = {
-            "inputs": [storage.encode(p, f"input.{p.name}", arrays) for p in self.inputs],
-            "outputs": [storage.encode(p, f"output.{p.name}", arrays) for p in self.outputs],
+            "inputs": [CODEC.encode(p, f"input.{p.name}", body) for p in self.inputs],
+            "outputs": [CODEC.encode(p, f"output.{p.name}", body) for p in self.outputs],
             "nodes": [
                 {
                     "name": n.name,
                     "inputs": list(n.inputs),
                     "output": n.output,
-                    "op": storage.encode(n.op, n.name, arrays),
+                    "op": CODEC.encode(n.op, n.name, body),
                 }
                 for n in self.nodes
             ],
         }
-        return {"schema": SCHEMA, **parts}, arrays
+        return {"schema": body.schema, **parts}, body.arrays
 
     def hash(self) -> str:
         """SHA-256 of the content."""
@@ -237,14 +240,15 @@ class Graph:
     def load(cls, path: str | Path) -> Graph:
         """Read what `save` wrote; HwsimError names the file and what is wrong with it."""
         document, array = storage.read(Path(path))
-        if document.get("schema") != SCHEMA:
+        schema = document.get("schema")
+        if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise HwsimError(
-                f"{path} must have schema {SCHEMA}, not {document.get('schema')!r}; "
+                f"{path} must have a schema from 1 to {SCHEMA}, not {schema!r}; "
                 "it was written by another version of hwsim"
             )
         try:
-            inputs = storage.decode(document["inputs"], array)
-            outputs = storage.decode(document["outputs"], array)
+            inputs = CODEC.decode(document["inputs"], array)
+            outputs = CODEC.decode(document["outputs"], array)
             nodes = tuple(_decode_node(n, array) for n in document["nodes"])
             _expect(inputs, InputPort)
             _expect(outputs, OutputPort)
@@ -255,11 +259,11 @@ class Graph:
             raise HwsimError(f"{path}: {error}") from None
 
 
-storage._VALUES.update({"InputPort": InputPort, "OutputPort": OutputPort})
-
-
-VIEWS: dict[str, Callable[[Graph], str]] = {}
-"""How a Graph is shown, by the format that a notebook asks for; `hwsim` itself fills it."""
+CODEC = storage.Codec.of(
+    InputPort, OutputPort, Layout, TensorType, Quant, Window, Exact, Stepwise,
+    Rounding, Overflow, Scheme, *OPERATORS.values(),
+)  # fmt: skip
+"""What a saved graph is made of."""
 
 
 def _shape_text(port: Port, kind: TensorType) -> str:
@@ -267,7 +271,7 @@ def _shape_text(port: Port, kind: TensorType) -> str:
 
 
 def _decode_node(data: Any, array: Any) -> Node:
-    op = storage.decode(data["op"], array)
+    op = CODEC.decode(data["op"], array)
     _expect((op,), Op)
     return Node(str(data["name"]), op, tuple(str(i) for i in data["inputs"]), str(data["output"]))
 

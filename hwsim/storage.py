@@ -1,4 +1,4 @@
-"""Operators to JSON and arrays, and back: no pickle, no code, only the classes listed here."""
+"""Values to JSON and arrays, and back: no pickle, no code, only the classes that a codec knows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -20,85 +21,114 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.ops import OPERATORS, Exact, Quant, Scheme, Stepwise, TensorType, Window
-from hwsim.ops.base import LATER
+from hwsim.fixed import Format
+from hwsim.ops.base import SINCE, require
 
 Arrays = dict[str, npt.NDArray[np.int64]]
-_ENUMS: dict[str, type[Enum]] = {"Rounding": Rounding, "Overflow": Overflow, "Scheme": Scheme}
-_VALUES: dict[str, type[Any]] = {
-    "Quant": Quant,
-    "TensorType": TensorType,
-    "Window": Window,
-    "Exact": Exact,
-    "Stepwise": Stepwise,
-    **{op.__name__: op for op in OPERATORS.values()},
-}
 
 
-def encode(value: Any, name: str, arrays: Arrays) -> Any:
-    """JSON for one value; arrays go to `arrays` under names that begin with `name`."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case np.integer() | np.bool_():
-            return value.item()
-        case Format():
-            return {"$format": str(value)}
-        case Enum():
-            return {"$enum": type(value).__name__, "value": value.value}
-        case np.ndarray():
-            arrays[name] = value
-            return {"$array": name}
-        case tuple() | list():
-            return [encode(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
-    fields = {
-        f.name: encode(getattr(value, f.name), f"{name}.{f.name}", arrays)
-        for f in dataclasses.fields(value)
-        if f.metadata != LATER or getattr(value, f.name) is not None
-    }
-    return {"$": type(value).__name__, **fields}
+@dataclass(slots=True)
+class Body:
+    """What values are encoded into: arrays by name, and the oldest schema that can say them."""
+
+    arrays: Arrays = field(default_factory=dict)
+    schema: int = 1
 
 
-def decode(value: Any, array: Callable[[str], Any]) -> Any:
-    """The inverse of `encode`; `array` finds an array by its name."""
-    match value:
-        case list():
-            return tuple(decode(item, array) for item in value)
-        case {"$format": text}:
-            return Format.parse(str(text))
-        case {"$array": name}:
-            return array(str(name))
-        case {"$enum": kind, "value": text}:
-            try:
-                return _ENUMS[kind](text)
-            except (KeyError, ValueError):
-                raise HwsimError(f"a saved {kind} must be a known value, not {text!r}") from None
-        case {"$": kind, **fields}:
-            return _build(kind, {str(k): decode(v, array) for k, v in fields.items()})
-    return value
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """Dataclasses and enums of the kinds that it is told, as JSON and arrays, and back.
+
+    A field whose metadata is `since(schema)` is written only where it differs from its default,
+    and then asks for that schema: what an older version can read is written as it wrote it.
+    """
+
+    kinds: Mapping[str, type[Any]]
+
+    @classmethod
+    def of(cls, *kinds: type[Any]) -> Codec:
+        """A codec for these classes, each found by its name."""
+        named = {kind.__name__: kind for kind in kinds}
+        require(len(named) == len(kinds), "kinds of saved values must have names of their own")
+        return cls(named)
+
+    def encode(self, value: Any, name: str, body: Body) -> Any:
+        """JSON for one value; arrays go to `body` under names that begin with `name`."""
+        match value:
+            case None | bool() | int() | float() | str():
+                return value
+            case np.integer() | np.bool_():
+                return value.item()
+            case Format():
+                return {"$format": str(value)}
+            case Enum():
+                return {"$enum": type(value).__name__, "value": value.value}
+            case np.ndarray():
+                body.arrays[name] = value
+                return {"$array": name}
+            case tuple() | list():
+                return [self.encode(item, f"{name}.{i}", body) for i, item in enumerate(value)]
+        fields = {}
+        for item in dataclasses.fields(value):
+            held, since = getattr(value, item.name), item.metadata.get(SINCE)
+            if since is None or not _is_default(held, item.default):
+                body.schema = max(body.schema, since or 1)
+                fields[item.name] = self.encode(held, f"{name}.{item.name}", body)
+        return {"$": type(value).__name__, **fields}
+
+    def decode(self, value: Any, array: Callable[[str], Any]) -> Any:
+        """The inverse of `encode`; `array` finds an array by its name."""
+        match value:
+            case list():
+                return tuple(self.decode(item, array) for item in value)
+            case {"$format": text}:
+                return Format.parse(str(text))
+            case {"$array": name}:
+                return array(str(name))
+            case {"$enum": kind, "value": text}:
+                return self._member(kind, text)
+            case {"$": kind, **fields}:
+                return self._build(kind, {str(k): self.decode(v, array) for k, v in fields.items()})
+        return value
+
+    def _member(self, kind: Any, text: Any) -> Enum:
+        known = self.kinds.get(kind) if isinstance(kind, str) else None
+        if known is None or not issubclass(known, Enum):
+            raise HwsimError(f"a saved value must be of a known kind, not {kind!r}")
+        try:
+            return known(text)
+        except ValueError:
+            raise HwsimError(f"a saved {kind} must be a known value, not {text!r}") from None
+
+    def _build(self, kind: Any, fields: dict[str, Any]) -> Any:
+        """A dataclass of a saved kind, with every field of the type that it declares."""
+        made = self.kinds.get(kind) if isinstance(kind, str) else None
+        if made is None or not dataclasses.is_dataclass(made):
+            raise HwsimError(f"a saved value must be of a known kind, not {kind!r}")
+        declared = _declared(made)
+        for name, value in fields.items():
+            if name not in declared:
+                raise HwsimError(
+                    f"a saved {kind} must have the fields {sorted(declared)}, not {name}"
+                )
+            if not _fits(value, declared[name]):
+                raise HwsimError(
+                    f"a saved {kind} must have a valid {name}, not {str(value)[:60]!r}"
+                )
+        try:
+            return made(**fields)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise HwsimError(f"a saved {kind} must have valid fields ({error})") from None
 
 
-def _build(kind: Any, fields: dict[str, Any]) -> Any:
-    """A dataclass of a saved kind, with every field of the type that it declares."""
-    if kind not in _VALUES:
-        raise HwsimError(f"a saved value must be of a known kind, not {kind!r}")
-    declared = _declared(kind)
-    for name, value in fields.items():
-        if name not in declared:
-            raise HwsimError(f"a saved {kind} must have the fields {sorted(declared)}, not {name}")
-        if not _fits(value, declared[name]):
-            raise HwsimError(f"a saved {kind} must have a valid {name}, not {str(value)[:60]!r}")
-    try:
-        return _VALUES[kind](**fields)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise HwsimError(f"a saved {kind} must have valid fields ({error})") from None
+def _is_default(value: Any, default: Any) -> bool:
+    return value is default or (not isinstance(value, np.ndarray) and bool(value == default))
 
 
 @cache
-def _declared(kind: str) -> dict[str, Any]:
-    hints = get_type_hints(_VALUES[kind])
-    return {f.name: hints[f.name] for f in dataclasses.fields(_VALUES[kind]) if f.init}
+def _declared(kind: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {f.name: hints[f.name] for f in dataclasses.fields(kind) if f.init}
 
 
 def _fits(value: Any, kind: Any) -> bool:

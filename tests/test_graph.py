@@ -6,7 +6,7 @@ import json
 import pickle
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from hwsim.ops import (
     TensorType,
     Window,
 )
+from hwsim.ops.base import since
 
 S8 = Format.int(8)
 
@@ -246,11 +247,59 @@ def test_a_missing_path_and_a_folder_are_refused(tmp_path):
     refusal(tmp_path)
 
 
-def test_another_schema_is_refused(saved):
-    resaved(saved, lambda d: d.update(schema=2))
+@pytest.mark.parametrize("schema", [0, 3, None, "1", True])
+def test_another_schema_is_refused(saved, schema):
+    resaved(saved, lambda d: d.update(schema=schema))
     assert refusal(saved) == (
-        f"{saved} must have schema 1, not 2; it was written by another version of hwsim"
+        f"{saved} must have a schema from 1 to 2, not {schema!r}; it was written by another "
+        "version of hwsim"
     )
+
+
+def test_a_file_of_schema_1_is_read_with_the_hash_that_it_was_written_with(tmp_path):
+    """`data/schema_1.hwsim` was written by hwsim 0.1.0, before there was another schema."""
+    old = Path(__file__).parent / "data" / "schema_1.hwsim"
+    (image, extra), (y, z) = layered().inputs, layered().outputs
+    graph = replace(
+        layered(),
+        inputs=(replace(image, element="int8"), extra),
+        outputs=(replace(y, shape=(3, 1)), z),
+    )
+    back = Graph.load(old)
+    assert (back.inputs, back.outputs, back.types()) == (graph.inputs, graph.outputs, graph.types())
+    assert back.hash() == graph.hash()
+    assert back.hash() == "fa51ce9b9f915456901821a7480343598e4b07ef31256b97ce6636b39c95a2f7"
+    back.save(tmp_path / "again.hwsim")
+    assert (tmp_path / "again.hwsim").read_bytes() == old.read_bytes()
+    here, there = (emulate(g, batch(7), codes=True) for g in (graph, back))
+    assert all(np.array_equal(here[k], there[k]) for k in ("y", "z"))
+
+
+@dataclass(frozen=True)
+class Told:
+    """A kind of saved value with a field that came with schema 2."""
+
+    old: int
+    new: int = field(default=5, metadata=since(2))
+
+
+def test_a_newer_field_is_written_only_where_it_says_something_and_then_asks_for_its_schema():
+    codec = storage.Codec.of(Told)
+    plain, new = storage.Body(), storage.Body()
+    assert codec.encode(Told(1), "a", plain) == {"$": "Told", "old": 1} and plain.schema == 1
+    document = codec.encode((Told(1, 6),), "a", new)
+    assert document == [{"$": "Told", "old": 1, "new": 6}] and new.schema == 2
+    assert codec.decode(document, new.arrays.__getitem__) == (Told(1, 6),)
+    assert codec.decode([{"$": "Told", "old": 1}], new.arrays.__getitem__) == (Told(1),)
+
+
+def test_a_codec_knows_the_kinds_that_it_is_told_and_no_others():
+    with pytest.raises(HwsimError, match=r"^a saved value must be of a known kind, not 'Told'$"):
+        storage.Codec.of(Stepwise).decode({"$": "Told", "old": 1}, {}.__getitem__)
+    with pytest.raises(HwsimError, match=r"^a saved value must be of a known kind, not 'Told'$"):
+        storage.Codec.of(Told).decode({"$enum": "Told", "value": 1}, {}.__getitem__)
+    with pytest.raises(HwsimError, match=r"^kinds of saved values must have names of their own$"):
+        storage.Codec.of(Told, Told)
 
 
 def set_op(field: str, value: object, node: int = 0) -> Callable[[dict[str, Any]], None]:

@@ -22,8 +22,16 @@ Constants = Mapping[str, Any]
 MOST_BITS = 62  # of constants and sums of products, so that int64 cannot wrap unseen
 
 
-LATER: Mapping[str, Any] = {"later": True}
-"""Metadata of a field that came after the first saved files: None is not written, as in those."""
+SINCE = "since"
+
+
+def since(schema: int) -> Mapping[str, Any]:
+    """Metadata of a field that saved graphs have from `schema` on; its default is not written."""
+    return {SINCE: schema}
+
+
+LATER = since(1)
+"""Of a field that came after the first saved files, before schemas were told apart."""
 
 
 @dataclass(frozen=True, slots=True)
