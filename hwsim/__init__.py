@@ -10,6 +10,7 @@ from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
 from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
+from hwsim.state import State
 from hwsim.verbs import accuracy, build, plan, report
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "Overflow",
     "Plans",
     "Rounding",
+    "State",
     "Verification",
     "__version__",
     "accuracy",

@@ -15,6 +15,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
 from hwsim.ops import OPERATORS, Exact, Op, Quant, Scheme, Stepwise, TensorType, Window, Work
 from hwsim.ops.base import LATER
+from hwsim.state import State
 
 SCHEMA = 2  # the newest that is read; a graph is written in the oldest that can say it
 ELEMENTS = {  # integer types of a port, and the array type that holds them
@@ -119,11 +120,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Graph:
-    """Inputs, nodes in an order of computation, and outputs; edit with `dataclasses.replace`."""
+    """Inputs, nodes in an order of computation, and outputs; edit with `dataclasses.replace`.
+
+    With `state` it is run once a time step, and each step reads what the one before it left.
+    """
 
     inputs: tuple[InputPort, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[OutputPort, ...]
+    state: tuple[State, ...] = ()
     _types: dict[str, TensorType] = field(default_factory=dict, init=False, repr=False)
     _picture: ClassVar[Callable[[Graph], str] | None] = None
 
@@ -135,11 +140,13 @@ class Graph:
         if not self.inputs or not self.outputs:
             raise HwsimError("a graph must have at least one input and one output")
         _unique("node names", [node.name for node in self.nodes])
-        edges = [port.tensor for port in self.inputs] + [node.output for node in self.nodes]
+        sources: tuple[InputPort | State, ...] = (*self.inputs, *self.state)
+        edges = [source.tensor for source in sources] + [node.output for node in self.nodes]
         _unique("edge names", edges)
         _unique("input names", [port.name for port in self.inputs])
         _unique("output names", [port.name for port in self.outputs])
-        types = {port.tensor: port.type for port in self.inputs}
+        _unique("state names", [state.name for state in self.state])
+        types = {source.tensor: source.type for source in sources}
         for node in self.nodes:
             types[node.output] = _infer(node, types)
         for port in self.outputs:
@@ -154,6 +161,8 @@ class Graph:
                     f"output {port.name!r} must have a real for each of {codes} codes, not "
                     f"{len(port.reals)}"
                 )
+        for state in self.state:
+            state.check(types)
         self._types.clear()
         self._types.update(types)
 
@@ -165,7 +174,9 @@ class Graph:
             ", ".join(f"{p.name} {_shape_text(p, self._types[p.tensor])}" for p in ports)
             for ports in (self.inputs, self.outputs)
         )
-        return f"Graph({next(ways)} → {listed} → {next(ways)})"
+        kept = ", ".join(f"{s.name} {_size(s.type.shape)} {s.type.format}" for s in self.state)
+        ends = f"; state {kept}" if kept else ""
+        return f"Graph({next(ways)} → {listed} → {next(ways)}{ends})"
 
     def _repr_html_(self) -> str | None:
         """The picture for a notebook, where a higher room has handed one in."""
@@ -226,6 +237,9 @@ class Graph:
                 for n in self.nodes
             ],
         }
+        if self.state:
+            parts["state"] = [CODEC.encode(s, f"state.{s.name}", body) for s in self.state]
+            body.schema = max(body.schema, 2)  # an older reader would pass over it
         return {"schema": body.schema, **parts}, body.arrays
 
     def hash(self) -> str:
@@ -249,10 +263,12 @@ class Graph:
         try:
             inputs = CODEC.decode(document["inputs"], array)
             outputs = CODEC.decode(document["outputs"], array)
+            state = CODEC.decode(document.get("state", []), array)
             nodes = tuple(_decode_node(n, array) for n in document["nodes"])
             _expect(inputs, InputPort)
             _expect(outputs, OutputPort)
-            return cls(inputs, nodes, outputs)
+            _expect(state, State)
+            return cls(inputs, nodes, outputs, state)
         except _BROKEN as error:
             raise HwsimError(f"{path} must be a whole saved graph ({error!r})") from None
         except HwsimError as error:
@@ -260,14 +276,18 @@ class Graph:
 
 
 CODEC = storage.Codec.of(
-    InputPort, OutputPort, Layout, TensorType, Quant, Window, Exact, Stepwise,
+    InputPort, OutputPort, State, Layout, TensorType, Quant, Window, Exact, Stepwise,
     Rounding, Overflow, Scheme, *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""
 
 
 def _shape_text(port: Port, kind: TensorType) -> str:
-    return f"{'×'.join(map(str, user_shape(kind, port))) or 'scalar'} {port.element or kind.format}"
+    return f"{_size(user_shape(kind, port))} {port.element or kind.format}"
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
 
 
 def _decode_node(data: Any, array: Any) -> Node:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from hwsim.reporting.page import Page, Rung, State, render
+from hwsim.reporting.page import Page, Rung, RungState, render
 from hwsim.reporting.samples import Sample
 from hwsim.storage import write_atomically
 
@@ -82,7 +82,7 @@ def read_page(folder: Path) -> Page:
         }
         emulator = Rung(
             name="Emulator",
-            state=State.REFERENCE,
+            state=RungState.REFERENCE,
             says="The integers that the model file stands for, computed in NumPy.",
             **_score(outcome, "emulator"),
         )
@@ -132,7 +132,9 @@ def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -
     name = "RTL in Verilator"
     if outcome is None:
         return Rung(
-            name=name, state=State.NOT_RUN, says="Run hwsim verify to compare it with the emulator."
+            name=name,
+            state=RungState.NOT_RUN,
+            says="Run hwsim verify to compare it with the emulator.",
         )
     runs = outcome["runs"]
     notes = [
@@ -142,7 +144,7 @@ def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -
     ]
     return Rung(
         name=name,
-        state=State.EQUAL if outcome["ok"] else State.DIFFERENT,
+        state=RungState.EQUAL if outcome["ok"] else RungState.DIFFERENT,
         says=str(outcome.get("failure") or "Every output code against the emulator's."),
         compared=outcome["compared"],
         different=outcome["different"],
@@ -201,25 +203,27 @@ def implementation_rungs(build: Mapping[str, Any]) -> tuple[Rung, ...]:
     placed, packed = "Place and route", "Bitstream"
     if build.get("problem"):
         return (
-            Rung(name=placed, state=State.NOT_MET, says=str(build["problem"])),
-            Rung(name=packed, state=State.NOT_RUN, says="None is written of a design that fails."),
+            Rung(name=placed, state=RungState.NOT_MET, says=str(build["problem"])),
+            Rung(
+                name=packed, state=RungState.NOT_RUN, says="None is written of a design that fails."
+            ),
         )
     if not build.get("fmax_mhz"):
         why = (
             "Counted by synthesis alone." if "lut" in build else "The build stopped at the Verilog."
         )
-        return tuple(Rung(name=n, state=State.NOT_RUN, says=why) for n in (placed, packed))
+        return tuple(Rung(name=n, state=RungState.NOT_RUN, says=why) for n in (placed, packed))
     asked, fmax = build["clock_mhz"], build["fmax_mhz"]
     return (
         Rung(
             name=placed,
-            state=State.DONE,
+            state=RungState.DONE,
             says=f"Timing met: {fmax:.1f} MHz, {asked:g} MHz asked.",
             notes=(f"{build.get('part', build['target'])}, seed {build.get('seed')}",),
         ),
         Rung(
             name=packed,
-            state=State.DONE,
+            state=RungState.DONE,
             says=str(build["bitstream"]),
             notes=(NOT_CHOSEN,) if build.get("pins") == "not chosen" else (),
         ),

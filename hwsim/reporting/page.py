@@ -30,7 +30,7 @@ RUNG = (
 )
 
 
-class State(Enum):
+class RungState(Enum):
     """How a rung stands; the value is what the page says."""
 
     REFERENCE = "the reference"
@@ -50,7 +50,7 @@ class Rung:
     """
 
     name: str
-    state: State
+    state: RungState
     says: str = ""
     compared: int | None = None
     different: int | None = None
