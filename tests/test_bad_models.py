@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support import onnx_models as om
 
 import hwsim
-from hwsim.frontends.onnx.importer import RuntimeDifference
+from hwsim.frontends.shared.builder import RuntimeDifference
 
 MODELS = Path(digits.__file__).parent / "models"
 GOOD = (MODELS / "digits_dw_skip.onnx").read_bytes()

@@ -23,7 +23,7 @@ from test_ports import feed
 import hwsim
 from hwsim import HwsimError
 from hwsim.emulator.run import planned
-from hwsim.frontends.onnx.importer import RuntimeDifference
+from hwsim.frontends.shared.builder import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
 SAMPLES = 200
@@ -362,7 +362,7 @@ def stray(graph: hwsim.Graph, model: onnx.ModelProto, seed: int) -> float:
     ],
     ids=lambda f: f.__name__.replace("_", " "),
 )
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
 def test_a_form_is_the_same_in_hardware(build: Build, tmp_path: Path, seed: int) -> None:
     pytest.importorskip("amaranth")
     from support import rtl_designs

@@ -13,7 +13,7 @@ from onnx import helper
 from support.onnx_builder import Array, Builder, Q, activation
 from test_frontend_onnx import differences, load
 
-from hwsim.frontends.shared.values import Layout
+from hwsim.frontends.shared.arrangement import Arrangement
 
 
 def act(dtype: str, scale: float, zero: int = -9) -> Q:
@@ -246,7 +246,7 @@ NETS: list[Callable[[Net], onnx.ModelProto]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("build", NETS, ids=lambda f: f.__name__.replace("_", " "))
 def test_a_graph_gives_the_runtimes_values(
@@ -270,7 +270,7 @@ def test_reshape_and_transpose_move_no_code(rng: np.random.Generator) -> None:
     """The mapping agrees with what NumPy does to an array, for chains of both."""
     for _ in range(50):
         array = np.arange(24)
-        layout = Layout.channels_last((2, 3, 4))
+        layout = Arrangement.channels_last((2, 3, 4))
         held = array.reshape(2, 3, 4).transpose(1, 2, 0).ravel()  # the codes, as they lie
         array = array.reshape(2, 3, 4)
         for _ in range(4):

@@ -14,8 +14,7 @@ from test_frontend_onnx import load
 from test_ports import assert_same_arrays, feed
 
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.order import moving, view_of
-from hwsim.frontends.shared.values import Layout
+from hwsim.frontends.shared.arrangement import Arrangement, moving, view_of
 from hwsim.graph import user_shape
 from hwsim.ops import TensorType
 
@@ -159,7 +158,7 @@ MOVES = {
 """How many Transposes are left for the design: none where bookkeeping or a port will do."""
 
 
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
 @pytest.mark.parametrize("build", MOVES, ids=lambda f: f.__name__.replace("_", " "))
 def test_moved_axes_give_the_runtimes_arrays(
     build: Callable[[Net], onnx.ModelProto], tmp_path: Path, seed: int
@@ -181,8 +180,8 @@ def test_moved_axes_are_what_the_operators_make_of_them(rng: np.random.Generator
     for _ in range(200):
         shape = tuple(int(d) for d in rng.integers(1, 5, rng.integers(1, 5)))
         axes = tuple(int(a) for a in rng.permutation(len(shape)))
-        held = Layout.plain(shape).transposed(axes)
-        wanted = Layout.plain(held.shape)
+        held = Arrangement.plain(shape).transposed(axes)
+        wanted = Arrangement.plain(held.shape)
         if np.array_equal(held.order, wanted.order):
             continue
         lying = np.arange(held.size)[None] + 100
@@ -198,5 +197,5 @@ def test_moved_axes_are_what_the_operators_make_of_them(rng: np.random.Generator
 
 def test_an_order_that_no_transpose_makes_is_seen(rng: np.random.Generator) -> None:
     order = np.array([0, 1, 2, 4, 3, 5, 6, 7])
-    assert moving(Layout((8,), (8,), order), Layout.plain((8,))) is None
+    assert moving(Arrangement((8,), (8,), order), Arrangement.plain((8,))) is None
     assert view_of(order, (2, 2, 2), (8,)) is None

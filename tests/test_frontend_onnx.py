@@ -19,7 +19,7 @@ from support.onnx_builder import MICROSOFT, Array, Builder, Q, activation
 
 import hwsim
 from hwsim.frontends.onnx import ort_math
-from hwsim.frontends.onnx.importer import RuntimeDifference
+from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Requantize, ScaledAdd, Scheme
 
 MODELS = Path(digits.__file__).parent / "models"

@@ -15,8 +15,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 import hwsim
-from hwsim.frontends.onnx.importer import RuntimeDifference
 from hwsim.frontends.onnx.qonnx_rules import round_reals
+from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Cast, Requantize
 
 pytest.importorskip("qonnx")

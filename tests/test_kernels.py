@@ -15,7 +15,7 @@ from test_frontend_graphs import Net, feeds
 from test_frontend_onnx import load
 from test_qdq_graphs import INTEGER, differing, emulated, foreseen
 
-from hwsim.frontends.onnx.importer import RuntimeDifference
+from hwsim.frontends.shared.builder import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
 X = 0.03  # the scale of Net's input

@@ -94,7 +94,7 @@ def assert_same_arrays(graph: Graph, model: onnx.ModelProto, feeds: Mapping[str,
         assert np.array_equal(found[name], array)
 
 
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
 @pytest.mark.parametrize("ends", ["integers in and out", "integers in", "integers out", "reals"])
 @pytest.mark.parametrize("source", ["uint8", "int8"])
 def test_arrays_come_back_as_the_runtime_gives_them(
@@ -106,7 +106,7 @@ def test_arrays_come_back_as_the_runtime_gives_them(
     assert_same_arrays(load(model, tmp_path), model, feed(model, seed))
 
 
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
 @pytest.mark.parametrize("source", ["uint16", "int16"])
 def test_ports_of_16_bits_take_and_give_their_own_type(
     source: str, tmp_path: Path, seed: int
@@ -195,7 +195,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore::hwsim.frontends.onnx.importer.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
 @pytest.mark.parametrize("where", ["activation", "weights"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_output_dtype_without_a_zero_point_is_the_type_of_the_codes(

@@ -19,8 +19,8 @@ from test_frontend_onnx import load
 import hwsim
 from hwsim.frontends.onnx import file as onnx_file
 from hwsim.frontends.onnx import kernels
-from hwsim.frontends.onnx.importer import RuntimeDifference
 from hwsim.frontends.onnx.pairs import merged_pairs
+from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Requantize, Scheme, Weighted
 
 SHORT, LONG = 60, 3000

@@ -17,7 +17,7 @@ from test_frontend_onnx import load
 from test_kernels import outcome, row
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.importer import RuntimeDifference
+from hwsim.frontends.shared.builder import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
 

@@ -18,7 +18,7 @@ from support.onnx_builder import Array
 from support.onnx_run import run_ort
 
 import hwsim
-from hwsim.frontends.onnx.importer import RuntimeDifference
+from hwsim.frontends.shared.builder import RuntimeDifference
 
 HERE = Path(__file__).parent / "torch_idioms"
 FILES = sorted(path.stem for path in HERE.glob("*.onnx"))

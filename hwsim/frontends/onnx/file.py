@@ -19,7 +19,6 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 
 MAX_FILE_BYTES = 1 << 31  # a protobuf message cannot be larger
-MAX_ELEMENTS = 1 << 26  # of one activation tensor, so that a tiny file cannot ask for gigabytes
 IN_MEMORY = Path("the ModelProto")  # what messages name where there is no file
 DEFAULT_DOMAINS = ("", "ai.onnx")
 

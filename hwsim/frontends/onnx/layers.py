@@ -14,12 +14,12 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.kernels import WHOLE_SUMS
 from hwsim.frontends.onnx.shapes import mapped
 from hwsim.frontends.onnx.windows import dilated, map_level, window_of
+from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.rounding import level_of
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Constant,
     FloatArray,
-    Layout,
     Level,
     Real,
     Weighing,
@@ -221,7 +221,7 @@ def convolution(
     source = layer(run, node, level, held, bias, (window, groups))
     kind = source.op.infer([run.types[level.codes.edge]])
     height, width, outputs = kind.shape
-    return Real(source, Layout.channels_last((outputs, height, width)))
+    return Real(source, Arrangement.channels_last((outputs, height, width)))
 
 
 def dense(
@@ -257,7 +257,7 @@ def dense(
     level = replace(level, codes=held)
     kept = codes, weights.format, scale
     source = layer(run, node, level, kept, bias, alpha=alpha)
-    return Real(source, Layout.plain((*shape[:-1], codes.shape[1])))
+    return Real(source, Arrangement.plain((*shape[:-1], codes.shape[1])))
 
 
 def gemm(run: Importer, node: OnnxNode) -> None:

@@ -18,6 +18,7 @@ from hwsim.frontends.onnx import ort_math
 from hwsim.frontends.onnx.file import OnnxNode
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.types import WIDTHS, format_of
+from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import Quantizer, weighed
 from hwsim.frontends.shared.values import (
     Constant,
@@ -74,15 +75,15 @@ class Linear(Quantizer):
         codes: IntArray = ort_math.quantize_linear(reals, self.scale, self.zero_point, low, high)
         return codes
 
-    def port(self, node: OnnxNode) -> dict[str, Any]:
+    def port(self, node: object) -> dict[str, Any]:
         """The default of an InputPort is QuantizeLinear's."""
         return {}
 
-    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
         """`rint(f32(sum) * d) + zero_point` with d = f32(f32(x scale * w scale) / y scale)."""
         return edge, [self._requantize(scale / F32(self.scale), zero)]
 
-    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
         """Global: as a sum. Otherwise the zero point is added before rounding."""
         if not source.in_reals:
             _near(source.name, source.input.scale, self.scale)
@@ -106,7 +107,7 @@ class Linear(Quantizer):
             quant=self.quant,
         )
 
-    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points."""
         a, b = source.a, source.b
         if isinstance(a, Weighing) or isinstance(b, Weighing) or source.wide:
@@ -136,7 +137,7 @@ class Linear(Quantizer):
         edge = run.emit(source.name, op, [a.codes.edge, b.codes.edge], out)
         return edge, []
 
-    def _sum_of_sums(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def _sum_of_sums(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """Both in fine units, added, rounded."""
         terms = [_term(run, part) for part in (source.a, source.b)]
         bits = self._bits(run, source.name, terms, 0.0)
@@ -146,7 +147,7 @@ class Linear(Quantizer):
         ]
         return run.emit(source.name, Add(), edges, f"{out}.sum"), [self._from_fine_units(max(bits))]
 
-    def scaled(self, run: Importer, source: Scaled, out: str) -> tuple[str, list[Op]]:
+    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """The product and offset in a fine unit, rounded; or QLinearMul's product of codes."""
         if source.unit is not None and isinstance(source.term, Level):
             return self._product(run, source, source.term, F32(source.unit))
@@ -157,7 +158,7 @@ class Linear(Quantizer):
         return fine, [self._from_fine_units(bits)]
 
     def _product(
-        self, run: Importer, source: Scaled, level: Level, unit: Any
+        self, run: Builder, source: Scaled, level: Level, unit: Any
     ) -> tuple[str, list[Op]]:
         """`rint(f32(f32(f32(product) * d) + zero_point))`, d = f32(f32(x scale * unit) / y scale).
 
@@ -183,9 +184,7 @@ class Linear(Quantizer):
         back = np.arange(held.min, held.max + 1) - source.shift
         return product, [rounding, Table(values=back, out=self.format, quant=self.quant)]
 
-    def _bits(
-        self, run: Importer, name: str, terms: list[Term], offset: Units | float
-    ) -> list[int]:
+    def _bits(self, run: Builder, name: str, terms: list[Term], offset: Units | float) -> list[int]:
         """Fraction bits of a step of the result for each term: its largest factor has FINE_BITS.
 
         Fewer where the sum would not fit, as long as all errors stay below those of a float32.
@@ -206,7 +205,7 @@ class Linear(Quantizer):
         return bits
 
     def _in_fine_units(
-        self, run: Importer, name: str, term: Term, offset: Units | float, own: int, bits: int
+        self, run: Builder, name: str, term: Term, offset: Units | float, own: int, bits: int
     ) -> str:
         """Whole numbers of `2**-own` steps of the result, as codes with `own - bits` fraction bits.
 
@@ -244,7 +243,7 @@ def _near(name: str, scale: float, out: float) -> None:
         )
 
 
-def _term(run: Importer, part: Level | Weighing) -> Term:
+def _term(run: Builder, part: Level | Weighing) -> Term:
     """The edge of an addend, what a step of it is worth, and its zero point."""
     if isinstance(part, Weighing):
         edge, scale = weighed(run, part)

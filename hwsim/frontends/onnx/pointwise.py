@@ -15,12 +15,12 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.kernels import Kernel
 from hwsim.frontends.onnx.layers import biased
 from hwsim.frontends.onnx.scaling import along, folded
+from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.rounding import level_of
 from hwsim.frontends.shared.values import (
     Codes,
     Constant,
     Joined,
-    Layout,
     Level,
     Pair,
     Real,
@@ -83,7 +83,7 @@ def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
         )
     layouts = first.layout, second.layout
     if not layouts[0].same(layouts[1]):
-        wanted = Layout.channels_last(first.layout.shape)
+        wanted = Arrangement.channels_last(first.layout.shape)
         a, b = (_laid(run, node, s, t, wanted) for s, t in zip((a, b), layouts, strict=True))
         layouts = wanted, wanted
     signed = isinstance(a, Level) and a.codes.format.signed
@@ -100,7 +100,7 @@ def _term(run: Importer, node: OnnxNode, real: Real) -> Level | Weighing:
 
 
 def _laid(
-    run: Importer, node: OnnxNode, term: Level | Weighing, layout: Layout, wanted: Layout
+    run: Importer, node: OnnxNode, term: Level | Weighing, layout: Arrangement, wanted: Arrangement
 ) -> Level | Weighing:
     """An addend in the order of `wanted`."""
     if isinstance(term, Level):
@@ -140,8 +140,8 @@ def concatenated(run: Importer, node: OnnxNode, reals: list[Real], axis: int) ->
     if rank == 2:
         starts = np.cumsum([0, *ends[:-1]])
         order = np.concatenate([r.layout.order + s for r, s in zip(reals, starts, strict=True)])
-        return Real(Joined(node.name, tuple(reals), 0), Layout(shape, shape, order))
-    return Real(Joined(node.name, tuple(reals), axis - 1), Layout.innermost(shape, axis - 1))
+        return Real(Joined(node.name, tuple(reals), 0), Arrangement(shape, shape, order))
+    return Real(Joined(node.name, tuple(reals), axis - 1), Arrangement.innermost(shape, axis - 1))
 
 
 def unary(run: Importer, node: OnnxNode) -> None:
@@ -239,13 +239,13 @@ def arg_max(run: Importer, node: OnnxNode) -> None:
         raise HwsimError(
             f"{node}: it must take the first maximum along an axis that is not the batch"
         )
-    wanted = Layout.innermost(layout.shape, axis - 1)
+    wanted = Arrangement.innermost(layout.shape, axis - 1)
     held = run.arranged(replace(codes, layout=layout), wanted, node)
     edge = run.emit(node.name, ArgMax(), [held.edge], node.output)
     kind = run.types[edge]
     rest = layout.shape[: axis - 1], layout.shape[axis:]
     shape = (*rest[0], *([1] if node.integer("keepdims", 1) else []), *rest[1])
-    found = replace(Layout.plain(shape), physical=kind.shape)
+    found = replace(Arrangement.plain(shape), physical=kind.shape)
     run.values[node.output] = Codes(edge, kind.format, found)
 
 

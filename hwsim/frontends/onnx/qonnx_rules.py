@@ -15,7 +15,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.onnx.file import OnnxNode
-from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import Quantizer
 from hwsim.frontends.shared.values import Codes, FloatArray, Level, Mean, Pair, RawInput, Weighing
 from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme, Table, TensorType
@@ -105,7 +105,7 @@ class IntQuant(Quantizer):
         clamped = np.clip(ratio, self.low, self.high)
         return round_reals(clamped, self.mode).astype(np.int64)
 
-    def port(self, node: OnnxNode) -> dict[str, Any]:
+    def port(self, node: object) -> dict[str, Any]:
         """Rounding and saturation of the input's port."""
         rounding = MODES[self.mode]
         if rounding is None:
@@ -126,7 +126,7 @@ class IntQuant(Quantizer):
         power = power_of_two(level.scale / self.scale)
         return power is not None and level.codes.format.width > 1
 
-    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
         """Shifts where all factors are powers of two; else a float32 product, to nearest even."""
         factors = tuple(float(s) for s in scale.astype(np.float64) / self.scale)
         powers = [power_of_two(f) for f in factors]
@@ -135,7 +135,7 @@ class IntQuant(Quantizer):
         right = tuple(-p for p in powers if p is not None)
         return self._shifted(run, edge, right, zero)
 
-    def _product(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> Op:
+    def _product(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> Op:
         if MODES[self.mode] is not Rounding.RND_CONV:
             raise HwsimError(
                 f"edge {edge!r} must be rounded by ROUND where scales are not powers of two, not "
@@ -152,7 +152,7 @@ class IntQuant(Quantizer):
         )
 
     def _shifted(
-        self, run: Importer, edge: str, right: tuple[int, ...], zero: int
+        self, run: Builder, edge: str, right: tuple[int, ...], zero: int
     ) -> tuple[str, list[Op]]:
         """Shifts to the right (negative: to the left) of codes whose zero point is `zero`."""
         kind, rounding = run.types[edge], MODES[self.mode]
@@ -200,7 +200,7 @@ class IntQuant(Quantizer):
         )
 
     def _away(
-        self, run: Importer, edge: str, right: tuple[int, ...], zero: int
+        self, run: Builder, edge: str, right: tuple[int, ...], zero: int
     ) -> tuple[str, list[Op]]:
         """Away from zero: what is positive rounded up, plus what is negative rounded down."""
         shift = right[0]
@@ -225,7 +225,7 @@ class IntQuant(Quantizer):
         both = run.emit(f"{edge}.away", Add(), [high, low], f"{edge}.away")
         return both, [self._op((0,), 0, Rounding.TRN, 0)]
 
-    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
         """As a sum, whose unit is the input's divided by the size of the window."""
         kind = run.types[edge]
         if source.counts is not None:
@@ -239,7 +239,7 @@ class IntQuant(Quantizer):
             raise HwsimError(f"{source.name}: an average must not be rounded by UP")
         return ops
 
-    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """An exact sum of two fixed-point tensors."""
         a, b = source.a, source.b
         if isinstance(a, Weighing) or isinstance(b, Weighing):
@@ -287,11 +287,11 @@ class Bipolar(Quantizer):
         """The sign, of zero too."""
         return np.where(reals >= 0, 1, -1).astype(np.int64)
 
-    def port(self, node: OnnxNode) -> dict[str, Any]:
+    def port(self, node: object) -> dict[str, Any]:
         """Down to -1 or 0, the codes of a signed bit."""
         return {"rounding": Rounding.TRN, "overflow": Overflow.SAT}
 
-    def enter(self, run: Importer, raw: RawInput, node: OnnxNode, out: str) -> Codes:
+    def enter(self, run: Builder, raw: RawInput, node: OnnxNode, out: str) -> Codes:
         """The codes of a graph input: its port's bit, then the two entries.
 
         The port's step is 1 whatever the scale, so that no quotient can lose its sign.
@@ -305,7 +305,7 @@ class Bipolar(Quantizer):
         """-1 and 1 for the codes -1 and 0."""
         return Table(values=np.array([-1, 1]), out=self.format, quant=self.quant)
 
-    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
         """A shift that leaves only the sign, then a table of two entries."""
         kind = run.types[edge]
         width = max(abs(kind.lo - zero), abs(kind.hi - zero), 1).bit_length() + 1
@@ -318,10 +318,10 @@ class Bipolar(Quantizer):
         )
         return edge, [sign, self._entries()]
 
-    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
         """The sign of an average is that of the sum."""
         return self.sum(run, edge, np.ones(1, np.float32), 0)[1]
 
-    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """Not needed by any model seen."""
         raise HwsimError(f"{source.name}: a sum of two tensors must be quantized by Quant")

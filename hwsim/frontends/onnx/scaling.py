@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import MAX_ELEMENTS, OnnxNode
+from hwsim.frontends.onnx.file import OnnxNode
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.kernels import Kernel
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.rounding import level_of
 from hwsim.frontends.shared.values import (
     Constant,
     FloatArray,
-    Layout,
     Level,
     Real,
     Scaled,
@@ -166,7 +167,7 @@ def by_channel(
     if not (np.isfinite(factor).all() and np.isfinite(offset).all()):
         raise HwsimError(f"{node}: its constants must be finite")
     layout, source = real.layout, real.source
-    wanted = layout if axis is None else Layout.innermost(layout.shape, axis)
+    wanted = layout if axis is None else Arrangement.innermost(layout.shape, axis)
     if isinstance(source, Weighing) and not real.steps:
         if not layout.same(wanted):
             raise HwsimError(f"{node}: it must scale the channels of a layer's sum")

@@ -10,29 +10,29 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import MAX_ELEMENTS, OnnxNode
+from hwsim.frontends.onnx.file import OnnxNode
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.types import format_of
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Codes,
     Constant,
-    Layout,
     Level,
     RawInput,
     Real,
-    Shape,
     Unary,
     Value,
 )
 from hwsim.graph import ELEMENTS
 from hwsim.ops import Quant, TensorType
-from hwsim.ops.base import IntArray
+from hwsim.ops.base import IntArray, Shape
 
 BATCH = -1  # stands for the batch in shapes that are computed
 
 
-def layout_of(value: Value, node: OnnxNode) -> Layout:
+def layout_of(value: Value, node: OnnxNode) -> Arrangement:
     """The layout of a tensor that is not constant."""
     match value:
         case Codes() | Real():
@@ -102,7 +102,7 @@ def _check_batch(run: Importer, node: OnnxNode, target: list[int]) -> None:
         )
 
 
-def new_shape(node: OnnxNode, layout: Layout, target: list[int]) -> list[int]:
+def new_shape(node: OnnxNode, layout: Arrangement, target: list[int]) -> list[int]:
     """The target of a Reshape without its batch, all sizes known."""
     what = f"{node}: its target shape must keep the batch and {layout.size} elements, not {target}"
     if not target:

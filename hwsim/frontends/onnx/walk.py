@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import MAX_ELEMENTS, OnnxModel, OnnxPort
-from hwsim.frontends.onnx.importer import Handler, Importer, Rearranged, RuntimeDifference
+from hwsim.frontends.onnx.file import OnnxModel, OnnxPort
+from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.kernels import Choice
 from hwsim.frontends.onnx.notes import note_functions, note_reals
-from hwsim.frontends.onnx.order import View, view_of
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.builder import MAX_ELEMENTS, with_views
 from hwsim.frontends.shared.rounding import settle, tabled
-from hwsim.frontends.shared.values import NO_PADDING, Codes, Layout, RawInput, Real, Value
+from hwsim.frontends.shared.values import Codes, RawInput, Real, Value
 from hwsim.frontends.ways import unsupported
-from hwsim.graph import ELEMENTS, Graph, Node, OutputPort
-from hwsim.notices import warn
+from hwsim.graph import ELEMENTS, Graph, OutputPort
 
 Choices = Mapping[str, Choice]
 
@@ -27,17 +27,7 @@ def read_graph(
     choices: Callable[[OnnxModel], Choices] | None = None,
 ) -> Graph:
     """The Graph of the whole model; `choices` says which kernels its runtime takes."""
-    views: dict[str, View] = {}
-    while True:  # at most once more for each input
-        run = Importer(model, views)
-        try:
-            graph = _read(run, handlers, choices)
-        except Rearranged as asked:
-            views[asked.name] = asked.view
-            continue
-        for text in run.warnings:
-            warn(text, RuntimeDifference)
-        return graph
+    return with_views(lambda views: _read(Importer(model, views), handlers, choices))
 
 
 def _read(
@@ -62,16 +52,7 @@ def _read(
             # Whatever NumPy says to values that no handler thought of.
             raise HwsimError(f"{run.model.path}: {node}: it must be valid ({error})") from None
     outputs = tuple(_output(run, port) for port in run.model.outputs)
-    missing = [port.name for port in run.model.inputs if port.name not in run.inputs]
-    if missing:
-        raise HwsimError(
-            f"{run.model.path}: input {missing[0]!r} must be quantized and used by a node"
-        )
-    inputs = tuple(run.inputs[port.name] for port in run.model.inputs)
-    try:
-        return Graph(inputs, _live(run, outputs), outputs)
-    except HwsimError as error:
-        raise HwsimError(f"{run.model.path}: {error}") from None
+    return run.graph(outputs, inputs=[port.name for port in run.model.inputs])
 
 
 def _chosen(model: OnnxModel, choices: Callable[[OnnxModel], Choices]) -> Choices:
@@ -91,17 +72,6 @@ def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) 
         raise HwsimError(unsupported(run.model.path, unknown))
 
 
-def _live(run: Importer, outputs: Sequence[OutputPort]) -> tuple[Node, ...]:
-    """Nodes that some output depends on."""
-    needed = {port.tensor for port in outputs}
-    kept: list[Node] = []
-    for node in reversed(run.nodes):
-        if node.output in needed:
-            needed.update(node.inputs)
-            kept.append(node)
-    return tuple(reversed(kept))
-
-
 def _output(run: Importer, port: OnnxPort) -> OutputPort:
     value = run.values.get(port.name)
     what = f"{run.model.path}: output {port.name!r}"
@@ -112,18 +82,10 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
                 note_functions(run, value)
             value, reals = tabled(value)
         codes = _output_codes(run, value, port.name)
+        element = _element(port, codes) if isinstance(value, Codes) else None
+        return run.output(port.name, codes, element=element, reals=reals)
     except HwsimError as error:
         raise HwsimError(f"{what}: {error}") from None
-    seen = view_of(codes.layout.order, codes.layout.physical, codes.layout.shape)
-    assert seen is not None
-    return OutputPort(
-        name=port.name,
-        tensor=codes.edge,
-        layout=seen.layout,
-        shape=seen.shape,
-        element=_element(port, codes) if isinstance(value, Codes) else None,
-        reals=reals,
-    )
 
 
 def _element(port: OnnxPort, codes: Codes) -> str:
@@ -135,20 +97,13 @@ def _element(port: OnnxPort, codes: Codes) -> str:
 
 def _output_codes(run: Importer, value: Value | None, name: str) -> Codes:
     if isinstance(value, Codes):
-        codes = value
-    elif isinstance(value, Real):
-        codes = settle(run, value, name)
-        if run.choices is not None:
-            note_reals(run, value)
-    else:
+        return value
+    if not isinstance(value, Real):
         raise HwsimError("it must be computed from the graph's inputs by quantized operators")
-    if codes.padding != NO_PADDING:
-        raise HwsimError("a Pad must be followed by a convolution")
-    layout = codes.layout
-    if layout.standard and layout.shape:
-        return run.standard(codes, "output")
-    seen = view_of(layout.order, layout.physical, layout.shape)
-    return run.arranged(codes, Layout.plain(layout.shape), "output") if seen is None else codes
+    codes = settle(run, value, name)
+    if run.choices is not None:
+        note_reals(run, value)
+    return codes
 
 
 def raw_input(model: OnnxModel, port: OnnxPort) -> RawInput:
@@ -165,4 +120,6 @@ def raw_input(model: OnnxModel, port: OnnxPort) -> RawInput:
             f"{model.path}: input {port.name!r} must have at most {MAX_ELEMENTS} elements, not "
             f"shape {sizes}"
         )
-    return RawInput(port.name, port.dtype, Layout.plain(sizes), Layout.channels_last(sizes))
+    return RawInput(
+        port.name, port.dtype, Arrangement.plain(sizes), Arrangement.channels_last(sizes)
+    )

@@ -9,15 +9,16 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.file import MAX_ELEMENTS, OnnxNode
+from hwsim.frontends.onnx.file import OnnxNode
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.kernels import Kernel
 from hwsim.frontends.onnx.shapes import axes
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.rounding import level_of
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Codes,
-    Layout,
     Level,
     Mean,
     Padding,
@@ -50,12 +51,12 @@ def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
     if isinstance(source, Level):
         if source.codes.padding != NO_PADDING:
             raise HwsimError(f"{node}: a Pad must be followed by a convolution")
-        moved = len(layout.shape) == 3 and not layout.same(Layout.channels_last(layout.shape))
+        moved = len(layout.shape) == 3 and not layout.same(Arrangement.channels_last(layout.shape))
         pooled = any(isinstance(step, Pool) for step in real.steps)
         if len(layout.shape) == 3 and moved and not pooled:
             codes = run.standard(replace(source.codes, layout=layout), node)
             return replace(real, source=replace(source, codes=codes), layout=codes.layout)
-    if len(layout.shape) != 3 or not layout.same(Layout.channels_last(layout.shape)):
+    if len(layout.shape) != 3 or not layout.same(Arrangement.channels_last(layout.shape)):
         raise HwsimError(f"{node}: its input must be a map (batch, channels, height, width)")
     return real
 
@@ -144,7 +145,7 @@ def max_pool(run: Importer, node: OnnxNode) -> None:
         window = window_of(node, codes.layout.shape, node.integers("kernel_shape"))
         edge = run.emit(node.name, MaxPool(window=window), [codes.edge], node.output)
         height, width, channels = run.types[edge].shape
-        layout = Layout.channels_last((channels, height, width))
+        layout = Arrangement.channels_last((channels, height, width))
         run.values[node.output] = replace(codes, edge=edge, layout=layout)
         return
     real = as_map(run, node, run.real(node, 0))
@@ -157,7 +158,7 @@ def pooled(node: OnnxNode, real: Real, shape: tuple[int, ...], window: Window) -
     """A max pool still to come, with the layout that it will leave."""
 
     size = window.output(TensorType((shape[1], shape[2], shape[0]), Format.int(8)))
-    layout = Layout.channels_last((shape[0], *size))
+    layout = Arrangement.channels_last((shape[0], *size))
     return replace(real.then(Pool(str(node), window)), layout=layout)
 
 
@@ -182,7 +183,7 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
     if whole and extra != NO_PADDING:
         raise HwsimError(f"{node}: a Pad must be followed by a convolution")
     height, width = window.output(run.types[level.codes.edge])
-    layout = Layout.channels_last((shape[0], height, width))
+    layout = Arrangement.channels_last((shape[0], height, width))
     # The runtime's own shortcut: a pool that covers its unpadded input is a global one.
     whole = whole or (window.kernel == (shape[1], shape[2]) and window.padding == NO_PADDING)
     in_reals = run.choice(node.output).kernel is not Kernel.INTEGER

@@ -11,14 +11,13 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.file import OnnxNode
-from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Codes,
     FloatArray,
     Joined,
-    Layout,
     Level,
     Mean,
     Pair,
@@ -51,22 +50,22 @@ class Quantizer(ABC):
         """Codes of float32 values."""
 
     @abstractmethod
-    def port(self, node: OnnxNode) -> dict[str, Any]:
+    def port(self, node: object) -> dict[str, Any]:
         """How an InputPort has to quantize."""
 
     @abstractmethod
-    def sum(self, run: Importer, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
         """Operators that round whole numbers with `scale` and `zero`, after the edge given back."""
 
     @abstractmethod
-    def mean(self, run: Importer, edge: str, source: Mean) -> list[Op]:
+    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
         """Operators that round a sum over windows."""
 
     @abstractmethod
-    def pair(self, run: Importer, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """Operators that round the sum of two tensors, after the edge given back."""
 
-    def scaled(self, run: Importer, source: Scaled, out: str) -> tuple[str, list[Op]]:
+    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """Operators that round a tensor times a factor a channel, after the edge given back."""
         raise HwsimError(f"{source.name}: it must come before a QuantizeLinear, not before Quant")
 
@@ -84,7 +83,7 @@ class Made:
     quantizer: Quantizer
 
 
-def weighed(run: Importer, source: Weighing) -> tuple[str, FloatArray]:
+def weighed(run: Builder, source: Weighing) -> tuple[str, FloatArray]:
     """The exact sums of a layer, and the reals of one of their codes."""
     if source not in run.sums:
         edge = run.emit(source.name, source.op, [source.input.codes.edge], source.name)
@@ -96,7 +95,7 @@ def weighed(run: Importer, source: Weighing) -> tuple[str, FloatArray]:
     return edge, source.scale * np.float32(2.0**-finer)
 
 
-def averaged(run: Importer, source: Mean) -> str:
+def averaged(run: Builder, source: Mean) -> str:
     """The exact sums over windows behind an average."""
     if source not in run.sums:
         op = AvgPool(window=source.window, zero_point=source.input.zero_point)
@@ -105,7 +104,7 @@ def averaged(run: Importer, source: Mean) -> str:
     return run.sums[source]
 
 
-def quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> Codes:
+def quantize(run: Builder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
     """The codes of a float tensor: its source computed and rounded, then its other steps."""
     key = Made(real.source, real.steps, by)
     if key not in run.made:
@@ -113,7 +112,7 @@ def quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> C
     return replace(run.made[key], layout=real.layout)
 
 
-def _quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> Codes:
+def _quantize(run: Builder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
     source = real.source
     if isinstance(source, Level):
         return _quantize_level(run, source, real, by, name, out)
@@ -142,14 +141,14 @@ def _quantize(run: Importer, real: Real, by: Quantizer, name: str, out: str) -> 
     return Codes(edge, by.format, real.layout)
 
 
-def _placed(run: Importer, part: Codes, source: Joined) -> Codes:
+def _placed(run: Builder, part: Codes, source: Joined) -> Codes:
     """A part with the axis innermost along which it is joined; a flat one in its own order."""
     if len(part.layout.shape) == 1:
         return run.flat(part)
-    return run.arranged(part, Layout.innermost(part.layout.shape, source.axis), source.name)
+    return run.arranged(part, Arrangement.innermost(part.layout.shape, source.axis), source.name)
 
 
-def _joinable(run: Importer, part: Codes, by: Quantizer, out: str) -> str:
+def _joinable(run: Builder, part: Codes, by: Quantizer, out: str) -> str:
     """A part whose type says what `by` says; a mere relabelling costs nothing downstream."""
     kind = run.types[part.edge]
     if (kind.format, kind.quant) == (by.format, by.quant):
@@ -157,7 +156,7 @@ def _joinable(run: Importer, part: Codes, by: Quantizer, out: str) -> str:
     return relabel(run, part.edge, by.quant, out)
 
 
-def relabel(run: Importer, edge: str, quant: Quant | None, out: str) -> str:
+def relabel(run: Builder, edge: str, quant: Quant | None, out: str) -> str:
     """The same codes with another meaning."""
     fmt = run.types[edge].format
     values = np.arange(fmt.min, fmt.max + 1)
@@ -186,7 +185,7 @@ def step_ops(step: Unary | Pool, by: Quantizer) -> list[Op]:
 
 
 def _quantize_level(
-    run: Importer, level: Level, real: Real, by: Quantizer, name: str, out: str
+    run: Builder, level: Level, real: Real, by: Quantizer, name: str, out: str
 ) -> Codes:
     codes = level.codes
     functions = [s for s in real.steps if isinstance(s, Unary)]
@@ -234,7 +233,7 @@ def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
     return [Table(values=values, out=by.format, quant=by.quant)]
 
 
-def settle(run: Importer, real: Real, name: str) -> Codes:
+def settle(run: Builder, real: Real, name: str) -> Codes:
     """Codes that mean exactly the reals of `real`, which no quantizer reads."""
     source = real.source
     if isinstance(source, Joined):
@@ -281,7 +280,7 @@ def _is_relu(step: Unary) -> bool:
     return step.low == 0.0 and step.high is None
 
 
-def _settled_parts(run: Importer, source: Joined, real: Real, name: str) -> Codes:
+def _settled_parts(run: Builder, source: Joined, real: Real, name: str) -> Codes:
     """Parts of one format and scale, one after the other."""
     parts = [settle(run, part, f"{name}.{i}") for i, part in enumerate(source.parts)]
     parts = [_placed(run, part, source) for part in parts]
@@ -301,7 +300,7 @@ def _stepped_joined(real: Real, codes: Codes) -> Codes:
     return codes
 
 
-def level_of(run: Importer, node: object, real: Real) -> Level:
+def level_of(run: Builder, node: object, real: Real) -> Level:
     """The codes behind a tensor that is dequantized, and at most cut at zero or max pooled."""
     source = real.source
     if not isinstance(source, Level):
@@ -318,7 +317,7 @@ def level_of(run: Importer, node: object, real: Real) -> Level:
     return replace(source, codes=run.made[key])
 
 
-def _stepped(run: Importer, level: Level, codes: Codes, real: Real, name: str) -> Codes:
+def _stepped(run: Builder, level: Level, codes: Codes, real: Real, name: str) -> Codes:
     ops = [op for step in real.steps for op in _settled_step(step, level.zero_point)]
     edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
     return replace(codes, edge=edge, layout=real.layout)

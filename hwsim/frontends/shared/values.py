@@ -1,8 +1,7 @@
-"""What an ONNX tensor is while a model is read: constant, codes on an edge, or unrounded reals."""
+"""What a tensor is while a model is read: constant, codes on an edge, or unrounded reals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,71 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.fixed import Format
+from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.ops import Conv2D, Dense, Window
 from hwsim.ops.base import IntArray
 
 FloatArray = npt.NDArray[np.float32]
-Shape = tuple[int, ...]
 Padding = tuple[int, int, int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Layout:
-    """Where the elements of an ONNX tensor lie on a channels-last edge.
-
-    `shape` is ONNX's and `physical` the edge's, both without the batch; `order[i]` is the row-major
-    ONNX position of the i-th code of the edge. Reshape and Transpose change `shape` and `order`
-    only: no code moves.
-    """
-
-    shape: Shape
-    physical: Shape
-    order: IntArray
-
-    @classmethod
-    def plain(cls, shape: Shape) -> Layout:
-        """The edge in ONNX's own order."""
-        return cls(shape, shape, np.arange(math.prod(shape)))
-
-    @classmethod
-    def channels_last(cls, shape: Shape) -> Layout:
-        """An ONNX map (channels, height, width) on an edge (height, width, channels)."""
-        if len(shape) != 3:
-            return cls.plain(shape)
-        order = np.arange(math.prod(shape)).reshape(shape).transpose(1, 2, 0)
-        return cls(shape, order.shape, order.ravel())
-
-    @classmethod
-    def innermost(cls, shape: Shape, axis: int) -> Layout:
-        """The edge with one axis moved to its end; `axis` counts without the batch."""
-        order = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), axis, -1)
-        return cls(shape, order.shape, order.ravel())
-
-    @property
-    def size(self) -> int:
-        """Elements, without the batch."""
-        return math.prod(self.shape)
-
-    @property
-    def standard(self) -> bool:
-        """Whether the order is what an operator on this shape expects: channels innermost."""
-        return np.array_equal(self.order, Layout.channels_last(self.shape).order)
-
-    def same(self, other: Layout) -> bool:
-        """Whether another tensor of that shape lies as this one does."""
-        return self.physical == other.physical and np.array_equal(self.order, other.order)
-
-    def reshaped(self, shape: Shape) -> Layout:
-        """The same elements in row-major order under another ONNX shape."""
-        return replace(self, shape=shape)
-
-    def transposed(self, axes: Shape) -> Layout:
-        """The ONNX axes permuted; `axes` counts without the batch."""
-        moved = np.arange(self.size).reshape(self.shape).transpose(axes)
-        inverse = np.empty(self.size, np.int64)
-        inverse[moved.ravel()] = np.arange(self.size)
-        return replace(self, shape=moved.shape, order=inverse[self.order])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +36,7 @@ class Codes:
 
     edge: str
     format: Format
-    layout: Layout
+    layout: Arrangement
     padding: Padding = NO_PADDING
 
 
@@ -105,8 +46,8 @@ class RawInput:
 
     name: str
     dtype: str
-    plain: Layout
-    channels_last: Layout
+    plain: Arrangement
+    channels_last: Arrangement
     padding: Padding = NO_PADDING
 
 
@@ -123,7 +64,7 @@ class Level:
 class Weighing:
     """A dense or convolution layer whose sum nothing has rounded yet.
 
-    `tensor` is the ONNX tensor of the sum. `exact` says that the model's runtime adds whole
+    `tensor` is the model's tensor of the sum. `exact` says that the model's runtime adds whole
     numbers, the bias too, before all else; `integer_bias` that it makes a float bias whole.
     """
 
@@ -243,7 +184,7 @@ class Real:
     """A float tensor: a source, then functions and max pools; rounded when a quantizer reads it."""
 
     source: Source
-    layout: Layout
+    layout: Arrangement
     steps: tuple[Unary | Pool, ...] = field(default=())
 
     def then(self, step: Unary | Pool) -> Real:
