@@ -6,7 +6,7 @@ from hwsim.emulator.run import emulate, trace
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
-from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
@@ -22,7 +22,6 @@ __all__ = [
     "HwsimError",
     "InputPort",
     "InputSaturation",
-    "Layout",
     "Node",
     "OutputPort",
     "Overflow",

@@ -2,110 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from hwsim import storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
 from hwsim.ops import OPERATORS, Exact, Op, Quant, Scheme, Stepwise, TensorType, Window, Work
-from hwsim.ops.base import LATER
+from hwsim.ports import (
+    ELEMENTS,
+    InputPort,
+    OutputPort,
+    Port,
+    channels_first,
+    check_view,
+    user_shape,
+)
 from hwsim.state import State
 
+__all__ = ["ELEMENTS", "Graph", "InputPort", "Node", "OutputPort", "Port", "user_shape"]
+
 SCHEMA = 2  # the newest that is read; a graph is written in the oldest that can say it
-ELEMENTS = {  # integer types of a port, and the array type that holds them
-    **{name: name for name in ("uint8", "int8", "uint16", "int16", "int32", "int64")},
-    "uint4": "uint8",
-    "int4": "int8",
-}
+P = TypeVar("P", InputPort, OutputPort)
 _BROKEN = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError)
-
-
-def _later() -> Any:
-    return field(default=None, metadata=LATER)
-
-
-class Layout(Enum):
-    """Where the user of a port sees the channels."""
-
-    CHANNELS_LAST = "NHWC"
-    CHANNELS_FIRST = "NCHW"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputPort:
-    """A graph input: the user's name and view, the edge it feeds, its type, and its quantizer.
-
-    The user sees the edge in `layout` and, where `shape` is given, flattened to it row-major.
-    Reals become codes as `round(x / scale) + zero_point`, or, with `zero_point_first`,
-    `round(x / scale + zero_point)`, then overflow. `element` names the integer type of a port whose
-    tensor holds codes itself (`uint8`); None stands for reals.
-    """
-
-    name: str
-    tensor: str
-    type: TensorType
-    layout: Layout = Layout.CHANNELS_LAST
-    rounding: Rounding = Rounding.RND_CONV
-    overflow: Overflow = Overflow.SAT
-    zero_point_first: bool = False
-    element: str | None = _later()
-    shape: tuple[int, ...] | None = _later()
-
-    def __post_init__(self) -> None:
-        _check_view(self, self.type)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputPort:
-    """A graph output: the user's name and view, and the edge that it shows.
-
-    `element` names the type of an output whose codes are the answer (`uint8`, or `int64` of a
-    class); None stands for reals. `shape` is as an InputPort's. `reals` are the float32 values of
-    all codes of the format, the lowest first, where they are not codes times a scale (a Tanh that
-    nothing quantizes).
-    """
-
-    name: str
-    tensor: str
-    layout: Layout = Layout.CHANNELS_LAST
-    element: str | None = _later()
-    shape: tuple[int, ...] | None = _later()
-    reals: tuple[float, ...] | None = _later()
-
-    def __post_init__(self) -> None:
-        _check_view(self)
-
-
-Port = InputPort | OutputPort
-
-
-def user_shape(kind: TensorType, port: Port) -> tuple[int, ...]:
-    """The shape, without the batch, that the user of a port sees."""
-    if port.shape is not None:
-        return port.shape
-    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
-        return (kind.shape[-1], *kind.shape[:-1])
-    return kind.shape
-
-
-def _check_view(port: Port, kind: TensorType | None = None) -> None:
-    """Raise HwsimError unless the element type is known and the shape holds the edge's codes."""
-    if port.element is not None and port.element not in ELEMENTS:
-        raise HwsimError(
-            f"port {port.name!r} must be of one of the types {', '.join(ELEMENTS)}, not "
-            f"{port.element!r}"
-        )
-    if port.shape is not None and kind is not None and math.prod(port.shape) != kind.size:
-        raise HwsimError(
-            f"port {port.name!r} must show all {kind.size} codes of {kind.shape}, not as "
-            f"{port.shape}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +76,7 @@ class Graph:
                 raise HwsimError(
                     f"output {port.name!r} must show an edge of the graph, not {port.tensor!r}"
                 )
-            _check_view(port, types[port.tensor])
+            check_view(port, types[port.tensor])
             codes = 1 << types[port.tensor].format.width
             if port.reals is not None and len(port.reals) != codes:
                 raise HwsimError(
@@ -225,8 +147,8 @@ class Graph:
         """JSON and arrays that say everything about the graph."""
         body = storage.Body()
         parts = {
-            "inputs": [CODEC.encode(p, f"input.{p.name}", body) for p in self.inputs],
-            "outputs": [CODEC.encode(p, f"output.{p.name}", body) for p in self.outputs],
+            "inputs": [self._saved_port(p, f"input.{p.name}", body) for p in self.inputs],
+            "outputs": [self._saved_port(p, f"output.{p.name}", body) for p in self.outputs],
             "nodes": [
                 {
                     "name": n.name,
@@ -241,6 +163,15 @@ class Graph:
             parts["state"] = [CODEC.encode(s, f"state.{s.name}", body) for s in self.state]
             body.schema = max(body.schema, 2)  # an older reader would pass over it
         return {"schema": body.schema, **parts}, body.arrays
+
+    def _saved_port(self, port: Port, name: str, body: storage.Body) -> dict[str, Any]:
+        """A port, which in schema 1 has one of two layouts in place of its axes."""
+        first = port.axes is not None and port.axes == channels_first(len(port.axes))
+        saved = CODEC.encode(replace(port, axes=None) if first else port, name, body)
+        fields = list(saved.items())
+        place = 1 + max(list(saved).index(key) for key in ("tensor", "type") if key in saved)
+        fields.insert(place, ("layout", {"$enum": "Layout", "value": LAYOUTS[first]}))
+        return dict(fields)
 
     def hash(self) -> str:
         """SHA-256 of the content."""
@@ -261,14 +192,17 @@ class Graph:
                 "it was written by another version of hwsim"
             )
         try:
-            inputs = CODEC.decode(document["inputs"], array)
-            outputs = CODEC.decode(document["outputs"], array)
+            ways = document["inputs"], document["outputs"]
+            inputs, outputs = (
+                CODEC.decode([_without_layout(p) for p in ports], array) for ports in ways
+            )
             state = CODEC.decode(document.get("state", []), array)
             nodes = tuple(_decode_node(n, array) for n in document["nodes"])
             _expect(inputs, InputPort)
             _expect(outputs, OutputPort)
             _expect(state, State)
-            return cls(inputs, nodes, outputs, state)
+            first = [[_is_channels_first(p) for p in ports] for ports in ways]
+            return _shown(cls(inputs, nodes, outputs, state), *first)
         except _BROKEN as error:
             raise HwsimError(f"{path} must be a whole saved graph ({error!r})") from None
         except HwsimError as error:
@@ -276,10 +210,13 @@ class Graph:
 
 
 CODEC = storage.Codec.of(
-    InputPort, OutputPort, State, Layout, TensorType, Quant, Window, Exact, Stepwise,
+    InputPort, OutputPort, State, TensorType, Quant, Window, Exact, Stepwise,
     Rounding, Overflow, Scheme, *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""
+
+LAYOUTS = ("NHWC", "NCHW")
+"""What ports had in schema 1 before they had axes: the edge's own order, or channels first."""
 
 
 def _shape_text(port: Port, kind: TensorType) -> str:
@@ -294,6 +231,37 @@ def _decode_node(data: Any, array: Any) -> Node:
     op = CODEC.decode(data["op"], array)
     _expect((op,), Op)
     return Node(str(data["name"]), op, tuple(str(i) for i in data["inputs"]), str(data["output"]))
+
+
+def _without_layout(port: Any) -> Any:
+    if not isinstance(port, dict):
+        return port
+    return {name: value for name, value in port.items() if name != "layout"}
+
+
+def _is_channels_first(port: Any) -> bool:
+    """Whether the user of a saved port has the channels in front; HwsimError if it is unknown."""
+    value = port.get("layout", {"value": LAYOUTS[0]})["value"]
+    if value not in LAYOUTS:
+        raise HwsimError(f"a saved Layout must be a known value, not {value!r}")
+    return bool(LAYOUTS.index(value))
+
+
+def _shown(graph: Graph, *first: Sequence[bool]) -> Graph:
+    """The graph with those of its inputs and outputs channels first."""
+    if not any(map(any, first)):
+        return graph
+
+    def shown(ports: Sequence[P], moved: Sequence[bool]) -> tuple[P, ...]:
+        ranks = [len(graph.types()[p.tensor].shape) for p in ports]
+        return tuple(
+            replace(p, axes=channels_first(rank)) if move else p
+            for p, rank, move in zip(ports, ranks, moved, strict=True)
+        )
+
+    return replace(
+        graph, inputs=shown(graph.inputs, first[0]), outputs=shown(graph.outputs, first[1])
+    )
 
 
 def _expect(values: tuple[Any, ...], kind: type[Any]) -> None:

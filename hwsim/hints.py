@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 
-from hwsim.graph import Layout
+from hwsim.ports import Axes, channels_first, order_text
 
 Shape = tuple[int, ...]
 
 
-def shape_hint(wanted: Shape, given: Shape, layout: Layout) -> str:
-    """A clause for the end of a refusal, or nothing; `wanted` is without the batch axis."""
+def shape_hint(wanted: Shape, given: Shape, order: Axes | None) -> str:
+    """A clause for the end of a refusal, or nothing; `wanted` is without the batch axis.
+
+    `order` is the port's. What is given instead is likely in the edge's own order, or where that is
+    what is wanted with the channels in front.
+    """
     if given == wanted:
         return "; a single sample needs a batch axis: x[None]"
     if len(wanted) > 1:
-        first, last = (0, len(wanted), *range(1, len(wanted))), (0, *range(2, len(wanted) + 1), 1)
-        moved, names = (first, "NHWC") if layout is Layout.CHANNELS_FIRST else (last, "NCHW")
+        own = tuple(range(len(wanted)))
+        other = own if order is not None and len(order) == len(own) else channels_first(len(own))
+        assert other is not None
+        here = own if order is None or other is not own else order
+        moved, names = (0, *(other.index(axis) + 1 for axis in here)), order_text(other)
         axes = ", ".join(map(str, moved))
         if len(given) == len(moved) and tuple(given[n] for n in moved)[1:] == wanted:
             return f"; this looks like {names}, which x.transpose({axes}) brings into order"

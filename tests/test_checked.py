@@ -11,7 +11,7 @@ from support.cli_calls import refused, run
 import hwsim
 from hwsim.checked import Trial, _with_labels, evenly, pictures, prepare
 from hwsim.fixed import Format
-from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Flatten, TensorType
 from hwsim.reporting.folder import labelled_samples, read_outcome
 
@@ -22,9 +22,7 @@ def network(flip: int = 0) -> Graph:
     """A 4 x 3 picture of two rows of channels first to 3 scores; `flip` changes a weight's bits."""
     weights = np.random.default_rng(2).integers(-8, 8, (12, 3))
     weights[4, 0] ^= flip
-    port = InputPort(
-        name="x", tensor="x", type=TensorType((4, 3, 1), U4), layout=Layout.CHANNELS_FIRST
-    )
+    port = InputPort(name="x", tensor="x", type=TensorType((4, 3, 1), U4), axes=(2, 0, 1))
     dense = Dense(weights=weights, bias=np.zeros(3, int), weight_format=Format.int(4))
     nodes = (Node("flat", Flatten(), ("x",), "f"), Node("dense", dense, ("f",), "y"))
     return Graph((port,), nodes, (OutputPort(name="y", tensor="y"),))

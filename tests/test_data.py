@@ -12,8 +12,9 @@ from hwsim.data import Images, Preparation, read_labelled
 from hwsim.data.csv_file import read_table
 from hwsim.data.images import list_images
 from hwsim.fixed import Format
-from hwsim.graph import InputPort, Layout
+from hwsim.graph import InputPort
 from hwsim.ops import TensorType
+from hwsim.ports import channels_first
 
 pillow = pytest.importorskip("PIL.Image")
 
@@ -22,9 +23,9 @@ PLAIN = Preparation()
 
 def port(*shape: int, first: bool = False, element: str | None = None) -> InputPort:
     """An input of that shape on its edge, channels last."""
-    layout = Layout.CHANNELS_FIRST if first else Layout.CHANNELS_LAST
+    axes = channels_first(len(shape)) if first else None
     kind = TensorType(shape, Format(False, 8, 0))
-    return InputPort(name="x", tensor="x", type=kind, layout=layout, element=element)
+    return InputPort(name="x", tensor="x", type=kind, axes=axes, element=element)
 
 
 def save(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:

@@ -6,6 +6,7 @@ import gc
 import weakref
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 from typing import Any
 
 import array_api_strict
@@ -19,7 +20,7 @@ from hwsim import emulate, trace
 from hwsim.emulator.run import Emulator, planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
     Add,
     Cast,
@@ -39,7 +40,7 @@ from hwsim.ops import (
 S8 = Format.int(8)
 
 
-def network(layout: Layout = Layout.CHANNELS_FIRST) -> Graph:
+def network(axes: tuple[int, ...] | None = (2, 0, 1)) -> Graph:
     """A convolution, its requantizer, a table and a dense layer, from an image of 2 channels."""
     image = TensorType((4, 5, 2), S8, Quant((0.05,), -3))
     conv = Conv2D(
@@ -62,10 +63,10 @@ def network(layout: Layout = Layout.CHANNELS_FIRST) -> Graph:
         Node("flat", Flatten(), ("mapped",), "vector"),
         Node("dense", dense, ("vector",), "scores"),
     )
-    port = InputPort(name="x", tensor="image", type=image, layout=layout)
+    port = InputPort(name="x", tensor="image", type=image, axes=axes)
     outputs = (
         OutputPort(name="scores", tensor="scores"),
-        OutputPort(name="map", tensor="codes", layout=layout),
+        OutputPort(name="map", tensor="codes", axes=axes),
     )
     return Graph((port,), nodes, outputs)
 
@@ -99,10 +100,32 @@ def test_outputs_have_the_users_layout_shape_and_type(seed):
 
 def test_layouts_differ_only_in_the_order_of_axes(seed):
     x = images(5, seed)
-    first, last = network(), network(Layout.CHANNELS_LAST)
+    first, last = network(), network(None)
     got, expected = emulate(first, x), emulate(last, x.transpose(0, 2, 3, 1))
     assert np.array_equal(got["scores"], expected["scores"])
     assert np.array_equal(got["map"], expected["map"].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_ports_show_their_axes_in_any_order(axes, seed):
+    turn = (0, *(axis + 1 for axis in axes))
+    x = np.random.default_rng(seed).normal(0, 3, (5, 4, 5, 2)).astype(np.float32)
+    got, expected = emulate(network(axes), x.transpose(turn)), emulate(network(None), x)
+    assert np.array_equal(got["scores"], expected["scores"])
+    assert np.array_equal(got["map"], expected["map"].transpose(turn))
+
+
+def test_an_axis_that_a_port_leaves_out_or_shows_twice_is_refused():
+    for axes in ((0, 1), (0, 1, 1), (0, 1, 3), (-1, 0, 1)):
+        with pytest.raises(HwsimError) as error:
+            network(axes)
+        assert str(error.value) == (
+            f"port 'x' must show each of the 3 axes of (4, 5, 2) once, not {axes}"
+        )
+    with pytest.raises(HwsimError, match=r"^port 'y' must show each of the 1 axes of \(3,\) once"):
+        replace(one(), outputs=(OutputPort(name="y", tensor="x", axes=(1, 0)),))
+    with pytest.raises(HwsimError, match=r"^port 'x' must have a name for each of its 1 axes"):
+        one(names=("time", "channels"))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

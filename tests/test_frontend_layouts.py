@@ -86,10 +86,28 @@ def pool_of_a_moved_input(n: Net) -> onnx.ModelProto:
     return ended(n, n.qdq(pooled, activation(n.dtype, scale=0.02, zero_point=-128)))
 
 
+def rows_and_columns_of_an_input_exchanged(n: Net) -> onnx.ModelProto:
+    x = n.round(n.input("x", (3, 5, 6)), 0.03)
+    return ended(n, n.do("Transpose", x, perm=[0, 1, 3, 2]))
+
+
+def rows_and_columns_of_an_output_exchanged(n: Net) -> onnx.ModelProto:
+    x = n.conv(n.start(3, 6, 5), 3, 4)
+    return n.model((n.do("Transpose", x, perm=[0, 1, 3, 2]), 4, "float32"))
+
+
+def all_axes_of_an_input_reversed_and_cut(n: Net) -> onnx.ModelProto:
+    x = n.round(n.input("x", (5, 18)), 0.03)
+    x = n.do("Transpose", n.do("Reshape", x, n.ints(0, 5, 6, 3)), perm=[0, 3, 2, 1])
+    return ended(n, x)
+
+
 FREE: list[Callable[[Net], onnx.ModelProto]] = [
     transpose_before_the_quantizer, transpose_behind_the_quantizer, transpose_between_quantizers,
     transpose_of_codes, transpose_of_an_integer_port, flat_input_of_a_map, map_cut_otherwise,
     map_given_back_channels_last, flattened_map_given_back, pool_of_a_moved_input,
+    rows_and_columns_of_an_input_exchanged, rows_and_columns_of_an_output_exchanged,
+    all_axes_of_an_input_reversed_and_cut,
 ]  # fmt: skip
 
 

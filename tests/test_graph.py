@@ -19,7 +19,7 @@ from support.cases import tensor
 from hwsim import emulate, storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
     Add,
     Cast,
@@ -69,7 +69,7 @@ def layered() -> Graph:
     )
     return Graph(
         (
-            InputPort(name="x", tensor="image", type=image, layout=Layout.CHANNELS_FIRST),
+            InputPort(name="x", tensor="image", type=image, axes=(2, 0, 1)),
             InputPort(name="e", tensor="extra", type=tensor(2)),
         ),
         nodes,
@@ -273,6 +273,23 @@ def test_a_file_of_schema_1_is_read_with_the_hash_that_it_was_written_with(tmp_p
     assert (tmp_path / "again.hwsim").read_bytes() == old.read_bytes()
     here, there = (emulate(g, batch(7), codes=True) for g in (graph, back))
     assert all(np.array_equal(here[k], there[k]) for k in ("y", "z"))
+
+
+def test_ports_with_their_axes_in_another_order_come_back_and_ask_for_schema_2(tmp_path):
+    (image, extra), (y, z) = layered().inputs, layered().outputs
+    names = ("channels", "columns", "rows")
+    turned = replace(image, axes=(2, 1, 0), names=names)
+    graph = replace(layered(), inputs=(turned, extra), outputs=(replace(y, names=("class",)), z))
+    graph.save(tmp_path / "turned.hwsim")
+    back = Graph.load(tmp_path / "turned.hwsim")
+    assert back.inputs == graph.inputs and back.outputs == graph.outputs
+    assert back.hash() == graph.hash() != layered().hash()
+    assert graph.document()[0]["schema"] == 2 and layered().document()[0]["schema"] == 1
+
+
+def test_an_unknown_layout_of_an_older_port_is_refused(saved):
+    resaved(saved, lambda d: d["inputs"][0]["layout"].update(value="NWHC"))
+    assert refusal(saved) == f"{saved}: a saved Layout must be a known value, not 'NWHC'"
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,18 @@ import pytest
 import hwsim
 from hwsim.checked import prepare
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort
+from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Relu, TensorType
 from hwsim.ops.base import Quant
+from hwsim.ports import Axes
 from hwsim.saturation import InputSaturation
 
-NCHW, NHWC = Layout.CHANNELS_FIRST, Layout.CHANNELS_LAST
+NCHW, NHWC = (2, 0, 1), None
 
 
-def graph(kind: TensorType, layout: Layout = NHWC, **port) -> Graph:
+def graph(kind: TensorType, axes: Axes | None = NHWC, **port) -> Graph:
     """A ReLU of one input."""
-    source = InputPort(name="x", tensor="x", type=kind, layout=layout, **port)
+    source = InputPort(name="x", tensor="x", type=kind, axes=axes, **port)
     return Graph((source,), (Node("r", Relu(), ("x",), "y"),), (OutputPort(name="y", tensor="y"),))
 
 

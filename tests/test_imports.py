@@ -19,7 +19,7 @@ LEVELS = (
     {"errors", "extras"},
     {"fixed", "notices", "build_folder"},
     {"ops"},
-    {"graph", "state", "storage", "forms"},
+    {"graph", "ports", "state", "storage", "forms"},
     {"frontends", "emulator", "hints", "saturation", "data"},
     {"classify", "measure", "reference", "reporting"},
     {"", "cli", "doctor", "hls4ml_backend", "verbs", "checked", "__main__"},

@@ -14,7 +14,7 @@ import numpy as np
 from hwsim.data.prepare import Preparation
 from hwsim.errors import HwsimError
 from hwsim.extras import library
-from hwsim.graph import InputPort, Layout, user_shape
+from hwsim.ports import InputPort, channel_place, seen_shape, user_shape
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 """What is decoded: common formats of pixels, none that calls another program."""
@@ -65,8 +65,8 @@ class Images:
         return PER_255 if self.port.element is None else (1.0, 1.0)
 
     def _as_input(self, pixels: Any) -> Any:
-        if self.port.layout is Layout.CHANNELS_FIRST and len(self.port.type.shape) > 1:
-            pixels = pixels.transpose(0, 3, 1, 2)
+        if len(self.port.type.shape) == 3:
+            pixels = np.moveaxis(pixels, -1, channel_place(self.port.type, self.port) + 1)
         return np.ascontiguousarray(pixels).reshape(len(pixels), *self.shape[1:])
 
     def _read(self, file: Path, size: tuple[int, int], channels: int) -> Any:
@@ -102,9 +102,11 @@ class Images:
 
 def picture_shape(port: InputPort) -> tuple[int, int, int]:
     """(height, width, channels) of an input that is a picture; HwsimError for any other."""
-    shape = port.type.shape
-    if len(shape) == 3 and shape[2] in MODES:
-        return shape[0], shape[1], shape[2]
+    shape = seen_shape(port.type, port)
+    if len(shape) == 3 and port.type.channels in MODES:
+        place = channel_place(port.type, port)
+        height, width = (*shape[:place], *shape[place + 1 :])
+        return height, width, port.type.channels
     if len(shape) == 2:
         return shape[0], shape[1], 1
     side = round(port.type.size**0.5)

@@ -17,7 +17,7 @@ from hwsim.data.images import Images, list_images
 from hwsim.data.npz import INPUT_KEYS, LABEL_KEYS, is_npz, keys, split_key
 from hwsim.data.prepare import Preparation
 from hwsim.errors import HwsimError
-from hwsim.graph import InputPort
+from hwsim.ports import InputPort, channel_place
 
 PLAIN = (1.0, 1.0)
 LISTED = 10
@@ -52,11 +52,12 @@ class Prepared:
     def __getitem__(self, part: Any) -> Any:
         """A slice, or an array of places."""
         found = self._array[part]
-        first = self._port.layout.value == "NCHW" and found.ndim > 2
-        last = np.moveaxis(found, 1, -1) if first else found
+        kind = self._port.type
+        moved = self._port.axes is not None and found.ndim == len(kind.shape) + 1
+        place = channel_place(kind, self._port) + 1 if moved else -1
+        last = np.moveaxis(found, place, -1)
         channels = last.shape[-1] if last.ndim > 1 else 1
-        done = self._prepare.apply(last, PLAIN, channels)
-        return np.moveaxis(done, -1, 1) if first else done
+        return np.moveaxis(self._prepare.apply(last, PLAIN, channels), -1, place)
 
 
 def read_labelled(

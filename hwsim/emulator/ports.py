@@ -9,8 +9,9 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
-from hwsim.graph import ELEMENTS, InputPort, Layout, OutputPort, user_shape
+from hwsim.graph import ELEMENTS, InputPort, OutputPort, user_shape
 from hwsim.ops import TensorType
+from hwsim.ports import seen_shape
 
 Ends = tuple[float, float]  # the least and the largest element of an array
 NUMBERS = ("bool", "integral", "real floating")
@@ -141,16 +142,17 @@ def dequantize(xp: Namespace, kind: TensorType, codes: Array) -> Array:
 
 def from_user(xp: Namespace, port: InputPort, kind: TensorType, array: Array) -> Array:
     """A batch as the user of a port sees it, in the shape and order of its edge."""
-    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
-        array = _shaped(xp, array, (kind.shape[-1], *kind.shape[:-1]))
-        return xp.permute_dims(array, (0, *range(2, array.ndim), 1))
-    return _shaped(xp, array, kind.shape)
+    array = _shaped(xp, array, seen_shape(kind, port))
+    if port.axes is None:
+        return array
+    places = (port.axes.index(axis) + 1 for axis in range(len(port.axes)))
+    return xp.permute_dims(array, (0, *places))
 
 
 def to_user(xp: Namespace, port: OutputPort, kind: TensorType, array: Array) -> Array:
     """A batch on an edge, as the user of a port sees it."""
-    if port.layout is Layout.CHANNELS_FIRST and len(kind.shape) > 1:
-        array = xp.permute_dims(array, (0, array.ndim - 1, *range(1, array.ndim - 1)))
+    if port.axes is not None:
+        array = xp.permute_dims(array, (0, *(axis + 1 for axis in port.axes)))
     return _shaped(xp, array, user_shape(kind, port))
 
 

@@ -176,7 +176,7 @@ class Emulator:
         if array.ndim != len(shape) + 1 or tuple(array.shape[1:]) != shape:
             raise HwsimError(
                 f"input {port.name!r} must have shape (batch, {', '.join(map(str, shape))}), not "
-                f"{tuple(array.shape)}{shape_hint(shape, tuple(array.shape), port.layout)}"
+                f"{tuple(array.shape)}{shape_hint(shape, tuple(array.shape), port.axes)}"
             )
         if array.dtype == xp.bool:
             array = xp.astype(array, xp.int64)
@@ -215,7 +215,7 @@ def emulate(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> Any:
 
     `graph` is a Graph, or what `load` takes, such as the path of an ONNX file; that is read at each
     call, so load it once where there are many.
-    `x` is `(batch, *shape)` in the layout of the graph's input, or a dict of such arrays by input
+    `x` is `(batch, *shape)` in the order of the port's axes, or a dict of such arrays by input
     name. Gives an array, or a dict for several outputs, in the types that the model's own runtime
     takes and gives. A port of reals takes numbers of any type (pixels in uint8 are reals) and gives
     reals: float32, or float64 for formats over 24 bits. A port of integers (`port.element`, such as

@@ -8,6 +8,7 @@ from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, Port, user_shape
 from hwsim.ops import Conv2D, Dense, Requantize, Stepwise, TensorType, Weighted
+from hwsim.ports import axes_text
 
 
 def describe(graph: Graph) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _port(port: Port, kind: TensorType) -> dict[str, Any]:
     return {
         "name": port.name,
         "element": port.element or "real",
-        "layout": port.layout.value,
+        "layout": axes_text(kind, port),
         "user_shape": list(user_shape(kind, port)),
         **_tensor(kind),
     }

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwsim.graph import Layout
 from hwsim.ops import Op, Reshape, Transpose
 from hwsim.ops.base import IntArray, Shape
+from hwsim.ports import Axes, channels_first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,19 +71,16 @@ class Arrangement:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How the user of a port sees an edge: its shape, where the channels are, the user's shape."""
+    """How the user of a port sees an edge: its shape, the port's axes, the user's shape."""
 
     physical: Shape
-    layout: Layout
+    axes: Axes | None
     shape: Shape | None
 
     @property
     def order(self) -> IntArray:
         """The user's row-major position of each code of the edge."""
-        size = math.prod(self.physical)
-        if self.layout is Layout.CHANNELS_LAST:
-            return np.arange(size)
-        return _channels_first(self.physical)
+        return _seen(self.physical, self.axes)
 
     def holds(self, current: Arrangement) -> Arrangement:
         """Where a tensor lies on the edge, of which `current` says it for the user's own order."""
@@ -92,17 +89,39 @@ class View:
 
 def view_of(order: IntArray, physical: Shape, user: Shape) -> View | None:
     """The view in which codes lie in `order` of the user's positions; None where there is none."""
-    if np.array_equal(order, np.arange(order.size)):
-        return View(physical, Layout.CHANNELS_LAST, None if physical == user else user)
-    if len(physical) > 1 and np.array_equal(order, _channels_first(physical)):
-        seen = (physical[-1], *physical[:-1])
-        return View(physical, Layout.CHANNELS_FIRST, None if seen == user else user)
+    for axes in (None, channels_first(len(physical)), _walked(order, physical, user)):
+        if np.array_equal(order, _seen(physical, axes)):
+            shape = physical if axes is None else tuple(physical[axis] for axis in axes)
+            return View(physical, axes, None if shape == user else user)
     return None
 
 
-def _channels_first(physical: Shape) -> IntArray:
-    seen = np.arange(math.prod(physical)).reshape(physical[-1], *physical[:-1])
-    return np.moveaxis(seen, 0, -1).ravel()
+def _seen(physical: Shape, axes: Axes | None) -> IntArray:
+    """The row-major position of each code of an edge in an array that shows its axes in order."""
+    if axes is None:
+        return np.arange(math.prod(physical))
+    seen = np.arange(math.prod(physical)).reshape([physical[axis] for axis in axes])
+    return seen.transpose([axes.index(axis) for axis in range(len(axes))]).ravel()
+
+
+def _walked(order: IntArray, physical: Shape, user: Shape) -> Axes | None:
+    """The edge's axes as a walk through the user's positions meets them, if it takes them whole."""
+    whole = [axis for axis, size in enumerate(physical) if size > 1]
+    ends = {math.prod(physical[axis + 1 :]): axis for axis in whole}
+    met: list[int] = []
+    for size, stride in _axes(inverse(order)) or ():
+        group: list[int] = []  # of the edge's axes that follow one another here too
+        last = whole.index(ends[stride]) if stride in ends else -1
+        while size > 1 and last >= 0 and size % physical[whole[last]] == 0:
+            group.insert(0, whole[last])
+            size, last = size // physical[whole[last]], last - 1
+        met += group
+    if sorted(met) != whole:
+        return None
+    ones = [axis for axis, size in enumerate(physical) if size == 1]
+    if len(user) != len(physical) or user.count(1) != len(ones):
+        return (*met, *ones)
+    return tuple((ones if size == 1 else met).pop(0) for size in user)
 
 
 def inverse(order: IntArray) -> IntArray:

@@ -16,9 +16,10 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.arrangement import Arrangement, View, inverse, moving, view_of
 from hwsim.frontends.shared.values import NO_PADDING, Codes, Mean, RawInput, Weighing
-from hwsim.graph import Graph, InputPort, Layout, Node, OutputPort, user_shape
+from hwsim.graph import Graph, InputPort, Node, OutputPort, user_shape
 from hwsim.notices import warn
 from hwsim.ops import Cast, Flatten, Op, Relu, Requantize, Reshape, Table, TensorType
+from hwsim.ports import channels_first
 
 MAX_ELEMENTS = 1 << 26  # of one activation tensor, so that a tiny file cannot ask for gigabytes
 ELEMENTWISE = Cast | Relu | Requantize | Table
@@ -141,7 +142,7 @@ class Builder:
             name=raw.name,
             tensor=out,
             type=kind,
-            layout=seen.layout,
+            axes=seen.axes,
             shape=seen.shape,
             **options,
         )
@@ -163,8 +164,8 @@ class Builder:
         fits = raw.channels_last.physical == wanted or not raw.plain.standard
         if len(raw.channels_last.physical) == 3 and raw.channels_last.standard and fits:
             layout = raw.channels_last
-            return layout, View(layout.physical, Layout.CHANNELS_FIRST, None)
-        return raw.plain, View(raw.plain.physical, Layout.CHANNELS_LAST, None)
+            return layout, View(layout.physical, channels_first(3), None)
+        return raw.plain, View(raw.plain.physical, None, None)
 
     def output(
         self,
@@ -187,7 +188,7 @@ class Builder:
         return OutputPort(
             name=name,
             tensor=codes.edge,
-            layout=seen.layout,
+            axes=seen.axes,
             shape=seen.shape,
             element=element,
             reals=reals,
@@ -229,7 +230,7 @@ class Builder:
         if port is None or port.name in self.views:
             return
         user = user_shape(port.type, port)
-        now = View(port.type.shape, port.layout, port.shape)
+        now = View(port.type.shape, port.axes, port.shape)
         order = now.order[inverse(codes.layout.order)[wanted.order]]
         view = view_of(order, wanted.physical, user)
         if view is not None:
