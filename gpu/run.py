@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpu.device import namespace
-from gpu.kernels import KERNELS
+from gpu.kernels import KERNELS, REWRITES
 from hwsim.emulator.run import Emulator
 from hwsim.fixed import Array, Namespace
 from hwsim.graph import Graph
@@ -21,7 +21,7 @@ def planned(graph: Graph, xp: Namespace) -> Emulator:
     """The emulator of a graph with this package's kernels, planned once."""
     emulator = _PLANNED.get(graph)
     if emulator is None or emulator.xp is not xp:
-        emulator = Emulator(graph, xp, KERNELS, CHUNK_BYTES)
+        emulator = Emulator(graph, xp, KERNELS, CHUNK_BYTES, rewrites=REWRITES)
         _PLANNED[graph] = emulator
     return emulator
 

@@ -14,8 +14,8 @@ from support.cases import Case, tensor
 from test_emulate import one
 from test_steps import PLANES, POOL, by_oracle, conv, row
 
-from hwsim.emulator.fuse import Step, last_uses, unconverted
 from hwsim.emulator.run import Emulator, planned
+from hwsim.emulator.steps import Step, last_uses, unconverted
 from hwsim.fixed import Format, Overflow, Rounding, within
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (

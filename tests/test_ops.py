@@ -11,7 +11,7 @@ import pytest
 from support import oracle, oracle_ops
 from support.cases import CASES, Case, tensor
 
-from hwsim.emulator import fuse as steps
+from hwsim.emulator import steps
 from hwsim.emulator.run import emulate
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding

@@ -1,133 +1,109 @@
-"""The emulator's steps: one for each node, and the faster ones that give the same integers."""
+"""Rewrites of the emulator's steps: faster ones that give the same integers.
+
+A rewrite is an object that a backend hands to the emulator. It touches a node only as far as the
+node's kernel allows (`Allows`): the operators' own texts allow everything, other kernels nothing
+unless they say so.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Protocol
 
-from hwsim.errors import HwsimError
+from hwsim.emulator.steps import Step
 from hwsim.fixed import Array, Namespace, within
-from hwsim.graph import Node
-from hwsim.ops import Carrier, Cast, MaxPool, Op, Relu, TensorType, Weighted
-from hwsim.ops.accumulate import add_bias
-from hwsim.ops.base import Constants
-
-Kernel = Callable[[Any, Namespace, Sequence[Array], Constants], Array]  # an operator's `run`
+from hwsim.ops import MaxPool, TensorType
+from hwsim.ops.base import AddBias
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """One node as the emulator runs it: what it reads and makes, in which carrier, how it goes."""
+class Rewrite(Protocol):
+    """Other steps for the same output edges."""
 
-    node: str
-    inputs: tuple[str, ...]
-    output: str
-    carrier: Carrier
-    convert: tuple[bool, ...]
-    op: Op
-    constants: Constants
-    kernel: Kernel
-    run: Callable[[Sequence[Array]], Array]
+    def apply(
+        self, xp: Namespace, steps: Sequence[Step], types: Mapping[str, TensorType], kept: set[str]
+    ) -> list[Step]:
+        """Steps that give the same codes on the edges of `kept`; others need not be made.
 
-    @classmethod
-    def of(
-        cls,
-        node: Node,
-        kernel: Kernel,
-        xp: Namespace,
-        constants: Constants,
-        carrier: Carrier,
-        convert: tuple[bool, ...],
-    ) -> Step:
-        """The step that runs a node's operator by `kernel` with its constants."""
-        run = _bound(kernel, node.op, xp, constants)
-        return cls(
-            node.name, node.inputs, node.output, carrier, convert, node.op, constants, kernel, run
-        )
-
-    def with_constants(self, xp: Namespace, constants: Constants) -> Step:
-        """The same with other constants."""
-        run = _bound(self.kernel, self.op, xp, constants)
-        return replace(self, constants=constants, run=run)
+        `types` has the type of every edge.
+        """
+        ...
 
 
-def _bound(
-    kernel: Kernel, op: Op, xp: Namespace, constants: Constants
-) -> Callable[[Sequence[Array]], Array]:
-    return lambda xs: kernel(op, xp, xs, constants)
+@dataclass(frozen=True, slots=True)
+class PoolsFirst:
+    """Each max pool goes ahead of the rising functions that feed it.
+
+    The largest of rounded codes is the largest code, rounded: the functions then have a quarter of
+    the work, or less. So has the bias of sums before them. Edges in between are not made. Past a
+    function that rises only up to some code it goes where a look at the codes, batch by batch,
+    finds none above; without `looks` it does not.
+    """
+
+    looks: bool = True
+
+    def apply(
+        self, xp: Namespace, steps: Sequence[Step], types: Mapping[str, TensorType], kept: set[str]
+    ) -> list[Step]:
+        """The steps, each pool as early as it may be."""
+        readers = Counter(edge for step in steps for edge in step.inputs) + Counter(kept)
+        makers = {step.output: step for step in steps if readers[step.output] == 1}
+        found = {step.output: step for step in steps}
+        for pool in filter(_pools_earlier, steps):
+            chain, tops = self._passed(pool, makers, types)
+            for step in chain:
+                del found[step.output]
+            first = chain[0] if chain else pool
+            edge = first.inputs[0]
+            sums = found.get(edge) if edge in makers and not any(first.convert) else None
+            parts = None if sums is None else sums.kernel.allows.unbiased(sums.op, sums.constants)
+            if sums is not None and parts is not None:
+                constants, add = parts
+                found[edge] = sums.with_constants(xp, constants)
+                chain, tops = [sums.with_run(_adding(xp, add)), *chain], [None, *tops]
+            if chain:
+                early = replace(pool, inputs=(edge,), convert=first.convert)
+                found[pool.output] = early.with_run(_pooled(xp, chain, tops, pool))
+        return list(found.values())
+
+    def _passed(
+        self, pool: Step, makers: Mapping[str, Step], types: Mapping[str, TensorType]
+    ) -> tuple[list[Step], list[int | None]]:
+        """The functions that a pool goes ahead of, and up to which code (None: up to any)."""
+        chain: list[Step] = []
+        tops: list[int | None] = []
+        first = pool
+        while (step := makers.get(first.inputs[0])) is not None and not any(first.convert):
+            top = _rises_to(step, types)
+            proved = top is not None and top >= types[step.inputs[0]].hi
+            if top is None or not (proved or self.looks):
+                break
+            chain.insert(0, step)
+            tops.insert(0, None if proved else top)
+            first = step
+        return chain, tops
 
 
-def choose_carrier(name: str, bound: int, allowed: Sequence[Carrier]) -> Carrier:
-    """The cheapest carrier that is exact up to `bound`."""
-    for carrier in allowed:
-        if bound < carrier.limit:
-            return carrier
-    raise HwsimError(
-        f"node {name!r}: whole numbers up to {bound} must fit {allowed[-1].value}, which is exact "
-        f"below {allowed[-1].limit}"
+def _pools_earlier(step: Step) -> bool:
+    """Whether a step is a max pool that may go ahead of rising functions."""
+    return (
+        isinstance(step.op, MaxPool)
+        and not any(step.op.window.padding)
+        and step.kernel.allows.moves
     )
 
 
-def unconverted(carrier: Carrier, inputs: Sequence[Carrier | None]) -> Carrier:
-    """A float carrier that spares a conversion; worth it where no BLAS runs twice as fast."""
-    floats = (Carrier.FLOAT32, Carrier.FLOAT64)
-    return Carrier.FLOAT64 if carrier in floats and set(inputs) == {Carrier.FLOAT64} else carrier
+def _rises_to(step: Step, types: Mapping[str, TensorType]) -> int | None:
+    """The code up to which a pool may go ahead of a step, or None."""
+    if len(step.inputs) > 1 or not step.kernel.allows.moves:
+        return None
+    same = step.form.reads is step.form.gives
+    return step.op.rises_to([types[step.inputs[0]]]) if same else None
 
 
-def last_uses(steps: Sequence[Step], outputs: set[str]) -> list[list[str]]:
-    """The edges that nobody reads after each step."""
-    seen, found = set(outputs), []
-    for step in reversed(steps):
-        edges = {*step.inputs, step.output}
-        found.append([edge for edge in edges if edge not in seen])
-        seen |= edges
-    return found[::-1]
-
-
-def pools_first(
-    xp: Namespace, steps: Sequence[Step], types: Mapping[str, TensorType], outputs: set[str]
-) -> list[Step]:
-    """The same steps, with each max pool ahead of the rising functions that feed it.
-
-    The largest of rounded codes is the largest code, rounded: the functions then have a quarter of
-    the work, or less. So has the bias of sums before them. Edges in between are not made.
-    """
-    readers = Counter(edge for step in steps for edge in step.inputs) + Counter(outputs)
-    makers = {step.output: step for step in steps}
-    found = {step.output: step for step in steps}
-    for pool in steps:
-        if not isinstance(pool.op, MaxPool) or any(pool.op.window.padding):
-            continue
-        chain, edge = [pool], pool.inputs[0]
-        tops: list[int | None] = []
-        while edge in makers and readers[edge] == 1 and not any(chain[0].convert):
-            step = makers[edge]
-            top = step.op.rises_to([types[i] for i in step.inputs])
-            if top is None or len(step.inputs) > 1:
-                break
-            chain.insert(0, step)
-            tops.insert(0, None if top >= types[step.inputs[0]].hi else top)
-            edge = step.inputs[0]
-        for step in chain[:-1]:
-            del found[step.output]
-        first = chain[0]
-        sums = found.get(edge) if readers[edge] == 1 and not any(first.convert) else None
-        biases = None if sums is None else sums.constants.get("b")
-        if sums is not None and biases is not None and isinstance(sums.op, Weighted):
-            found[edge] = sums.with_constants(xp, {**sums.constants, "b": None})
-            chain.insert(0, replace(sums, run=partial(_add_biases, xp, biases)))
-            tops.insert(0, None)
-        if len(chain) > 1:
-            run = _pooled(xp, chain[:-1], tops, pool)
-            found[pool.output] = replace(pool, inputs=(edge,), convert=first.convert, run=run)
-    return list(found.values())
-
-
-def _add_biases(xp: Namespace, biases: Array, xs: Sequence[Array]) -> Array:
-    return add_bias(xp, xs[0], biases)
+def _adding(xp: Namespace, add: AddBias) -> Callable[[Sequence[Array]], Array]:
+    return lambda xs: add(xp, xs[0])
 
 
 def _pooled(
@@ -151,32 +127,43 @@ def _pooled(
     return run
 
 
-def scaled_sums(xp: Namespace, steps: Sequence[Step], outputs: set[str]) -> list[Step]:
-    """The same steps, with the factor of a cast in the weights of the sums that it casts.
+@dataclass(frozen=True, slots=True)
+class ScaledSums:
+    """The factor of a cast goes into the weights of the sums that it casts.
 
     A float carrier holds sums scaled by a power of two as exactly as the sums themselves.
     """
-    readers = Counter(edge for step in steps for edge in step.inputs) + Counter(outputs)
-    makers = {step.output: step for step in steps}
-    found = {step.output: step for step in steps}
-    for cast in steps:
-        if not isinstance(cast.op, Cast) or cast.constants["factor"] is None:
-            continue
-        edge = cast.inputs[0]
-        while edge in makers and readers[edge] == 1 and _keeps_scale(makers[edge]):
-            edge = makers[edge].inputs[0]
-        sums = makers.get(edge)
-        if sums is None or readers[edge] > 1 or sums.carrier is not cast.carrier:
-            continue
-        if isinstance(sums.op, Weighted):
-            scaled = sums.op.scaled(sums.constants, cast.constants["factor"])
+
+    def apply(
+        self, xp: Namespace, steps: Sequence[Step], types: Mapping[str, TensorType], kept: set[str]
+    ) -> list[Step]:
+        """The steps, with fewer factors."""
+        readers = Counter(edge for step in steps for edge in step.inputs) + Counter(kept)
+        makers = {step.output: step for step in steps if readers[step.output] == 1}
+        found = {step.output: step for step in steps}
+        for cast in steps:
+            split = cast.kernel.allows.unscaled(cast.op, cast.constants)
+            sums = _scaled_from(cast, makers)
+            if split is None or sums is None:
+                continue
+            factor, rest = split
+            scaled = sums.kernel.allows.scaled(sums.op, sums.constants, factor)
             if scaled is not None:
-                found[edge] = sums.with_constants(xp, scaled)
-                whole = {**cast.constants, "factor": 1.0}
-                found[cast.output] = cast.with_constants(xp, whole)
-    return list(found.values())
+                found[sums.output] = sums.with_constants(xp, scaled)
+                found[cast.output] = cast.with_constants(xp, rest)
+        return list(found.values())
 
 
-def _keeps_scale(step: Step) -> bool:
-    op = step.op
-    return isinstance(op, Relu) and op.zero_point == 0 and op.maximum is None
+def _scaled_from(cast: Step, makers: Mapping[str, Step]) -> Step | None:
+    """The step whose scale goes unchanged, in one float carrier, into a cast."""
+    reader = cast
+    while len(reader.inputs) == 1 and reader.form.reads.is_float and not any(reader.convert):
+        step = makers.get(reader.inputs[0])
+        if step is None or not step.kernel.allows.keeps_scale(step.op):
+            return step
+        reader = step
+    return None
+
+
+REWRITES: tuple[Rewrite, ...] = (PoolsFirst(), ScaledSums())
+"""What pays on a CPU, in this order."""

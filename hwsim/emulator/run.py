@@ -11,34 +11,32 @@ import numpy as np
 
 from hwsim import saturation
 from hwsim.emulator import ports, threads
-from hwsim.emulator.fuse import (
-    Kernel,
-    Step,
-    choose_carrier,
-    last_uses,
-    pools_first,
-    scaled_sums,
-    unconverted,
-)
+from hwsim.emulator.fuse import REWRITES, Rewrite
+from hwsim.emulator.kernels import Kernels
+from hwsim.emulator.steps import CARRIERS, Step, last_uses, plain_steps
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace, is_float
-from hwsim.graph import Graph, InputPort, Node, user_shape
+from hwsim.graph import Graph, InputPort, user_shape
 from hwsim.hints import shape_hint
-from hwsim.ops import Carrier, Op, TensorType, Weighted
+from hwsim.ops import Carrier
 from hwsim.saturation import Clip, Reach, clip
 
 T = TypeVar("T")
 Batch = Mapping[str, Array]
-Kernels = Mapping[type[Op], Kernel]
 CHUNK_BYTES = 1 << 20  # codes of the widest edge that one pass holds: about a second-level cache
 
 
 class Emulator:
     """A Graph planned for one array namespace; calling it runs a batch.
 
-    `plan` lists the steps, one a node. Codes travel in the carrier of the node that made them and
-    are converted only where the next one needs another. `kernels` stand in for the `run` of some
-    operators. Where not every edge is asked for, `quick` runs: fewer steps, the same integers.
+    `plan` lists the steps, one a node. Codes travel in the carrier that the node that made them
+    gives and are converted only where the next one needs another. Where not every edge is asked
+    for, `quick` runs: fewer steps, the same integers.
+
+    The other arguments are what a backend has: `kernels` stand in for the `run` of some operators,
+    `rewrites` make `quick` out of `plan`, one after the other, and `carriers` are the array types
+    that it computes in, cheapest first. What is not named is that of the CPU. `chunk_bytes` of the
+    widest edge go through at once. Raises HwsimError for a node that no carrier holds.
     """
 
     def __init__(
@@ -47,40 +45,22 @@ class Emulator:
         xp: Namespace = np,
         kernels: Kernels | None = None,
         chunk_bytes: int = CHUNK_BYTES,
+        *,
+        rewrites: Sequence[Rewrite] = REWRITES,
+        carriers: Sequence[Carrier] = CARRIERS,
     ) -> None:
         # Not the graph: `planned` keeps an emulator only for as long as its graph lives.
         self.xp, self.inputs, self.outputs = xp, graph.inputs, graph.outputs
-        self.types, self.kernels = dict(graph.types()), kernels or {}
+        self.types = dict(graph.types())
         self._reach: dict[str, Reach] = {}  # of inputs that came as reals
-        self.plan: list[Step] = []
-        made: dict[str, Carrier] = {}
-        for node in graph.nodes:
-            types = graph.input_types(node)
-            bound = max(node.op.bound(types), self.types[node.output].magnitude)
-            carrier = choose_carrier(node.name, bound, node.op.carriers(types))
-            if not isinstance(node.op, Weighted):
-                carrier = unconverted(carrier, [made.get(edge) for edge in node.inputs])
-            self.plan.append(self._step(node, types, carrier, made))
-            made[node.output] = carrier
+        self.plan = plain_steps(graph, xp, kernels or {}, carriers)
         outputs = {p.tensor for p in self.outputs}
-        pooled = pools_first(xp, self.plan, self.types, outputs)
-        self.quick = scaled_sums(xp, pooled, outputs)
+        self.quick: Sequence[Step] = self.plan
+        for rewrite in rewrites:
+            self.quick = rewrite.apply(xp, self.quick, self.types, outputs)
         self._done = last_uses(self.quick, outputs)
         widest = max(t.size for t in self.types.values())
         self.chunk = max(1, chunk_bytes // (4 * widest))
-
-    def _step(
-        self,
-        node: Node,
-        types: Sequence[TensorType],
-        carrier: Carrier,
-        made: Mapping[str, Carrier],
-    ) -> Step:
-        xp, op = self.xp, node.op
-        constants = {k: _to_namespace(xp, v) for k, v in op.prepare(types, carrier).items()}
-        convert = tuple(made.get(edge) is not carrier for edge in node.inputs)
-        run = self.kernels.get(type(op), type(op).run)
-        return Step.of(node, run, xp, constants, carrier, convert)
 
     def run(self, codes: Batch, keep: bool = False) -> dict[str, Array]:
         """Codes of the output edges (with `keep`, of every edge) for codes of the input edges."""
@@ -99,7 +79,7 @@ class Emulator:
     def _read(self, step: Step, edges: Batch) -> list[Array]:
         if True not in step.convert:
             return [edges[edge] for edge in step.inputs]
-        kind = getattr(self.xp, step.carrier.value)
+        kind = getattr(self.xp, step.form.reads.value)
         return [self.xp.astype(edges[edge], kind, copy=False) for edge in step.inputs]
 
     def predict(self, x: Any, codes: bool = False) -> Any:
@@ -239,13 +219,3 @@ def _as_graph(model: Any) -> Graph:
     from hwsim.frontends import as_graph
 
     return as_graph(model)
-
-
-def _to_namespace(xp: Namespace, value: Any) -> Any:
-    if xp is np:
-        return value
-    if isinstance(value, np.ndarray):
-        return xp.asarray(value)
-    if isinstance(value, dict):
-        return {key: _to_namespace(xp, item) for key, item in value.items()}
-    return value

@@ -195,7 +195,7 @@ class Steps:
         exact = np.flatnonzero(self.exact)
         rounded = np.flatnonzero(self.any_order & ~self.divisible)
         stepped = np.flatnonzero(~self.any_order)
-        scale = 1.0 if carrier is Carrier.INT64 else 2.0**-self.drop
+        scale = 2.0**-self.drop if carrier.is_float else 1.0
         kind, every = carrier.value, np.concatenate([exact, rounded, stepped])
         constants: dict[str, Any] = {"drop": self.drop, "order": self.order.tolist()}
         constants["wraps"] = not bool(self.fits.all())

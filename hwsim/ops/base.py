@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from enum import Enum
 from typing import Any, ClassVar, cast
@@ -19,6 +19,7 @@ IntArray = npt.NDArray[np.int64]
 Range = tuple[int, int]
 Shape = tuple[int, ...]
 Constants = Mapping[str, Any]
+AddBias = Callable[[Namespace, Array], Array]
 MOST_BITS = 62  # of constants and sums of products, so that int64 cannot wrap unseen
 
 
@@ -119,18 +120,36 @@ class TensorType:
 class Carrier(Enum):
     """The array type that holds whole numbers exactly while they are computed."""
 
+    INT8 = "int8"
+    INT32 = "int32"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
     INT64 = "int64"
 
     @property
     def limit(self) -> int:
-        """Whole numbers up to this magnitude are exact."""
-        return {"float32": 1 << 24, "float64": 1 << 53, "int64": (1 << 63) - 1}[self.value]
+        """Whole numbers below this magnitude are exact."""
+        return _LIMITS[self.value]
 
+    @property
+    def is_float(self) -> bool:
+        """Whether fractions can be held too."""
+        return self.value.startswith("float")
+
+    def holds(self, lo: int, hi: int) -> bool:
+        """Whether all whole numbers from `lo` to `hi` are exact."""
+        least = 1 - self.limit if self.is_float else -self.limit
+        return least <= lo and hi < self.limit
+
+
+_LIMITS = {"int8": 1 << 7, "int32": 1 << 31, "float32": 1 << 24, "float64": 1 << 53}
+_LIMITS["int64"] = (1 << 63) - 1
 
 FLOATS = (Carrier.FLOAT32, Carrier.FLOAT64)
-ALL_CARRIERS = (Carrier.FLOAT32, Carrier.FLOAT64, Carrier.INT64)
+ALL_CARRIERS = (*FLOATS, Carrier.INT32, Carrier.INT64)
+"""What a text takes that does whole arithmetic up to its bound, and no more."""
+MOVING_CARRIERS = (*ALL_CARRIERS, Carrier.INT8)
+"""What a text takes that only moves or compares codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +166,7 @@ class Op(ABC):
 
     Arrays are `(batch, *shape)`, channels last. `run` is one text for every array namespace: it
     gets its constants from `prepare`, moved to that namespace, and its inputs in one of the
-    carriers that `carriers` names, the cheapest that holds `bound` exactly.
+    carriers that `carriers` names: the first that the backend has and that holds `bound` exactly.
     """
 
     kind: ClassVar[str]
@@ -176,7 +195,7 @@ class Op(ABC):
         """The output's codes."""
 
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
-        """The carriers that `run` accepts, cheapest first."""
+        """The carriers that `run` accepts; which of them are used, a backend says."""
         return ALL_CARRIERS
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
@@ -188,6 +207,25 @@ class Op(ABC):
 
         None where the operator is no rising function of a single code from the lowest on.
         """
+        return None
+
+    def keeps_scale(self) -> bool:
+        """Whether a power of two times the input gives as much times the output, in floats."""
+        return False
+
+    def scaled(self, k: Constants, factor: float) -> Constants | None:
+        """Constants, of a float carrier, for `factor` times the output; None where there are none.
+
+        `factor` is a power of two.
+        """
+        return None
+
+    def unscaled(self, k: Constants) -> tuple[float, Constants] | None:
+        """A power of two that `run` multiplies its input by first, and constants without it."""
+        return None
+
+    def unbiased(self, k: Constants) -> tuple[Constants, AddBias] | None:
+        """Constants for the output without its bias, and what adds that to any (..., channels)."""
         return None
 
     def work(self, inputs: Sequence[TensorType]) -> Work:

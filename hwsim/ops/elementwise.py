@@ -12,6 +12,7 @@ import numpy as np
 from hwsim.fixed import Array, Format, Namespace
 from hwsim.ops.base import (
     FLOATS,
+    MOVING_CARRIERS,
     Carrier,
     Constants,
     IntArray,
@@ -51,11 +52,19 @@ class Relu(Op):
         """All codes."""
         return inputs[0].hi
 
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """Codes are compared."""
+        return MOVING_CARRIERS
+
+    def keeps_scale(self) -> bool:
+        """Where zero is the only number that codes become."""
+        return self.zero_point == 0 and self.maximum is None
+
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """Both bounds in the carrier; without a maximum its largest number."""
         kind = np.dtype(carrier.value)
-        largest = np.inf if kind.kind == "f" else np.iinfo(kind).max
-        top = largest if self.maximum is None else self.maximum
+        largest = np.inf if carrier.is_float else np.iinfo(kind).max
+        top = largest if self.maximum is None else min(self.maximum, largest)
         return {"zero": np.array(self.zero_point, kind), "top": np.array(top, kind)}
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwsim.fixed import Array, Format, Namespace
 from hwsim.ops.accumulate import EXACT, Accumulator, Steps, Stepwise
-from hwsim.ops.base import Carrier, Constants, Op, Quant, TensorType, require
+from hwsim.ops.base import MOVING_CARRIERS, Carrier, Constants, Op, Quant, TensorType, require
 from hwsim.ops.window import Window
 
 
@@ -29,6 +29,10 @@ class MaxPool(Op):
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """No code grows; padding is filled with the format's smallest code."""
         return max(inputs[0].magnitude, abs(inputs[0].format.min))
+
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """Codes are compared."""
+        return MOVING_CARRIERS
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """The code that fills the padding."""

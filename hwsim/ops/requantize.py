@@ -186,7 +186,7 @@ class Requantize(Op):
                 shifts = self.shifts
                 return (
                     {"factor": np.array(self.multiplier, carrier.value)}
-                    if (carrier is not Carrier.INT64)
+                    if carrier.is_float
                     else {"masks": {s: np.array([t == s for t in shifts]) for s in set(shifts)}}
                 )
             case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
@@ -297,10 +297,14 @@ class Cast(Op):
         least = -self.out.max if symmetric else self.out.min
         return {
             "shift": shift,
-            "factor": None if carrier is Carrier.INT64 or shift <= 0 else 2.0**-shift,
+            "factor": 2.0**-shift if carrier.is_float and shift > 0 else None,
             "low": None if least <= low else np.array(least, carrier.value),
             "high": None if high <= self.out.max else np.array(self.out.max, carrier.value),
         }
+
+    def unscaled(self, k: Constants) -> tuple[float, Constants] | None:
+        """The right shift of floats."""
+        return None if k["factor"] is None else (k["factor"], {**k, "factor": 1.0})
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """Codes of `out`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hwsim.fixed import Array, Format, Namespace
-from hwsim.ops.base import Carrier, Constants, Op, Shape, TensorType, require
+from hwsim.ops.base import MOVING_CARRIERS, Carrier, Constants, Op, Shape, TensorType, require
 
 
 class _Move(Op):
@@ -17,6 +17,10 @@ class _Move(Op):
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Nothing grows."""
         return max(t.magnitude for t in inputs)
+
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """Codes are moved."""
+        return MOVING_CARRIERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

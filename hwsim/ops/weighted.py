@@ -21,6 +21,7 @@ from hwsim.ops.accumulate import (
 )
 from hwsim.ops.base import (
     MOST_BITS,
+    AddBias,
     Carrier,
     Constants,
     IntArray,
@@ -159,14 +160,18 @@ class Weighted(Op):
         return {"w": weights.astype(carrier.value), "b": repeated(bias.astype(carrier.value))}
 
     def scaled(self, k: Constants, factor: float) -> Constants | None:
-        """Constants, of a float carrier, for `factor` times the sums; None where steps round them.
-
-        `factor` is a power of two.
-        """
+        """As weights and biases; None where steps round the sums."""
         if "steps" in k:
             return None
         bias = None if k["b"] is None else k["b"] * factor
         return {**k, "w": k["w"] * factor, "b": bias}
+
+    def unbiased(self, k: Constants) -> tuple[Constants, AddBias] | None:
+        """No biases where steps round the sums, or all are 0."""
+        biases = k.get("b")
+        if biases is None:
+            return None
+        return {**k, "b": None}, lambda xp, sums: add_bias(xp, sums, biases)
 
     def accumulate(self, xp: Namespace, rows: Array, k: Constants) -> Array:
         """Sums (rows, outputs) of gathered inputs (rows, terms)."""

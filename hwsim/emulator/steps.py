@@ -1,0 +1,156 @@
+"""The emulator's plain steps: one for each node, by a kernel, in the cheapest exact carriers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hwsim.emulator.kernels import Form, Kernel, Kernels, own
+from hwsim.errors import HwsimError
+from hwsim.fixed import Array, Namespace
+from hwsim.graph import Graph, Node
+from hwsim.ops import Carrier, Op, TensorType, Weighted
+from hwsim.ops.base import Constants
+
+CARRIERS = (Carrier.FLOAT32, Carrier.FLOAT64, Carrier.INT64)
+"""What a backend computes in unless it says otherwise, cheapest first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One node as the emulator runs it: what it reads and makes, in which carriers, how it goes."""
+
+    node: str
+    inputs: tuple[str, ...]
+    output: str
+    form: Form
+    convert: tuple[bool, ...]
+    op: Op
+    constants: Constants
+    kernel: Kernel
+    run: Callable[[Sequence[Array]], Array]
+
+    @property
+    def carrier(self) -> Carrier:
+        """What holds its whole numbers."""
+        return self.form.sums
+
+    def with_constants(self, xp: Namespace, constants: Constants) -> Step:
+        """The same with other constants."""
+        run = _bound(self.kernel, self.op, xp, constants)
+        return replace(self, constants=constants, run=run)
+
+    def with_run(self, run: Callable[[Sequence[Array]], Array]) -> Step:
+        """The same by something else than its kernel, which no further rewrite knows."""
+        return replace(self, run=run, constants={}, kernel=Kernel(run=self.kernel.run))
+
+
+def _bound(
+    kernel: Kernel, op: Op, xp: Namespace, constants: Constants
+) -> Callable[[Sequence[Array]], Array]:
+    run = kernel.run
+    return lambda xs: run(op, xp, xs, constants)
+
+
+def plain_steps(
+    graph: Graph, xp: Namespace, kernels: Kernels, carriers: Sequence[Carrier]
+) -> list[Step]:
+    """A step for each node, in order; codes are converted where the next one needs another carrier.
+
+    `carriers` are those of the backend, cheapest first. Raises HwsimError for a node whose whole
+    numbers none of them holds.
+    """
+    edges, steps = graph.types(), []
+    made: dict[str, Carrier] = {}
+    for node in graph.nodes:
+        types, output = graph.input_types(node), edges[node.output]
+        ready = [made.get(edge) for edge in node.inputs]
+        kernel, form = _chosen(node, types, output, kernels, carriers, ready)
+        prepared = kernel.prepare(node.op, types, form)
+        constants = {name: _to_namespace(xp, value) for name, value in prepared.items()}
+        convert = tuple(carrier is not form.reads for carrier in ready)
+        run = _bound(kernel, node.op, xp, constants)
+        steps.append(
+            Step(
+                node.name, node.inputs, node.output, form, convert, node.op, constants, kernel, run
+            )
+        )
+        made[node.output] = form.gives
+    return steps
+
+
+def _chosen(
+    node: Node,
+    types: Sequence[TensorType],
+    output: TensorType,
+    kernels: Kernels,
+    carriers: Sequence[Carrier],
+    ready: Sequence[Carrier | None],
+) -> tuple[Kernel, Form]:
+    """What computes a node: the backend's kernel where one of its forms holds, or its own text."""
+    op = node.op
+    found = kernels.get(type(op))
+    kernel = found if found is None or isinstance(found, Kernel) else Kernel(run=found)
+    bound = max(op.bound(types), output.magnitude)
+    if kernel is not None and kernel.forms is not None:
+        for form in kernel.forms(op):
+            if form.carriers <= set(carriers) and form.holds(types, bound, output):
+                return kernel, form
+        kernel = None
+    accepted = op.carriers(types)
+    allowed = [carrier for carrier in carriers if carrier in accepted]
+    if not allowed:
+        raise HwsimError(
+            f"node {node.name!r} must be computed in {_listed(accepted)}, but the backend has only "
+            f"{_listed(carriers)}"
+        )
+    carrier = choose_carrier(node.name, bound, allowed, types)
+    if not isinstance(op, Weighted):
+        carrier = unconverted(carrier, ready)
+    return kernel or own(op), Form.of(carrier)
+
+
+def _listed(carriers: Sequence[Carrier]) -> str:
+    return " or ".join(carrier.value for carrier in carriers)
+
+
+def choose_carrier(
+    name: str, bound: int, allowed: Sequence[Carrier], inputs: Sequence[TensorType]
+) -> Carrier:
+    """The cheapest carrier that is exact up to `bound`; one of integers must hold the inputs."""
+    for carrier in allowed:
+        readable = carrier.is_float or all(carrier.holds(kind.lo, kind.hi) for kind in inputs)
+        if bound < carrier.limit and readable:
+            return carrier
+    raise HwsimError(
+        f"node {name!r}: whole numbers up to {bound} must fit {allowed[-1].value}, which is exact "
+        f"below {allowed[-1].limit}"
+    )
+
+
+def unconverted(carrier: Carrier, inputs: Sequence[Carrier | None]) -> Carrier:
+    """A float carrier that spares a conversion; worth it where no BLAS runs twice as fast."""
+    return Carrier.FLOAT64 if carrier.is_float and set(inputs) == {Carrier.FLOAT64} else carrier
+
+
+def last_uses(steps: Sequence[Step], outputs: set[str]) -> list[list[str]]:
+    """The edges that nobody reads after each step."""
+    seen, found = set(outputs), []
+    for step in reversed(steps):
+        edges = {*step.inputs, step.output}
+        found.append([edge for edge in edges if edge not in seen])
+        seen |= edges
+    return found[::-1]
+
+
+def _to_namespace(xp: Namespace, value: Any) -> Any:
+    if xp is np:
+        return value
+    if isinstance(value, np.ndarray):
+        return xp.asarray(value)
+    if isinstance(value, Mapping):
+        return {key: _to_namespace(xp, item) for key, item in value.items()}
+    return value
