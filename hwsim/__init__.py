@@ -2,7 +2,7 @@
 
 from hwsim.checked import Verification, verify
 from hwsim.classify import Accuracy
-from hwsim.emulator.run import emulate, trace
+from hwsim.emulator.run import emulate, step, trace
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "plan",
     "report",
+    "step",
     "trace",
     "verify",
 ]

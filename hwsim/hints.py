@@ -40,3 +40,15 @@ def shape_hint(wanted: Shape, given: Shape, order: Axes | None) -> str:
         sizes = ", ".join(map(str, (1, *wanted)))
         return f"; a single sample needs a batch axis: x.reshape({sizes})"
     return ""
+
+
+def time_hint(wanted: Shape, given: Shape) -> str:
+    """A clause for the end of a refusal, or nothing; `wanted` is the shape of one step."""
+    if given[1:] == wanted:
+        return (
+            f"; the model has state: x[None] is one sequence of {given[0]} steps, x[:, None] one "
+            f"step of {given[0]} sequences"
+        )
+    if given == wanted:
+        return "; the model has state: x[None, None] is one step of one sequence"
+    return ""

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import array_api_strict
 import numpy as np
 import pytest
 from support.cases import tensor
+from support.streams import STREAMS, Stream, expected, random_stream
 
+from hwsim import emulate, step, trace
+from hwsim.emulator import streaming
+from hwsim.emulator.run import Emulator
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort
@@ -119,3 +124,130 @@ def test_a_scale_belongs_to_a_state():
     )
     same = replace(late, type=port.type)
     assert Graph((port,), (), shown, (same,)).types()["before"].zero_point == 4
+
+
+by_stream = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.id)
+ROWS, STEPS = 4, 6
+
+
+@by_stream
+def test_emulate_gives_the_oracles_codes_at_every_step(stream, seed):
+    graph, x = stream.graph(), stream.codes(ROWS, STEPS, seed)
+    want = expected(graph, x)
+    got = as_dict(graph, emulate(graph, x, codes=True))
+    assert {name: y.tolist() for name, y in got.items()} == {
+        p.name: want[p.tensor] for p in graph.outputs
+    }
+    assert all(y.dtype == np.int64 and y.shape[:2] == (ROWS, STEPS) for y in got.values())
+
+
+@by_stream
+def test_trace_gives_the_oracles_codes_of_every_edge(stream, seed):
+    graph, x = stream.graph(), stream.codes(ROWS, STEPS, seed)
+    got = trace(graph, x, codes=True)
+    assert {edge: y.tolist() for edge, y in got.items()} == expected(graph, x)
+    for edge, (lo, hi) in graph.ranges().items():
+        assert lo <= got[edge].min() and got[edge].max() <= hi
+
+
+@by_stream
+def test_steps_one_at_a_time_give_what_emulate_gives(stream, seed):
+    graph, x = stream.graph(), stream.codes(ROWS, STEPS, seed)
+    got = as_dict(graph, emulate(graph, x, codes=True))
+    state = None
+    for at in range(STEPS):
+        y, state = step(graph, {n: a[:, at] for n, a in x.items()}, state, codes=True)
+        for name, one in as_dict(graph, y).items():
+            assert one.tolist() == got[name][:, at].tolist(), (name, at)
+    assert state.keys() == {s.name for s in graph.state}
+    assert all(codes.dtype == np.int64 for codes in state.values())
+
+
+@by_stream
+def test_the_array_api_carries_state_too(stream, seed):
+    graph, x = stream.graph(), stream.codes(ROWS, STEPS, seed)
+    want = as_dict(graph, emulate(graph, x, codes=True))
+    got = as_dict(graph, emulate(graph, x, xp=array_api_strict, codes=True))
+    assert {n: np.asarray(y).tolist() for n, y in got.items()} == {
+        n: y.tolist() for n, y in want.items()
+    }
+    y, after = step(graph, {n: a[:, 0] for n, a in x.items()}, xp=array_api_strict, codes=True)
+    y, after = step(graph, {n: a[:, 1] for n, a in x.items()}, after, array_api_strict, codes=True)
+    for name, one in as_dict(graph, y).items():
+        assert np.asarray(one).tolist() == want[name][:, 1].tolist()
+
+
+@by_stream
+def test_pieces_of_rows_and_of_time_change_nothing(stream, seed):
+    graph, x = stream.graph(), stream.codes(11, 9, seed)
+    want = as_dict(graph, emulate(graph, x, codes=True))
+    for chunk_bytes in (1, 8 * max(kind.size for kind in graph.types().values())):
+        small = Emulator(graph, np, chunk_bytes=chunk_bytes)
+        got = as_dict(graph, small.predict(x, codes=True))
+        assert {n: y.tolist() for n, y in got.items()} == {n: y.tolist() for n, y in want.items()}
+        edges = small.run_chunked(small.encode(x, codes=True))
+        got = as_dict(graph, small.decode(edges, as_codes=True))
+        assert {n: y.tolist() for n, y in got.items()} == {n: y.tolist() for n, y in want.items()}
+
+
+@by_stream
+def test_each_row_of_a_batch_is_a_sequence_of_its_own(stream, seed):
+    graph, x = stream.graph(), stream.codes(ROWS, STEPS, seed)
+    whole = as_dict(graph, emulate(graph, x, codes=True))
+    for row in range(ROWS):
+        alone = emulate(graph, {n: a[row : row + 1] for n, a in x.items()}, codes=True)
+        for name, y in as_dict(graph, alone).items():
+            assert y[0].tolist() == whole[name][row].tolist()
+
+
+NETWORKS = 24
+
+
+def test_random_networks_with_state_give_the_oracles_codes(seed):
+    for stream in map(random_stream, range(seed, seed + NETWORKS)):
+        assert differing(stream, seed) == [], stream.id
+
+
+def test_random_networks_catch_emulators_that_carry_state_wrongly(seed, monkeypatch):
+    """Forgotten, shared among rows, written one after another: each is seen in many networks."""
+    right = streaming.in_turn
+
+    def forgets(xp: Any, states: Any, codes: Any, carried: Any, run: Any, shown: Any) -> Any:
+        begin = {s.tensor: carried[s.name] for s in states}
+        return right(xp, states, codes, carried, lambda now: run(now | begin), shown)
+
+    def shares(xp: Any, states: Any, codes: Any, carried: Any, run: Any, shown: Any) -> Any:
+        def first_row(now: Any) -> Any:
+            held = {
+                s.tensor: np.broadcast_to(now[s.tensor][:1], now[s.tensor].shape) for s in states
+            }
+            return run(now | held)
+
+        return right(xp, states, codes, carried, first_row, shown)
+
+    def lags(xp: Any, states: Any, codes: Any, carried: Any, run: Any, shown: Any) -> Any:
+        before = [{s.tensor: carried[s.name] for s in states}]
+
+        def late(now: Any) -> Any:
+            before.append({s.tensor: now[s.tensor] for s in states})
+            return run(now | before[-2])
+
+        return right(xp, states, codes, carried, late, shown)
+
+    for mutant in (forgets, shares, lags):
+        monkeypatch.setattr(streaming, "in_turn", mutant)
+        seen = [differing(random_stream(seed + k), seed) for k in range(NETWORKS)]
+        assert sum(map(bool, seen)) > NETWORKS / 6, mutant.__name__
+        assert any(differing(s, seed) for s in STREAMS)
+
+
+def differing(stream: Stream, seed: int) -> list[str]:
+    """The outputs in which the emulator and the oracle differ."""
+    graph, x = stream.graph(), stream.codes(ROWS, STEPS, seed)
+    want, got = expected(graph, x), as_dict(graph, emulate(graph, x, codes=True))
+    return [p.name for p in graph.outputs if got[p.name].tolist() != want[p.tensor]]
+
+
+def as_dict(graph: Graph, outputs: Any) -> dict[str, Any]:
+    """Outputs by name, of one or of several."""
+    return outputs if isinstance(outputs, dict) else {graph.outputs[0].name: outputs}

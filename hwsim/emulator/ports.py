@@ -10,6 +10,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
 from hwsim.graph import ELEMENTS, InputPort, OutputPort, user_shape
+from hwsim.hints import shape_hint, time_hint
 from hwsim.ops import TensorType
 from hwsim.ports import seen_shape
 
@@ -62,6 +63,22 @@ def checked_codes(xp: Namespace, port: InputPort, array: Array, ends: Ends) -> A
     if is_float(xp, array) and not bool(xp.all(xp.astype(whole, array.dtype) == array)):
         raise HwsimError(f"input {port.name!r} must hold whole codes, not fractions")
     return whole
+
+
+def outer_axes(port: InputPort, given: tuple[int, ...], axes: tuple[str, ...]) -> tuple[int, ...]:
+    """The lengths of the axes ahead of a port's own; HwsimError for any other shape."""
+    shape = user_shape(port.type, port)
+    if len(given) != len(shape) + len(axes) or given[len(axes) :] != shape:
+        wanted = ", ".join(map(str, (*axes, *shape)))
+        if len(axes) > 1:
+            hint = time_hint(shape, given)
+        else:
+            hint = shape_hint(shape, given, port.axes)
+        raise HwsimError(f"input {port.name!r} must have shape ({wanted}), not {given}{hint}")
+    outer = given[: len(axes)]
+    if len(axes) > 1 and not outer[1]:
+        raise HwsimError(f"input {port.name!r} must have at least one time step, not none")
+    return outer
 
 
 def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:

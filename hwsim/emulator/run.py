@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -10,19 +11,19 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hwsim import saturation
-from hwsim.emulator import ports, threads
+from hwsim.emulator import ports, streaming, threads
 from hwsim.emulator.fuse import REWRITES, Rewrite
 from hwsim.emulator.kernels import Kernels
 from hwsim.emulator.steps import CARRIERS, Step, last_uses, plain_steps
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace, is_float
-from hwsim.graph import Graph, InputPort, user_shape
-from hwsim.hints import shape_hint
+from hwsim.graph import Graph, InputPort, OutputPort
 from hwsim.ops import Carrier
 from hwsim.saturation import Clip, Reach, clip
 
 T = TypeVar("T")
 Batch = Mapping[str, Array]
+WINDOW_CHUNKS = 4  # of codes that are encoded at once where there is time
 CHUNK_BYTES = 1 << 20  # codes of the widest edge that one pass holds: about a second-level cache
 
 
@@ -51,19 +52,39 @@ class Emulator:
     ) -> None:
         # Not the graph: `planned` keeps an emulator only for as long as its graph lives.
         self.xp, self.inputs, self.outputs = xp, graph.inputs, graph.outputs
+        self.state = graph.state
         self.types = dict(graph.types())
         self._reach: dict[str, Reach] = {}  # of inputs that came as reals
         self.plan = plain_steps(graph, xp, kernels or {}, carriers)
-        outputs = {p.tensor for p in self.outputs}
+        kept = {p.tensor for p in self.outputs} | {s.next for s in self.state}
         self.quick: Sequence[Step] = self.plan
         for rewrite in rewrites:
-            self.quick = rewrite.apply(xp, self.quick, self.types, outputs)
-        self._done = last_uses(self.quick, outputs)
+            self.quick = rewrite.apply(xp, self.quick, self.types, kept)
+        self._kept, self._done = kept, last_uses(self.quick, kept)
         widest = max(t.size for t in self.types.values())
         self.chunk = max(1, chunk_bytes // (4 * widest))
 
     def run(self, codes: Batch, keep: bool = False) -> dict[str, Array]:
-        """Codes of the output edges (with `keep`, of every edge) for codes of the input edges."""
+        """Codes of the output edges (with `keep`, of every edge) for codes of the input edges.
+
+        Arrays are `(batch, *shape)`, or `(batch, time, *shape)` where the graph has state.
+        """
+        if not self.state:
+            return self._step_once(codes, keep)
+        carried = streaming.first(self.xp, self.state, _length(codes, 0))
+        return self._go_on(codes, carried, keep)[0]
+
+    def _go_on(
+        self, codes: Batch, carried: Batch, keep: bool = False
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """As `run`, from the state that earlier steps left on; gives the state it leaves too."""
+        shown = None if keep else list(dict.fromkeys(p.tensor for p in self.outputs))
+        return streaming.in_turn(
+            self.xp, self.state, codes, carried, lambda now: self._step_once(now, keep), shown
+        )
+
+    def _step_once(self, codes: Batch, keep: bool = False) -> dict[str, Array]:
+        """Every edge that is asked for, of one time step; `codes` has the state's edges too."""
         edges = dict(codes)
         if keep:
             with threads.blas().one_thread() if self.xp is np else nullcontext():
@@ -74,7 +95,18 @@ class Emulator:
             edges[step.output] = step.run(self._read(step, edges))
             for edge in done:  # memory that is still in cache serves the next step
                 del edges[edge]
-        return {p.tensor: edges[p.tensor] for p in self.outputs}
+        return {edge: edges[edge] for edge in self._kept}
+
+    def step(self, x: Any, state: Any, codes: bool = False) -> tuple[Any, dict[str, Array]]:
+        """What `hwsim.step` gives."""
+        xp, clips = self.xp, list[Clip]()
+        now = self._encode(x, codes, clips, ("batch",))
+        saturation.warn(self.inputs, clips)
+        carried = streaming.given(xp, self.state, state, _length(now, 0))
+        with threads.blas().one_thread() if xp is np else nullcontext():
+            edges = self._step_once(now | {s.tensor: carried[s.name] for s in self.state})
+        after = {s.name: xp.astype(edges[s.next], xp.int64) for s in self.state}  # copies
+        return self.decode(edges, codes), after
 
     def _read(self, step: Step, edges: Batch) -> list[Array]:
         if True not in step.convert:
@@ -90,18 +122,37 @@ class Emulator:
 
     def _predict(self, x: Any, codes: bool) -> tuple[Any, list[Clip]]:
         arrays = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
-        counts = {a.shape[0] if getattr(a, "ndim", 0) else 0 for a in arrays.values()}
-        count = counts.pop() if len(counts) == 1 else 0  # and `encode` will say what is wrong
+        count = _length(arrays, 0)
 
         def piece(part: slice) -> tuple[Any, list[Clip]]:
             some = x
             if count > self.chunk:
                 some = {name: a[part, ...] for name, a in arrays.items()}
             clips: list[Clip] = []  # the piece's own, since a piece may be done twice
+            if self.state:
+                return self._through_time(some, codes, clips), clips
             return self.decode(self.run(self.encode(some, codes, clips)), codes), clips
 
         pieces = self.in_pieces(piece, count)
         return self._joined([p for p, _ in pieces]), [c for _, clips in pieces for c in clips]
+
+    def _through_time(self, x: Any, codes: bool, clips: list[Clip]) -> Any:
+        """What `emulate` gives for rows of a batch, so many time steps at once as stay in cache."""
+        arrays = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
+        rows, steps = _length(arrays, 0), _length(arrays, 1)
+        window = max(1, WINDOW_CHUNKS * self.chunk // max(rows, 1))
+        carried: Batch | None = None
+        found = []
+        for at in range(0, max(steps, 1), window):
+            some = x
+            if steps > window:
+                some = {name: a[:, at : at + window, ...] for name, a in arrays.items()}
+            now = self.encode(some, codes, clips)
+            if carried is None:
+                carried = streaming.first(self.xp, self.state, _length(now, 0))
+            shown, carried = self._go_on(now, carried)
+            found.append(self.decode(shown, codes))
+        return self._joined(found, axis=1)
 
     def run_chunked(self, codes: Batch) -> dict[str, Array]:
         """As `run`, in pieces of the batch that stay in cache."""
@@ -122,13 +173,14 @@ class Emulator:
         starts = range(0, max(count, 1), self.chunk)
         return [run(slice(at, min(at + self.chunk, count))) for at in starts]
 
-    def _joined(self, pieces: Sequence[Any]) -> Any:
+    def _joined(self, pieces: Sequence[Any], axis: int = 0) -> Any:
         """One array, or one for each name, of those of all pieces."""
         if len(pieces) == 1:
             return pieces[0]
         if not isinstance(pieces[0], dict):
-            return self.xp.concat(pieces, axis=0)
-        return {name: self.xp.concat([p[name] for p in pieces], axis=0) for name in pieces[0]}
+            return self.xp.concat(pieces, axis=axis)
+        names = pieces[0]
+        return {name: self.xp.concat([p[name] for p in pieces], axis=axis) for name in names}
 
     def encode(
         self, x: Any, codes: bool = False, clips: list[Clip] | None = None
@@ -137,46 +189,70 @@ class Emulator:
 
         How many reals lie outside of what a port takes is added to `clips`.
         """
+        return self._encode(x, codes, clips, ("batch", "time") if self.state else ("batch",))
+
+    def _encode(
+        self, x: Any, codes: bool, clips: list[Clip] | None, axes: tuple[str, ...]
+    ) -> dict[str, Array]:
         inputs = self.inputs
         arrays = x if isinstance(x, Mapping) else {inputs[0].name: x}
         if set(arrays) != {p.name for p in inputs}:
             raise HwsimError(
                 f"inputs must be named {sorted(p.name for p in inputs)}, not {sorted(arrays)}"
             )
-        out = {p.tensor: self._encode_port(p, arrays[p.name], codes, clips) for p in inputs}
-        counts = {v.shape[0] for v in out.values()}
-        if len(counts) > 1:
-            raise HwsimError(f"inputs must have one batch size, not {sorted(counts)}")
+        out = {p.tensor: self._encode_port(p, arrays[p.name], codes, clips, axes) for p in inputs}
+        for axis, what in enumerate(("batch size", "number of time steps")[: len(axes)]):
+            counts = {v.shape[axis] for v in out.values()}
+            if len(counts) > 1:
+                raise HwsimError(f"inputs must have one {what}, not {sorted(counts)}")
         return out
 
-    def _encode_port(self, port: InputPort, x: Any, codes: bool, clips: list[Clip] | None) -> Array:
+    def _encode_port(
+        self,
+        port: InputPort,
+        x: Any,
+        codes: bool,
+        clips: list[Clip] | None,
+        axes: tuple[str, ...],
+    ) -> Array:
         xp, kind = self.xp, port.type
         array = ports.numbers(xp, port, x)
-        shape = user_shape(kind, port)
-        if array.ndim != len(shape) + 1 or tuple(array.shape[1:]) != shape:
-            raise HwsimError(
-                f"input {port.name!r} must have shape (batch, {', '.join(map(str, shape))}), not "
-                f"{tuple(array.shape)}{shape_hint(shape, tuple(array.shape), port.axes)}"
-            )
+        outer = ports.outer_axes(port, tuple(array.shape), axes)
         if array.dtype == xp.bool:
             array = xp.astype(array, xp.int64)
         ends = ports.ends_of(xp, port, array)
+        if len(axes) > 1:
+            array = xp.reshape(array, (math.prod(outer), *array.shape[len(axes) :]))
         array = ports.from_user(xp, port, kind, array)
         if codes or (port.element is not None and not is_float(xp, array)):
-            return ports.checked_codes(xp, port, array, ends)
-        found = ports.quantize(xp, port, array, ends)
-        if clips is not None and array.size:
-            reach = self._reach.get(port.name) or self._reach.setdefault(port.name, Reach.of(port))
-            clips.append(clip(xp, port, reach, array, ends))
-        return found
+            found = ports.checked_codes(xp, port, array, ends)
+        else:
+            found = ports.quantize(xp, port, array, ends)
+            if clips is not None and array.size:
+                reach = self._reach.get(port.name)
+                reach = reach or self._reach.setdefault(port.name, Reach.of(port))
+                clips.append(clip(xp, port, reach, array, ends))
+        return xp.reshape(found, (*outer, *kind.shape)) if len(axes) > 1 else found
 
     def decode(self, codes: Batch, as_codes: bool = False) -> Any:
         """Output edges as `emulate` gives them: an array, or a dict of several."""
-        out = {
-            p.name: ports.decode(self.xp, p, self.types[p.tensor], codes[p.tensor], as_codes)
-            for p in self.outputs
-        }
+        out = {p.name: self._decode_port(p, codes[p.tensor], as_codes) for p in self.outputs}
         return out if len(out) > 1 else next(iter(out.values()))
+
+    def _decode_port(self, port: OutputPort, array: Array, as_codes: bool) -> Array:
+        kind = self.types[port.tensor]
+        outer = array.shape[: array.ndim - len(kind.shape)]  # the batch, and time where it has one
+        if len(outer) == 1:
+            return ports.decode(self.xp, port, kind, array, as_codes)
+        array = self.xp.reshape(array, (math.prod(outer), *kind.shape))
+        found = ports.decode(self.xp, port, kind, array, as_codes)
+        return self.xp.reshape(found, (*outer, *found.shape[1:]))
+
+
+def _length(arrays: Mapping[str, Any], axis: int) -> int:
+    """How long an axis of all arrays is; 0 where they differ, which `encode` will refuse."""
+    counts = {a.shape[axis] if getattr(a, "ndim", 0) > axis else 0 for a in arrays.values()}
+    return counts.pop() if len(counts) == 1 else 0
 
 
 _PLANNED: weakref.WeakKeyDictionary[Graph, dict[int, Emulator]] = weakref.WeakKeyDictionary()
@@ -201,18 +277,37 @@ def emulate(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> Any:
     reals: float32, or float64 for formats over 24 bits. A port of integers (`port.element`, such as
     uint8) takes an array of any integer type as codes, a float array as reals to be quantized, and
     gives codes in its own type. With `codes` every port takes codes and gives them as int64.
+    Of a graph with state `x` and the outputs are `(batch, time, *shape)`; each row begins with the
+    initial values (`step` goes one time step at a time).
     Raises HwsimError for a wrong shape, dtype, NaN, or a code out of range.
     """
     return planned(_as_graph(graph), xp).predict(x, codes)
 
 
 def trace(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> dict[str, Array]:
-    """Codes of every edge, `(batch, *shape)` channels last, for a batch as `emulate` takes it."""
+    """Codes of every edge, `(batch, *shape)` channels last, for a batch as `emulate` takes it.
+
+    Of a graph with state they are `(batch, time, *shape)`.
+    """
     emulator = planned(_as_graph(graph), xp)
     clips: list[Clip] = []
     edges = emulator.run(emulator.encode(x, codes, clips), keep=True)
     saturation.warn(emulator.inputs, clips)
     return {edge: xp.astype(value, xp.int64) for edge, value in edges.items()}
+
+
+def step(
+    graph: Any, x: Any, state: Any = None, xp: Namespace = np, codes: bool = False
+) -> tuple[Any, dict[str, Array]]:
+    """One time step of a graph with state: its outputs, and the state for the next step.
+
+    `x` is `(batch, *shape)`, or a dict of such arrays, as `emulate` takes it without the axis of
+    time, and the outputs are as `emulate` gives them. `state` is what the step before gave, a dict
+    of int64 codes `(batch, *shape)` by the names of `Graph.state`; None begins with the initial
+    values. Steps in a row give what `emulate` gives of all of them at once. Raises HwsimError for
+    what `emulate` refuses, and for the state of another graph or batch.
+    """
+    return planned(_as_graph(graph), xp).step(x, state, codes)
 
 
 def _as_graph(model: Any) -> Graph:
