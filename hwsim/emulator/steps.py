@@ -107,7 +107,9 @@ def _chosen(
             f"node {node.name!r} must be computed in {_listed(accepted)}, but the backend has only "
             f"{_listed(carriers)}"
         )
-    carrier = choose_carrier(node.name, bound, allowed, types)
+    # What takes int8 meets no numbers but codes, so that -128 may be there without 128.
+    codes = [*types, output]
+    carrier = choose_carrier(node.name, bound, allowed, codes, only=Carrier.INT8 in accepted)
     if not isinstance(op, Weighted):
         carrier = unconverted(carrier, ready)
     return kernel or own(op), Form.of(carrier)
@@ -118,12 +120,19 @@ def _listed(carriers: Sequence[Carrier]) -> str:
 
 
 def choose_carrier(
-    name: str, bound: int, allowed: Sequence[Carrier], inputs: Sequence[TensorType]
+    name: str, bound: int, allowed: Sequence[Carrier], codes: Sequence[TensorType], *, only: bool
 ) -> Carrier:
-    """The cheapest carrier that is exact up to `bound`; one of integers must hold the inputs."""
+    """The cheapest carrier that is exact up to `bound`; one of integers must hold all `codes` too.
+
+    `only`: no number is met but these and smaller ones.
+    """
     for carrier in allowed:
-        readable = carrier.is_float or all(carrier.holds(kind.lo, kind.hi) for kind in inputs)
-        if bound < carrier.limit and readable:
+        if carrier.is_float and bound < carrier.limit:
+            return carrier
+        held = carrier.holds(-bound, bound - only) and all(
+            carrier.holds(kind.lo, kind.hi) for kind in codes
+        )
+        if held:
             return carrier
     raise HwsimError(
         f"node {name!r}: whole numbers up to {bound} must fit {allowed[-1].value}, which is exact "
