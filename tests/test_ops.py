@@ -426,14 +426,14 @@ def test_values_are_frozen_slotted_and_named():
         assert params.frozen and "__slots__" in vars(op), kind
         assert op.__match_args__ == () and params.eq == (kind not in by_array), kind
         assert not params.repr and not params.order and op.__repr__ is Op.__repr__, kind
-    positional = (Format, Quant, TensorType, Window, Exact, Work, thresholds.Steps)
+    positional = (Format, Quant, TensorType, Window, Exact, Work, thresholds.Thresholds)
     positional += (narrow.Corridor, narrow.Lines, steps.Step)
     named = (Stepwise, forms.Output, forms.Affine, forms.TwoRoundings, forms.FloatProduct)
     named += (sums.WeightedSum, sums.TableSum)
     for value in (*positional, *named):
         params = value.__dataclass_params__
         assert params.frozen and params.repr and "__slots__" in vars(value), value
-        assert params.eq == (value not in (thresholds.Steps, steps.Step)), value
+        assert params.eq == (value not in (thresholds.Thresholds, steps.Step)), value
         if value in named:
             assert value.__match_args__ == (), value
 

@@ -12,8 +12,9 @@ from support.rtl_bench import beats_of, refused, run, words
 
 from hwsim.fixed import Format, Overflow, Rounding, cast
 from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add
+from hwsim.forms.choose import choose, literal_form
 from hwsim.forms.requantizers import Affine, FloatProduct, Form, Output, TwoRoundings
-from hwsim.forms.thresholds import choose, literal, literal_form, thresholds
+from hwsim.forms.thresholds import literal, thresholds
 from hwsim.ops.base import TensorType
 from hwsim.ops.elementwise import ScaledAdd
 from hwsim.ops.requantize import Requantize, Scheme

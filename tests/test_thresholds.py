@@ -13,9 +13,10 @@ import pytest
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.forms.choose import choose, literal_form
 from hwsim.forms.narrow import narrowest
 from hwsim.forms.requantizers import Affine, FloatProduct, Form, Output, TwoRoundings, round_to_f32
-from hwsim.forms.thresholds import choose, literal, literal_form, thresholds
+from hwsim.forms.thresholds import literal, thresholds
 from hwsim.ops.requantize import Requantize, Scheme
 
 SEED = 1124

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.fixed import Rounding, shift_round
-from hwsim.forms.requantizers import Constants, Output, round_to_f32
-from hwsim.ops.base import TensorType
+from hwsim.forms.requantizers import Output, round_to_f32
+from hwsim.ops.base import IntArray, TensorType
 from hwsim.ops.elementwise import ScaledAdd
 
-IntArray = npt.NDArray[np.int64]
 LONGEST = 26  # bits behind the binary point that narrow sums are tried with
 NEAR = (-1, 0, 1, 2)  # around the floor of the exact multiplier
 
@@ -43,8 +41,8 @@ class TableSum:
     Entries are in the order of the codes, the lowest first: `a_low` and `b_low`.
     """
 
-    table_a: Constants
-    table_b: Constants
+    table_a: tuple[int, ...]
+    table_b: tuple[int, ...]
     a_low: int
     b_low: int
     shift: int

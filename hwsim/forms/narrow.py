@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hwsim.fixed import Rounding
 from hwsim.forms.requantizers import Affine, Output
-
-if TYPE_CHECKING:
-    from hwsim.forms.thresholds import Steps
+from hwsim.forms.thresholds import Thresholds
 
 Point = tuple[int, int]
 LONGEST = 48  # no multiplier of interest needs a longer shift
@@ -110,7 +107,7 @@ def _hull(points: list[Point], side: int) -> list[Point]:
 
 
 def narrowest(
-    steps: Steps, out: Output, *, shared: bool, split: int | None = None
+    steps: Thresholds, out: Output, *, shared: bool, split: int | None = None
 ) -> Affine | None:
     """The multiply-add-shift with the thresholds of `steps` and the shortest shifts.
 

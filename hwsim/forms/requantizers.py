@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.fixed import Format, Overflow, Rounding, overflow, shift_round
+from hwsim.ops.base import IntArray
 
-IntArray = npt.NDArray[np.int64]
-Constants = tuple[int, ...]
+PerChannel = tuple[int, ...]  # one entry for all channels, or one a channel
 F32_BITS = 24  # significant bits of a float32
 LONGEST_SHIFT = 62  # products stay below 2**57, so that a longer shift gives 0 as this one does
 
@@ -54,13 +53,13 @@ class Affine:
     `r_below` for `r`.
     """
 
-    m: Constants
-    r: Constants
-    shift: Constants
+    m: PerChannel
+    r: PerChannel
+    shift: PerChannel
     rounding: Rounding
     out: Output
     split: int | None = None
-    r_below: Constants | None = None
+    r_below: PerChannel | None = None
 
     @property
     def bits(self) -> int:
@@ -84,9 +83,9 @@ class TwoRoundings:
     over all signs that is rounding to nearest with ties up.
     """
 
-    m: Constants
-    left: Constants
-    right: Constants
+    m: PerChannel
+    left: PerChannel
+    right: PerChannel
     input_zero_point: int
     out: Output
 
@@ -111,8 +110,8 @@ class FloatProduct:
     last rounding.
     """
 
-    m: Constants
-    shift: Constants
+    m: PerChannel
+    shift: PerChannel
     input_zero_point: int
     out: Output
     zero_point_first: bool = False
@@ -147,7 +146,7 @@ def round_to_f32(x: IntArray) -> IntArray:
     return np.asarray((floor + up) << drop)
 
 
-def _by_channel(y: Any, shifts: Constants, rounding: Rounding) -> IntArray:
+def _by_channel(y: Any, shifts: PerChannel, rounding: Rounding) -> IntArray:
     """Round by each channel's own shift."""
     if len(set(shifts)) == 1:
         return np.asarray(shift_round(np, y, shifts[0], rounding))

@@ -1,44 +1,27 @@
-"""Requantization as the step function that it is, and the cheapest integer form with its steps.
+"""Requantization as the step function that it is.
 
 A monotone map from the codes `lo..hi` to a narrow format is fully described by its thresholds: for
 each code `j` the least `x` that gives `j` or more. Two forms with the same thresholds give the same
-integers on the whole range, so hardware may use the cheapest of them. `choose` tries a shift, the
-narrowest multiply-add-shift (with one offset, or one on each side of zero), the scheme's mantissa
-with one rounding, and falls back to the scheme's own steps.
+integers on the whole range, so hardware may use the cheapest of them (`hwsim.forms.choose`).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Overflow, Rounding
-from hwsim.forms.narrow import narrowest
-from hwsim.forms.requantizers import (
-    F32_BITS,
-    LONGEST_SHIFT,
-    Affine,
-    FloatProduct,
-    Form,
-    Output,
-    TwoRoundings,
-)
-from hwsim.ops.base import Carrier
-from hwsim.ops.requantize import FLOAT_SCHEMES, Requantize, Scheme
+from hwsim.fixed import Overflow
+from hwsim.forms.requantizers import Form
+from hwsim.ops.base import Carrier, IntArray
+from hwsim.ops.requantize import FLOAT_SCHEMES, Requantize
 
-IntArray = npt.NDArray[np.int64]
 Bound = int | IntArray  # one for all channels, or one a channel
-MOST_LEVELS = 4096  # codes of the output beyond which only literal forms are made
-HARD_BITS = (17, 34)  # unsigned operands that one and two signed 18 x 18 multipliers take
-FLOAT_OUT_BITS = 20  # beyond 2**21 a float32's own rounding reaches whole numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Steps:
+class Thresholds:
     """The thresholds of a monotone requantizer, channel by channel.
 
     `at[k, c]` is the least `x` in `lo[c]..hi[c]` whose code is `low + 1 + k` or more, and
@@ -69,7 +52,7 @@ def literal(op: Requantize, x: IntArray) -> IntArray:
 
 def thresholds(
     op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None = None
-) -> Steps:
+) -> Thresholds:
     """All thresholds on `lo..hi` by bisection of the literal semantics, all at once.
 
     `window` cuts the codes, as a following clip does. `op` must saturate.
@@ -86,120 +69,4 @@ def thresholds(
         reached = literal(op, middle) >= codes
         last = np.where(reached, middle, last)
         first = np.where(reached, first, np.minimum(middle + 1, last))
-    return Steps(below.astype(np.int64), above.astype(np.int64), low, high, first)
-
-
-def choose(op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None = None) -> Form:
-    """The cheapest integer form that is proved equal to `op` for every input code `lo..hi`.
-
-    `lo` and `hi` are bounds of the input, one or one a channel. With a `window` the form also does
-    a following clip to those codes. Raises HwsimError for sums over 32 bits, and for outputs over
-    20 bits of a float32 scheme.
-    """
-    out = Output(format=op.out, zero_point=op.zero_point, overflow=op.overflow, window=window)
-    if op.scheme is Scheme.SHIFT:
-        return _once(op, out, *_powers(op), op.rounding)
-    _check(op, int(np.min(lo)), int(np.max(hi)))
-    if out.high - out.low >= MOST_LEVELS:
-        return literal_form(op, out)
-    steps = thresholds(op, lo, hi, (out.low, out.high))
-    exact = (form for form in _candidates(op, out, steps) if steps.equal(form))
-    return next(exact, literal_form(op, out))
-
-
-def literal_form(op: Requantize, out: Output) -> Form:
-    """The scheme's own steps: right for every input that it accepts."""
-    if op.scheme in FLOAT_SCHEMES:
-        return FloatProduct(
-            m=_float_parts(op)[0],
-            shift=_float_parts(op)[1],
-            input_zero_point=op.input_zero_point,
-            out=out,
-            zero_point_first=op.scheme is Scheme.F32_RNE_IN,
-        )
-    if op.scheme is Scheme.GEMMLOWP_DOUBLE:
-        m, s = op.fixed_point()
-        return TwoRoundings(
-            m=tuple(m.tolist()),
-            left=tuple(np.maximum(s, 0).tolist()),
-            right=tuple(np.maximum(-s, 0).tolist()),
-            input_zero_point=op.input_zero_point,
-            out=out,
-        )
-    if op.scheme is Scheme.SINGLE:
-        return _once(op, out, *_fixed_parts(op), Rounding.RND)
-    return _once(op, out, *_powers(op), op.rounding)
-
-
-def _check(op: Requantize, lo: int, hi: int) -> None:
-    if lo < -(1 << 31) or hi >= 1 << 31:
-        raise HwsimError(
-            f"a sum requantized by {op.scheme.value} must fit 32 bits, not range from {lo} to {hi}"
-        )
-    if op.scheme in FLOAT_SCHEMES and op.out.width > FLOAT_OUT_BITS:
-        raise HwsimError(
-            f"the output of {op.scheme.value} must have at most {FLOAT_OUT_BITS} bits in hardware, "
-            f"not {op.out.width}"
-        )
-
-
-def _candidates(op: Requantize, out: Output, steps: Steps) -> list[Form]:
-    """Forms that may be equal, by the hard multipliers that they take, then by their extras."""
-    forms: list[Form | None] = [_by_even_ties(op, out)] if op.scheme in FLOAT_SCHEMES else []
-    forms[:0] = [narrowest(steps, out, shared=True), narrowest(steps, out, shared=False)]
-    forms += [
-        narrowest(steps, out, shared=shared, split=op.input_zero_point) for shared in (True, False)
-    ]
-    if op.scheme is Scheme.GEMMLOWP_DOUBLE:
-        forms.append(_once(op, out, *_fixed_parts(op), Rounding.RND))
-    width = max(abs(int(steps.lo.min())), abs(int(steps.hi.max()))).bit_length()
-    most = min(HARD_BITS[-1], 62 - width)  # so that `run` stays inside int64
-    found = [form for form in forms if form is not None and form.bits <= most]
-    return sorted(found, key=lambda form: sum(form.bits > bits for bits in (0, *HARD_BITS)))
-
-
-def _by_even_ties(op: Requantize, out: Output) -> Affine:
-    """The float32 mantissas with one rounding, ties to even: powers of two become shifts."""
-    parts = [_stripped(m, s) for m, s in zip(*_float_parts(op), strict=True)]
-    m, shift = tuple(m for m, _ in parts), tuple(s for _, s in parts)
-    form = _once(op, out, m, shift, Rounding.RND_CONV)
-    if op.scheme is Scheme.F32_RNE_OUT:
-        return form
-    r = tuple(r + (op.zero_point << s) for r, s in zip(form.r, shift, strict=True))
-    return replace(form, r=r, out=replace(out, zero_point=0))
-
-
-def _stripped(m: int, shift: int) -> tuple[int, int]:
-    """`m * 2**-shift` without the zero bits at the end of m."""
-    zeros = min((m & -m).bit_length() - 1, shift) if m else 0
-    return m >> zeros, shift - zeros
-
-
-def _once(
-    op: Requantize, out: Output, m: tuple[int, ...], shift: tuple[int, ...], rounding: Rounding
-) -> Affine:
-    r = tuple(-op.input_zero_point * value for value in m)
-    return Affine(m=m, r=r, shift=shift, rounding=rounding, out=out)
-
-
-def _powers(op: Requantize) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Multipliers that are powers of two as `m * 2**-shift`; m is 1 unless they shift left."""
-    shifts = [1 - math.frexp(d)[1] for d in op.multiplier]
-    return tuple(1 << max(-s, 0) for s in shifts), tuple(max(s, 0) for s in shifts)
-
-
-def _fixed_parts(op: Requantize) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Multipliers as `m * 2**-shift` with m of 31 bits."""
-    m, s = op.fixed_point()
-    return tuple(m.tolist()), tuple((31 - s).tolist())
-
-
-def _float_parts(op: Requantize) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """float32(multiplier) as `m * 2**-shift`, with m of up to 24 bits where the shift is not 0."""
-    m, shift = [], []
-    for d in op.multiplier:
-        fraction, exponent = math.frexp(float(np.float32(d)))
-        right = F32_BITS - exponent
-        m.append(int(fraction * 2**F32_BITS) << max(-right, 0))
-        shift.append(min(max(right, 0), LONGEST_SHIFT))
-    return tuple(m), tuple(shift)
+    return Thresholds(below.astype(np.int64), above.astype(np.int64), low, high, first)

@@ -8,8 +8,8 @@ from typing import Any
 
 from hwsim.fixed import Rounding
 from hwsim.forms.adders import SumForm, choose_add
+from hwsim.forms.choose import choose
 from hwsim.forms.requantizers import Affine, Form, Output
-from hwsim.forms.thresholds import choose
 from hwsim.ops import BatchNorm, Divide, Op, Requantize, ScaledAdd, TensorType
 
 Rescaler = tuple[Form, int]  # a form, and the number of codes after which its constants come again
