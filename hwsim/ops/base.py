@@ -138,7 +138,7 @@ class Carrier(Enum):
 
     def holds(self, lo: int, hi: int) -> bool:
         """Whether all whole numbers from `lo` to `hi` are exact."""
-        least = 1 - self.limit if self.is_float else -self.limit
+        least = -self.limit if self in (Carrier.INT8, Carrier.INT32) else 1 - self.limit
         return least <= lo and hi < self.limit
 
 
