@@ -30,14 +30,29 @@ P = TypeVar("P", InputPort, OutputPort)
 _BROKEN = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Node:
-    """One use of an operator: the edges that it reads and the edge that it makes."""
+    """One use of an operator: the edges that it reads and those that it makes, most often one."""
 
     name: str
     op: Op
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
+
+    def __init__(
+        self, name: str, op: Op, inputs: Sequence[str], outputs: str | Sequence[str]
+    ) -> None:
+        edges = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        fields = {"name": name, "op": op, "inputs": tuple(inputs), "outputs": edges}
+        for field_name, value in fields.items():
+            object.__setattr__(self, field_name, value)
+
+    @property
+    def output(self) -> str:
+        """The edge that it makes; HwsimError where there are several."""
+        if len(self.outputs) != 1:
+            raise HwsimError(f"node {self.name!r} must have one output, not {len(self.outputs)}")
+        return self.outputs[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -63,14 +78,15 @@ class Graph:
             raise HwsimError("a graph must have at least one input and one output")
         _unique("node names", [node.name for node in self.nodes])
         sources: tuple[InputPort | State, ...] = (*self.inputs, *self.state)
-        edges = [source.tensor for source in sources] + [node.output for node in self.nodes]
+        edges = [source.tensor for source in sources]
+        edges += [edge for node in self.nodes for edge in node.outputs]
         _unique("edge names", edges)
         _unique("input names", [port.name for port in self.inputs])
         _unique("output names", [port.name for port in self.outputs])
         _unique("state names", [state.name for state in self.state])
         types = {source.tensor: source.type for source in sources}
         for node in self.nodes:
-            types[node.output] = _infer(node, types)
+            types.update(zip(node.outputs, _infer(node, types), strict=True))
         for port in self.outputs:
             if port.tensor not in types:
                 raise HwsimError(
@@ -122,6 +138,14 @@ class Graph:
         """The types of what `node` reads."""
         return tuple(self._types[edge] for edge in node.inputs)
 
+    def output_types(self, node: Node) -> tuple[TensorType, ...]:
+        """The types of what `node` makes."""
+        return tuple(self._types[edge] for edge in node.outputs)
+
+    def makers(self) -> dict[str, Node]:
+        """The node that makes each edge; those of inputs have none."""
+        return {edge: node for node in self.nodes for edge in node.outputs}
+
     def node(self, name: str) -> Node:
         """The node of that name."""
         for node in self.nodes:
@@ -149,15 +173,7 @@ class Graph:
         parts = {
             "inputs": [self._saved_port(p, f"input.{p.name}", body) for p in self.inputs],
             "outputs": [self._saved_port(p, f"output.{p.name}", body) for p in self.outputs],
-            "nodes": [
-                {
-                    "name": n.name,
-                    "inputs": list(n.inputs),
-                    "output": n.output,
-                    "op": CODEC.encode(n.op, n.name, body),
-                }
-                for n in self.nodes
-            ],
+            "nodes": [_encode_node(n, body) for n in self.nodes],
         }
         if self.state:
             parts["state"] = [CODEC.encode(s, f"state.{s.name}", body) for s in self.state]
@@ -227,10 +243,21 @@ def _size(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 
+def _encode_node(node: Node, body: storage.Body) -> dict[str, Any]:
+    made: dict[str, Any] = {"output": node.outputs[0]}
+    if len(node.outputs) > 1:
+        made, body.schema = {"outputs": list(node.outputs)}, max(body.schema, 2)
+    op = CODEC.encode(node.op, node.name, body)
+    return {"name": node.name, "inputs": list(node.inputs), **made, "op": op}
+
+
 def _decode_node(data: Any, array: Any) -> Node:
     op = CODEC.decode(data["op"], array)
     _expect((op,), Op)
-    return Node(str(data["name"]), op, tuple(str(i) for i in data["inputs"]), str(data["output"]))
+    edges = data["outputs"] if "outputs" in data else [data["output"]]
+    return Node(
+        str(data["name"]), op, [str(i) for i in data["inputs"]], [str(edge) for edge in edges]
+    )
 
 
 def _without_layout(port: Any) -> Any:
@@ -270,7 +297,7 @@ def _expect(values: tuple[Any, ...], kind: type[Any]) -> None:
             raise HwsimError(f"a saved value must be a {kind.__name__}, not {value!r}")
 
 
-def _infer(node: Node, types: Mapping[str, TensorType]) -> TensorType:
+def _infer(node: Node, types: Mapping[str, TensorType]) -> tuple[TensorType, ...]:
     missing = [edge for edge in node.inputs if edge not in types]
     if missing:
         raise HwsimError(f"node {node.name!r}: input {missing[0]!r} must be an edge made before it")
@@ -279,9 +306,18 @@ def _infer(node: Node, types: Mapping[str, TensorType]) -> TensorType:
         wanted = str(arity) if arity >= 0 else "at least 1"
         raise HwsimError(f"node {node.name!r} must have {wanted} inputs, not {len(node.inputs)}")
     try:
-        return node.op.infer([types[edge] for edge in node.inputs])
+        found = node.op.output_types([types[edge] for edge in node.inputs])
     except HwsimError as error:
         raise HwsimError(f"node {node.name!r}: {error}") from None
+    if len(found) != len(node.outputs):
+        raise HwsimError(
+            f"node {node.name!r} must have {_count(len(found))}, not {len(node.outputs)}"
+        )
+    return found
+
+
+def _count(outputs: int) -> str:
+    return "1 output" if outputs == 1 else f"{outputs} outputs"
 
 
 def _unique(what: str, names: list[str]) -> None:

@@ -12,7 +12,7 @@ from hwsim import saturation
 from hwsim.classify import Accuracy, Labels, Tally, class_numbers, expect_count, named
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
-from hwsim.graph import Graph, Node, OutputPort
+from hwsim.graph import Graph, OutputPort
 from hwsim.ops import ArgMax, Flatten, Reshape
 
 PIECE = 1 << 22
@@ -52,11 +52,11 @@ def choose_output(graph: Graph, name: str | None) -> OutputPort:
 
 def picked_from(graph: Graph, port: OutputPort) -> int | None:
     """Between how many classes the model itself picks, where an ArgMax ends it."""
-    makers: dict[str, Node] = {node.output: node for node in graph.nodes}
+    makers = graph.makers()
     edge = port.tensor
     while (node := makers.get(edge)) is not None:
         if isinstance(node.op, ArgMax):
-            return graph.types()[node.output].hi + 1
+            return graph.types()[edge].hi + 1
         if not isinstance(node.op, Flatten | Reshape):
             return None
         edge = node.inputs[0]

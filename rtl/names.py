@@ -70,7 +70,8 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
 
 def edge_identifiers(graph: Graph) -> Mapping[str, str]:
     """The identifier of every edge, as signals `edge_<identifier>_data` show it."""
-    return identifiers([p.tensor for p in graph.inputs] + [n.output for n in graph.nodes])
+    made = [edge for node in graph.nodes for edge in node.outputs]
+    return identifiers([p.tensor for p in graph.inputs] + made)
 
 
 def top_name(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.cli.console import console
 from hwsim.cli.sheet import table
-from hwsim.reporting.facts import rate_text, shape_text
+from hwsim.reporting.facts import made_text, rate_text, shape_text
 
 if TYPE_CHECKING:
     from hwsim.doctor.checks import Check
@@ -39,8 +39,8 @@ def show_model(facts: Facts) -> None:
         (
             node["name"],
             node["summary"],
-            shape_text(node["shape"]),
-            node["format"],
+            made_text(node, key="shape"),
+            made_text(node, key="format"),
             f"{node['macs']:,}" if node["macs"] else "",
             f"{node['weights']:,}" if node["weights"] else "",
             node["carrier"] or "none",

@@ -48,23 +48,24 @@ class PoolsFirst:
     ) -> list[Step]:
         """The steps, each pool as early as it may be."""
         readers = Counter(edge for step in steps for edge in step.inputs) + Counter(kept)
-        makers = {step.output: step for step in steps if readers[step.output] == 1}
-        found = {step.output: step for step in steps}
+        makers = {e: step for step in steps for e in step.outputs if readers[e] == 1}
+        found = {step.node: step for step in steps}
         for pool in filter(_pools_earlier, steps):
             chain, tops = self._passed(pool, makers, types)
             for step in chain:
-                del found[step.output]
+                del found[step.node]
             first = chain[0] if chain else pool
             edge = first.inputs[0]
-            sums = found.get(edge) if edge in makers and not any(first.convert) else None
+            maker = makers.get(edge) if not any(first.convert) else None
+            sums = None if maker is None else found.get(maker.node)
             parts = None if sums is None else sums.kernel.allows.unbiased(sums.op, sums.constants)
             if sums is not None and parts is not None:
                 constants, add = parts
-                found[edge] = sums.with_constants(xp, constants)
+                found[sums.node] = sums.with_constants(xp, constants)
                 chain, tops = [sums.with_run(_adding(xp, add)), *chain], [None, *tops]
             if chain:
                 early = replace(pool, inputs=(edge,), convert=first.convert)
-                found[pool.output] = early.with_run(_pooled(xp, chain, tops, pool))
+                found[pool.node] = early.with_run(_pooled(xp, chain, tops, pool))
         return list(found.values())
 
     def _passed(
@@ -139,8 +140,8 @@ class ScaledSums:
     ) -> list[Step]:
         """The steps, with fewer factors."""
         readers = Counter(edge for step in steps for edge in step.inputs) + Counter(kept)
-        makers = {step.output: step for step in steps if readers[step.output] == 1}
-        found = {step.output: step for step in steps}
+        makers = {e: step for step in steps for e in step.outputs if readers[e] == 1}
+        found = {step.node: step for step in steps}
         for cast in steps:
             split = cast.kernel.allows.unscaled(cast.op, cast.constants)
             sums = _scaled_from(cast, makers)
@@ -149,8 +150,8 @@ class ScaledSums:
             factor, rest = split
             scaled = sums.kernel.allows.scaled(sums.op, sums.constants, factor)
             if scaled is not None:
-                found[sums.output] = sums.with_constants(xp, scaled)
-                found[cast.output] = cast.with_constants(xp, rest)
+                found[sums.node] = sums.with_constants(xp, scaled)
+                found[cast.node] = cast.with_constants(xp, rest)
         return list(found.values())
 
 

@@ -32,12 +32,14 @@ class Form:
         """All that occur."""
         return {self.reads, self.sums, self.gives}
 
-    def holds(self, inputs: Sequence[TensorType], bound: int, output: TensorType) -> bool:
-        """Whether inputs, whole numbers up to `bound` and the output are exact in it."""
+    def holds(
+        self, inputs: Sequence[TensorType], bound: int, outputs: Sequence[TensorType]
+    ) -> bool:
+        """Whether inputs, whole numbers up to `bound` and outputs are exact in it."""
         return (
             all(self.reads.holds(kind.lo, kind.hi) for kind in inputs)
             and bound < self.sums.limit
-            and self.gives.holds(output.lo, output.hi)
+            and all(self.gives.holds(kind.lo, kind.hi) for kind in outputs)
         )
 
 

@@ -89,10 +89,10 @@ class Emulator:
         if keep:
             with threads.blas().one_thread() if self.xp is np else nullcontext():
                 for step in self.plan:
-                    edges[step.output] = step.run(self._read(step, edges))
+                    edges.update(step.made(self._read(step, edges)))
             return edges
         for step, done in zip(self.quick, self._done, strict=True):
-            edges[step.output] = step.run(self._read(step, edges))
+            edges.update(step.made(self._read(step, edges)))
             for edge in done:  # memory that is still in cache serves the next step
                 del edges[edge]
         return {edge: edges[edge] for edge in self._kept}

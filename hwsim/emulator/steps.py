@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ class Step:
 
     node: str
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     form: Form
     convert: tuple[bool, ...]
     op: Op
@@ -37,6 +37,17 @@ class Step:
     def carrier(self) -> Carrier:
         """What holds its whole numbers."""
         return self.form.sums
+
+    @property
+    def output(self) -> str:
+        """The edge that it makes, where it is one."""
+        (edge,) = self.outputs
+        return edge
+
+    def made(self, xs: Sequence[Array]) -> Iterable[tuple[str, Array]]:
+        """Each edge that it makes, with its codes."""
+        codes = self.run(xs)
+        return zip(self.outputs, codes if isinstance(codes, tuple) else (codes,), strict=True)
 
     def with_constants(self, xp: Namespace, constants: Constants) -> Step:
         """The same with other constants."""
@@ -63,29 +74,29 @@ def plain_steps(
     `carriers` are those of the backend, cheapest first. Raises HwsimError for a node whose whole
     numbers none of them holds.
     """
-    edges, steps = graph.types(), []
+    steps = []
     made: dict[str, Carrier] = {}
     for node in graph.nodes:
-        types, output = graph.input_types(node), edges[node.output]
+        types, outputs = graph.input_types(node), graph.output_types(node)
         ready = [made.get(edge) for edge in node.inputs]
-        kernel, form = _chosen(node, types, output, kernels, carriers, ready)
+        kernel, form = _chosen(node, types, outputs, kernels, carriers, ready)
         prepared = kernel.prepare(node.op, types, form)
         constants = {name: _to_namespace(xp, value) for name, value in prepared.items()}
         convert = tuple(carrier is not form.reads for carrier in ready)
         run = _bound(kernel, node.op, xp, constants)
         steps.append(
             Step(
-                node.name, node.inputs, node.output, form, convert, node.op, constants, kernel, run
+                node.name, node.inputs, node.outputs, form, convert, node.op, constants, kernel, run
             )
         )
-        made[node.output] = form.gives
+        made.update(dict.fromkeys(node.outputs, form.gives))
     return steps
 
 
 def _chosen(
     node: Node,
     types: Sequence[TensorType],
-    output: TensorType,
+    outputs: Sequence[TensorType],
     kernels: Kernels,
     carriers: Sequence[Carrier],
     ready: Sequence[Carrier | None],
@@ -94,10 +105,10 @@ def _chosen(
     op = node.op
     found = kernels.get(type(op))
     kernel = found if found is None or isinstance(found, Kernel) else Kernel(run=found)
-    bound = max(op.bound(types), output.magnitude)
+    bound = max(op.bound(types), *(made.magnitude for made in outputs))
     if kernel is not None and kernel.forms is not None:
         for form in kernel.forms(op):
-            if form.carriers <= set(carriers) and form.holds(types, bound, output):
+            if form.carriers <= set(carriers) and form.holds(types, bound, outputs):
                 return kernel, form
         kernel = None
     accepted = op.carriers(types)
@@ -108,7 +119,7 @@ def _chosen(
             f"{_listed(carriers)}"
         )
     # What takes int8 meets no numbers but codes, so that -128 may be there without 128.
-    codes = [*types, output]
+    codes = [*types, *outputs]
     carrier = choose_carrier(node.name, bound, allowed, codes, only=Carrier.INT8 in accepted)
     if not isinstance(op, Weighted):
         carrier = unconverted(carrier, ready)
@@ -149,7 +160,7 @@ def last_uses(steps: Sequence[Step], outputs: set[str]) -> list[list[str]]:
     """The edges that nobody reads after each step."""
     seen, found = set(outputs), []
     for step in reversed(steps):
-        edges = {*step.inputs, step.output}
+        edges = {*step.inputs, *step.outputs}
         found.append([edge for edge in edges if edge not in seen])
         seen |= edges
     return found[::-1]

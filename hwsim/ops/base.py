@@ -167,6 +167,7 @@ class Op(ABC):
     Arrays are `(batch, *shape)`, channels last. `run` is one text for every array namespace: it
     gets its constants from `prepare`, moved to that namespace, and its inputs in one of the
     carriers that `carriers` names: the first that the backend has and that holds `bound` exactly.
+    An operator has one output, or several where its `infer` and `run` give tuples.
     """
 
     kind: ClassVar[str]
@@ -183,8 +184,8 @@ class Op(ABC):
         return f"{type(self).__name__}({', '.join(told)})"
 
     @abstractmethod
-    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
-        """The output's type; raises HwsimError where the inputs do not fit."""
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType | tuple[TensorType, ...]:
+        """The output's type, or those of several; raises HwsimError where the inputs do not fit."""
 
     @abstractmethod
     def bound(self, inputs: Sequence[TensorType]) -> int:
@@ -192,7 +193,12 @@ class Op(ABC):
 
     @abstractmethod
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
-        """The output's codes."""
+        """The output's codes, or a tuple of those of several."""
+
+    def output_types(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        """What `infer` gives, as a tuple for one output too."""
+        found = self.infer(inputs)
+        return found if isinstance(found, tuple) else (found,)
 
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
         """The carriers that `run` accepts; which of them are used, a backend says."""
@@ -230,7 +236,7 @@ class Op(ABC):
 
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Multiply-accumulates, weights and produced codes of one inference."""
-        return Work(activations=self.infer(inputs).size)
+        return Work(activations=sum(made.size for made in self.output_types(inputs)))
 
 
 MOST_TOLD = 4

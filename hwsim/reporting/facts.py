@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hwsim.emulator.run import planned
@@ -49,6 +50,12 @@ def shape_text(shape: tuple[int, ...] | list[int]) -> str:
     return "×".join(str(size) for size in shape) or "scalar"
 
 
+def made_text(row: Mapping[str, Any], *, key: str) -> str:
+    """The shape or the format of what a node makes, of each output that differs."""
+    text = shape_text if key == "shape" else str
+    return ", ".join(dict.fromkeys(text(made[key]) for made in row.get("outputs", [row])))
+
+
 def _carriers(graph: Graph) -> tuple[dict[str, str], str | None]:
     """The emulator's carrier by node, or why it has none that is exact."""
     try:
@@ -58,14 +65,16 @@ def _carriers(graph: Graph) -> tuple[dict[str, str], str | None]:
 
 
 def _row(graph: Graph, node: Node, carrier: str | None) -> dict[str, Any]:
-    work = node.op.work(graph.input_types(node))
+    work, made = node.op.work(graph.input_types(node)), graph.output_types(node)
+    each = [{"name": e, **_tensor(t)} for e, t in zip(node.outputs, made, strict=True)]
     return {
         "name": node.name,
         "operator": node.op.kind,
         "summary": summary(node),
         "inputs": list(node.inputs),
-        "output": node.output,
-        **_tensor(graph.types()[node.output]),
+        "output": node.outputs[0],
+        **_tensor(made[0]),
+        **({"outputs": each} if len(each) > 1 else {}),
         "macs": work.macs,
         "weights": work.weights,
         "weight_bits": work.weights * _weight_bits(node),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwsim.graph import Graph
-from hwsim.reporting.facts import describe, shape_text
+from hwsim.reporting.facts import describe, made_text
 from hwsim.reporting.markup import esc, table
 
 COSTS = ("Layer", "Cycles", "Multi-pliers", "Memory", "Lanes", "Fold")
@@ -91,8 +91,8 @@ def _left_over(counts: Mapping[str, Any], nodes: set[str]) -> tuple[str, ...]:
 def _rest(row: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         esc(known.get("summary", row["operator"])),
-        esc(shape_text(row["shape"])),
-        esc(row["format"]),
+        esc(made_text(row, key="shape")),
+        esc(made_text(row, key="format")),
         _count(row["macs"]),
         _count(known.get("weights")),
     )

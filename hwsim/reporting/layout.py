@@ -80,7 +80,8 @@ def group(graph: Graph) -> tuple[Card, ...]:
             open_cards[node.output] = before
             continue
         made.append([node])
-        open_cards[node.output] = made[-1]
+        if len(node.outputs) == 1:  # behind several, followers have cards of their own
+            open_cards[node.output] = made[-1]
     cards += [Card(f"node:{nodes[0].name}", nodes=tuple(nodes)) for nodes in made]
     cards += [Card(f"out:{p.name}", port=p.name) for p in graph.outputs]
     return tuple(cards)
@@ -91,7 +92,7 @@ Link = tuple[str, str, str]  # edge, source card, target card
 
 def _links(graph: Graph, cards: Sequence[Card]) -> list[Link]:
     maker = {p.tensor: f"in:{p.name}" for p in graph.inputs}
-    maker |= {node.output: card.key for card in cards for node in card.nodes}
+    maker |= {edge: card.key for card in cards for node in card.nodes for edge in node.outputs}
     links = [
         (edge, maker[edge], card.key)
         for card in cards

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from hwsim.graph import Graph, Node
@@ -131,19 +131,21 @@ def _card(card: Card, place: _Places, graph: Graph) -> str:
             f"<title>{esc(card.port)}</title></g>"
         )
     rows = "".join(
-        _row(node, graph.types()[node.output], x, y + PAD / 2 + ROW * n, first=n == 0)
+        _row(node, graph.output_types(node), x, y + PAD / 2 + ROW * n, first=n == 0)
         for n, node in enumerate(card.nodes)
     )
     return f"<g>{box}{rows}</g>"
 
 
-def _row(node: Node, kind: TensorType, x: float, y: float, *, first: bool) -> str:
+def _row(node: Node, made: Sequence[TensorType], x: float, y: float, *, first: bool) -> str:
     text = esc(_short(summary(node)))
-    title = esc(f"{node.name}: {summary(node)}, {shape_text(kind.shape)}, {kind.format}")
+    told = (f"{shape_text(kind.shape)}, {kind.format}" for kind in made)
+    title = esc(f"{node.name}: {summary(node)}, {'; '.join(told)}")
+    formats = ", ".join(dict.fromkeys(str(kind.format) for kind in made))
     weight = "op" if first else "op follower"
     return (
         f'<g><title>{title}</title><text class="{weight}" x="{x + 13:g}" y="{y + 17:g}">{text}'
-        f'</text><text class="format" x="{x + CARD - 13:g}" y="{y + 17:g}">{kind.format}</text></g>'
+        f'</text><text class="format" x="{x + CARD - 13:g}" y="{y + 17:g}">{formats}</text></g>'
     )
 
 

@@ -136,7 +136,11 @@ def _trace(
     names = edge_identifiers(graph)
     found: list[tuple[int, int, Mismatch]] = []
     makers = {p.tensor: (0, f"input {p.name!r}") for p in graph.inputs}
-    makers |= {n.output: (k, f"node {n.name!r}") for k, n in enumerate(graph.nodes, start=1)}
+    makers |= {
+        edge: (k, f"node {n.name!r}")
+        for k, n in enumerate(graph.nodes, start=1)
+        for edge in n.outputs
+    }
     for edge, (order, maker) in makers.items():
         beats = seen.get(names[edge])
         if beats is None:

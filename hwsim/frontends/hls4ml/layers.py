@@ -54,7 +54,7 @@ class Build:
     def add(self, edge: str, op: Op, inputs: tuple[str, ...]) -> str:
         """Append an operator whose output is `edge`, and whose node has that name."""
         self.nodes.append(Node(edge, op, inputs, edge))
-        self.types[edge] = op.infer([self.types[i] for i in inputs])
+        (self.types[edge],) = op.output_types([self.types[i] for i in inputs])
         return edge
 
     def cast(self, edge: str, source: str, precision: Precision) -> str:
@@ -70,7 +70,7 @@ class Build:
         precision = result(layer)
         kind = self.types[source]
         same = kind.format == precision.format and kind.lo >= precision.least
-        if same and self.nodes and self.nodes[-1].output == source:
+        if same and self.nodes and self.nodes[-1].outputs == (source,):
             last = self.nodes.pop()
             del self.types[source]
             self.add(name, last.op, last.inputs)

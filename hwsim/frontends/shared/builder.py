@@ -86,15 +86,25 @@ class Builder:
 
     def emit(self, name: str, op: Op, inputs: Sequence[str], edge: str) -> str:
         """Append a node; gives its edge. HwsimError names the node whose inputs do not fit."""
-        name, edge = self.unique(name), _free(edge, self.types)
+        (made,) = self.emit_all(name, op, inputs, [edge])
+        return made
+
+    def emit_all(
+        self, name: str, op: Op, inputs: Sequence[str], edges: Sequence[str]
+    ) -> tuple[str, ...]:
+        """As `emit`, for an operator with several outputs; gives their edges."""
+        name = self.unique(name)
         try:
-            kind = op.infer([self.types[i] for i in inputs])
+            kinds = op.output_types([self.types[i] for i in inputs])
         except HwsimError as error:
             raise HwsimError(f"node {name!r}: {error}") from None
-        _bounded(f"node {name!r}: its output", kind)
-        self.types[edge] = kind
-        self.nodes.append(Node(name, op, tuple(inputs), edge))
-        return edge
+        made = []
+        for edge, kind in zip(edges, kinds, strict=True):
+            _bounded(f"node {name!r}: its output", kind)
+            made.append(_free(edge, self.types))
+            self.types[made[-1]] = kind
+        self.nodes.append(Node(name, op, tuple(inputs), made))
+        return tuple(made)
 
     def chain(self, name: str, edge: str, ops: Sequence[Op], out: str) -> str:
         """Operators one after the other; the last one's edge is `out`."""
@@ -127,7 +137,7 @@ class Builder:
         needed = {port.tensor for port in outputs}
         kept: list[Node] = []
         for node in reversed(self.nodes):
-            if node.output in needed:
+            if not needed.isdisjoint(node.outputs):
                 needed.update(node.inputs)
                 kept.append(node)
         return tuple(reversed(kept))
@@ -223,7 +233,7 @@ class Builder:
 
     def _ask_for_view(self, codes: Codes, wanted: Arrangement) -> None:
         """Start anew where the port of a graph input could show its edge in the wanted order."""
-        makers, edge = {node.output: node for node in self.nodes}, codes.edge
+        makers, edge = {edge: node for node in self.nodes for edge in node.outputs}, codes.edge
         while edge in makers and isinstance(makers[edge].op, ELEMENTWISE):
             (edge,) = makers[edge].inputs
         port = next((p for p in self.inputs.values() if p.tensor == edge), None)
