@@ -178,6 +178,22 @@ def test_backends_of_other_types_are_refused(tmp_path):
         hwsim.load(dense_heads(7).build(tmp_path, backend="Quartus"))
 
 
+def test_a_layer_that_no_output_depends_on_is_left_out(tmp_path):
+    model = Model(9, (4,))
+    first = model.dense("x", 3, {"result": "fixed<8,4>"})
+    alone = hwsim.load(model.build(tmp_path / "alone"))
+    model.dense(model.activation(first, "relu", {}), 2, {})
+    model.outputs = [first]
+    assert hwsim.load(model.build(tmp_path / "more")).hash() == alone.hash()
+
+
+def test_a_tensor_that_is_too_large_is_refused_before_memory_is_asked_for(tmp_path):
+    model = Model(10, (1 << 14, 1 << 13, 1))
+    model.activation("x", "relu", {})
+    with pytest.raises(HwsimError, match=r"input 'x' must have at most 67108864 elements, not"):
+        hwsim.load(model.build(tmp_path))
+
+
 def test_bad_data_is_refused_in_a_sentence(tmp_path):
     graph = hwsim.load(dense_heads(8).build(tmp_path))
     with pytest.raises(HwsimError, match="NaN"):

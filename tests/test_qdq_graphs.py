@@ -17,8 +17,8 @@ from support.qdq_graphs import feeds, network
 from test_frontend_onnx import load
 
 import hwsim
-from hwsim.frontends.onnx import file as onnx_file
 from hwsim.frontends.onnx import kernels
+from hwsim.frontends.onnx.file import read_file
 from hwsim.frontends.onnx.pairs import merged_pairs
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Requantize, Scheme, Weighted
@@ -96,7 +96,7 @@ def outcome(seed: int, folder: Path) -> Outcome | str:
 
 def foreseen(path: Path) -> Counter[str]:
     """The integer kernels that the front end expects the runtime to choose."""
-    model, _ = merged_pairs(onnx_file.read(path))
+    model, _ = merged_pairs(read_file(path))
     copy = kernels.optimized(model)
     found: Counter[str] = Counter()
     for step in copy.steps:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import hwsim
 from hwsim import HwsimError
+from hwsim.frontends import FILES, OBJECTS
+from hwsim.frontends.ways import UNREAD
 
 MODEL = "examples/models/digits_cnn_int8.onnx"
 
@@ -109,3 +113,19 @@ def test_a_torch_module_is_told_the_exporter():
 
     text = sentence(torch.nn.Sequential(torch.nn.Linear(2, 2)))
     assert "not Sequential, which is a PyTorch module; the way: torch.onnx.export" in text
+
+
+def test_a_suffix_that_is_read_is_not_also_refused():
+    assert not FILES.keys() & UNREAD.keys()
+
+
+@pytest.mark.parametrize("module", sorted({*FILES.values(), *OBJECTS.values()}))
+def test_each_front_end_reads_what_its_tables_say(module):
+    found = importlib.import_module(module)
+    assert callable(found.read if module in FILES.values() else found.read_object)
+    assert callable(found.read_object if module in OBJECTS.values() else found.read)
+
+
+def test_a_refusal_names_all_that_is_read():
+    text = sentence(3)
+    assert text == "a model must be a file, an ONNX ModelProto or an hls4ml ModelGraph, not int"

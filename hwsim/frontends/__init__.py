@@ -1,19 +1,50 @@
-"""Model files to Graphs: a table from a file's suffix to the module that reads it."""
+"""Models to Graphs: a table of file suffixes and a table of models in memory.
+
+A front end is a module with `read(path)` for files of its suffix, `read_object(model)` for objects
+of its framework's class, or both; it is imported when a model asks for it. A package that is
+installed beside hwsim adds its own by entry points of the group `hwsim.frontends`, whose names are
+such suffixes or classes (docs/adding-a-front-end.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.ways import unread_file, unread_object
 from hwsim.graph import Graph
 
-READERS = {
+
+class FileReader(Protocol):
+    """A module that reads model files."""
+
+    def read(self, path: Path, /) -> Graph:
+        """The Graph in the file; HwsimError names the file, node and tensor that do not fit."""
+
+
+class ObjectReader(Protocol):
+    """A module that reads a framework's models in memory."""
+
+    def read_object(self, model: Any, /) -> Graph:
+        """The Graph of the object; HwsimError names the node and tensor that do not fit."""
+
+
+GROUP = "hwsim.frontends"
+FILES = {
     ".onnx": "hwsim.frontends.onnx.read",
     ".hwsim": "hwsim.frontends.saved",
 }
+"""The reader of a file by its suffix, in lower case."""
+
+OBJECTS = {
+    "onnx.ModelProto": "hwsim.frontends.onnx.read",
+    "hls4ml.ModelGraph": "hwsim.frontends.hls4ml.read",
+}
+"""The reader of an object by its class, or one that it derives from: top-level package and name."""
 
 
 def load(model: str | Path | object) -> Graph:
@@ -27,23 +58,33 @@ def load(model: str | Path | object) -> Graph:
     if not isinstance(model, str | Path):
         return _read_object(model)
     path = Path(model)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise HwsimError(unread_file(path, READERS))
-    read: Callable[[Path], Graph] = import_module(reader).read
-    return read(path)
+    suffix = path.suffix.lower()
+    known = FILES if suffix in FILES else FILES | _installed(files=True)
+    if suffix not in known:
+        raise HwsimError(unread_file(path, known))
+    return cast(FileReader, import_module(known[suffix])).read(path)
 
 
 def _read_object(model: object) -> Graph:
-    """A model in memory: an hls4ml ModelGraph, or an ONNX ModelProto."""
-    if type(model).__module__.startswith("onnx.") and type(model).__name__ == "ModelProto":
-        graph: Graph = import_module(READERS[".onnx"]).read_proto(model)
-        return graph
-    hls4ml = import_module("hwsim.frontends.hls4ml.read")
-    if not hls4ml.is_model(model):
-        raise HwsimError(unread_object(model))
-    graph = hls4ml.read(model)
-    return graph
+    """A model in memory, by the first of its classes that a reader is known for."""
+    classes = list(_classes(model))
+    known = OBJECTS if OBJECTS.keys() & set(classes) else OBJECTS | _installed(files=False)
+    for name in classes:
+        if name in known:
+            return cast(ObjectReader, import_module(known[name])).read_object(model)
+    raise HwsimError(unread_object(model, known))
+
+
+def _classes(model: object) -> Iterator[str]:
+    """What the table of objects may call a model, without an import of its framework."""
+    for kind in type(model).__mro__:
+        yield f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+
+
+def _installed(*, files: bool) -> dict[str, str]:
+    """Readers of packages that are installed beside hwsim: of suffixes, or of objects."""
+    found = {point.name: point.value for point in entry_points(group=GROUP)}
+    return {name: module for name, module in found.items() if name.startswith(".") is files}
 
 
 def as_graph(model: object) -> Graph:

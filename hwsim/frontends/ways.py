@@ -24,7 +24,7 @@ TFLITE = (
     "a TensorFlow Lite file",
     f"{CONVERTED}; the integers are then those of ONNX Runtime",
 )
-FILES: dict[str, tuple[str, str]] = {
+UNREAD: dict[str, tuple[str, str]] = {
     ".tflite": TFLITE,
     **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt"), CHECKPOINT),
     **dict.fromkeys((".keras", ".h5", ".hdf5"), KERAS),
@@ -33,7 +33,10 @@ FILES: dict[str, tuple[str, str]] = {
     ".safetensors": ("a file of weights alone", f"{EXPORT_TORCH} of the module, then {QUANTIZE}"),
     ".xml": ("an OpenVINO file", f"the ONNX file that it was made from, then {QUANTIZE}"),
 }
-"""By suffix what a file is, and the way from it."""
+"""By suffix what a file is that no front end reads, and the way from it."""
+
+SPELLED = {"onnx": "an ONNX", "hls4ml": "an hls4ml"}
+"""Frameworks by package, as sentences spell them with their article."""
 
 DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
 """ONNX operators of models whose scales are found anew for each input."""
@@ -73,19 +76,25 @@ def _some(names: list[str]) -> str:
 def unread_file(path: Path, suffixes: Iterable[str]) -> str:
     """Why a file is not read, in one sentence with the way to one that is."""
     must = f"a model must be a file that ends in {' or '.join(suffixes)}, not {str(path)!r}"
-    known = FILES.get(path.suffix.lower())
+    known = UNREAD.get(path.suffix.lower())
     if known is None and (path / "saved_model.pb").is_file():
         known = SAVED_MODEL
     return must if known is None else f"{must}, which is {known[0]}; the way: {known[1]}"
 
 
-def unread_object(model: Any) -> str:
-    """Why a Python object is not read, in one sentence with the way to one that is."""
+def _spelled(name: str) -> str:
+    package, _, kind = name.partition(".")
+    return f"{SPELLED.get(package, f'a {package}')} {kind}"
+
+
+def unread_object(model: Any, objects: Iterable[str]) -> str:
+    """Why a Python object is not read, in one sentence with the way to one that is.
+
+    `objects` are the classes that are read, as `onnx.ModelProto`.
+    """
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__}
-    must = (
-        "a model must be a file, an ONNX ModelProto or an hls4ml ModelGraph, not "
-        f"{type(model).__name__}"
-    )
+    *first, last = ("a file", *map(_spelled, objects))
+    must = f"a model must be {', '.join(first)} or {last}, not {type(model).__name__}"
     if "torch.nn.modules.module.Module" in kinds:
         return f"{must}, which is a PyTorch module; the way: {CHECKPOINT[1]}"
     if any(kind.startswith(("keras.", "tf_keras.", "tensorflow.")) for kind in kinds):

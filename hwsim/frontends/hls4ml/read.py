@@ -9,43 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from hwsim.errors import HwsimError
-from hwsim.frontends.hls4ml import layers
-from hwsim.frontends.hls4ml.layers import Build
+from hwsim.frontends.hls4ml import pointwise, pools, shapes, weighted
+from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.types import read_precision
 from hwsim.graph import Graph, InputPort, OutputPort
 from hwsim.ops import Flatten, TensorType
 
 EXACT_BACKENDS = ("vivado", "vitis", "vivadoaccelerator", "hwsim")
 
-RULES: Mapping[str, Callable[[Build, Any], None]] = {
-    "Dense": layers.read_dense,
-    "Conv2D": layers.read_conv,
-    "PointwiseConv2D": layers.read_conv,
-    "BatchNormalization": layers.read_batchnorm,
-    "ApplyAlpha": layers.read_batchnorm,
-    "Activation": layers.read_activation,
-    "Pooling2D": layers.read_pool,
-    "GlobalPooling2D": layers.read_pool,
-    "Merge": layers.read_merge,
-    "Concatenate": layers.read_concatenate,
-    "Reshape": layers.read_reshape,
-    "Repack": layers.read_reshape,
-    "Transpose": layers.read_transpose,
-    "Clone": layers.read_clone,
-    "ZeroPadding2D": layers.read_zero_padding,
+RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
+    "Dense": weighted.read_dense,
+    "Conv2D": weighted.read_conv,
+    "PointwiseConv2D": weighted.read_conv,
+    "BatchNormalization": pointwise.read_batchnorm,
+    "ApplyAlpha": pointwise.read_batchnorm,
+    "Activation": pointwise.read_activation,
+    "Pooling2D": pools.read_pool,
+    "GlobalPooling2D": pools.read_pool,
+    "Merge": pointwise.read_merge,
+    "Concatenate": shapes.read_concatenate,
+    "Reshape": shapes.read_reshape,
+    "Repack": shapes.read_reshape,
+    "Transpose": shapes.read_transpose,
+    "Clone": shapes.read_clone,
+    "ZeroPadding2D": shapes.read_zero_padding,
 }
 
 
-def is_model(model: object) -> bool:
-    """Whether `model` is an hls4ml ModelGraph, without importing hls4ml."""
-    names = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(model).__mro__}
-    return "hls4ml.ModelGraph" in names
-
-
-def read(model: Any) -> Graph:
+def read_object(model: Any) -> Graph:
     """The Graph of an hls4ml model.
 
     Inputs and outputs are as `predict` takes and gives them: the shape of the input variable, and
@@ -60,20 +52,16 @@ def read(model: Any) -> Graph:
         )
     nodes = [layer for layer in model.get_layers() if _kind(layer) not in ("Input", "Constant")]
     _check_supported(nodes)
-    build = Build(stream=model.config.get_config_value("IOType") == "io_stream")
-    inputs = []
+    build = LayerBuilder(stream=model.config.get_config_value("IOType") == "io_stream")
     for variable in model.get_input_variables():
-        inputs.append(_input(variable))
-        build.types[variable.name] = inputs[-1].type
-        build.edges[variable.name] = variable.name
+        build.edges[variable.name] = build.input(_input(variable))
     _name_inputs(model, build)
     for layer in nodes:
         try:
             RULES[_kind(layer)](build, layer)
         except HwsimError as error:
             raise HwsimError(f"layer {layer.name!r}: {error}") from None
-    outputs = [_output(build, name) for name in model.outputs]
-    return Graph(tuple(inputs), tuple(build.nodes), tuple(outputs))
+    return build.graph([_output(build, name) for name in model.outputs])
 
 
 def _kind(layer: Any) -> str:
@@ -90,7 +78,10 @@ def _check_supported(nodes: list[Any]) -> None:
         f"{layer.name} ({layer.get_attr('class_name') or type(layer).__name__})"
         for layer in nodes
         if _kind(layer) not in RULES
-        or (_kind(layer) == "Activation" and layers.activation(layer) not in layers.ACTIVATIONS)
+        or (
+            _kind(layer) == "Activation"
+            and pointwise.activation(layer) not in pointwise.ACTIVATIONS
+        )
         or (_kind(layer) == "Merge" and layer.get_attr("op") != "add")
     ]
     if unknown:
@@ -112,7 +103,7 @@ def _input(variable: Any) -> InputPort:
     )
 
 
-def _name_inputs(model: Any, build: Build) -> None:
+def _name_inputs(model: Any, build: LayerBuilder) -> None:
     """hls4ml's layers refer to an input by its layer's output name."""
     for layer in model.get_layers():
         if _kind(layer) == "Input":
@@ -120,15 +111,8 @@ def _name_inputs(model: Any, build: Build) -> None:
                 build.edges[output] = layer.variables[output].name
 
 
-def _output(build: Build, name: str) -> OutputPort:
+def _output(build: LayerBuilder, name: str) -> OutputPort:
     edge = build.edge(name)
     if len(build.types[edge].shape) > 1:
-        edge = build.add(f"{name}/flat", Flatten(), (edge,))
+        edge = build.add(f"{name}/flat", Flatten(), edge)
     return OutputPort(name=name, tensor=edge)
-
-
-def codes(graph: Graph, predicted: Any) -> Any:
-    """Values that `predict` returned, as codes of the graph's only output."""
-    (port,) = graph.outputs
-    frac = graph.types()[port.tensor].format.frac_bits
-    return np.ldexp(np.asarray(predicted, np.float64), frac).astype(np.int64)

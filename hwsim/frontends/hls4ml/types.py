@@ -13,8 +13,6 @@ from hwsim.fixed import Format, Overflow, Rounding, overflow, round_real
 from hwsim.ops import Cast
 from hwsim.ops.base import IntArray
 
-TERNARY = np.array([1, -1, 0, 1], np.int64)  # what `weight_ternary` makes of codes -2, -1, 0, 1
-
 
 @dataclass(frozen=True, slots=True)
 class Precision:
@@ -112,8 +110,3 @@ def _codes(values: npt.NDArray[np.float64], precision: Precision) -> IntArray:
         raise HwsimError(f"weights must be below 2**{62 - fmt.frac_bits} to be read as {fmt}")
     whole = round_real(np, steps, precision.rounding).astype(np.int64)
     return np.asarray(overflow(np, whole, fmt, precision.overflow), np.int64)
-
-
-def is_ternary(precision: Any) -> bool:
-    """Whether hls4ml multiplies by a weight of this type through `weight_ternary`."""
-    return "Integer" in type(precision).__name__ and precision.width == 2 and precision.signed

@@ -122,7 +122,7 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise HwsimError(f"{path} must be {what} that can be read ({error.strerror})") from None
 
 
-def read(path: Path) -> OnnxModel:
+def read_file(path: Path) -> OnnxModel:
     """The model in the file `path`; HwsimError names what is wrong with it."""
     import onnx
     from google.protobuf.message import DecodeError

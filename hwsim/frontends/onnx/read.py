@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import file as onnx_file
-from hwsim.frontends.onnx import qdq as onnx_qdq
-from hwsim.frontends.onnx import qonnx
+from hwsim.frontends.onnx import qdq, qonnx
+from hwsim.frontends.onnx.file import OnnxModel, from_proto, read_file
 from hwsim.frontends.ways import unquantized
 from hwsim.graph import Graph
 
@@ -17,18 +16,18 @@ LINEAR_OPS = ("QuantizeLinear", "DequantizeLinear")
 
 def read(path: Path) -> Graph:
     """The Graph of an ONNX file with QDQ, QLinear or QONNX quantization."""
-    return _graph(onnx_file.read(path))
+    return _graph(read_file(path))
 
 
-def read_proto(proto: Any) -> Graph:
+def read_object(model: Any) -> Graph:
     """The Graph of an `onnx.ModelProto` in memory."""
-    return _graph(onnx_file.from_proto(proto))
+    return _graph(from_proto(model))
 
 
-def _graph(model: onnx_file.OnnxModel) -> Graph:
+def _graph(model: OnnxModel) -> Graph:
     ops = {(node.domain, node.op) for node in model.nodes}
     if any(op in qonnx.QUANTIZERS for op in ops):
         return qonnx.read(model)
     if not any(op in LINEAR_OPS or op.startswith(("QLinear", "QGemm")) for _, op in ops):
         raise HwsimError(unquantized(model.path, (op for _, op in ops)))
-    return onnx_qdq.read(model)
+    return qdq.read(model)

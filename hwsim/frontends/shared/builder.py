@@ -106,6 +106,19 @@ class Builder:
         self.nodes.append(Node(name, op, tuple(inputs), made))
         return tuple(made)
 
+    def rename(self, edge: str, name: str) -> str:
+        """Another name for an edge and the node that makes it, if it is free; readers follow."""
+        name = _free(name, self.types)
+        self.types[name] = self.types.pop(edge)
+
+        def renamed(edges: Sequence[str]) -> tuple[str, ...]:
+            return tuple(name if e == edge else e for e in edges)
+
+        for place, node in enumerate(self.nodes):
+            title = self.unique(name) if edge in node.outputs else node.name
+            self.nodes[place] = Node(title, node.op, renamed(node.inputs), renamed(node.outputs))
+        return name
+
     def chain(self, name: str, edge: str, ops: Sequence[Op], out: str) -> str:
         """Operators one after the other; the last one's edge is `out`."""
         for op in ops[:-1]:

@@ -1,0 +1,51 @@
+"""Batch normalization, activations and sums of two tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwsim.frontends.hls4ml.importer import LayerBuilder
+from hwsim.frontends.hls4ml.types import read_weights
+from hwsim.ops import Add, BatchNorm, Relu
+
+ACTIVATIONS = ("relu", "linear")
+
+
+def read_batchnorm(build: LayerBuilder, layer: Any) -> None:
+    """`x * scale + bias` at full precision, then the result's type (`nnet_batchnorm.h`)."""
+    source = build.edge(layer.inputs[0])
+    scale, precision = read_weights("scale", layer.weights["scale"])
+    bias, bias_precision = read_weights("bias", layer.weights["bias"])
+    channels = build.types[source].channels
+    op = BatchNorm(
+        scale=np.broadcast_to(scale.reshape(-1), channels),
+        bias=np.broadcast_to(bias.reshape(-1), channels),
+        scale_format=precision.format,
+        bias_frac=bias_precision.format.frac_bits,
+    )
+    build.finish(layer, build.add(f"{layer.outputs[0]}/full", op, source))
+
+
+def activation(layer: Any) -> str:
+    """The function of an activation in lower case: hls4ml's readers write relu, ReLU and Relu.
+
+    A ReLU above a threshold of 0, which is what Keras's ReLU layer becomes, is a ReLU.
+    """
+    name = str(layer.get_attr("activation")).lower()
+    return "relu" if name == "thresholdedrelu" and layer.get_attr("activ_param") == 0 else name
+
+
+def read_activation(build: LayerBuilder, layer: Any) -> None:
+    """ReLU compares before it assigns; a linear activation only assigns (`nnet_activation.h`)."""
+    source = build.edge(layer.inputs[0])
+    if activation(layer) == "relu":
+        source = build.add(f"{layer.outputs[0]}/relu", Relu(), source)
+    build.finish(layer, source)
+
+
+def read_merge(build: LayerBuilder, layer: Any) -> None:
+    """The sum at full precision, then the result's type (`nnet_merge.h`)."""
+    a, b = (build.edge(name) for name in layer.inputs)
+    build.finish(layer, build.add(f"{layer.outputs[0]}/full", Add(), a, b))
