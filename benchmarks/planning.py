@@ -24,7 +24,7 @@ from hwsim.graph import Graph
 from rtl.build import Request, build, choose_plan
 from rtl.design import Design
 from rtl.flow import rtlil
-from rtl.layers import rescale
+from rtl.layers.requantize import requantizer_form
 from rtl.plan import search
 
 REQUEST = Request(target="ecp5-85k", rtl_only=True)
@@ -41,7 +41,7 @@ def planning(graph: Graph, rounds: int) -> dict[str, float]:
     """Medians: make the graph, plan for the target from nothing, and for one budget."""
 
     def plan() -> None:
-        rescale.requantizer_form.cache_clear()
+        requantizer_form.cache_clear()
         choose_plan(graph, REQUEST)
 
     def make() -> None:

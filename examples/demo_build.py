@@ -14,7 +14,7 @@ from hwsim.graph import Graph
 from hwsim.storage import write_atomically
 from rtl.build import REPORT, Request, build, choose_plan
 from rtl.flow import tools
-from rtl.plan.search import Plan
+from rtl.plan.plan import Plan
 
 STAMP = "demo-cache.json"
 SOURCES = (".py", ".sv", ".v", ".cpp")

@@ -23,10 +23,11 @@ from rtl.flow.workplace import replacing
 from rtl.flow.yosys import Port
 from rtl.parts.axis import lane_bits
 from rtl.plan import limits, search
-from rtl.plan.depths import with_depths
+from rtl.plan.cost import bottleneck, multiplier_cost, node_cycles
+from rtl.plan.depths import edge_lanes, with_depths
 from rtl.plan.latency import latency_bound
 from rtl.plan.memories import memories
-from rtl.plan.search import Plan
+from rtl.plan.plan import Plan
 from rtl.readme import NOT_CHOSEN, readme
 
 Log = Callable[[str], None]
@@ -90,14 +91,14 @@ def _plan_for_rate(graph: Graph, request: Request) -> Plan:
         raise HwsimError(f"fps must be a number above 0, not {request.fps!r}")
     cycles = int(request.clock_mhz * 1e6 / request.fps)
     plan = search.plan_for_cycles(graph, max(cycles, 1))
-    bound = search.bottleneck(graph, plan)
+    bound = bottleneck(graph, plan)
     if bound.cycles > cycles:
         raise HwsimError(
             f"fps must be at most {request.clock_mhz * 1e6 / bound.cycles:.0f} at "
             f"{request.clock_mhz:g} MHz, where {bound.name!r} takes {bound.cycles} cycles fully "
             f"unfolded, not {request.fps:g}"
         )
-    cost = search.multiplier_cost(graph, plan)
+    cost = multiplier_cost(graph, plan)
     if request.max_dsp is not None and cost > request.max_dsp:
         raise HwsimError(
             f"max-dsp must be at least {cost} for {request.fps:g} inferences a second, not "
@@ -124,7 +125,7 @@ def build(
     with replacing(out) as folder:
         started = time.monotonic()
         plan = plan or choose_plan(graph, request)
-        bound = search.bottleneck(graph, plan)
+        bound = bottleneck(graph, plan)
         say(f"lowering {len(graph.nodes)} nodes, {plan.multipliers} multipliers")
         constraints = _constraints(axis_ports(graph, plan), target, request, pins)
         design = Design(graph, plan)
@@ -136,7 +137,7 @@ def build(
             "clock_mhz": request.clock_mhz,
             "top": request.top,
             "multipliers": plan.multipliers,
-            "planned_dsp": search.multiplier_cost(graph, plan),
+            "planned_dsp": multiplier_cost(graph, plan),
             "analytic_cycles": bound.cycles,
             "fps": request.clock_mhz * 1e6 / bound.cycles,
             "bottleneck": {"name": bound.name, "cycles": bound.cycles, "why": bound.why},
@@ -191,7 +192,7 @@ def manifest(
         "clock": "clk",
         "reset": "rst",
         "cycles": {
-            "interval": search.bottleneck(design.graph, plan).cycles,
+            "interval": bottleneck(design.graph, plan).cycles,
             "latency": latency_bound(design.graph, plan),
         },
         "inputs": [_port(p) for p in design.inputs],
@@ -292,7 +293,7 @@ def _implemented(used: synth.Utilization) -> dict[str, Any]:
 
 def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
     """A row for each node: operator, output shape and format, fold, cycles, work and memory."""
-    rows, stored = [], memories(graph, plan)
+    rows, stored, lanes = [], memories(graph, plan), edge_lanes(graph, plan)
     for node in graph.nodes:
         chosen, out = plan.nodes[node.name], graph.types()[node.output]
         work = node.op.work(graph.input_types(node))
@@ -301,19 +302,12 @@ def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
             "operator": node.op.kind,
             "shape": list(out.shape),
             "format": str(out.format),
-            "lanes": chosen.lanes,
-            "cycles": search.node_cycles(graph, node, chosen),
+            "lanes": lanes[node.output],
+            "cycles": node_cycles(graph, node, chosen),
             "macs": work.macs,
             "memory_bits": sum(memory.bits for memory in stored.get(node.name, ())),
+            **chosen.facts(),
         }
-        if chosen.fold is not None:
-            fold = chosen.fold
-            row |= {
-                "group_lanes": fold.group_lanes,
-                "pe": fold.pe,
-                "simd": fold.simd,
-                "multipliers": fold.multipliers,
-            }
         depths = {str(i): d for (n, i), d in plan.fifos.items() if n == node.name}
         rows.append(row | ({"fifos": depths} if depths else {}))
     return rows

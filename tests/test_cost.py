@@ -21,8 +21,9 @@ from rtl.flow import cells, verilog, yosys
 from rtl.flow.targets.base import Family
 from rtl.layers.cost import hard_multipliers, rescaler_multipliers
 from rtl.parts.multiply import signed_digits, times
+from rtl.plan.cost import multiplier_cost
 from rtl.plan.depths import with_depths
-from rtl.plan.search import multiplier_cost, plan_for_cycles
+from rtl.plan.search import plan_for_cycles
 
 SLOW, FAST = 1 << 40, 1
 

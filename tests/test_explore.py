@@ -17,9 +17,9 @@ import hwsim
 from hwsim.errors import HwsimError
 from hwsim.reporting.tradeoff import draw
 from rtl.build import Request, choose_plan
-from rtl.design import RULES
+from rtl.layers.table import HARDWARE
+from rtl.plan.cost import bottleneck, multiplier_cost
 from rtl.plan.explore import explore
-from rtl.plan.search import bottleneck, multiplier_cost
 
 MODEL = Path(__file__).parent.parent / "examples" / "models" / "digits_cnn_int8.onnx"
 
@@ -84,7 +84,7 @@ def test_a_family_has_no_limits(graph):
 def test_operators_without_hardware_are_all_named(graph, monkeypatch):
     kinds = {type(node.op) for node in graph.nodes if node.op.kind in ("maxpool", "conv2d")}
     monkeypatch.setattr(
-        "rtl.plan.explore.RULES", {k: v for k, v in RULES.items() if k not in kinds}
+        "rtl.layers.table.HARDWARE", {k: v for k, v in HARDWARE.items() if k not in kinds}
     )
     with pytest.raises(HwsimError, match="must have hardware") as caught:
         explore(graph)

@@ -13,18 +13,12 @@ from support import cases
 from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Conv2D, Dense, Op, Stepwise, TensorType, Weighted, Window
+from rtl.layers.base import divisors
+from rtl.layers.plans import FoldPlan
+from rtl.layers.weighted import is_free, layer_fold, needs_parallel
 from rtl.plan import search
-from rtl.plan.search import (
-    NodePlan,
-    divisors,
-    is_free,
-    layer_fold,
-    multiplier_cost,
-    needs_parallel,
-    node_cycles,
-    plan_for_cycles,
-    plan_for_multipliers,
-)
+from rtl.plan.cost import bottleneck, multiplier_cost, node_cycles
+from rtl.plan.search import plan_for_cycles, plan_for_multipliers
 
 
 def every_fold(op: Weighted):
@@ -35,14 +29,14 @@ def every_fold(op: Weighted):
                 yield layer_fold(op, group_lanes=group_lanes, pe=pe, simd=simd)
 
 
-def best_by_search(graph: Graph, node: Node, cycles: int) -> NodePlan:
+def best_by_search(graph: Graph, node: Node, cycles: int) -> FoldPlan:
     """On time first (or least late), then cheap: every fold is looked at."""
     op, x = node.op, graph.input_types(node)[0]
     assert isinstance(op, Weighted)
     ranked = []
     for fold in every_fold(op):
         parallel = needs_parallel(op, fold, x)
-        plan = NodePlan(lanes=fold.group_lanes * fold.pe, fold=fold, parallel_window=parallel)
+        plan = FoldPlan(implementation="folded", fold=fold, parallel_window=parallel)
         late = max(node_cycles(graph, node, plan) - cycles, 0)
         chain = 0 if is_free(op, x) else fold.simd
         rank = (late, fold.multipliers, chain, parallel, fold.pe + fold.simd, fold.pe)
@@ -78,10 +72,10 @@ def test_a_budget_is_kept_and_one_cycle_less_would_break_it(number, seed):
     for budget in (least, least + 1, least + 4, least + 30):
         plan = plan_for_multipliers(graph, budget)
         assert multiplier_cost(graph, plan) <= budget
-        cycles = search.bottleneck(graph, plan).cycles
+        cycles = bottleneck(graph, plan).cycles
         if cycles > 1:
             faster = plan_for_cycles(graph, cycles - 1)
-            slower_anyway = search.bottleneck(graph, faster).cycles >= cycles
+            slower_anyway = bottleneck(graph, faster).cycles >= cycles
             assert slower_anyway or multiplier_cost(graph, faster) > budget
 
 

@@ -30,8 +30,10 @@ from hwsim.ops import (
     Transpose,
     Window,
 )
+from rtl.layers.table import implementation
 from rtl.plan import depths
-from rtl.plan.search import NodePlan, Plan, plan_for_cycles
+from rtl.plan.plan import Plan
+from rtl.plan.search import plan_for_cycles
 
 SLOW, FAST = 1 << 40, 1
 LIMIT = 6000  # cycles: several times what the slowest of these designs takes
@@ -168,8 +170,8 @@ def without_row(*kinds: str):
         if node.op.kind not in kinds:
             return needs(graph, plan, node, index)
         x, out = graph.input_types(node)[index], graph.types()[node.output]
-        chosen: NodePlan = plan.nodes[node.name]
-        lanes = depths._input_lanes(node, chosen)
+        chosen = plan.nodes[node.name]
+        lanes = implementation(graph, node, chosen).input_lanes(chosen)
         used = -(-(np.arange(out.size) + 1) // lanes) * lanes
         return np.minimum(used, x.size)
 

@@ -14,8 +14,9 @@ from hwsim.ops import Dense, Requantize, Scheme, TensorType
 from rtl.build import Request, build, choose_plan
 from rtl.flow import verilog
 from rtl.flow.targets.base import find_target
-from rtl.plan.limits import check_fit, least_adder_bits
-from rtl.plan.search import least_multipliers, multiplier_cost, plan_for_cycles
+from rtl.plan.cost import least_adder_bits, multiplier_cost
+from rtl.plan.limits import check_fit
+from rtl.plan.search import least_multipliers, plan_for_cycles
 
 U8 = Format.uint(8)
 

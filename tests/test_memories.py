@@ -15,9 +15,11 @@ from hwsim.graph import Graph
 from rtl.design import Design
 from rtl.flow import cells, rtlil, verilog, yosys
 from rtl.flow.targets.base import Family
+from rtl.layers.memory import Memory
 from rtl.plan.depths import with_depths
-from rtl.plan.memories import Memory, memories
-from rtl.plan.search import Plan, least_multipliers, plan_for_cycles, plan_for_multipliers
+from rtl.plan.memories import memories
+from rtl.plan.plan import Plan
+from rtl.plan.search import least_multipliers, plan_for_cycles, plan_for_multipliers
 
 SLOW, FAST = 1 << 40, 1
 

@@ -19,6 +19,7 @@ from hwsim.reporting import write_report
 from hwsim.reporting.layers import bytes_text, memory_bits
 from rtl.build import describe
 from rtl.plan import search
+from rtl.plan.cost import bottleneck
 from rtl.sim.verify import Outcome, Run
 
 RESOURCES = {"lut": 12345, "dsp": 20, "bram": 1056, "ff": 23456, "io": 24}
@@ -49,7 +50,7 @@ def folder(tmp_path) -> Path:
     """What a build writes, as far as the report reads it."""
     graph = network()
     plan = search.plan_for_multipliers(graph, 4)
-    bound = search.bottleneck(graph, plan)
+    bound = bottleneck(graph, plan)
     graph.save(tmp_path / "model.hwsim")
     hashes = {"graph": graph.hash(), "plan": plan.hash()}
     manifest = {"top": "hwsim_top", "model": "model.hwsim", "hashes": hashes}

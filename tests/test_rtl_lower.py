@@ -8,7 +8,7 @@ from support import cases, rtl_designs
 from hwsim.emulator.run import planned
 from hwsim.graph import Graph
 from hwsim.ops import OPERATORS
-from rtl.design import RULES
+from rtl.layers.table import HARDWARE
 from rtl.plan.search import plan_for_cycles
 
 SAMPLES = 3
@@ -49,4 +49,4 @@ def test_a_reset_in_mid_stream_starts_afresh(case):
 
 
 def test_every_operator_has_hardware():
-    assert set(RULES) == set(OPERATORS.values())
+    assert set(HARDWARE) == set(OPERATORS.values())

@@ -27,16 +27,13 @@ from hwsim.ops import (
     Weighted,
     Window,
 )
+from rtl.layers.base import divisors
+from rtl.layers.weighted import layer_fold, needs_parallel
+from rtl.plan.cost import bottleneck
 from rtl.plan.depths import with_depths
 from rtl.plan.latency import latency_bound
-from rtl.plan.search import (
-    Plan,
-    bottleneck,
-    divisors,
-    layer_fold,
-    needs_parallel,
-    plan_for_cycles,
-)
+from rtl.plan.plan import Plan
+from rtl.plan.search import plan_for_cycles
 
 MODES = [r for r in Rounding if r not in (Rounding.CEIL, Rounding.UP)]
 
@@ -154,10 +151,7 @@ def random_plan(graph: Graph, rng: np.random.Generator) -> Plan:
             simd = int(rng.choice(divisors(whole.terms)))
             fold = layer_fold(node.op, pe=pe, simd=simd)
             nodes[node.name] = dataclasses.replace(
-                nodes[node.name],
-                lanes=pe,
-                fold=fold,
-                parallel_window=needs_parallel(node.op, fold, x),
+                nodes[node.name], fold=fold, parallel_window=needs_parallel(node.op, fold, x)
             )
         elif node.op.kind not in ("flatten", "argmax"):
             lanes = int(rng.choice(divisors(x.channels)))

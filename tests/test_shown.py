@@ -64,7 +64,7 @@ def test_a_plan_is_one_line_of_multipliers(graph):
     text = repr(plan)
     assert "\n" not in text and len(text) < 300
     assert text.startswith(f"Plan({len(graph.nodes)} nodes, {plan.multipliers:,} multipliers: ")
-    folds = {n: p.fold.multipliers for n, p in plan.nodes.items() if p.fold is not None}
+    folds = {n: p.products for n, p in plan.nodes.items() if p.products}
     most = max(folds, key=folds.__getitem__)
     assert f"{most} {folds[most]}" in text
 

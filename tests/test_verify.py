@@ -19,8 +19,10 @@ from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Add, Cast, Conv2D, Dense, Flatten, MaxPool, TensorType, Window
 from rtl.build import Request, build
 from rtl.plan import search
+from rtl.plan.cost import bottleneck
 from rtl.plan.depths import proven_depths, with_depths
-from rtl.plan.search import Plan, bottleneck, plan_for_cycles
+from rtl.plan.plan import Plan
+from rtl.plan.search import plan_for_cycles
 from rtl.sim import vcd
 from rtl.sim.simulate import Deadlock, Result, Simulation, default_watchdog
 from rtl.sim.verify import default_samples, random_codes, verify

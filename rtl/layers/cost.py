@@ -1,4 +1,4 @@
-"""Hard multipliers that one operator's hardware takes, counted as Yosys will build them."""
+"""Hard multipliers under products, counted as Yosys will build them."""
 
 from __future__ import annotations
 
@@ -6,42 +6,12 @@ from collections.abc import Iterator
 
 from amaranth.hdl import Shape
 
-from hwsim.fixed import Format
 from hwsim.forms.requantizers import F32_BITS, Affine, FloatProduct, Form
-from hwsim.ops import Op, Stepwise, TensorType, Weighted
-from rtl.layers.rescale import rescaler
 from rtl.parts.arith import holding
 from rtl.parts.multiply import limb_shapes
 from rtl.parts.pipeline import ChannelConstants, constant_shape
-from rtl.parts.products import Fold
 
 PIECE = 18  # bits of an operand that Yosys gives one MULT18X18D
-
-
-def node_multipliers(op: Op, x: TensorType, lanes: int, fold: Fold | None, each: int = 1) -> int:
-    """Hard multipliers of one operator on `lanes` codes a beat, or on a fold.
-
-    `each` is what one product of a dense or convolution layer takes (`product_multipliers`).
-    Weights that never change are multiplied by adders.
-    """
-    if fold is not None:
-        return fold.multipliers * each if fold.cycles > 1 else 0
-    found = rescaler(op, x)
-    return 0 if found is None else rescaler_multipliers(found[0], (x.lo, x.hi), lanes, found[1])
-
-
-def product_multipliers(op: Weighted, x: TensorType) -> int:
-    """Hard multipliers under one product of an input code and a stored weight."""
-    return hard_multipliers(
-        Shape(x.format.width, x.format.signed), Shape(held_format(op, x).width, signed=True)
-    )
-
-
-def held_format(op: Weighted, x: TensorType) -> Format:
-    """The narrowest signed format of the weights as hardware holds them for inputs of type `x`."""
-    stepwise = isinstance(op.accumulator, Stepwise)
-    weights = op.steps(x).weights if stepwise else op.aligned(x)[0]
-    return Format.holding(min(int(weights.min()), -1), max(int(weights.max()), 0))
 
 
 def rescaler_multipliers(form: Form, x: tuple[int, int], lanes: int, channels: int) -> int:

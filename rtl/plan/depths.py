@@ -10,18 +10,15 @@ input can.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.graph import Graph, Node
-from hwsim.ops import ArgMax, AvgPool, Concat, Conv2D, Dense, MaxPool, Transpose
-from rtl.parts.window import window_need
-from rtl.plan.search import FifoKey, NodePlan, Plan
+from rtl.layers.base import Counts
+from rtl.layers.table import implementation
+from rtl.plan.plan import FifoKey, Plan
 
-Counts = npt.NDArray[np.int64]
 SLACK = 16  # beats beyond the proof, so that the latency of the longer branch costs no cycle
 
 
@@ -49,13 +46,9 @@ def edge_lanes(graph: Graph, plan: Plan) -> dict[str, int]:
     """Codes a beat on every edge, as its maker gives them."""
     lanes = {port.tensor: plan.inputs[port.name] for port in graph.inputs}
     for node in graph.nodes:
-        lanes[node.output] = output_lanes(node, plan.nodes[node.name], lanes)
+        chosen, given = plan.nodes[node.name], [lanes[edge] for edge in node.inputs]
+        (lanes[node.output],) = implementation(graph, node, chosen).output_lanes(chosen, given)
     return lanes
-
-
-def output_lanes(node: Node, plan: NodePlan, lanes: Mapping[str, int]) -> int:
-    """Codes a beat that a node gives; one that only renames axes passes on what it gets."""
-    return lanes[node.inputs[0]] if node.op.kind in ("flatten", "reshape") else plan.lanes
 
 
 def _join_depths(graph: Graph, plan: Plan, join: Node) -> dict[FifoKey, int]:
@@ -84,43 +77,5 @@ def _join_depths(graph: Graph, plan: Plan, join: Node) -> dict[FifoKey, int]:
 
 def needs(graph: Graph, plan: Plan, node: Node, index: int) -> Counts:
     """For each output code of a node, the codes of one input that must have come before it."""
-    x = graph.input_types(node)[index]
-    out = graph.types()[node.output]
     chosen = plan.nodes[node.name]
-    codes = np.arange(out.size)
-    match node.op:
-        case Dense():
-            used = (codes // out.channels + 1) * x.channels
-        case Conv2D():
-            pixels = window_need(node.op.window, x.shape, parallel=chosen.parallel_window)
-            used = pixels[codes // out.channels] * x.channels
-        case MaxPool() | AvgPool():
-            pixels = window_need(node.op.window, x.shape)
-            used = pixels[codes // out.channels] * x.channels
-        case ArgMax():
-            used = (codes + 1) * x.channels
-        case Transpose():
-            used = np.full(out.size, x.size)
-        case Concat():
-            used = _concat_needs(graph, node, index, chosen.lanes)
-        case _:
-            used = codes + 1
-    taken = -(-used // _input_lanes(node, chosen)) * _input_lanes(node, chosen)
-    return np.minimum(taken, x.size)
-
-
-def _input_lanes(node: Node, chosen: NodePlan) -> int:
-    """Codes that a node takes at a time; the map's width where it takes whole pixels."""
-    if chosen.fold is None:
-        return chosen.lanes
-    return chosen.fold.group_lanes * chosen.fold.simd
-
-
-def _concat_needs(graph: Graph, node: Node, index: int, lanes: int) -> Counts:
-    """Output channels before an input's block need only what earlier pixels needed of it."""
-    types = graph.input_types(node)
-    start = sum(t.channels for t in types[:index])
-    width, total = types[index].channels, sum(t.channels for t in types)
-    codes = np.arange(graph.types()[node.output].size)
-    pixel, channel = codes // total, codes % total
-    return pixel * width + np.clip(channel - start + 1, 0, width)
+    return implementation(graph, node, chosen).needs(chosen, index)

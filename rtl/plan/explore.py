@@ -8,22 +8,13 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from rtl.design import RULES
 from rtl.flow.targets.base import Family, Target, check_clock, find_target
+from rtl.plan.cost import Bottleneck, bottleneck, least_adder_bits, multiplier_cost
 from rtl.plan.depths import with_depths
-from rtl.plan.limits import default_budget, least_adder_bits
+from rtl.plan.limits import default_budget
 from rtl.plan.memories import memories
-from rtl.plan.search import (
-    SLOWEST,
-    Bottleneck,
-    Menu,
-    Plan,
-    bottleneck,
-    least_multipliers,
-    menu,
-    multiplier_cost,
-    plan_for_multipliers,
-)
+from rtl.plan.plan import Plan
+from rtl.plan.search import SLOWEST, Menu, least_multipliers, menu, plan_for_multipliers
 
 COUNT = 12  # options that a table shows
 
@@ -97,9 +88,6 @@ def explore(
     device, clock_mhz = find_target(target), check_clock(clock_mhz)
     if count < 2:
         raise HwsimError(f"the number of plans must be at least 2, not {count}")
-    lacking = [f"{n.name!r} ({n.op.kind})" for n in graph.nodes if type(n.op) not in RULES]
-    if lacking:
-        raise HwsimError(f"every operator must have hardware, not lack it as {', '.join(lacking)}")
     choices = menu(graph)
     steps = _steps(graph, choices)
     default = bottleneck(graph, _default(graph, device)).cycles

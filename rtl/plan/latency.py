@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hwsim.graph import Graph
-from rtl.plan.search import Plan, node_cycles
+from rtl.plan.cost import node_cycles
+from rtl.plan.plan import Plan
 
 PER_PART = 64
 """Cycles of registers that a node may add to its work: far more than the longest pipeline."""

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from hwsim.ops import Weighted
 from rtl.flow.targets.base import Target
-from rtl.plan.search import (
-    Plan,
-    bottleneck,
-    least_multipliers,
-    multiplier_cost,
-    plan_for_multipliers,
-)
+from rtl.plan.cost import bottleneck, least_adder_bits, multiplier_cost
+from rtl.plan.plan import Plan
+from rtl.plan.search import least_multipliers, plan_for_multipliers
 
 DEFAULT_SHARE = 0.75  # of a target's multipliers, where the user asks for no rate and no budget
 DEFAULT_MULTIPLIERS = 16  # for a family without a chosen device
@@ -55,17 +48,3 @@ def _within(graph: Graph, dsp: int, clock_mhz: float) -> str:
     bound = bottleneck(graph, plan_for_multipliers(graph, dsp))
     rate = clock_mhz * 1e6 / bound.cycles
     return f"there, {bound.name!r} bounds it to {rate:.6g} inferences a second at {clock_mhz:g} MHz"
-
-
-def least_adder_bits(graph: Graph, plan: Plan) -> int:
-    """Bits of adders that unrolled layers have at least: a term for each weight that is not 0.
-
-    An adder takes a look-up table or more for each bit; a term is at least as wide as its code.
-    """
-    total = 0
-    for node in graph.nodes:
-        fold = plan.nodes[node.name].fold
-        if isinstance(node.op, Weighted) and fold is not None and fold.cycles == 1:
-            x = graph.input_types(node)[0]
-            total += int(np.count_nonzero(node.op.weights)) * x.format.width
-    return total

@@ -15,7 +15,7 @@ from hwsim.graph import Graph
 from rtl.design import Design
 from rtl.parts.axis import lane_bits
 from rtl.plan.depths import with_depths
-from rtl.plan.search import Plan
+from rtl.plan.plan import Plan
 from support import rtl_bench
 
 

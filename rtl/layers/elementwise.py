@@ -1,0 +1,156 @@
+"""Operators on a code, or on a pair of codes: limits, tables, sums."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+from hwsim.fixed import Rounding
+from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add
+from hwsim.forms.requantizers import Output
+from hwsim.ops import Relu, ScaledAdd, Table, TensorType
+from rtl.layers.base import OnLanes, Pointwise
+from rtl.layers.layer import Gathered, Layer
+from rtl.layers.memory import Memory
+from rtl.layers.plans import LanePlan
+from rtl.parts import pointwise
+from rtl.parts.arith import holding
+from rtl.parts.lanes import Lanes
+from rtl.parts.stream import Beat
+
+
+def mapped(of: OnLanes, plan: LanePlan, beats: tuple[Beat, ...], part: Any) -> Layer:
+    """The plan's lanes of codes through one part."""
+    out = Beat.of(plan.lanes, of.task.out.format)
+    return Layer(beats, out, [Lanes(beats[0], plan.lanes), part])
+
+
+class Clipped(Pointwise):
+    """Two comparisons."""
+
+    name = "compare"
+
+    def lacks(self) -> str | None:
+        """Every limit can be built."""
+        return None
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """None."""
+        return ()
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """A clipper on each lane."""
+        op: Relu = self.task.op
+        fmt = self.task.x.format
+        top = fmt.max if op.maximum is None else op.maximum
+        part = pointwise.clipper(plan.lanes, fmt=fmt, lo=op.zero_point, hi=top)
+        return mapped(self, plan, beats, part)
+
+
+class LookedUp(Pointwise):
+    """A read-only memory a lane."""
+
+    name = "memory"
+
+    def lacks(self) -> str | None:
+        """Every table can be built."""
+        return None
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """The table, a lane."""
+        op: Table = self.task.op
+        words = 1 << self.task.x.format.width
+        return [Memory(words, op.out.width, written=False)] * plan.lanes
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """A look-up on each lane."""
+        op: Table = self.task.op
+        values, fmt = op.values.tolist(), self.task.x.format
+        part = pointwise.Lookup(values, plan.lanes, in_format=fmt, out=op.out)
+        return mapped(self, plan, beats, part)
+
+
+class Paired(Pointwise):
+    """The shared base of sums of two codes: an adder a lane behind both inputs."""
+
+    name = "adder"
+
+    @property
+    @abstractmethod
+    def form(self) -> SumForm | None:
+        """The integer form that agrees on all pairs of codes."""
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Constants are multiplied by adders."""
+        return 0
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """Both inputs brought to the plan's lanes, then the adders."""
+        a, b = self.task.inputs
+        form = self.form
+        assert form is not None  # `lacks` says so
+        part = pointwise.Adder(form, plan.lanes, a_format=a.format, b_format=b.format)
+        head = Gathered(beats, plan.lanes, part, [part.a, part.b])
+        return Layer(beats, part.target, [], head)
+
+
+class Added(Paired):
+    """Pairs of codes, their binary points aligned, added at full precision."""
+
+    def lacks(self) -> str | None:
+        """Every sum can be built."""
+        return None
+
+    @property
+    def form(self) -> SumForm:
+        """Shifts and an addition."""
+        point = self.task.out.format.frac_bits
+        ma, mb = (1 << (point - x.format.frac_bits) for x in self.task.inputs)
+        out = Output(format=self.task.out.format)
+        return WeightedSum(ma=ma, mb=mb, r=0, shift=0, rounding=Rounding.TRN, out=out)
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """None."""
+        return ()
+
+
+class ScaledAdded(Paired):
+    """Pairs of codes through the cheapest form that agrees on all of them."""
+
+    def lacks(self) -> str | None:
+        """A form must have been found."""
+        if self.form is not None:
+            return None
+        return "no integer form agrees with it on all pairs of codes; quantize its inputs to 8 bits"
+
+    @cached_property
+    def form(self) -> SumForm | None:
+        """By enumeration."""
+        return add_form(self.task.op, *self.task.inputs)
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """A table for each input, where the form has them."""
+        form = self.form
+        if not isinstance(form, TableSum):
+            return ()
+        found = []
+        for kind, rows in zip(self.task.inputs, (form.table_a, form.table_b), strict=True):
+            width = holding(min(*rows, 0), max(*rows, 0)).width
+            found += [Memory(1 << kind.format.width, width, written=False)] * plan.lanes
+        return found
+
+
+@lru_cache(maxsize=256)
+def add_form(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
+    """The cheapest integer form of a scaled add for all pairs of codes; found once for each."""
+    return choose_add(op, a, b)

@@ -1,0 +1,86 @@
+"""The component of one node: its inputs brought together, then parts in series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.parts.lanes import Lanes
+from rtl.parts.stream import Beat
+
+
+class Layer(wiring.Component):
+    """One node's hardware: a head that takes all inputs, then parts in series.
+
+    Ports: `i[0..n-1]` (In), streams of `beats`; `o` (Out), a stream of `out`. Each part takes what
+    the one before it gives; backpressure goes through them.
+    """
+
+    def __init__(
+        self, beats: Sequence[Beat], out: Beat, parts: Sequence[Any], head: Any = None
+    ) -> None:
+        self.beats, self.out, self.parts, self.head = tuple(beats), out, list(parts), head
+        ports = {"i": In(beats[0].stream).array(1)} if len(beats) == 1 else {}
+        if len(beats) > 1:
+            ports = {f"i{k}": In(beat.stream) for k, beat in enumerate(beats)}
+        super().__init__({**ports, "o": Out(out.stream)})
+
+    def input(self, index: int) -> Any:
+        """The port of one input."""
+        return self.i[0] if len(self.beats) == 1 else getattr(self, f"i{index}")
+
+    def output(self, index: int) -> Any:
+        """The port of one output; there is one."""
+        return (self.o,)[index]
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if self.head is None:
+            source = wiring.flipped(self.input(0))
+        else:
+            m.submodules.head = self.head
+            for k in range(len(self.beats)):
+                wiring.connect(m, wiring.flipped(self.input(k)), self.head.input(k))
+            source = self.head.o
+        for k, part in enumerate(self.parts):
+            m.submodules[f"{type(part).__name__.lower()}_{k}"] = part
+            wiring.connect(m, source, part.i)
+            source = part.o
+        wiring.connect(m, source, wiring.flipped(self.o))
+        return m
+
+
+class Gathered(wiring.Component):
+    """Inputs of a join brought to one number of lanes, then joined or interleaved by `part`.
+
+    Ports: `i0`, `i1`, ... (In), streams of `beats`; `o` (Out), the stream of `part`, whose own
+    inputs are `ports`.
+    """
+
+    def __init__(self, beats: Sequence[Beat], lanes: int, part: Any, ports: Sequence[Any]) -> None:
+        self.beats, self.lanes, self.part, self.ports = tuple(beats), lanes, part, list(ports)
+        super().__init__(
+            {
+                **{f"i{k}": In(beat.stream) for k, beat in enumerate(beats)},
+                "o": Out(part.signature.members["o"].signature),
+            }
+        )
+
+    def input(self, index: int) -> Any:
+        """The port of one input."""
+        return getattr(self, f"i{index}")
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.part = self.part
+        for k, (beat, port) in enumerate(zip(self.beats, self.ports, strict=True)):
+            lanes = Lanes(beat, self.lanes)
+            m.submodules[f"lanes_{k}"] = lanes
+            wiring.connect(m, wiring.flipped(self.input(k)), lanes.i)
+            wiring.connect(m, lanes.o, port)
+        wiring.connect(m, self.part.o, wiring.flipped(self.o))
+        return m

@@ -1,0 +1,73 @@
+"""Plans of one node: which implementation it gets, and what that one leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rtl.parts.products import Fold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanePlan:
+    """So many codes a beat go in and come out side by side."""
+
+    implementation: str
+    lanes: int
+
+    @property
+    def products(self) -> int:
+        """Products of sums that one cycle computes: there are no sums."""
+        return 0
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {"implementation": self.implementation, "lanes": self.lanes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldPlan:
+    """Sums of products, folded; `parallel_window` takes a whole window of a map at once."""
+
+    implementation: str
+    fold: Fold
+    parallel_window: bool = False
+
+    @property
+    def products(self) -> int:
+        """Products of sums that one cycle computes."""
+        return self.fold.multipliers
+
+    def with_fold(self, **lanes: int) -> FoldPlan:
+        """The same with other `group_lanes`, `pe` or `simd`."""
+        return replace(self, fold=replace(self.fold, **lanes))
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {
+            "implementation": self.implementation,
+            "lanes": self.fold.group_lanes * self.fold.pe,
+            "group_lanes": self.fold.group_lanes,
+            "pe": self.fold.pe,
+            "simd": self.fold.simd,
+            "multipliers": self.fold.multipliers,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WirePlan:
+    """Nothing is built: beats pass as they come."""
+
+    implementation: str
+
+    @property
+    def products(self) -> int:
+        """Products of sums that one cycle computes: there are no sums."""
+        return 0
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {"implementation": self.implementation}
+
+
+NodePlan = LanePlan | FoldPlan | WirePlan

@@ -1,0 +1,124 @@
+"""Operators that move codes without changing them, and the index of the largest."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from rtl.layers.base import Counts, OnLanes, divisors
+from rtl.layers.layer import Gathered, Layer
+from rtl.layers.memory import Memory
+from rtl.layers.plans import LanePlan
+from rtl.parts import reduce, stream
+from rtl.parts.lanes import Lanes
+from rtl.parts.permute import Permute
+from rtl.parts.stream import Beat, Slice
+
+
+class OneByOne(OnLanes):
+    """The shared base of what takes a code a cycle and can be no wider."""
+
+    def lacks(self) -> str | None:
+        """Always possible."""
+        return None
+
+    def widths(self) -> Sequence[int]:
+        """One."""
+        return (1,)
+
+    def cycles(self, plan: LanePlan) -> int:
+        """A code a cycle."""
+        return self.task.codes
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+    @abstractmethod
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """What it keeps."""
+
+
+class Transposed(OneByOne):
+    """A memory of two tensors: one is written while the other is read."""
+
+    name = "two-tensors"
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """Both tensors."""
+        x = self.task.x
+        return (Memory(2 * x.size, x.format.width, written=True),)
+
+    def used(self, plan: LanePlan, index: int, output: int) -> Counts:
+        """The whole tensor."""
+        return np.full(self.task.out.size, self.task.x.size)
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """Code by code."""
+        beat = beats[0].with_lanes(plan.lanes)
+        permute = Permute(beat, self.task.x.shape, self.task.op.axes)
+        return Layer(beats, beat, [Lanes(beats[0], plan.lanes), permute])
+
+
+class Largest(OneByOne):
+    """One code at a time against the best so far."""
+
+    name = "compare"
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """None."""
+        return ()
+
+    def used(self, plan: LanePlan, index: int, output: int) -> Counts:
+        """All channels of its position."""
+        return np.arange(1, self.task.out.size + 1) * self.task.x.channels
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """Code by code."""
+        beat, out = beats[0].with_lanes(plan.lanes), Beat.of(1, self.task.out.format)
+        part = reduce.ArgMax(beat, self.task.x.channels, self.task.out.format)
+        return Layer(beats, out, [Lanes(beats[0], plan.lanes), part])
+
+
+class Interleaved(OnLanes):
+    """A concatenation: blocks of channels from each input in turn."""
+
+    name = "in-turn"
+
+    def lacks(self) -> str | None:
+        """Always possible."""
+        return None
+
+    def widths(self) -> Sequence[int]:
+        """What divides the channels of all inputs."""
+        return divisors(math.gcd(*(x.channels for x in self.task.inputs)))
+
+    def cycles(self, plan: LanePlan) -> int:
+        """A beat a cycle."""
+        return self.task.out.size // plan.lanes
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """None."""
+        return ()
+
+    def used(self, plan: LanePlan, index: int, output: int) -> Counts:
+        """Channels before an input's block need only what earlier pixels needed of it."""
+        widths = [x.channels for x in self.task.inputs]
+        pixel, channel = np.divmod(np.arange(self.task.out.size), sum(widths))
+        start = sum(widths[:index])
+        return pixel * widths[index] + np.clip(channel - start + 1, 0, widths[index])
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """All inputs brought to the plan's lanes, then one after the other."""
+        out = beats[0].with_lanes(plan.lanes)
+        blocks = [x.channels // plan.lanes for x in self.task.inputs]
+        part = stream.Concat(out, blocks)
+        head = Gathered(beats, plan.lanes, part, [part.i[k] for k in range(len(blocks))])
+        return Layer(beats, out, [Slice(out)], head)

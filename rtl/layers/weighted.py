@@ -1,0 +1,304 @@
+"""Dense layers and convolutions: windows, and folded sums of products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Shape
+
+from hwsim.fixed import Format
+from hwsim.ops import Conv2D, Stepwise, TensorType, Weighted, Window
+from hwsim.ops.base import IntArray
+from rtl.layers.base import Counts, Implementation, Option, Task, divisors
+from rtl.layers.cost import hard_multipliers
+from rtl.layers.layer import Layer
+from rtl.layers.memory import Memory, fifo_memory
+from rtl.layers.plans import FoldPlan
+from rtl.layers.windows import POINT, moves, ring_memory
+from rtl.parts import window
+from rtl.parts.arith import holding
+from rtl.parts.fifo import Fifo
+from rtl.parts.lanes import Lanes
+from rtl.parts.products import Fold, Replay, StepRule, SumOfProducts
+from rtl.parts.stream import Beat
+
+
+class Folded(Implementation[FoldPlan]):
+    """Each sum's terms and outputs in turn on some multipliers, or all at once on adders."""
+
+    name = "folded"
+    plan_type = FoldPlan
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.op: Weighted = task.op
+        self.window: Window = self.op.window if isinstance(self.op, Conv2D) else POINT
+
+    def lacks(self) -> str | None:
+        """Every layer can be folded."""
+        return None
+
+    @cached_property
+    def held(self) -> tuple[IntArray, IntArray]:
+        """Weights and biases as the accumulator takes them."""
+        if isinstance(self.op.accumulator, Stepwise):
+            steps = self.op.steps(self.task.x)
+            return steps.weights, steps.bias
+        weights, bias, _ = self.op.aligned(self.task.x)
+        return weights, bias
+
+    @cached_property
+    def weight(self) -> Format:
+        """The narrowest signed format of the weights as hardware holds them."""
+        weights = self.held[0]
+        return Format.holding(min(int(weights.min()), -1), max(int(weights.max()), 0))
+
+    @cached_property
+    def free(self) -> bool:
+        """Whether the order of the sums cannot matter."""
+        return is_free(self.op, self.task.x)
+
+    @cached_property
+    def order(self) -> tuple[int, ...] | None:
+        """The order in which terms must be added, where it matters and is not the stream's own."""
+        return None if self.free else given_order(self.op)
+
+    @cached_property
+    def positions(self) -> int:
+        """Output positions: how often the whole set of sums is computed."""
+        return self.task.out.size // self.task.out.channels
+
+    def plan(self, fold: Fold) -> FoldPlan:
+        """The plan of a fold, with the window that it needs."""
+        parallel = self.order is not None or scattered(self.op, fold)
+        return FoldPlan(implementation=self.name, fold=fold, parallel_window=parallel)
+
+    def options(self) -> Sequence[Option]:
+        """All folds. Cheap is: few multipliers, short chains of steps, serial windows, squares."""
+        whole, found = layer_fold(self.op), []
+        for fold in _folds(whole.groups, whole.terms, whole.outputs):
+            plan = self.plan(fold)
+            chain = 0 if self.free else fold.simd
+            cost = (
+                fold.multipliers,
+                chain,
+                int(plan.parallel_window),
+                fold.pe + fold.simd,
+                fold.pe,
+            )
+            found.append(Option(cost, self.cycles(plan), plan))
+        return found
+
+    def cycles(self, plan: FoldPlan) -> int:
+        """Its multiplications, or the codes that it takes in."""
+        x, fold = self.task.x, plan.fold
+        if plan.parallel_window:
+            return self._parallel_cycles(fold)
+        return max(self.positions * fold.cycles, -(-x.size // self.input_lanes(plan)))
+
+    def _parallel_cycles(self, fold: Fold) -> int:
+        """Cycles behind a parallel window, which walks over padded positions, one a cycle.
+
+        It holds one window, so that the walk to the first one of a map is not hidden by the
+        products.
+        """
+        x = self.task.x
+        work = max(self.positions * fold.cycles, x.size // x.channels)
+        if self.window.size == 1:
+            return work
+        top, left, bottom, right = self.window.padding
+        height, width = x.shape[0] + top + bottom, x.shape[1] + left + right
+        head = (self.window.kernel[0] - 1) * width + self.window.kernel[1] - 1
+        return max(work + head, height * width)
+
+    def why(self, plan: FoldPlan) -> str:
+        """Multiplications and what they share."""
+        macs = self.op.work(self.task.inputs).macs
+        return f"{macs:,} multiplications on {plan.fold.multipliers:,} multipliers"
+
+    def multipliers(self, plan: FoldPlan) -> int:
+        """Weights that never change are multiplied by adders."""
+        return plan.fold.multipliers * self._each if plan.fold.cycles > 1 else 0
+
+    @cached_property
+    def _each(self) -> int:
+        """Hard multipliers under one product of an input code and a stored weight."""
+        code = self.task.x.format
+        return hard_multipliers(
+            Shape(code.width, code.signed), Shape(self.weight.width, signed=True)
+        )
+
+    def adder_bits(self, plan: FoldPlan) -> int:
+        """Unrolled: a term for each weight that is not 0, at least as wide as its code."""
+        if plan.fold.cycles > 1:
+            return 0
+        return int(np.count_nonzero(self.op.weights)) * self.task.x.format.width
+
+    def memories(self, plan: FoldPlan) -> Sequence[Memory]:
+        """Window, gathered and replayed vectors, weights and biases."""
+        return list(self._memories(plan))
+
+    def _memories(self, plan: FoldPlan) -> Iterator[Memory]:
+        x, fold = self.task.x, plan.fold
+        lanes, bits = fold.group_lanes * fold.simd, x.format.width
+        if plan.parallel_window:
+            if moves(self.window) and self.window.kernel[0] > 1:
+                columns = x.shape[1] + self.window.padding[1] + self.window.padding[3]
+                width = (self.window.kernel[0] - 1) * x.channels * bits
+                yield Memory(columns if columns > 1 else 0, width, written=True)
+        elif moves(self.window):
+            yield ring_memory(self.window, x, lanes)
+        elif fold.output_folds > 1:
+            yield from fifo_memory(fold.group_folds * fold.term_folds, lanes * bits)
+        if fold.output_folds > 1 and fold.term_folds > 1:
+            yield Memory(fold.term_folds, lanes * bits, written=True)
+        if fold.cycles > 1:
+            yield Memory(fold.cycles, fold.multipliers * self.weight.width, written=False)
+        turns = fold.group_folds * fold.output_folds
+        if turns > 1:
+            bias = self.held[1]
+            shape = holding(min(int(bias.min()), -1), max(int(bias.max()), 0))
+            yield Memory(turns, fold.group_lanes * fold.pe * shape.width, written=False)
+
+    def input_lanes(self, plan: FoldPlan) -> int:
+        """The terms of one cycle."""
+        return plan.fold.group_lanes * plan.fold.simd
+
+    def output_lanes(self, plan: FoldPlan, given: Sequence[int]) -> tuple[int, ...]:
+        """The sums that end together."""
+        return (plan.fold.group_lanes * plan.fold.pe,)
+
+    def used(self, plan: FoldPlan, index: int, output: int) -> Counts:
+        """The whole vector or window of its position."""
+        x, out = self.task.x, self.task.out
+        places = np.arange(out.size) // out.channels
+        if not isinstance(self.op, Conv2D):
+            return (places + 1) * x.channels
+        pixels = window.window_need(self.window, x.shape, parallel=plan.parallel_window)
+        return pixels[places] * x.channels
+
+    def lower(self, plan: FoldPlan, beats: tuple[Beat, ...]) -> Layer:
+        """Windows (serial or parallel), replay, and the folded sums."""
+        x, fold, (weights, bias) = self.task.x, plan.fold, self.held
+        products = SumOfProducts(
+            fmt=x.format,
+            out=self.task.out.format,
+            weight=self.weight,
+            fold=fold,
+            weights=_by_group(
+                self.op, weights if self.order is None else weights[list(self.order)]
+            ),
+            bias=bias,
+            rule=self._rule(),
+        )
+        if plan.parallel_window:
+            parts = self._parallel(beats[0], fold)
+        else:
+            lanes = self.input_lanes(plan)
+            parts = [Lanes(beats[0], lanes)]
+            if fold.output_folds > 1 and not moves(self.window):
+                # The next vector gathers here while the present one is replayed.
+                parts.append(Fifo(products.in_beat, fold.group_folds * fold.term_folds))
+            if moves(self.window):
+                parts.append(
+                    window.SerialWindow(
+                        beats[0].with_lanes(lanes),
+                        x.shape,
+                        self.window,
+                        pad_code=self.op.zero_point,
+                        blocks=fold.group_folds,
+                    )
+                )
+        if fold.output_folds > 1:
+            parts.append(Replay(products.in_beat, fold.term_folds, fold.output_folds))
+        return Layer(beats, products.out_beat, [*parts, products])
+
+    def _rule(self) -> StepRule | None:
+        """The accumulator's rule, if it has steps."""
+        acc = self.op.accumulator
+        if not isinstance(acc, Stepwise):
+            return None
+        return StepRule(acc=acc, drop=self.op.steps(self.task.x).drop, ordered=not self.free)
+
+    def _parallel(self, beat: Beat, fold: Fold) -> list[Any]:
+        """A whole window a beat, dealt out in the order of the fold."""
+        x, order = self.task.x, self.order
+        pixel = beat.with_lanes(x.channels)
+        parts: list[Any] = [Lanes(beat, x.channels)]
+        if moves(self.window):
+            pad = self.op.zero_point
+            parts.append(window.ParallelWindow(pixel, x.shape, self.window, pad_code=pad))
+        per_group = x.channels // fold.groups
+        deals = []
+        for group_fold in range(fold.group_folds):
+            for term_fold in range(fold.term_folds):
+                lanes = []
+                for g in range(fold.group_lanes):
+                    group = group_fold * fold.group_lanes + g
+                    for s in range(fold.simd):
+                        term = term_fold * fold.simd + s
+                        place, channel = divmod(term if order is None else order[term], per_group)
+                        lanes.append(place * x.channels + group * per_group + channel)
+                deals.append(tuple(lanes))
+        whole = pixel.with_lanes(x.channels * self.window.size)
+        return [*parts, window.Deal(whole, tuple(deals))]
+
+
+def layer_fold(op: Weighted, **lanes: int) -> Fold:
+    """The fold of a dense or convolution operator; by default one multiplier."""
+    if isinstance(op, Conv2D):
+        terms = op.weights.shape[0] * op.weights.shape[1] * op.weights.shape[2]
+        return Fold(groups=op.groups, terms=terms, outputs=op.outputs // op.groups, **lanes)
+    return Fold(groups=1, terms=op.weights.shape[0], outputs=op.outputs, **lanes)
+
+
+def is_free(op: Weighted, x: TensorType) -> bool:
+    """Whether the order of the sums cannot matter: exact, wrapping, or proved never to overflow."""
+    return not isinstance(op.accumulator, Stepwise) or bool(op.steps(x).any_order.all())
+
+
+def given_order(op: Weighted) -> tuple[int, ...] | None:
+    """The order of terms that a step-wise accumulator asks for, unless it is the stream's own."""
+    acc = op.accumulator
+    if not isinstance(acc, Stepwise) or acc.order is None:
+        return None
+    return None if acc.order == tuple(range(len(acc.order))) else acc.order
+
+
+def needs_parallel(op: Weighted, fold: Fold, x: TensorType) -> bool:
+    """Whether the fold wants codes side by side, or in an order, that a serial stream lacks."""
+    return (given_order(op) is not None and not is_free(op, x)) or scattered(op, fold)
+
+
+def scattered(op: Weighted, fold: Fold) -> bool:
+    """Whether the codes of one cycle are no neighbours in the stream."""
+    per_group = op.weights.shape[-2]
+    return per_group % fold.simd != 0 or (fold.group_lanes > 1 and fold.simd != per_group)
+
+
+def _by_group(op: Weighted, weights: Any) -> Any:
+    """Weights as (groups, terms, outputs of a group)."""
+    groups = op.groups if isinstance(op, Conv2D) else 1
+    return weights.reshape(len(weights), groups, -1).transpose(1, 0, 2)
+
+
+@lru_cache(maxsize=512)
+def _folds(groups: int, terms: int, outputs: int) -> tuple[Fold, ...]:
+    found = []
+    for group_lanes in divisors(groups):
+        for pe in divisors(outputs) if group_lanes == 1 else [outputs]:
+            for simd in divisors(terms):
+                found.append(
+                    Fold(
+                        groups=groups,
+                        terms=terms,
+                        outputs=outputs,
+                        group_lanes=group_lanes,
+                        pe=pe,
+                        simd=simd,
+                    )
+                )
+    return tuple(found)
