@@ -101,9 +101,8 @@ class Design(wiring.Component):
             m.submodules[self.names.node(node.name)] = layer
             for index in range(len(node.inputs)):
                 wiring.connect(m, taps[node.name, str(index)], layer.input(index))
-            self._distribute(
-                m, node.output, layer.output(0), self._beat(node.output), readers, taps
-            )
+            for index, edge in enumerate(node.outputs):
+                self._distribute(m, edge, layer.output(index), self._beat(edge), readers, taps)
         for p in self.outputs:
             axis_out = AxisOut(p.beat)
             m.submodules[self.names.output(p.name)] = axis_out

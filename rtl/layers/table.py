@@ -74,7 +74,7 @@ class Unsupported:
 
 def task(graph: Graph, node: Node) -> Task:
     """What a node of a graph has to do."""
-    return Task(node.op, graph.input_types(node), (graph.types()[node.output],))
+    return Task(node.op, graph.input_types(node), graph.output_types(node))
 
 
 def implementations(graph: Graph, node: Node) -> tuple[Implementation[Any], ...]:

@@ -47,7 +47,8 @@ def edge_lanes(graph: Graph, plan: Plan) -> dict[str, int]:
     lanes = {port.tensor: plan.inputs[port.name] for port in graph.inputs}
     for node in graph.nodes:
         chosen, given = plan.nodes[node.name], [lanes[edge] for edge in node.inputs]
-        (lanes[node.output],) = implementation(graph, node, chosen).output_lanes(chosen, given)
+        made = implementation(graph, node, chosen).output_lanes(chosen, given)
+        lanes.update(zip(node.outputs, made, strict=True))
     return lanes
 
 
