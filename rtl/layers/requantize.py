@@ -8,8 +8,8 @@ from dataclasses import fields, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from hwsim.forms.requantizers import Form
 from hwsim.forms.choose import choose
+from hwsim.forms.requantizers import Form
 from hwsim.ops import Cast, Requantize
 from rtl.layers.base import Pointwise
 from rtl.layers.cost import rescaler_multipliers
