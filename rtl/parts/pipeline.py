@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.hdl import Const, Value
 from amaranth.lib import memory, wiring
 
@@ -101,6 +101,17 @@ class ChannelConstants:
 
     def fetch(self, m: Module, *, taken: Any, advance: Any) -> list[dict[str, Any]]:
         """The fields of each lane, valid one cycle after the beat is taken (`advance` enables)."""
+        return self._fields(m, lambda rows: self._read(m, rows, taken, advance))
+
+    def held(self, m: Module, *, advance: Any) -> list[dict[str, Any]]:
+        """The fields of each lane for one beat, until `advance`; from the next cycle of the next.
+
+        In the first cycle after a reset they mean nothing.
+        """
+        return self._fields(m, lambda rows: self._hold(m, rows, advance))
+
+    def _fields(self, m: Module, read: Callable[[list[int]], Any]) -> list[dict[str, Any]]:
+        """The fields of each lane, cut out of the word that `read` makes of the memory's rows."""
         out: list[dict[str, Any]] = [
             {
                 name: Const(values[k], constant_shape([values[k]]))
@@ -109,7 +120,7 @@ class ChannelConstants:
             for k in range(self.lanes)
         ]
         if self.stored:
-            word = self._read(m, taken, advance)
+            word = read(self._rows())
             start = 0
             for k in range(self.lanes):
                 for name, values in self.varying.items():
@@ -120,7 +131,8 @@ class ChannelConstants:
                     out[k][name] = field
         return out
 
-    def _read(self, m: Module, taken: Any, advance: Any) -> Any:
+    def _rows(self) -> list[int]:
+        """The words of the memory."""
         widths = {name: constant_shape(values).width for name, values in self.varying.items()}
         rows = []
         for block in range(self.blocks):
@@ -131,10 +143,26 @@ class ChannelConstants:
                     row |= code << start
                     start += widths[name]
             rows.append(row)
+        return rows
+
+    def _store(self, m: Module, rows: list[int]) -> Any:
+        """The read port of the memory."""
         m.submodules.constants = store = memory.Memory(
             shape=self.width, depth=self.blocks, init=rows
         )
-        port, block_of_next = store.read_port(), Signal(range(self.blocks))
+        return store.read_port()
+
+    def _hold(self, m: Module, rows: list[int], advance: Any) -> Any:
+        port, block = self._store(m, rows), Signal(range(self.blocks))
+        following = Signal(range(self.blocks))
+        m.d.comb += [following.eq(block), port.addr.eq(following)]
+        with m.If(advance):
+            m.d.comb += following.eq(Mux(block == self.blocks - 1, 0, block + 1))
+        m.d.sync += block.eq(following)
+        return port.data
+
+    def _read(self, m: Module, rows: list[int], taken: Any, advance: Any) -> Any:
+        port, block_of_next = self._store(m, rows), Signal(range(self.blocks))
         m.d.comb += [port.addr.eq(block_of_next), port.en.eq(advance)]
         with m.If(taken):
             m.d.sync += block_of_next.eq(block_of_next + 1)

@@ -1,0 +1,140 @@
+"""Requantizers that take several cycles a code: serial ones, and ones that share a multiplier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Module, Shape, Signal
+from amaranth.hdl import Const, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow
+from hwsim.forms.requantizers import Form
+from rtl.parts import arith
+from rtl.parts.multicycle import Multiplication, Timing
+from rtl.parts.pipeline import ChannelConstants, Lane, constant_shape
+from rtl.parts.recipes import Recipe, recipe
+from rtl.parts.requantizer import Range, trimmed
+from rtl.parts.stream import Beat, blank
+
+
+class MulticycleRequantizer(wiring.Component):
+    """A requantizer like `Requantizer`, with one code a lane at work for several cycles.
+
+    Ports: `i` (In), a stream of `lanes` codes of `in_format`; `o` (Out), one of codes of the form's
+    output format. `channels` is the number of codes after which the constants come again; those
+    that differ between channels come from a read-only memory, a word a beat. `in_range` are proven
+    bounds of the input codes. A beat every `cycles` cycles, latency `cycles` + 1; backpressure
+    honoured; `o` comes from registers, and no path leads from `o.ready` to `i.ready`. `last` passes
+    through.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        multiplication: Multiplication,
+        *,
+        lanes: int,
+        channels: int,
+        in_format: Format,
+        in_range: Range | None = None,
+    ) -> None:
+        if lanes < 1 or channels % lanes:
+            raise HwsimError(
+                f"a requantizer's lanes must divide {channels} channels, not be {lanes}"
+            )
+        if len(form.m) not in (1, channels):
+            raise HwsimError(
+                f"a requantizer's constants must be 1 or {channels}, not {len(form.m)}"
+            )
+        self.multiplication, self.lanes = multiplication, lanes
+        self.recipe = recipe(form, in_range or (in_format.min, in_format.max))
+        self.constants = ChannelConstants(self.recipe.fields, lanes=lanes, channels=channels)
+        self.cycles = cycles(self.recipe, multiplication)
+        self.multipliers = lanes * multiplication.multipliers(*product_shapes(self.recipe))
+        self.beat, self.target = Beat.of(lanes, in_format), Beat.of(lanes, form.out.format)
+        super().__init__({"i": In(self.beat.stream), "o": Out(self.target.stream)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        end = self.cycles
+        cycle = Signal(range(end + 1))  # 0: nothing is at work; `end`: a beat is done
+        load, leaves, done, full = Signal(), Signal(), Signal(), Signal()
+        last = blank(1, "last")
+        m.d.comb += [
+            done.eq(cycle == end),
+            leaves.eq(done & (~full | self.o.ready)),
+            self.i.ready.eq((cycle == 0) | (done & ~full)),  # whatever `o.ready` is
+            load.eq(self.i.valid & self.i.ready),
+            self.o.valid.eq(full),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += full.eq(0)
+        with m.If(load):
+            m.d.sync += [cycle.eq(1), last.eq(self.i.payload.last)]
+        with m.Elif(leaves):
+            m.d.sync += cycle.eq(0)
+        with m.Elif((cycle != 0) & ~done):
+            m.d.sync += cycle.eq(cycle + 1)
+        offer = blank(self.target, "offer")
+        m.d.comb += self.o.payload.eq(offer)
+        timing = Timing(load=load, cycle=cycle)
+        constants = self.constants.held(m, advance=leaves)
+        for k, fields in enumerate(constants):
+            code = self._code(m, timing, self.i.payload.data[k], fields, k)
+            with m.If(leaves):
+                m.d.sync += offer.data[k].eq(code)
+        with m.If(leaves):
+            m.d.sync += [full.eq(1), offer.last.eq(last)]
+        return m
+
+    def _code(self, m: Module, timing: Timing, code: Any, fields: Lane, k: int) -> Any:
+        """The code that lane `k` gives in cycle `cycles` after a load."""
+        made = self.recipe
+        lane: Lane = {"x": entering(m, code, made.codes)}
+        rest: dict[str, Any] = {name: value for name, value in fields.items() if name != "m"}
+        if made.split is not None:
+            rest["below"] = blank(1, f"below_{k}")
+            with m.If(timing.load):
+                m.d.sync += rest["below"].eq(Value.cast(lane["x"]) < made.split)
+        for stage in made.before:
+            lane = stage(m, lane)
+        operand, factor = trimmed(lane["x"], made.x), fields["m"]
+        product = self.multiplication.multiply(m, timing, operand, factor, f"lane_{k}")
+        lane = {**rest, "y": trimmed(product, made.product)}
+        for depth, stage in enumerate(made.after):
+            if depth:
+                lane = _registered(m, lane, f"{depth}_{k}")
+            lane = stage(m, lane)
+        return lane["y"]
+
+
+def cycles(made: Recipe, multiplication: Multiplication) -> int:
+    """Cycles from one beat to the next."""
+    code, factor = product_shapes(made)
+    return multiplication.cycles(code, factor) + len(made.after)
+
+
+def product_shapes(made: Recipe) -> tuple[Shape, Shape]:
+    """The operands of the product: the code and the multiplier."""
+    return arith.holding(*made.x), constant_shape(made.fields["m"])
+
+
+def entering(m: Module, code: Any, fmt: Format) -> Any:
+    """A code brought into the format of those that matter."""
+    return arith.overflow(m, code, fmt, Overflow.SAT)
+
+
+def _registered(m: Module, lane: Lane, name: str) -> Lane:
+    """Values a cycle later; the product holds, so that no enable is needed."""
+    out: dict[str, Any] = {}
+    for key, value in lane.items():
+        value = Value.cast(value)
+        if isinstance(value, Const):
+            out[key] = value
+            continue
+        out[key] = blank(value.shape(), f"{key}_{name}")
+        m.d.sync += out[key].eq(value)
+    return out
