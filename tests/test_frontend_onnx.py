@@ -18,7 +18,7 @@ from support import onnx_models as om
 from support.onnx_builder import MICROSOFT, Array, Builder, Q, activation
 
 import hwsim
-from hwsim.frontends.onnx import ort_math
+from hwsim.frontends.onnx.ort import float_math
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Requantize, ScaledAdd, Scheme
 
@@ -255,11 +255,11 @@ HARD = {"alpha": 0.21, "beta": 0.47}
 @pytest.mark.parametrize(
     ("op", "function", "attributes"),
     [
-        ("Sigmoid", ort_math.sigmoid, {}),
-        ("Tanh", ort_math.tanh, {}),
-        ("HardSigmoid", partial(ort_math.hard_sigmoid, **HARD), HARD),
-        ("HardSwish", ort_math.hard_swish, {}),
-        ("LeakyRelu", partial(ort_math.leaky_relu, alpha=0.013), {"alpha": 0.013}),
+        ("Sigmoid", float_math.sigmoid, {}),
+        ("Tanh", float_math.tanh, {}),
+        ("HardSigmoid", partial(float_math.hard_sigmoid, **HARD), HARD),
+        ("HardSwish", float_math.hard_swish, {}),
+        ("LeakyRelu", partial(float_math.leaky_relu, alpha=0.013), {"alpha": 0.013}),
     ],
 )
 def test_a_function_has_the_runtimes_bits(
@@ -277,7 +277,7 @@ def test_a_function_has_the_runtimes_bits(
 def test_fma_rounds_once() -> None:
     """1 + 2**-12 squared, less its rounded square: what two roundings lose."""
     x = np.float32(1 + 2.0**-12)
-    rest = ort_math.fma(x, x, -np.float32(x * x))
+    rest = float_math.fma(x, x, -np.float32(x * x))
     assert float(rest) == 2.0**-24
     assert np.float32(x * x) - np.float32(x * x) == 0
 

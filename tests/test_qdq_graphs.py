@@ -17,9 +17,9 @@ from support.qdq_graphs import feeds, network
 from test_frontend_onnx import load
 
 import hwsim
-from hwsim.frontends.onnx import kernels
 from hwsim.frontends.onnx.file import read_file
-from hwsim.frontends.onnx.pairs import merged_pairs
+from hwsim.frontends.onnx.ort import kernels
+from hwsim.frontends.onnx.ort.pairs import merged_pairs
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Requantize, Scheme, Weighted
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.frontends.onnx import layers, pointwise, scaling, shapes, windows
+from hwsim.frontends.onnx import constants, layers, pointwise, scaling, shapes, windows
 from hwsim.frontends.onnx.importer import Handler
 
 FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
@@ -35,13 +35,13 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Mul"): scaling.arithmetic,
     ("", "Sub"): scaling.arithmetic,
     ("", "Cast"): shapes.cast,
-    ("", "Constant"): shapes.constant,
-    ("", "ConstantOfShape"): shapes.constant_of_shape,
+    ("", "Constant"): constants.constant,
+    ("", "ConstantOfShape"): constants.constant_of_shape,
     ("", "Flatten"): shapes.flatten,
-    ("", "Gather"): shapes.fold,
+    ("", "Gather"): constants.fold,
     ("", "Reshape"): shapes.reshape,
     ("", "Shape"): shapes.shape_of,
-    ("", "Slice"): shapes.fold,
+    ("", "Slice"): constants.fold,
     ("", "Squeeze"): shapes.squeeze,
     ("", "Transpose"): shapes.transpose,
     ("", "Unsqueeze"): shapes.unsqueeze,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
-from hwsim.frontends.onnx.kernels import FLOAT, Choice, Kernel
+from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, Kernel
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.values import Codes, Constant, Real, Value

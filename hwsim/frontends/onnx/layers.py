@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.file import OnnxNode
+from hwsim.frontends.onnx.constants import mapped
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.onnx.kernels import WHOLE_SUMS
-from hwsim.frontends.onnx.shapes import mapped
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS
 from hwsim.frontends.onnx.windows import dilated, map_level, window_of
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.rounding import level_of
+from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Constant,

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import ort_math
-from hwsim.frontends.onnx.file import OnnxNode
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.onnx.kernels import Kernel
 from hwsim.frontends.onnx.layers import biased
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.ort import float_math
+from hwsim.frontends.onnx.ort.kernels import Kernel
 from hwsim.frontends.onnx.scaling import along, folded
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.rounding import level_of
+from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     Codes,
     Constant,
@@ -156,22 +156,22 @@ def function_of(node: OnnxNode) -> Unary:
         case "Relu":
             return Unary(name, lambda x: np.maximum(x, F32(0)), rising=True, low=0.0)
         case "Sigmoid" | "QLinearSigmoid":
-            return Unary(name, ort_math.sigmoid, rising=True)
+            return Unary(name, float_math.sigmoid, rising=True)
         case "Tanh":
-            return Unary(name, ort_math.tanh, rising=True)
+            return Unary(name, float_math.tanh, rising=True)
         case "LeakyRelu" | "QLinearLeakyRelu":
             alpha = node.real("alpha", 0.01)
-            return Unary(name, lambda x: ort_math.leaky_relu(x, alpha), rising=alpha >= 0)
+            return Unary(name, lambda x: float_math.leaky_relu(x, alpha), rising=alpha >= 0)
         case "HardSigmoid":
             a, b = node.real("alpha", 0.2), node.real("beta", 0.5)
-            return Unary(name, lambda x: ort_math.hard_sigmoid(x, a, b), rising=a >= 0)
+            return Unary(name, lambda x: float_math.hard_sigmoid(x, a, b), rising=a >= 0)
         case "Elu":
             alpha = node.real("alpha", 1.0)
             return Unary(
-                name, lambda x: ort_math.elu(x, alpha), rising=alpha >= 0, rough=alpha != 0
+                name, lambda x: float_math.elu(x, alpha), rising=alpha >= 0, rough=alpha != 0
             )
         case "HardSwish":
-            return Unary(name, ort_math.hard_swish, rising=False)
+            return Unary(name, float_math.hard_swish, rising=False)
         case "Abs":
             return Unary(name, np.abs, rising=False)
         case _:

@@ -12,20 +12,20 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import layers, pointwise, windows
-from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
-from hwsim.frontends.onnx.kernels import choices
-from hwsim.frontends.onnx.moves import note_moved, note_unsigned, refuse_moved_rows
-from hwsim.frontends.onnx.notes import note_codes
-from hwsim.frontends.onnx.ort_rules import (
+from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.ort.kernels import choices
+from hwsim.frontends.onnx.ort.moves import note_moved, note_unsigned, refuse_moved_rows
+from hwsim.frontends.onnx.ort.notes import note_codes
+from hwsim.frontends.onnx.ort.pairs import merged_pairs
+from hwsim.frontends.onnx.ort.parameters import (
     dequantized,
     optional,
     output_type,
     quantized_constant,
     quantizer,
 )
-from hwsim.frontends.onnx.pairs import merged_pairs
 from hwsim.frontends.onnx.types import format_of
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.rounding import quantize

@@ -11,14 +11,11 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
-from hwsim.frontends.onnx.qonnx_rules import (
-    MODES,
-    Bipolar,
-    IntQuant,
-)
+from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.qonnx_bipolar import Bipolar
+from hwsim.frontends.onnx.qonnx_rules import MODES, IntQuant
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import Constant, FloatArray, Level, RawInput, Real

@@ -7,7 +7,8 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq, qonnx
-from hwsim.frontends.onnx.file import OnnxModel, from_proto, read_file
+from hwsim.frontends.onnx.file import from_proto, read_file
+from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.ways import unquantized
 from hwsim.graph import Graph
 

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import OnnxNode
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.onnx.kernels import Kernel
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.ort.kernels import Kernel
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
-from hwsim.frontends.shared.rounding import level_of
+from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     Constant,
     FloatArray,

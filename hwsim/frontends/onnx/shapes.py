@@ -1,20 +1,19 @@
-"""Constant arithmetic on shapes and axes: what exporters put in front of a Reshape."""
+"""Reshapes, transposes and casts: bookkeeping, as long as no operator needs another order."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import OnnxNode
+from hwsim.frontends.onnx.constants import mapped
 from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.types import format_of
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Codes,
@@ -27,7 +26,7 @@ from hwsim.frontends.shared.values import (
 )
 from hwsim.graph import ELEMENTS
 from hwsim.ops import Quant, TensorType
-from hwsim.ops.base import IntArray, Shape
+from hwsim.ops.base import Shape
 
 BATCH = -1  # stands for the batch in shapes that are computed
 
@@ -200,19 +199,6 @@ def _transposed_constant(run: Importer, node: OnnxNode, value: Constant) -> None
     run.values[node.output] = mapped(value, lambda array: array.transpose(order))
 
 
-def mapped(value: Constant, move: Callable[[Any], Any]) -> Constant:
-    """A constant whose elements moved: its codes too, and the scale of each."""
-    array = move(value.array)
-    if value.codes is None or value.scale is None:
-        return Constant(array)
-    codes: IntArray = move(value.codes)
-    scale = np.asarray(move(np.broadcast_to(value.scale, value.codes.shape)))
-    for axis in range(scale.ndim):  # one scale where all along an axis are alike
-        first = np.take(scale, [0], axis=axis) if scale.shape[axis] else scale
-        scale = first if (scale == first).all() else scale
-    return Constant(array, codes, value.format, scale, value.shifted)
-
-
 def shape_of(run: Importer, node: OnnxNode) -> None:
     """Shape, with -1 for the batch."""
     value = run.value(node, 0)
@@ -220,43 +206,6 @@ def shape_of(run: Importer, node: OnnxNode) -> None:
         value.array.shape if isinstance(value, Constant) else (BATCH, *layout_of(value, node).shape)
     )
     run.values[node.output] = Constant(np.array(shape, np.int64))
-
-
-def constant(run: Importer, node: OnnxNode) -> None:
-    """Constant."""
-    for name in ("value", "value_int", "value_float", "value_ints", "value_floats"):
-        if name in node.attributes:
-            value = np.asarray(node.attributes[name])
-            narrow = {"f": np.float32, "i": np.int64}.get(
-                value.dtype.kind if name != "value" else ""
-            )
-            run.values[node.output] = Constant(value.astype(narrow) if narrow else value)
-            return
-    raise HwsimError(f"{node}: it must have a numeric value")
-
-
-def constant_of_shape(run: Importer, node: OnnxNode) -> None:
-    """ConstantOfShape with a constant shape."""
-    shape = tuple(int(d) for d in run.constant(node, 0).array.ravel())
-    if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
-        raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
-    value = np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).ravel()
-    run.values[node.output] = Constant(np.full(shape, value[0]))
-
-
-def fold(run: Importer, node: OnnxNode) -> None:
-    """Gather and Slice of constants only."""
-    values = [run.constant(node, i) for i, name in enumerate(node.inputs) if name]
-    arrays = [value.array for value in values]
-    if node.op == "Gather":
-        places, axis = arrays[1].astype(np.int64), node.integer("axis", 0)
-        if arrays[0].size // max(arrays[0].shape[axis], 1) * places.size > MAX_ELEMENTS:
-            raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
-        out = mapped(values[0], lambda array: np.take(array, places, axis=axis))
-    else:
-        cut = _slices(node, arrays[0], arrays)
-        out = mapped(values[0], lambda array: array[cut])
-    run.values[node.output] = out
 
 
 def cast(run: Importer, node: OnnxNode) -> None:
@@ -297,17 +246,3 @@ def _cast_codes(node: OnnxNode, codes: Codes, to: np.dtype[Any]) -> Value:
         if info.min <= fmt.min and fmt.max <= info.max:
             return codes
     raise HwsimError(f"{node}: codes of {codes.format} must not become {to}")
-
-
-def _slices(node: OnnxNode, data: Any, arrays: list[Any]) -> tuple[slice, ...]:
-    if len(arrays) > 1:
-        starts, ends = (tuple(int(v) for v in a.ravel()) for a in arrays[1:3])
-        along = tuple(int(v) for v in arrays[3].ravel()) if len(arrays) > 3 else range(len(starts))
-        steps = tuple(int(v) for v in arrays[4].ravel()) if len(arrays) > 4 else (1,) * len(starts)
-    else:
-        starts, ends = node.integers("starts"), node.integers("ends")
-        along, steps = node.integers("axes", range(len(starts))), (1,) * len(starts)
-    out = [slice(None)] * data.ndim
-    for start, end, axis, step in zip(starts, ends, along, steps, strict=True):
-        out[axis] = slice(start, end, step)
-    return tuple(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.file import OnnxNode
+from hwsim.frontends.onnx.model import OnnxNode
 
 WIDTHS = {"int8": 8, "uint8": 8, "int4": 4, "uint4": 4, "int16": 16, "uint16": 16, "int32": 32}
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.importer import Handler, Importer
-from hwsim.frontends.onnx.kernels import Choice
-from hwsim.frontends.onnx.notes import note_functions, note_reals
+from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
+from hwsim.frontends.onnx.ort.kernels import Choice
+from hwsim.frontends.onnx.ort.notes import note_functions, note_reals
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS, with_views
-from hwsim.frontends.shared.rounding import settle, tabled
+from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.values import Codes, RawInput, Real, Value
 from hwsim.frontends.ways import unsupported
 from hwsim.graph import ELEMENTS, Graph, OutputPort

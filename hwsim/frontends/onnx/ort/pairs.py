@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
-from hwsim.frontends.onnx.graph_copy import DQ, Q
+from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.ort.graph_copy import DQ, Q
 
 F32 = np.float32
 Parameters = tuple[np.float32, int, str]

@@ -13,9 +13,10 @@ from enum import Enum
 
 import numpy as np
 
-from hwsim.frontends.onnx.file import OnnxModel
-from hwsim.frontends.onnx.graph_copy import DQ, Array, Copy, Q, Step
-from hwsim.frontends.onnx.optimizer import CLAMPS, optimized, repeated
+from hwsim.frontends.onnx.model import OnnxModel
+from hwsim.frontends.onnx.ort.graph_copy import CLAMPS, DQ, Array, CopiedNode, Copy, Q
+from hwsim.frontends.onnx.ort.optimizer import optimized
+from hwsim.frontends.onnx.ort.quantizers import repeated
 
 EIGHT_BITS = ("int8", "uint8")
 SIXTEEN_BITS = ("int16", "uint16")
@@ -72,9 +73,9 @@ def choices(model: OnnxModel, scales: Mapping[str, float]) -> Mapping[str, Choic
 class Group:
     """An operator with the dequantizers before it and the quantizers behind it."""
 
-    step: Step
-    sources: tuple[Step, ...]
-    quantizers: tuple[Step, ...]
+    step: CopiedNode
+    sources: tuple[CopiedNode, ...]
+    quantizers: tuple[CopiedNode, ...]
     types: tuple[str, ...]
     ends: tuple[str, ...]
 
@@ -84,7 +85,7 @@ class Group:
         return len(self.sources) == self.step.reads and len(self.quantizers) == 1
 
 
-def chosen(copy: Copy, step: Step) -> Choice:
+def chosen(copy: Copy, step: CopiedNode) -> Choice:
     """The kernel that one step gets."""
     if step.op.removeprefix("com.microsoft.").startswith(("QLinear", "QGemm")):
         return Choice(Kernel.INTEGER)
@@ -99,7 +100,7 @@ def chosen(copy: Copy, step: Step) -> Choice:
     return Choice(kernel, dtype, step.bias_codes)
 
 
-def grouped(copy: Copy, step: Step) -> Group | None:
+def grouped(copy: Copy, step: CopiedNode) -> Group | None:
     """The group around a step; none where a ReLU or Clip behind it must stay, or readers mix."""
     sources = tuple(s for name in step.inputs if (s := copy.maker(name, DQ)) is not None)
     if any(copy.only_reader(s.output) is None for s in sources):
@@ -116,7 +117,7 @@ def grouped(copy: Copy, step: Step) -> Group | None:
     return Group(step, sources, quantizers, types, tuple(copy.dtype(s) for s in quantizers))
 
 
-def clamp_behind(copy: Copy, step: Step) -> Step | None:
+def clamp_behind(copy: Copy, step: CopiedNode) -> CopiedNode | None:
     """The ReLU or Clip that alone reads a step and has one reader itself."""
     readers = copy.readers(step.output)
     if len(readers) != 1 or readers[0].op not in CLAMPS:
@@ -219,7 +220,7 @@ RULES = {
 }
 
 
-def in_blocks(copy: Copy, step: Step) -> bool:
+def in_blocks(copy: Copy, step: CopiedNode) -> bool:
     """MatMulNBits: activations that no 4- or 8-bit dequantizer gives, constant small weights.
 
     16-bit dequantizers and quantizers are looked through.
@@ -264,7 +265,7 @@ def _shared(copy: Copy, scalar: Array) -> bool:
     return len(alike) > 1
 
 
-def _bias_is_row(copy: Copy, step: Step, outputs: int) -> bool:
+def _bias_is_row(copy: Copy, step: CopiedNode, outputs: int) -> bool:
     bias = step.input(2)
     if not bias:
         return True

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
-from hwsim.frontends.onnx.graph_copy import DQ, Q
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.onnx.pairs import parameters
+from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.ort.graph_copy import DQ, Q
+from hwsim.frontends.onnx.ort.pairs import parameters
 from hwsim.ops import TensorType
 
 MOVERS = ("MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")  # what quantizers move over

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.frontends.onnx.file import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 
 Array = npt.NDArray[Any]
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
+CLAMPS = ("Relu", "Clip")
 
 
 @dataclass(slots=True, eq=False)
-class Step:
+class CopiedNode:
     """A node of the copy; `origins` are the tensors of the model's nodes that it stands for."""
 
     op: str
@@ -47,14 +49,14 @@ class Step:
 class Copy:
     """A graph that rewrites change: its steps in order, and who makes and reads each tensor."""
 
-    steps: list[Step]
+    steps: list[CopiedNode]
     constants: dict[str, Array]
     outputs: set[str]
     ranks: dict[str, int]
     batch: bool  # whether the batch is a fixed number
     opset: int
-    makers: dict[str, Step] = field(default_factory=dict)
-    users: dict[str, list[Step]] = field(default_factory=dict)
+    makers: dict[str, CopiedNode] = field(default_factory=dict)
+    users: dict[str, list[CopiedNode]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)  # of the graph's inputs
     _count: int = 0
 
@@ -69,16 +71,22 @@ class Copy:
             for name in filter(None, step.inputs):
                 self.users.setdefault(name, []).append(step)
 
-    def maker(self, tensor: str, *ops: str) -> Step | None:
+    def maker(self, tensor: str, *ops: str) -> CopiedNode | None:
         """The step that makes a tensor, if it is one of `ops`."""
         step = self.makers.get(tensor)
         return step if step is not None and (not ops or step.op in ops) else None
 
-    def readers(self, tensor: str) -> list[Step]:
+    def each(self, *ops: str) -> Iterator[CopiedNode]:
+        """Steps of these operators that are still there when their turn comes."""
+        for step in list(self.steps):
+            if step.op in ops and self.makers.get(step.output) is step:
+                yield step
+
+    def readers(self, tensor: str) -> list[CopiedNode]:
         """The steps that read a tensor."""
         return self.users.get(tensor, [])
 
-    def only_reader(self, tensor: str) -> Step | None:
+    def only_reader(self, tensor: str) -> CopiedNode | None:
         """The one step that reads a tensor, if it is no output of the graph."""
         readers = self.readers(tensor)
         return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
@@ -94,7 +102,7 @@ class Copy:
             step.inputs = [new if name == old else name for name in step.inputs]
             self.users.setdefault(new, []).append(step)
 
-    def drop(self, step: Step) -> None:
+    def drop(self, step: CopiedNode) -> None:
         """Take out a step of one input: its readers read that input."""
         source = step.inputs[0]
         self.steps.remove(step)
@@ -107,7 +115,7 @@ class Copy:
         value = self.constants.get(tensor)
         return value if value is not None and value.size == 1 and value.ndim <= 1 else None
 
-    def dtype(self, step: Step) -> str:
+    def dtype(self, step: CopiedNode) -> str:
         """The NumPy name of the codes of a QuantizeLinear or DequantizeLinear."""
         zero = self.constants.get(step.input(2))
         if zero is not None:
@@ -136,7 +144,7 @@ def copy_of(model: OnnxModel) -> Copy:
             constants[node.output] = np.asarray(given, dtype)
             continue
         op = node.op if node.domain == "" or node.op in (Q, DQ) else f"{node.domain}.{node.op}"
-        steps.append(Step(op, list(node.inputs), node.output, node, (node.output,)))
+        steps.append(CopiedNode(op, list(node.inputs), node.output, node, (node.output,)))
     ranks = {port.name: len(port.shape) for port in model.inputs}
     batch = all(bool(port.shape) and port.shape[0] is not None for port in model.inputs)
     copy = Copy(steps, constants, {p.name for p in model.outputs}, ranks, batch, model.opset)
@@ -146,7 +154,7 @@ def copy_of(model: OnnxModel) -> Copy:
     return copy
 
 
-def _rank(copy: Copy, step: Step) -> int:
+def _rank(copy: Copy, step: CopiedNode) -> int:
     """How many axes an output has, batch included; 0 where it is not known."""
     first = copy.ranks.get(step.inputs[0], 0) if step.inputs else 0
     if not first and step.inputs and step.inputs[0] in copy.constants:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.onnx.kernels import Kernel
+from hwsim.frontends.onnx.ort.kernels import Kernel
 from hwsim.frontends.shared.rounding import Quantizer
 from hwsim.frontends.shared.values import (
     FloatArray,

@@ -1,0 +1,163 @@
+"""Linear quantization as ONNX Runtime 1.32 computes it on x86-64: scales, zero points, rounding.
+
+docs/frontends.md gives each formula and how it was tested against the runtime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.onnx.ort import float_math
+from hwsim.frontends.shared import fine_units
+from hwsim.frontends.shared.builder import Builder
+from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.values import (
+    FloatArray,
+    Level,
+    Mean,
+    Pair,
+    Scaled,
+    Weighing,
+)
+from hwsim.ops import (
+    BatchNorm,
+    Flatten,
+    Op,
+    Quant,
+    Requantize,
+    Reshape,
+    ScaledAdd,
+    Scheme,
+    Table,
+)
+from hwsim.ops.base import IntArray
+
+F32 = np.float32
+MOST_RATIO = 2.0**21  # beyond, ONNX Runtime's sums and averages of codes overflow int32
+
+
+@dataclass(frozen=True, slots=True)
+class Linear(Quantizer):
+    """QuantizeLinear: `saturate(rint(x / scale) + zero_point)` in float32, to nearest even."""
+
+    format: Format
+    scale: float
+    zero_point: int
+
+    @property
+    def quant(self) -> Quant:
+        """Scale and zero point."""
+        return Quant((self.scale,), self.zero_point)
+
+    def codes(self, reals: FloatArray) -> IntArray:
+        """By trying: the runtime's own float32 arithmetic."""
+        low, high = self.format.min, self.format.max
+        codes: IntArray = float_math.quantize_linear(reals, self.scale, self.zero_point, low, high)
+        return codes
+
+    def port(self, node: object) -> dict[str, Any]:
+        """The default of an InputPort is QuantizeLinear's."""
+        return {}
+
+    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+        """`rint(f32(sum) * d) + zero_point` with d = f32(f32(x scale * w scale) / y scale)."""
+        return edge, [self._requantize(scale / F32(self.scale), zero)]
+
+    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
+        """Global: as a sum. Otherwise the zero point is added before rounding."""
+        if not source.in_reals:
+            _near(source.name, source.input.scale, self.scale)
+        counts = np.array([source.window.size]) if source.counts is None else source.counts
+        shape = run.types[edge].shape
+        uneven = len(set(counts.ravel().tolist())) > 1
+        each = np.repeat(counts.ravel(), shape[-1]) if uneven else counts.ravel()[:1]
+        factor = F32(source.input.scale) / (F32(self.scale) * each.astype(np.float32))
+        op = self._requantize(factor, 0)
+        if not (source.whole or source.in_reals):
+            op = replace(op, scheme=Scheme.F32_RNE_IN)
+        return [Flatten(), op, Reshape(shape=shape)] if uneven else [op]
+
+    def _requantize(self, factor: FloatArray, zero: int) -> Requantize:
+        return Requantize(
+            scheme=Scheme.F32_RNE_OUT,
+            multiplier=tuple(float(f) for f in factor),
+            out=self.format,
+            zero_point=self.zero_point,
+            input_zero_point=zero,
+            quant=self.quant,
+        )
+
+    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points."""
+        a, b = source.a, source.b
+        if isinstance(a, Weighing) or isinstance(b, Weighing) or source.wide:
+            return fine_units.added(run, source, self, out)
+        if source.in_reals:
+            op = ScaledAdd(
+                ratios=(float(F32(a.scale)), float(F32(b.scale))),
+                offset=0.0,
+                out=self.format,
+                shifts=(-a.zero_point, -b.zero_point, -self.zero_point),
+                quant=self.quant,
+                divisor=float(F32(self.scale)),
+            )
+            return run.emit(source.name, op, [a.codes.edge, b.codes.edge], out), []
+        shift = source.shift
+        _near(source.name, max(a.scale, b.scale), self.scale)
+        ra, rb = (F32(level.scale) / F32(self.scale) for level in (a, b))
+        za, zb = F32(a.zero_point + shift), F32(b.zero_point + shift)
+        zero = F32(self.zero_point + shift)
+        op = ScaledAdd(
+            ratios=(float(ra), float(rb)),
+            offset=float(zero - float_math.fma(ra, za, rb * zb)),
+            out=self.format,
+            shifts=(shift, shift, shift),
+            quant=self.quant,
+        )
+        edge = run.emit(source.name, op, [a.codes.edge, b.codes.edge], out)
+        return edge, []
+
+    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
+        """The product and offset in a fine unit, rounded; or QLinearMul's product of codes."""
+        if source.unit is not None and isinstance(source.term, Level):
+            return self._product(run, source, source.term, F32(source.unit))
+        return fine_units.scaled(run, source, self)
+
+    def _product(
+        self, run: Builder, source: Scaled, level: Level, unit: Any
+    ) -> tuple[str, list[Op]]:
+        """`rint(f32(f32(f32(product) * d) + zero_point))`, d = f32(f32(x scale * unit) / y scale).
+
+        int8 codes that the runtime holds as uint8 are so meanwhile: a float32 is coarser there.
+        """
+        edge, channels = level.codes.edge, run.types[level.codes.edge].channels
+        factors = np.broadcast_to(source.factor, channels).astype(np.int64)
+        scale = F32(level.scale) * unit
+        op = BatchNorm(
+            scale=factors,
+            bias=-level.zero_point * factors,
+            scale_format=Format.int(17),
+            quant=Quant((float(scale),)),
+        )
+        product = run.emit(f"{source.name}.product", op, [edge], f"{edge}.product")
+        rounding = self._requantize(np.array([scale / F32(self.scale)]), 0)
+        rounding = replace(rounding, scheme=Scheme.F32_RNE_IN)
+        if not source.shift:
+            return product, [rounding]
+        held = Format.uint(self.format.width)
+        zero = self.zero_point + source.shift
+        rounding = replace(rounding, out=held, zero_point=zero, quant=Quant((self.scale,), zero))
+        back = np.arange(held.min, held.max + 1) - source.shift
+        return product, [rounding, Table(values=back, out=self.format, quant=self.quant)]
+
+
+def _near(name: str, scale: float, out: float) -> None:
+    if scale >= out * MOST_RATIO:
+        raise HwsimError(
+            f"{name}: the scale of its result must be above {scale / MOST_RATIO:.3g}, not {out:.3g}"
+        )

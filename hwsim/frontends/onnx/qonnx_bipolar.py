@@ -1,0 +1,86 @@
+"""QONNX's quantizer to a sign: `scale` where x is not negative, else `-scale`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.qonnx_rules import power_of_two
+from hwsim.frontends.shared.builder import Builder
+from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.values import Codes, FloatArray, Mean, Pair, RawInput
+from hwsim.ops import Op, Quant, Requantize, Scheme, Table, TensorType
+from hwsim.ops.base import IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Bipolar(Quantizer):
+    """BipolarQuant: `scale` where x >= 0, else `-scale`; codes 1 and -1."""
+
+    scale: float
+    zero_point: int = 0
+
+    @property
+    def fraction(self) -> int | None:
+        """Fraction bits of a power of two."""
+        power = power_of_two(self.scale)
+        return None if power is None else -power
+
+    @property
+    def format(self) -> Format:  # type: ignore[override]
+        """Two bits, of which -2 and 0 are not used."""
+        fraction = self.fraction or 0
+        return Format(True, 2 - fraction, fraction)
+
+    @property
+    def quant(self) -> Quant | None:
+        """None where the format says it all."""
+        return None if self.fraction is not None else Quant((self.scale,))
+
+    def codes(self, reals: FloatArray) -> IntArray:
+        """The sign, of zero too."""
+        return np.where(reals >= 0, 1, -1).astype(np.int64)
+
+    def port(self, node: object) -> dict[str, Any]:
+        """Down to -1 or 0, the codes of a signed bit."""
+        return {"rounding": Rounding.TRN, "overflow": Overflow.SAT}
+
+    def enter(self, run: Builder, raw: RawInput, node: OnnxNode, out: str) -> Codes:
+        """The codes of a graph input: its port's bit, then the two entries.
+
+        The port's step is 1 whatever the scale, so that no quotient can lose its sign.
+        """
+        bit = TensorType((), Format.int(1))
+        sign = run.input_codes(raw, bit, self.port(node), raw.name)
+        edge = run.emit(node.name, self._entries(), [sign.edge], out)
+        return Codes(edge, self.format, sign.layout)
+
+    def _entries(self) -> Op:
+        """-1 and 1 for the codes -1 and 0."""
+        return Table(values=np.array([-1, 1]), out=self.format, quant=self.quant)
+
+    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+        """A shift that leaves only the sign, then a table of two entries."""
+        kind = run.types[edge]
+        width = max(abs(kind.lo - zero), abs(kind.hi - zero), 1).bit_length() + 1
+        sign = Requantize(
+            scheme=Scheme.SHIFT,
+            multiplier=(2.0**-width,),
+            out=Format.int(1),
+            input_zero_point=zero,
+            rounding=Rounding.TRN,
+        )
+        return edge, [sign, self._entries()]
+
+    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
+        """The sign of an average is that of the sum."""
+        return self.sum(run, edge, np.ones(1, np.float32), 0)[1]
+
+    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """Not needed by any model seen."""
+        raise HwsimError(f"{source.name}: a sum of two tensors must be quantized by Quant")

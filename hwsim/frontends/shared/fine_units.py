@@ -1,0 +1,115 @@
+"""Terms of different scales, brought to one fixed-point unit, added exactly and rounded once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.shared.builder import Builder
+from hwsim.frontends.shared.rounding import Quantizer, weighed
+from hwsim.frontends.shared.values import Level, Pair, Scaled, Weighing
+from hwsim.ops import Add, BatchNorm, Op, Quant, Requantize, Scheme
+
+FINE_BITS = 26  # of the factors that bring sums to one unit: finer than a float32
+SUM_BITS = 60  # of a sum in such units
+FINEST = 60
+MOST_STEPS = 2.0**40  # that such a sum may reach before it saturates
+LEAST_ERROR = 2.0**-14  # in steps of the result, of all factors that are rounded to a fine unit
+
+Units = npt.NDArray[np.float64]
+Term = tuple[str, Units, int]
+"""The edge of an addend, what a step of it is worth, and its zero point."""
+
+
+def added(run: Builder, source: Pair, by: Quantizer, out: str) -> tuple[str, list[Op]]:
+    """Operators that round the sum of two tensors or layers' sums, after the edge given back."""
+    terms = [_term(run, part) for part in (source.a, source.b)]
+    bits = _bits(run, by, source.name, terms, 0.0)
+    edges = [
+        _in_fine_units(run, by, source.name, term, 0.0, own, max(bits))
+        for term, own in zip(terms, bits, strict=True)
+    ]
+    return run.emit(source.name, Add(), edges, f"{out}.sum"), [_rounded(by, max(bits))]
+
+
+def scaled(run: Builder, source: Scaled, by: Quantizer) -> tuple[str, list[Op]]:
+    """Operators that round a tensor times a factor a channel, after the edge given back."""
+    edge, unit, zero = _term(run, source.term)
+    term = edge, unit * source.factor, zero
+    (bits,) = _bits(run, by, source.name, [term], source.offset)
+    fine = _in_fine_units(run, by, source.name, term, source.offset, bits, bits)
+    return fine, [_rounded(by, bits)]
+
+
+def _term(run: Builder, part: Level | Weighing) -> Term:
+    """The edge of an addend, what a step of it is worth, and its zero point."""
+    if isinstance(part, Weighing):
+        edge, scale = weighed(run, part)
+        return edge, scale.astype(np.float64), 0
+    return part.codes.edge, np.array([part.scale]), part.zero_point
+
+
+def _bits(
+    run: Builder, by: Quantizer, name: str, terms: list[Term], offset: Units | float
+) -> list[int]:
+    """Fraction bits of a step of the result for each term: its largest factor has FINE_BITS.
+
+    Fewer where the sum would not fit, as long as all errors stay below those of a float32.
+    """
+    tops = [float(np.abs(unit).max()) / by.scale for _, unit, _ in terms]
+    sizes = [run.types[edge].magnitude + abs(zero) for edge, _, zero in terms]
+    reach = sum(top * size for top, size in zip(tops, sizes, strict=True))
+    reach += float(np.abs(offset).max()) / by.scale
+    if not 0 < reach < MOST_STEPS:
+        if reach == 0:
+            return [0] * len(terms)
+        raise HwsimError(f"{name}: its factors and offsets must be nearer to its scales")
+    most = min(SUM_BITS - math.ceil(math.log2(reach)), FINEST)
+    bits = [min(FINE_BITS - math.ceil(math.log2(top)), most) if top else 0 for top in tops]
+    error = sum(size * 2.0 ** -(own + 1) for size, own in zip(sizes, bits, strict=True))
+    if error > max(LEAST_ERROR, reach * 2.0**-24):
+        raise HwsimError(f"{name}: its factors and offsets must be nearer to its scales")
+    return bits
+
+
+def _in_fine_units(
+    run: Builder,
+    by: Quantizer,
+    name: str,
+    term: Term,
+    offset: Units | float,
+    own: int,
+    bits: int,
+) -> str:
+    """Whole numbers of `2**-own` steps of the result, as codes with `own - bits` fraction bits.
+
+    An Add brings them to `2**-bits` steps.
+    """
+    edge, unit, zero = term
+    factors = np.rint(unit / by.scale * 2.0**own)
+    shift = np.rint(offset / by.scale * 2.0**own)
+    channels, fraction = run.types[edge].channels, run.types[edge].format.frac_bits
+    fraction = own - bits - fraction
+    op = BatchNorm(
+        scale=np.broadcast_to(factors, channels).astype(np.int64),
+        bias=np.broadcast_to(shift - zero * factors, channels).astype(np.int64),
+        bias_frac=own - bits,
+        scale_format=Format(True, 32 - fraction, fraction),
+        quant=Quant((by.scale * 2.0**-bits,)),
+    )
+    return run.emit(f"{name}.scaled", op, [edge], f"{edge}.scaled")
+
+
+def _rounded(by: Quantizer, bits: int) -> Op:
+    """The one rounding."""
+    return Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(2.0**-bits,),
+        out=by.format,
+        zero_point=by.zero_point,
+        quant=by.quant,
+    )

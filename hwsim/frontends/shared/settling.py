@@ -1,0 +1,111 @@
+"""Codes of reals that no quantizer reads: a layer's input, or the end of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.shared.builder import Builder
+from hwsim.frontends.shared.rounding import TABLE_BITS, placed, relabel, weighed
+from hwsim.frontends.shared.values import Codes, Joined, Level, Pool, Real, Unary, Weighing
+from hwsim.ops import Concat, MaxPool, Op, Quant, Relu
+
+
+def settle(run: Builder, real: Real, name: str) -> Codes:
+    """Codes that mean exactly the reals of `real`, which no quantizer reads."""
+    source = real.source
+    if isinstance(source, Joined):
+        return _settled_parts(run, source, real, name)
+    if isinstance(source, Weighing):
+        edge, _ = weighed(run, source)
+        ops = [op for step in real.steps for op in _settled_step(step, 0)]
+        edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
+        return Codes(edge, run.types[edge].format, real.layout)
+    if isinstance(source, Level):
+        codes = source.codes
+        kind = run.types[codes.edge]
+        quant = Quant((source.scale,), source.zero_point)
+        if kind.scales() != (source.scale,) or kind.zero_point != source.zero_point:
+            codes = replace(codes, edge=relabel(run, codes.edge, quant, f"{name}.codes"))
+        return replace(_stepped(run, source, codes, real, name), layout=real.layout)
+    raise HwsimError("it must be quantized, since its values are not codes times a scale")
+
+
+def tabled(real: Real) -> tuple[Real, tuple[float, ...] | None]:
+    """A float tensor without the functions at its end, and the reals that they give.
+
+    The reals are those of all codes, the lowest first. None where there is no function but a ReLU,
+    or no narrow code to take it of.
+    """
+    source, steps = real.source, real.steps
+    first = next((i for i, s in enumerate(steps) if isinstance(s, Unary) and not _is_relu(s)), None)
+    narrow = isinstance(source, Level) and source.codes.format.width <= TABLE_BITS
+    if first is None or not narrow or any(isinstance(s, Pool) for s in steps[first:]):
+        return real, None
+    assert isinstance(source, Level)
+    fmt = source.codes.format
+    reals = (np.arange(fmt.min, fmt.max + 1) - source.zero_point).astype(np.float32)
+    reals = reals * np.float32(source.scale)
+    for step in steps[first:]:
+        assert isinstance(step, Unary)
+        reals = step.function(reals)
+    if not np.isfinite(reals).all():
+        raise HwsimError(f"{steps[first].name}: its values must be finite for all codes")
+    return replace(real, steps=steps[:first]), tuple(float(value) for value in reals)
+
+
+def _is_relu(step: Unary) -> bool:
+    return step.low == 0.0 and step.high is None
+
+
+def _settled_parts(run: Builder, source: Joined, real: Real, name: str) -> Codes:
+    """Parts of one format and scale, one after the other."""
+    parts = [settle(run, part, f"{name}.{i}") for i, part in enumerate(source.parts)]
+    parts = [placed(run, part, source) for part in parts]
+    kinds = {(run.types[p.edge].format, run.types[p.edge].quant) for p in parts}
+    if len(kinds) > 1:
+        raise HwsimError(
+            f"{source.name}: tensors that are concatenated must have one scale and zero point, or "
+            "a quantizer behind them"
+        )
+    edge = run.emit(source.name, Concat(), [p.edge for p in parts], f"{name}.concat")
+    return _without_steps(real, Codes(edge, run.types[edge].format, real.layout))
+
+
+def _without_steps(real: Real, codes: Codes) -> Codes:
+    if real.steps:
+        raise HwsimError(f"{real.steps[0].name} must be followed by a quantizer")
+    return codes
+
+
+def level_of(run: Builder, node: object, real: Real) -> Level:
+    """The codes behind a tensor that is dequantized, and at most cut at zero or max pooled."""
+    source = real.source
+    if not isinstance(source, Level):
+        raise HwsimError(
+            f"{node}: its input must be quantized before it is used, but comes from a computation "
+            "in between; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) there"
+        )
+    if not real.steps:
+        return source
+    key = (source, real.steps)
+    if key not in run.made:
+        name = source.codes.edge
+        run.made[key] = _stepped(run, source, source.codes, real, name)
+    return replace(source, codes=run.made[key])
+
+
+def _stepped(run: Builder, level: Level, codes: Codes, real: Real, name: str) -> Codes:
+    ops = [op for step in real.steps for op in _settled_step(step, level.zero_point)]
+    edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
+    return replace(codes, edge=edge, layout=real.layout)
+
+
+def _settled_step(step: Unary | Pool, zero_point: int) -> list[Op]:
+    if isinstance(step, Pool):
+        return [MaxPool(window=step.window)]
+    if step.low == 0.0 and step.high is None:
+        return [Relu(zero_point=zero_point)]
+    raise HwsimError(f"{step.name} must be followed by a quantizer")
