@@ -106,7 +106,7 @@ def write_dense(folder: Path, weights: np.ndarray) -> Path:
     files = verilog.convert_files(Dense64(weights), name="dense64")
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    port = {"bits": 8, "signed": True, "lanes": 8, "lane_bits": 8, "scale": 1.0, "zero_point": 0}
+    port = {"bits": 8, "signed": True, "lanes": 8, "lane_bits": 8, "scale": [1.0], "zero_point": 0}
     content = {
         "schema": 1,
         "top": "dense64",

@@ -22,6 +22,7 @@ import numpy as np
 import reference
 
 import hwsim
+from hwsim.build_folder import REPORT, BuildFacts, Manifest
 from hwsim.checked import record
 from hwsim.classify import Comparison, accuracy, compare, predictions
 from hwsim.cli.console import Progress, console, print_error, warnings_shown
@@ -29,11 +30,9 @@ from hwsim.cli.sheet import table
 from hwsim.emulator.run import planned
 from hwsim.reporting import Page, Rung, Sample, State
 from hwsim.reporting.folder import (
-    MANIFEST,
     implementation_rungs,
     links,
     provenance,
-    read_json,
     rtl_rung,
     write_page,
 )
@@ -96,7 +95,7 @@ def run_software(graph: hwsim.Graph, model: Path, data: digits.Digits, say: Prog
 class Hardware:
     """The build, and what its RTL gave in Verilator; `reused` names what an earlier run made."""
 
-    facts: dict[str, Any]
+    facts: BuildFacts
     outcome: Outcome
     codes: Any
     reused: tuple[str, ...]
@@ -123,9 +122,7 @@ def run_hardware(
     return Hardware(facts=facts, outcome=outcome, codes=result.output, reused=tuple(reused))
 
 
-def rungs(
-    software: Software, hardware: Hardware, manifest: dict[str, Any], model: str, labels: Any
-) -> tuple[Rung, ...]:
+def rungs(software: Software, hardware: Hardware, model: str, labels: Any) -> tuple[Rung, ...]:
     """The chain that the page and the table show."""
     measured = software.comparison is not None
     equal = measured and not software.comparison.different
@@ -203,6 +200,8 @@ def report(
 ) -> dict[str, Any]:
     """What goes to `report.json`; paths are relative to the current folder."""
     facts, outcome = hardware.facts, hardware.outcome
+    used = facts.implementation
+    assert used is not None and facts.bitstream is not None
     folder = out / "build"
     return {
         "accuracy": {
@@ -222,14 +221,16 @@ def report(
         ],
         "rtl_runs": outcome.to_dict()["runs"],
         "cycles_per_inference": outcome.cycles_per_inference,
-        "analytic_cycles": facts["analytic_cycles"],
+        "analytic_cycles": facts.analytic_cycles,
         "latency": outcome.latency,
-        **{key: facts[key] for key in ("target", "lut", "ff", "dsp", "bram", "clock_mhz")},
-        "fmax_mhz": facts["fmax_mhz"],
-        "verilog": os.path.relpath(folder / facts["verilog"]),
-        "bitstream": os.path.relpath(folder / facts["bitstream"]),
-        "report": os.path.relpath(out / "report.html"),
-        "tools": facts["tools"] | {"verilator": tools.verilator().version},
+        "target": facts.target,
+        **{key: getattr(used, key) for key in ("lut", "ff", "dsp", "bram")},
+        "clock_mhz": facts.clock_mhz,
+        "fmax_mhz": used.fmax_mhz,
+        "verilog": os.path.relpath(folder / facts.verilog),
+        "bitstream": os.path.relpath(folder / facts.bitstream),
+        "report": os.path.relpath(out / REPORT),
+        "tools": {**used.tools, "verilator": tools.verilator().version},
         "reused": list(hardware.reused),
         "seconds": round(seconds, 1),
     }
@@ -277,8 +278,8 @@ def demo(arguments: argparse.Namespace) -> bool:
             graph, data.test_images, out / "build", request, say, fresh=arguments.fresh
         )
         say("writing the report")
-        manifest = read_json(out / "build" / MANIFEST)
-        chain = rungs(software, hardware, manifest, model.name, data.test_labels)
+        manifest = Manifest.read(out / "build")
+        chain = rungs(software, hardware, model.name, data.test_labels)
         facts = report(
             software,
             hardware,
@@ -302,7 +303,7 @@ def demo(arguments: argparse.Namespace) -> bool:
             provenance=provenance(hardware.facts, manifest)
             | {"Verilator": facts["tools"]["verilator"], "ONNX Runtime": _version("onnxruntime")},
         )
-        write_page(page, out / "report.html")
+        write_page(page, out / REPORT)
         write_atomically(out / "report.json", (json.dumps(facts, indent=2) + "\n").encode())
     show(facts, chain, page.title)
     if hardware.outcome.failure:

@@ -10,21 +10,22 @@ from typing import Any
 
 import hwsim
 import rtl
+from hwsim.build_folder import MISMATCH_WAVES, REPORT, VERIFY, WAVES, BuildFacts
 from hwsim.graph import Graph
 from hwsim.storage import write_atomically
-from rtl.build import REPORT, Request, build, choose_plan
+from rtl.build import Request, build, choose_plan
 from rtl.flow import tools
 from rtl.plan.plan import Plan
 
 STAMP = "demo-cache.json"
 SOURCES = (".py", ".sv", ".v", ".cpp")
-LATER = (STAMP, "verify.json", "report.html", "mismatch.vcd", "verify.vcd")
+LATER = (STAMP, VERIFY, REPORT, MISMATCH_WAVES, WAVES)
 """Files that a build did not write."""
 
 
 def built(
     graph: Graph, folder: Path, request: Request, *, fresh: bool, log: Callable[[str], None]
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[BuildFacts, bool]:
     """Facts of the build folder of `graph`, and whether it was taken from an earlier demo.
 
     It is taken only if model, plan, request, tools and the sources of hwsim are those that it was
@@ -34,11 +35,11 @@ def built(
     wanted = key(graph, plan, request)
     if not fresh and stamp_of(folder) == {"key": wanted, "files": digests(folder)}:
         log("taking the bitstream from the earlier demo: nothing that it depends on changed")
-        return json.loads((folder / REPORT).read_text(encoding="utf-8")), True
-    facts = build(graph, folder, request, plan=plan, log=log)
+        return BuildFacts.read(folder), True
+    build(graph, folder, request, plan=plan, log=log)
     stamp = {"key": wanted, "files": digests(folder)}
     write_atomically(folder / STAMP, json.dumps(stamp, indent=2).encode())
-    return facts, False
+    return BuildFacts.read(folder), False
 
 
 def key(graph: Graph, plan: Plan, request: Request) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwsim import saturation
+from hwsim.build_folder import VERIFY, Manifest, plain
 from hwsim.classify import Accuracy, Labels, Tally
 from hwsim.emulator.ports import from_user
 from hwsim.emulator.run import planned
@@ -19,7 +20,7 @@ from hwsim.errors import HwsimError
 from hwsim.extras import hardware
 from hwsim.graph import Graph, InputPort, OutputPort
 from hwsim.measure import batch_size, by_name, choose_output, picked_from, read_labels
-from hwsim.reporting.folder import MANIFEST, VERIFY, read_graph, read_json
+from hwsim.reporting.folder import read_graph
 from hwsim.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -295,6 +296,6 @@ def pictures(port: InputPort, samples: Any) -> list[Any]:
 
 def record(folder: Path, facts: Mapping[str, Any]) -> None:
     """Keep what `verify` found beside the design, with the design's hashes, for the report."""
-    hashes = read_json(folder / MANIFEST).get("hashes")
+    hashes = plain(Manifest.read(folder).hashes)
     text = json.dumps({**facts, "hashes": hashes}, indent=2) + "\n"
     write_atomically(folder / VERIFY, text.encode())

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from hwsim.build_folder import FILE as MANIFEST
-from hwsim.build_folder import SCHEMA
+from hwsim.build_folder import (
+    MODEL,
+    READABLE,
+    README,
+    BuildFacts,
+    Cycles,
+    Hashes,
+    Implementation,
+    Manifest,
+    PlanRow,
+    RowOutput,
+    SlowestNode,
+    StreamPort,
+    plain,
+)
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.notices import warn
@@ -32,8 +44,6 @@ from rtl.readme import NOT_CHOSEN, readme
 
 Log = Callable[[str], None]
 Streams = tuple[Sequence[AxisPort], Sequence[AxisPort]]  # inputs and outputs of a design
-REPORT = "build.json"
-MODEL = "model.hwsim"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,23 +141,20 @@ def build(
         design = Design(graph, plan)
         files = _write_verilog(design, folder, request.top, say)
         graph.save(folder / MODEL)
-        facts: dict[str, Any] = {
-            "name": request.name or request.top,
-            "target": target.name,
-            "clock_mhz": request.clock_mhz,
-            "top": request.top,
-            "multipliers": plan.multipliers,
-            "planned_dsp": multiplier_cost(graph, plan),
-            "analytic_cycles": bound.cycles,
-            "fps": request.clock_mhz * 1e6 / bound.cycles,
-            "bottleneck": {"name": bound.name, "cycles": bound.cycles, "why": bound.why},
-            "plan": describe(graph, plan),
-            "verilog": f"{request.top}.v",
-            "bitstream": None,
-            "met": None,
-            "problem": None,
-        }
-        _write_json(folder / MANIFEST, manifest(design, files, request.top, plan))
+        facts = BuildFacts(
+            name=request.name or request.top,
+            target=target.name,
+            clock_mhz=request.clock_mhz,
+            top=request.top,
+            multipliers=plan.multipliers,
+            planned_dsp=multiplier_cost(graph, plan),
+            analytic_cycles=bound.cycles,
+            fps=request.clock_mhz * 1e6 / bound.cycles,
+            bottleneck=SlowestNode(name=bound.name, cycles=bound.cycles, why=bound.why),
+            plan=tuple(plan_rows(graph, plan)),
+            verilog=f"{request.top}.v",
+        )
+        manifest(design, files, request.top, plan, folder).write()
         for name, text in constraints.items():
             (folder / name).write_text(text, encoding="utf-8")
         if not request.rtl_only:
@@ -155,15 +162,21 @@ def build(
                 used = _implement(design, folder, files, target, request, say)
             except synth.Unmet as error:
                 unmet, used = error, error.used
-            facts |= _implemented(used) | {"problem": str(unmet) if unmet else None}
-        facts["seconds"] = round(time.monotonic() - started, 1)
-        _write_json(folder / REPORT, facts)
-        (folder / "README.md").write_text(readme(design, facts), encoding="utf-8")
+            facts = replace(
+                facts,
+                implementation=_implementation(used),
+                bitstream=used.bitstream.name if used.bitstream else None,
+                met=None if used.estimate else bool(used.timing_met),
+                problem=str(unmet) if unmet else None,
+            )
+        facts = replace(facts, seconds=round(time.monotonic() - started, 1))
+        facts.write(folder)
+        (folder / README).write_text(readme(design, facts), encoding="utf-8")
     if unmet is not None:
         raise HwsimError(f"{unmet} (all but a bitstream is in {str(out)!r})", exit_status=1)
-    if facts["bitstream"] and facts["pins"] == "not chosen":
-        warn(f"{facts['bitstream']}: {NOT_CHOSEN}", PinsNotChosen)
-    return facts
+    if facts.bitstream and facts.pins_not_chosen:
+        warn(f"{facts.bitstream}: {NOT_CHOSEN}", PinsNotChosen)
+    return facts.to_dict()
 
 
 def _write_verilog(design: Design, folder: Path, top: str, say: Log) -> dict[str, list[str]]:
@@ -171,7 +184,7 @@ def _write_verilog(design: Design, folder: Path, top: str, say: Log) -> dict[str
     say("writing Verilog")
     found: dict[str, list[str]] = {}
     flat, readable = verilog.convert_both(design, name=top)
-    for texts, place, suffix in ((flat, folder, ""), (readable, folder / "readable", "_readable")):
+    for texts, place, suffix in ((flat, folder, ""), (readable, folder / READABLE, "_readable")):
         place.mkdir(exist_ok=True)
         for name, text in texts.items():
             (place / name).write_text(text, encoding="utf-8")
@@ -182,41 +195,42 @@ def _write_verilog(design: Design, folder: Path, top: str, say: Log) -> dict[str
 
 
 def manifest(
-    design: Design, files: Mapping[str, list[str]], top: str, plan: Plan
-) -> dict[str, Any]:
-    """All that is needed to drive the design from any simulator, as `manifest.json` says it."""
-    return {
-        "schema": SCHEMA,
-        "top": top,
-        **files,
-        "clock": "clk",
-        "reset": "rst",
-        "cycles": {
-            "interval": bottleneck(design.graph, plan).cycles,
-            "latency": latency_bound(design.graph, plan),
-        },
-        "inputs": [_port(p) for p in design.inputs],
-        "outputs": [_port(p) for p in design.outputs],
-        "model": MODEL,
-        "hashes": {"graph": design.graph.hash(), "plan": plan.hash()},
-    }
+    design: Design, files: Mapping[str, list[str]], top: str, plan: Plan, folder: Path
+) -> Manifest:
+    """All that is needed to drive the design from any simulator."""
+    listed: dict[str, Any] = {key: tuple(folder / f for f in names) for key, names in files.items()}
+    return Manifest(
+        folder=folder,
+        top=top,
+        **listed,
+        clock="clk",
+        reset="rst",
+        cycles=Cycles(
+            interval=bottleneck(design.graph, plan).cycles,
+            latency=latency_bound(design.graph, plan),
+        ),
+        inputs=tuple(map(_port, design.inputs)),
+        outputs=tuple(map(_port, design.outputs)),
+        model=folder / MODEL,
+        hashes=Hashes(graph=design.graph.hash(), plan=plan.hash()),
+    )
 
 
-def _port(port: AxisPort) -> dict[str, Any]:
+def _port(port: AxisPort) -> StreamPort:
     kind = port.type
-    return {
-        "name": port.name,
-        "prefix": port.prefix,
-        "shape": list(kind.shape),
-        "bits": kind.format.width,
-        "signed": kind.format.signed,
-        "lanes": port.beat.lanes,
-        "lane_bits": lane_bits(port.beat),
-        "element": port.element or "real",
-        "scale": list(kind.scales()),
-        "zero_point": kind.zero_point,
-        **({} if port.reals is None else {"reals": list(port.reals)}),
-    }
+    return StreamPort(
+        name=port.name,
+        prefix=port.prefix,
+        shape=kind.shape,
+        bits=kind.format.width,
+        signed=kind.format.signed,
+        lanes=port.beat.lanes,
+        lane_bits=lane_bits(port.beat),
+        element=port.element or "real",
+        scale=tuple(kind.scales()),
+        zero_point=kind.zero_point,
+        reals=port.reals,
+    )
 
 
 def _read_pins(request: Request, target: Target) -> str | None:
@@ -279,39 +293,43 @@ def _implement(
     )
 
 
-def _implemented(used: synth.Utilization) -> dict[str, Any]:
-    """What synthesis found out, as `build.json` has it."""
-    facts = used.to_dict()
-    for key in ("bitstream", "constraints"):  # relative: the folder may be moved
-        facts[key] = Path(facts[key]).name if facts[key] else None
+def _implementation(used: synth.Utilization) -> Implementation:
+    """What synthesis found out, as `build.json` has it; files by name, for the folder may move."""
     fmax = used.fmax_mhz
-    facts["fmax_by_clock"], facts["fmax_mhz"] = dict(fmax), min(fmax.values()) if fmax else None
-    met = None if used.estimate else bool(used.timing_met)
-    known = {key: v for key, v in facts.items() if key not in ("target", "seconds", "clock_mhz")}
-    return known | {"met": met, "tool_seconds": dict(used.seconds)}
+    same = {f.name for f in fields(Implementation)} & {f.name for f in fields(used)}
+    facts: dict[str, Any] = {name: getattr(used, name) for name in same}
+    facts |= {
+        "constraints": used.constraints.name if used.constraints else None,
+        "fmax_mhz": min(fmax.values()) if fmax else None,
+        "fmax_by_clock": dict(fmax),
+        "tool_seconds": dict(used.seconds),
+    }
+    return Implementation(**facts)
+
+
+def plan_rows(graph: Graph, plan: Plan) -> Iterator[PlanRow]:
+    """A row for each node: operator, output shape and format, plan, cycles, work and memory."""
+    stored, lanes = memories(graph, plan), edge_lanes(graph, plan)
+    for node in graph.nodes:
+        chosen = plan.nodes[node.name]
+        made = [
+            RowOutput(name=edge, shape=kind.shape, format=str(kind.format))
+            for edge, kind in zip(node.outputs, graph.output_types(node), strict=True)
+        ]
+        yield PlanRow(
+            node=node.name,
+            operator=node.op.kind,
+            shape=made[0].shape,
+            format=made[0].format,
+            outputs=tuple(made) if len(made) > 1 else (),
+            cycles=node_cycles(graph, node, chosen),
+            macs=node.op.work(graph.input_types(node)).macs,
+            memory_bits=sum(memory.bits for memory in stored.get(node.name, ())),
+            **{"lanes": lanes[node.outputs[0]], **chosen.facts()},
+            fifos={str(i): d for (n, i), d in plan.fifos.items() if n == node.name},
+        )
 
 
 def describe(graph: Graph, plan: Plan) -> list[dict[str, Any]]:
-    """A row for each node: operator, output shape and format, fold, cycles, work and memory."""
-    rows, stored, lanes = [], memories(graph, plan), edge_lanes(graph, plan)
-    for node in graph.nodes:
-        chosen, out = plan.nodes[node.name], graph.types()[node.output]
-        work = node.op.work(graph.input_types(node))
-        row: dict[str, Any] = {
-            "node": node.name,
-            "operator": node.op.kind,
-            "shape": list(out.shape),
-            "format": str(out.format),
-            "lanes": lanes[node.output],
-            "cycles": node_cycles(graph, node, chosen),
-            "macs": work.macs,
-            "memory_bits": sum(memory.bits for memory in stored.get(node.name, ())),
-            **chosen.facts(),
-        }
-        depths = {str(i): d for (n, i), d in plan.fifos.items() if n == node.name}
-        rows.append(row | ({"fifos": depths} if depths else {}))
-    return rows
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    """The rows of a plan as plain values."""
+    return [plain(row) for row in plan_rows(graph, plan)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from hwsim.build_folder import BuildFacts
 from rtl.design import Design
 from rtl.parts.axis import lane_bits
 
@@ -14,10 +12,10 @@ NOT_CHOSEN = (
 )
 
 
-def readme(design: Design, facts: Mapping[str, Any]) -> str:
+def readme(design: Design, facts: BuildFacts) -> str:
     """A page for someone who has this folder and nothing else."""
     lines = [
-        f"# {facts['top']}",
+        f"# {facts.top}",
         "",
         "A neural network as a streaming design, written by hwsim. One clock `clk`, one",
         "synchronous, active-high reset `rst`, AXI4-Stream ports (Arm IHI 0051). `manifest.json`",
@@ -42,20 +40,21 @@ def readme(design: Design, facts: Mapping[str, Any]) -> str:
         "extended to whole bytes; `tlast` is high on its final beat. Beats move when `tvalid` and",
         "`tready` are both high; any pattern of idle and backpressure is allowed.",
         "",
-        f"Bottleneck: {facts['bottleneck']['name']}, {facts['analytic_cycles']} cycles each",
-        f"({facts['bottleneck']['why']}).",
+        f"Bottleneck: {facts.bottleneck.name}, {facts.analytic_cycles} cycles each",
+        f"({facts.bottleneck.why}).",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _warnings(facts: Mapping[str, Any]) -> list[str]:
+def _warnings(facts: BuildFacts) -> list[str]:
     """What must be known before anything else."""
     found = []
-    if facts.get("problem"):
-        found += [f"**Not met, no bitstream:** {facts['problem']}.", ""]
-    if facts.get("pins") == "not chosen":
-        what = NOT_CHOSEN.replace("this bitstream", f"`{facts['bitstream']}`")
-        if not facts.get("bitstream"):
-            what = f"nobody chose the pins in `{facts['top']}.lpf`: they are no board's"
+    if facts.problem:
+        found += [f"**Not met, no bitstream:** {facts.problem}.", ""]
+    if facts.implementation is not None and facts.pins_not_chosen:
+        what = NOT_CHOSEN.replace("this bitstream", f"`{facts.bitstream}`")
+        if not facts.bitstream:
+            file = facts.implementation.constraints
+            what = f"nobody chose the pins in `{file}`: they are no board's"
         found += [f"**Warning:** {what}.", ""]
     return found

@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from support.build_folders import write_folder
 from support.cli_calls import refused, run
 
 import hwsim
+from hwsim.build_folder import Manifest
 from hwsim.checked import Trial, _with_labels, evenly, pictures, prepare
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
@@ -72,8 +74,7 @@ def test_both_accuracies_and_some_samples_go_into_the_folder_and_the_report(buil
             image.shape == (4, 3, 1)
             and abs(image * 15 - X[one["index"], 0][..., None]).max() < 0.02
         )
-    manifest = json.loads((built / "manifest.json").read_text())
-    assert len(labelled_samples(read_outcome(built, manifest))) == 12
+    assert len(labelled_samples(read_outcome(built, Manifest.read(built)))) == 12
     assert "87.50 %" in hwsim.report(built).read_text()
     status, out, _ = run(capsys, *call[:-1], "--samples", 8)
     assert status == 0 and "RTL" in out and "emulator" in out
@@ -113,8 +114,7 @@ def test_bad_labels_are_refused_before_anything_runs(files, capsys, tmp_path):
     graph = network()
     folder = tmp_path / "build"
     folder.mkdir()
-    graph.save(folder / "model.hwsim")
-    (folder / "manifest.json").write_text(json.dumps({"model": "model.hwsim"}))
+    write_folder(folder, graph)
     call = ("verify", folder, "-i", files / "x.npy", "--labels", files / "y.npy")
 
     def sentence(labels) -> str:
@@ -132,8 +132,7 @@ def test_bad_labels_are_refused_before_anything_runs(files, capsys, tmp_path):
 
 
 def test_data_that_saturates_is_said(tmp_path):
-    network().save(tmp_path / "model.hwsim")
-    (tmp_path / "manifest.json").write_text(json.dumps({"model": "model.hwsim"}))
+    write_folder(tmp_path, network())
     with pytest.warns(hwsim.InputSaturation, match="the model takes 0 to 15, and they reach from"):
         trial = prepare(tmp_path, X * 10)
     assert trial.codes["x"].max() == 15 and trial.codes["x"].shape == (40, 4, 3, 1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 
 import numpy as np
 import pytest
+from support.build_folders import write_folder
 
 import hwsim
 from hwsim.checked import prepare
@@ -78,7 +78,7 @@ def test_every_verb_warns_at_the_line_that_called_it(tmp_path):
         lambda: hwsim.accuracy(net, x, [0] * 6),
         lambda: prepare(tmp_path, x),
     )
-    (tmp_path / "manifest.json").write_text(json.dumps({"model": "m.hwsim"}))
+    write_folder(tmp_path, net)
     for call in calls:
         with pytest.warns(InputSaturation) as caught:
             call()

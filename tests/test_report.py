@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.build_folders import write_folder
 
+from hwsim.build_folder import PlanRow, plain
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
@@ -51,9 +53,7 @@ def folder(tmp_path) -> Path:
     graph = network()
     plan = search.plan_for_multipliers(graph, 4)
     bound = bottleneck(graph, plan)
-    graph.save(tmp_path / "model.hwsim")
-    hashes = {"graph": graph.hash(), "plan": plan.hash()}
-    manifest = {"top": "hwsim_top", "model": "model.hwsim", "hashes": hashes}
+    hashes = plain(write_folder(tmp_path, graph, plan=plan.hash()).hashes)
     build = {
         "name": "my <digits>",
         "target": "ecp5-25k",
@@ -68,7 +68,6 @@ def folder(tmp_path) -> Path:
         "fmax_mhz": 61.25,
         "seed": 1,
     }
-    write(tmp_path, "manifest", manifest)
     write(tmp_path, "build", build)
     write(tmp_path, "verify", Outcome((RUN,)).to_dict() | {"hashes": hashes})
     return tmp_path
@@ -190,8 +189,13 @@ def test_what_synthesis_counted_stands_by_layer_and_none_of_it_is_lost(folder):
 
 def test_the_memory_of_a_layer_is_the_plans_own_where_it_has_one():
     known = {"weight_bits": 80, "bits": 8}
-    assert memory_bits({"memory_bits": 7, "lanes": 1, "fifos": {}}, known) == 7
-    assert memory_bits({"lanes": 2, "fifos": {"0": 3, "1": 5}}, known) == 80 + 8 * 2 * 8
+
+    def row(**given: object) -> PlanRow:
+        same = {"node": "n", "operator": "dense", "shape": (1,), "format": "s8.0"}
+        return PlanRow(**same, cycles=1, macs=1, **given)
+
+    assert memory_bits(row(memory_bits=7, lanes=1), known) == 7
+    assert memory_bits(row(lanes=2, fifos={"0": 3, "1": 5}), known) == 80 + 8 * 2 * 8
     assert [bytes_text(n) for n in (0, 80, 81919, 81920)] == ["", "10 B", "10,240 B", "10.0 KiB"]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import rtl_designs
 
-from hwsim.build_folder import Manifest
+from hwsim.build_folder import Cycles, Manifest
 from hwsim.cli import main
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
@@ -130,9 +130,13 @@ def longest_silence(result: Result) -> int:
 def test_slow_designs_get_fewer_random_samples_and_more_patience(built):
     assert [default_samples(n) for n in (None, 100, 1 << 20, 1 << 40)] == [256, 256, 32, 2]
     manifest = Manifest.read(built)
-    assert default_watchdog(dataclasses.replace(manifest, latency=50_000_000)) == 200_000_000
-    assert default_watchdog(dataclasses.replace(manifest, latency=None)) == 1 << 18
-    assert default_watchdog(dataclasses.replace(manifest, latency=1 << 40)) == (1 << 32) - 1
+
+    def of(latency: int) -> Manifest:
+        return dataclasses.replace(manifest, cycles=Cycles(interval=1, latency=latency))
+
+    assert default_watchdog(of(50_000_000)) == 200_000_000
+    assert default_watchdog(dataclasses.replace(manifest, cycles=None)) == 1 << 18
+    assert default_watchdog(of(1 << 40)) == (1 << 32) - 1
 
 
 @pytest.mark.needs("verilator")

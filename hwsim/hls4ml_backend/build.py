@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hwsim.build_folder import BuildFacts
 from hwsim.extras import hardware
 from hwsim.graph import Graph
 from hwsim.hls4ml_backend.options import BuildOptions
@@ -35,46 +36,40 @@ def build(graph: Graph, chosen: BuildOptions, folder: Path, project: str) -> dic
     if chosen.output_dir is None:
         out.parent.mkdir(parents=True, exist_ok=True)
     log: Callable[[str], None] | None = _say if chosen.log_to_stdout else None
-    facts = rtl_build.build(graph, out, request, log=log)
+    rtl_build.build(graph, out, request, log=log)
     outcome = None
     if chosen.simulate:
         verify = hardware("rtl.sim.verify").verify
         outcome = verify(out, samples=chosen.samples, log=log).to_dict()
-    return summary(facts, outcome, out)
+    return summary(BuildFacts.read(out), outcome, out)
 
 
-def summary(
-    facts: Mapping[str, Any], outcome: Mapping[str, Any] | None, folder: Path
-) -> dict[str, Any]:
+def summary(facts: BuildFacts, outcome: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
     """The report of a build and, where there was one, of its comparison in Verilator."""
-    bitstream = facts["bitstream"]
     report = {
         "CSynthesisReport": _synthesis(facts, outcome),
-        "Build": dict(facts),
+        "Build": facts.to_dict(),
         "Folder": str(folder),
-        "Verilog": str(folder / facts["verilog"]),
-        "Bitstream": str(folder / bitstream) if bitstream else None,
+        "Verilog": str(folder / facts.verilog),
+        "Bitstream": str(folder / facts.bitstream) if facts.bitstream else None,
     }
     return report if outcome is None else report | {"CosimReport": _cosim(outcome)}
 
 
-def _synthesis(facts: Mapping[str, Any], outcome: Mapping[str, Any] | None) -> dict[str, str]:
-    cycles = str(facts["analytic_cycles"])
-    found = {
-        "TargetClockPeriod": f"{1000 / facts['clock_mhz']:.4g}",
-        "IntervalMin": cycles,
-        "IntervalMax": cycles,
-    }
-    if facts.get("fmax_mhz"):
-        found["EstimatedClockPeriod"] = f"{1000 / facts['fmax_mhz']:.3f}"
+def _synthesis(facts: BuildFacts, outcome: Mapping[str, Any] | None) -> dict[str, str]:
+    cycles, used = str(facts.analytic_cycles), facts.implementation
+    found = {"IntervalMin": cycles, "IntervalMax": cycles}
+    if facts.clock_mhz:
+        found["TargetClockPeriod"] = f"{1000 / facts.clock_mhz:.4g}"
+    if used is not None and used.fmax_mhz:
+        found["EstimatedClockPeriod"] = f"{1000 / used.fmax_mhz:.3f}"
     if outcome and outcome["latency"] is not None:
         found |= dict.fromkeys(("BestLatency", "WorstLatency"), str(outcome["latency"]))
-    available = facts.get("available") or {}
-    for name, key in RESOURCES.items():
-        if key in facts:
-            found[name] = str(facts[key])
-        if key in available:
-            found[f"Available{name}"] = str(available[key])
+    if used is not None:
+        for name, key in RESOURCES.items():
+            found[name] = str(getattr(used, key))
+            if key in used.available:
+                found[f"Available{name}"] = str(used.available[key])
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,13 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.build_folder import (
+    BUILD,
+    MANIFEST,
+    README,
+    REPORT,
+    VERIFY,
+    BuildFacts,
+    Manifest,
+    plain,
+    read_json,
+)
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.reporting.page import Page, Rung, RungState, render
 from hwsim.reporting.samples import Sample
 from hwsim.storage import write_atomically
 
-MANIFEST, BUILD, VERIFY, REPORT = "manifest.json", "build.json", "verify.json", "report.html"
 NOT_CHOSEN = "Nobody chose its pins: for no board before you give yours with --pins."
 
 
@@ -40,38 +49,13 @@ def write_page(page: Page, path: Path) -> None:
 
 def read_graph(folder: Path) -> Graph:
     """The Graph that a folder was built from."""
-    manifest = read_json(folder / MANIFEST)
-    name = manifest.get("model")
-    if not isinstance(name, str) or Path(name).name != name:
-        raise HwsimError(f"{folder / MANIFEST}: model must name a file of the folder, not {name!r}")
-    return Graph.load(folder / name)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that a build wrote; HwsimError where the folder has none."""
-    if path.parent.is_file():
-        where = str(path.parent)
-        raise HwsimError(
-            f"a build must be a folder that `hwsim build` wrote, not the file {where!r}"
-        )
-    if not path.is_file():
-        raise HwsimError(
-            f"the folder {str(path.parent)!r} must be one that `hwsim build` wrote, not one without"
-            f" {path.name}"
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise HwsimError(f"{path} must be a readable JSON file ({error})") from None
-    if not isinstance(content, dict):
-        raise HwsimError(f"{path} must hold a JSON object, not a {type(content).__name__}")
-    return content
+    return Graph.load(Manifest.read(folder).graph_file)
 
 
 def read_page(folder: Path) -> Page:
     """The page about a build folder: its own files, and `verify.json` if that is of this build."""
-    manifest, build = read_json(folder / MANIFEST), read_json(folder / BUILD)
-    graph = read_graph(folder)
+    manifest, build = Manifest.read(folder), BuildFacts.read(folder)
+    graph = Graph.load(manifest.graph_file)
     outcome = read_outcome(folder, manifest)
     with _as_written(folder / VERIFY, "verify"):
         measured: dict[str, Any] = {
@@ -89,7 +73,7 @@ def read_page(folder: Path) -> Page:
         rtl = rtl_rung(outcome)
     with _as_written(folder / BUILD, "build"):
         page = Page(
-            title=str(build.get("name") or manifest["top"]),
+            title=build.name or manifest.top,
             lead=lead(graph, build),
             graph=graph,
             build=build,
@@ -119,12 +103,12 @@ def _number(outcome: Mapping[str, Any] | None, key: str) -> Any:
     return None if found is None else found + 0
 
 
-def read_outcome(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_outcome(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
     """What `hwsim verify` found about this very build, if it ran."""
     if not (folder / VERIFY).is_file():
         return None
     outcome = read_json(folder / VERIFY)
-    return outcome if outcome.get("hashes") == manifest.get("hashes") else None
+    return outcome if outcome.get("hashes") == plain(manifest.hashes) else None
 
 
 def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -> Rung:
@@ -153,13 +137,13 @@ def rtl_rung(outcome: Mapping[str, Any] | None, accuracy: float | None = None) -
     )
 
 
-def lead(graph: Graph, build: Mapping[str, Any]) -> str:
+def lead(graph: Graph, build: BuildFacts) -> str:
     """What was built, in one sentence."""
     work = [node.op.work(graph.input_types(node)).macs for node in graph.nodes]
-    clock = f" at {build['clock_mhz']:g} MHz" if build["clock_mhz"] else ""
+    clock = f" at {build.clock_mhz:g} MHz" if build.clock_mhz else ""
     return (
         f"A network of {len(graph.nodes):,} integer operators and {sum(work):,} multiplications an"
-        f" inference, built for {build.get('part') or build['target']}{clock}."
+        f" inference, built for {build.device}{clock}."
     )
 
 
@@ -198,46 +182,48 @@ def _score(outcome: Mapping[str, Any] | None, rung: str) -> dict[str, Any]:
     return {} if not found else {"accuracy": float(found["top1"]), "top5": found.get("top5")}
 
 
-def implementation_rungs(build: Mapping[str, Any]) -> tuple[Rung, ...]:
+def implementation_rungs(build: BuildFacts) -> tuple[Rung, ...]:
     """Place and route, and the bitstream."""
     placed, packed = "Place and route", "Bitstream"
-    if build.get("problem"):
+    used = build.implementation
+    if build.problem:
         return (
-            Rung(name=placed, state=RungState.NOT_MET, says=str(build["problem"])),
+            Rung(name=placed, state=RungState.NOT_MET, says=build.problem),
             Rung(
-                name=packed, state=RungState.NOT_RUN, says="None is written of a design that fails."
+                name=packed,
+                state=RungState.NOT_RUN,
+                says="None is written of a design that fails.",
             ),
         )
-    if not build.get("fmax_mhz"):
-        why = (
-            "Counted by synthesis alone." if "lut" in build else "The build stopped at the Verilog."
-        )
+    if used is None or not used.fmax_mhz:
+        why = "Counted by synthesis alone." if used else "The build stopped at the Verilog."
         return tuple(Rung(name=n, state=RungState.NOT_RUN, says=why) for n in (placed, packed))
-    asked, fmax = build["clock_mhz"], build["fmax_mhz"]
     return (
         Rung(
             name=placed,
             state=RungState.DONE,
-            says=f"Timing met: {fmax:.1f} MHz, {asked:g} MHz asked.",
-            notes=(f"{build.get('part', build['target'])}, seed {build.get('seed')}",),
+            says=f"Timing met: {used.fmax_mhz:.1f} MHz, {build.clock_mhz:g} MHz asked.",
+            notes=(f"{build.device}, seed {used.seed}",),
         ),
         Rung(
             name=packed,
             state=RungState.DONE,
-            says=str(build["bitstream"]),
-            notes=(NOT_CHOSEN,) if build.get("pins") == "not chosen" else (),
+            says=str(build.bitstream),
+            notes=(NOT_CHOSEN,) if build.pins_not_chosen else (),
         ),
     )
 
 
-def links(manifest: Mapping[str, Any], build: Mapping[str, Any], *, prefix: str) -> dict[str, str]:
+def links(manifest: Manifest, build: BuildFacts, *, prefix: str) -> dict[str, str]:
     """Files of the folder by what they are, relative to the page."""
-    found = {"Verilog": build["verilog"], "Bitstream": build.get("bitstream")}
-    readable = manifest.get("sources_readable") or [None]
-    found |= {"Readable Verilog": readable[0], "Constraints": build.get("constraints")}
-    found |= {f"Log: {Path(name).name}": name for name in build.get("logs") or []}
-    found |= {"Manifest": MANIFEST, "Build facts": BUILD, "Ports (README)": "README.md"}
-    return {text: prefix + str(name) for text, name in found.items() if name}
+    used, readable = build.implementation, manifest.readable
+    found: dict[str, object] = {"Verilog": build.verilog, "Bitstream": build.bitstream}
+    found["Readable Verilog"] = readable and readable.relative_to(manifest.folder).as_posix()
+    if used is not None:
+        found["Constraints"] = used.constraints
+        found |= {f"Log: {Path(name).name}": name for name in used.logs}
+    found |= {"Manifest": MANIFEST, "Build facts": BUILD, "Ports (README)": README}
+    return {text: f"{prefix}{name}" for text, name in found.items() if name}
 
 
 def _waveform(folder: Path, outcome: Mapping[str, Any] | None) -> dict[str, str]:
@@ -246,12 +232,12 @@ def _waveform(folder: Path, outcome: Mapping[str, Any] | None) -> dict[str, str]
     return {"Waveform": name} if name and (folder / name).is_file() else {}
 
 
-def provenance(build: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
+def provenance(build: BuildFacts, manifest: Manifest) -> dict[str, str]:
     """Versions of the tools and hashes of what was built."""
     found = {"hwsim": _own_version(), "Python": sys.version.split()[0]}
-    found |= {name: str(version) for name, version in build.get("tools", {}).items()}
-    found |= {f"{what} SHA-256": str(h) for what, h in manifest.get("hashes", {}).items()}
-    return found
+    found |= build.implementation.tools if build.implementation else {}
+    hashes: dict[str, str] = plain(manifest.hashes) or {}
+    return found | {f"{what} SHA-256": value for what, value in hashes.items()}
 
 
 def _own_version() -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from hwsim.build_folder import BuildFacts, PlanRow, RowOutput
 from hwsim.graph import Graph
-from hwsim.reporting.facts import describe, made_text
+from hwsim.reporting.facts import describe, shape_text
 from hwsim.reporting.markup import esc, table
 
 COSTS = ("Layer", "Cycles", "Multi-pliers", "Memory", "Lanes", "Fold")
@@ -16,23 +17,23 @@ TEXTS = ("Layer", "Fold", "Operator", "Output", "Codes")
 KIB = 1024
 
 
-def cost_table(graph: Graph, build: Mapping[str, Any]) -> str:
+def cost_table(graph: Graph, build: BuildFacts) -> str:
     """A row for each node of the plan, with a bar for its share of the slowest's time."""
     model = {node["name"]: node for node in describe(graph)["nodes"]}
-    slowest = max((row["cycles"] for row in build["plan"]), default=0)
-    counts = build.get("layers") or {}
+    slowest = max((row.cycles for row in build.plan), default=0)
+    counts = build.implementation.layers if build.implementation else {}
     columns = (*COSTS, *(SYNTHESIZED.values() if counts else ()), *REST)
-    bound = build["bottleneck"]["name"]
+    bound = build.bottleneck.name
     rows = [
         (
-            *_costs(row, model.get(row["node"], {}), slowest, bound=bound),
-            *_synthesized(counts, row["node"]),
-            *_rest(row, model.get(row["node"], {})),
+            *_costs(row, model.get(row.node, {}), slowest, bound=bound),
+            *_synthesized(counts, row.node),
+            *_rest(row, model.get(row.node, {})),
         )
-        for row in build["plan"]
+        for row in build.plan
     ]
-    quiet = [not row.get("multipliers") for row in build["plan"]]
-    if left := _left_over(counts, {row["node"] for row in build["plan"]}):
+    quiet = [not row.multipliers for row in build.plan]
+    if left := _left_over(counts, {row.node for row in build.plan}):
         rows.append(
             ("ports, FIFOs and the rest", *[""] * (len(COSTS) - 1), *left, *[""] * len(REST))
         )
@@ -41,15 +42,14 @@ def cost_table(graph: Graph, build: Mapping[str, Any]) -> str:
     return table(columns, rows, caption="Cost by layer", numbers=numbers, quiet=quiet)
 
 
-def memory_bits(row: Mapping[str, Any], known: Mapping[str, Any]) -> int:
+def memory_bits(row: PlanRow, known: Mapping[str, Any]) -> int:
     """Bits that a layer stores: as the plan counted them, or its weights and its inputs' FIFOs.
 
     A FIFO holds beats of as many codes as the layer's lanes, taken as wide as its output's.
     """
-    if "memory_bits" in row:
-        return int(row["memory_bits"])
-    beats: int = sum(row.get("fifos", {}).values())
-    fifos: int = beats * row["lanes"] * known.get("bits", 0)
+    if row.memory_bits is not None:
+        return row.memory_bits
+    fifos: int = sum(row.fifos.values()) * row.lanes * known.get("bits", 0)
     return fifos + int(known.get("weight_bits", 0))
 
 
@@ -61,18 +61,16 @@ def bytes_text(bits: int) -> str:
     return f"{size:,.0f} B" if size < 10 * KIB else f"{size / KIB:,.1f} KiB"
 
 
-def _costs(
-    row: Mapping[str, Any], known: Mapping[str, Any], slowest: int, *, bound: str
-) -> tuple[str, ...]:
-    share = 100 * row["cycles"] / slowest if slowest else 0.0
-    style = "share slowest" if row["node"] == bound else "share"
+def _costs(row: PlanRow, known: Mapping[str, Any], slowest: int, *, bound: str) -> tuple[str, ...]:
+    share = 100 * row.cycles / slowest if slowest else 0.0
+    style = "share slowest" if row.node == bound else "share"
     return (
-        esc(row["node"]),
-        f'{row["cycles"]:,}<i class="{style}" style="width:{share:.1f}%"></i>',
-        _count(row.get("multipliers")),
+        esc(row.node),
+        f'{row.cycles:,}<i class="{style}" style="width:{share:.1f}%"></i>',
+        _count(row.multipliers),
         esc(bytes_text(memory_bits(row, known))),
-        _count(row["lanes"]),
-        f"{row['pe']:,} × {row['simd']:,}" if "pe" in row else "",
+        _count(row.lanes),
+        f"{row.pe:,} × {row.simd:,}" if row.pe and row.simd else "",
     )
 
 
@@ -88,14 +86,19 @@ def _left_over(counts: Mapping[str, Any], nodes: set[str]) -> tuple[str, ...]:
     return tuple(_count(n) for n in sums.values()) if any(sums.values()) else ()
 
 
-def _rest(row: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, ...]:
+def _rest(row: PlanRow, known: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        esc(known.get("summary", row["operator"])),
-        esc(made_text(row, key="shape")),
-        esc(made_text(row, key="format")),
-        _count(row["macs"]),
+        esc(known.get("summary", row.operator)),
+        esc(_made(row, lambda made: shape_text(made.shape))),
+        esc(_made(row, lambda made: made.format)),
+        _count(row.macs),
         _count(known.get("weights")),
     )
+
+
+def _made(row: PlanRow, text: Callable[[PlanRow | RowOutput], str]) -> str:
+    """What is to say of each output that differs from the others."""
+    return ", ".join(dict.fromkeys(text(made) for made in row.outputs or (row,)))
 
 
 def _count(value: Any) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from string import Template
-from typing import Any
 
+from hwsim.build_folder import BuildFacts
 from hwsim.graph import Graph
 from hwsim.reporting import picture
 from hwsim.reporting.layers import cost_table
@@ -61,12 +61,12 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """All that the page shows; `build` is what `build.json` holds, links are relative."""
+    """All that the page shows; links are relative."""
 
     title: str
     lead: str
     graph: Graph
-    build: Mapping[str, Any]
+    build: BuildFacts
     rungs: tuple[Rung, ...]
     cycles_per_inference: float | None = None
     latency: int | None = None
@@ -120,17 +120,18 @@ def _figures(page: Page) -> str:
                 f"of the labelled samples right ({measured[-1].name})",
             )
         )
-    cycles = page.cycles_per_inference or build["bottleneck"]["cycles"]
-    if cycles and build["clock_mhz"]:
-        rate = build["clock_mhz"] * 1e6 / cycles
+    cycles = page.cycles_per_inference or build.bottleneck.cycles
+    if cycles and build.clock_mhz:
+        rate = build.clock_mhz * 1e6 / cycles
         how = "" if page.cycles_per_inference else " by the plan"
         found.append((f"{rate:,.0f}", f"inferences a second, {cycles:,.0f} cycles each{how}"))
-    if build.get("fmax_mhz"):
-        says = f"highest clock that timing allows; {build['clock_mhz']:g} MHz asked"
-        found.append((f"{build['fmax_mhz']:.1f} MHz", says))
-    if "lut" in build:
-        blocks = f"{build['dsp']:,} multipliers (DSP) and {build['bram']:,} memory blocks (BRAM)"
-        found.append((f"{build['lut']:,}", f"logic cells (LUT), {blocks}"))
+    used = build.implementation
+    if used is not None and used.fmax_mhz:
+        says = f"highest clock that timing allows; {build.clock_mhz:g} MHz asked"
+        found.append((f"{used.fmax_mhz:.1f} MHz", says))
+    if used is not None:
+        blocks = f"{used.dsp:,} multipliers (DSP) and {used.bram:,} memory blocks (BRAM)"
+        found.append((f"{used.lut:,}", f"logic cells (LUT), {blocks}"))
     tiles = "".join(f"<div><dt>{esc(text)}</dt><dd>{esc(n)}</dd></div>" for n, text in found)
     return f'<dl class="figures">{tiles}</dl>' if tiles else ""
 
@@ -155,10 +156,10 @@ def _rungs(page: Page) -> str:
 
 
 def _layers(page: Page) -> str:
-    bound = page.build["bottleneck"]
+    bound = page.build.bottleneck
     note = (
         '<p class="note">All layers work at once, each on a later part of the data, so the slowest'
-        f" alone sets the rate: <b>{esc(bound['name'])}</b>, {bound['cycles']:,} cycles for an"
+        f" alone sets the rate: <b>{esc(bound.name)}</b>, {bound.cycles:,} cycles for an"
         " inference. A bar is a layer's share of that time; the rest of it the layer waits. Lanes"
         " are codes that go through side by side; a fold is how many outputs × inputs a layer"
         " multiplies in one cycle.</p>"
@@ -169,23 +170,23 @@ def _layers(page: Page) -> str:
 def _hardware(page: Page) -> str:
     build = page.build
     parts = []
-    have = build.get("available", {})
-    used = {key: build[key] for key in RESOURCES if key in build}
+    implemented = build.implementation
+    have = implemented.available if implemented else {}
+    used = {key: getattr(implemented, key) for key in RESOURCES} if implemented else {}
     if used and have:
         bars = "".join(
             bar(RESOURCES[k], n, have[k], f"{n:,} of {have[k]:,} ({100 * n / have[k]:.0f} %)")
             for k, n in used.items()
             if have.get(k)
         )
-        parts.append(f"<h3>{esc(build.get('part') or build['target'])}</h3>{bars}")
+        parts.append(f"<h3>{esc(build.device)}</h3>{bars}")
     elif used:
         listed = "".join(
             f"<div><dt>{RESOURCES[k]}</dt><dd>{n:,}</dd></div>" for k, n in used.items()
         )
         note = "Estimated by synthesis alone, without placement: counts, and no share of a device."
         parts.append(
-            f'<h3>{esc(build.get("part") or build["target"])}</h3><p class="note">{note}</p>'
-            f'<dl class="pairs">{listed}</dl>'
+            f'<h3>{esc(build.device)}</h3><p class="note">{note}</p><dl class="pairs">{listed}</dl>'
         )
     parts.append(_speed(page))
     return _section("Hardware", "".join(parts) or "<p>Not synthesized.</p>")
@@ -193,22 +194,23 @@ def _hardware(page: Page) -> str:
 
 def _speed(page: Page) -> str:
     build, parts = page.build, []
-    asked, fmax = build["clock_mhz"], build.get("fmax_mhz")
-    if fmax:
+    asked, used = build.clock_mhz, build.implementation
+    fmax = used.fmax_mhz if used else None
+    if fmax and asked:
         limit = 1.1 * max(fmax, asked)
         text = f"{fmax:.1f} MHz reached, {asked:g} asked (tick)"
         parts.append(f"<h3>Clock</h3>{bar('Highest (Fmax)', fmax, limit, text, mark=asked)}")
-    bound = build["bottleneck"]
+    bound = build.bottleneck
     parts.append("<h3>Cycles for one inference</h3>")
     cycles = page.cycles_per_inference
-    limit = 1.1 * max(cycles or 0, bound["cycles"])
-    parts.append(bar("By the plan", bound["cycles"], limit, f"{bound['cycles']:,}"))
+    limit = 1.1 * max(cycles or 0, bound.cycles)
+    parts.append(bar("By the plan", bound.cycles, limit, f"{bound.cycles:,}"))
     if cycles:
-        over = 100 * (cycles / bound["cycles"] - 1)
+        over = 100 * (cycles / bound.cycles - 1)
         parts.append(bar("Measured", cycles, limit, f"{cycles:,.1f} ({over:+.1f} %)"))
     latency = f" Latency of the first result: {page.latency:,} cycles." if page.latency else ""
     parts.append(
-        f'<p class="note">Bottleneck: {esc(bound["name"])}, {esc(bound["why"])}.{esc(latency)}</p>'
+        f'<p class="note">Bottleneck: {esc(bound.name)}, {esc(bound.why)}.{esc(latency)}</p>'
     )
     return "".join(parts)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hwsim.build_folder import LOGS
 from hwsim.errors import HwsimError
 from rtl.flow import bitcache, cells, nextpnr, shell, tools, verilog, yosys
 from rtl.flow import instances as parts_module
@@ -22,7 +23,7 @@ from rtl.flow.instances import Parts, by_node
 from rtl.flow.targets import base as targets
 from rtl.flow.targets import lpf
 from rtl.flow.targets.base import Target, check_clock, find_target
-from rtl.flow.workplace import LOGS, Log, Steps, Work, deliver, logs_of, workplace
+from rtl.flow.workplace import Log, Steps, Work, deliver, logs_of, workplace
 
 SEEDS = (1, 2, 3)
 NEAR = 0.85  # seeds differ by about a tenth: a design slower than this is not worth another try

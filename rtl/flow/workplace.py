@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwsim.build_folder import FILE as MANIFEST
+from hwsim.build_folder import LOGS, MANIFEST
 from hwsim.errors import HwsimError
 from rtl.flow import tools
 
@@ -73,10 +73,6 @@ def workplace(sources: Path | Sequence[Path]) -> Iterator[Work]:
                     f"the source {str(path)!r} must be readable: {error.strerror}"
                 ) from error
         yield Work(folder, [path.name for path in paths if path.suffix in (".v", ".sv")])
-
-
-LOGS = "logs"
-"""The folder beside the results for what the tools say."""
 
 
 def logs_of(work: Work) -> list[Path]:

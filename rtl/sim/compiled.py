@@ -84,7 +84,7 @@ def cocotb_run(action: str, job: Path, *, timeout: float, simulate: bool) -> str
 
 def _texts(manifest: Manifest, *, traced: bool) -> dict[str, bytes]:
     """Every file of the build: path inside it -> content, in the order of compilation."""
-    design = manifest.readable if traced and manifest.readable else manifest.sources
+    design = manifest.sources_readable if traced and manifest.sources_readable else manifest.sources
     own = resources.files("rtl.sim") / "cosim"
     return {
         "hwsim_dpi.sv": wrapper.package(manifest).encode(),

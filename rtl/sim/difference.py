@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.build_folder import MISMATCH_WAVES
 from hwsim.emulator.run import planned
 from hwsim.fixed import Format
 from hwsim.graph import Graph
@@ -19,7 +20,6 @@ from rtl.sim.simulate import Deadlock, Result, Simulation, Stall
 
 Codes = Mapping[str, Any]
 WINDOW = 64  # cycles before a difference that its waveform shows
-WAVEFORM = "mismatch.vcd"
 MOST_TRACED = 1 << 20  # cycles whose waveform is looked through for the first difference
 NAMED = 4  # edges that a message about a design that hangs lists
 
@@ -166,7 +166,7 @@ def _trace(
         waiting = [f"{who[name]} after {len(beats.words)} beats" for name, beats in stuck[:NAMED]]
         return Traced(None, tuple(waiting))
     cycle, _, first = min(found, key=lambda f: f[:2])
-    path = folder / WAVEFORM
+    path = folder / MISMATCH_WAVES
     simulation.waveform(
         codes,
         path,

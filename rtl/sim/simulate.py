@@ -85,7 +85,7 @@ class Simulation:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.manifest = Manifest.read(Path(folder))
+        self.manifest = Manifest.read(Path(folder)).check_files()
 
     def build(self, *, traced: bool = False, timeout: float = 1800) -> Path:
         """Compile the simulator if it never was; return its folder in the cache.
@@ -230,8 +230,8 @@ class Simulation:
 
     def _link_memories(self, folder: Path, *, traced: bool) -> None:
         """The Verilog reads its memories by bare name from the folder it runs in."""
-        readable = traced and self.manifest.readable
-        for path in self.manifest.readable_memories if readable else self.manifest.memories:
+        readable = traced and self.manifest.sources_readable
+        for path in self.manifest.memories_readable if readable else self.manifest.memories:
             os.symlink(path, folder / path.name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from numbers import Integral
@@ -11,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.build_folder import FILE
+from hwsim.build_folder import WAVES, Manifest
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from rtl.sim.difference import Codes, Mismatch, at_output, emulated, first_difference
 from rtl.sim.simulate import Deadlock, Result, Simulation, Stall
 
 Log = Callable[[str], None]
-WAVES = "verify.vcd"
 MOST_SHOWN = 1 << 16  # cycles of it; a cycle takes one to two kilobytes
 SAMPLES = 256  # random ones, unless they take too long
 LAST_SEED = (1 << 32) - 2  # the run with a reset takes the next one
@@ -123,7 +121,7 @@ def verify(
     """
     say = log or (lambda _: None)
     simulation = Simulation(folder)
-    graph = _model(folder)
+    graph = _model(simulation.manifest)
     if samples is None:
         samples = default_samples(simulation.manifest.interval)
     if not (isinstance(samples, Integral) and samples >= 1):
@@ -184,16 +182,12 @@ def default_samples(interval: int | None) -> int:
     return min(max(MOST_CYCLES // (interval or 1), 2), SAMPLES)
 
 
-def _model(folder: Path) -> Graph:
-    content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    model = content.get("model")
-    if not isinstance(model, str) or not (folder / model).is_file():
-        raise HwsimError(f"{folder / FILE}: model must name a file of the folder, not {model!r}")
-    graph = Graph.load(folder / model)
-    wanted = content.get("hashes", {}).get("graph")
+def _model(manifest: Manifest) -> Graph:
+    graph = Graph.load(manifest.graph_file)
+    wanted = None if manifest.hashes is None else manifest.hashes.graph
     if graph.hash() != wanted:
         raise HwsimError(
-            f"{folder / model} must be the graph that was built ({wanted}), and is not"
+            f"{manifest.graph_file} must be the graph that was built ({wanted}), and is not"
         )
     return graph
 

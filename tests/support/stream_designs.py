@@ -177,7 +177,7 @@ def port(name: str, prefix: str, shape: list[int], bits: int, **more: Any) -> di
         "signed": signed_,
         "lanes": lanes,
         "lane_bits": -(-bits // 8) * 8,
-        "scale": 1.0,
+        "scale": [1.0],
         "zero_point": 0,
     }
 
