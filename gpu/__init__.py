@@ -2,6 +2,6 @@
 
 from gpu.device import available, missing, namespace
 from gpu.kernels import KERNELS
-from gpu.run import emulate, trace
+from gpu.run import emulate, step, trace
 
-__all__ = ["KERNELS", "available", "emulate", "missing", "namespace", "trace"]
+__all__ = ["KERNELS", "available", "emulate", "missing", "namespace", "step", "trace"]

@@ -38,6 +38,15 @@ def emulate(graph: Graph, x: Any, codes: bool = False) -> Any:
     return out if _on_device(xp, x) else _fetched(xp, out)
 
 
+def step(
+    graph: Graph, x: Any, state: Any = None, codes: bool = False
+) -> tuple[Any, dict[str, Array]]:
+    """As `hwsim.step`, on the GPU; the state is of the kind of `x`, and taken in either kind."""
+    xp = namespace()
+    out, after = planned(graph, xp).step(x, state, codes)
+    return (out, after) if _on_device(xp, x) else (_fetched(xp, out), _fetched(xp, after))
+
+
 def trace(graph: Graph, x: Any, codes: bool = False) -> dict[str, Array]:
     """As `hwsim.trace`, on the GPU."""
     xp = namespace()

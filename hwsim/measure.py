@@ -31,13 +31,21 @@ class Samples(Protocol):
     def __getitem__(self, part: slice, /) -> Any: ...
 
 
-def piece_of(graph: Graph) -> int:
-    """Samples that are held at a time."""
-    return max(1, PIECE // max(kind.size for kind in graph.types().values()))
+def piece_of(graph: Graph, steps: int = 1) -> int:
+    """Samples, of so many time steps each, that are held at a time."""
+    return max(1, PIECE // (max(kind.size for kind in graph.types().values()) * max(steps, 1)))
 
 
 def choose_output(graph: Graph, name: str | None) -> OutputPort:
-    """The output that classifies: the one of that name, or the only one."""
+    """The output that classifies: the one of that name, or the only one.
+
+    Raises HwsimError for a graph with state, which answers at each time step.
+    """
+    if graph.state:
+        raise HwsimError(
+            "labels must belong to a model that answers once a sample, not to one with state, "
+            "which answers at each time step; emulate gives its outputs at every step"
+        )
     names = [port.name for port in graph.outputs]
     if name is None and len(names) > 1:
         raise HwsimError(

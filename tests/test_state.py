@@ -11,13 +11,16 @@ import pytest
 from support.cases import tensor
 from support.streams import STREAMS, Stream, expected, random_stream
 
+import hwsim
 from hwsim import emulate, step, trace
 from hwsim.emulator import streaming
 from hwsim.emulator.run import Emulator
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
+from hwsim.frontends.shared.builder import Builder
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import Add, Cast, TensorType
+from hwsim.ops import Add, Cast, Relu, TensorType
+from hwsim.ports import channels_first
 from hwsim.state import State
 
 
@@ -251,3 +254,179 @@ def differing(stream: Stream, seed: int) -> list[str]:
 def as_dict(graph: Graph, outputs: Any) -> dict[str, Any]:
     """Outputs by name, of one or of several."""
     return outputs if isinstance(outputs, dict) else {graph.outputs[0].name: outputs}
+
+
+def test_a_builder_keeps_what_an_output_reads_through_state_at_a_later_step():
+    """h is shown; it holds b, which reads g, which holds a. Nothing reads the last two."""
+    build, kind = Builder(), tensor(3, "u4")
+    x = build.input(InputPort(name="x", tensor="x", type=kind))
+    g, h = build.state("g", kind, 5), build.state("x", kind)
+    a = build.emit("a", Relu(), [x], "a")
+    b = build.emit("b", Relu(), [g], "b")
+    unread = build.state("unread", kind)
+    unused = build.emit("unused", Relu(), [a], "unused")
+    for state, edge in ((g, a), (h, b), (unread, unused)):
+        build.carry(state, edge)
+    graph = build.graph([OutputPort(name="y", tensor=h)])
+    assert [node.name for node in graph.nodes] == ["a", "b"] and h == "x.2"
+    assert [(s.name, s.next) for s in graph.state] == [("g", "a"), ("x.2", "b")]
+    y = emulate(graph, np.array([[[1] * 3, [2] * 3, [3] * 3, [4] * 3]]), codes=True)
+    assert y[0, :, 0].tolist() == [0, 5, 1, 2]
+
+
+def test_a_builder_refuses_a_state_that_nothing_follows():
+    build = Builder("model.x")
+    build.input(InputPort(name="x", tensor="x", type=tensor(3)))
+    outputs = [OutputPort(name="y", tensor=build.state("h", tensor(3)))]
+    assert refused(build.graph, outputs) == (
+        "model.x: state 'h' must be followed by an edge of the graph, not ''"
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (
+            np.zeros((4, 3), int),
+            (
+                "input 'x' must have shape (batch, time, 3), not (4, 3); the model has state: "
+                "x[None] is one sequence of 4 steps, x[:, None] one step of 4 sequences"
+            ),
+        ),
+        (
+            np.zeros(3, int),
+            (
+                "input 'x' must have shape (batch, time, 3), not (3,); the model has state: "
+                "x[None, None] is one step of one sequence"
+            ),
+        ),
+        (np.zeros((2, 4, 4), int), "must have shape (batch, time, 3), not (2, 4, 4)"),
+        (np.zeros((2, 0, 3), int), "input 'x' must have at least one time step, not none"),
+        (np.full((2, 4, 3), 8), "input 'x' must hold codes from -8 to 7, not 8 to 8"),
+        ([[[1, 2, 3], [1]]], "input 'x' must be an array of numbers, not list"),
+    ],
+)
+def test_an_input_that_is_no_batch_of_sequences_is_refused(x, text):
+    for call in (emulate, trace):
+        assert text in refused(call, counter(), x, codes=True)
+
+
+def test_inputs_of_different_lengths_are_refused():
+    stream = next(s for s in STREAMS if s.id == "counter")
+    x = stream.codes(2, 5, 0)
+    text = refused(emulate, stream.graph(), x | {"z": x["z"][:, :4]}, codes=True)
+    assert text == "inputs must have one number of time steps, not [4, 5]"
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (7, "state must be None or what an earlier step gave, a dict of arrays by name, not a int"),
+        ({}, "state must be of this graph, whose names are ['h'], not []"),
+        ({"g": 0}, "state must be of this graph, whose names are ['h'], not ['g']"),
+        ({"h": np.zeros((3, 3), int)}, "state 'h' must have shape (2, 3), not (3, 3)"),
+        ({"h": np.zeros((2, 3))}, "state 'h' must be an array of integers, not float64"),
+        ({"h": np.full((2, 3), 128)}, "state 'h' must hold codes from -128 to 127, not 128 to 128"),
+        ({"h": [[1, 2], [3]]}, "state 'h' must be an array of codes, not a list"),
+    ],
+)
+def test_a_state_of_another_graph_batch_or_format_is_refused(state, text):
+    assert refused(step, counter(), np.zeros((2, 3), int), state, codes=True) == text
+
+
+def test_a_step_takes_no_axis_of_time():
+    assert refused(step, counter(), np.zeros((2, 1, 3), int), codes=True) == (
+        "input 'x' must have shape (batch, 3), not (2, 1, 3); x.reshape(-1, 3) has it, if the "
+        "elements are in that order"
+    )
+
+
+def test_a_step_of_a_graph_without_state_is_what_emulate_gives(seed):
+    port = InputPort(name="x", tensor="x", type=tensor(3))
+    graph = Graph(
+        (port,), (Node("relu", Relu(), ("x",), "y"),), (OutputPort(name="y", tensor="y"),)
+    )
+    x = np.random.default_rng(seed).integers(-128, 128, (5, 3))
+    y, state = step(graph, x, codes=True)
+    assert y.tolist() == emulate(graph, x, codes=True).tolist() and state == {}
+    assert step(graph, x, {}, codes=True)[0].tolist() == y.tolist()
+
+
+def test_a_state_is_data_of_its_own():
+    """Neither the array that came in nor what the caller does to the state later changes it."""
+    graph, x = next(s for s in STREAMS if s.id == "delay").graph(), np.full((1, 2, 2), 4)
+    first, state = step(graph, x, codes=True)
+    x[...] = 7
+    assert first.tolist() == [[[9, 9], [9, 9]]]
+    again, after = step(graph, x, state, codes=True)
+    assert again.tolist() == [[[4, 4], [4, 4]]] and after["before"].tolist() == x.tolist()
+    again[...] = after["before"][...] = 1
+    assert state["before"].tolist() == [[[4, 4], [4, 4]]]
+
+
+def test_batches_of_no_rows_keep_their_shape():
+    graph = counter()
+    assert emulate(graph, np.zeros((0, 5, 3), int), codes=True).shape == (0, 5, 3)
+    y, state = step(graph, np.zeros((0, 3), int), codes=True)
+    assert y.shape == state["h"].shape == (0, 3)
+    assert step(graph, np.zeros((0, 3), int), state, codes=True)[0].shape == (0, 3)
+
+
+def test_reals_layouts_and_element_types_are_those_of_each_step(seed):
+    """A port shows a step as it shows a sample, whether one step comes or many."""
+    image = tensor((2, 3, 4), "u8", 7)
+    ports = (
+        InputPort(name="x", tensor="x", type=image, axes=channels_first(3)),
+        InputPort(name="k", tensor="k", type=tensor(2, "u8"), element="uint8"),
+    )
+    states = (
+        State(name="x1", tensor="x1", type=image, next="x", initial=7),
+        State(name="k1", tensor="k1", type=ports[1].type, next="k"),
+    )
+    shown = (
+        OutputPort(name="x1", tensor="x1", axes=channels_first(3)),
+        OutputPort(name="k1", tensor="k1", element="uint8"),
+    )
+    graph, rng = Graph(ports, (), shown, states), np.random.default_rng(seed)
+    x = rng.uniform(0, 5, (5, 4, 4, 2, 3)).astype(np.float32)
+    k = rng.integers(0, 256, (5, 4, 2), np.uint8)
+    got = emulate(graph, {"x": x, "k": k})
+    assert got["x1"].shape == x.shape and got["x1"].dtype == np.float32
+    assert got["k1"].dtype == np.uint8
+    assert np.array_equal(got["k1"][:, 1:], k[:, :-1]) and not got["k1"][:, 0].any()
+    coded = np.clip(np.round(x / np.float32(0.05)) + 7, 0, 255) - 7
+    assert np.array_equal(got["x1"][:, 1:], coded[:, :-1].astype(np.float32) * np.float32(0.05))
+    assert not got["x1"][:, 0].any()
+    y, state = step(graph, {"x": x[:, 0], "k": k[:, 0]})
+    assert np.array_equal(y["x1"], got["x1"][:, 0])
+    y, state = step(graph, {"x": x[:, 1], "k": k[:, 1]}, state)
+    assert np.array_equal(y["x1"], got["x1"][:, 1]) and np.array_equal(y["k1"], got["k1"][:, 1])
+    assert state["x1"].shape == (5, *image.shape)
+
+
+def test_a_warning_counts_the_steps_of_all_pieces_once():
+    graph, x = counter(), np.zeros((64, 40, 3), np.float32)
+    x[:, 1::2] = 100
+    for emulator in (Emulator(graph), Emulator(graph, chunk_bytes=1)):
+        with pytest.warns(hwsim.InputSaturation, match=r"50\.0 % of the values") as seen:
+            emulator.predict(x)
+        assert len(seen) == 1
+
+
+def test_labels_are_refused_for_a_model_that_answers_at_each_step():
+    text = refused(hwsim.accuracy, counter(), np.zeros((2, 4, 3)), [0, 1])
+    assert text == (
+        "labels must belong to a model that answers once a sample, not to one with state, which "
+        "answers at each time step; emulate gives its outputs at every step"
+    )
+
+
+@by_stream
+def test_a_saved_graph_with_state_comes_back_the_same(stream, tmp_path, seed):
+    graph, path = stream.graph(), tmp_path / "stream.hwsim"
+    graph.save(path)
+    back, x = Graph.load(path), stream.codes(2, 3, seed)
+    assert back.hash() == graph.hash() and back.document()[0] == graph.document()[0]
+    want = as_dict(graph, emulate(graph, x, codes=True))
+    for name, y in as_dict(back, emulate(back, x, codes=True)).items():
+        assert y.tolist() == want[name].tolist()

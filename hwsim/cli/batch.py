@@ -37,7 +37,8 @@ def emulate_files(
     if not together and len({path.absolute() for path in targets.values()}) < len(targets):
         raise HwsimError("--output must name another file for each output")
     samples = len(next(iter(arrays.values())))
-    step = piece_of(graph)
+    first = next(iter(arrays.values()))
+    step = piece_of(graph, first.shape[1] if graph.state and first.ndim > 1 else 1)
     emulator = planned(graph)
     clips: list[saturation.Clip] = []
     with ExitStack() as stack:

@@ -35,6 +35,8 @@ def show_model(facts: Facts) -> None:
     ]
     names = (("port", "scale"), ("shape", "layout"), ("type", "format"), "zero point")
     out.print(table(str(facts["model"]), names, ports, ("zero point",)))
+    if facts["state"]:
+        _show_state(facts["state"])
     rows = [
         (
             node["name"],
@@ -62,6 +64,29 @@ def show_model(facts: Facts) -> None:
     if facts["emulator"]["trouble"]:
         out.print(f"not emulated: {facts['emulator']['trouble']}", markup=False)
     out.print(f"hash {facts['hash']}", markup=False, soft_wrap=True)
+
+
+def _show_state(states: Sequence[Facts]) -> None:
+    """A row for each state: what a step reads, what the next will read, where it begins."""
+    rows = [
+        (
+            one["name"],
+            one["reads"],
+            one["next"],
+            shape_text(one["shape"]),
+            one["format"],
+            _between(one["initial"]),
+            _between(one["range"]),
+        )
+        for one in states
+    ]
+    heads = (("state",), ("edge", "holds next"), ("shape", "format"), ("initial", "codes"))
+    console().print(table("", heads, rows))
+
+
+def _between(ends: Sequence[int]) -> str:
+    low, high = ends
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _accumulator(node: Facts) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, Port, user_shape
 from hwsim.ops import Conv2D, Dense, Requantize, Stepwise, TensorType, Weighted
 from hwsim.ports import axes_text
+from hwsim.state import State
 
 
 def describe(graph: Graph) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "hash": graph.hash(),
         "inputs": [_port(p, p.type) | {"rounding": p.rounding.value} for p in graph.inputs],
         "outputs": [_port(p, graph.types()[p.tensor]) for p in graph.outputs],
+        "state": [_state(s) for s in graph.state],
         "nodes": rows,
         "totals": {"nodes": len(rows), **totals},
         "emulator": {"exact": trouble is None, "trouble": trouble},
@@ -118,6 +120,18 @@ def _port(port: Port, kind: TensorType) -> dict[str, Any]:
         "layout": axes_text(kind, port),
         "user_shape": list(user_shape(kind, port)),
         **_tensor(kind),
+    }
+
+
+def _state(state: State) -> dict[str, Any]:
+    """A state: the edges of a step and of the next, and the range of its initial codes."""
+    codes = state.first()
+    return {
+        "name": state.name,
+        "reads": state.tensor,
+        "next": state.next,
+        **_tensor(state.type),
+        "initial": [int(codes.min()), int(codes.max())],
     }
 
 

@@ -17,11 +17,16 @@ FOLLOWERS = (Requantize, Cast, Relu, Table, Flatten, Reshape)
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One box: the nodes in it, or the port that it stands for (then no nodes)."""
+    """One box: the nodes in it, or the port or the state that it stands for (then no nodes)."""
 
     key: str
     nodes: tuple[Node, ...] = ()
     port: str = ""
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing comes after it: an output, or what the next time step will read."""
+        return self.key.startswith(("out:", "next:"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,15 @@ def arrange(graph: Graph) -> Layout:
 
 
 def group(graph: Graph) -> tuple[Card, ...]:
-    """Cards in the order of computation: inputs, nodes with their followers, outputs."""
+    """Cards in the order of computation: inputs, nodes with their followers, outputs.
+
+    A state has two: `held:` beside the inputs and `next:` beside the outputs.
+    """
     cards = [Card(f"in:{p.name}", port=p.name) for p in graph.inputs]
+    cards += [Card(f"held:{s.name}", port=s.name) for s in graph.state]
     open_cards: dict[str, list[Node]] = {}  # by the edge that their last node makes
     made: list[list[Node]] = []
-    shown = {p.tensor for p in graph.outputs}
+    shown = {p.tensor for p in graph.outputs} | {s.next for s in graph.state}
     for node in graph.nodes:
         before = open_cards.pop(node.inputs[0], None) if isinstance(node.op, FOLLOWERS) else None
         alone = len(graph.consumers(node.inputs[0])) == 1 and node.inputs[0] not in shown
@@ -84,6 +93,7 @@ def group(graph: Graph) -> tuple[Card, ...]:
             open_cards[node.output] = made[-1]
     cards += [Card(f"node:{nodes[0].name}", nodes=tuple(nodes)) for nodes in made]
     cards += [Card(f"out:{p.name}", port=p.name) for p in graph.outputs]
+    cards += [Card(f"next:{s.name}", port=s.name) for s in graph.state]
     return tuple(cards)
 
 
@@ -92,6 +102,7 @@ Link = tuple[str, str, str]  # edge, source card, target card
 
 def _links(graph: Graph, cards: Sequence[Card]) -> list[Link]:
     maker = {p.tensor: f"in:{p.name}" for p in graph.inputs}
+    maker |= {s.tensor: f"held:{s.name}" for s in graph.state}
     maker |= {edge: card.key for card in cards for node in card.nodes for edge in node.outputs}
     links = [
         (edge, maker[edge], card.key)
@@ -101,17 +112,18 @@ def _links(graph: Graph, cards: Sequence[Card]) -> list[Link]:
         if maker[edge] != card.key
     ]
     links += [(p.tensor, maker[p.tensor], f"out:{p.name}") for p in graph.outputs]
+    links += [(s.next, maker[s.next], f"next:{s.name}") for s in graph.state]
     return list(dict.fromkeys(links))
 
 
 def _layers(cards: Sequence[Card], links: Sequence[Link]) -> dict[str, int]:
-    """The longest path from an input; outputs all at the bottom."""
+    """The longest path from an input or a state; what is last all at the bottom."""
     layers = {card.key: 0 for card in cards}
     for card in cards:  # sources come before targets
         before = [layers[source] + 1 for _, source, target in links if target == card.key]
         layers[card.key] = max(before, default=0)
     bottom = max(layers.values())
-    return {key: bottom if key.startswith("out:") else layer for key, layer in layers.items()}
+    return {card.key: bottom if card.last else layers[card.key] for card in cards}
 
 
 def _lanes(cards: Sequence[Card], links: Sequence[Link], layers: Mapping[str, int]) -> Layout:

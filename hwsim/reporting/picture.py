@@ -16,6 +16,8 @@ ROW, PAD, GAP = 25, 8, 50  # heights: a node, a card's padding, from one layer t
 LETTERS = 25  # of an operator's description that fit into a card
 SPREAD = 44  # from one line to the next where several meet a card
 
+WAYS = {"in": "input", "out": "output", "held": "state", "next": "next step's"}
+
 Point = tuple[float, float]
 
 
@@ -124,8 +126,7 @@ def _card(card: Card, place: _Places, graph: Graph) -> str:
         f'<rect class="{style}" x="{x:g}" y="{y:g}" width="{CARD}" height="{height(card)}" rx="9"/>'
     )
     if not card.nodes:
-        way = "input" if card.key.startswith("in:") else "output"
-        text = esc(_short(f"{way} {card.port}"))
+        text = esc(_short(f"{WAYS[card.key.partition(':')[0]]} {card.port}"))
         return (
             f'<g>{box}<text class="op middle" x="{x + CARD / 2:g}" y="{y + 21:g}">{text}</text>'
             f"<title>{esc(card.port)}</title></g>"

@@ -20,6 +20,7 @@ from hwsim.graph import Graph, InputPort, Node, OutputPort, user_shape
 from hwsim.notices import warn
 from hwsim.ops import Cast, Flatten, Op, Relu, Requantize, Reshape, Table, TensorType
 from hwsim.ports import channels_first
+from hwsim.state import State
 
 MAX_ELEMENTS = 1 << 26  # of one activation tensor, so that a tiny file cannot ask for gigabytes
 ELEMENTWISE = Cast | Relu | Requantize | Table
@@ -60,6 +61,7 @@ class Builder:
         self.views = dict(views or {})
         self.inputs: dict[str, InputPort] = {}
         self.nodes: list[Node] = []
+        self.states: dict[str, State] = {}  # by the edge that is read
         self.types: dict[str, TensorType] = {}
         self.made: dict[object, Codes] = {}
         self.sums: dict[Weighing | Mean, str] = {}
@@ -77,6 +79,21 @@ class Builder:
         _bounded(f"input {port.name!r}", port.type)
         self.inputs[port.name], self.types[port.tensor] = port, port.type
         return port.tensor
+
+    def state(self, name: str, kind: TensorType, initial: Any = 0) -> str:
+        """Add a state, whose bounds must hold at every step; gives the edge that is read.
+
+        `carry` then says what it holds next.
+        """
+        _bounded(f"state {name!r}", kind)
+        edge = _free(name, self.types)
+        self.states[edge] = State(name=edge, tensor=edge, type=kind, next="", initial=initial)
+        self.types[edge] = kind
+        return edge
+
+    def carry(self, state: str, edge: str) -> None:
+        """Let the state that is read as one edge hold in the next step what another edge holds."""
+        self.states[state] = replace(self.states[state], next=edge)
 
     def unique(self, name: str) -> str:
         """`name`, or with a number where it is taken."""
@@ -126,7 +143,7 @@ class Builder:
         return self.emit(name, ops[-1], [edge], out) if ops else edge
 
     def graph(self, outputs: Sequence[OutputPort], *, inputs: Sequence[str] | None = None) -> Graph:
-        """The Graph of what `outputs` depend on; warnings are given now.
+        """The Graph of what `outputs` depend on, through state too; warnings are given now.
 
         `inputs` are the model's, in its order; HwsimError where nothing has read one of them.
         """
@@ -138,22 +155,28 @@ class Builder:
             )
         ports = tuple(self.inputs[name] for name in names)
         try:
-            graph = Graph(ports, self._live(outputs), tuple(outputs))
+            graph = Graph(ports, *self._live(outputs))
         except HwsimError as error:
             raise HwsimError(f"{self.place}{error}") from None
         for text in self.warnings:
             warn(text, RuntimeDifference)
         return graph
 
-    def _live(self, outputs: Sequence[OutputPort]) -> tuple[Node, ...]:
-        """Nodes that some output depends on."""
+    def _live(
+        self, outputs: Sequence[OutputPort]
+    ) -> tuple[tuple[Node, ...], tuple[OutputPort, ...], tuple[State, ...]]:
+        """Nodes and states that some output depends on, at whatever later time step."""
         needed = {port.tensor for port in outputs}
-        kept: list[Node] = []
-        for node in reversed(self.nodes):
-            if not needed.isdisjoint(node.outputs):
-                needed.update(node.inputs)
-                kept.append(node)
-        return tuple(reversed(kept))
+        while True:
+            kept: list[Node] = []
+            for node in reversed(self.nodes):
+                if not needed.isdisjoint(node.outputs):
+                    needed.update(node.inputs)
+                    kept.append(node)
+            held = tuple(state for edge, state in self.states.items() if edge in needed)
+            if needed.issuperset(state.next for state in held):
+                return tuple(reversed(kept)), tuple(outputs), held
+            needed.update(state.next for state in held)
 
     def input_codes(
         self, raw: RawInput, kind: TensorType, options: Mapping[str, Any], out: str
