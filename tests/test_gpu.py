@@ -13,6 +13,7 @@ import array_api_strict
 import numpy as np
 import pytest
 from support.cases import CASES, tensor
+from support.streams import STREAMS, as_dict
 
 import gpu
 import gpu.run
@@ -90,6 +91,31 @@ def test_the_gpus_text_gives_numpys_codes_on_the_array_api(case, seed, without_g
     expected = trace(graph, inputs, codes=True)
     assert edges.keys() == expected.keys()
     assert all(np.array_equal(edges[edge], expected[edge]) for edge in edges)
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["array API", pytest.param("GPU", marks=pytest.mark.needs("gpu"))],
+)
+@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.id)
+def test_state_is_carried_to_numpys_codes(stream, device, seed, monkeypatch):
+    """All steps at once, one at a time, and every edge, on a GPU or by the same text without."""
+    if device != "GPU":
+        monkeypatch.setattr(gpu.run, "namespace", StandIn)
+    graph, x = stream.graph(), stream.codes(5, 4, seed)
+    want, edges = as_dict(graph, emulate(graph, x, codes=True)), trace(graph, x, codes=True)
+    got = as_dict(graph, gpu.emulate(graph, x, codes=True))
+    assert all(type(y) is np.ndarray and y.tolist() == want[n].tolist() for n, y in got.items())
+    traced = gpu.trace(graph, x, codes=True)
+    assert traced.keys() == edges.keys()
+    assert all(np.array_equal(traced[edge], codes) for edge, codes in edges.items())
+    state = None
+    for at in range(4):
+        now = {name: codes[:, at] for name, codes in x.items()}
+        y, state = gpu.step(graph, now, state, codes=True)
+        assert all(type(codes) is np.ndarray for codes in state.values())
+        for name, one in as_dict(graph, y).items():
+            assert one.tolist() == want[name][:, at].tolist()
 
 
 def two_outputs() -> Graph:

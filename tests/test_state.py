@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,12 @@ import array_api_strict
 import numpy as np
 import pytest
 from support.cases import tensor
-from support.streams import STREAMS, Stream, expected, random_stream
+from support.cli_calls import refused as refused_call
+from support.cli_calls import run
+from support.streams import STREAMS, Stream, as_dict, expected, random_stream
 
 import hwsim
-from hwsim import emulate, step, trace
+from hwsim import emulate, measure, step, trace
 from hwsim.emulator import streaming
 from hwsim.emulator.run import Emulator
 from hwsim.errors import HwsimError
@@ -21,6 +24,9 @@ from hwsim.frontends.shared.builder import Builder
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Add, Cast, Relu, TensorType
 from hwsim.ports import channels_first
+from hwsim.reporting.layout import arrange
+from hwsim.reporting.markup import esc
+from hwsim.reporting.picture import draw
 from hwsim.state import State
 
 
@@ -251,11 +257,6 @@ def differing(stream: Stream, seed: int) -> list[str]:
     return [p.name for p in graph.outputs if got[p.name].tolist() != want[p.tensor]]
 
 
-def as_dict(graph: Graph, outputs: Any) -> dict[str, Any]:
-    """Outputs by name, of one or of several."""
-    return outputs if isinstance(outputs, dict) else {graph.outputs[0].name: outputs}
-
-
 def test_a_builder_keeps_what_an_output_reads_through_state_at_a_later_step():
     """h is shown; it holds b, which reads g, which holds a. Nothing reads the last two."""
     build, kind = Builder(), tensor(3, "u4")
@@ -430,3 +431,81 @@ def test_a_saved_graph_with_state_comes_back_the_same(stream, tmp_path, seed):
     want = as_dict(graph, emulate(graph, x, codes=True))
     for name, y in as_dict(back, emulate(back, x, codes=True)).items():
         assert y.tolist() == want[name].tolist()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with a graph of two inputs and two outputs, and two files to feed it."""
+    stream = next(s for s in STREAMS if s.id == "counter")
+    stream.graph().save(tmp_path / "counter.hwsim")
+    for name, codes in stream.codes(7, 5, 1).items():
+        np.save(tmp_path / f"{name}.npy", codes)
+    return tmp_path
+
+
+def test_emulate_reads_and_writes_files_with_an_axis_of_time(place, capsys, monkeypatch):
+    graph = Graph.load(place / "counter.hwsim")
+    x = {name: np.load(place / f"{name}.npy") for name in "xz"}
+    want = emulate(graph, x, codes=True)
+    files = [word for n in "xz" for word in ("-i", f"{n}={place / n}.npy")]
+    files += [word for n in ("y", "more") for word in ("-o", f"{n}={place / n}.npy")]
+    for piece in (1 << 22, 4 * 5 * 3):  # codes that are held at a time: all, or three rows
+        monkeypatch.setattr(measure, "PIECE", piece)
+        assert run(capsys, "emulate", place / "counter.hwsim", *files, "--codes")[0] == 0
+        for name, y in want.items():
+            assert np.load(place / f"{name}.npy").tolist() == y.tolist()
+    assert measure.piece_of(graph, 5) == 3
+
+
+def test_emulate_names_the_files_without_an_axis_of_time(place, capsys):
+    np.save(place / "x.npy", np.zeros((7, 4), int))
+    model = place / "counter.hwsim"
+    text = refused_call(
+        capsys, "emulate", model, "-i", f"x={place}/x.npy", "-i", f"z={place}/z.npy",
+        "-o", f"y={place}/y.npy", "-o", f"more={place}/m.npy", "--codes",
+    )  # fmt: skip
+    assert "x.npy" in text and "must have shape (batch, time, 4), not (7, 4)" in text
+    assert not (place / "y.npy").exists()
+
+
+def test_inspect_lists_state(place, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = run(capsys, "inspect", place / "counter.hwsim")
+    (line,) = (line for line in out.splitlines() if line.startswith("count "))
+    assert status == 0 and line.split() == [
+        "count",
+        "count",
+        "more",
+        "4",
+        "u4",
+        "0",
+        "to",
+        "15",
+        "0",
+        "to",
+        "15",
+    ]
+    status, out, _ = run(capsys, "inspect", place / "counter.hwsim", "--json")
+    (state,) = json.loads(out)["state"]
+    assert status == 0 and state["reads"] == "count" and state["next"] == "more"
+    assert state["initial"] == [0, 15] and state["shape"] == [4]
+
+
+@by_stream
+def test_the_picture_has_a_card_at_both_ends_of_a_state(stream):
+    graph = stream.graph()
+    layout = arrange(graph)
+    ends = {(line.edge, line.source, line.target) for line in layout.lines}
+    bottom = layout.layers - 1
+    for state in graph.state:
+        begins, goes_on = f"held:{state.name}", f"next:{state.name}"
+        assert any(target == goes_on and edge == state.next for edge, _, target in ends)
+        readers = len(graph.consumers(state.tensor))
+        readers += sum(p.tensor == state.tensor for p in graph.outputs)
+        readers += sum(s.next == state.tensor for s in graph.state)
+        assert sum(source == begins for _, source, _ in ends) == readers
+        assert layout.cells[begins][0] == 0 and layout.cells[goes_on][0] == bottom
+    picture = draw(graph)
+    for state in graph.state:
+        assert f">state {state.name}<" in picture
+        assert esc(f"next step's {state.name}") in picture

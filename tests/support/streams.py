@@ -110,6 +110,11 @@ def one_row(graph: Graph, inputs: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def as_dict(graph: Graph, outputs: Any) -> dict[str, Any]:
+    """Outputs by name, of one or of several."""
+    return outputs if isinstance(outputs, dict) else {graph.outputs[0].name: outputs}
+
+
 def initial(state: State) -> Any:
     """What the first step reads, as nested lists."""
     if isinstance(state.initial, int):
