@@ -28,7 +28,7 @@ from hwsim.classify import Comparison, accuracy, compare, predictions
 from hwsim.cli.console import Progress, console, print_error, warnings_shown
 from hwsim.cli.sheet import table
 from hwsim.emulator.run import planned
-from hwsim.reporting import Page, Rung, Sample, State
+from hwsim.reporting import Page, Rung, RungState, Sample
 from hwsim.reporting.folder import (
     implementation_rungs,
     links,
@@ -127,25 +127,25 @@ def rungs(software: Software, hardware: Hardware, model: str, labels: Any) -> tu
     measured = software.comparison is not None
     equal = measured and not software.comparison.different
     name, version = "ONNX Runtime, int8", _version("onnxruntime")
-    runtime = Rung(name=name, state=State.NOT_RUN, says="ONNX Runtime is not installed.")
-    emulator = State.REFERENCE
+    runtime = Rung(name=name, state=RungState.NOT_RUN, says="ONNX Runtime is not installed.")
+    emulator = RungState.REFERENCE
     if measured:
         says = f"{model}, all optimizations on."
         score = accuracy(software.runtime_codes, labels)
         runtime = Rung(
             name=name,
-            state=State.REFERENCE,
+            state=RungState.REFERENCE,
             says=says,
             accuracy=score,
             notes=(f"version {version}",),
         )
-        emulator = State.EQUAL if equal else State.DIFFERENT
+        emulator = RungState.EQUAL if equal else RungState.DIFFERENT
     how = "float32 in ONNX Runtime." if measured else "As recorded when it was trained."
     outcome = hardware.outcome.to_dict()
     return (
         Rung(
             name="Float model",
-            state=State.REFERENCE,
+            state=RungState.REFERENCE,
             says=how,
             accuracy=software.float_accuracy,
         ),
