@@ -30,6 +30,12 @@ TOP = len(LEVELS) - 1
 HIGHEST_FOR_HARDWARE = LEVEL["emulator"]
 """The highest level of hwsim that rtl and gpu may import."""
 
+# What a part of a room may import of the room's other parts; `*` stands for each part not named.
+# A front end knows the shared builder and the words for what is not read, never another one.
+PARTS = {
+    "hwsim.frontends": {"": {"ways"}, "shared": set(), "ways": set(), "*": {"shared", "ways"}},
+}
+
 # Third-party libraries imported at the head of a module; inside functions a room may use more.
 LIBRARIES = {
     "hwsim": {"numpy", "safetensors"},
@@ -132,6 +138,28 @@ def faults(module: str, source: str) -> list[str]:
     return found
 
 
+def part(name: str, module: str) -> str | None:
+    """Return the part of the room `name` that a module belongs to; None where it is elsewhere."""
+    if module == name:
+        return ""
+    return module[len(name) + 1 :].split(".")[0] if module.startswith(f"{name}.") else None
+
+
+def sideways(module: str, source: str) -> list[str]:
+    """Return a sentence for each import that reaches into another part of the module's own room."""
+    found = []
+    for name, table in PARTS.items():
+        own = part(name, module)
+        if own is None:
+            continue
+        allowed = table.get(own, table["*"]) | {own}
+        for item in imports(source):
+            other = part(name, item.module)
+            if other is not None and other not in allowed:
+                found.append(f"{module}:{item.line} imports {item.module}, which stands beside it")
+    return found
+
+
 def modules() -> list[tuple[str, Path]]:
     """Return every module of the three packages with its file."""
     files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
@@ -143,6 +171,47 @@ def test_no_module_imports_a_higher_room() -> None:
     found = [fault for name, file in modules() for fault in faults(name, file.read_text())]
     assert len(modules()) > 20
     assert not found, "\n".join(found)
+
+
+def test_parts_of_a_room_keep_apart() -> None:
+    found = [fault for name, file in modules() for fault in sideways(name, file.read_text())]
+    assert not found, "\n".join(found)
+
+
+def test_the_tables_name_only_parts_that_exist() -> None:
+    names = {name for name, _ in modules()}
+    for room_name, table in PARTS.items():
+        assert {f"{room_name}.{named}" for named in table if named not in ("", "*")} <= names
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("hwsim.frontends.shared.rounding", "from hwsim.frontends.onnx.model import OnnxNode"),
+        ("hwsim.frontends.shared.builder", "def f():\n    import hwsim.frontends.hls4ml.types"),
+        ("hwsim.frontends.shared.builder", "from hwsim.frontends.ways import unsupported"),
+        ("hwsim.frontends.hls4ml.read", "from hwsim.frontends.onnx.file import read_file"),
+        ("hwsim.frontends.tflite.read", "from hwsim.frontends.onnx.ort import linear"),
+        ("hwsim.frontends.onnx.read", "from hwsim.frontends import load"),
+        ("hwsim.frontends", "from hwsim.frontends.onnx import read"),
+        ("hwsim.frontends.ways", "from hwsim.frontends import FILES"),
+    ],
+)
+def test_an_import_of_a_neighbour_is_found(module: str, source: str) -> None:
+    assert len(sideways(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("hwsim.frontends.tflite.read", "from hwsim.frontends.shared.builder import Builder"),
+        ("hwsim.frontends.onnx.walk", "from hwsim.frontends.onnx.ort import notes"),
+        ("hwsim.frontends.onnx.walk", "from hwsim.frontends.ways import unsupported"),
+        ("hwsim.verbs", "from hwsim.frontends.onnx import read"),
+    ],
+)
+def test_an_import_inside_a_part_or_of_what_is_shared_passes(module: str, source: str) -> None:
+    assert sideways(module, source) == []
 
 
 @pytest.mark.parametrize(
