@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import array_api_strict
@@ -509,3 +511,15 @@ def test_the_picture_has_a_card_at_both_ends_of_a_state(stream):
     for state in graph.state:
         assert f">state {state.name}<" in picture
         assert esc(f"next step's {state.name}") in picture
+
+
+def test_the_page_about_state_runs_as_it_is_written():
+    page = (Path(__file__).parents[1] / "docs" / "streaming.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "streaming.md", "exec"), names)
+    assert len(blocks) == 3 and names["now"].shape == (2, 1)
+    (first,) = names["y"][:, :1].ravel()[:1]
+    assert first == 1.0 + 7 / 8  # the step's input, and 7/8 of the initial 1.0
+    assert 0 < names["y"][1, 49, 0] < names["y"][1, 0, 0] == 7 / 8
