@@ -12,6 +12,7 @@ from hwsim.errors import HwsimError
 from hwsim.ops import TensorType
 from hwsim.ops.base import int_array, short
 
+MOST_CODES = 1 << 26  # of one state, so that a tiny file cannot ask for gigabytes
 Codes = npt.NDArray[np.int64]
 
 
@@ -33,6 +34,10 @@ class State:
     initial: int | Codes = 0
 
     def __post_init__(self) -> None:
+        if self.type.size > MOST_CODES:
+            raise HwsimError(
+                f"state {self.name!r} must hold at most {MOST_CODES} codes, not {self.type.size}"
+            )
         codes = int_array(self.initial, f"the initial value of state {self.name!r}")
         if codes.shape not in ((), self.type.shape):
             raise HwsimError(

@@ -17,7 +17,7 @@ from support.cli_calls import run
 from support.streams import STREAMS, Stream, as_dict, expected, random_stream
 
 import hwsim
-from hwsim import emulate, measure, step, trace
+from hwsim import emulate, measure, step, storage, trace
 from hwsim.emulator import streaming
 from hwsim.emulator.run import Emulator
 from hwsim.errors import HwsimError
@@ -523,3 +523,35 @@ def test_the_page_about_state_runs_as_it_is_written():
     (first,) = names["y"][:, :1].ravel()[:1]
     assert first == 1.0 + 7 / 8  # the step's input, and 7/8 of the initial 1.0
     assert 0 < names["y"][1, 49, 0] < names["y"][1, 0, 0] == 7 / 8
+
+
+def forged(path: Path, edit: Any) -> str:
+    """The sentence with which a file is refused whose header was edited, with a hash that fits."""
+    counter(initial=np.array([1, -2, 3])).save(path)
+    document, array = storage.read(path)
+    edit(document)
+    storage.write(path, document, {"state.h.initial": array("state.h.initial")})
+    return refused(Graph.load, path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (lambda d: d.update(state=7), "must be a whole saved graph"),
+        (lambda d: d.update(state=[7]), "a saved value must be a State, not 7"),
+        (lambda d: d["state"].append(d["state"][0]["type"]), "must be a State, not TensorType("),
+        (lambda d: d.pop("state"), "input 'held' must be an edge made before it"),
+        (lambda d: d["state"][0].update(next=3), "a saved State must have a valid next, not '3'"),
+        (lambda d: d["state"][0].update(next="z"), "must be followed by an edge of the graph"),
+        (lambda d: d["state"][0].update(initial=1.5), "a saved State must have a valid initial"),
+        (lambda d: d["state"][0].update(initial=10**30), "the initial value of state 'h' must"),
+        (lambda d: d["state"][0].update(initial={"$array": "x"}), "must hold the array 'x'"),
+        (lambda d: d["state"].append(d["state"][0]), "edge names must be unique"),
+        (
+            lambda d: d["state"][0]["type"].update(shape=[10**6, 10**6, 10**6]),
+            "state 'h' must hold at most 67108864 codes, not 1000000000000000000",
+        ),
+    ],
+)
+def test_a_forged_state_is_refused(tmp_path, edit, text):
+    assert text in forged(tmp_path / "forged.hwsim", edit)
