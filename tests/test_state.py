@@ -18,7 +18,7 @@ from support.streams import STREAMS, Stream, as_dict, expected, random_stream
 
 import hwsim
 from hwsim import emulate, measure, step, storage, trace
-from hwsim.emulator import streaming
+from hwsim.emulator import streaming, threads
 from hwsim.emulator.run import Emulator
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
@@ -277,6 +277,16 @@ def test_a_builder_keeps_what_an_output_reads_through_state_at_a_later_step():
     assert y[0, :, 0].tolist() == [0, 5, 1, 2]
 
 
+def test_an_edge_that_a_builder_renames_is_still_what_the_state_holds_next():
+    build = Builder()
+    x = build.input(InputPort(name="x", tensor="x", type=tensor(3, "u4")))
+    h = build.state("h", tensor(3, "u4"))
+    build.carry(h, build.emit("a", Relu(), [x], "a"))
+    assert build.rename("a", "final") == "final"
+    graph = build.graph([OutputPort(name="y", tensor=h)])
+    assert [s.next for s in graph.state] == ["final"] and graph.nodes[0].name == "final"
+
+
 def test_a_builder_refuses_a_state_that_nothing_follows():
     build = Builder("model.x")
     build.input(InputPort(name="x", tensor="x", type=tensor(3)))
@@ -407,6 +417,18 @@ def test_reals_layouts_and_element_types_are_those_of_each_step(seed):
     assert state["x1"].shape == (5, *image.shape)
 
 
+def test_threads_share_rows_and_give_the_codes_of_one(seed, monkeypatch):
+    stream = next(s for s in STREAMS if s.id == "cell")
+    graph, x = stream.graph(), stream.codes(90, 5, seed)
+    want = as_dict(graph, emulate(graph, x, codes=True))
+    monkeypatch.setattr(threads, "spare_cores", lambda: 2)
+    monkeypatch.setenv(threads.ENVIRONMENT, "3")
+    emulator = Emulator(graph, chunk_bytes=4 * 2 * max(k.size for k in graph.types().values()))
+    assert emulator.chunk == 2
+    for name, y in as_dict(graph, emulator.predict(x, codes=True)).items():
+        assert y.tolist() == want[name].tolist()
+
+
 def test_a_warning_counts_the_steps_of_all_pieces_once():
     graph, x = counter(), np.zeros((64, 40, 3), np.float32)
     x[:, 1::2] = 100
@@ -468,6 +490,16 @@ def test_emulate_names_the_files_without_an_axis_of_time(place, capsys):
     )  # fmt: skip
     assert "x.npy" in text and "must have shape (batch, time, 4), not (7, 4)" in text
     assert not (place / "y.npy").exists()
+
+
+def test_accuracy_refuses_a_model_with_state_in_one_sentence(place, capsys):
+    np.save(place / "labels.npy", np.zeros(7, int))
+    files = [f"{n}={place / n}.npy" for n in "xz"]
+    text = refused_call(
+        capsys, "accuracy", place / "counter.hwsim", "-i", files[0], "-i", files[1],
+        "--labels", place / "labels.npy", "--output", "y",
+    )  # fmt: skip
+    assert text.startswith("labels must belong to a model that answers once a sample")
 
 
 def test_inspect_lists_state(place, capsys, monkeypatch):

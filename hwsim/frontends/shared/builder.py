@@ -134,6 +134,9 @@ class Builder:
         for place, node in enumerate(self.nodes):
             title = self.unique(name) if edge in node.outputs else node.name
             self.nodes[place] = Node(title, node.op, renamed(node.inputs), renamed(node.outputs))
+        for read, state in self.states.items():
+            if state.next == edge:
+                self.carry(read, name)
         return name
 
     def chain(self, name: str, edge: str, ops: Sequence[Op], out: str) -> str:
