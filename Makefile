@@ -16,12 +16,14 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all docs lint format install clean clean-all
+.PHONY: help demo test test-all test-gpu bench-gpu docs lint format install clean clean-all
 
 help:
 	@echo "make demo      a trained model to a bitstream, with a report, in out/demo"
 	@echo "make test      the tests, without those that take minutes"
 	@echo "make test-all  all tests"
+	@echo "make test-gpu  all GPU tests, counted in benchmarks/results/gpu-DEVICE.json"
+	@echo "make bench-gpu the emulator on the GPU beside the CPU, in the same file"
 	@echo "make docs      the documentation site, in out/docs"
 	@echo "make mutate    100 small faults in the numeric core: how many do the tests notice?"
 	@echo "make lint      ruff and mypy"
@@ -36,6 +38,13 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+# A PYTHON that has all that these need is taken as it is, without a network; else the environment.
+test-gpu:
+	@scripts/on-gpu '$(PYTHON)' '$(MAKE)' tests $(GPU_ARGS)
+
+bench-gpu:
+	@scripts/on-gpu '$(PYTHON)' '$(MAKE)' speed $(GPU_ARGS)
 
 # The theme prints a notice about a later mkdocs, which would hide what is wrong with the pages.
 docs: export NO_MKDOCS_2_WARNING = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -115,6 +116,23 @@ def test_every_operator_runs_with_one_blas_thread(keep):
             emulator.predict(np.zeros((5, 3)))
         assert blas_threads() == before
     assert seen and all(set(counts) == {1} for counts in seen)
+
+
+def test_without_threadpoolctl_the_codes_are_the_same(monkeypatch, seed):
+    """BLAS is then left as it is, and a batch has one thread unless the variable says more."""
+    graph, x = network(), images(500, seed)
+    expected = emulate(graph, x)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    for count in (None, "3"):
+        threads.blas.cache_clear()
+        if count is not None:
+            monkeypatch.setenv(threads.ENVIRONMENT, count)
+        before = blas_threads()
+        got = emulate(graph, x)
+        with threads.blas().one_thread() as allowed:
+            assert allowed == 1 and blas_threads() == before
+        assert all(np.array_equal(got[name], expected[name]) for name in expected)
+    threads.blas.cache_clear()
 
 
 def test_what_was_set_in_one_thread_comes_back_from_another():

@@ -114,9 +114,14 @@ def _set(library: Any, count: int) -> None:
 
 @cache
 def blas() -> Blas:
-    """The libraries loaded at the first call, when NumPy's is."""
-    from threadpoolctl import ThreadpoolController
+    """The libraries loaded at the first call, when NumPy's is.
 
+    Without threadpoolctl none is held: the integers are the same, and BLAS may get in the way.
+    """
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ModuleNotFoundError:
+        return Blas([])
     return Blas(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
