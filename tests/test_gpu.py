@@ -135,7 +135,8 @@ def test_the_gpus_text_gives_numpys_codes_on_the_array_api(case, seed, without_g
 def test_state_is_carried_to_numpys_codes(stream, device, seed, monkeypatch):
     """All steps at once, one at a time, and every edge, on a GPU or by the same text without."""
     if device != "GPU":
-        monkeypatch.setattr(gpu.run, "namespace", StandIn)
+        stand_in = StandIn()
+        monkeypatch.setattr(gpu.run, "namespace", lambda: stand_in)
     graph, x = stream.graph(), stream.codes(5, 4, seed)
     want, edges = as_dict(graph, emulate(graph, x, codes=True)), trace(graph, x, codes=True)
     got = as_dict(graph, gpu.emulate(graph, x, codes=True))
