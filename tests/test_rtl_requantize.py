@@ -18,8 +18,8 @@ from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add
 from hwsim.forms.choose import choose
 from hwsim.forms.requantizers import Affine, FloatProduct, Form, TwoRoundings
 from hwsim.ops.base import TensorType
-from hwsim.ops.elementwise import ScaledAdd
 from hwsim.ops.requantize import Requantize, Scheme
+from hwsim.ops.scaled_add import ScaledAdd
 from rtl.parts import floating
 from rtl.parts.pointwise import Adder, Lookup, caster, clipper
 from rtl.parts.requantizer import Requantizer

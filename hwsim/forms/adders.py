@@ -11,7 +11,7 @@ import numpy as np
 from hwsim.fixed import Rounding, shift_round
 from hwsim.forms.requantizers import Output, round_to_f32
 from hwsim.ops.base import IntArray, TensorType
-from hwsim.ops.elementwise import ScaledAdd
+from hwsim.ops.scaled_add import ScaledAdd
 
 LONGEST = 26  # bits behind the binary point that narrow sums are tried with
 NEAR = (-1, 0, 1, 2)  # around the floor of the exact multiplier

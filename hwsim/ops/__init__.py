@@ -4,10 +4,12 @@ from hwsim.ops.accumulate import EXACT, Accumulator, Exact, Stepwise
 from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
 from hwsim.ops.conv import Conv2D
 from hwsim.ops.dense import Dense
-from hwsim.ops.elementwise import Add, Relu, ScaledAdd, Table
+from hwsim.ops.elementwise import Relu, Table
+from hwsim.ops.pairs import Add
 from hwsim.ops.pool import AvgPool, MaxPool
 from hwsim.ops.requantize import Cast, Requantize, Scheme
 from hwsim.ops.scale import BatchNorm, Divide
+from hwsim.ops.scaled_add import ScaledAdd
 from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Transpose
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window

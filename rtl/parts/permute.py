@@ -1,4 +1,4 @@
-"""Change the order of codes: a memory of two tensors, written straight, read permuted."""
+"""Change the order of codes, or repeat them: a memory of two blocks, written straight."""
 
 from __future__ import annotations
 
@@ -14,33 +14,43 @@ from hwsim.errors import HwsimError
 from rtl.parts.stream import Beat, Slice
 
 
-class Permute(wiring.Component):
-    """Transpose a tensor of `shape`: axis k of the output is axis `axes[k]` of the input.
+class Reread(wiring.Component):
+    """Blocks of a stream, each read as nested loops go over it.
 
-    Ports: `i` (In) and `o` (Out), streams of `beat`, one code a beat. A tensor leaves when it is
-    whole inside; the next is written meanwhile, so that a code a cycle passes. Latency: the
-    tensor's codes and 3 cycles. Backpressure is honoured; it empties without new input.
+    A block is `words` beats, and `blocks` of them are a tensor. `counts` are the turns of the
+    loops, the outermost first, and `strides` the beats by which a turn moves on; where that is 0 a
+    part of the block is repeated. A beat leaves with `copies` copies of its codes.
+
+    Ports: `i` (In), a stream of `beat`, and `o` (Out), one of `out`. A block leaves when it is
+    whole inside; the next is written meanwhile, so that a beat a cycle passes. Latency: its beats
+    and 3 cycles. Backpressure is honoured; it empties without new input.
     """
 
-    def __init__(self, beat: Beat, shape: Sequence[int], axes: Sequence[int]) -> None:
-        if beat.lanes != 1:
-            raise HwsimError(f"a permuted stream must have one lane, not {beat.lanes}")
-        self.beat, self.size = beat, math.prod(shape)
-        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        self.counts = [shape[axis] for axis in axes]
-        self.strides = [strides[axis] for axis in axes]
-        super().__init__({"i": In(beat.stream), "o": Out(beat.stream)})
+    def __init__(
+        self,
+        beat: Beat,
+        *,
+        words: int,
+        counts: Sequence[int],
+        strides: Sequence[int],
+        blocks: int = 1,
+        copies: int = 1,
+    ) -> None:
+        self.beat, self.out = beat, beat.with_lanes(beat.lanes * copies)
+        self.words, self.blocks, self.copies = words, blocks, copies
+        self.counts, self.strides = list(counts), list(strides)
+        super().__init__({"i": In(beat.stream), "o": Out(self.out.stream)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        size = self.size
+        size = self.words
         m.submodules.store = store = memory.Memory(
-            shape=unsigned(self.beat.width), depth=2 * size, init=[]
+            shape=unsigned(self.beat.lanes * self.beat.width), depth=2 * size, init=[]
         )
-        m.submodules.slice = cut = Slice(self.beat)
+        m.submodules.slice = cut = Slice(self.out)
         write, read = store.write_port(), store.read_port()
         inward, outward = Signal(), Signal()  # the half that is written, and the one that is read
-        whole = Signal(range(3))  # tensors inside
+        whole = Signal(range(3))  # blocks inside
         taken, stored, given = Signal(), Signal(), Signal()
         place = Signal(range(size))
         m.d.comb += [
@@ -63,20 +73,24 @@ class Permute(wiring.Component):
             read.en.eq(fetch),
             read.addr.eq(address + Mux(outward, size, 0)),
             cut.i.valid.eq(valid),
-            cut.i.payload.data[0].eq(read.data),
+            cut.i.payload.data.as_value().eq(read.data.replicate(self.copies)),
             cut.i.payload.last.eq(last),
         ]
+        block = Signal(range(self.blocks))
+        final_block = block == self.blocks - 1
+        with m.If(given):
+            m.d.sync += block.eq(Mux(final_block, 0, block + 1))
         with m.If(cut.i.ready | ~valid):
-            m.d.sync += [valid.eq(fetch), last.eq(final)]
+            m.d.sync += [valid.eq(fetch), last.eq(final & final_block)]
         self._walk(m, fetch, address, final)
         wiring.connect(m, cut.o, wiring.flipped(self.o))
         return m
 
     def _walk(self, m: Module, step: Any, address: Any, final: Any) -> None:
-        """Nested counters over the output's axes; the address moves by a constant at each carry."""
+        """Nested counters over the loops; the address moves by a constant at each carry."""
         counts = [Signal(range(n), name=f"axis_{k}") for k, n in enumerate(self.counts)]
         carry: Any = step
-        back = 0  # what the inner axes have added to the address when they all end
+        back = 0  # what the inner loops have added to the address when they all end
         moves = []
         for k in reversed(range(len(counts))):
             ends = Signal(name=f"ends_{k}")
@@ -92,3 +106,22 @@ class Permute(wiring.Component):
                 m.d.sync += address.eq(address + distance)
         with m.If(carry):
             m.d.sync += address.eq(0)
+
+
+class Permute(Reread):
+    """Transpose a tensor of `shape`: axis k of the output is axis `axes[k]` of the input.
+
+    Ports: `i` (In) and `o` (Out), streams of `beat`, one code a beat. Latency and backpressure are
+    those of a Reread with the tensor for a block.
+    """
+
+    def __init__(self, beat: Beat, shape: Sequence[int], axes: Sequence[int]) -> None:
+        if beat.lanes != 1:
+            raise HwsimError(f"a permuted stream must have one lane, not {beat.lanes}")
+        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        super().__init__(
+            beat,
+            words=math.prod(shape),
+            counts=[shape[axis] for axis in axes],
+            strides=[strides[axis] for axis in axes],
+        )

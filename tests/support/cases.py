@@ -334,6 +334,7 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("add-one-scale", Add(), (tensor(9, "s12", 0), tensor(9, "s8", 0)))
     yield Case("add-wide", Add(), (tensor(5, "s40.2"), tensor(5, "s30.4")))
     yield from scaled_add_cases()
+    yield from broadcast_cases()
     data = {"scale": np.array([7, -16, 3, 0]), "bias": np.array([5, -300, 999, 1])}
     norm = BatchNorm(**data, scale_format=Format.parse("s5.3"), bias_frac=6)
     yield Case("batchnorm-plain", norm, (tensor((8, 4), "s8.4"),))
@@ -343,6 +344,27 @@ def pointwise_cases() -> Iterator[Case]:
     wide = {"scale": np.array(factors), "bias": np.array(offsets)}
     scaled = BatchNorm(**wide, scale_format=Format.int(32), quant=Quant((0.25,)))
     yield Case("batchnorm-scaled", scaled, (tensor((8, 4), "s16", 0),))
+
+
+BROADCAST: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "channels": ((3, 4, 6), (6,)),
+    "one-number": ((1,), (5, 6)),
+    "positions": ((3, 4, 6), (3, 4, 1)),
+    "rows": ((3, 1, 4), (3, 5, 4)),
+    "both": ((3, 1, 4), (5, 4)),
+    "crossed": ((2, 1, 3, 4), (5, 1, 4)),
+}
+
+
+def broadcast_cases() -> Iterator[Case]:
+    """Pairs of tensors of unlike shapes."""
+    scaled = ScaledAdd(ratios=(0.5, 0.25), offset=1.0, out=S8)
+    for name, (a, b) in BROADCAST.items():
+        yield Case(f"add-broadcast-{name}", Add(), (tensor(a, "s6.3"), tensor(b, "u4.1")))
+    for name in ("channels", "positions"):
+        a, b = BROADCAST[name]
+        types = tensor(a, "s8", 3), tensor(b, "s8", -5)
+        yield Case(f"scaledadd-broadcast-{name}", scaled, types)
 
 
 def scaled_add_cases() -> Iterator[Case]:

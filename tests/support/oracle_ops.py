@@ -31,6 +31,17 @@ def each(x: Any, f: Any, *others: Any) -> Any:
     return [f(code, *(o[k] for o in others), k) for k, code in enumerate(x)]
 
 
+def stretched(x: Any, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
+    """A tensor of `shape` repeated along the axes that are missing or 1 long in it."""
+    if not wanted:
+        return x
+    if len(shape) < len(wanted) or shape[0] < wanted[0]:
+        inner = x if len(shape) < len(wanted) else x[0]
+        rest = shape if len(shape) < len(wanted) else shape[1:]
+        return [stretched(inner, rest, wanted[1:])] * wanted[0]
+    return [stretched(row, shape[1:], wanted[1:]) for row in x]
+
+
 def flat(x: Any) -> list[int]:
     """All codes, row-major."""
     return [code for item in x for code in flat(item)] if isinstance(x, list) else [x]
@@ -176,9 +187,11 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             return each(x, lambda code, c: requantize(op, code, per_channel(op.multiplier, c)))
         case "add":
             fb, scale = types[1].format.frac_bits, Fraction(2) ** out.format.frac_bits
-            return each(x, lambda a, b, _: whole((real(a, fx) + real(b, fb)) * scale), xs[1])
+            a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
+            return each(a, lambda p, q, _: whole((real(p, fx) + real(q, fb)) * scale), b)
         case "scaled_add":
-            return each(x, lambda a, b, _: scaled_add(op, a, b), xs[1])
+            a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
+            return each(a, lambda p, q, _: scaled_add(op, p, q), b)
         case "batchnorm":
             fs, scale = fx + op.scale_format.frac_bits, Fraction(2) ** out.format.frac_bits
             sums = list(zip(op.scale.tolist(), op.bias.tolist(), strict=True))

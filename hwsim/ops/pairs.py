@@ -1,0 +1,83 @@
+"""Operators on pairs of codes, whose tensors broadcast as in NumPy."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Array, Format, Namespace
+from hwsim.ops.base import Carrier, Constants, Op, Shape, TensorType, require
+
+
+class Pairwise(Op):
+    """The shared base of functions of two codes, one from each of two tensors.
+
+    Shapes (without the batch) broadcast as in NumPy: from the last axis on, an axis that is 1 long
+    or missing is repeated.
+    """
+
+    arity: ClassVar[int] = 2
+
+    @abstractmethod
+    def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
+        """The output's codes, of arrays that broadcast against each other."""
+
+    def shape(self, inputs: Sequence[TensorType]) -> Shape:
+        """The output's shape; HwsimError where the inputs' do not broadcast."""
+        a, b = (t.shape for t in inputs)
+        try:
+            return tuple(int(size) for size in np.broadcast_shapes(a, b))
+        except ValueError:
+            raise HwsimError(
+                f"the inputs of {self.kind} must have shapes that broadcast, not {a} and {b}"
+            ) from None
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """Both with as many axes, then code by code."""
+        rank = max(x.ndim for x in xs)
+        a, b = (x if x.ndim == rank else _with_rank(xp, x, rank) for x in xs)
+        return self.pair(xp, a, b, k)
+
+
+def _with_rank(xp: Namespace, x: Array, rank: int) -> Array:
+    """With axes of 1 behind the batch's."""
+    return xp.reshape(x, (x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Add(Pairwise):
+    """The exact sum of two tensors with power-of-two formats (or one common scale)."""
+
+    kind: ClassVar[str] = "add"
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """Full precision: the finer binary point and one more bit where it is needed."""
+        a, b = inputs
+        require(
+            a.quant == b.quant and a.zero_point == 0,
+            "an exact add's inputs must have one scale and zero point 0; rescale them first",
+        )
+        frac = max(a.format.frac_bits, b.format.frac_bits)
+        up_a, up_b = frac - a.format.frac_bits, frac - b.format.frac_bits
+        lo, hi = (a.lo << up_a) + (b.lo << up_b), (a.hi << up_a) + (b.hi << up_b)
+        return TensorType(self.shape(inputs), Format.holding(lo, hi, frac), a.quant, (lo, hi))
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """The sum of both magnitudes at the finer binary point."""
+        frac = max(t.format.frac_bits for t in inputs)
+        return sum(t.magnitude << (frac - t.format.frac_bits) for t in inputs)
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """Left shifts, as factors, that align the binary points."""
+        frac = max(t.format.frac_bits for t in inputs)
+        return {"factors": [1 << (frac - t.format.frac_bits) for t in inputs]}
+
+    def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
+        """Aligned sum."""
+        a, b = (x if f == 1 else x * f for x, f in zip((a, b), k["factors"], strict=True))
+        return a + b
