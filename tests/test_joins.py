@@ -171,7 +171,7 @@ def without_row(*kinds: str):
             return needs(graph, plan, node, index)
         x, out = graph.input_types(node)[index], graph.types()[node.output]
         chosen = plan.nodes[node.name]
-        lanes = implementation(graph, node, chosen).input_lanes(chosen)
+        lanes = implementation(graph, node, chosen).input_lanes(chosen, index)
         used = -(-(np.arange(out.size) + 1) // lanes) * lanes
         return np.minimum(used, x.size)
 

@@ -100,8 +100,8 @@ class Implementation(ABC, Generic[P]):
         """All memories, exactly; those of no bits count as none."""
 
     @abstractmethod
-    def input_lanes(self, plan: P) -> int:
-        """Codes of an input that it takes in at a time."""
+    def input_lanes(self, plan: P, index: int) -> int:
+        """Codes of input `index` that it takes in at a time."""
 
     @abstractmethod
     def output_lanes(self, plan: P, given: Sequence[int]) -> tuple[int, ...]:
@@ -120,7 +120,7 @@ class Implementation(ABC, Generic[P]):
 
     def needs(self, plan: P, index: int, output: int = 0) -> Counts:
         """`used` in whole beats of the input, as far as it goes."""
-        lanes = self.input_lanes(plan)
+        lanes = self.input_lanes(plan, index)
         whole = -(-self.used(plan, index, output) // lanes) * lanes
         return np.minimum(whole, self.task.inputs[index].size)
 
@@ -151,7 +151,7 @@ class OnLanes(Implementation[LanePlan]):
         """No adders that count."""
         return 0
 
-    def input_lanes(self, plan: LanePlan) -> int:
+    def input_lanes(self, plan: LanePlan, index: int) -> int:
         """A beat."""
         return plan.lanes
 
@@ -210,7 +210,7 @@ class Wires(Implementation[WirePlan]):
         """None."""
         return ()
 
-    def input_lanes(self, plan: WirePlan) -> int:
+    def input_lanes(self, plan: WirePlan, index: int) -> int:
         """It gathers nothing."""
         return 1
 

@@ -11,13 +11,14 @@ from hwsim.fixed import Rounding
 from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add
 from hwsim.forms.requantizers import Output
 from hwsim.ops import Relu, ScaledAdd, Table, TensorType
-from rtl.layers.base import OnLanes, Pointwise
+from rtl.layers.base import Counts, OnLanes, Pointwise
 from rtl.layers.layer import Gathered, Layer
 from rtl.layers.memory import Memory
 from rtl.layers.plans import LanePlan
 from rtl.parts import pointwise
 from rtl.parts.arith import holding
 from rtl.parts.lanes import Lanes
+from rtl.parts.spread import Repeats, spread
 from rtl.parts.stream import Beat
 
 
@@ -81,7 +82,47 @@ class LookedUp(Pointwise):
 
 
 class Paired(Pointwise):
-    """The shared base of sums of two codes: an adder a lane behind both inputs."""
+    """The shared base of functions of two codes: a part behind both inputs, which may broadcast."""
+
+    @abstractmethod
+    def part(self, plan: LanePlan) -> Any:
+        """A component with streams `a` and `b` of the plan's lanes, and `o` of beats `target`."""
+
+    def repeats(self, plan: LanePlan, index: int) -> Repeats:
+        """How an input becomes as large as the output."""
+        return Repeats.of(self.task.inputs[index].shape, self.task.out.shape, plan.lanes)
+
+    def input_lanes(self, plan: LanePlan, index: int) -> int:
+        """A beat, or a code that serves all lanes."""
+        return self.repeats(plan, index).lanes
+
+    def used(self, plan: LanePlan, index: int, output: int) -> Counts:
+        """A code for a code; where one broadcasts, all that is repeated together."""
+        return self.repeats(plan, index).used()
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """What is repeated."""
+        found = []
+        for index, kind in enumerate(self.task.inputs):
+            repeats = self.repeats(plan, index)
+            width = repeats.lanes * kind.format.width
+            found.append(Memory(repeats.stored, width, written=True))
+        return found
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """Both inputs brought to the plan's lanes and the output's size, then the part."""
+        ways: list[list[Any]] = []
+        for index, beat in enumerate(beats):
+            repeats = self.repeats(plan, index)
+            ways.append([Lanes(beat, repeats.lanes)])
+            if repeats.some:
+                ways[-1].append(spread(beat.with_lanes(repeats.lanes), repeats))
+        part = self.part(plan)
+        return Layer(beats, part.target, [], Gathered(beats, ways, part, [part.a, part.b]))
+
+
+class Summed(Paired):
+    """The shared base of sums of two codes: an adder a lane."""
 
     name = "adder"
 
@@ -94,17 +135,15 @@ class Paired(Pointwise):
         """Constants are multiplied by adders."""
         return 0
 
-    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
-        """Both inputs brought to the plan's lanes, then the adders."""
+    def part(self, plan: LanePlan) -> pointwise.Adder:
+        """The adders."""
         a, b = self.task.inputs
         form = self.form
         assert form is not None  # `lacks` says so
-        part = pointwise.Adder(form, plan.lanes, a_format=a.format, b_format=b.format)
-        head = Gathered(beats, plan.lanes, part, [part.a, part.b])
-        return Layer(beats, part.target, [], head)
+        return pointwise.Adder(form, plan.lanes, a_format=a.format, b_format=b.format)
 
 
-class Added(Paired):
+class Added(Summed):
     """Pairs of codes, their binary points aligned, added at full precision."""
 
     def lacks(self) -> str | None:
@@ -119,12 +158,8 @@ class Added(Paired):
         out = Output(format=self.task.out.format)
         return WeightedSum(ma=ma, mb=mb, r=0, shift=0, rounding=Rounding.TRN, out=out)
 
-    def memories(self, plan: LanePlan) -> Sequence[Memory]:
-        """None."""
-        return ()
 
-
-class ScaledAdded(Paired):
+class ScaledAdded(Summed):
     """Pairs of codes through the cheapest form that agrees on all of them."""
 
     def lacks(self) -> str | None:
@@ -139,11 +174,10 @@ class ScaledAdded(Paired):
         return add_form(self.task.op, *self.task.inputs)
 
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
-        """A table for each input, where the form has them."""
-        form = self.form
+        """Besides what is repeated a table for each input, where the form has them."""
+        form, found = self.form, [*super().memories(plan)]
         if not isinstance(form, TableSum):
-            return ()
-        found = []
+            return found
         for kind, rows in zip(self.task.inputs, (form.table_a, form.table_b), strict=True):
             width = holding(min(*rows, 0), max(*rows, 0)).width
             found += [Memory(1 << kind.format.width, width, written=False)] * plan.lanes

@@ -9,7 +9,6 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.parts.lanes import Lanes
 from rtl.parts.stream import Beat
 
 
@@ -55,14 +54,16 @@ class Layer(wiring.Component):
 
 
 class Gathered(wiring.Component):
-    """Inputs of a join brought to one number of lanes, then joined or interleaved by `part`.
+    """Inputs of a join brought to beats that fit, then joined or interleaved by `part`.
 
     Ports: `i0`, `i1`, ... (In), streams of `beats`; `o` (Out), the stream of `part`, whose own
-    inputs are `ports`.
+    inputs are `ports`. `ways` are the parts in series that each input goes through first.
     """
 
-    def __init__(self, beats: Sequence[Beat], lanes: int, part: Any, ports: Sequence[Any]) -> None:
-        self.beats, self.lanes, self.part, self.ports = tuple(beats), lanes, part, list(ports)
+    def __init__(
+        self, beats: Sequence[Beat], ways: Sequence[Sequence[Any]], part: Any, ports: Sequence[Any]
+    ) -> None:
+        self.beats, self.ways, self.part, self.ports = tuple(beats), ways, part, list(ports)
         super().__init__(
             {
                 **{f"i{k}": In(beat.stream) for k, beat in enumerate(beats)},
@@ -77,10 +78,12 @@ class Gathered(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.part = self.part
-        for k, (beat, port) in enumerate(zip(self.beats, self.ports, strict=True)):
-            lanes = Lanes(beat, self.lanes)
-            m.submodules[f"lanes_{k}"] = lanes
-            wiring.connect(m, wiring.flipped(self.input(k)), lanes.i)
-            wiring.connect(m, lanes.o, port)
+        for k, (way, port) in enumerate(zip(self.ways, self.ports, strict=True)):
+            source = wiring.flipped(self.input(k))
+            for part in way:
+                m.submodules[f"{type(part).__name__.lower()}_{k}"] = part
+                wiring.connect(m, source, part.i)
+                source = part.o
+            wiring.connect(m, source, port)
         wiring.connect(m, self.part.o, wiring.flipped(self.o))
         return m

@@ -120,5 +120,6 @@ class Interleaved(OnLanes):
         out = beats[0].with_lanes(plan.lanes)
         blocks = [x.channels // plan.lanes for x in self.task.inputs]
         part = stream.Concat(out, blocks)
-        head = Gathered(beats, plan.lanes, part, [part.i[k] for k in range(len(blocks))])
+        ways = [[Lanes(beat, plan.lanes)] for beat in beats]
+        head = Gathered(beats, ways, part, [part.i[k] for k in range(len(blocks))])
         return Layer(beats, out, [Slice(out)], head)

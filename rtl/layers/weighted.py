@@ -97,7 +97,7 @@ class Folded(Implementation[FoldPlan]):
         x, fold = self.task.x, plan.fold
         if plan.parallel_window:
             return self._parallel_cycles(fold)
-        return max(self.positions * fold.cycles, -(-x.size // self.input_lanes(plan)))
+        return max(self.positions * fold.cycles, -(-x.size // self.input_lanes(plan, 0)))
 
     def _parallel_cycles(self, fold: Fold) -> int:
         """Cycles behind a parallel window, which walks over padded positions, one a cycle.
@@ -163,7 +163,7 @@ class Folded(Implementation[FoldPlan]):
             shape = holding(min(int(bias.min()), -1), max(int(bias.max()), 0))
             yield Memory(turns, fold.group_lanes * fold.pe * shape.width, written=False)
 
-    def input_lanes(self, plan: FoldPlan) -> int:
+    def input_lanes(self, plan: FoldPlan, index: int) -> int:
         """The terms of one cycle."""
         return plan.fold.group_lanes * plan.fold.simd
 
@@ -197,7 +197,7 @@ class Folded(Implementation[FoldPlan]):
         if plan.parallel_window:
             parts = self._parallel(beats[0], fold)
         else:
-            lanes = self.input_lanes(plan)
+            lanes = self.input_lanes(plan, 0)
             parts = [Lanes(beats[0], lanes)]
             if fold.output_folds > 1 and not moves(self.window):
                 # The next vector gathers here while the present one is replayed.

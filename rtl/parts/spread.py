@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hwsim.ops.base import IntArray
 from rtl.parts.permute import Reread
 from rtl.parts.stream import Beat
 
@@ -67,6 +69,13 @@ class Repeats:
     def stored(self) -> int:
         """Beats in its memory; a block of one is held by its maker."""
         return 2 * self.words if self.some and self.words > 1 else 0
+
+    def used(self) -> IntArray:
+        """For each code of the output in turn, how many codes must have come in."""
+        if not self.some:
+            return np.arange(1, self.blocks * self.lanes + 1)
+        block = np.repeat(np.arange(1, self.blocks + 1), self.given * self.lanes * self.copies)
+        return block * (self.words * self.lanes)
 
     @property
     def given(self) -> int:
