@@ -33,6 +33,7 @@ from rtl.flow.targets import lpf
 from rtl.flow.targets.base import Target, find_target
 from rtl.flow.workplace import replacing
 from rtl.flow.yosys import Port
+from rtl.layers import check_supported
 from rtl.parts.axis import lane_bits
 from rtl.plan import limits, search
 from rtl.plan.cost import bottleneck, multiplier_cost, node_cycles
@@ -91,7 +92,7 @@ def _plan_within(graph: Graph, request: Request, target: Target) -> Plan:
     if budget is not None and not isinstance(budget, Integral):
         raise HwsimError(f"max-dsp must be a whole number, not {budget!r}")
     if budget is None:
-        budget = max(limits.default_budget(target), search.least_multipliers(graph))
+        return search.plan_for_multipliers(graph, limits.default_budget(target), at_least=True)
     return search.plan_for_multipliers(graph, budget)
 
 
@@ -129,6 +130,7 @@ def build(
     Warns (`PinsNotChosen`) of a bitstream whose pins nobody chose.
     """
     say = log or (lambda _: None)
+    check_supported(graph)
     target = find_target(request.target)
     pins = _read_pins(request, target)
     unmet: synth.Unmet | None = None

@@ -14,8 +14,8 @@ from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Conv2D, Dense, Op, Stepwise, TensorType, Weighted, Window
 from rtl.layers.base import divisors
+from rtl.layers.folds import is_free, layer_fold, needs_parallel
 from rtl.layers.plans import FoldPlan
-from rtl.layers.weighted import is_free, layer_fold, needs_parallel
 from rtl.plan import search
 from rtl.plan.cost import bottleneck, multiplier_cost, node_cycles
 from rtl.plan.search import plan_for_cycles, plan_for_multipliers

@@ -24,7 +24,17 @@ LEVELS = (
     {"classify", "measure", "reference", "reporting"},
     {"", "cli", "doctor", "hls4ml_backend", "verbs", "checked", "__main__"},
 )
+RTL_LEVELS = (
+    {"parts", "names"},
+    {"layers", "flow"},
+    {"plan"},
+    {"design"},
+    {"", "build", "readme", "sim"},
+)
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+RTL_LEVEL = {room: level for level, rooms in enumerate(RTL_LEVELS) for room in rooms}
+BESIDE = ({"layers", "flow"},)
+"""Rooms of one level of rtl that do not import each other."""
 TOP = len(LEVELS) - 1
 
 HIGHEST_FOR_HARDWARE = LEVEL["emulator"]
@@ -40,9 +50,7 @@ PARTS = {
 LIBRARIES = {
     "hwsim": {"numpy", "safetensors"},
     "hwsim.cli": {"numpy", "typer", "rich"},
-    "hwsim.demo": {"numpy", "rich"},
     "hwsim.frontends": {"numpy", "onnx", "google"},
-    "hwsim.compress": {"numpy", "torch"},
     "hwsim.hls4ml_backend": {"numpy", "hls4ml"},
     "rtl": {"numpy", "amaranth", "cocotb", "cocotb_tools"},
     "gpu": {"numpy", "cupy"},
@@ -110,11 +118,17 @@ def most_special(table: dict[str, set[str]], module: str) -> set[str]:
     return next((table[name] for name in names if name in table), set())
 
 
+def below_in_rtl(room: str, other: str) -> bool:
+    """Tell whether a room of rtl may import another one."""
+    apart = any({room, other} <= rooms for rooms in BESIDE) and room != other
+    return RTL_LEVEL[room] >= RTL_LEVEL.get(other, TOP) and not apart
+
+
 def faults(module: str, source: str) -> list[str]:
     """Return a sentence for each import of the module that the design forbids."""
     package = module.split(".")[0]
     level = LEVEL.get(room(module)) if package == "hwsim" else HIGHEST_FOR_HARDWARE
-    if level is None:
+    if level is None or (package == "rtl" and room(module) not in RTL_LEVEL):
         return [f"{module}: its room has no level in tests/test_imports.py"]
     found = []
     for item in imports(source):
@@ -123,6 +137,9 @@ def faults(module: str, source: str) -> list[str]:
         if target == "hwsim":
             if LEVEL.get(room(item.module), TOP) > level:
                 found.append(f"{where}, which is higher")
+        elif package == target == "rtl":
+            if not below_in_rtl(room(module), room(item.module)):
+                found.append(f"{where}, which is higher or beside it")
         elif package == "hwsim" and target in ("rtl", "gpu"):
             if level < TOP or item.head:
                 found.append(f"{where}, but only cli's level may, inside functions")
@@ -214,6 +231,15 @@ def test_an_import_inside_a_part_or_of_what_is_shared_passes(module: str, source
     assert sideways(module, source) == []
 
 
+def test_the_tables_name_only_rooms_that_exist() -> None:
+    named = {f"hwsim.{room}".rstrip(".") for room in LEVEL}
+    named |= {f"rtl.{room}".rstrip(".") for room in RTL_LEVEL}
+    named |= {f"rtl.{room}" for rooms in BESIDE for room in rooms}
+    named |= LIBRARIES.keys() | NEVER.keys()
+    assert sorted(name for name in named if not exists(name)) == []
+    assert not exists("hwsim.attic")
+
+
 @pytest.mark.parametrize(
     ("module", "source", "why"),
     [
@@ -229,6 +255,13 @@ def test_an_import_inside_a_part_or_of_what_is_shared_passes(module: str, source
         ("rtl.flow.synth", "from hwsim.reporting import page", "higher"),
         ("gpu.run", "def f():\n    import rtl", "never"),
         ("hwsim.attic", "", "no level"),
+        ("rtl.parts.lanes", "def f():\n    from rtl.layers.base import Task", "higher"),
+        ("rtl.layers.pool", "from rtl.plan import plan", "higher"),
+        ("rtl.layers.pool", "from rtl.flow import cells", "beside"),
+        ("rtl.flow.cells", "from rtl.layers.base import Task", "beside"),
+        ("rtl.plan.search", "from rtl.design import Design", "higher"),
+        ("rtl.design", "from rtl.sim import vcd", "higher"),
+        ("rtl.attic.vcd", "", "no level"),
     ],
 )
 def test_a_forbidden_import_is_found(module: str, source: str, why: str) -> None:
@@ -241,6 +274,8 @@ def test_a_forbidden_import_is_found(module: str, source: str, why: str) -> None
         ("hwsim.cli", "def f():\n    from rtl import tools"),
         ("hwsim.graph", "from hwsim import storage\nfrom hwsim.ops import Dense"),
         ("rtl.design", "import amaranth\nfrom hwsim.emulator.run import emulate"),
+        ("rtl.flow.shell", "from rtl.parts.lanes import Narrow"),
+        ("rtl.build", "from rtl.sim import vcd\nfrom rtl.flow import synth"),
         ("hwsim.frontends.onnx.file", "def f():\n    import onnx"),
     ],
 )

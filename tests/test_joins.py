@@ -166,9 +166,9 @@ def without_row(*kinds: str):
     """`needs` as if these operators gave a code for each that they take."""
     needs = depths.needs
 
-    def mutant(graph: Graph, plan: Plan, node: Node, index: int):
+    def mutant(graph: Graph, plan: Plan, node: Node, index: int, output: int):
         if node.op.kind not in kinds:
-            return needs(graph, plan, node, index)
+            return needs(graph, plan, node, index, output)
         x, out = graph.input_types(node)[index], graph.types()[node.output]
         chosen = plan.nodes[node.name]
         lanes = implementation(graph, node, chosen).input_lanes(chosen, index)

@@ -28,7 +28,7 @@ from hwsim.ops import (
     Window,
 )
 from rtl.layers.base import divisors
-from rtl.layers.weighted import layer_fold, needs_parallel
+from rtl.layers.folds import layer_fold, needs_parallel
 from rtl.plan.cost import bottleneck
 from rtl.plan.depths import with_depths
 from rtl.plan.latency import latency_bound

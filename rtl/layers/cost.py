@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from amaranth.hdl import Shape
 
@@ -18,13 +18,11 @@ def rescaler_multipliers(form: Form, x: tuple[int, int], lanes: int, channels: i
     """Hard multipliers of a `rtl.parts.requantizer.Requantizer` for codes in the range `x`."""
     if isinstance(form, Affine) and len(set(form.m)) == 1 and not form.m[0] & (form.m[0] - 1):
         return 0  # a power of two is wiring
-    code = _operand(form, x)
+    code = limb_shapes(_operand(form, x))
     constants = ChannelConstants({"m": form.m}, lanes=lanes, channels=channels)
     if constants.stored:
         factor = constant_shape(constants.varying["m"])
-        return lanes * sum(
-            hard_multipliers(a, b) for a in limb_shapes(code) for b in limb_shapes(factor)
-        )
+        return lanes * sum(hard_multipliers(a, b) for a in code for b in limb_shapes(factor))
     return sum(_by_constant(code, m) for m in constants.fixed["m"][:lanes])
 
 
@@ -40,10 +38,10 @@ def _operand(form: Form, x: tuple[int, int]) -> Shape:
     return magnitude if most <= 1 << F32_BITS else holding(0, 2 * most)
 
 
-def _by_constant(code: Shape, factor: int) -> int:
-    """A code times a number that is known: pieces that are powers of two are wiring."""
+def _by_constant(code: Sequence[Shape], factor: int) -> int:
+    """A code, in limbs, times a number that is known: pieces that are powers of two are wiring."""
     pieces = [Shape(part.bit_length(), signed=False) for part in _parts(factor)]
-    return sum(hard_multipliers(a, b) for a in limb_shapes(code) for b in pieces)
+    return sum(hard_multipliers(a, b) for a in code for b in pieces)
 
 
 def _parts(factor: int) -> Iterator[int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
+from hwsim.errors import HwsimError
 from hwsim.fixed import Rounding
-from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add
+from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add, table_sum
 from hwsim.forms.requantizers import Output
 from hwsim.ops import Relu, ScaledAdd, Table, TensorType
 from rtl.layers.base import Counts, OnLanes, Pointwise
@@ -139,7 +141,8 @@ class Summed(Paired):
         """The adders."""
         a, b = self.task.inputs
         form = self.form
-        assert form is not None  # `lacks` says so
+        if form is None:
+            raise HwsimError("an add must have an integer form that agrees on all pairs of codes")
         return pointwise.Adder(form, plan.lanes, a_format=a.format, b_format=b.format)
 
 
@@ -163,10 +166,17 @@ class ScaledAdded(Summed):
     """Pairs of codes through the cheapest form that agrees on all of them."""
 
     def lacks(self) -> str | None:
-        """A form must have been found."""
+        """Tables hold every sum of one rounding; others are enumerated, which takes a while."""
+        op: ScaledAdd = self.task.op
+        exact = op.divisor is None or math.frexp(op.divisor)[0] == 0.5
+        if exact and table_sum(op, *self.task.inputs) is not None:
+            return None
         if self.form is not None:
             return None
-        return "no integer form agrees with it on all pairs of codes; quantize its inputs to 8 bits"
+        return (
+            "no integer form agrees with it on all pairs of codes; an add with one rounding "
+            "(QLinearAdd), or an output scale that is a power of two, has one"
+        )
 
     @cached_property
     def form(self) -> SumForm | None:

@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any
 
 from hwsim.forms.choose import choose
 from hwsim.forms.requantizers import Form
 from hwsim.ops import Cast, Requantize
-from rtl.layers.base import Pointwise
+from rtl.layers.base import Option, Pointwise
 from rtl.layers.cost import rescaler_multipliers
 from rtl.layers.elementwise import mapped
 from rtl.layers.layer import Layer
@@ -52,9 +53,26 @@ class Rescaled(Pointwise):
         """The proven range of the input's codes."""
         return self.task.x.lo, self.task.x.hi
 
+    def options(self) -> Sequence[Option]:
+        """One for each number of lanes, and none cheaper than one that is slower."""
+        plans = [self.plan(lanes) for lanes in self.widths()]
+        most = accumulate((self.multipliers(plan) for plan in plans), max)
+        return [
+            Option((multipliers, plan.lanes), self.cycles(plan), plan)
+            for multipliers, plan in zip(most, plans, strict=True)
+        ]
+
+    @cached_property
+    def _multipliers(self) -> dict[int, int]:
+        """Those of all lanes' products, by the number of lanes."""
+        return {
+            lanes: rescaler_multipliers(self.form, self.bounds, lanes, self.period)
+            for lanes in self.widths()
+        }
+
     def multipliers(self, plan: LanePlan) -> int:
         """Those of each lane's product."""
-        return rescaler_multipliers(self.form, self.bounds, plan.lanes, self.period)
+        return self._multipliers[plan.lanes]
 
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
         """The constants, where they differ between beats."""

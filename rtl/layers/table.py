@@ -59,17 +59,8 @@ HARDWARE: Mapping[type[Op], Record] = {
     Transpose: (Transposed,),
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Unsupported:
-    """A node that no hardware can be built for, and why."""
-
-    node: str
-    kind: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.node!r} ({self.kind}): {self.why}"
+UNKNOWN = "no hardware is known for this operator; the emulator runs it"
+STATE = "a model with state runs in the emulator only"
 
 
 def task(graph: Graph, node: Node) -> Task:
@@ -97,26 +88,36 @@ def implementation(graph: Graph, node: Node, plan: NodePlan) -> Implementation[A
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A node (or a state) that no hardware can be built for, why, and what would help."""
+
+    name: str
+    kind: str
+    why: str
+
+
 def unsupported(graph: Graph) -> tuple[Unsupported, ...]:
-    """All nodes that no hardware can be built for, in the graph's order."""
-    return tuple(
-        Unsupported(node.name, node.op.kind, why)
-        for node in graph.nodes
-        if (why := _lacks(graph, node)) is not None
-    )
+    """All that no hardware can be built for: nodes in the graph's order, then its state."""
+    nodes = [(node, _lacks(graph, node)) for node in graph.nodes]
+    found = [Unsupported(node.name, node.op.kind, why) for node, why in nodes if why is not None]
+    held = [Unsupported(state.name, "state", STATE) for state in graph.state]
+    return (*found, *held)
 
 
 def check_supported(graph: Graph) -> None:
-    """Raise HwsimError that names every node without hardware, unless there is none."""
-    lacking = unsupported(graph)
-    if lacking:
-        told = "; ".join(map(str, lacking))
-        raise HwsimError(f"every operator must have hardware, not lack it as {told}")
+    """Raise HwsimError that names everything without hardware at once, unless there is none."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for item in unsupported(graph):
+        by_reason.setdefault((item.kind, item.why), []).append(repr(item.name))
+    if by_reason:
+        told = [f"{', '.join(n)} ({kind}): {why}" for (kind, why), n in by_reason.items()]
+        raise HwsimError(f"every operator must have hardware, not lack it as {'; '.join(told)}")
 
 
 def _lacks(graph: Graph, node: Node) -> str | None:
     record = HARDWARE.get(type(node.op), ())
     if not record:
-        return "no hardware is known for this operator"
+        return UNKNOWN
     reasons = [kind(task(graph, node)).lacks() for kind in record]
     return None if None in reasons else " and ".join(str(reason) for reason in reasons)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from amaranth.hdl import Shape
 
 from hwsim.fixed import Format
-from hwsim.ops import Conv2D, Stepwise, TensorType, Weighted, Window
+from hwsim.ops import Conv2D, Stepwise, Weighted, Window
 from hwsim.ops.base import IntArray
-from rtl.layers.base import Counts, Implementation, Option, Task, divisors
+from rtl.layers.base import Counts, Implementation, Option, Task
 from rtl.layers.cost import hard_multipliers
+from rtl.layers.folds import every_fold, given_order, is_free, layer_fold, scattered
 from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory, fifo_memory
 from rtl.layers.plans import FoldPlan
@@ -79,7 +80,7 @@ class Folded(Implementation[FoldPlan]):
     def options(self) -> Sequence[Option]:
         """All folds. Cheap is: few multipliers, short chains of steps, serial windows, squares."""
         whole, found = layer_fold(self.op), []
-        for fold in _folds(whole.groups, whole.terms, whole.outputs):
+        for fold in every_fold(whole.groups, whole.terms, whole.outputs):
             plan = self.plan(fold)
             chain = 0 if self.free else fold.simd
             cost = (
@@ -247,58 +248,7 @@ class Folded(Implementation[FoldPlan]):
         return [*parts, window.Deal(whole, tuple(deals))]
 
 
-def layer_fold(op: Weighted, **lanes: int) -> Fold:
-    """The fold of a dense or convolution operator; by default one multiplier."""
-    if isinstance(op, Conv2D):
-        terms = op.weights.shape[0] * op.weights.shape[1] * op.weights.shape[2]
-        return Fold(groups=op.groups, terms=terms, outputs=op.outputs // op.groups, **lanes)
-    return Fold(groups=1, terms=op.weights.shape[0], outputs=op.outputs, **lanes)
-
-
-def is_free(op: Weighted, x: TensorType) -> bool:
-    """Whether the order of the sums cannot matter: exact, wrapping, or proved never to overflow."""
-    return not isinstance(op.accumulator, Stepwise) or bool(op.steps(x).any_order.all())
-
-
-def given_order(op: Weighted) -> tuple[int, ...] | None:
-    """The order of terms that a step-wise accumulator asks for, unless it is the stream's own."""
-    acc = op.accumulator
-    if not isinstance(acc, Stepwise) or acc.order is None:
-        return None
-    return None if acc.order == tuple(range(len(acc.order))) else acc.order
-
-
-def needs_parallel(op: Weighted, fold: Fold, x: TensorType) -> bool:
-    """Whether the fold wants codes side by side, or in an order, that a serial stream lacks."""
-    return (given_order(op) is not None and not is_free(op, x)) or scattered(op, fold)
-
-
-def scattered(op: Weighted, fold: Fold) -> bool:
-    """Whether the codes of one cycle are no neighbours in the stream."""
-    per_group = op.weights.shape[-2]
-    return per_group % fold.simd != 0 or (fold.group_lanes > 1 and fold.simd != per_group)
-
-
 def _by_group(op: Weighted, weights: Any) -> Any:
     """Weights as (groups, terms, outputs of a group)."""
     groups = op.groups if isinstance(op, Conv2D) else 1
     return weights.reshape(len(weights), groups, -1).transpose(1, 0, 2)
-
-
-@lru_cache(maxsize=512)
-def _folds(groups: int, terms: int, outputs: int) -> tuple[Fold, ...]:
-    found = []
-    for group_lanes in divisors(groups):
-        for pe in divisors(outputs) if group_lanes == 1 else [outputs]:
-            for simd in divisors(terms):
-                found.append(
-                    Fold(
-                        groups=groups,
-                        terms=terms,
-                        outputs=outputs,
-                        group_lanes=group_lanes,
-                        pe=pe,
-                        simd=simd,
-                    )
-                )
-    return tuple(found)

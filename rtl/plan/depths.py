@@ -11,6 +11,7 @@ input can.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
@@ -53,30 +54,47 @@ def edge_lanes(graph: Graph, plan: Plan) -> dict[str, int]:
 
 
 def _join_depths(graph: Graph, plan: Plan, join: Node) -> dict[FifoKey, int]:
-    """Codes to hold on each link of an edge with several readers above `join`."""
-    links: dict[str, dict[FifoKey, Counts]] = {}
-    size = graph.types()[join.output].size
-    produced: dict[str, Counts] = {join.output: np.arange(1, size + 1)}
-    for node in reversed(graph.nodes):
-        if node.output not in produced:
-            continue
-        for index, edge in enumerate(node.inputs):
-            used = needs(graph, plan, node, index)
-            wanted = produced[node.output]
-            codes = np.where(wanted > 0, used[np.maximum(wanted, 1) - 1], 0)
-            links.setdefault(edge, {})[node.name, index] = codes
-            produced[edge] = np.maximum(produced.get(edge, codes), codes)
+    """Codes to hold on each link above `join` of an edge whose maker serves other links too."""
     found: dict[FifoKey, int] = {}
-    for edge, readers in links.items():
-        if len(readers) < 2:
-            continue
-        for key, codes in readers.items():
-            before = np.concatenate([[0], codes[:-1]])
-            found[key] = int((produced[edge] - before).max())
+    for edge in join.outputs:
+        given, links = _counts(graph, plan, edge)
+        siblings = {e for node in graph.nodes if len(node.outputs) > 1 for e in node.outputs}
+        for read, readers in links.items():
+            if len(readers) < 2 and read not in siblings:
+                continue
+            for key, codes in readers.items():
+                before = np.concatenate([[0], codes[:-1]])
+                found[key] = max(found.get(key, 0), int((given[read] - before).max()))
     return found
 
 
-def needs(graph: Graph, plan: Plan, node: Node, index: int) -> Counts:
-    """For each output code of a node, the codes of one input that must have come before it."""
+def _counts(
+    graph: Graph, plan: Plan, target: str
+) -> tuple[dict[str, Counts], dict[str, dict[FifoKey, Counts]]]:
+    """For each code of the edge `target`: codes that every edge has given, and each link used."""
+    given: dict[str, Counts] = {target: np.arange(1, graph.types()[target].size + 1)}
+    links: dict[str, dict[FifoKey, Counts]] = {}
+    for node in reversed(graph.nodes):
+        wanted = {k: given[edge] for k, edge in enumerate(node.outputs) if edge in given}
+        taken: list[Counts] = []
+        for index, edge in enumerate(node.inputs if wanted else ()):
+            used = {k: needs(graph, plan, node, index, k) for k in wanted}
+            each = [np.where(n > 0, used[k][np.maximum(n, 1) - 1], 0) for k, n in wanted.items()]
+            codes = reduce(np.maximum, each)
+            links.setdefault(edge, {})[node.name, index] = codes
+            given[edge] = np.maximum(given.get(edge, codes), codes)
+            taken.append(codes)
+        if len(node.outputs) > 1:  # what was taken for one output may give codes of another
+            for k in wanted:
+                every = (
+                    np.searchsorted(needs(graph, plan, node, index, k), codes, side="right")
+                    for index, codes in enumerate(taken)
+                )
+                given[node.outputs[k]] = reduce(np.minimum, every)
+    return given, links
+
+
+def needs(graph: Graph, plan: Plan, node: Node, index: int, output: int = 0) -> Counts:
+    """For each code of an output of a node, the codes of one input that must have come before."""
     chosen = plan.nodes[node.name]
-    return implementation(graph, node, chosen).needs(chosen, index)
+    return implementation(graph, node, chosen).needs(chosen, index, output)

@@ -14,7 +14,7 @@ from rtl.plan.depths import with_depths
 from rtl.plan.limits import default_budget
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan
-from rtl.plan.search import SLOWEST, Menu, least_multipliers, menu, plan_for_multipliers
+from rtl.plan.search import SLOWEST, Menu, menu, plan_for_multipliers
 
 COUNT = 12  # options that a table shows
 
@@ -123,8 +123,7 @@ def _spread(cycles: list[int], count: int) -> list[int]:
 
 
 def _default(graph: Graph, device: Target) -> Plan:
-    budget = max(default_budget(device), least_multipliers(graph))
-    return plan_for_multipliers(graph, budget)
+    return plan_for_multipliers(graph, default_budget(device), at_least=True)
 
 
 def _fastest_fit(

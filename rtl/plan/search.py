@@ -21,11 +21,16 @@ def plan_for_cycles(graph: Graph, cycles: int) -> Plan:
     return menu(graph).plan(cycles)
 
 
-def plan_for_multipliers(graph: Graph, budget: int) -> Plan:
-    """The fastest hardware whose estimated multipliers, requantizers too, are within `budget`."""
+def plan_for_multipliers(graph: Graph, budget: int, *, at_least: bool = False) -> Plan:
+    """The fastest hardware whose estimated multipliers, requantizers too, are within `budget`.
+
+    With `at_least` the budget grows to what the smallest hardware takes, where it is less.
+    """
     choices = menu(graph)
     smallest = choices.plan(SLOWEST)
     least = choices.multipliers(smallest)
+    if at_least:
+        budget = max(budget, least)
     if least > budget:
         raise HwsimError(
             f"max-dsp must be at least {least}, which this network needs fully folded, not {budget}"
