@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TITLED = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:
@@ -27,6 +28,11 @@ def blocks(path: Path) -> list[tuple[str, str]]:
         cells = json.loads(text)["cells"]
         return [("python", "".join(c["source"])) for c in cells if c["cell_type"] == "code"]
     return FENCE.findall(text)
+
+
+def files(path: Path) -> dict[str, str]:
+    """What stands in the blocks that have a title, a file's name, by that name."""
+    return dict(TITLED.findall(path.read_text(encoding="utf-8")))
 
 
 def run(path: Path, folder: Path, *, timeout: float = 600) -> str:
