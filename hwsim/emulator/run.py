@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,15 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hwsim import saturation
-from hwsim.emulator import ports, streaming, threads
+from hwsim.emulator import streaming, threads
+from hwsim.emulator.boundary import TIMED, UNTIMED, Boundary
 from hwsim.emulator.fuse import REWRITES, Rewrite
 from hwsim.emulator.kernels import Kernels
 from hwsim.emulator.steps import CARRIERS, Step, last_uses, plain_steps
-from hwsim.errors import HwsimError
-from hwsim.fixed import Array, Namespace, is_float
-from hwsim.graph import Graph, InputPort, OutputPort
+from hwsim.fixed import Array, Namespace
+from hwsim.graph import Graph
 from hwsim.ops import Carrier
-from hwsim.saturation import Clip, Reach, clip
+from hwsim.saturation import Clip
 
 T = TypeVar("T")
 Batch = Mapping[str, Array]
@@ -54,7 +53,7 @@ class Emulator:
         self.xp, self.inputs, self.outputs = xp, graph.inputs, graph.outputs
         self.state = graph.state
         self.types = dict(graph.types())
-        self._reach: dict[str, Reach] = {}  # of inputs that came as reals
+        self._boundary = Boundary(xp, graph)
         self.plan = plain_steps(graph, xp, kernels or {}, carriers)
         kept = {p.tensor for p in self.outputs} | {s.next for s in self.state}
         self.quick: Sequence[Step] = self.plan
@@ -100,7 +99,7 @@ class Emulator:
     def step(self, x: Any, state: Any, codes: bool = False) -> tuple[Any, dict[str, Array]]:
         """What `hwsim.step` gives."""
         xp, clips = self.xp, list[Clip]()
-        now = self._encode(x, codes, clips, ("batch",))
+        now = self._boundary.encode(x, UNTIMED, codes=codes, clips=clips)
         saturation.warn(self.inputs, clips)
         carried = streaming.given(xp, self.state, state, _length(now, 0))
         with threads.blas().one_thread() if xp is np else nullcontext():
@@ -189,64 +188,12 @@ class Emulator:
 
         How many reals lie outside of what a port takes is added to `clips`.
         """
-        return self._encode(x, codes, clips, ("batch", "time") if self.state else ("batch",))
-
-    def _encode(
-        self, x: Any, codes: bool, clips: list[Clip] | None, axes: tuple[str, ...]
-    ) -> dict[str, Array]:
-        inputs = self.inputs
-        arrays = x if isinstance(x, Mapping) else {inputs[0].name: x}
-        if set(arrays) != {p.name for p in inputs}:
-            raise HwsimError(
-                f"inputs must be named {sorted(p.name for p in inputs)}, not {sorted(arrays)}"
-            )
-        out = {p.tensor: self._encode_port(p, arrays[p.name], codes, clips, axes) for p in inputs}
-        for axis, what in enumerate(("batch size", "number of time steps")[: len(axes)]):
-            counts = {v.shape[axis] for v in out.values()}
-            if len(counts) > 1:
-                raise HwsimError(f"inputs must have one {what}, not {sorted(counts)}")
-        return out
-
-    def _encode_port(
-        self,
-        port: InputPort,
-        x: Any,
-        codes: bool,
-        clips: list[Clip] | None,
-        axes: tuple[str, ...],
-    ) -> Array:
-        xp, kind = self.xp, port.type
-        array = ports.numbers(xp, port, x)
-        outer = ports.outer_axes(port, tuple(array.shape), axes)
-        if array.dtype == xp.bool:
-            array = xp.astype(array, xp.int64)
-        ends = ports.ends_of(xp, port, array)
-        if len(axes) > 1:
-            array = xp.reshape(array, (math.prod(outer), *array.shape[len(axes) :]))
-        array = ports.from_user(xp, port, kind, array)
-        if codes or (port.element is not None and not is_float(xp, array)):
-            found = ports.checked_codes(xp, port, array, ends)
-        else:
-            found = ports.quantize(xp, port, array, ends)
-            if clips is not None and array.size:
-                reach = self._reach.get(port.name)
-                reach = reach or self._reach.setdefault(port.name, Reach.of(port))
-                clips.append(clip(xp, port, reach, array, ends))
-        return xp.reshape(found, (*outer, *kind.shape)) if len(axes) > 1 else found
+        axes = TIMED if self.state else UNTIMED
+        return self._boundary.encode(x, axes, codes=codes, clips=clips)
 
     def decode(self, codes: Batch, as_codes: bool = False) -> Any:
         """Output edges as `emulate` gives them: an array, or a dict of several."""
-        out = {p.name: self._decode_port(p, codes[p.tensor], as_codes) for p in self.outputs}
-        return out if len(out) > 1 else next(iter(out.values()))
-
-    def _decode_port(self, port: OutputPort, array: Array, as_codes: bool) -> Array:
-        kind = self.types[port.tensor]
-        outer = array.shape[: array.ndim - len(kind.shape)]  # the batch, and time where it has one
-        if len(outer) == 1:
-            return ports.decode(self.xp, port, kind, array, as_codes)
-        array = self.xp.reshape(array, (math.prod(outer), *kind.shape))
-        found = ports.decode(self.xp, port, kind, array, as_codes)
-        return self.xp.reshape(found, (*outer, *found.shape[1:]))
+        return self._boundary.decode(codes, as_codes)
 
 
 def _length(arrays: Mapping[str, Any], axis: int) -> int:
