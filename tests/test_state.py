@@ -19,7 +19,7 @@ from support.streams import STREAMS, Stream, as_dict, expected, random_stream
 import hwsim
 from hwsim import emulate, measure, step, storage, trace
 from hwsim.emulator import streaming, threads
-from hwsim.emulator.run import Emulator
+from hwsim.emulator.run import WINDOW_CHUNKS, Emulator
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
 from hwsim.frontends.shared.builder import Builder
@@ -415,6 +415,23 @@ def test_reals_layouts_and_element_types_are_those_of_each_step(seed):
     y, state = step(graph, {"x": x[:, 1], "k": k[:, 1]}, state)
     assert np.array_equal(y["x1"], got["x1"][:, 1]) and np.array_equal(y["k1"], got["k1"][:, 1])
     assert state["x1"].shape == (5, *image.shape)
+
+
+def test_memory_is_bounded_however_long_a_sequence_is(monkeypatch, seed):
+    """What is encoded at once is a few chunks, whatever the length of the batch and of time."""
+    graph, seen = counter(), list[tuple[int, int]]()
+    emulator = Emulator(graph, chunk_bytes=4 * 3 * 5)
+    encode = emulator.encode
+
+    def watched(x: Any, *rest: Any) -> Any:
+        seen.append(next(iter(x.values())).shape[:2])
+        return encode(x, *rest)
+
+    monkeypatch.setattr(emulator, "encode", watched)
+    x = np.random.default_rng(seed).integers(-8, 8, (2, 100, 3))
+    assert emulator.predict({"x": x}, codes=True).tolist() == emulate(graph, x, codes=True).tolist()
+    assert emulator.chunk == 5 and sum(steps for _, steps in seen) == 100
+    assert max(rows * steps for rows, steps in seen) == WINDOW_CHUNKS * 5
 
 
 def test_threads_share_rows_and_give_the_codes_of_one(seed, monkeypatch):
