@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -83,6 +82,8 @@ def _classes(model: object) -> Iterator[str]:
 
 def _installed(*, files: bool) -> dict[str, str]:
     """Readers of packages that are installed beside hwsim: of suffixes, or of objects."""
+    from importlib.metadata import entry_points  # takes a while, and is seldom needed
+
     found = {point.name: point.value for point in entry_points(group=GROUP)}
     return {name: module for name, module in found.items() if name.startswith(".") is files}
 

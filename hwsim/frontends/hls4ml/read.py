@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.hls4ml import pointwise, pools, shapes, weighted
+from hwsim.frontends.hls4ml import elementwise, pool, shape, weighted
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.types import read_precision
 from hwsim.graph import Graph, InputPort, OutputPort
@@ -22,18 +22,18 @@ RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "Dense": weighted.read_dense,
     "Conv2D": weighted.read_conv,
     "PointwiseConv2D": weighted.read_conv,
-    "BatchNormalization": pointwise.read_batchnorm,
-    "ApplyAlpha": pointwise.read_batchnorm,
-    "Activation": pointwise.read_activation,
-    "Pooling2D": pools.read_pool,
-    "GlobalPooling2D": pools.read_pool,
-    "Merge": pointwise.read_merge,
-    "Concatenate": shapes.read_concatenate,
-    "Reshape": shapes.read_reshape,
-    "Repack": shapes.read_reshape,
-    "Transpose": shapes.read_transpose,
-    "Clone": shapes.read_clone,
-    "ZeroPadding2D": shapes.read_zero_padding,
+    "BatchNormalization": elementwise.read_batchnorm,
+    "ApplyAlpha": elementwise.read_batchnorm,
+    "Activation": elementwise.read_activation,
+    "Pooling2D": pool.read_pool,
+    "GlobalPooling2D": pool.read_pool,
+    "Merge": elementwise.read_merge,
+    "Concatenate": shape.read_concatenate,
+    "Reshape": shape.read_reshape,
+    "Repack": shape.read_reshape,
+    "Transpose": shape.read_transpose,
+    "Clone": shape.read_clone,
+    "ZeroPadding2D": shape.read_zero_padding,
 }
 
 
@@ -80,7 +80,7 @@ def _check_supported(nodes: list[Any]) -> None:
         if _kind(layer) not in RULES
         or (
             _kind(layer) == "Activation"
-            and pointwise.activation(layer) not in pointwise.ACTIVATIONS
+            and elementwise.activation(layer) not in elementwise.ACTIVATIONS
         )
         or (_kind(layer) == "Merge" and layer.get_attr("op") != "add")
     ]

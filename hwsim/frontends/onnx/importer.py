@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
-from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, Kernel
+from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, RuntimeKernel
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.values import Codes, Constant, Real, Value
 
-REALS = Choice(Kernel.FLOAT, bias_codes=True)
+REALS = Choice(RuntimeKernel.FLOAT, bias_codes=True)
 """What a runtime does that computes all of the model in reals and has no kernels of its own."""
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import layers, pointwise, windows
+from hwsim.frontends.onnx import elementwise, weighted, window
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -164,7 +164,7 @@ def bias_codes(run: Importer, node: OnnxNode, position: int) -> Constant | None:
 def qlinear_conv(run: Importer, node: OnnxNode) -> None:
     """QLinearConv."""
     weights = given_weights(run, node, 3, 0)
-    real = layers.convolution(run, node, given(run, node, 0), weights, bias_codes(run, node, 8))
+    real = weighted.convolution(run, node, given(run, node, 0), weights, bias_codes(run, node, 8))
     rounded(run, node, real, 6)
 
 
@@ -173,7 +173,7 @@ def qlinear_matmul(run: Importer, node: OnnxNode) -> None:
     rounded(
         run,
         node,
-        layers.dense(run, node, given(run, node, 0), given_weights(run, node, 3, 1), None),
+        weighted.dense(run, node, given(run, node, 0), given_weights(run, node, 3, 1), None),
         6,
     )
 
@@ -182,11 +182,11 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QGemm, to codes or to floats."""
     turned = node.integer("transB", 0) != 0
     weights = given_weights(run, node, 3, 0 if turned else 1)
-    weights = layers.turned(weights) if turned else weights
+    weights = weighted.turned(weights) if turned else weights
     if node.integer("transA", 0):
         raise HwsimError(f"{node}: 'transA' must be 0")
-    bias, alpha = bias_codes(run, node, 6), layers.positive_alpha(node)
-    real = layers.dense(run, node, given(run, node, 0), weights, bias, alpha)
+    bias, alpha = bias_codes(run, node, 6), weighted.positive_alpha(node)
+    real = weighted.dense(run, node, given(run, node, 0), weights, bias, alpha)
     if node.input(7):
         rounded(run, node, real, 7)
     else:
@@ -195,13 +195,13 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
 
 def qlinear_add(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QLinearAdd of two tensors."""
-    rounded(run, node, pointwise.added(run, node, given(run, node, 0), given(run, node, 3)), 6)
+    rounded(run, node, elementwise.added(run, node, given(run, node, 0), given(run, node, 3)), 6)
 
 
 def qlinear_concat(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QLinearConcat: each input through its own table."""
     reals = [given(run, node, i) for i in range(2, len(node.inputs), 3)]
-    rounded(run, node, pointwise.concatenated(run, node, reals, node.integer("axis", 1)), 0)
+    rounded(run, node, elementwise.concatenated(run, node, reals, node.integer("axis", 1)), 0)
 
 
 def qlinear_pool(run: Importer, node: OnnxNode) -> None:
@@ -209,12 +209,12 @@ def qlinear_pool(run: Importer, node: OnnxNode) -> None:
     if node.integer("channels_last", 0):
         raise HwsimError(f"{node}: 'channels_last' must be 0")
     whole = node.op == "QLinearGlobalAveragePool"
-    rounded(run, node, windows.average(run, node, given(run, node, 0), whole=whole), 3)
+    rounded(run, node, window.average(run, node, given(run, node, 0), whole=whole), 3)
 
 
 def qlinear_unary(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QLinearSigmoid and QLinearLeakyRelu."""
-    rounded(run, node, given(run, node, 0).then(pointwise.function_of(node)), 3)
+    rounded(run, node, given(run, node, 0).then(elementwise.function_of(node)), 3)
 
 
 HANDLERS: dict[tuple[str, str], Handler] = {

@@ -9,7 +9,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq, qonnx
 from hwsim.frontends.onnx.file import from_proto, read_file
 from hwsim.frontends.onnx.model import OnnxModel
-from hwsim.frontends.ways import unquantized
+from hwsim.frontends.onnx.refusals import unquantized
 from hwsim.graph import Graph
 
 LINEAR_OPS = ("QuantizeLinear", "DequantizeLinear")

@@ -11,11 +11,11 @@ from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.ort.kernels import Choice
 from hwsim.frontends.onnx.ort.notes import note_functions, note_reals
+from hwsim.frontends.onnx.refusals import unsupported
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS, with_views
 from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.values import Codes, RawInput, Real, Value
-from hwsim.frontends.ways import unsupported
 from hwsim.graph import ELEMENTS, Graph, OutputPort
 
 Choices = Mapping[str, Choice]

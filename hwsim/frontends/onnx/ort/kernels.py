@@ -26,7 +26,7 @@ BIAS_TOLERANCE = (1e-6, 1e-2)
 MOST_SMALL = 64
 
 
-class Kernel(Enum):
+class RuntimeKernel(Enum):
     """How a node is computed."""
 
     FLOAT = "float32"
@@ -35,7 +35,7 @@ class Kernel(Enum):
     BLOCKS = "MatMulNBits"  # activations rounded to 8 bits in blocks
 
 
-WHOLE_SUMS = (Kernel.INTEGER, Kernel.TO_FLOAT)
+WHOLE_SUMS = (RuntimeKernel.INTEGER, RuntimeKernel.TO_FLOAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Choice:
     `bias_scale` is the input's scale that counted for the bias, where it was not its last one.
     """
 
-    kernel: Kernel = Kernel.FLOAT
+    kernel: RuntimeKernel = RuntimeKernel.FLOAT
     dtype: str = ""
     bias_codes: bool = False
     bias_scale: float | None = None
@@ -88,14 +88,14 @@ class Group:
 def chosen(copy: Copy, step: CopiedNode) -> Choice:
     """The kernel that one step gets."""
     if step.op.removeprefix("com.microsoft.").startswith(("QLinear", "QGemm")):
-        return Choice(Kernel.INTEGER)
+        return Choice(RuntimeKernel.INTEGER)
     rule = RULES.get(step.op)
     group = grouped(copy, step) if rule is not None else None
-    kernel = Kernel.FLOAT
+    kernel = RuntimeKernel.FLOAT
     if rule is not None and group is not None:
         kernel = rule(copy, group)
-    if kernel is Kernel.FLOAT and step.op in ("MatMul", "Gemm") and in_blocks(copy, step):
-        kernel = Kernel.BLOCKS
+    if kernel is RuntimeKernel.FLOAT and step.op in ("MatMul", "Gemm") and in_blocks(copy, step):
+        kernel = RuntimeKernel.BLOCKS
     dtype = group.types[0] if group is not None and group.types else ""
     return Choice(kernel, dtype, step.bias_codes)
 
@@ -125,13 +125,13 @@ def clamp_behind(copy: Copy, step: CopiedNode) -> CopiedNode | None:
     return readers[0] if copy.only_reader(readers[0].output) is not None else None
 
 
-def convolution(copy: Copy, group: Group) -> Kernel:
+def convolution(copy: Copy, group: Group) -> RuntimeKernel:
     """QLinearConv: uint8 in and out, 8-bit weights, a bias that has nearly the sum's scale."""
     if not group.closed or group.types[0] != "uint8" or group.ends[0] != "uint8":
-        return Kernel.FLOAT
+        return RuntimeKernel.FLOAT
     if group.types[1] not in EIGHT_BITS or not _bias_fits(copy, group):
-        return Kernel.FLOAT
-    return Kernel.INTEGER
+        return RuntimeKernel.FLOAT
+    return RuntimeKernel.INTEGER
 
 
 def _bias_fits(copy: Copy, group: Group) -> bool:
@@ -152,34 +152,34 @@ def _bias_fits(copy: Copy, group: Group) -> bool:
     return bool(np.all(np.abs(sb - wanted) <= absolute + relative * np.abs(wanted)))
 
 
-def product(copy: Copy, group: Group) -> Kernel:
+def product(copy: Copy, group: Group) -> RuntimeKernel:
     """QLinearMatMul, or MatMulIntegerToFloat where no quantizer follows."""
     if len(group.sources) != 2 or group.types[0] != "uint8" or group.types[1] not in EIGHT_BITS:
-        return Kernel.FLOAT
+        return RuntimeKernel.FLOAT
     if not group.quantizers:
-        return Kernel.TO_FLOAT
+        return RuntimeKernel.TO_FLOAT
     weights = group.sources[1]
     several = copy.scalar(weights.input(1)) is None
     shifted = group.types[1] == "int8" and _weights_type(copy, group) == "uint8"
     if group.ends[0] != "uint8" or (several and shifted and not weights.input(2)):
-        return Kernel.FLOAT
-    return Kernel.INTEGER
+        return RuntimeKernel.FLOAT
+    return RuntimeKernel.INTEGER
 
 
-def gemm(copy: Copy, group: Group) -> Kernel:
+def gemm(copy: Copy, group: Group) -> RuntimeKernel:
     """QGemm: any 8-bit types that agree, an int32 bias of whatever scale."""
     if len(group.sources) != group.step.reads or not set(group.types[:2]) <= set(EIGHT_BITS):
-        return Kernel.FLOAT
+        return RuntimeKernel.FLOAT
     if group.types[0] == "int8" and _weights_type(copy, group) != "int8":
-        return Kernel.FLOAT
+        return RuntimeKernel.FLOAT
     if not group.sources[0].input(2) or not _zero_of_weights(copy, group):
-        return Kernel.FLOAT
+        return RuntimeKernel.FLOAT
     node = group.step.node
     factors = (1.0, 1.0) if node is None else (node.real("alpha", 1.0), node.real("beta", 1.0))
     bias_wrong = len(group.types) > 2 and (group.types[2] != "int32" or factors != (1.0, 1.0))
     if bias_wrong or (group.quantizers and group.ends[0] != group.types[0]):
-        return Kernel.FLOAT
-    return Kernel.INTEGER if group.quantizers else Kernel.TO_FLOAT
+        return RuntimeKernel.FLOAT
+    return RuntimeKernel.INTEGER if group.quantizers else RuntimeKernel.TO_FLOAT
 
 
 def _zero_of_weights(copy: Copy, group: Group) -> bool:
@@ -197,18 +197,18 @@ def _weights_type(copy: Copy, group: Group) -> str:
     return "int8" if group.types[1] == "int8" and small else "uint8"
 
 
-def alike(copy: Copy, group: Group) -> Kernel:
+def alike(copy: Copy, group: Group) -> RuntimeKernel:
     """Pools and others: all types 8 bits and the same."""
     types = {*group.types, *group.ends}
     same = group.closed and len(types) == 1 and types <= set(EIGHT_BITS)
-    return Kernel.INTEGER if same else Kernel.FLOAT
+    return RuntimeKernel.INTEGER if same else RuntimeKernel.FLOAT
 
 
-def added(copy: Copy, group: Group) -> Kernel:
+def added(copy: Copy, group: Group) -> RuntimeKernel:
     """QLinearAdd and QLinearMul: as `alike`, and no scale or zero point may have an axis."""
     given = [name for s in (*group.sources, *group.quantizers) for name in s.inputs[1:3] if name]
     plain = all(name in copy.constants and copy.constants[name].ndim == 0 for name in given)
-    return alike(copy, group) if plain else Kernel.FLOAT
+    return alike(copy, group) if plain else RuntimeKernel.FLOAT
 
 
 RULES = {

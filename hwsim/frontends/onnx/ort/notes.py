@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.onnx.ort.kernels import Kernel
+from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.shared.rounding import Quantizer
 from hwsim.frontends.shared.values import (
     FloatArray,
@@ -97,7 +97,7 @@ def _note_terms(run: Importer, terms: Sequence[Level | Weighing]) -> None:
 def _note_first(run: Importer, source: Weighing) -> None:
     if _wraps(run, source):
         run.warn(source.name, WRAPS)
-    if run.choice(source.tensor).kernel is Kernel.BLOCKS:
+    if run.choice(source.tensor).kernel is RuntimeKernel.BLOCKS:
         run.warn(source.name, BLOCKS)
 
 
@@ -146,8 +146,8 @@ def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:
     kernel = run.choice(source.tensor).kernel
     _note_first(run, source)
     if (
-        kernel is not Kernel.BLOCKS
-        and not (kernel is Kernel.INTEGER and source.exact)
+        kernel is not RuntimeKernel.BLOCKS
+        and not (kernel is RuntimeKernel.INTEGER and source.exact)
         and not _exact_in_floats(run, source, by)
     ):
         run.warn(source.name, ROUNDED.format(share=SHARES[8 if by.format.width <= 8 else 16]))
@@ -251,7 +251,7 @@ def note_reals(run: Importer, real: Real) -> None:
         if not np.array_equal(shown, source.scale):  # after a Gemm's alpha
             run.warn(source.name, ALPHA_BITS)
     if (
-        run.choice(source.tensor).kernel is not Kernel.BLOCKS
+        run.choice(source.tensor).kernel is not RuntimeKernel.BLOCKS
         and not source.exact
         and not _exact_in_floats(run, source, None)
     ):

@@ -13,7 +13,7 @@ from hwsim.frontends.onnx.constants import mapped
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS
-from hwsim.frontends.onnx.windows import dilated, map_level, window_of
+from hwsim.frontends.onnx.window import dilated, map_level, window_of
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (

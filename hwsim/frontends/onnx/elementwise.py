@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.onnx.layers import biased
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort import float_math
-from hwsim.frontends.onnx.ort.kernels import Kernel
-from hwsim.frontends.onnx.scaling import along, folded
+from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
+from hwsim.frontends.onnx.scale import along, folded
+from hwsim.frontends.onnx.weighted import biased
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
@@ -59,11 +59,13 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
         if not fits:
             raise HwsimError(f"{node}: a constant added to a layer must be one value a channel")
         if run.choice(node.output) is not run.choice(source.tensor):
-            rounded = run.choice(source.tensor).kernel is Kernel.BLOCKS  # before the constant
+            rounded = (
+                run.choice(source.tensor).kernel is RuntimeKernel.BLOCKS
+            )  # before the constant
             tensor = source.tensor if rounded else node.output
             source = replace(source, tensor=tensor, exact=False, integer_bias=False)
         return replace(real, source=biased(run, node, source, bias))
-    fused = run.choice(node.output).kernel is Kernel.INTEGER  # QLinearAdd, of a constant
+    fused = run.choice(node.output).kernel is RuntimeKernel.INTEGER  # QLinearAdd, of a constant
     if bias.array.size == 1:
         value = F32(bias.array.reshape(())[()])
         return real.then(Unary(str(node), lambda x: x + value, rising=True, rough=fused))
@@ -88,7 +90,7 @@ def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
         layouts = wanted, wanted
     signed = isinstance(a, Level) and a.codes.format.signed
     choice = run.choice(node.output)
-    whole = choice.kernel is Kernel.INTEGER
+    whole = choice.kernel is RuntimeKernel.INTEGER
     shift = 128 if whole and signed and choice.dtype == "uint8" else 0
     return Real(Pair(node.name, node.output, a, b, shift, not whole), layouts[0])
 

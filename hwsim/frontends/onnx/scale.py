@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.ort.kernels import Kernel
+from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
@@ -63,7 +63,7 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
     value = constant.array.astype(F32)
     if not np.isfinite(value).all() or (node.op == "Div" and (reverse or not value.all())):
         raise HwsimError(f"{node}: its constant must be finite, and what it divides by too")
-    if run.choice(node.output).kernel is Kernel.INTEGER:
+    if run.choice(node.output).kernel is RuntimeKernel.INTEGER:
         run.values[node.output] = _product_of_codes(run, node, real, constant)
         return
     if value.size == 1 and isinstance(real.source, Level):

@@ -11,8 +11,8 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.ort.kernels import Kernel
-from hwsim.frontends.onnx.shapes import axes
+from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
+from hwsim.frontends.onnx.shape import axes
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
@@ -64,7 +64,7 @@ def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
 def window_of(
     node: OnnxNode, shape: tuple[int, ...], kernel: tuple[int, ...], extra: Padding = NO_PADDING
 ) -> Window:
-    """Kernel, strides and padding of an ONNX operator on (channels, height, width)."""
+    """RuntimeKernel, strides and padding of an ONNX operator on (channels, height, width)."""
     strides = node.integers("strides", (1, 1))
     if len(kernel) != 2 or len(strides) != 2 or min(*kernel, *strides) < 1:
         raise HwsimError(f"{node}: kernel and strides must be two numbers from 1 each")
@@ -186,7 +186,7 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
     layout = Arrangement.channels_last((shape[0], height, width))
     # The runtime's own shortcut: a pool that covers its unpadded input is a global one.
     whole = whole or (window.kernel == (shape[1], shape[2]) and window.padding == NO_PADDING)
-    in_reals = run.choice(node.output).kernel is not Kernel.INTEGER
+    in_reals = run.choice(node.output).kernel is not RuntimeKernel.INTEGER
     counts = None if whole else _counts(node, shape, window, extra)
     if counts is not None and counts.max() > counts.min() and layout.size > MOST_UNEVEN:
         raise HwsimError(
