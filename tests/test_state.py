@@ -11,6 +11,7 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
+from support.build_folders import write_folder
 from support.cases import tensor
 from support.cli_calls import refused as refused_call
 from support.cli_calls import run
@@ -604,3 +605,36 @@ def forged(path: Path, edit: Any) -> str:
 )
 def test_a_forged_state_is_refused(tmp_path, edit, text):
     assert text in forged(tmp_path / "forged.hwsim", edit)
+
+
+WAITS = "'h' (state): a model with state runs in the emulator only"
+
+
+@pytest.mark.needs("amaranth")
+def test_hardware_lists_state_and_refuses_it_before_anything_is_built(tmp_path):
+    from rtl.layers import unsupported
+
+    graph = counter()
+    assert [(one.name, one.kind) for one in unsupported(graph)] == [("h", "state")]
+    text = f"every operator must have hardware, not lack it as {WAITS}"
+    assert refused(hwsim.plan, graph) == text
+    assert refused(hwsim.build, graph, tmp_path / "build", rtl_only=True) == text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs("amaranth")
+def test_verify_refuses_a_folder_whose_graph_has_state(tmp_path):
+    write_folder(tmp_path, counter())
+    (tmp_path / "hwsim_top.v").touch()
+    for x in (None, np.zeros((2, 4, 3), np.float32)):
+        assert refused(hwsim.verify, tmp_path, x) == (
+            f"{tmp_path / 'model.hwsim'}: a model with state runs in the emulator only"
+        )
+
+
+@pytest.mark.needs("amaranth")
+def test_the_command_line_refuses_hardware_for_state_in_one_sentence(tmp_path, capsys):
+    counter().save(tmp_path / "counter.hwsim")
+    for words in (("plan",), ("build", "-o", tmp_path / "build", "--rtl-only")):
+        assert WAITS in refused_call(capsys, words[0], tmp_path / "counter.hwsim", *words[1:])
+    assert not (tmp_path / "build").exists()

@@ -13,6 +13,7 @@ import numpy as np
 from hwsim.build_folder import WAVES, Manifest
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
+from rtl.layers.table import STATE
 from rtl.sim.difference import Codes, Mismatch, at_output, emulated, first_difference
 from rtl.sim.simulate import Deadlock, Result, Simulation, Stall
 
@@ -189,6 +190,8 @@ def _model(manifest: Manifest) -> Graph:
         raise HwsimError(
             f"{manifest.graph_file} must be the graph that was built ({wanted}), and is not"
         )
+    if graph.state:
+        raise HwsimError(f"{manifest.graph_file}: {STATE}")
     return graph
 
 
