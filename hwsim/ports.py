@@ -85,7 +85,7 @@ def seen_axes(kind: TensorType, port: Port) -> Axes:
 
 def seen_shape(kind: TensorType, port: Port) -> tuple[int, ...]:
     """The edge's shape in the user's order, before any flattening and without the batch."""
-    return tuple(kind.shape[axis] for axis in seen_axes(kind, port))
+    return kind.shape if port.axes is None else tuple(kind.shape[axis] for axis in port.axes)
 
 
 def channel_place(kind: TensorType, port: Port) -> int:

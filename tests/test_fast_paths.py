@@ -71,7 +71,7 @@ def test_a_float_that_is_there_is_not_narrowed():
 
 def test_an_edge_is_let_go_after_its_last_reader():
     def step(inputs: str, output: str) -> Step:
-        return SimpleNamespace(inputs=tuple(inputs), output=output)  # type: ignore[return-value]
+        return SimpleNamespace(inputs=tuple(inputs), outputs=(output,))  # type: ignore[return-value]
 
     steps = [step("x", "a"), step("xa", "b"), step("b", "c"), step("a", "d")]
     uses = [set(edges) for edges in last_uses(steps, {"d", "b"})]

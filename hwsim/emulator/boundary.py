@@ -42,7 +42,7 @@ class Boundary:
                 f"inputs must be named {sorted(p.name for p in inputs)}, not {sorted(arrays)}"
             )
         out = {p.tensor: self._encoded(p, arrays[p.name], axes, codes, clips) for p in inputs}
-        for place, axis in enumerate(axes):
+        for place, axis in enumerate(axes if len(out) > 1 else ()):
             counts = {v.shape[place] for v in out.values()}
             if len(counts) > 1:
                 raise HwsimError(f"inputs must have one {COUNTED[axis]}, not {sorted(counts)}")
@@ -77,8 +77,8 @@ class Boundary:
 
     def _decoded(self, port: OutputPort, array: Array, as_codes: bool) -> Array:
         xp, kind = self._xp, self._types[port.tensor]
-        outer = array.shape[: array.ndim - len(kind.shape)]  # the batch, and time where it has one
-        if len(outer) == 1:
+        outer = array.shape[: array.ndim - len(kind.shape)]
+        if len(outer) == 1:  # no time
             return ports.decode(xp, port, kind, array, as_codes)
         flat = xp.reshape(array, (math.prod(outer), *kind.shape))
         found = ports.decode(xp, port, kind, flat, as_codes)

@@ -14,7 +14,7 @@ from hwsim.emulator import streaming, threads
 from hwsim.emulator.boundary import TIMED, UNTIMED, Boundary
 from hwsim.emulator.fuse import REWRITES, Rewrite
 from hwsim.emulator.kernels import Kernels
-from hwsim.emulator.steps import CARRIERS, Step, last_uses, plain_steps
+from hwsim.emulator.steps import CARRIERS, Step, last_uses, plain_steps, read_as
 from hwsim.fixed import Array, Namespace
 from hwsim.graph import Graph
 from hwsim.ops import Carrier
@@ -59,7 +59,9 @@ class Emulator:
         self.quick: Sequence[Step] = self.plan
         for rewrite in rewrites:
             self.quick = rewrite.apply(xp, self.quick, self.types, kept)
-        self._kept, self._done = kept, last_uses(self.quick, kept)
+        self._kept, done = kept, last_uses(self.quick, kept)
+        self._plain = [(step, read_as(xp, step)) for step in self.plan]
+        self._quick = [(s, read_as(xp, s), d) for s, d in zip(self.quick, done, strict=True)]
         widest = max(t.size for t in self.types.values())
         self.chunk = max(1, chunk_bytes // (4 * widest))
 
@@ -87,11 +89,11 @@ class Emulator:
         edges = dict(codes)
         if keep:
             with threads.blas().one_thread() if self.xp is np else nullcontext():
-                for step in self.plan:
-                    edges.update(step.made(self._read(step, edges)))
+                for step, kind in self._plain:
+                    step.add_to(edges, self.xp, kind)
             return edges
-        for step, done in zip(self.quick, self._done, strict=True):
-            edges.update(step.made(self._read(step, edges)))
+        for step, kind, done in self._quick:
+            step.add_to(edges, self.xp, kind)
             for edge in done:  # memory that is still in cache serves the next step
                 del edges[edge]
         return {edge: edges[edge] for edge in self._kept}
@@ -106,12 +108,6 @@ class Emulator:
             edges = self._step_once(now | {s.tensor: carried[s.name] for s in self.state})
         after = {s.name: xp.astype(edges[s.next], xp.int64) for s in self.state}  # copies
         return self.decode(edges, codes), after
-
-    def _read(self, step: Step, edges: Batch) -> list[Array]:
-        if True not in step.convert:
-            return [edges[edge] for edge in step.inputs]
-        kind = getattr(self.xp, step.form.reads.value)
-        return [self.xp.astype(edges[edge], kind, copy=False) for edge in step.inputs]
 
     def predict(self, x: Any, codes: bool = False) -> Any:
         """What `emulate` gives; each piece of the batch is encoded, run and decoded in cache."""
@@ -198,8 +194,8 @@ class Emulator:
 
 def _length(arrays: Mapping[str, Any], axis: int) -> int:
     """How long an axis of all arrays is; 0 where they differ, which `encode` will refuse."""
-    counts = {a.shape[axis] if getattr(a, "ndim", 0) > axis else 0 for a in arrays.values()}
-    return counts.pop() if len(counts) == 1 else 0
+    counts = [a.shape[axis] if getattr(a, "ndim", 0) > axis else 0 for a in arrays.values()]
+    return counts[0] if len(counts) == 1 or len(set(counts)) == 1 else 0
 
 
 _PLANNED: weakref.WeakKeyDictionary[Graph, dict[int, Emulator]] = weakref.WeakKeyDictionary()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,10 +44,16 @@ class Step:
         (edge,) = self.outputs
         return edge
 
-    def made(self, xs: Sequence[Array]) -> Iterable[tuple[str, Array]]:
-        """Each edge that it makes, with its codes."""
-        codes = self.run(xs)
-        return zip(self.outputs, codes if isinstance(codes, tuple) else (codes,), strict=True)
+    def add_to(self, edges: dict[str, Array], xp: Namespace, kind: Any) -> None:
+        """Compute from the edges that it reads, converted to `kind` unless that is None."""
+        if kind is None:
+            codes = self.run([edges[edge] for edge in self.inputs])
+        else:
+            codes = self.run([xp.astype(edges[e], kind, copy=False) for e in self.inputs])
+        if isinstance(codes, tuple):
+            edges.update(zip(self.outputs, codes, strict=True))
+        else:
+            edges[self.outputs[0]] = codes
 
     def with_constants(self, xp: Namespace, constants: Constants) -> Step:
         """The same with other constants."""
@@ -154,6 +160,11 @@ def choose_carrier(
 def unconverted(carrier: Carrier, inputs: Sequence[Carrier | None]) -> Carrier:
     """A float carrier that spares a conversion; worth it where no BLAS runs twice as fast."""
     return Carrier.FLOAT64 if carrier.is_float and set(inputs) == {Carrier.FLOAT64} else carrier
+
+
+def read_as(xp: Namespace, step: Step) -> Any:
+    """The array type that a step's inputs are converted to, or None where they are of it."""
+    return getattr(xp, step.form.reads.value) if True in step.convert else None
 
 
 def last_uses(steps: Sequence[Step], outputs: set[str]) -> list[list[str]]:
