@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .onnx or .hwsim file.")]
+from hwsim.frontends import FILES
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help=f"A {' or '.join(FILES)} file.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `hwsim build` wrote.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Inputs = Annotated[

@@ -27,7 +27,7 @@ ELEMENTWISE = Cast | Relu | Requantize | Table
 
 
 class RuntimeDifference(UserWarning):
-    """A node that the model's runtime computes in floats: its integers may differ now and then."""
+    """A node that the model's runtime computes otherwise: its integers may differ now and then."""
 
 
 class Rearranged(Exception):
