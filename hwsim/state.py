@@ -31,7 +31,7 @@ class State:
     tensor: str
     type: TensorType
     next: str
-    initial: int | Codes = 0
+    initial: int | Codes
 
     def __post_init__(self) -> None:
         if self.type.size > MOST_CODES:
@@ -50,7 +50,7 @@ class State:
                 f"the initial value of state {self.name!r} must hold codes from {self.type.lo} to "
                 f"{self.type.hi}, not {lo} to {hi}"
             )
-        object.__setattr__(self, "initial", codes if codes.shape else int(codes))
+        object.__setattr__(self, "initial", codes if lo < hi else lo)  # equal states are equal data
 
     def __repr__(self) -> str:
         """One line: the edges, the type and the initial value."""

@@ -35,7 +35,7 @@ from hwsim.state import State
 
 def counter(kind: TensorType | None = None, **state: Any) -> Graph:
     """The sum of all inputs so far, saturated: y = h + x, h = y."""
-    fields = {"name": "h", "tensor": "held", "type": kind or tensor(3), "next": "y"}
+    fields = {"name": "h", "tensor": "held", "type": kind or tensor(3), "next": "y", "initial": 0}
     nodes = (
         Node("add", Add(), ("held", "x"), "sum"),
         Node("fit", Cast(out=(kind or tensor(3)).format, overflow=Overflow.SAT), ("sum",), "y"),
@@ -119,6 +119,10 @@ def test_a_state_is_saved_and_belongs_to_the_hash(tmp_path, initial):
     assert graph.hash() != counter().hash()
 
 
+def test_one_code_for_all_elements_and_an_array_of_it_are_one_state():
+    assert counter(initial=np.full(3, 7)).hash() == counter(initial=7).hash()
+
+
 def test_a_graph_and_its_state_are_shown_in_a_line_each():
     graph = counter(initial=np.array([1, -2, 3]))
     assert repr(graph) == "Graph(x 3 s4 → 1 add, 1 cast → y 3 s8; state h 3 s8)"
@@ -128,7 +132,7 @@ def test_a_graph_and_its_state_are_shown_in_a_line_each():
 
 def test_a_scale_belongs_to_a_state():
     port = InputPort(name="x", tensor="x", type=tensor(3, "s8", 4))
-    late = State(name="late", tensor="before", type=tensor(3, "s8", 5), next="x")
+    late = State(name="late", tensor="before", type=tensor(3, "s8", 5), next="x", initial=5)
     shown = (OutputPort(name="y", tensor="before"),)
     assert refused(Graph, (port,), (), shown, (late,)) == (
         "state 'late' must read codes of the type that edge 'x' has, (3,) s8 of "
@@ -264,10 +268,10 @@ def test_a_builder_keeps_what_an_output_reads_through_state_at_a_later_step():
     """h is shown; it holds b, which reads g, which holds a. Nothing reads the last two."""
     build, kind = Builder(), tensor(3, "u4")
     x = build.input(InputPort(name="x", tensor="x", type=kind))
-    g, h = build.state("g", kind, 5), build.state("x", kind)
+    g, h = build.state("g", kind, 5), build.state("x", kind, 0)
     a = build.emit("a", Relu(), [x], "a")
     b = build.emit("b", Relu(), [g], "b")
-    unread = build.state("unread", kind)
+    unread = build.state("unread", kind, 0)
     unused = build.emit("unused", Relu(), [a], "unused")
     for state, edge in ((g, a), (h, b), (unread, unused)):
         build.carry(state, edge)
@@ -281,7 +285,7 @@ def test_a_builder_keeps_what_an_output_reads_through_state_at_a_later_step():
 def test_an_edge_that_a_builder_renames_is_still_what_the_state_holds_next():
     build = Builder()
     x = build.input(InputPort(name="x", tensor="x", type=tensor(3, "u4")))
-    h = build.state("h", tensor(3, "u4"))
+    h = build.state("h", tensor(3, "u4"), 0)
     build.carry(h, build.emit("a", Relu(), [x], "a"))
     assert build.rename("a", "final") == "final"
     graph = build.graph([OutputPort(name="y", tensor=h)])
@@ -291,7 +295,7 @@ def test_an_edge_that_a_builder_renames_is_still_what_the_state_holds_next():
 def test_a_builder_refuses_a_state_that_nothing_follows():
     build = Builder("model.x")
     build.input(InputPort(name="x", tensor="x", type=tensor(3)))
-    outputs = [OutputPort(name="y", tensor=build.state("h", tensor(3)))]
+    outputs = [OutputPort(name="y", tensor=build.state("h", tensor(3), 0))]
     assert refused(build.graph, outputs) == (
         "model.x: state 'h' must be followed by an edge of the graph, not ''"
     )
@@ -395,7 +399,7 @@ def test_reals_layouts_and_element_types_are_those_of_each_step(seed):
     )
     states = (
         State(name="x1", tensor="x1", type=image, next="x", initial=7),
-        State(name="k1", tensor="k1", type=ports[1].type, next="k"),
+        State(name="k1", tensor="k1", type=ports[1].type, next="k", initial=0),
     )
     shown = (
         OutputPort(name="x1", tensor="x1", axes=channels_first(3)),

@@ -53,7 +53,7 @@ class Stream:
         self.inputs.append(InputPort(name=name, tensor=name, type=kind))
         return name
 
-    def held(self, name: str, kind: TensorType, then: str, initial: Any = 0) -> str:
+    def held(self, name: str, kind: TensorType, then: str, initial: Any) -> str:
         """An edge with what `then` held one step before."""
         self.state.append(State(name=name, tensor=name, type=kind, next=then, initial=initial))
         return name
@@ -224,7 +224,7 @@ def kept_edges() -> Stream:
     s.run("y", Cast(out=Format.parse("s5.1")), "sums")
     s.shown = ["y"]
     types = s.graph().types()
-    s.held("late_fit", types["fit"], "fit", -1), s.held("late_sums", types["sums"], "sums")
+    s.held("late_fit", types["fit"], "fit", -1), s.held("late_sums", types["sums"], "sums", 6)
     s.shown = ["y", "late_fit", "late_sums"]
     return s
 

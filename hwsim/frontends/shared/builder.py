@@ -80,7 +80,7 @@ class Builder:
         self.inputs[port.name], self.types[port.tensor] = port, port.type
         return port.tensor
 
-    def state(self, name: str, kind: TensorType, initial: Any = 0) -> str:
+    def state(self, name: str, kind: TensorType, initial: Any) -> str:
         """Add a state, whose bounds must hold at every step; gives the edge that is read.
 
         `carry` then says what it holds next.
