@@ -39,7 +39,7 @@ def emulate(graph: Graph, x: Any, codes: bool = False) -> Any:
 
 
 def step(
-    graph: Graph, x: Any, state: Any = None, codes: bool = False
+    graph: Graph, x: Any, state: Any = None, *, codes: bool = False
 ) -> tuple[Any, dict[str, Array]]:
     """As `hwsim.step`, on the GPU; the state is of the kind of `x`, and taken in either kind."""
     xp = namespace()

@@ -188,7 +188,9 @@ def test_the_array_api_carries_state_too(stream, seed):
         n: y.tolist() for n, y in want.items()
     }
     y, after = step(graph, {n: a[:, 0] for n, a in x.items()}, xp=array_api_strict, codes=True)
-    y, after = step(graph, {n: a[:, 1] for n, a in x.items()}, after, array_api_strict, codes=True)
+    y, after = step(
+        graph, {n: a[:, 1] for n, a in x.items()}, after, xp=array_api_strict, codes=True
+    )
     for name, one in as_dict(graph, y).items():
         assert np.asarray(one).tolist() == want[name][:, 1].tolist()
 

@@ -240,7 +240,7 @@ def trace(graph: Any, x: Any, xp: Namespace = np, codes: bool = False) -> dict[s
 
 
 def step(
-    graph: Any, x: Any, state: Any = None, xp: Namespace = np, codes: bool = False
+    graph: Any, x: Any, state: Any = None, *, xp: Namespace = np, codes: bool = False
 ) -> tuple[Any, dict[str, Array]]:
     """One time step of a graph with state: its outputs, and the state for the next step.
 
