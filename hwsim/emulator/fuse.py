@@ -47,10 +47,13 @@ class PoolsFirst:
         self, xp: Namespace, steps: Sequence[Step], types: Mapping[str, TensorType], kept: set[str]
     ) -> list[Step]:
         """The steps, each pool as early as it may be."""
+        pools = list(filter(_pools_earlier, steps))
+        if not pools:
+            return list(steps)
         readers = Counter(edge for step in steps for edge in step.inputs) + Counter(kept)
         makers = {e: step for step in steps for e in step.outputs if readers[e] == 1}
         found = {step.node: step for step in steps}
-        for pool in filter(_pools_earlier, steps):
+        for pool in pools:
             chain, tops = self._passed(pool, makers, types)
             for step in chain:
                 del found[step.node]
@@ -144,7 +147,7 @@ class ScaledSums:
         found = {step.node: step for step in steps}
         for cast in steps:
             split = cast.kernel.allows.unscaled(cast.op, cast.constants)
-            sums = _scaled_from(cast, makers)
+            sums = None if split is None else _scaled_from(cast, makers)
             if split is None or sums is None:
                 continue
             factor, rest = split

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hwsim.fixed import Array, Namespace
@@ -101,9 +102,9 @@ class Kernel:
 Kernels = Mapping[type[Op], Kernel | Run]  # a function alone computes with the operator's constants
 
 
-def own(op: Op) -> Kernel:
-    """The operator's own text, which all rewrites know."""
-    kind = type(op)
+@cache
+def own(kind: type[Op]) -> Kernel:
+    """The own text of a kind of operator, which all rewrites know."""
     allows = Allows(
         moves=True,
         keeps_scale=kind.keeps_scale,

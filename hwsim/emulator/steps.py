@@ -129,7 +129,7 @@ def _chosen(
     carrier = choose_carrier(node.name, bound, allowed, codes, only=Carrier.INT8 in accepted)
     if not isinstance(op, Weighted):
         carrier = unconverted(carrier, ready)
-    return kernel or own(op), Form.of(carrier)
+    return kernel or own(type(op)), Form.of(carrier)
 
 
 def _listed(carriers: Sequence[Carrier]) -> str:

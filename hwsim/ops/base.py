@@ -120,30 +120,26 @@ class TensorType:
 class Carrier(Enum):
     """The array type that holds whole numbers exactly while they are computed."""
 
-    INT8 = "int8"
-    INT32 = "int32"
-    FLOAT32 = "float32"
-    FLOAT64 = "float64"
-    INT64 = "int64"
+    INT8 = "int8", 1 << 7
+    INT32 = "int32", 1 << 31
+    FLOAT32 = "float32", 1 << 24
+    FLOAT64 = "float64", 1 << 53
+    INT64 = "int64", (1 << 63) - 1
 
-    @property
-    def limit(self) -> int:
-        """Whole numbers below this magnitude are exact."""
-        return _LIMITS[self.value]
+    limit: int  # whole numbers below this magnitude are exact
+    is_float: bool  # fractions can be held too
 
-    @property
-    def is_float(self) -> bool:
-        """Whether fractions can be held too."""
-        return self.value.startswith("float")
+    def __new__(cls, kind: str, limit: int) -> Carrier:
+        """A member with the name of its array type as its value."""
+        member = object.__new__(cls)
+        member._value_, member.limit, member.is_float = kind, limit, kind.startswith("float")
+        return member
 
     def holds(self, lo: int, hi: int) -> bool:
         """Whether all whole numbers from `lo` to `hi` are exact."""
         least = -self.limit if self in (Carrier.INT8, Carrier.INT32) else 1 - self.limit
         return least <= lo and hi < self.limit
 
-
-_LIMITS = {"int8": 1 << 7, "int32": 1 << 31, "float32": 1 << 24, "float64": 1 << 53}
-_LIMITS["int64"] = (1 << 63) - 1
 
 FLOATS = (Carrier.FLOAT32, Carrier.FLOAT64)
 ALL_CARRIERS = (*FLOATS, Carrier.INT32, Carrier.INT64)
