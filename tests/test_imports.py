@@ -50,7 +50,7 @@ PARTS = {
 LIBRARIES = {
     "hwsim": {"numpy", "safetensors"},
     "hwsim.cli": {"numpy", "typer", "rich"},
-    "hwsim.frontends": {"numpy", "onnx", "google"},
+    "hwsim.frontends": {"numpy"},
     "hwsim.hls4ml_backend": {"numpy", "hls4ml"},
     "rtl": {"numpy", "amaranth", "cocotb", "cocotb_tools"},
     "gpu": {"numpy", "cupy"},
@@ -60,6 +60,9 @@ NEVER = {
     "hwsim.fixed": {"numpy"},
     "hwsim.ops": {"amaranth", "cupy", "torch", "onnx", "rtl", "gpu"},
     "hwsim.graph": {"amaranth", "cupy", "torch", "onnx", "rtl", "gpu"},
+    "hwsim.frontends.shared": {"onnx", "google", "hls4ml", "torch"},
+    "hwsim.frontends.hls4ml": {"onnx", "google", "torch"},
+    "hwsim.frontends.onnx": {"hls4ml", "torch"},
     "rtl": {"gpu", "cupy", "torch"},
     "gpu": {"rtl", "amaranth", "torch"},
 }
@@ -251,6 +254,9 @@ def test_the_tables_name_only_rooms_that_exist() -> None:
         ("hwsim.emulator", "import onnx", "does without"),
         ("hwsim.fixed", "def f():\n    import numpy as np", "never"),
         ("hwsim.ops.conv", "def f():\n    import torch", "never"),
+        ("hwsim.frontends.onnx.file", "import onnx", "does without"),
+        ("hwsim.frontends.shared.builder", "def f():\n    import onnx", "never"),
+        ("hwsim.frontends.hls4ml.read", "def f():\n    import onnx", "never"),
         ("rtl.flow.synth", "import gpu.kernels", "never"),
         ("rtl.flow.synth", "from hwsim.reporting import page", "higher"),
         ("gpu.run", "def f():\n    import rtl", "never"),

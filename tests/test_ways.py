@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import numpy as np
 import onnx
@@ -129,3 +130,32 @@ def test_each_front_end_reads_what_its_tables_say(module):
 def test_a_refusal_names_all_that_is_read():
     text = sentence(3)
     assert text == "a model must be a file, an ONNX ModelProto or an hls4ml ModelGraph, not int"
+
+
+def test_an_installed_package_reads_objects_of_its_class_and_of_those_that_derive_from_it(
+    tmp_path, monkeypatch
+):
+    package, info = tmp_path / "hwsim_thing", tmp_path / "hwsim_thing-1.dist-info"
+    package.mkdir(), info.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "read.py").write_text("def read_object(model):\n    return model.graph\n")
+    (info / "METADATA").write_text("Name: hwsim-thing\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[hwsim.frontends]\nthing.Network = hwsim_thing.read\n.thing = hwsim_thing.read\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+
+    class Network:
+        __module__ = "thing.models"
+        graph = hwsim.load(MODEL)
+
+    class Trained(Network):
+        pass
+
+    assert hwsim.load(Trained()) is Network.graph
+    assert sentence(3).startswith(
+        "a model must be a file, an ONNX ModelProto, an hls4ml ModelGraph or a thing Network, not"
+    )
+    assert "that ends in .onnx or .hwsim or .thing, not 'm.bin'" in sentence("m.bin")
+    sys.modules.pop("hwsim_thing.read"), sys.modules.pop("hwsim_thing")
