@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -20,6 +21,8 @@ class Importer(Builder):
 
     `choices` are the kernels that the model's runtime takes, None where it has none of its own.
     """
+
+    a_quantizer: ClassVar[str] = "a quantizer (QuantizeLinear and DequantizeLinear, or Quant)"
 
     def __init__(self, model: OnnxModel, views: Mapping[str, View] | None = None) -> None:
         super().__init__(model.path, views)

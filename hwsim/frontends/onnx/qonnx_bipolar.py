@@ -10,10 +10,10 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.qonnx_rules import power_of_two
+from hwsim.frontends.onnx.qonnx_rules import no_factors, power_of_two
 from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import Quantizer
-from hwsim.frontends.shared.values import Codes, FloatArray, Mean, Pair, RawInput
+from hwsim.frontends.shared.values import Codes, FloatArray, Mean, Pair, RawInput, Scaled
 from hwsim.ops import Op, Quant, Requantize, Scheme, Table, TensorType
 from hwsim.ops.base import IntArray
 
@@ -80,6 +80,10 @@ class Bipolar(Quantizer):
     def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
         """The sign of an average is that of the sum."""
         return self.sum(run, edge, np.ones(1, np.float32), 0)[1]
+
+    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
+        """Refused, as IntQuant does."""
+        raise no_factors(source)
 
     def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """Not needed by any model seen."""

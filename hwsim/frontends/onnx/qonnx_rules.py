@@ -16,7 +16,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import Quantizer
-from hwsim.frontends.shared.values import FloatArray, Level, Mean, Pair, Weighing
+from hwsim.frontends.shared.values import FloatArray, Level, Mean, Pair, Scaled, Weighing
 from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme
 from hwsim.ops.base import IntArray
 
@@ -61,6 +61,11 @@ def power_of_two(value: float) -> int | None:
     """k where `value` is 2**k."""
     fraction, exponent = math.frexp(value)
     return exponent - 1 if fraction == 0.5 else None
+
+
+def no_factors(source: Scaled) -> HwsimError:
+    """Why a tensor times a factor a channel is not rounded by a Quant node."""
+    return HwsimError(f"{source.name}: it must come before a QuantizeLinear, not before Quant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +242,10 @@ class IntQuant(Quantizer):
         if edge_after != edge:
             raise HwsimError(f"{source.name}: an average must not be rounded by UP")
         return ops
+
+    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
+        """Refused: only QuantizeLinear's rounding of such a product is followed."""
+        raise no_factors(source)
 
     def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """An exact sum of two fixed-point tensors."""

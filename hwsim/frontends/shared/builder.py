@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,8 +53,11 @@ class Builder:
 
     `source` is what errors and warnings name: the model's file, or None where there is none.
     `views` are how the ports of some inputs have to show their edges. `made` and `sums` keep what
-    was computed once, so that each further reader of the same tensor shares it.
+    was computed once, so that each further reader of the same tensor shares it. `a_quantizer` is
+    what sentences call the operator that rounds reals in the model's framework.
     """
+
+    a_quantizer: ClassVar[str] = "a quantizer"
 
     def __init__(self, source: object = None, views: Mapping[str, View] | None = None) -> None:
         self.place = "" if source is None else f"{source}: "

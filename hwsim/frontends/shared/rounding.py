@@ -34,7 +34,7 @@ TABLE_BITS = 12
 
 
 class Quantizer(ABC):
-    """How reals become codes: what QuantizeLinear, a QLinear operator or a Quant node asks for."""
+    """How reals become codes: what a framework's quantizer asks for."""
 
     format: Format
     scale: float
@@ -65,9 +65,9 @@ class Quantizer(ABC):
     def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """Operators that round the sum of two tensors, after the edge given back."""
 
+    @abstractmethod
     def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """Operators that round a tensor times a factor a channel, after the edge given back."""
-        raise HwsimError(f"{source.name}: it must come before a QuantizeLinear, not before Quant")
 
     def shifts(self, level: Level) -> bool:
         """Whether rounding codes of that meaning is a mere shift, better than a table."""
@@ -136,7 +136,7 @@ def _quantize(run: Builder, real: Real, by: Quantizer, name: str, out: str) -> C
             edges = [_joinable(run, p, by, f"{out}.{i}") for i, p in enumerate(parts)]
             edge, ops = run.emit(source.name, Concat(), edges, f"{out}.concat"), []
     for step in real.steps:
-        ops += step_ops(step, by)
+        ops += step_ops(run, step, by)
     edge = run.chain(name, edge, ops, out)
     return Codes(edge, by.format, real.layout)
 
@@ -163,14 +163,14 @@ def relabel(run: Builder, edge: str, quant: Quant | None, out: str) -> str:
     return run.emit(out, Table(values=values, out=fmt, quant=quant), [edge], out)
 
 
-def step_ops(step: Unary | Pool, by: Quantizer) -> list[Op]:
+def step_ops(run: Builder, step: Unary | Pool, by: Quantizer) -> list[Op]:
     """A max pool or a clamp on codes that `by` made."""
     if isinstance(step, Pool):
         return [MaxPool(window=step.window)]
     if not step.clamp:
         raise HwsimError(
             f"{step.name}: its input must be quantized first, since only narrow codes go through a "
-            "table; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) before it"
+            f"table; put {run.a_quantizer} before it"
         )
     low, high = by.format.min, by.format.max
     if step.low is not None:
@@ -199,7 +199,7 @@ def _quantize_level(
     if by.shifts(level) and all(f.clamp for f in functions):
         edge, ops = by.sum(run, codes.edge, np.array([level.scale], np.float32), level.zero_point)
         for function in functions:
-            ops += step_ops(function, by)
+            ops += step_ops(run, function, by)
     else:
         edge, ops = codes.edge, _table(level, functions, by)
     if codes.padding != NO_PADDING and int(by.codes(np.zeros(1, np.float32))[0]) != by.zero_point:

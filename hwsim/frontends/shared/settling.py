@@ -86,7 +86,7 @@ def level_of(run: Builder, node: object, real: Real) -> Level:
     if not isinstance(source, Level):
         raise HwsimError(
             f"{node}: its input must be quantized before it is used, but comes from a computation "
-            "in between; put a quantizer (QuantizeLinear and DequantizeLinear, or Quant) there"
+            f"in between; put {run.a_quantizer} there"
         )
     if not real.steps:
         return source
