@@ -39,7 +39,7 @@ from hwsim.reporting.folder import (
 from hwsim.storage import write_atomically
 from rtl.build import Request
 from rtl.flow import tools
-from rtl.flow.targets.base import parse_clock
+from rtl.flow.clock import parse_clock
 from rtl.sim import wrapper
 from rtl.sim.simulate import Simulation
 from rtl.sim.verify import Outcome, verify

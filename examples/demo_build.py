@@ -16,6 +16,7 @@ from hwsim.storage import write_atomically
 from rtl.build import Request, build, choose_plan
 from rtl.flow import tools
 from rtl.plan.plan import Plan
+from rtl.targets import find_target
 
 STAMP = "demo-cache.json"
 SOURCES = (".py", ".sv", ".v", ".cpp")
@@ -44,7 +45,9 @@ def built(
 
 def key(graph: Graph, plan: Plan, request: Request) -> str:
     """A hash of all that decides what the build folder holds."""
-    versions = [(t.name, t.version) for t in (tools.yosys(), tools.nextpnr_ecp5(), tools.ecppack())]
+    route = find_target(request.target).family.route
+    found = (tools.yosys(), *(map(tools.find, (route.nextpnr, route.packer)) if route else ()))
+    versions = [(tool.name, tool.version) for tool in found]
     sources = [sources_digest(Path(str(p.__file__)).parent) for p in (hwsim, rtl)]
     text = repr((graph.hash(), plan.hash(), request, versions, sources))
     return hashlib.sha256(text.encode()).hexdigest()

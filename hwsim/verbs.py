@@ -72,8 +72,9 @@ def plan(model: Any, *, target: str = "ecp5-25k", clock: str = "50MHz") -> Plans
     Raises HwsimError for an unknown target, for a clock that is no
     frequency or period, and for operators without hardware.
     """
-    targets, explore = hardware("rtl.flow.targets.base"), hardware("rtl.plan.explore")
-    known, mhz = targets.find_target(target).name, targets.parse_clock(clock)
+    targets, explore = hardware("rtl.targets"), hardware("rtl.plan.explore")
+    mhz = hardware("rtl.flow.clock").parse_clock(clock)
+    known = targets.find_target(target).name
     return Plans(explore.explore(as_graph(model), known, mhz).to_dict())
 
 
@@ -109,11 +110,11 @@ def build(
     what `build.json` holds. Raises HwsimError as `hwsim build` ends: for a request out of reach,
     and with exit status 1 for a design that does not fit or misses its clock.
     """
-    targets, rtl_build = hardware("rtl.flow.targets.base"), hardware("rtl.build")
+    targets, rtl_build = hardware("rtl.targets"), hardware("rtl.build")
     named = name or (Path(model).stem if isinstance(model, str | Path) else None)
     request = rtl_build.Request(
         target=targets.find_target(target).name,
-        clock_mhz=targets.parse_clock(clock),
+        clock_mhz=hardware("rtl.flow.clock").parse_clock(clock),
         fps=fps,
         max_dsp=max_dsp,
         rtl_only=rtl_only,

@@ -16,7 +16,7 @@ from hwsim.build_folder import (
     BuildFacts,
     Cycles,
     Hashes,
-    Implementation,
+    Implemented,
     Manifest,
     PlanRow,
     RowOutput,
@@ -29,10 +29,7 @@ from hwsim.graph import Graph
 from hwsim.notices import warn
 from rtl.design import AxisPort, Design, axis_ports
 from rtl.flow import shell, synth, verilog
-from rtl.flow.targets import lpf
-from rtl.flow.targets.base import Target, find_target
 from rtl.flow.workplace import replacing
-from rtl.flow.yosys import Port
 from rtl.layers import check_supported
 from rtl.parts.axis import lane_bits
 from rtl.plan import limits, search
@@ -42,6 +39,7 @@ from rtl.plan.latency import latency_bound
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan
 from rtl.readme import NOT_CHOSEN, readme
+from rtl.targets import Port, Target, find_target
 
 Log = Callable[[str], None]
 Streams = tuple[Sequence[AxisPort], Sequence[AxisPort]]  # inputs and outputs of a design
@@ -239,23 +237,24 @@ def _read_pins(request: Request, target: Target) -> str | None:
     """The text of the user's pins file, before any work is done."""
     if request.pins is None:
         return None
-    if target.estimate:
+    constraints = target.family.constraints
+    if constraints is None or constraints.read_pins is None:
         raise HwsimError(f"pins must be of a target with bitstreams, not of {target.name}")
-    return lpf.read_pins(request.pins)
+    return constraints.read_pins(request.pins)
 
 
 def _constraints(
     streams: Streams, target: Target, request: Request, pins: str | None
 ) -> dict[str, str]:
     """The file that tells the target's own tools the clock, and the pins that the user gave."""
-    if target.estimate:
-        period = 1000 / request.clock_mhz
-        text = f"create_clock -name clk -period {period:.4g} [get_ports clk]\n"
-        return {f"{request.top}.xdc": text}
+    constraints = target.family.constraints
+    if constraints is None:
+        return {}
     ports: Sequence[Port] = _verilog_ports(streams)
-    if not request.rtl_only:  # what goes on pins may be the shell's ports
+    if not request.rtl_only and not target.estimate:  # what goes on pins may be the shell's ports
         ports = shell.placed(ports, target.available["io"])
-    return {f"{request.top}.lpf": lpf.write(ports, "clk", request.clock_mhz, pins)}
+    text = constraints.write(ports, "clk", request.clock_mhz, pins)
+    return {f"{request.top}{constraints.suffix}": text}
 
 
 def _verilog_ports(streams: Streams) -> list[Port]:
@@ -295,10 +294,10 @@ def _implement(
     )
 
 
-def _implementation(used: synth.Utilization) -> Implementation:
+def _implementation(used: synth.Utilization) -> Implemented:
     """What synthesis found out, as `build.json` has it; files by name, for the folder may move."""
     fmax = used.fmax_mhz
-    same = {f.name for f in fields(Implementation)} & {f.name for f in fields(used)}
+    same = {f.name for f in fields(Implemented)} & {f.name for f in fields(used)}
     facts: dict[str, Any] = {name: getattr(used, name) for name in same}
     facts |= {
         "constraints": used.constraints.name if used.constraints else None,
@@ -306,7 +305,7 @@ def _implementation(used: synth.Utilization) -> Implementation:
         "fmax_by_clock": dict(fmax),
         "tool_seconds": dict(used.seconds),
     }
-    return Implementation(**facts)
+    return Implemented(**facts)
 
 
 def plan_rows(graph: Graph, plan: Plan) -> Iterator[PlanRow]:

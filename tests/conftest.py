@@ -7,6 +7,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable, Generator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,13 +69,13 @@ def _have_gpu() -> bool:
     return bool(cupy.cuda.is_available())
 
 
-def _have_tool(name: str) -> Callable[[], bool]:
+def _have_tool(find: Callable[[Any], object]) -> Callable[[], bool]:
     def probe() -> bool:
         from hwsim.errors import HwsimError
         from rtl.flow import tools
 
         try:
-            getattr(tools, name)()
+            find(tools)
         except HwsimError:
             return False
         return True
@@ -82,16 +83,25 @@ def _have_tool(name: str) -> Callable[[], bool]:
     return probe
 
 
+def _ecp5() -> Any:
+    from rtl.targets import ecp5
+
+    return ecp5
+
+
 def _have_verilator() -> bool:
-    return all(shutil.which(name) for name in ("g++", "make")) and _have_tool("verilator")()
+    return (
+        all(shutil.which(name) for name in ("g++", "make"))
+        and _have_tool(lambda tools: tools.verilator())()
+    )
 
 
 PROBES: dict[str, Callable[[], bool]] = {
     "gpu": _have_gpu,
     "verilator": _have_verilator,
-    "yosys": _have_tool("yosys"),
-    "nextpnr-ecp5": _have_tool("nextpnr_ecp5"),
-    "ecppack": _have_tool("ecppack"),
+    "yosys": _have_tool(lambda tools: tools.yosys()),
+    "nextpnr-ecp5": _have_tool(lambda tools: tools.find(_ecp5().NEXTPNR)),
+    "ecppack": _have_tool(lambda tools: tools.find(_ecp5().ECPPACK)),
 }
 """How to find what is not a Python module; any other name is that of a module."""
 

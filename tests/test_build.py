@@ -28,9 +28,9 @@ from rtl.build import PinsNotChosen, Request, build
 from rtl.design import Design
 from rtl.flow import cells, shell, synth, verilog, yosys
 from rtl.flow.instances import Part, PartNames, by_node, path_in_words
-from rtl.flow.targets.base import TARGETS, Family
 from rtl.plan.search import plan_for_cycles
 from rtl.sim.verify import Outcome, Run
+from rtl.targets import TARGETS, ecp5
 
 PLACES = pytest.mark.needs("yosys", "nextpnr-ecp5", "ecppack")
 
@@ -172,11 +172,11 @@ def test_parts_are_found_again_behind_the_byte_wide_shell(tmp_path):
     shell_text = shell.wrap("top", ports, name="top_shell", clock="clk", reset="rst")
     (tmp_path / "top_shell.v").write_text(shell_text)
     all_cells = yosys.synthesize(
-        tmp_path, [*sources, "top_shell.v"], "top_shell", Family.ECP5, "netlist.json"
+        tmp_path, [*sources, "top_shell.v"], "top_shell", ecp5.FAMILY, "netlist.json"
     )
     parts = PartNames(graph).parts()
-    found = by_node(tmp_path / "netlist.json", "top_shell", Family.ECP5, parts)
-    total = cells.count(all_cells, Family.ECP5)[0]
+    found = by_node(tmp_path / "netlist.json", "top_shell", ecp5.FAMILY, parts)
+    total = cells.count(all_cells, ecp5.FAMILY)[0]
     assert found["layer.1/MatMul"]["dsp"] == total["dsp"] == 1
     assert {key: sum(counts[key] for counts in found.values()) for key in total} == total
     assert found["layer.1/MatMul"]["ff"] > total["ff"] // 4

@@ -17,7 +17,7 @@ from support.cases import tensor
 from hwsim.build_folder import (
     BuildFacts,
     Cycles,
-    Implementation,
+    Implemented,
     Manifest,
     PlanRow,
     SlowestNode,
@@ -57,7 +57,7 @@ FACTS = BuildFacts(
     verilog="hwsim_top.v",
     bitstream="hwsim_top.bit",
     met=True,
-    implementation=Implementation(
+    implementation=Implemented(
         part="LFE5U-25F",
         lut=1,
         ff=2,

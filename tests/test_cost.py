@@ -18,12 +18,12 @@ from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, TensorType
 from rtl.design import Design
 from rtl.flow import cells, verilog, yosys
-from rtl.flow.targets.base import Family
 from rtl.layers.cost import hard_multipliers, rescaler_multipliers
 from rtl.parts.multiply import signed_digits, times
 from rtl.plan.cost import multiplier_cost
 from rtl.plan.depths import with_depths
 from rtl.plan.search import plan_for_cycles
+from rtl.targets import ecp5
 
 SLOW, FAST = 1 << 40, 1
 
@@ -31,8 +31,8 @@ SLOW, FAST = 1 << 40, 1
 def built(component: wiring.Component, folder: Path) -> int:
     """MULT18X18D that Yosys makes of a component."""
     (folder / "top.v").write_text(verilog.convert(component, name="top"), encoding="utf-8")
-    found = yosys.synthesize(folder, ["top.v"], "top", Family.ECP5, "netlist.json")
-    return cells.count(found, Family.ECP5)[0]["dsp"]
+    found = yosys.synthesize(folder, ["top.v"], "top", ecp5.FAMILY, "netlist.json")
+    return cells.count(found, ecp5.FAMILY)[0]["dsp"]
 
 
 def check(graph: Graph, cycles: int, folder: Path) -> None:

@@ -25,7 +25,8 @@ LEVELS = (
     {"", "cli", "doctor", "hls4ml_backend", "verbs", "checked", "__main__"},
 )
 RTL_LEVELS = (
-    {"parts", "names"},
+    {"targets", "names"},
+    {"parts"},
     {"layers", "flow"},
     {"plan"},
     {"design"},

@@ -13,10 +13,10 @@ from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Requantize, Scheme, TensorType
 from rtl.build import Request, build, choose_plan
 from rtl.flow import verilog
-from rtl.flow.targets.base import find_target
 from rtl.plan.cost import least_adder_bits, multiplier_cost
 from rtl.plan.limits import check_fit
 from rtl.plan.search import least_multipliers, plan_for_cycles
+from rtl.targets import find_target
 
 U8 = Format.uint(8)
 

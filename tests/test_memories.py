@@ -14,12 +14,12 @@ import hwsim
 from hwsim.graph import Graph
 from rtl.design import Design
 from rtl.flow import cells, rtlil, verilog, yosys
-from rtl.flow.targets.base import Family
 from rtl.layers.memory import Memory
 from rtl.plan.depths import with_depths
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan
 from rtl.plan.search import least_multipliers, plan_for_cycles, plan_for_multipliers
+from rtl.targets import ecp5
 
 SLOW, FAST = 1 << 40, 1
 
@@ -93,8 +93,8 @@ def test_block_rams_of_a_network_are_near_those_of_yosys(budget, tmp_path):
     files = verilog.convert_files(Design(graph, plan), name="top")
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    found = yosys.synthesize(tmp_path, ["top.v"], "top", Family.ECP5, "netlist.json")
-    real = cells.count(found, Family.ECP5)[0]["bram"]
+    found = yosys.synthesize(tmp_path, ["top.v"], "top", ecp5.FAMILY, "netlist.json")
+    real = cells.count(found, ecp5.FAMILY)[0]["bram"]
     claim = sum(m.blocks for each in memories(graph, plan).values() for m in each)
     print(f"block RAMs: {claim} estimated, {real} built")
     assert real > 0

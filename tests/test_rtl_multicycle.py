@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from amaranth import Const, Module
 from support import rescaling
+from support.forms import choose
 from support.rescaling import INT8, OPS, PATTERNS, SEED, SIX, UINT8, exact, form_of, op_of
 from support.rtl_bench import beats_of, refused, run, words
 
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.forms.choose import choose
 from hwsim.forms.requantizers import Affine, Form, Output
 from hwsim.forms.thresholds import literal, thresholds
 from hwsim.ops.requantize import Requantize, Scheme
 from rtl.flow import cells, verilog, yosys
-from rtl.flow.targets.base import Family
 from rtl.parts import recipes
 from rtl.parts.multicycle import Multiplication, Serial, Shared
 from rtl.parts.requantizer_multicycle import MulticycleRequantizer
+from rtl.targets import ecp5
 
 WAYS: dict[str, Multiplication] = {
     "serial": Serial(),
@@ -201,8 +201,8 @@ def test_the_multipliers_are_those_that_are_claimed(way, expected, tmp_path):
     dut = MulticycleRequantizer(exact(op), WAYS[way], lanes=2, channels=6, in_format=Format.int(24))
     assert dut.multipliers == expected
     (tmp_path / "top.v").write_text(verilog.convert(dut, name="top"), encoding="utf-8")
-    found = yosys.synthesize(tmp_path, ["top.v"], "top", Family.ECP5, "netlist.json")
-    assert cells.count(found, Family.ECP5)[0]["dsp"] == expected
+    found = yosys.synthesize(tmp_path, ["top.v"], "top", ecp5.FAMILY, "netlist.json")
+    assert cells.count(found, ecp5.FAMILY)[0]["dsp"] == expected
 
 
 def test_bad_calls_are_refused():

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from amaranth import Const
 from support import rescaling
+from support.forms import choose
 from support.rescaling import INT8, OPS, PATTERNS, SEED, UINT8, exact, op_of
 from support.rtl_bench import beats_of, refused, run, words
 
 from hwsim.fixed import Format, Overflow, Rounding, cast
 from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add
-from hwsim.forms.choose import choose
 from hwsim.forms.requantizers import Affine, FloatProduct, Form, TwoRoundings
 from hwsim.ops.base import TensorType
 from hwsim.ops.requantize import Requantize, Scheme

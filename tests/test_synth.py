@@ -11,10 +11,9 @@ import pytest
 
 from hwsim.errors import HwsimError
 from rtl.flow import cells, nextpnr, shell, synth, tools, yosys
-from rtl.flow.targets import lpf
-from rtl.flow.targets.base import TARGETS, Family, find_target, parse_clock
+from rtl.flow.clock import parse_clock
 from rtl.flow.workplace import Steps, Work
-from rtl.flow.yosys import Port
+from rtl.targets import TARGETS, Port, ecp5, find_target, lpf
 
 PLACES = pytest.mark.needs("yosys", "nextpnr-ecp5", "ecppack")
 SYNTHESIZES = pytest.mark.needs("yosys")
@@ -125,13 +124,15 @@ def test_an_unknown_target_names_the_known_ones(name: str, hint: str) -> None:
 
 
 def test_cells_are_counted_as_the_vendors_count_them() -> None:
-    ecp5 = {"LUT4": 10, "CCU2C": 3, "TRELLIS_DPR16X4": 2, "TRELLIS_FF": 7, "PFUMX": 4}
-    assert cells.count(ecp5 | {"MULT18X18D": 5, "DP16KD": 6}, Family.ECP5) == (
+    lattice = {"LUT4": 10, "CCU2C": 3, "TRELLIS_DPR16X4": 2, "TRELLIS_FF": 7, "PFUMX": 4}
+    assert cells.count(lattice | {"MULT18X18D": 5, "DP16KD": 6}, ecp5.FAMILY) == (
         {"lut": 10 + 3 * 2 + 2 * 6, "ff": 7, "dsp": 5, "bram": 6},
         {"PFUMX": 4},
     )
     xilinx = {"LUT2": 1, "LUT6": 2, "SRL16E": 3, "RAM64M": 1, "INV": 9, "FDRE": 5, "FDSE": 1}
-    assert cells.count(xilinx | {"DSP48E1": 2, "RAMB36E1": 1, "RAMB18E1": 3}, Family.XC7) == (
+    assert cells.count(
+        xilinx | {"DSP48E1": 2, "RAMB36E1": 1, "RAMB18E1": 3}, TARGETS["xc7"].family
+    ) == (
         {"lut": 1 + 2 + 3 + 4, "ff": 6, "dsp": 2, "bram": 3},
         {},
     )
@@ -218,7 +219,7 @@ def test_multipliers_of_either_sign_become_one_dsp_and_stay_exact(
     write(tmp_path, "mults.v", MULTIPLIERS)
     model = MULT18X18D.replace("SIGNEDB & B17", "B17") if mutant else MULT18X18D
     write(tmp_path, "model.v", model)
-    found = yosys.synthesize(tmp_path, ["mults.v"], "mults", Family.ECP5, "netlist.json")
+    found = yosys.synthesize(tmp_path, ["mults.v"], "mults", ecp5.FAMILY, "netlist.json")
     assert found == {"MULT18X18D": 4}
 
     rng = random.Random(seed)
@@ -255,7 +256,7 @@ ONE = (Port("clk", 1, True), Port("d", 2, True), Port("q", 1, False))
 
 
 def test_ports_without_a_pins_file_take_pins_of_their_own_and_the_clock_a_clock_pin() -> None:
-    text = lpf.write(ONE, "clk", 12.5)
+    text = ecp5.constraints(ONE, "clk", 12.5)
     assert 'LOCATE COMP "clk" SITE "G2";' in text
     assert 'LOCATE COMP "d[1]" SITE "P2";' in text
     assert text.endswith('FREQUENCY PORT "clk" 12.5 MHZ;\n')
@@ -288,7 +289,7 @@ def test_pins_that_do_not_fit_the_ports_are_refused(
     pins: str | None, clock: str, message: str
 ) -> None:
     with pytest.raises(HwsimError) as caught:
-        lpf.write(ONE, clock, 50, pins)
+        ecp5.constraints(ONE, clock, 50, pins)
     assert str(caught.value) == message
 
 
@@ -309,7 +310,7 @@ def test_a_pins_file_that_cannot_be_read_or_locates_nothing_is_refused(
 @PLACES
 def test_a_bitstream_meets_its_clock_on_the_users_pins(mac: list[Path], out: Path) -> None:
     names = ["clk", "rst"] + [f"x[{k}]" for k in range(8)] + [f"y[{k}]" for k in range(24)]
-    sites = ["G2", *reversed(lpf._FREE_PINS)]
+    sites = ["G2", *reversed(ecp5.CABGA381.free)]
     pins = write(out.parent, "board.lpf", located(**dict(zip(names, sites, strict=False))))
     said: list[str] = []
     used = synth.bitstream(
@@ -389,7 +390,7 @@ def test_a_missed_clock_reports_the_best_seed_and_gives_up_early_when_far_off(
 
 def _meet(reached: list[float], monkeypatch: pytest.MonkeyPatch) -> nextpnr.Placement:
     fake = tools.Tool("nextpnr-ecp5", (), "0", tools.Origin.PATH)
-    monkeypatch.setattr(tools, "nextpnr_ecp5", lambda: fake)
+    monkeypatch.setattr(tools, "find", lambda _: fake)
     monkeypatch.setattr(nextpnr, "run", lambda *_, seed, parts: _placement(seed, reached[seed - 1]))
     work = Work(Path(), [])
     steps = Steps(None)
@@ -428,7 +429,7 @@ def test_a_failed_placement_names_the_resource(
     fake = tools.Tool(
         "nextpnr-ecp5", (shutil.which("python3") or "", "-c", script), "0", tools.Origin.PATH
     )
-    monkeypatch.setattr(tools, "nextpnr_ecp5", lambda: fake)
+    monkeypatch.setattr(tools, "find", lambda _: fake)
     with pytest.raises(HwsimError) as caught:
         nextpnr.run(tmp_path, "n.json", "x.lpf", TARGETS["ecp5-25k"], seed=1)
     assert message in str(caught.value)

@@ -10,10 +10,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from support.forms import choose
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.forms.choose import choose, literal_form
+from hwsim.forms.choose import literal_form
 from hwsim.forms.narrow import narrowest
 from hwsim.forms.requantizers import Affine, FloatProduct, Form, Output, TwoRoundings, round_to_f32
 from hwsim.forms.thresholds import literal, thresholds

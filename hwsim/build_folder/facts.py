@@ -70,7 +70,7 @@ class PlanRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Implementation:
+class Implemented:
     """What the design takes of its target, and how fast it runs there.
 
     Counts are the target's (`available`, empty for a family), `layers` those by node; `estimate`
@@ -129,7 +129,7 @@ class BuildFacts:
     bitstream: str | None = None
     met: bool | None = None
     problem: str | None = None
-    implementation: Implementation | None = field(default=None, metadata=NOT_WRITTEN)
+    implementation: Implemented | None = field(default=None, metadata=NOT_WRITTEN)
     seconds: float = 0.0
 
     @property
@@ -161,7 +161,7 @@ class BuildFacts:
         content = read_json(path)
         try:
             found = decode(cls, content)
-            used = decode(Implementation, content) if "lut" in content else None
+            used = decode(Implemented, content) if "lut" in content else None
         except WrongEntry as error:
             raise HwsimError(f"{path} must be as `hwsim build` wrote it: {error}") from None
         return replace(found, implementation=used)

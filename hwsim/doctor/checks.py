@@ -234,7 +234,7 @@ def _yosys(folder: Path) -> tuple[str | None, str]:
 def _nextpnr(folder: Path) -> tuple[str | None, str]:
     tools = hardware("rtl.flow.tools")
 
-    tool = tools.nextpnr_ecp5()
+    tool = tools.find(hardware("rtl.targets.ecp5").NEXTPNR)
     ports = {name: {"direction": way, "bits": [bit]} for name, way, bit in NETLIST_PORTS}
     cell = {
         "type": "LUT4",
@@ -257,7 +257,7 @@ def _nextpnr(folder: Path) -> tuple[str | None, str]:
 def _ecppack(folder: Path) -> tuple[str | None, str]:
     tools = hardware("rtl.flow.tools")
 
-    tool = tools.ecppack()
+    tool = tools.find(hardware("rtl.targets.ecp5").ECPPACK)
     (folder / "tiny.config").write_text(".device LFE5U-25F\n", encoding="utf-8")
     tools.run(tool, "--input", "tiny.config", "--bit", "tiny.bit", cwd=folder, timeout=LIMIT)
     size = (folder / "tiny.bit").stat().st_size

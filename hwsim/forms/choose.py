@@ -7,6 +7,7 @@ zero), the scheme's mantissa with one rounding, and falls back to the scheme's o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,16 +28,24 @@ from hwsim.forms.thresholds import Bound, Thresholds, thresholds
 from hwsim.ops.requantize import FLOAT_SCHEMES, Requantize, Scheme
 
 MOST_LEVELS = 4096  # codes of the output beyond which only literal forms are made
-HARD_BITS = (17, 34)  # unsigned operands that one and two signed 18 x 18 multipliers take
 FLOAT_OUT_BITS = 20  # beyond 2**21 a float32's own rounding reaches whole numbers
 
 
-def choose(op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None = None) -> Form:
+def choose(
+    op: Requantize,
+    lo: Bound,
+    hi: Bound,
+    window: tuple[int, int] | None = None,
+    *,
+    operand_bits: Sequence[int],
+) -> Form:
     """The cheapest integer form that is proved equal to `op` for every input code `lo..hi`.
 
     `lo` and `hi` are bounds of the input, one or one a channel. With a `window` the form also does
-    a following clip to those codes. Raises HwsimError for sums over 32 bits, and for outputs over
-    20 bits of a float32 scheme.
+    a following clip to those codes. `operand_bits` are those of an unsigned operand that one, two
+    and so on hard multipliers take: fewer are cheaper, and a form that needs more than the last is
+    taken only where it is the scheme's own. Raises HwsimError for sums over 32 bits, and for
+    outputs over 20 bits of a float32 scheme.
     """
     out = Output(format=op.out, zero_point=op.zero_point, overflow=op.overflow, window=window)
     if op.scheme is Scheme.SHIFT:
@@ -45,7 +54,7 @@ def choose(op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None 
     if out.high - out.low >= MOST_LEVELS:
         return literal_form(op, out)
     steps = thresholds(op, lo, hi, (out.low, out.high))
-    exact = (form for form in _candidates(op, out, steps) if steps.equal(form))
+    exact = (form for form in _candidates(op, out, steps, operand_bits) if steps.equal(form))
     return next(exact, literal_form(op, out))
 
 
@@ -85,7 +94,9 @@ def _check(op: Requantize, lo: int, hi: int) -> None:
         )
 
 
-def _candidates(op: Requantize, out: Output, steps: Thresholds) -> list[Form]:
+def _candidates(
+    op: Requantize, out: Output, steps: Thresholds, operand_bits: Sequence[int]
+) -> list[Form]:
     """Forms that may be equal, by the hard multipliers that they take, then by their extras."""
     forms: list[Form | None] = [_by_even_ties(op, out)] if op.scheme in FLOAT_SCHEMES else []
     forms[:0] = [narrowest(steps, out, shared=True), narrowest(steps, out, shared=False)]
@@ -95,9 +106,9 @@ def _candidates(op: Requantize, out: Output, steps: Thresholds) -> list[Form]:
     if op.scheme is Scheme.GEMMLOWP_DOUBLE:
         forms.append(_once(op, out, *_fixed_parts(op), Rounding.RND))
     width = max(abs(int(steps.lo.min())), abs(int(steps.hi.max()))).bit_length()
-    most = min(HARD_BITS[-1], 62 - width)  # so that `run` stays inside int64
+    most = min(operand_bits[-1], 62 - width)  # so that `run` stays inside int64
     found = [form for form in forms if form is not None and form.bits <= most]
-    return sorted(found, key=lambda form: sum(form.bits > bits for bits in (0, *HARD_BITS)))
+    return sorted(found, key=lambda form: sum(form.bits > bits for bits in (0, *operand_bits)))
 
 
 def _by_even_ties(op: Requantize, out: Output) -> Affine:

@@ -22,11 +22,11 @@ def build(graph: Graph, chosen: BuildOptions, folder: Path, project: str) -> dic
     left out. `CosimReport` is there after a comparison in Verilator. `Build` holds all that
     `build.json` does and `Folder`, `Verilog` and `Bitstream` are paths (the last may be None).
     """
-    targets, rtl_build = hardware("rtl.flow.targets.base"), hardware("rtl.build")
+    targets, rtl_build = hardware("rtl.targets"), hardware("rtl.build")
     out = Path(chosen.output_dir) if chosen.output_dir is not None else folder
     request = rtl_build.Request(
         target=targets.find_target(chosen.target or "ecp5-25k").name,
-        clock_mhz=targets.parse_clock(str(chosen.clock or DEFAULT_CLOCK)),
+        clock_mhz=hardware("rtl.flow.clock").parse_clock(str(chosen.clock or DEFAULT_CLOCK)),
         fps=chosen.fps,
         max_dsp=chosen.max_dsp,
         rtl_only=chosen.rtl_only or not chosen.vsynth,

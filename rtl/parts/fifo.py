@@ -10,8 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
 from rtl.parts.stream import blank
+from rtl.targets import REFERENCE
 
-SHALLOW = 16  # entries of one distributed-memory column (ECP5 TRELLIS_DPR16X4)
+SHALLOW = REFERENCE.block_ram.distributed[0]  # entries of one column of distributed memory
 
 
 class Fifo(wiring.Component):

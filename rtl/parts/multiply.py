@@ -9,8 +9,9 @@ from amaranth.hdl import Const, Shape, Value
 
 from rtl.parts.arith import holding
 from rtl.parts.pipeline import Lane, Stage
+from rtl.targets import REFERENCE
 
-LIMB = 17  # unsigned bits that a signed 18 x 18 multiplier (ECP5 MULT18X18D, DSP48) takes
+LIMB = REFERENCE.limb_bits
 
 
 def limbs(value: Any) -> list[tuple[int, Any]]:

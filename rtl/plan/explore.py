@@ -8,13 +8,14 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from rtl.flow.targets.base import Family, Target, check_clock, find_target
+from rtl.flow.clock import check_clock
 from rtl.plan.cost import Bottleneck, bottleneck, least_adder_bits, multiplier_cost
 from rtl.plan.depths import with_depths
 from rtl.plan.limits import default_budget
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan
 from rtl.plan.search import SLOWEST, Menu, menu, plan_for_multipliers
+from rtl.targets import Target, find_target
 
 COUNT = 12  # options that a table shows
 
@@ -25,9 +26,9 @@ class Option:
 
     `fps` are inferences a second at the clock and `cycles` those of one; `multipliers` the hard
     multipliers that Yosys will build, `products` those of one cycle, constants too; `memory_bits`
-    all memories, exactly; `block_rams` an estimate (ECP5 alone, else None). `over` names what the
-    target has too little of, and is None for a family without a device. `default` marks what
-    `build` takes where it is asked for neither a rate nor a budget.
+    all memories, exactly; `block_rams` an estimate (None where the family has none). `over` names
+    what the target has too little of, and is None for a family without a device. `default` marks
+    what `build` takes where it is asked for neither a rate nor a budget.
     """
 
     fps: float
@@ -145,7 +146,7 @@ def _option(graph: Graph, plan: Plan, device: Target, clock_mhz: float) -> Optio
     bound: Bottleneck = bottleneck(graph, plan)
     cost = multiplier_cost(graph, plan)
     every = [m for each in memories(graph, with_depths(graph, plan)).values() for m in each]
-    blocks = sum(m.blocks for m in every) if device.family is Family.ECP5 else None
+    blocks = sum(m.blocks for m in every) if device.family.primitives else None
     need = {"dsp": cost, "bram": blocks or 0, "lut": least_adder_bits(graph, plan)}
     over = tuple(kind for kind, number in need.items() if number > device.available.get(kind, 0))
     return Option(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from rtl.flow.targets.base import Target
 from rtl.plan.cost import bottleneck, least_adder_bits, multiplier_cost
 from rtl.plan.plan import Plan
 from rtl.plan.search import least_multipliers, plan_for_multipliers
+from rtl.targets import Target
 
 DEFAULT_SHARE = 0.75  # of a target's multipliers, where the user asks for no rate and no budget
 DEFAULT_MULTIPLIERS = 16  # for a family without a chosen device

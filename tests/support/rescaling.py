@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.forms.choose import choose, literal_form
+from hwsim.forms.choose import literal_form
 from hwsim.forms.requantizers import Form, Output
 from hwsim.forms.thresholds import literal, thresholds
 from hwsim.ops.requantize import Requantize, Scheme
+from support.forms import choose
 from support.rtl_bench import Run, beats_of, run, words
 
 SEED = 71124
