@@ -90,10 +90,8 @@ def _ecp5() -> Any:
 
 
 def _have_verilator() -> bool:
-    return (
-        all(shutil.which(name) for name in ("g++", "make"))
-        and _have_tool(lambda tools: tools.verilator())()
-    )
+    built = all(shutil.which(name) for name in ("g++", "make"))
+    return built and _have_tool(lambda tools: tools.verilator())()
 
 
 PROBES: dict[str, Callable[[], bool]] = {
