@@ -124,7 +124,15 @@ def _wide(change: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 def run(case: Case, xs: Sequence[np.ndarray]) -> np.ndarray:
     names = [p.name for p in case.graph().inputs]
-    return emulate(case.graph(), dict(zip(names, xs, strict=True)), codes=True)
+    got = emulate(case.graph(), dict(zip(names, xs, strict=True)), codes=True)
+    return together(tuple(got.values())) if isinstance(got, dict) else got
+
+
+def together(outputs: Any) -> Any:
+    """The codes of all outputs, sample by sample; of one as they are."""
+    if not isinstance(outputs, tuple):
+        return outputs
+    return np.concatenate([codes.reshape(len(codes), -1) for codes in outputs], axis=1)
 
 
 def in_integers(case: Case) -> bool:
@@ -137,7 +145,7 @@ def largest_met(case: Case, xs: Sequence[np.ndarray]) -> tuple[int, list[Any]]:
     constants = watched(dict(case.op.prepare(case.types, Carrier.INT64)))
     inputs = [watched(x) for x in xs]
     Watched.largest = 0
-    codes = case.op.run(np, inputs, constants)
+    codes = together(case.op.run(np, inputs, constants))
     top = max([Watched.largest, *(abs(int(v)) for x in (*xs, codes) for v in x.reshape(-1))])
     return top, codes.astype(np.int64).tolist()
 

@@ -41,10 +41,11 @@ ENOUGH, LARGEST = 24, 520  # codes of input and output together
 
 
 def size(case: cases.Case) -> int:
-    return case.types[0].size + case.op.infer(case.types).size
+    return case.types[0].size + sum(made.size for made in case.op.output_types(case.types))
 
 
-UNARY = [c for c in cases.CASES if len(c.types) == 1 and size(c) <= LARGEST]
+ONE_TO_ONE = [c for c in cases.CASES if len(c.types) == len(c.op.output_types(c.types)) == 1]
+UNARY = [c for c in ONE_TO_ONE if size(c) <= LARGEST]
 
 
 BY_KIND: dict[str, cases.Case] = {}

@@ -10,7 +10,7 @@ from hwsim.ops.pool import AvgPool, MaxPool
 from hwsim.ops.requantize import Cast, Requantize, Scheme
 from hwsim.ops.scale import BatchNorm, Divide
 from hwsim.ops.scaled_add import ScaledAdd
-from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Transpose
+from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Split, Transpose
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
 
@@ -18,7 +18,7 @@ OPERATORS: dict[str, type[Op]] = {
     op.kind: op
     for op in (
         Add, ArgMax, AvgPool, BatchNorm, Cast, Concat, Conv2D, Dense, Divide, Flatten, MaxPool,
-        Relu, Requantize, Reshape, ScaledAdd, Table, Transpose,
+        Relu, Requantize, Reshape, ScaledAdd, Split, Table, Transpose,
     )
 }  # fmt: skip
 
@@ -46,6 +46,7 @@ __all__ = [
     "Reshape",
     "ScaledAdd",
     "Scheme",
+    "Split",
     "Stepwise",
     "Table",
     "TensorType",

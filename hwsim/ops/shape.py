@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import ClassVar
 
 from hwsim.fixed import Array, Format, Namespace
@@ -109,6 +110,47 @@ class Concat(_Move):
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """One concatenation."""
         return xp.concat(list(xs), axis=-1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Split(_Move):
+    """Blocks of `sizes` indices along an axis (the batch apart, axes from 0), an output each."""
+
+    kind: ClassVar[str] = "split"
+    axis: int
+    sizes: tuple[int, ...]
+
+    def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        """The axis becomes as long as each size; all sizes make up the input's."""
+        (x,) = inputs
+        require(
+            0 <= self.axis < len(x.shape),
+            f"a split's axis must be one of {len(x.shape)} from 0 on, not {self.axis}",
+        )
+        length = x.shape[self.axis]
+        require(
+            min(self.sizes, default=0) >= 1 and sum(self.sizes) == length,
+            f"a split's sizes must be 1 or more and make up {length}, not {self.sizes}",
+        )
+        return tuple(self._part(x, start, size) for start, size in self.blocks())
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """The first index and the size of each part."""
+        starts = accumulate((0, *self.sizes[:-1]))
+        return list(zip(starts, self.sizes, strict=True))
+
+    def _part(self, x: TensorType, start: int, size: int) -> TensorType:
+        shape, quant = (*x.shape[: self.axis], size, *x.shape[self.axis + 1 :]), x.quant
+        if quant is not None and len(quant.scale) > 1 and self.axis == len(x.shape) - 1:
+            quant = replace(quant, scale=quant.scale[start : start + size])
+        return replace(x, shape=shape, quant=quant)
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> tuple[Array, ...]:
+        """A view each."""
+        before = (slice(None),) * (self.axis + 1)
+        return tuple(
+            xs[0][(*before, slice(start, start + size), ...)] for start, size in self.blocks()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.ops import TensorType
-from rtl.layers.layer import Layer
+from rtl.layers.layer import Dealt, Layer
 from rtl.layers.memory import Memory
 from rtl.layers.plans import LanePlan, NodePlan, WirePlan
 from rtl.parts.stream import Beat
@@ -115,7 +115,7 @@ class Implementation(ABC, Generic[P]):
         """
 
     @abstractmethod
-    def lower(self, plan: P, beats: tuple[Beat, ...]) -> Layer:
+    def lower(self, plan: P, beats: tuple[Beat, ...]) -> Layer | Dealt:
         """The component, for inputs that come in `beats`."""
 
     def needs(self, plan: P, index: int, output: int = 0) -> Counts:

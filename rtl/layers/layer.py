@@ -53,6 +53,38 @@ class Layer(wiring.Component):
         return m
 
 
+class Dealt(wiring.Component):
+    """One node's hardware with several outputs: parts in series, then one that fans out.
+
+    Ports: `i` (In), a stream of `beat`; `o0`, `o1`, ... (Out), streams of the last part's outputs
+    `o[0..n-1]`.
+    """
+
+    def __init__(self, beat: Beat, parts: Sequence[Any], outputs: Sequence[Beat]) -> None:
+        self.parts, self.outputs = list(parts), tuple(outputs)
+        made = {f"o{k}": Out(out.stream) for k, out in enumerate(outputs)}
+        super().__init__({"i": In(beat.stream), **made})
+
+    def input(self, index: int) -> Any:
+        """The port of one input; there is one."""
+        return (self.i,)[index]
+
+    def output(self, index: int) -> Any:
+        """The port of one output."""
+        return getattr(self, f"o{index}")
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        source = wiring.flipped(self.i)
+        for k, part in enumerate(self.parts):
+            m.submodules[f"{type(part).__name__.lower()}_{k}"] = part
+            wiring.connect(m, source, part.i)
+            source = part.o
+        for k in range(len(self.outputs)):
+            wiring.connect(m, source[k], wiring.flipped(self.output(k)))
+        return m
+
+
 class Gathered(wiring.Component):
     """Inputs of a join brought to beats that fit, then joined or interleaved by `part`.
 

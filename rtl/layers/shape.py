@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rtl.layers.base import Counts, OnLanes, divisors
-from rtl.layers.layer import Gathered, Layer
+from rtl.layers.layer import Dealt, Gathered, Layer
 from rtl.layers.memory import Memory
 from rtl.layers.plans import LanePlan
 from rtl.parts import reduce, stream
@@ -123,3 +123,46 @@ class Interleaved(OnLanes):
         ways = [[Lanes(beat, plan.lanes)] for beat in beats]
         head = Gathered(beats, ways, part, [part.i[k] for k in range(len(blocks))])
         return Layer(beats, out, [Slice(out)], head)
+
+
+class InBlocks(OnLanes):
+    """A split: a block of beats to each output in turn."""
+
+    name = "in-turn"
+
+    def lacks(self) -> str | None:
+        """Always possible."""
+        return None
+
+    def widths(self) -> Sequence[int]:
+        """What divides the channels of all outputs."""
+        return divisors(math.gcd(*(made.channels for made in self.task.outputs)))
+
+    def cycles(self, plan: LanePlan) -> int:
+        """A beat a cycle."""
+        return self.task.x.size // plan.lanes
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """None."""
+        return ()
+
+    def rounds(self) -> int:
+        """How often each output gets a block."""
+        return math.prod(self.task.x.shape[: self.task.op.axis])
+
+    def used(self, plan: LanePlan, index: int, output: int) -> Counts:
+        """All up to its place, those of the outputs before it in its round too."""
+        blocks = [made.size // self.rounds() for made in self.task.outputs]
+        turn, place = np.divmod(np.arange(self.task.outputs[output].size), blocks[output])
+        return turn * sum(blocks) + sum(blocks[:output]) + place + 1
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Dealt:
+        """The plan's lanes of codes, dealt out."""
+        out, rounds = beats[0].with_lanes(plan.lanes), self.rounds()
+        blocks = [made.size // rounds // plan.lanes for made in self.task.outputs]
+        deal = stream.Deal(out, blocks, rounds)
+        return Dealt(beats[0], [Lanes(beats[0], plan.lanes), deal], [out] * len(blocks))

@@ -25,6 +25,7 @@ from hwsim.ops import (
     Requantize,
     Reshape,
     ScaledAdd,
+    Split,
     Table,
     Transpose,
 )
@@ -34,7 +35,7 @@ from rtl.layers.plans import NodePlan
 from rtl.layers.pool import Pooled
 from rtl.layers.requantize import Casted, Requantized
 from rtl.layers.scale import Divided, Normalized
-from rtl.layers.shape import Interleaved, Largest, Transposed
+from rtl.layers.shape import InBlocks, Interleaved, Largest, Transposed
 from rtl.layers.weighted import Folded
 
 Record = tuple[type[Implementation[Any]], ...]
@@ -55,6 +56,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     Requantize: (Requantized,),
     Reshape: (Wires,),
     ScaledAdd: (ScaledAdded,),
+    Split: (InBlocks,),
     Table: (LookedUp,),
     Transpose: (Transposed,),
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import Cat, Module, Signal, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -149,6 +149,45 @@ class Join(wiring.Component):
             self.a.ready.eq(self.b.valid & self.o.ready),
             self.b.ready.eq(self.a.valid & self.o.ready),
         ]
+        return m
+
+
+class Deal(wiring.Component):
+    """Hand a stream's beats out in turn: a block to each of several streams, again and again.
+
+    `blocks[k]` is the beats of output `k` in one round, and `rounds` rounds are a tensor. Ports:
+    `i` (In) and `o[0..n-1]` (Out), streams of `beat`. Latency 0, one beat a cycle. `i.ready`
+    depends on the `ready` of the output whose turn it is in the same cycle. `last` is on the final
+    beat of an output's last block.
+    """
+
+    def __init__(self, beat: Beat, blocks: Sequence[int], rounds: int) -> None:
+        if not blocks or min(blocks) < 1:
+            raise HwsimError(f"the beats of each block must be at least 1, not {list(blocks)}")
+        self.blocks, self.rounds = tuple(blocks), rounds
+        super().__init__({"i": In(beat.stream), "o": Out(beat.stream).array(len(blocks))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        final = len(self.blocks) - 1
+        turn, count = Signal(range(final + 1)), Signal(range(max(self.blocks)))
+        round_, moved = Signal(range(self.rounds)), Signal()
+        m.d.comb += moved.eq(self.i.valid & self.i.ready)
+        for k, beats in enumerate(self.blocks):
+            mine, ends = turn == k, count == beats - 1
+            m.d.comb += [
+                self.o[k].payload.data.eq(self.i.payload.data),
+                self.o[k].payload.last.eq(ends & (round_ == self.rounds - 1)),
+                self.o[k].valid.eq(self.i.valid & mine),
+            ]
+            with m.If(mine):
+                m.d.comb += self.i.ready.eq(self.o[k].ready)
+                with m.If(moved):
+                    m.d.sync += count.eq(Mux(ends, 0, count + 1))
+                    with m.If(ends):
+                        m.d.sync += turn.eq(0 if k == final else k + 1)
+                        if k == final:
+                            m.d.sync += round_.eq(Mux(round_ == self.rounds - 1, 0, round_ + 1))
         return m
 
 

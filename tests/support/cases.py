@@ -36,6 +36,7 @@ from hwsim.ops import (
     Reshape,
     ScaledAdd,
     Scheme,
+    Split,
     Stepwise,
     Table,
     TensorType,
@@ -56,14 +57,21 @@ class Case:
     types: tuple[TensorType, ...]
 
     def graph(self) -> Graph:
-        """The operator alone: inputs `a`, `b`, ..., node `op`, output `y`."""
+        """The operator alone: inputs `a`, `b`, ..., node `op`, outputs `y`, `y1`, ..."""
         names = [chr(ord("a") + k) for k in range(len(self.types))]
         ports = tuple(
             InputPort(name=name, tensor=name, type=kind)
             for name, kind in zip(names, self.types, strict=True)
         )
-        node = Node("op", self.op, tuple(names), "y")
-        return Graph(ports, (node,), (OutputPort(name="y", tensor="y"),))
+        made = self.op.output_types(self.types)
+        edges = ["y", *(f"y{k}" for k in range(1, len(made)))]
+        node = Node("op", self.op, tuple(names), edges)
+        return Graph(ports, (node,), tuple(OutputPort(name=e, tensor=e) for e in edges))
+
+    @staticmethod
+    def by_name(outputs: Any) -> dict[str, Any]:
+        """What `emulate` gives for `graph`, by output name for one output too."""
+        return outputs if isinstance(outputs, dict) else {"y": outputs}
 
     def inputs(self, n: int, seed: int) -> dict[str, Codes]:
         """Codes for `n` samples by input name.
@@ -399,6 +407,11 @@ def moving_cases() -> Iterator[Case]:
     yield Case("concat-two", Concat(), (x, tensor((3, 4, 3))))
     yield Case("concat-three", Concat(), (tensor(4), tensor(2, codes=(0, 5)), tensor(4)))
     yield Case("concat-one", Concat(), (tensor(4),))
+    yield Case("split-channels", Split(axis=2, sizes=(2, 4)), (tensor((3, 4, 6)),))
+    yield Case("split-vector", Split(axis=0, sizes=(1, 4, 2)), (tensor(7, "u8", 9),))
+    yield Case("split-rows", Split(axis=0, sizes=(1, 2)), (tensor((3, 2, 4)),))
+    yield Case("split-columns", Split(axis=1, sizes=(3, 1)), (tensor((2, 4, 2)),))
+    yield Case("split-one", Split(axis=0, sizes=(5,)), (tensor(5),))
     yield Case("argmax-vector", ArgMax(), (tensor(10),))
     yield Case("argmax-ties", ArgMax(), (tensor((16, 5), "s2"),))
     yield Case("argmax-map", ArgMax(), (tensor((3, 2, 7), "u8"),))

@@ -100,7 +100,8 @@ def by_oracle(graph: Graph, codes: dict[str, np.ndarray]) -> dict[str, list[Any]
         for node in graph.nodes:
             inputs = [types[edge] for edge in node.inputs]
             xs = [edges[edge] for edge in node.inputs]
-            edges[node.output] = oracle_ops.run(node.op, inputs, types[node.output], xs)
+            made = oracle_ops.run_all(node.op, inputs, list(graph.output_types(node)), xs)
+            edges.update(zip(node.outputs, made, strict=True))
         for edge, samples in found.items():
             samples.append(edges[edge])
     return found

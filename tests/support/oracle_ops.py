@@ -143,6 +143,15 @@ def joined(xs: list[Any]) -> Any:
     return [code for x in xs for code in x]
 
 
+def split(x: Any, axis: int, sizes: tuple[int, ...]) -> list[Any]:
+    """Parts of consecutive indices along an axis."""
+    if axis:
+        parts = [split(row, axis - 1, sizes) for row in x]
+        return [list(rows) for rows in zip(*parts, strict=True)]
+    rows = iter(x)
+    return [[next(rows) for _ in range(size)] for size in sizes]
+
+
 def first_largest(x: Any) -> Any:
     """Index of the largest code of the innermost axis."""
     return [first_largest(r) for r in x] if isinstance(x[0], list) else [x.index(max(x))]
@@ -165,7 +174,7 @@ def divide(op: Any, x: Any) -> Any:
 
 
 def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
-    """The output tensor of one sample; `types` and `out` are the edges' types."""
+    """The output tensor of one sample, or a list of several; `types` and `out` are edges' types."""
     x, fx = xs[0], types[0].format.frac_bits
     match op.kind:
         case "dense":
@@ -205,6 +214,8 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             return divide(op, x)
         case "concat":
             return joined(xs)
+        case "split":
+            return split(x, op.axis, op.sizes)
         case "flatten":
             return flat(x)
         case "reshape":
@@ -214,3 +225,8 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
         case "argmax":
             return first_largest(x)
     raise AssertionError(f"the oracle knows no operator {op.kind!r}")
+
+
+def run_all(op: Any, types: list[Any], outs: list[Any], xs: list[Any]) -> list[Any]:
+    """The output tensors of one sample, a list of one where there is one."""
+    return run(op, types, outs, xs) if len(outs) > 1 else [run(op, types, outs[0], xs)]
