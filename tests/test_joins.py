@@ -27,6 +27,7 @@ from hwsim.ops import (
     Op,
     Requantize,
     Scheme,
+    Split,
     Transpose,
     Window,
 )
@@ -208,3 +209,52 @@ def test_every_row_has_its_mutant():
                 if (depths.needs(graph, plan, node, index) != plain).any():
                     special.add(node.op.kind)
     assert special == set(JOINED)
+
+
+def parted(split: Split, shape: tuple[int, ...], join: Op, *between: Op) -> Graph:
+    """The two parts of a split, the first through operators, then joined, the last one first."""
+    nodes = [Node("split", split, ("x",), ("t0", "rest"))]
+    nodes += [Node(f"n{k}", op, (f"t{k}",), f"t{k + 1}") for k, op in enumerate(between)]
+    nodes.append(Node("join", join, ("rest", f"t{len(between)}"), "y"))
+    port = InputPort(name="x", tensor="x", type=cases.tensor(shape, "s6"))
+    return Graph((port,), tuple(nodes), (OutputPort(name="y", tensor="y"),))
+
+
+WEIGHTS = Conv2D(**cases.weights("parted", "s3", 3, 3, 2, 2), window=SAME)
+PARTED = {
+    "halves-added": parted(Split(axis=2, sizes=(2, 2)), (3, 4, 4), Add()),
+    "halves-swapped": parted(Split(axis=2, sizes=(2, 2)), (3, 4, 4), CONCAT),
+    "unequal-swapped": parted(Split(axis=2, sizes=(4, 2)), (3, 4, 6), CONCAT),
+    "rows-added": parted(Split(axis=0, sizes=(2, 2)), (4, 3, 2), Add()),
+    "columns-swapped": parted(Split(axis=1, sizes=(3, 3)), (2, 6, 2), CONCAT),
+    "convolved": parted(Split(axis=2, sizes=(2, 2)), (5, 4, 4), Add(), WEIGHTS),
+    "convolved-rows": parted(Split(axis=0, sizes=(4, 4)), (8, 3, 2), Add(), WEIGHTS),
+}
+by_parted = pytest.mark.parametrize("name", PARTED)
+
+
+def parted_codes(name: str):
+    kind = PARTED[name].inputs[0].type
+    return np.random.default_rng(5).integers(kind.lo, kind.hi + 1, (3, *kind.shape))
+
+
+@by_parted
+@pytest.mark.parametrize("cycles", [SLOW, FAST])
+def test_parts_of_a_split_that_meet_again_never_deadlock(name, cycles, seed):
+    assert outcome(PARTED[name], cycles, parted_codes(name), seed) == "equal"
+
+
+@pytest.mark.parametrize("name", ["rows-added", "columns-swapped", "convolved"])
+def test_without_the_proven_depths_parts_of_a_split_hang(name, monkeypatch, seed):
+    assert outcome(PARTED[name], SLOW, parted_codes(name), seed) == "equal"
+    proven = depths.proven_depths
+    monkeypatch.setattr(
+        depths, "proven_depths", lambda graph, plan: dict.fromkeys(proven(graph, plan), 1)
+    )
+    assert outcome(PARTED[name], SLOW, parted_codes(name), seed) == "hangs"
+
+
+def test_the_first_rows_are_held_until_the_last_have_come():
+    graph = PARTED["rows-added"]
+    plan = plan_for_cycles(graph, SLOW)
+    assert depths.proven_depths(graph, plan) == {("join", 1): 12, ("join", 0): 1}

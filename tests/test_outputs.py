@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hwsim.emulator.run import Emulator
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import Add, Cast, MaxPool, Relu, Window
+from hwsim.ops import Add, Cast, MaxPool, Relu, Split, Window
 from hwsim.reporting import facts, layout, picture
 
 NAMESPACES = pytest.mark.parametrize("xp", [np, array_api_strict], ids=["numpy", "array_api"])
@@ -133,3 +135,43 @@ def test_the_one_output_of_a_node_with_two_is_refused():
     assert JOINED[1].output == "r" and JOINED[1].outputs == ("r",)
     with pytest.raises(HwsimError, match=r"^node 'split' must have one output, not 2$"):
         _ = SPLIT.output
+
+
+def split_graph() -> Graph:
+    """Channels split in three, of which the last is read by nobody."""
+    nodes = (
+        Node("split", Split(axis=2, sizes=(1, 2, 1)), ("x",), ("p", "q", "r")),
+        Node("add", Add(), ("p", "q"), "y"),
+    )
+    return graph(*nodes, shape=(2, 3, 4))
+
+
+def test_a_graph_with_several_outputs_is_saved_under_schema_2_and_read_back(tmp_path):
+    """`data/schema_2.hwsim` was written when that schema began."""
+    kept = Path(__file__).parent / "data" / "schema_2.hwsim"
+    g = split_graph()
+    g.save(tmp_path / "split.hwsim")
+    assert (tmp_path / "split.hwsim").read_bytes() == kept.read_bytes()
+    back = Graph.load(kept)
+    assert back.hash() == g.hash() and back.nodes == g.nodes and back.types() == g.types()
+
+
+@pytest.mark.needs("amaranth")
+def test_hardware_drains_an_output_that_nobody_reads(rng):
+    from support import rtl_designs
+
+    from rtl.plan.search import plan_for_cycles
+
+    g, x = split_graph(), rng.integers(-128, 128, (3, 2, 3, 4))
+    for cycles in (1 << 40, 1):
+        got, _ = rtl_designs.simulate(g, plan_for_cycles(g, cycles), {"x": x}, stall=0.3)
+        assert np.array_equal(got["y"], x[..., :1] + x[..., 1:3])
+
+
+@pytest.mark.needs("verilator")
+def test_a_built_network_with_several_outputs_is_verified(tmp_path):
+    import hwsim
+
+    g = split_graph()
+    hwsim.build(g, tmp_path / "b", rtl_only=True, fps=1000)
+    assert hwsim.verify(tmp_path / "b", samples=5).ok

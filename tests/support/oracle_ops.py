@@ -174,7 +174,7 @@ def divide(op: Any, x: Any) -> Any:
 
 
 def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
-    """The output tensor of one sample, or a list of several; `types` and `out` are edges' types."""
+    """The output tensor of one sample, or a tuple of several; `out` is the type of the first."""
     x, fx = xs[0], types[0].format.frac_bits
     match op.kind:
         case "dense":
@@ -215,7 +215,7 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
         case "concat":
             return joined(xs)
         case "split":
-            return split(x, op.axis, op.sizes)
+            return tuple(split(x, op.axis, op.sizes))
         case "flatten":
             return flat(x)
         case "reshape":
@@ -229,4 +229,5 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
 
 def run_all(op: Any, types: list[Any], outs: list[Any], xs: list[Any]) -> list[Any]:
     """The output tensors of one sample, a list of one where there is one."""
-    return run(op, types, outs, xs) if len(outs) > 1 else [run(op, types, outs[0], xs)]
+    made = run(op, types, outs[0], xs)
+    return list(made) if isinstance(made, tuple) else [made]
