@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 import pytest
-
-SEED = 20261124
+from support import seeds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seed", type=int, default=SEED, help="seed of every randomized check")
+    parser.addoption(
+        "--seed", type=int, default=seeds.DEFAULT, help="seed of every randomized check"
+    )
     parser.addoption(
         "--require",
         default="",
@@ -24,6 +27,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="comma-separated tools that must not be missing: a skip that names one fails;"
         " `all` is every tool, `-NAME` takes one out again",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ[seeds.VARIABLE] = str(config.getoption("--seed"))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -35,7 +42,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 def seed(request: pytest.FixtureRequest) -> int:
     """A seed of this test's own, made from --seed and the test's name; printed where it fails."""
     base: int = request.config.getoption("--seed")
-    value = (base * 1_000_003 + zlib.crc32(request.node.nodeid.encode())) % 2**32
+    value = seeds.mixed(zlib.crc32(request.node.nodeid.encode()), base)
     print(f"seed {value} (of --seed={base})")
     return value
 
@@ -47,6 +54,8 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "hypothesis" in sys.modules:
+        sys.modules["hypothesis"].core.global_force_seed = seeds.base()
     for item in items:
         names = [name for mark in item.iter_markers("needs") for name in mark.args]
         reasons = [why for name in names if (why := missing(name)) is not None]
@@ -123,6 +132,8 @@ def pytest_runtest_makereport(
     report = yield
     if not hasattr(report, "wasxfail"):
         _fail_if_required(report, item.config)
+    if report.failed:
+        report.sections.append(("random seed", f"--seed={seeds.base()}"))
     return report
 
 
