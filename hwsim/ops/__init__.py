@@ -1,5 +1,7 @@
 """Integer operators: each a frozen dataclass with its shape, format, range and arithmetic."""
 
+from inspect import isabstract, isclass
+
 from hwsim.ops.accumulate import EXACT, Accumulator, Exact, Stepwise
 from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
 from hwsim.ops.conv import Conv2D
@@ -13,14 +15,6 @@ from hwsim.ops.scaled_add import ScaledAdd
 from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Split, Transpose
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
-
-OPERATORS: dict[str, type[Op]] = {
-    op.kind: op
-    for op in (
-        Add, ArgMax, AvgPool, BatchNorm, Cast, Concat, Conv2D, Dense, Divide, Flatten, MaxPool,
-        Relu, Requantize, Reshape, ScaledAdd, Split, Table, Transpose,
-    )
-}  # fmt: skip
 
 __all__ = [
     "EXACT",
@@ -55,3 +49,10 @@ __all__ = [
     "Window",
     "Work",
 ]
+
+OPERATORS: dict[str, type[Op]] = {
+    kind.kind: kind
+    for kind in map(globals().__getitem__, [name for name in __all__ if name != "OPERATORS"])
+    if isclass(kind) and issubclass(kind, Op) and not isabstract(kind)
+}
+"""Every operator of the public list, by its kind."""

@@ -6,59 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hwsim import ops
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
-from hwsim.ops import (
-    Add,
-    ArgMax,
-    AvgPool,
-    BatchNorm,
-    Cast,
-    Concat,
-    Conv2D,
-    Dense,
-    Divide,
-    Flatten,
-    MaxPool,
-    Op,
-    Relu,
-    Requantize,
-    Reshape,
-    ScaledAdd,
-    Split,
-    Table,
-    Transpose,
-)
+from hwsim.ops import Op
+from rtl.layers import elementwise, pairs, pool, requantize, scale, shape, weighted
 from rtl.layers.base import Implementation, Task, Wires
-from rtl.layers.elementwise import Added, Clipped, LookedUp, ScaledAdded
 from rtl.layers.plans import NodePlan
-from rtl.layers.pool import Pooled
-from rtl.layers.requantize import Casted, Requantized
-from rtl.layers.scale import Divided, Normalized
-from rtl.layers.shape import InBlocks, Interleaved, Largest, Transposed
-from rtl.layers.weighted import Folded
 
 Record = tuple[type[Implementation[Any]], ...]
 
 HARDWARE: Mapping[type[Op], Record] = {
-    Add: (Added,),
-    ArgMax: (Largest,),
-    AvgPool: (Pooled,),
-    BatchNorm: (Normalized,),
-    Cast: (Casted,),
-    Concat: (Interleaved,),
-    Conv2D: (Folded,),
-    Dense: (Folded,),
-    Divide: (Divided,),
-    Flatten: (Wires,),
-    MaxPool: (Pooled,),
-    Relu: (Clipped,),
-    Requantize: (Requantized,),
-    Reshape: (Wires,),
-    ScaledAdd: (ScaledAdded,),
-    Split: (InBlocks,),
-    Table: (LookedUp,),
-    Transpose: (Transposed,),
+    ops.Add: (pairs.Added,),
+    ops.ArgMax: (shape.Largest,),
+    ops.AvgPool: (pool.Pooled,),
+    ops.BatchNorm: (scale.Normalized,),
+    ops.Cast: (requantize.Casted,),
+    ops.Concat: (shape.Interleaved,),
+    ops.Conv2D: (weighted.Folded,),
+    ops.Dense: (weighted.Folded,),
+    ops.Divide: (scale.Divided,),
+    ops.Flatten: (Wires,),
+    ops.MaxPool: (pool.Pooled,),
+    ops.Relu: (elementwise.Clipped,),
+    ops.Requantize: (requantize.Requantized,),
+    ops.Reshape: (Wires,),
+    ops.ScaledAdd: (pairs.ScaledAdded,),
+    ops.Split: (shape.InBlocks,),
+    ops.Table: (elementwise.LookedUp,),
+    ops.Transpose: (shape.Transposed,),
 }
 
 UNKNOWN = "no hardware is known for this operator; the emulator runs it"

@@ -1,0 +1,141 @@
+"""Operators on pairs of codes, whose tensors may broadcast."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Rounding
+from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add, table_sum
+from hwsim.forms.requantizers import Output
+from hwsim.ops import ScaledAdd, TensorType
+from rtl.layers.base import Counts, Pointwise
+from rtl.layers.layer import Gathered, Layer
+from rtl.layers.memory import Memory
+from rtl.layers.plans import LanePlan
+from rtl.parts import pointwise
+from rtl.parts.arith import holding
+from rtl.parts.lanes import Lanes
+from rtl.parts.spread import Repeats, spread
+from rtl.parts.stream import Beat
+
+
+class Paired(Pointwise):
+    """The shared base of functions of two codes: a part behind both inputs, which may broadcast."""
+
+    @abstractmethod
+    def part(self, plan: LanePlan) -> Any:
+        """A component with streams `a` and `b` of the plan's lanes, and `o` of beats `target`."""
+
+    def repeats(self, plan: LanePlan, index: int) -> Repeats:
+        """How an input becomes as large as the output."""
+        return Repeats.of(self.task.inputs[index].shape, self.task.out.shape, plan.lanes)
+
+    def input_lanes(self, plan: LanePlan, index: int) -> int:
+        """A beat, or a code that serves all lanes."""
+        return self.repeats(plan, index).lanes
+
+    def used(self, plan: LanePlan, index: int, output: int) -> Counts:
+        """A code for a code; where one broadcasts, all that is repeated together."""
+        return self.repeats(plan, index).used()
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """What is repeated."""
+        found = []
+        for index, kind in enumerate(self.task.inputs):
+            repeats = self.repeats(plan, index)
+            width = repeats.lanes * kind.format.width
+            found.append(Memory(repeats.stored, width, written=True))
+        return found
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """Both inputs brought to the plan's lanes and the output's size, then the part."""
+        ways: list[list[Any]] = []
+        for index, beat in enumerate(beats):
+            repeats = self.repeats(plan, index)
+            ways.append([Lanes(beat, repeats.lanes)])
+            if repeats.some:
+                ways[-1].append(spread(beat.with_lanes(repeats.lanes), repeats))
+        part = self.part(plan)
+        return Layer(beats, part.target, [], Gathered(beats, ways, part, [part.a, part.b]))
+
+
+class Summed(Paired):
+    """The shared base of sums of two codes: an adder a lane."""
+
+    name = "adder"
+
+    @property
+    @abstractmethod
+    def form(self) -> SumForm | None:
+        """The integer form that agrees on all pairs of codes."""
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Constants are multiplied by adders."""
+        return 0
+
+    def part(self, plan: LanePlan) -> pointwise.Adder:
+        """The adders."""
+        a, b = self.task.inputs
+        form = self.form
+        if form is None:
+            raise HwsimError("an add must have an integer form that agrees on all pairs of codes")
+        return pointwise.Adder(form, plan.lanes, a_format=a.format, b_format=b.format)
+
+
+class Added(Summed):
+    """Pairs of codes, their binary points aligned, added at full precision."""
+
+    def lacks(self) -> str | None:
+        """Every sum can be built."""
+        return None
+
+    @property
+    def form(self) -> SumForm:
+        """Shifts and an addition."""
+        point = self.task.out.format.frac_bits
+        ma, mb = (1 << (point - x.format.frac_bits) for x in self.task.inputs)
+        out = Output(format=self.task.out.format)
+        return WeightedSum(ma=ma, mb=mb, r=0, shift=0, rounding=Rounding.TRN, out=out)
+
+
+class ScaledAdded(Summed):
+    """Pairs of codes through the cheapest form that agrees on all of them."""
+
+    def lacks(self) -> str | None:
+        """Tables hold every sum of one rounding; others are enumerated, which takes a while."""
+        op: ScaledAdd = self.task.op
+        exact = op.divisor is None or math.frexp(op.divisor)[0] == 0.5
+        if exact and table_sum(op, *self.task.inputs) is not None:
+            return None
+        if self.form is not None:
+            return None
+        return (
+            "no integer form agrees with it on all pairs of codes; an add with one rounding "
+            "(QLinearAdd), or an output scale that is a power of two, has one"
+        )
+
+    @cached_property
+    def form(self) -> SumForm | None:
+        """By enumeration."""
+        return add_form(self.task.op, *self.task.inputs)
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """Besides what is repeated a table for each input, where the form has them."""
+        form, found = self.form, [*super().memories(plan)]
+        if not isinstance(form, TableSum):
+            return found
+        for kind, rows in zip(self.task.inputs, (form.table_a, form.table_b), strict=True):
+            width = holding(min(*rows, 0), max(*rows, 0)).width
+            found += [Memory(1 << kind.format.width, width, written=False)] * plan.lanes
+        return found
+
+
+@lru_cache(maxsize=256)
+def add_form(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
+    """The cheapest integer form of a scaled add for all pairs of codes; found once for each."""
+    return choose_add(op, a, b)
