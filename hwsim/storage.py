@@ -40,7 +40,8 @@ class Codec:
     """Dataclasses and enums of the kinds that it is told, as JSON and arrays, and back.
 
     A field whose metadata is `since(schema)` is written only where it differs from its default,
-    and then asks for that schema: what an older version can read is written as it wrote it.
+    and then asks for that schema: what an older version can read is written as it wrote it. A kind
+    whose values not every version knows says by a property `schema` which one does.
     """
 
     kinds: Mapping[str, type[Any]]
@@ -69,6 +70,7 @@ class Codec:
             case tuple() | list():
                 return [self.encode(item, f"{name}.{i}", body) for i, item in enumerate(value)]
         fields = {}
+        body.schema = max(body.schema, getattr(value, "schema", 1))
         for item in dataclasses.fields(value):
             held, since = getattr(value, item.name), item.metadata.get(SINCE)
             if since is None or not _is_default(held, item.default):

@@ -4,7 +4,7 @@ from inspect import isabstract, isclass
 
 from hwsim.ops.accumulate import EXACT, Accumulator, Exact, Stepwise
 from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
-from hwsim.ops.conv import Conv2D
+from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
 from hwsim.ops.pairs import Add
@@ -17,6 +17,7 @@ from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
 
 __all__ = [
+    "CONVOLUTIONS",
     "EXACT",
     "OPERATORS",
     "Accumulator",
@@ -27,6 +28,8 @@ __all__ = [
     "Carrier",
     "Cast",
     "Concat",
+    "Conv",
+    "Conv1D",
     "Conv2D",
     "Dense",
     "Divide",

@@ -1,7 +1,8 @@
-"""2-D convolution: strides, padding, groups, depthwise."""
+"""Convolution along one axis or two: strides, padding, groups, depthwise."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,22 +15,22 @@ from hwsim.ops.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Conv2D(Weighted):
-    """2-D cross-correlation; weights (kernel height, kernel width, in / groups, out channels).
+class Conv(Weighted):
+    """Cross-correlation; weights (kernel axes, in / groups, out channels).
 
     Output channel o belongs to group `o // (out / groups)`. Positions outside the map hold
     `zero_point`, that is real zero. Groups equal to the input's channels make it depthwise.
     """
 
-    kind: ClassVar[str] = "conv2d"
+    rank: ClassVar[int]
     window: Window
     groups: int = 1
 
     def __post_init__(self) -> None:
-        super(Conv2D, self).__post_init__()
+        super(Conv, self).__post_init__()
         require(
-            self.weights.ndim == 4 and self.weights.shape[:2] == self.window.kernel,
-            "convolution weights must have shape (kernel height, kernel width, in / groups, out) "
+            self.weights.ndim == self.rank + 2 and self.weights.shape[:-2] == self.window.kernel,
+            f"convolution weights must have shape ({self.axes}, in / groups, out) "
             f"with kernel {self.window.kernel}, not {self.weights.shape}",
         )
         require(
@@ -42,20 +43,25 @@ class Conv2D(Weighted):
         )
 
     @property
+    @abstractmethod
+    def axes(self) -> str:
+        """What the kernel's axes are called."""
+
+    @property
     def depthwise(self) -> bool:
         """Whether each output channel sees one input channel, and each of them one output."""
-        return self.groups > 1 and self.weights.shape[2] == 1 and self.outputs == self.groups
+        return self.groups > 1 and self.weights.shape[-2] == 1 and self.outputs == self.groups
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
-        """Shape (h, w, c) becomes (oh, ow, out)."""
+        """Shape (..., c) becomes (the window's positions, out)."""
         (x,) = inputs
-        height, width = self.window.output(x)
-        channels = self.weights.shape[2] * self.groups
+        axes = self.window.output(x)
+        channels = self.weights.shape[-2] * self.groups
         require(
             x.channels == channels,
             f"a convolution's input must have {channels} channels, not {x.channels}",
         )
-        return self.sum_type(x, (height, width, self.outputs))
+        return self.sum_type(x, (*axes, self.outputs))
 
     def reach(self, x: TensorType) -> TensorType:
         """Padding brings its code, which may lie outside the proven range of the map."""
@@ -65,7 +71,7 @@ class Conv2D(Weighted):
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """As for every weighted layer; (groups, terms, out) where groups are not depthwise."""
-        constants = dict(super(Conv2D, self).prepare(inputs, carrier))
+        constants = dict(super(Conv, self).prepare(inputs, carrier))
         if self.groups > 1 and not self.depthwise:
             per_group = self.outputs // self.groups
             split = constants["w"].reshape(-1, self.groups, per_group)
@@ -75,8 +81,7 @@ class Conv2D(Weighted):
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """Sums over the gathered windows; elementwise for depthwise."""
         padded = self.window.pad(xp, xs[0], self.zero_point)
-        batch, (height, width) = padded.shape[0], self.window.positions(padded.shape[1:3])
-        shape = (batch, height, width, self.outputs)
+        shape = (padded.shape[0], *self.window.positions(padded.shape[1:-1]), self.outputs)
         if self.groups == 1:
             return xp.reshape(self.accumulate(xp, self.window.gather(xp, padded), k), shape)
         views = list(self.window.views(padded))
@@ -86,7 +91,8 @@ class Conv2D(Weighted):
             for position, view in enumerate(views[1:], start=1):
                 acc = acc + view * weights[position, :]
             return add_bias(xp, acc, k["b"])
-        split = (batch * height * width, self.groups, views[0].shape[3] // self.groups)
+        channels = padded.shape[-1]
+        split = (-1, self.groups, channels // self.groups)
         columns = xp.concat([xp.reshape(view, split) for view in views], axis=2)
         acc = xp.matmul(xp.permute_dims(columns, (1, 0, 2)), k["w"])
         acc = xp.reshape(xp.permute_dims(acc, (1, 0, 2)), (-1, self.outputs))
@@ -94,5 +100,35 @@ class Conv2D(Weighted):
 
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Every weight is used once at every output position."""
-        height, width, outputs = self.infer(inputs).shape
-        return Work(height * width * self.weights.size, self.weights.size, height * width * outputs)
+        out = self.infer(inputs)
+        return Work(out.size // self.outputs * self.weights.size, self.weights.size, out.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Conv1D(Conv):
+    """Along one axis; weights (kernel length, in / groups, out channels)."""
+
+    kind: ClassVar[str] = "conv1d"
+    rank: ClassVar[int] = 1
+
+    @property
+    def axes(self) -> str:
+        """One."""
+        return "kernel length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Conv2D(Conv):
+    """Along two axes; weights (kernel height, kernel width, in / groups, out channels)."""
+
+    kind: ClassVar[str] = "conv2d"
+    rank: ClassVar[int] = 2
+
+    @property
+    def axes(self) -> str:
+        """Two."""
+        return "kernel height, kernel width"
+
+
+CONVOLUTIONS: dict[int, type[Conv]] = {conv.rank: conv for conv in (Conv1D, Conv2D)}
+"""A convolution for each number of axes that a window can have."""

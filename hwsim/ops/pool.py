@@ -22,7 +22,7 @@ class MaxPool(Op):
     window: Window
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
-        """Shape (h, w, c) becomes (oh, ow, c); codes keep their type."""
+        """Shape (..., c) becomes (the window's positions, c); codes keep their type."""
         (x,) = inputs
         return x.with_shape((*self.window.output(x), x.channels))
 
@@ -39,9 +39,9 @@ class MaxPool(Op):
         return {"lowest": inputs[0].format.min}
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
-        """Elementwise maxima of rows, then of columns."""
+        """Elementwise maxima along one axis after the other."""
         out = self.window.pad(xp, xs[0], k["lowest"])
-        for axis in (1, 2):
+        for axis in range(1, out.ndim - 1):
             views = self.window.lines(out, axis)
             out = next(views)
             for view in views:
@@ -72,7 +72,7 @@ class AvgPool(Op):
         )
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
-        """Shape (h, w, c) becomes (oh, ow, c); the format grows by log2 of the window's size."""
+        """Shape (..., c) becomes (positions, c); the format grows by log2 of the window's size."""
         (x,) = inputs
         shape = (*self.window.output(x), x.channels)
         if isinstance(self.accumulator, Stepwise):
@@ -130,5 +130,5 @@ class AvgPool(Op):
 
     def _run_steps(self, xp: Namespace, x: Array, k: Constants) -> Array:
         views = list(self.window.views(self.window.pad(xp, x, 0)))
-        columns = xp.reshape(xp.stack(views, axis=4), (-1, len(views)))
+        columns = xp.reshape(xp.stack(views, axis=-1), (-1, len(views)))
         return xp.reshape(k["steps"].run(xp, columns, k), views[0].shape)

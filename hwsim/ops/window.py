@@ -1,113 +1,142 @@
-"""Sliding windows over (height, width, channels): shapes, padding and their views."""
+"""Sliding windows over (length, channels) or (height, width, channels): shapes, padding, views."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace
-from hwsim.ops.base import TensorType, require
+from hwsim.ops.base import Shape, TensorType, require
 
-Pair = tuple[int, int]
+AXES = {1: "(length, channels)", 2: "(height, width, channels)"}
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Kernel, stride and padding (top, left, bottom, right) of a 2-D sliding window."""
+    """Kernel, stride and padding of a sliding window of one axis or two.
 
-    kernel: Pair
-    stride: Pair = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    `stride` is 1 and `padding` 0 where they are left out. Padding lists what comes before on each
+    axis, then what comes after: (top, left, bottom, right).
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        rank = len(self.kernel)
+        require(rank in AXES, f"a window must have 1 axis or 2, not the kernel {self.kernel}")
+        object.__setattr__(self, "stride", self.stride or (1,) * rank)
+        object.__setattr__(self, "padding", self.padding or (0,) * (2 * rank))
         require(
-            min(self.kernel) >= 1, f"a window's kernel must be at least 1 by 1, not {self.kernel}"
+            len(self.stride) == rank and len(self.padding) == 2 * rank,
+            f"a window of kernel {self.kernel} must have {rank} strides and {2 * rank} paddings, "
+            f"not {self.stride} and {self.padding}",
         )
-        require(
-            min(self.stride) >= 1, f"a window's stride must be at least 1 by 1, not {self.stride}"
-        )
-        top, left, bottom, right = self.padding
-        kh, kw = self.kernel
-        if min(self.padding) < 0 or max(top, bottom) >= kh or max(left, right) >= kw:
+        one = " by ".join("1" * rank)
+        for what, sizes in (("kernel", self.kernel), ("stride", self.stride)):
+            require(min(sizes) >= 1, f"a window's {what} must be at least {one}, not {sizes}")
+        if min(self.padding) < 0 or any(
+            max(ends) >= size for ends, size in zip(self.ends, self.kernel, strict=True)
+        ):
             raise HwsimError(
                 f"a window's padding must be from 0 to less than its kernel {self.kernel}, "
                 f"not {self.padding}"
             )
 
     @property
+    def schema(self) -> int:
+        """The oldest schema of saved graphs that can say it."""
+        return 1 if len(self.kernel) == 2 else 2
+
+    @property
+    def ends(self) -> tuple[tuple[int, int], ...]:
+        """Padding before and after, for each axis."""
+        rank = len(self.kernel)
+        return tuple(zip(self.padding[:rank], self.padding[rank:], strict=True))
+
+    @property
     def size(self) -> int:
         """Positions in one window."""
-        return self.kernel[0] * self.kernel[1]
+        return math.prod(self.kernel)
 
-    def output(self, x: TensorType) -> Pair:
-        """Height and width of the output map for an input of type `x`."""
-        require(
-            len(x.shape) == 3,
-            f"a windowed operator's input must be (height, width, channels), not {x.shape}",
-        )
-        top, left, bottom, right = self.padding
-        require(
-            x.shape[0] + top + bottom >= self.kernel[0]
-            and x.shape[1] + left + right >= self.kernel[1],
-            f"a window's kernel must fit into its padded input {x.shape[:2]}, not {self.kernel}",
-        )
-        return self.positions((x.shape[0] + top + bottom, x.shape[1] + left + right))
+    @property
+    def two_axes(self) -> Window:
+        """The same window, one of one axis as a row."""
+        if len(self.kernel) == 2:
+            return self
+        before, after = self.padding
+        return Window((1, *self.kernel), (1, *self.stride), (0, before, 0, after))
 
-    def positions(self, padded: Pair) -> Pair:
-        """Height and width of the output map for a padded height and width."""
-        (kh, kw), (sh, sw) = self.kernel, self.stride
-        return (padded[0] - kh) // sh + 1, (padded[1] - kw) // sw + 1
+    def output(self, x: TensorType) -> Shape:
+        """The output map's axes, channels apart, for an input of type `x`."""
+        require(
+            len(x.shape) == len(self.kernel) + 1,
+            f"a windowed operator's input must be {AXES[len(self.kernel)]}, not {x.shape}",
+        )
+        padded = tuple(size + sum(ends) for size, ends in zip(x.shape, self.ends, strict=False))
+        require(
+            all(size >= kernel for size, kernel in zip(padded, self.kernel, strict=True)),
+            f"a window's kernel must fit into its padded input {x.shape[:-1]}, not {self.kernel}",
+        )
+        return self.positions(padded)
+
+    def positions(self, padded: Shape) -> Shape:
+        """The output map's axes for those of a padded input."""
+        axes = zip(padded, self.kernel, self.stride, strict=True)
+        return tuple((size - kernel) // stride + 1 for size, kernel, stride in axes)
 
     def pad(self, xp: Namespace, x: Array, code: int) -> Array:
-        """`x` (batch, height, width, channels) with a frame of `code`."""
-        top, left, bottom, right = self.padding
-        if not any(self.padding):
-            return x
-        batch, height, width, channels = x.shape
-        rows = xp.full((batch, height, 1, channels), code, dtype=x.dtype)
-        x = xp.concat([rows] * left + [x] + [rows] * right, axis=2)
-        line = xp.full((batch, 1, width + left + right, channels), code, dtype=x.dtype)
-        return xp.concat([line] * top + [x] + [line] * bottom, axis=1)
+        """`x` (batch, ..., channels) with a frame of `code`."""
+        for axis in range(len(self.kernel), 0, -1):  # the longest runs last
+            before, after = self.ends[axis - 1]
+            if before or after:
+                shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+                line = xp.full(shape, code, dtype=x.dtype)
+                x = xp.concat([line] * before + [x] + [line] * after, axis=axis)
+        return x
 
     def views(self, padded: Array) -> Iterator[Array]:
-        """The codes that each position of the kernel meets, row by row: (batch, oh, ow, c)."""
-        (kh, kw), (sh, sw) = self.kernel, self.stride
-        rows, columns = self.positions(padded.shape[1:3])
-        for dy in range(kh):
-            for dx in range(kw):
-                yield padded[
-                    :, dy : dy + (rows - 1) * sh + 1 : sh, dx : dx + (columns - 1) * sw + 1 : sw, :
-                ]
+        """The codes that each position of the kernel meets, row by row: (batch, ..., channels)."""
+        counts = self.positions(padded.shape[1:-1])
+        for firsts in product(*map(range, self.kernel)):
+            lines = (
+                slice(first, first + (count - 1) * stride + 1, stride)
+                for first, count, stride in zip(firsts, counts, self.stride, strict=True)
+            )
+            yield padded[(slice(None), *lines, slice(None))]
 
     def gather(self, xp: Namespace, padded: Array) -> Array:
         """What each window meets, row by row: (windows, positions of the kernel * channels)."""
-        channels = padded.shape[3]
+        channels = padded.shape[-1]
         if channels == 1:  # long runs are copied faster, and a product takes either order
             terms = xp.stack([view[..., 0] for view in self.views(padded)], axis=0)
             return xp.permute_dims(xp.reshape(terms, (self.size, -1)), (1, 0))
         if xp is not np:
-            columns = xp.concat(list(self.views(padded)), axis=3)
+            columns = xp.concat(list(self.views(padded)), axis=-1)
             return xp.reshape(columns, (-1, self.size * channels))
-        (kh, kw), (sh, sw) = self.kernel, self.stride
         padded = np.ascontiguousarray(padded)
-        per_sample, per_row, per_pixel, per_code = padded.strides
-        batch, (rows, columns) = len(padded), self.positions(padded.shape[1:3])
-        # A row of a window is one run of kw * channels codes, and is copied as such.
+        per_sample, *per_place, per_code = padded.strides
+        *outer, run = self.kernel
+        steps = (place * stride for place, stride in zip(per_place, self.stride, strict=True))
+        # A row of a window is one run of codes, and is copied as such.
         windows = np.lib.stride_tricks.as_strided(
             padded,
-            (batch, rows, columns, kh, kw * channels),
-            (per_sample, per_row * sh, per_pixel * sw, per_row, per_code),
+            (len(padded), *self.positions(padded.shape[1:-1]), *outer, run * channels),
+            (per_sample, *steps, *per_place[:-1], per_code),
             writeable=False,
         )
-        return windows.reshape(batch * rows * columns, kh * kw * channels)
+        return windows.reshape(-1, self.size * channels)
 
     def lines(self, padded: Array, axis: int) -> Iterator[Array]:
-        """The rows (`axis` 1) or columns (2) that each line of the kernel meets."""
+        """What each line of the kernel across an axis of the batch (from 1 on) meets."""
         size, stride = self.kernel[axis - 1], self.stride[axis - 1]
         count = (padded.shape[axis] - size) // stride + 1
+        every = (slice(None),) * axis
         for first in range(size):
-            line = slice(first, first + (count - 1) * stride + 1, stride)
-            yield padded[:, line, :, :] if axis == 1 else padded[:, :, line, :]
+            yield padded[(*every, slice(first, first + (count - 1) * stride + 1, stride), ...)]

@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, Port, user_shape
-from hwsim.ops import Conv2D, Dense, Requantize, Stepwise, TensorType, Weighted
+from hwsim.ops import Conv, Dense, Requantize, Stepwise, TensorType, Weighted
 from hwsim.ports import axes_text
 from hwsim.state import State
 
@@ -32,18 +32,17 @@ def describe(graph: Graph) -> dict[str, Any]:
 def summary(node: Node) -> str:
     """The operator in a few words: `conv2d 3×3, 8 → 16`, `requantize f32_rne_out`."""
     match node.op:
-        case Conv2D() as op:
-            height, width = op.window.kernel
-            inputs = op.weights.shape[2] * op.groups
-            kind = "depthwise" if op.depthwise else "conv2d"
+        case Conv() as op:
+            inputs = op.weights.shape[-2] * op.groups
+            kind = "depthwise" if op.depthwise else op.kind
             stride = "" if set(op.window.stride) == {1} else f" /{op.window.stride[0]}"
-            return f"{kind} {height}×{width}{stride}, {inputs} → {op.outputs}"
+            return f"{kind} {shape_text(op.window.kernel)}{stride}, {inputs} → {op.outputs}"
         case Dense() as op:
             return f"dense {op.weights.shape[0]} → {op.outputs}"
         case Requantize() as op:
             return f"requantize {op.scheme.value}"
     window = getattr(node.op, "window", None)
-    kernel = "" if window is None else f" {window.kernel[0]}×{window.kernel[1]}"
+    kernel = "" if window is None else f" {shape_text(window.kernel)}"
     return node.op.kind.replace("_", " ") + kernel
 
 

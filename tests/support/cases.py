@@ -24,6 +24,7 @@ from hwsim.ops import (
     BatchNorm,
     Cast,
     Concat,
+    Conv1D,
     Conv2D,
     Dense,
     Divide,
@@ -226,6 +227,64 @@ def conv_cases() -> Iterator[Case]:
     )
 
 
+def line_cases() -> Iterator[Case]:
+    """Windows of one axis: convolutions and pools over (length, channels)."""
+
+    def conv(name: str, x: TensorType, outputs: int, window: Window, **extra: Any) -> Case:
+        inputs = x.channels // extra.get("groups", 1)
+        data = weights(f"line-{name}", "s5", *window.kernel, inputs, outputs) | extra
+        return Case(f"conv1d-{name}", Conv1D(**data, window=window), (x,))
+
+    x = tensor((11, 2))
+    yield conv("plain", x, 3, Window((3,)))
+    yield conv("point", x, 4, Window((1,)))
+    yield conv("whole-line", x, 3, Window((11,)))
+    yield conv("stride", x, 2, Window((4,), (2,), (1, 2)))
+    yield conv("stride-skips", x, 2, Window((2,), (3,)))
+    yield conv("one-code", tensor((9, 1)), 2, Window((3,), (1,), (1, 1)))
+    yield conv("groups", tensor((7, 4)), 6, Window((2,)), groups=2)
+    yield conv("depthwise", tensor((7, 3)), 3, Window((3,), (1,), (2, 0)), groups=3)
+    zero = tensor((6, 2), "u8", 131)
+    yield conv("zero-point", zero, 3, Window((3,), (1,), (1, 1)), zero_point=131)
+    acc = Stepwise(format=Format.parse("s9.3"), rounding=Rounding.RND, overflow=Overflow.SAT)
+    fine = {"weight_format": Format.parse("s5.3"), "accumulator": acc}
+    yield conv("step", tensor((6, 2), "s6.3"), 3, Window((3,), (2,), (1, 1)), **fine)
+    for name, window in {
+        "plain": Window((2,), (2,)),
+        "padded": Window((3,), (2,), (1, 2)),
+        "global": Window((11,)),
+    }.items():
+        yield Case(f"maxpool-line-{name}", MaxPool(window=window), (x,))
+        yield Case(f"avgpool-line-{name}", AvgPool(window=window), (x,))
+    pool = AvgPool(window=Window((3,), (2,), (1, 1)), zero_point=113)
+    yield Case("avgpool-line-zero-point", pool, (tensor((7, 2), "u8", 113),))
+    acc = Stepwise(format=Format.parse("s7.2"), rounding=Rounding.RND_CONV, overflow=Overflow.SAT)
+    pool = AvgPool(window=Window((3,), (2,), (1, 1)), accumulator=acc)
+    yield Case("avgpool-line-step", pool, (tensor((7, 2), "s6.3"),))
+    by = np.array([2, 3, 3, 2])
+    yield Case("divide-by-place", Divide(divisors=by), (tensor((4, 16), "s9.4"),))
+
+
+def rank_cases() -> Iterator[Case]:
+    """Tensors of three axes and more without windows: heads, rows and channels."""
+    heads = tensor((2, 3, 4))
+    yield Case("dense-heads", Dense(**weights("heads", "s4", 4, 3)), (heads,))
+    yield Case("dense-five-axes", Dense(**weights("five", "s4", 2, 3)), (tensor((2, 1, 3, 2, 2)),))
+    yield Case("transpose-heads", Transpose(axes=(1, 0, 2)), (heads,))
+    yield Case("transpose-keys", Transpose(axes=(0, 2, 1)), (heads,))
+    yield Case("transpose-four", Transpose(axes=(2, 0, 3, 1)), (tensor((2, 3, 2, 4)),))
+    yield Case("reshape-heads", Reshape(shape=(3, 2, 2, 2)), (tensor((3, 8)),))
+    yield Case("concat-heads", Concat(), (heads, tensor((2, 3, 2))))
+    yield Case("add-four-axes", Add(), (tensor((2, 2, 3, 2)), tensor((2, 2, 3, 2), "s6")))
+    yield Case("relu-four-axes", Relu(zero_point=3), (tensor((2, 2, 3, 2)),))
+    yield Case("argmax-four-axes", ArgMax(), (tensor((2, 2, 3, 5)),))
+    cast = Cast(out=Format.parse("s5.1"), rounding=Rounding.RND, overflow=Overflow.SAT)
+    yield Case("cast-four-axes", cast, (tensor((2, 2, 3, 4), "s8.3"),))
+    channels = {"multiplier": (0.3, 0.02, 0.11, 0.5), "out": S8}
+    to8 = Requantize(scheme=Scheme.F32_RNE_OUT, **channels)
+    yield Case("requantize-four-axes", to8, (tensor((2, 2, 3, 4), "s12", 0),))
+
+
 def pool_cases() -> Iterator[Case]:
     """Max and average pools, and the division that truncates."""
     x = tensor((5, 6, 2))
@@ -423,6 +482,8 @@ FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     stepwise_cases,
     conv_cases,
     pool_cases,
+    line_cases,
+    rank_cases,
     cast_cases,
     requantize_cases,
     pointwise_cases,

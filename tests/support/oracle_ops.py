@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 from support.oracle import c_divide, cast, real, requantize, scaled_add, stepwise, whole
@@ -56,7 +57,14 @@ def shaped(codes: list[int], shape: tuple[int, ...]) -> Any:
 
 
 def windows(window: Any, x: Any) -> Any:
-    """Per output position a list of (dy, dx, codes of all channels, or None outside)."""
+    """Per output position a list of (dy, dx, codes of all channels, or None outside).
+
+    A window of one axis moves over the rows, as if they were a map of one row.
+    """
+    if len(window.kernel) == 1:
+        ((k,), (s,), (before, after)) = window.kernel, window.stride, window.padding
+        row = SimpleNamespace(kernel=(1, k), stride=(1, s), padding=(0, before, 0, after))
+        return windows(row, [x])
     (kh, kw), (sh, sw), (top, left, bottom, right) = window.kernel, window.stride, window.padding
     height, width = len(x), len(x[0])
 
@@ -74,9 +82,11 @@ def windows(window: Any, x: Any) -> Any:
     ]
 
 
-def conv2d(op: Any, x: Any, fx: int, out: Any) -> Any:
+def convolution(op: Any, x: Any, fx: int, out: Any) -> Any:
     """Each output channel over the input channels of its group."""
     weights = op.weights.tolist()
+    if op.kind == "conv1d":
+        weights = [weights]
     inputs, outputs = len(weights[0][0]), len(weights[0][0][0])
     per_group = outputs // op.groups
 
@@ -89,7 +99,8 @@ def conv2d(op: Any, x: Any, fx: int, out: Any) -> Any:
         ]
         return accumulate(op, terms, o, fx, out)
 
-    return [[[one(p, o) for o in range(outputs)] for p in row] for row in windows(op.window, x)]
+    rows = [[[one(p, o) for o in range(outputs)] for p in row] for row in windows(op.window, x)]
+    return rows[0] if op.kind == "conv1d" else rows
 
 
 def dense(op: Any, x: Any, fx: int, out: Any) -> Any:
@@ -115,8 +126,10 @@ def pool(op: Any, x: Any, fx: int) -> Any:
             return stepwise(op.accumulator, Fraction(0), [real(code, fx) for code in every])
         return sum(code - op.zero_point for code in inside)
 
-    channels = range(len(x[0][0]))
-    return [[[one(p, c) for c in channels] for p in row] for row in windows(op.window, x)]
+    line = len(op.window.kernel) == 1
+    channels = range(len(x[0] if line else x[0][0]))
+    rows = [[[one(p, c) for c in channels] for p in row] for row in windows(op.window, x)]
+    return rows[0] if line else rows
 
 
 def transposed(x: Any, axes: tuple[int, ...]) -> Any:
@@ -167,10 +180,13 @@ def divide(op: Any, x: Any) -> Any:
     by = op.divisors.tolist()
     if len(flat(by)) == 1:
         return each(x, lambda code, _: c_divide(code, flat(by)[0]))
-    return [
-        [[c_divide(code, n) for code in codes] for codes, n in zip(row, ns, strict=True)]
-        for row, ns in zip(x, by, strict=True)
-    ]
+
+    def one(part: Any, n: Any) -> Any:
+        if isinstance(n, list):
+            return [one(p, m) for p, m in zip(part, n, strict=True)]
+        return [c_divide(code, n) for code in part]
+
+    return one(x, by)
 
 
 def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
@@ -179,8 +195,8 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
     match op.kind:
         case "dense":
             return dense(op, x, fx, out.format)
-        case "conv2d":
-            return conv2d(op, x, fx, out.format)
+        case "conv1d" | "conv2d":
+            return convolution(op, x, fx, out.format)
         case "maxpool" | "avgpool":
             return pool(op, x, fx)
         case "relu":

@@ -24,7 +24,7 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
         window = Window(
             (int(layer.get_attr("pool_height")), int(layer.get_attr("pool_width"))),
             (int(layer.get_attr("stride_height")), int(layer.get_attr("stride_width"))),
-            tuple(int(layer.get_attr(f"pad_{side}", 0)) for side in SIDES),  # type: ignore[arg-type]
+            tuple(int(layer.get_attr(f"pad_{side}", 0)) for side in SIDES),
         )
     else:
         window = Window((kind.shape[0], kind.shape[1]))

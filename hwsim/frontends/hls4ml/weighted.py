@@ -36,7 +36,7 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
     window = Window(
         (int(layer.get_attr("filt_height")), int(layer.get_attr("filt_width"))),
         (int(layer.get_attr("stride_height")), int(layer.get_attr("stride_width"))),
-        tuple(a + b for a, b in zip(attributes, padding or (0, 0, 0, 0), strict=True)),  # type: ignore[arg-type]
+        tuple(a + b for a, b in zip(attributes, padding or (0, 0, 0, 0), strict=True)),
     )
     for name in ("dilation", "dilation_height", "dilation_width"):
         if int(layer.get_attr(name, 1) or 1) != 1:
