@@ -28,7 +28,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import ArgMax, Conv2D, Relu
+from hwsim.ops import ArgMax, Conv, Relu
 
 F32 = np.float32
 
@@ -54,8 +54,10 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
             raise HwsimError(f"{node}: its input has a bias already")
         outputs = source.op.outputs
         fits = bias.array.size == 1 or bias.array.shape[-1] == outputs == bias.array.size
-        if isinstance(source.op, Conv2D):
-            fits = bias.array.size == 1 or bias.array.shape[-3:] == (outputs, 1, 1)
+        if isinstance(source.op, Conv):
+            ones = (1,) * source.op.rank
+            places = bias.array.shape[-len(ones) - 1 :]
+            fits = bias.array.size == 1 or places == (outputs, *ones)
         if not fits:
             raise HwsimError(f"{node}: a constant added to a layer must be one value a channel")
         if run.choice(node.output) is not run.choice(source.tensor):

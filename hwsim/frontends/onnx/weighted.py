@@ -24,7 +24,7 @@ from hwsim.frontends.shared.values import (
     Real,
     Weighing,
 )
-from hwsim.ops import Conv2D, Dense, Window
+from hwsim.ops import CONVOLUTIONS, Conv, Dense, Window
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
@@ -104,7 +104,7 @@ def _operator(
     zero_point: int,
     scale: FloatArray | None,
     window: tuple[Window, int] | None,
-) -> Dense | Conv2D:
+) -> Dense | Conv:
     common = {
         "weights": codes,
         "bias": np.zeros(codes.shape[-1], np.int64),
@@ -114,7 +114,8 @@ def _operator(
     }
     if window is None:
         return Dense(**common)  # type: ignore[arg-type]
-    return Conv2D(window=window[0], groups=window[1], **common)  # type: ignore[arg-type]
+    kind = CONVOLUTIONS[len(window[0].kernel)]
+    return kind(window=window[0], groups=window[1], **common)  # type: ignore[arg-type]
 
 
 def biased(run: Importer, node: OnnxNode, source: Weighing, bias: Constant) -> Weighing:
@@ -189,7 +190,7 @@ def _bits_after_point(values: npt.NDArray[np.float64]) -> int:
 
 
 def conv(run: Importer, node: OnnxNode) -> None:
-    """Conv in two dimensions."""
+    """Conv along one axis or two."""
     real = run.real(node, 0)
     weights = weights_of(run, node, 1)
     bias = run.constant(node, 2) if node.input(2) else None
@@ -199,11 +200,12 @@ def conv(run: Importer, node: OnnxNode) -> None:
 def convolution(
     run: Importer, node: OnnxNode, real: Real, weights: Constant, bias: Constant | None
 ) -> Real:
-    """The layer behind Conv and QLinearConv; weights are (out, in / groups, height, width)."""
+    """The layer behind Conv and QLinearConv; weights are (out, in / groups, kernel axes)."""
     level, shape = map_level(run, node, real)
     codes = weights.codes
-    if codes is None or codes.ndim != 4 or weights.format is None:
-        raise HwsimError(f"{node}: its weights must have 4 axes (two-dimensional convolution)")
+    rank = len(shape) - 1
+    if codes is None or codes.ndim != rank + 2 or weights.format is None:
+        raise HwsimError(f"{node}: its weights must be a constant of {rank + 2} axes")
     scale = scales_along(node, weights, 0)
     groups = node.integer("group", 1)
     if groups < 1 or shape[0] != codes.shape[1] * groups or codes.shape[0] % groups:
@@ -214,14 +216,14 @@ def convolution(
     kernel = node.integers("kernel_shape", codes.shape[2:])
     if kernel != codes.shape[2:]:
         raise HwsimError(f"{node}: 'kernel_shape' must be {codes.shape[2:]}, not {kernel}")
-    taps = dilated(node, codes.transpose(2, 3, 1, 0))
-    window = window_of(node, shape, taps.shape[:2], level.codes.padding)
+    taps = dilated(node, codes.transpose(*range(2, rank + 2), 1, 0))
+    window = window_of(node, shape, taps.shape[:rank], level.codes.padding)
     level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
     held = taps, weights.format, scale
     source = layer(run, node, level, held, bias, (window, groups))
     kind = source.op.infer([run.types[level.codes.edge]])
-    height, width, outputs = kind.shape
-    return Real(source, Arrangement.channels_last((outputs, height, width)))
+    *places, outputs = kind.shape
+    return Real(source, Arrangement.map((outputs, *places)))
 
 
 def dense(
@@ -250,10 +252,8 @@ def dense(
     if len(shape) == 1:
         held = run.flat(held)
         codes = codes[held.layout.order]
-    elif len(shape) == 2:
-        held = run.standard(held, node)
     else:
-        raise HwsimError(f"{node}: its input must have at most 3 axes, not {len(shape) + 1}")
+        held = run.arranged(held, Arrangement.plain(shape), node)
     level = replace(level, codes=held)
     kept = codes, weights.format, scale
     source = layer(run, node, level, kept, bias, alpha=alpha)

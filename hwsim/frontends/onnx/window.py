@@ -27,22 +27,27 @@ from hwsim.frontends.shared.values import (
     Real,
 )
 from hwsim.ops import MaxPool, TensorType, Window
-from hwsim.ops.base import IntArray
+from hwsim.ops.base import IntArray, Shape
 
 MOST_UNEVEN = 1 << 17  # outputs of an average that each have a factor of their own
 
 
-def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, tuple[int, int, int]]:
-    """The codes behind a map (channels, height, width) that is only dequantized."""
-    level = level_of(run, node, real)
-    if len(real.layout.shape) != 3:
-        raise HwsimError(
-            f"{node}: its input must be (batch, channels, height, width), not of rank "
-            f"{len(real.layout.shape) + 1}"
-        )
-    codes = run.standard(replace(level.codes, layout=real.layout), node)
-    channels, height, width = real.layout.shape
-    return replace(level, codes=codes), (channels, height, width)
+MAPS = "(batch, channels, length) or (batch, channels, height, width)"
+COUNTS = {1: "one number", 2: "two numbers", 4: "four numbers"}
+
+
+def is_map(shape: Shape) -> bool:
+    """Whether a tensor can be a map (channels, height, width) or a line (channels, length)."""
+    return len(shape) in (2, 3)
+
+
+def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, Shape]:
+    """The codes behind a map (channels, ...) that is only dequantized."""
+    level, shape = level_of(run, node, real), real.layout.shape
+    if not is_map(shape):
+        raise HwsimError(f"{node}: its input must be {MAPS}, not of rank {len(shape) + 1}")
+    held = replace(level.codes, layout=real.layout)
+    return replace(level, codes=run.arranged(held, Arrangement.map(shape), node)), shape
 
 
 def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
@@ -51,101 +56,120 @@ def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
     if isinstance(source, Level):
         if source.codes.padding != NO_PADDING:
             raise HwsimError(f"{node}: a Pad must be followed by a convolution")
-        moved = len(layout.shape) == 3 and not layout.same(Arrangement.channels_last(layout.shape))
+        moved = is_map(layout.shape) and not layout.same(Arrangement.map(layout.shape))
         pooled = any(isinstance(step, Pool) for step in real.steps)
-        if len(layout.shape) == 3 and moved and not pooled:
-            codes = run.standard(replace(source.codes, layout=layout), node)
+        if moved and not pooled:
+            held = replace(source.codes, layout=layout)
+            codes = run.arranged(held, Arrangement.map(layout.shape), node)
             return replace(real, source=replace(source, codes=codes), layout=codes.layout)
-    if len(layout.shape) != 3 or not layout.same(Arrangement.channels_last(layout.shape)):
-        raise HwsimError(f"{node}: its input must be a map (batch, channels, height, width)")
+    if not is_map(layout.shape) or not layout.same(Arrangement.map(layout.shape)):
+        raise HwsimError(f"{node}: its input must be a map {MAPS}")
     return real
 
 
-def window_of(
-    node: OnnxNode, shape: tuple[int, ...], kernel: tuple[int, ...], extra: Padding = NO_PADDING
-) -> Window:
-    """RuntimeKernel, strides and padding of an ONNX operator on (channels, height, width)."""
-    strides = node.integers("strides", (1, 1))
-    if len(kernel) != 2 or len(strides) != 2 or min(*kernel, *strides) < 1:
-        raise HwsimError(f"{node}: kernel and strides must be two numbers from 1 each")
-    grown = (shape[0], shape[1] + extra[0] + extra[2], shape[2] + extra[1] + extra[3])
+def window_of(node: OnnxNode, shape: Shape, kernel: Shape, extra: Padding = NO_PADDING) -> Window:
+    """Kernel, strides and padding of an ONNX operator on (channels, ...)."""
+    rank = len(shape) - 1
+    strides = node.integers("strides", (1,) * rank)
+    if len(kernel) != rank or len(strides) != rank or min(*kernel, *strides) < 1:
+        raise HwsimError(f"{node}: kernel and strides must be {COUNTS[rank]} from 1 each")
+    grown = _grown(shape, extra)
     pads = declared_pads(node, grown, kernel, strides)
     if node.integer("ceil_mode", 0):
         pads = _ceiled(grown, kernel, strides, pads)
-    top, left, bottom, right = (p + e for p, e in zip(pads, extra, strict=True))
-    if (shape[1] + top + bottom) * (shape[2] + left + right) * shape[0] > MAX_ELEMENTS:
+    pads = _added(pads, extra)
+    if math.prod(_grown(shape, pads)) > MAX_ELEMENTS:
         raise HwsimError(f"{node}: its padded input must have at most {MAX_ELEMENTS} elements")
-    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), (top, left, bottom, right))
+    return Window(kernel, strides, pads)
 
 
-def declared_pads(
-    node: OnnxNode, shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Padding (top, left, bottom, right) as `pads` or `auto_pad` ask for it."""
-    pads = node.integers("pads", NO_PADDING)
+def _grown(shape: Shape, padding: Padding) -> Shape:
+    """A shape (channels, ...) with padding around it."""
+    if padding == NO_PADDING:
+        return shape
+    rank = len(shape) - 1
+    sides = zip(shape[1:], padding[:rank], padding[rank:], strict=True)
+    return (shape[0], *(size + before + after for size, before, after in sides))
+
+
+def _added(old: Padding, new: Padding) -> Padding:
+    """One padding around another."""
+    if NO_PADDING in (old, new):
+        return old or new
+    return tuple(o + n for o, n in zip(old, new, strict=True))
+
+
+def declared_pads(node: OnnxNode, shape: Shape, kernel: Shape, strides: Shape) -> Padding:
+    """Padding, before on each axis and then after, as `pads` or `auto_pad` ask for it."""
+    count = 2 * len(kernel)
+    pads = node.integers("pads", (0,) * count)
     auto = node.text("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         pads = _same(shape, kernel, strides, upper=auto == "SAME_UPPER")
     elif auto not in ("NOTSET", "VALID", ""):
         raise HwsimError(f"{node}: 'auto_pad' must be known, not {auto!r}")
-    if len(pads) != 4 or min(pads) < 0:
-        raise HwsimError(f"{node}: 'pads' must be four numbers from 0, not {pads}")
+    if len(pads) != count or min(pads) < 0:
+        raise HwsimError(f"{node}: 'pads' must be {COUNTS[count]} from 0, not {pads}")
     return pads
 
 
-def _same(
-    shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], *, upper: bool
-) -> Padding:
+def _same(shape: Shape, kernel: Shape, strides: Shape, *, upper: bool) -> Padding:
     pads = []
     for size, k, s in zip(shape[1:], kernel, strides, strict=True):
         total = max((-(-size // s) - 1) * s + k - size, 0)
         small, large = total // 2, total - total // 2
         pads.append((small, large) if upper else (large, small))
-    return pads[0][0], pads[1][0], pads[0][1], pads[1][1]
+    return (*(before for before, _ in pads), *(after for _, after in pads))
 
 
-def _ceiled(
-    shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], pads: tuple[int, ...]
-) -> Padding:
+def _ceiled(shape: Shape, kernel: Shape, strides: Shape, pads: Padding) -> Padding:
     """Padding at the end so that the last, partial window counts, if it starts inside."""
     ends = []
     for i, (size, k, s) in enumerate(zip(shape[1:], kernel, strides, strict=True)):
-        before, after = pads[i], pads[i + 2]
+        before, after = pads[i], pads[i + len(kernel)]
         windows = -(-(size + before + after - k) // s) + 1
         if (windows - 1) * s >= size + before:
             windows -= 1
         ends.append(max((windows - 1) * s + k - size - before, after))
-    return pads[0], pads[1], ends[0], ends[1]
+    return (*pads[: len(kernel)], *ends)
 
 
 def dilated(node: OnnxNode, taps: IntArray) -> IntArray:
-    """A kernel (height, width, ...) with zeros between its taps."""
-    dilations = node.integers("dilations", (1, 1))
-    if len(dilations) != 2 or min(dilations) < 1:
-        raise HwsimError(f"{node}: 'dilations' must be two numbers from 1, not {dilations}")
-    if dilations == (1, 1):
+    """A kernel (its axes, in, out) with zeros between its taps."""
+    rank = taps.ndim - 2
+    dilations = node.integers("dilations", (1,) * rank)
+    if len(dilations) != rank or min(dilations) < 1:
+        raise HwsimError(f"{node}: 'dilations' must be {COUNTS[rank]} from 1, not {dilations}")
+    if set(dilations) == {1}:
         return taps
-    height, width = ((n - 1) * d + 1 for n, d in zip(taps.shape, dilations, strict=False))
-    if height * width * math.prod(taps.shape[2:]) > MAX_ELEMENTS:
+    sizes = ((n - 1) * d + 1 for n, d in zip(taps.shape, dilations, strict=False))
+    shape = (*sizes, *taps.shape[rank:])
+    if math.prod(shape) > MAX_ELEMENTS:
         raise HwsimError(f"{node}: its dilated kernel must have at most {MAX_ELEMENTS} elements")
-    out = np.zeros((height, width, *taps.shape[2:]), np.int64)
-    out[:: dilations[0], :: dilations[1]] = taps
+    out = np.zeros(shape, np.int64)
+    out[tuple(slice(None, None, d) for d in dilations)] = taps
     return out
+
+
+def _not_dilated(node: OnnxNode) -> None:
+    if set(node.integers("dilations", (1,))) != {1}:
+        raise HwsimError(f"{node}: 'dilations' must be 1")
 
 
 def max_pool(run: Importer, node: OnnxNode) -> None:
     """MaxPool, on codes or on floats."""
     if len(node.outputs) > 1 and node.outputs[1]:
         raise HwsimError(f"{node}: its second output (indices) is not supported")
-    if node.integers("dilations", (1, 1)) != (1, 1):
-        raise HwsimError(f"{node}: 'dilations' must be 1")
+    _not_dilated(node)
     value = run.value(node, 0)
     if isinstance(value, Codes):
-        codes = run.standard(value, node)
+        if not is_map(value.layout.shape):
+            raise HwsimError(f"{node}: its input must be a map {MAPS}")
+        codes = run.arranged(value, Arrangement.map(value.layout.shape), node)
         window = window_of(node, codes.layout.shape, node.integers("kernel_shape"))
         edge = run.emit(node.name, MaxPool(window=window), [codes.edge], node.output)
-        height, width, channels = run.types[edge].shape
-        layout = Arrangement.channels_last((channels, height, width))
+        *places, channels = run.types[edge].shape
+        layout = Arrangement.map((channels, *places))
         run.values[node.output] = replace(codes, edge=edge, layout=layout)
         return
     real = as_map(run, node, run.real(node, 0))
@@ -154,11 +178,10 @@ def max_pool(run: Importer, node: OnnxNode) -> None:
     run.values[node.output] = pooled(node, real, shape, window)
 
 
-def pooled(node: OnnxNode, real: Real, shape: tuple[int, ...], window: Window) -> Real:
+def pooled(node: OnnxNode, real: Real, shape: Shape, window: Window) -> Real:
     """A max pool still to come, with the layout that it will leave."""
-
-    size = window.output(TensorType((shape[1], shape[2], shape[0]), Format.int(8)))
-    layout = Arrangement.channels_last((shape[0], *size))
+    size = window.output(TensorType((*shape[1:], shape[0]), Format.int(8)))
+    layout = Arrangement.map((shape[0], *size))
     return replace(real.then(Pool(str(node), window)), layout=layout)
 
 
@@ -166,7 +189,7 @@ def global_max_pool(run: Importer, node: OnnxNode) -> None:
     """GlobalMaxPool."""
     real = as_map(run, node, run.real(node, 0))
     shape = real.layout.shape
-    run.values[node.output] = pooled(node, real, shape, Window((shape[1], shape[2])))
+    run.values[node.output] = pooled(node, real, shape, Window(shape[1:]))
 
 
 def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
@@ -175,17 +198,15 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
     extra = level.codes.padding
     level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
     if whole:
-        window = Window((shape[1], shape[2]))
+        window = Window(shape[1:])
     else:
-        if node.integers("dilations", (1, 1)) != (1, 1):
-            raise HwsimError(f"{node}: 'dilations' must be 1")
+        _not_dilated(node)
         window = window_of(node, shape, node.integers("kernel_shape"), extra)
     if whole and extra != NO_PADDING:
         raise HwsimError(f"{node}: a Pad must be followed by a convolution")
-    height, width = window.output(run.types[level.codes.edge])
-    layout = Arrangement.channels_last((shape[0], height, width))
+    layout = Arrangement.map((shape[0], *window.output(run.types[level.codes.edge])))
     # The runtime's own shortcut: a pool that covers its unpadded input is a global one.
-    whole = whole or (window.kernel == (shape[1], shape[2]) and window.padding == NO_PADDING)
+    whole = whole or (window.kernel == shape[1:] and not any(window.padding))
     in_reals = run.choice(node.output).kernel is not RuntimeKernel.INTEGER
     counts = None if whole else _counts(node, shape, window, extra)
     if counts is not None and counts.max() > counts.min() and layout.size > MOST_UNEVEN:
@@ -202,9 +223,7 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
     return Real(mean, layout)
 
 
-def _counts(
-    node: OnnxNode, shape: tuple[int, ...], window: Window, extra: Padding
-) -> IntArray | None:
+def _counts(node: OnnxNode, shape: Shape, window: Window, extra: Padding) -> IntArray | None:
     """How many elements each position averages; None where that is the size of the window.
 
     Padding that counts makes it the size everywhere, even for a last window that `ceil_mode` lets
@@ -213,23 +232,21 @@ def _counts(
     """
     if node.integer("count_include_pad", 0):
         return None
-    sides = []
-    for axis in (0, 1):
-        kernel, stride = window.kernel[axis], window.stride[axis]
-        before, after = window.padding[axis], window.padding[axis + 2]
-        places = (shape[axis + 1] + before + after - kernel) // stride + 1
-        starts = np.arange(places) * stride - before
-        ends = np.minimum(starts + kernel, shape[axis + 1] + extra[axis + 2])
-        sides.append(ends - np.maximum(starts, -extra[axis]))
-    counts: IntArray = np.outer(*sides)
+    rank, counts = len(window.kernel), np.ones((), np.int64)
+    extra = extra or (0,) * (2 * rank)
+    for axis, (size, kernel, stride, (before, after)) in enumerate(
+        zip(shape[1:], window.kernel, window.stride, window.ends, strict=True)
+    ):
+        starts = np.arange((size + before + after - kernel) // stride + 1) * stride - before
+        ends = np.minimum(starts + kernel, size + extra[axis + rank])
+        counts = np.multiply.outer(counts, ends - np.maximum(starts, -extra[axis]))
     return None if (counts == window.size).all() else counts
 
 
-def _reaches_out(node: OnnxNode, shape: tuple[int, ...], window: Window, extra: Padding) -> bool:
+def _reaches_out(node: OnnxNode, shape: Shape, window: Window, extra: Padding) -> bool:
     """Whether padding counts and `ceil_mode` adds to it."""
-    grown = (shape[0], shape[1] + extra[0] + extra[2], shape[2] + extra[1] + extra[3])
-    pads = declared_pads(node, grown, window.kernel, window.stride)
-    wanted = tuple(p + e for p, e in zip(pads, extra, strict=True))
+    pads = declared_pads(node, _grown(shape, extra), window.kernel, window.stride)
+    wanted = _added(pads, extra)
     return bool(node.integer("count_include_pad", 0)) and window.padding != wanted
 
 
@@ -244,12 +261,14 @@ def global_average_pool(run: Importer, node: OnnxNode) -> None:
 
 
 def reduce_mean(run: Importer, node: OnnxNode) -> None:
-    """ReduceMean over height and width."""
-
+    """ReduceMean over a map's axes, channels apart."""
     real = run.real(node, 0)
     rank = len(real.layout.shape) + 1
-    if rank != 4 or sorted(axes(node, run, rank)) != [2, 3]:
-        raise HwsimError(f"{node}: it must average over height and width (axes 2 and 3) of a map")
+    if rank not in (3, 4) or sorted(axes(node, run, rank)) != list(range(2, rank)):
+        raise HwsimError(
+            f"{node}: it must average over height and width (axes 2 and 3) of a map, or over the "
+            "length (axis 2) of a line"
+        )
     if run.choices is None:  # else notes.py says it, where it makes a difference
         run.warn(node.name, "ONNX Runtime averages in float32; the exact average is rounded here")
     out = average(run, node, real, whole=True)
@@ -262,27 +281,24 @@ def pad(run: Importer, node: OnnxNode) -> None:
     """Pad with real zeros around a map; the next convolution takes it in."""
     given = run.value(node, 0)
     if isinstance(given, RawInput):
-        new = _pad_amounts(run, node)
-        if len(given.plain.shape) != 3 or not given.dtype.startswith("float"):
+        shape = given.plain.shape
+        if not is_map(shape) or not given.dtype.startswith("float"):
             raise HwsimError(
-                f"{node}: its input must be reals (batch, channels, height, width), not "
-                f"{given.dtype} of rank {len(given.plain.shape) + 1}"
+                f"{node}: its input must be reals {MAPS}, not "
+                f"{given.dtype} of rank {len(shape) + 1}"
             )
+        new = _pad_amounts(run, node, len(shape) - 1)
         run.values[node.output] = replace(given, padding=_added(given.padding, new))
         return
     real = run.real(node, 0)
-    level, _ = map_level(run, node, real)
-    codes = replace(level.codes, padding=_added(level.codes.padding, _pad_amounts(run, node)))
+    level, shape = map_level(run, node, real)
+    new = _pad_amounts(run, node, len(shape) - 1)
+    codes = replace(level.codes, padding=_added(level.codes.padding, new))
     run.values[node.output] = Real(replace(level, codes=codes), real.layout)
 
 
-def _added(old: Padding, new: Padding) -> Padding:
-    top, left, bottom, right = (o + n for o, n in zip(old, new, strict=True))
-    return top, left, bottom, right
-
-
-def _pad_amounts(run: Importer, node: OnnxNode) -> Padding:
-    """What a Pad adds: zeros around height and width."""
+def _pad_amounts(run: Importer, node: OnnxNode, rank: int) -> Padding:
+    """What a Pad adds: zeros around a map's axes, of which there are `rank` beside channels."""
     amounts = node.integers("pads") or tuple(
         int(v) for v in (run.constant(node, 1).array.ravel() if node.input(1) else ())
     )
@@ -290,6 +306,10 @@ def _pad_amounts(run: Importer, node: OnnxNode) -> Padding:
     zero = value.size == 1 and float(value.reshape(())[()]) == 0 and not node.real("value", 0.0)
     if node.text("mode", "constant") != "constant" or not zero or node.input(3):
         raise HwsimError(f"{node}: it must pad all axes with constant zeros")
-    if len(amounts) != 8 or min(amounts) < 0 or any(amounts[i] for i in (0, 1, 4, 5)):
-        raise HwsimError(f"{node}: it must pad height and width only, not by {amounts}")
-    return amounts[2], amounts[3], amounts[6], amounts[7]
+    half = rank + 2
+    others = (*amounts[:2], *amounts[half : half + 2])
+    if len(amounts) != 2 * half or min(amounts) < 0 or any(others):
+        what = "height and width" if rank == 2 else "the length"
+        raise HwsimError(f"{node}: it must pad {what} only, not by {amounts}")
+    added = (*amounts[2:half], *amounts[half + 2 :])
+    return added if any(added) else NO_PADDING

@@ -40,6 +40,11 @@ class Arrangement:
         return cls(shape, order.shape, order.ravel())
 
     @classmethod
+    def map(cls, shape: Shape) -> Arrangement:
+        """A map or a line (channels, ...) on an edge (..., channels)."""
+        return cls.innermost(shape, 0)
+
+    @classmethod
     def innermost(cls, shape: Shape, axis: int) -> Arrangement:
         """The edge with one axis moved to its end; `axis` counts without the batch."""
         order = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), axis, -1)

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.ops import Conv2D, Dense, Window
+from hwsim.ops import Conv, Dense, Window
 from hwsim.ops.base import IntArray
 
 FloatArray = npt.NDArray[np.float32]
-Padding = tuple[int, int, int, int]
-NO_PADDING: Padding = (0, 0, 0, 0)
+Padding = tuple[int, ...]  # before on each axis of a map, then after
+NO_PADDING: Padding = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +71,7 @@ class Weighing:
     name: str
     tensor: str
     input: Level
-    op: Dense | Conv2D
+    op: Dense | Conv
     scale: FloatArray  # float32(input scale * weight scale), one or one a channel
     exact: bool = True
     integer_bias: bool = True
@@ -83,7 +83,7 @@ class Weighing:
 class Mean:
     """An average over windows that nothing has rounded yet; `whole` where it is a global one.
 
-    `counts` are how many elements each position (height, width) averages, where that is not the
+    `counts` are how many elements each position of the map averages, where that is not the
     size of the window; what lies outside holds real zeros. `in_reals` says that the model's runtime
     averages float32 values, and then quantizes.
     """
