@@ -22,6 +22,8 @@ from hwsim.ops.requantize import Requantize, Scheme
 
 SEED = 1124
 INT8, UINT8 = Format.int(8), Format.uint(8)
+WIDE = [Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN, Scheme.SINGLE]
+"""Schemes that say what becomes of sums of 62 bits."""
 SATURATING = [scheme for scheme in Scheme if scheme is not Scheme.SHIFT]
 
 
@@ -68,6 +70,9 @@ def oracle(op: Requantize, x: int, channel: int) -> int:
             y = round(float32(product + zero))
         case Scheme.GEMMLOWP_DOUBLE:
             y = rounding_divide(high_product(acc << max(s, 0), m), max(-s, 0)) + zero
+        case Scheme.REDUCED:
+            m = 0x7FFF if m >= 0x7FFF0000 else (m + 2**15) // 2**16
+            y = math.floor(Fraction(acc * m, 2 ** (15 - s)) + Fraction(1, 2)) + zero
         case _:
             y = math.floor(Fraction(acc * m, 2 ** (31 - s)) + Fraction(1, 2)) + zero
     return min(max(y, op.out.min), op.out.max)
@@ -115,6 +120,36 @@ def test_the_chosen_form_is_the_scheme_around_every_threshold(scheme: Scheme, bi
         x = edges(op, lo, hi, 150, rng)
         assert agrees(choose(op, lo, hi), op, x), f"seed {SEED + bits}"
         assert agrees(literal_form(op, Output(format=op.out, zero_point=zero)), op, x)
+
+
+@pytest.mark.parametrize("out", [INT8, Format.int(16)], ids=str)
+@pytest.mark.parametrize(
+    ("scheme", "bits"),
+    [
+        *((scheme, bits) for scheme in WIDE for bits in (38, 46, 61)),
+        *((Scheme.REDUCED, bits) for bits in (38, 46)),
+    ],
+)
+def test_sums_of_up_to_62_bits_are_rounded_as_the_scheme_says(
+    scheme: Scheme, bits: int, out: Format, seed: int
+) -> None:
+    rng = random.Random(seed + bits)
+    lo, hi = -(1 << bits), (1 << bits) - 1
+    least = -32 if scheme in (Scheme.SINGLE, Scheme.REDUCED) else -200
+    for zero in (0, 33):
+        d = [2.0 ** max(out.width - 2 - bits + rng.uniform(0, 2), least) for _ in range(3)]
+        d[0] = 2.0 ** max(out.width - 2 - bits, least)  # ties
+        op = requantize(scheme, *d, zero_point=zero, out=out)
+        scales = [1 << rng.randrange(bits + 1) for _ in range(150)]
+        far = [[rng.randrange(-s, s) for _ in d] for s in scales]
+        x = np.clip(np.array([*far, [lo] * 3, [hi] * 3]), lo, hi)
+        if out.width == 8:
+            x = np.concatenate([x, edges(op, lo, hi, 150, rng)])
+        want = [[oracle(op, int(v), c) for c, v in enumerate(row)] for row in x]
+        assert np.array_equal(literal(op, x), want), f"seed {seed}"
+        assert agrees(choose(op, lo, hi), op, x), f"seed {seed}"
+        wrong = replace(op, multiplier=tuple(v * (1 + 2.0**-7) for v in d))
+        assert not np.array_equal(literal(wrong, x), want), "a mutant goes unseen"
 
 
 def test_thresholds_are_where_the_code_changes() -> None:
@@ -264,9 +299,19 @@ def test_every_rung_is_used() -> None:
     ("op", "hi", "text"),
     [
         (
-            requantize(Scheme.SINGLE, 0.1),
+            requantize(Scheme.GEMMLOWP_DOUBLE, 0.1),
             1 << 31,
-            "a sum requantized by single must fit 32 bits, not range from 0 to 2147483648",
+            "a sum requantized by gemmlowp_double must fit 32 bits, not range from 0 to 2147483648",
+        ),
+        (
+            requantize(Scheme.REDUCED, 0.1),
+            1 << 47,
+            "a sum requantized by reduced must fit 48 bits, not range from 0 to 140737488355328",
+        ),
+        (
+            requantize(Scheme.SINGLE, 0.1),
+            1 << 61,
+            "a sum requantized by single must fit 62 bits, not range from 0 to 2305843009213693952",
         ),
         (
             requantize(Scheme.F32_RNE_OUT, 0.1, out=Format.int(24)),

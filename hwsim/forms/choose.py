@@ -18,6 +18,7 @@ from hwsim.forms.narrow import narrowest
 from hwsim.forms.requantizers import (
     F32_BITS,
     LONGEST_SHIFT,
+    LONGEST_WIDE,
     Affine,
     FloatProduct,
     Form,
@@ -44,26 +45,32 @@ def choose(
     `lo` and `hi` are bounds of the input, one or one a channel. With a `window` the form also does
     a following clip to those codes. `operand_bits` are those of an unsigned operand that one, two
     and so on hard multipliers take: fewer are cheaper, and a form that needs more than the last is
-    taken only where it is the scheme's own. Raises HwsimError for sums over 32 bits, and for
+    taken only where it is the scheme's own. Raises HwsimError for sums over 62 bits, and for
     outputs over 20 bits of a float32 scheme.
     """
     out = Output(format=op.out, zero_point=op.zero_point, overflow=op.overflow, window=window)
     if op.scheme is Scheme.SHIFT:
         return _once(op, out, *_powers(op), op.rounding)
-    _check(op, int(np.min(lo)), int(np.max(hi)))
+    ends = int(np.min(lo)), int(np.max(hi))
+    _check(op, *ends)
+    longest = LONGEST_SHIFT if _fit(32, *ends) else LONGEST_WIDE
     if out.high - out.low >= MOST_LEVELS:
-        return literal_form(op, out)
+        return literal_form(op, out, longest)
     steps = thresholds(op, lo, hi, (out.low, out.high))
     exact = (form for form in _candidates(op, out, steps, operand_bits) if steps.equal(form))
-    return next(exact, literal_form(op, out))
+    return next(exact, literal_form(op, out, longest))
 
 
-def literal_form(op: Requantize, out: Output) -> Form:
-    """The scheme's own steps: right for every input that it accepts."""
+def literal_form(op: Requantize, out: Output, longest: int = LONGEST_SHIFT) -> Form:
+    """The scheme's own steps: right for every input that it accepts.
+
+    `longest` is the shift from which on a float32 scheme's product is 0 all the same.
+    """
     if op.scheme in FLOAT_SCHEMES:
+        factors, shifts = _float_parts(op, longest)
         return FloatProduct(
-            m=_float_parts(op)[0],
-            shift=_float_parts(op)[1],
+            m=factors,
+            shift=shifts,
             input_zero_point=op.input_zero_point,
             out=out,
             zero_point_first=op.scheme is Scheme.F32_RNE_IN,
@@ -79,13 +86,22 @@ def literal_form(op: Requantize, out: Output) -> Form:
         )
     if op.scheme is Scheme.SINGLE:
         return _once(op, out, *_fixed_parts(op), Rounding.RND)
+    if op.scheme is Scheme.REDUCED:
+        m, right = op.reduced_point()
+        return _once(op, out, tuple(m.tolist()), tuple(right.tolist()), Rounding.RND)
     return _once(op, out, *_powers(op), op.rounding)
 
 
+def _fit(bits: int, lo: int, hi: int) -> bool:
+    return lo >= -(1 << (bits - 1)) and hi < 1 << (bits - 1)
+
+
 def _check(op: Requantize, lo: int, hi: int) -> None:
-    if lo < -(1 << 31) or hi >= 1 << 31:
+    most = {Scheme.GEMMLOWP_DOUBLE: 32, Scheme.REDUCED: 48}.get(op.scheme, 62)
+    if not _fit(most, lo, hi):
         raise HwsimError(
-            f"a sum requantized by {op.scheme.value} must fit 32 bits, not range from {lo} to {hi}"
+            f"a sum requantized by {op.scheme.value} must fit {most} bits, not range from {lo} to "
+            f"{hi}"
         )
     if op.scheme in FLOAT_SCHEMES and op.out.width > FLOAT_OUT_BITS:
         raise HwsimError(
@@ -147,12 +163,14 @@ def _fixed_parts(op: Requantize) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(m.tolist()), tuple((31 - s).tolist())
 
 
-def _float_parts(op: Requantize) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _float_parts(
+    op: Requantize, longest: int = LONGEST_SHIFT
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """float32(multiplier) as `m * 2**-shift`, with m of up to 24 bits where the shift is not 0."""
     m, shift = [], []
     for d in op.multiplier:
         fraction, exponent = math.frexp(float(np.float32(d)))
         right = F32_BITS - exponent
         m.append(int(fraction * 2**F32_BITS) << max(-right, 0))
-        shift.append(min(max(right, 0), LONGEST_SHIFT))
+        shift.append(min(max(right, 0), longest))
     return tuple(m), tuple(shift)

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.fixed import Format, Overflow, Rounding, overflow, shift_round
+from hwsim.fixed import Format, Overflow, Rounding, overflow, round_int, shift_round
 from hwsim.ops.base import IntArray
 
 PerChannel = tuple[int, ...]  # one entry for all channels, or one a channel
 F32_BITS = 24  # significant bits of a float32
-LONGEST_SHIFT = 62  # products stay below 2**57, so that a longer shift gives 0 as this one does
+LONGEST_SHIFT = 62  # a float32's product with 32 bits stays below 2**57: a longer one gives 0 too
+LONGEST_WIDE = 92  # and with 62 bits below 2**87
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class Output:
     def run(self, y: IntArray) -> IntArray:
         """Codes of the format."""
         codes = overflow(np, y + self.zero_point, self.format, self.overflow)
-        return np.asarray(np.clip(codes, self.low, self.high))
+        return np.asarray(np.clip(codes, self.low, self.high), np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +70,10 @@ class Affine:
     def run(self, x: IntArray) -> IntArray:
         """The codes of `x`, whose last axis is the channels."""
         r = np.array(self.r)
+        x = _unbounded(x, max(map(abs, self.m)), max(map(abs, self.r)))
         if self.split is not None and self.r_below is not None:
             r = np.where(x < self.split, np.array(self.r_below), r)
-        y = x * np.array(self.m) + r
+        y = x * np.array(self.m, x.dtype) + r
         return self.out.run(_by_channel(y, self.shift, self.rounding))
 
 
@@ -128,7 +130,8 @@ class FloatProduct:
             factor = np.ldexp(np.array(self.m), -np.array(self.shift)).astype(np.float32)
             y = np.rint(centred.astype(np.float32) * factor + np.float32(self.out.zero_point))
             return np.asarray(np.clip(y, self.out.low, self.out.high).astype(np.int64))
-        product = round_to_f32(round_to_f32(np.abs(centred)) * np.array(self.m))
+        whole = _unbounded(round_to_f32(np.abs(centred)), max(self.m))
+        product = round_to_f32(whole * np.array(self.m, whole.dtype))
         return self.out.run(np.sign(centred) * _by_channel(product, self.shift, Rounding.RND_CONV))
 
 
@@ -136,18 +139,36 @@ Form = Affine | TwoRoundings | FloatProduct
 
 
 def round_to_f32(x: IntArray) -> IntArray:
-    """Whole numbers 0..2**62 rounded to 24 significant bits, ties to even."""
-    high = x >> 32
-    length = np.where(high > 0, np.frexp(high)[1] + 32, np.frexp(x & 0xFFFFFFFF)[1])
-    drop = np.maximum(length - F32_BITS, 0).astype(np.int64)
+    """Whole numbers of 0 or more rounded to 24 significant bits, ties to even."""
+    drop: IntArray = np.maximum(_lengths(x) - F32_BITS, 0).astype(x.dtype)
     floor = x >> drop
     rest, tie = x - (floor << drop), (1 << drop) >> 1
     up = (rest > tie) | ((rest == tie) & (drop > 0) & (floor & 1 == 1))
     return np.asarray((floor + up) << drop)
 
 
+def _lengths(x: IntArray) -> IntArray:
+    """Bits of whole numbers of 0 or more."""
+    if x.dtype == object:
+        return np.array([int(v).bit_length() for v in x.flat]).reshape(x.shape)
+    high = x >> 32
+    return np.asarray(np.where(high > 0, np.frexp(high)[1] + 32, np.frexp(x & 0xFFFFFFFF)[1]))
+
+
+def _unbounded(x: IntArray, factor: int, offset: int = 0) -> Any:
+    """`x`, as Python's own integers where products with a factor up to `factor` pass int64."""
+    top = int(np.abs(x).max(initial=0))
+    return x if top * factor + offset < 1 << 62 else x.astype(object)
+
+
 def _by_channel(y: Any, shifts: PerChannel, rounding: Rounding) -> IntArray:
     """Round by each channel's own shift."""
+    if y.dtype == object:
+        each = np.broadcast_to(np.array(shifts), y.shape)
+        found = [
+            round_int(int(v), int(s), rounding) for v, s in zip(y.flat, each.flat, strict=True)
+        ]
+        return np.array(found, object).reshape(y.shape)
     if len(set(shifts)) == 1:
         return np.asarray(shift_round(np, y, shifts[0], rounding))
     y = np.broadcast_to(y, np.broadcast_shapes(y.shape, (len(shifts),)))

@@ -14,8 +14,8 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
 from hwsim.forms.requantizers import Form
-from hwsim.ops.base import Carrier, IntArray
-from hwsim.ops.requantize import FLOAT_SCHEMES, Requantize
+from hwsim.ops.base import IntArray
+from hwsim.ops.requantize import Requantize
 
 Bound = int | IntArray  # one for all channels, or one a channel
 
@@ -45,8 +45,9 @@ class Thresholds:
 
 def literal(op: Requantize, x: IntArray) -> IntArray:
     """The codes of `op` by its own definition; the last axis of `x` is the channels."""
-    carrier = Carrier.FLOAT64 if op.scheme in FLOAT_SCHEMES else Carrier.INT64
-    out = op.run(np, [x.astype(carrier.value)], op.prepare([], carrier))
+    top = int(np.abs(x).max(initial=0)) + abs(op.input_zero_point)
+    carrier = op.literal_carrier(top)
+    out = op.run(np, [x.astype(carrier.value)], op.constants(carrier, top))
     return np.asarray(out).astype(np.int64)
 
 
@@ -65,7 +66,7 @@ def thresholds(
     first = np.broadcast_to(below.astype(np.int64), (len(codes), len(below))).copy()
     last = np.broadcast_to(above.astype(np.int64) + 1, first.shape).copy()
     while (first < last).any():
-        middle = (first + last) >> 1
+        middle = (first & last) + ((first ^ last) >> 1)  # the sum might pass int64
         reached = literal(op, middle) >= codes
         last = np.where(reached, middle, last)
         first = np.where(reached, first, np.minimum(middle + 1, last))

@@ -27,7 +27,6 @@ from hwsim.fixed import (
 )
 from hwsim.ops.base import (
     ALL_CARRIERS,
-    FLOATS,
     Carrier,
     Constants,
     Op,
@@ -43,11 +42,14 @@ class Scheme(Enum):
     SHIFT = "shift"  # a power of two, one rounding (any mode)
     GEMMLOWP_DOUBLE = "gemmlowp_double"  # two roundings, as TensorFlow Lite Micro
     SINGLE = "single"  # 31-bit multiplier, one rounding, ties up
+    REDUCED = "reduced"  # 15-bit multiplier for sums of up to 48 bits, one rounding, ties up
     F32_RNE_OUT = "f32_rne_out"  # float32 product, to nearest even, then the zero point
     F32_RNE_IN = "f32_rne_in"  # float32 product plus the zero point, then to nearest even
 
 
 FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
+LIMB = 31  # low bits of a sum whose product with a 31-bit multiplier passes int64
+LIMBS_BOUND = (1 << 62) + (1 << 33)  # no whole number met in two limbs is larger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -57,7 +59,10 @@ class Requantize(Op):
     `multiplier` has one entry, or one a channel; all are positive, and powers of two for SHIFT.
     Only SHIFT looks at `rounding`; the other schemes fix their own and saturate. Sources: gemmlowp
     `fixedpoint.h` (GEMMLOWP_DOUBLE), TensorFlow Lite `common.cc` under TFLITE_SINGLE_ROUNDING
-    (SINGLE), ONNX Runtime `MlasRequantizeOutput` (F32_RNE_OUT).
+    (SINGLE) and its 64-bit overload (REDUCED), ONNX Runtime `MlasRequantizeOutput` (F32_RNE_OUT).
+
+    Sums may have up to 62 bits where the scheme says what becomes of them: gemmlowp's are of 32,
+    and REDUCED's of 48 bits.
     """
 
     kind: ClassVar[str] = "requantize"
@@ -91,9 +96,18 @@ class Requantize(Op):
             f"the output of {self.scheme.value} must have at most 24 bits, not {self.out.width}",
         )
         require(
+            self.out.width <= 62,
+            f"a requantize output must have at most 62 bits, not {self.out.width}",
+        )
+        require(
             self.out.min <= self.zero_point <= self.out.max,
             f"a requantize zero_point must be a code of {self.out}, not {self.zero_point}",
         )
+
+    @property
+    def schema(self) -> int:
+        """The oldest schema of saved graphs that can say it."""
+        return 2 if self.scheme is Scheme.REDUCED else 1
 
     @property
     def shifts(self) -> tuple[int, ...]:
@@ -111,6 +125,15 @@ class Requantize(Op):
         m = [math.floor(fraction * 2**31 + 0.5) for fraction, _ in parts]
         s = [exponent + (code == 2**31) for code, (_, exponent) in zip(m, parts, strict=True)]
         return np.array([c // 2 if c == 2**31 else c for c in m]), np.array(s)
+
+    def reduced_point(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Multipliers of REDUCED as `m * 2**-right`, m of up to 15 bits: arrays m, right."""
+        m, s = self.fixed_point()
+        require(
+            int(s.max()) <= 7,
+            f"a multiplier of scheme reduced must be below 2**7, not {max(self.multiplier)}",
+        )
+        return np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF), 15 - s
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """The shape stays; the format is `out`."""
@@ -137,12 +160,21 @@ class Requantize(Op):
             low = min(r[0] for r in ranges) + self.zero_point
             high = max(r[1] for r in ranges) + self.zero_point
             return overflow_range(low, high, self.out, self.overflow)
-        carrier = Carrier.FLOAT64 if self.scheme in FLOAT_SCHEMES else Carrier.INT64
-        require(self.bound([x]) < carrier.limit, f"a requantizer's sums must fit {carrier.value}")
+        require(self.bound([x]) < Carrier.INT64.limit, "a requantizer's sums must fit 62 bits")
+        carrier = self.literal_carrier(self._top(x))
         ends = np.array([[x.lo], [x.hi]]).astype(carrier.value)
         k = self.prepare([x], carrier)
         out = self.run(np, [np.repeat(ends, len(self.multiplier), axis=1)], k)
         return int(out.min()), int(out.max())
+
+    def literal_carrier(self, top: int) -> Carrier:
+        """What holds sums up to `top`, and is as fast as there is."""
+        exact = self.scheme in FLOAT_SCHEMES and top < Carrier.FLOAT64.limit
+        return Carrier.FLOAT64 if exact else Carrier.INT64
+
+    def _top(self, x: TensorType) -> int:
+        """The largest magnitude of a sum without its zero point."""
+        return x.magnitude + abs(self.input_zero_point)
 
     def rises_to(self, inputs: Sequence[TensorType]) -> int | None:
         """All codes, since multipliers are positive; none where codes may wrap."""
@@ -150,17 +182,16 @@ class Requantize(Op):
         return inputs[0].hi if saturates else None
 
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
-        """Floats for the float32 product, int64 for the integer products, any for shifts."""
-        if self.scheme is Scheme.SHIFT:
-            return ALL_CARRIERS
-        return FLOATS if self.scheme in FLOAT_SCHEMES else (Carrier.INT64,)
+        """Any for the float32 product and for shifts, int64 for the integer products."""
+        every = self.scheme is Scheme.SHIFT or self.scheme in FLOAT_SCHEMES
+        return ALL_CARRIERS if every else (Carrier.INT64,)
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Headroom for the half step, for a left shift and for the wrap."""
-        top = inputs[0].magnitude + abs(self.input_zero_point)
+        top = self._top(inputs[0])
         match self.scheme:
             case Scheme.SHIFT:
-                grown = max((top << max(-s, 0)) + (1 << min(max(s, 0), 62)) for s in self.shifts)
+                grown = max((top << max(-s, 0)) + (1 << min(max(s, 0), 61)) for s in self.shifts)
                 return grown + abs(self.zero_point) + (1 << self.out.width)
             case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
                 return top
@@ -173,14 +204,33 @@ class Requantize(Op):
                     )
                 return (top << left << 31) + (1 << 30)  # the product and its nudge
             case Scheme.SINGLE:
-                m, s = self.fixed_point()
-                return max(
-                    top * int(code) + (1 << max(30 - int(e), 0))
-                    for code, e in zip(m, s, strict=True)
+                return LIMBS_BOUND if self._in_limbs(top) else self._single_product(top)
+            case Scheme.REDUCED:
+                require(
+                    top <= 1 << 47,
+                    f"a sum requantized by reduced must fit 48 bits, not reach {top}",
                 )
+                m, right = self.reduced_point()
+                return top * int(m.max()) + (1 << int(right.max()))
+
+    def _single_product(self, top: int) -> int:
+        """The largest product of SINGLE and its half step."""
+        m, s = self.fixed_point()
+        return max(
+            top * int(code) + (1 << max(30 - int(e), 0)) for code, e in zip(m, s, strict=True)
+        )
+
+    def _in_limbs(self, top: int) -> bool:
+        """Whether the products of SINGLE pass int64, but their sums do not pass 62 bits."""
+        require(top <= 1 << 62, f"a sum requantized by single must fit 62 bits, not reach {top}")
+        return self._single_product(top) >= Carrier.INT64.limit
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """Multipliers in the form that the scheme needs."""
+        return self.constants(carrier, self._top(inputs[0]))
+
+    def constants(self, carrier: Carrier, top: int) -> Constants:
+        """What `run` needs for sums, their zero point taken away, of magnitudes up to `top`."""
         match self.scheme:
             case Scheme.SHIFT if len(set(self.shifts)) > 1:
                 shifts = self.shifts
@@ -196,7 +246,12 @@ class Requantize(Op):
                 return {"m": m, "left": np.maximum(s, 0), "right": np.maximum(-s, 0)}
             case Scheme.SINGLE:
                 m, s = self.fixed_point()
+                if self._in_limbs(top):
+                    return {"m": m, **_limb_shifts(31 - s)}
                 return {"m": m, "half": 1 << (30 - s), "right": 31 - s}
+            case Scheme.REDUCED:
+                m, right = self.reduced_point()
+                return {"m": m, "half": 1 << (right - 1), "right": right}
         return {}
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
@@ -209,14 +264,19 @@ class Requantize(Op):
                 return overflow(xp, rounded, self.out, self.overflow)
             case Scheme.F32_RNE_OUT:
                 y = xp.round(xp.astype(x, xp.float32, copy=False) * k["factor"])
+                # Before the conversion: a large sum's product may pass int64.
+                y = xp.clip(y, self.out.min - self.zero_point, self.out.max - self.zero_point)
                 y = xp.astype(y, x.dtype, copy=False)
+                return y + self.zero_point if self.zero_point else y
             case Scheme.F32_RNE_IN:
                 y = xp.astype(x, xp.float32, copy=False) * k["factor"] + self.zero_point
                 y = xp.clip(xp.round(y), self.out.min, self.out.max)
                 return xp.astype(y, x.dtype, copy=False)
             case Scheme.GEMMLOWP_DOUBLE:
                 y = _divide_by_power(xp, _high_product(xp, x << k["left"], k["m"]), k["right"])
-            case Scheme.SINGLE:
+            case Scheme.SINGLE if "high_half" in k:
+                y = _wide_product(xp, x, k)
+            case Scheme.SINGLE | Scheme.REDUCED:
                 y = (x * k["m"] + k["half"]) >> k["right"]
         y = xp.clip(y, self.out.min - self.zero_point, self.out.max - self.zero_point)
         return y + self.zero_point if self.zero_point else y
@@ -230,6 +290,30 @@ class Requantize(Op):
         for shift, mask in k["masks"].items():
             out = xp.where(mask, shift_round(xp, x, shift, self.rounding), out)
         return out
+
+
+def _limb_shifts(right: np.ndarray[Any, Any]) -> Constants:
+    """Half steps and shifts, channel by channel, of the two limbs of a product."""
+    low, high = np.minimum(right, LIMB), np.maximum(right - LIMB, 0)
+    return {
+        "low_half": np.where(right <= LIMB, 1 << (low - 1), 0),
+        "high_half": np.where(high > 0, 1 << np.maximum(high - 1, 0), 0),
+        "low_right": low,
+        "high_left": LIMB - low,
+        "high_right": high,
+        "most": 1 << (62 - (LIMB - low)),
+    }
+
+
+def _wide_product(xp: Namespace, x: Array, k: Constants) -> Array:
+    """`x * m` of up to 93 bits, rounded with ties up and kept to 62 bits: two limbs in int64."""
+    mask = (1 << LIMB) - 1
+    low = (x & mask) * k["m"]
+    high = (x >> LIMB) * k["m"] + (low >> LIMB) + k["high_half"]
+    low = (low & mask) + k["low_half"]
+    high = xp.clip(high + (low >> LIMB), -k["most"], k["most"])
+    low = low & mask
+    return ((high << k["high_left"]) >> k["high_right"]) + (low >> k["low_right"])
 
 
 def _high_product(xp: Namespace, a: Array, m: Array) -> Array:

@@ -381,6 +381,34 @@ def requantize_cases() -> Iterator[Case]:
     for scheme in Scheme:
         fields = {"scheme": scheme, "input_zero_point": 77, "zero_point": 5, "multiplier": (0.5,)}
         yield case(f"{scheme.value}-input-zero-point", centred, **fields)
+    yield from wide_requantize_cases()
+
+
+def wide_requantize_cases() -> Iterator[Case]:
+    """Sums of more than 32 bits, as int16 codes make them, up to 62."""
+
+    def case(name: str, fmt: str, scheme: Scheme, *multiplier: float, **fields: Any) -> Case:
+        op = Requantize(**({"scheme": scheme, "multiplier": multiplier, "out": S8} | fields))
+        return Case(f"requantize-{scheme.value}-{name}", op, (tensor((4, 4), fmt, 0),))
+
+    s16, s32 = Format.int(16), Format.int(32)
+    up = 2.0**-31 * 1.37, 2.0**-20, 2.0**-31 * 1.93, 2.0**-24 * 1.71
+    for scheme in (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN):
+        yield case("40-bit", "s40", scheme, 2.0**-25 * 1.37, out=s16, zero_point=-9)
+        yield case("62-bit", "s62", scheme, 2.0**-54 * 1.37, zero_point=3)
+        yield case("62-bit-tiny", "s62", scheme, 2.0**-80)
+        yield case("62-bit-channels", "s62", scheme, *(2.0**-16 * v for v in up), out=s16)
+    yield case("40-bit", "s40", Scheme.SINGLE, 2.0**-25 * 1.37, out=s16, zero_point=-9)
+    yield case("62-bit", "s62", Scheme.SINGLE, 2.0**-31 * 1.37, out=s32)
+    yield case("62-bit-channels", "s62", Scheme.SINGLE, *up, out=s32, zero_point=77)
+    yield case("62-bit-up", "s62", Scheme.SINGLE, 6.7, out=Format.int(48))
+    yield case("48-bit", "s48", Scheme.REDUCED, 2.0**-31 * 1.37, out=s16, zero_point=5)
+    yield case("48-bit-channels", "s48", Scheme.REDUCED, *(2.0**-1 * v for v in up), out=s16)
+    shift: dict[str, Any] = {"rounding": Rounding.RND_CONV, "out": s16, "zero_point": -9}
+    yield case("62-bit", "s62", Scheme.SHIFT, 2.0**-47, **shift)
+    yield case(
+        "62-bit-channels", "s62", Scheme.SHIFT, *(2.0**-k for k in (46, 47, 61, 63)), **shift
+    )
 
 
 def pointwise_cases() -> Iterator[Case]:

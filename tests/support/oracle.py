@@ -102,6 +102,13 @@ def single(x: int, value: float) -> int:
     return (x * m + 2 ** (30 - shift)) >> (31 - shift)
 
 
+def reduced(x: int, value: float) -> int:
+    """MultiplyByQuantizedMultiplier of a 64-bit sum: the multiplier is cut to 15 bits."""
+    m, shift = quantized_multiplier(value)
+    m = (m + 2**15) >> 16 if m < 0x7FFF0000 else 0x7FFF
+    return (x * m + 2 ** (14 - shift)) >> (15 - shift)
+
+
 def requantize(op: Any, x: int, value: float) -> int:
     """One code; `value` is the channel's multiplier."""
     x -= op.input_zero_point
@@ -114,6 +121,8 @@ def requantize(op: Any, x: int, value: float) -> int:
             y = gemmlowp(x, value) + op.zero_point
         case "single":
             y = single(x, value) + op.zero_point
+        case "reduced":
+            y = reduced(x, value) + op.zero_point
         case "f32_rne_out":
             y = rounded(f32(f32(Fraction(x)) * f32(Fraction(value))), "RND_CONV") + op.zero_point
         case "f32_rne_in":
