@@ -64,6 +64,7 @@ class Boundary:
             found = ports.checked_codes(xp, port, array, ends)
         else:
             found = ports.quantize(xp, port, array, ends)
+            ports.check_proven(xp, port, found)
             if clips is not None and array.size:
                 reach = self._reach.get(port.name)
                 reach = reach or self._reach.setdefault(port.name, Reach.of(port))

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Array, Format, Namespace, Overflow, is_float, overflow, round_real
+from hwsim.fixed import (
+    Array,
+    Format,
+    Namespace,
+    Overflow,
+    is_float,
+    overflow,
+    overflow_range,
+    round_real,
+)
 from hwsim.graph import ELEMENTS, InputPort, OutputPort, user_shape
 from hwsim.hints import shape_hint, time_hint
 from hwsim.ops import TensorType
@@ -103,6 +112,20 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
         whole = xp.clip(whole, -(2.0**62), 2.0**62)
     codes = xp.astype(round_real(xp, whole, port.rounding), xp.int64)
     return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
+
+
+def check_proven(xp: Namespace, port: InputPort, codes: Array) -> None:
+    """Raise HwsimError for codes of reals outside of what the port says that there can be."""
+    kind, fmt = port.type, port.type.format
+    low, high = overflow_range(fmt.min - 1, fmt.max + 1, fmt, port.overflow)
+    if (kind.lo <= low and high <= kind.hi) or not codes.size:
+        return
+    lo, hi = int(xp.min(codes)), int(xp.max(codes))
+    if lo < kind.lo or hi > kind.hi:
+        raise HwsimError(
+            f"input {port.name!r} must hold reals whose codes lie from {kind.lo} to {kind.hi}, not "
+            f"{lo} to {hi}"
+        )
 
 
 def _scaled(xp: Namespace, real: Array, frac_bits: int) -> Array:

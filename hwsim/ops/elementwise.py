@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +19,11 @@ from hwsim.ops.base import (
     TensorType,
     int_array,
     require,
+    since,
 )
+
+MOST_ENTRIES = 1 << 16
+"""Of a table that names its first code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -72,15 +76,25 @@ class Relu(Op):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Table(Op):
-    """Any unary function of a code: `values[x - lowest code of the input's format]`."""
+    """Any unary function of a code: `values[x - first]`.
+
+    Without `first` the entries are those of all codes of the input's format, the lowest first; with
+    it they must cover the codes that the input is proved to have, and be at most 2**16.
+    """
 
     kind: ClassVar[str] = "table"
     values: IntArray
     out: Format
     quant: Quant | None = None
+    first: int | None = field(default=None, metadata=since(2))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", int_array(self.values, "table values"))
+        require(
+            self.first is None or self.values.size <= MOST_ENTRIES,
+            f"a table from a first code on must have at most {MOST_ENTRIES} entries, not "
+            f"{self.values.size}",
+        )
         require(
             self.values.ndim == 1 and self.values.size > 0,
             f"table values must be a vector, not of shape {self.values.shape}",
@@ -94,13 +108,23 @@ class Table(Op):
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """The shape stays; the range is that of the entries that can be met."""
         (x,) = inputs
-        entries = 1 << x.format.width
+        entries, first = 1 << x.format.width, self.start(x)
         require(
-            self.values.size == entries,
+            self.first is not None or self.values.size == entries,
             f"a table for codes of {x.format} must have {entries} entries, not {self.values.size}",
         )
-        met = self.values[x.lo - x.format.min : x.hi - x.format.min + 1]
+        last = first + self.values.size - 1
+        require(
+            first <= x.lo and x.hi <= last,
+            f"a table must have entries for all codes from {x.lo} to {x.hi}, not from {first} to "
+            f"{last}",
+        )
+        met = self.values[x.lo - first : x.hi - first + 1]
         return TensorType(x.shape, self.out, self.quant, (int(met.min()), int(met.max())))
+
+    def start(self, x: TensorType) -> int:
+        """The code of the first entry for inputs of type `x`."""
+        return x.format.min if self.first is None else self.first
 
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
         """Indices are integers."""
@@ -108,11 +132,12 @@ class Table(Op):
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Nothing grows past the entries."""
-        return max(inputs[0].magnitude * 2, int(np.abs(self.values).max()))
+        (x,) = inputs
+        return max(x.magnitude + abs(self.start(x)), int(np.abs(self.values).max()))
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """The entries and the code of the first."""
-        return {"values": self.values, "first": inputs[0].format.min}
+        return {"values": self.values, "first": self.start(inputs[0])}
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """One gather."""

@@ -424,6 +424,7 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("table-unsigned", Table(values=square, out=Format.int(9)), (tensor(16, "u4"),))
     few = Table(values=np.arange(-8, 8) * 3, out=Format.int(6))
     yield Case("table-narrow-range", few, (tensor(16, "s4", codes=(-3, 5)),))
+    yield from ranged_table_cases()
     yield Case("add-plain", Add(), (tensor(64), tensor(64)))
     yield Case("add-aligned", Add(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
     yield Case("add-one-scale", Add(), (tensor(9, "s12", 0), tensor(9, "s8", 0)))
@@ -460,6 +461,23 @@ def broadcast_cases() -> Iterator[Case]:
         a, b = BROADCAST[name]
         types = tensor(a, "s8", 3), tensor(b, "s8", -5)
         yield Case(f"scaledadd-broadcast-{name}", scaled, types)
+
+
+def ranged_table_cases() -> Iterator[Case]:
+    """Tables of the codes that can occur, in formats that have many more."""
+
+    def case(name: str, fmt: str, first: int, count: int, lo: int, hi: int) -> Case:
+        values = (np.arange(count) * 37 + 11) % 255 - 127
+        op = Table(values=values, out=S8, first=first)
+        return Case(f"table-{name}", op, (tensor(hi - lo + 1, fmt, codes=(lo, hi)),))
+
+    yield case("range-across-zero", "s16", -40, 97, -40, 56)
+    yield case("range-below-zero", "s24", -1000, 100, -1000, -901)
+    yield case("range-above-zero", "u16", 65_500, 36, 65_500, 65_535)
+    yield case("range-wider-than-met", "s16.4", -128, 256, -100, 99)
+    yield case("range-of-one", "s16", 7, 1, 7, 7)
+    whole = Table(values=np.arange(-8, 8) * 3, out=Format.int(6), first=-8)
+    yield Case("table-range-of-all", whole, (tensor(16, "s4"),))
 
 
 def scaled_add_cases() -> Iterator[Case]:

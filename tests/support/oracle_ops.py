@@ -203,7 +203,8 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             top = math.inf if op.maximum is None else op.maximum
             return each(x, lambda code, _: min(max(code, op.zero_point), top))
         case "table":
-            entries, first = op.values.tolist(), types[0].format.min
+            entries = op.values.tolist()
+            first = types[0].format.min if op.first is None else op.first
             return each(x, lambda code, _: entries[code - first])
         case "cast":
             modes = op.rounding.value, op.overflow.value

@@ -27,8 +27,9 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import AvgPool, Concat, MaxPool, Op, Quant, Relu, Table
+from hwsim.ops import AvgPool, Concat, MaxPool, Op, Quant, Relu, Table, TensorType
 from hwsim.ops.base import IntArray
+from hwsim.ops.elementwise import MOST_ENTRIES
 
 TABLE_BITS = 12
 
@@ -159,8 +160,24 @@ def _joinable(run: Builder, part: Codes, by: Quantizer, out: str) -> str:
 def relabel(run: Builder, edge: str, quant: Quant | None, out: str) -> str:
     """The same codes with another meaning."""
     fmt = run.types[edge].format
-    values = np.arange(fmt.min, fmt.max + 1)
-    return run.emit(out, Table(values=values, out=fmt, quant=quant), [edge], out)
+    codes, first = _met(run.types[edge], "a tensor that gets another scale")
+    return run.emit(out, Table(values=codes, out=fmt, quant=quant, first=first), [edge], out)
+
+
+def _met(kind: TensorType, what: str) -> tuple[IntArray, int | None]:
+    """The codes that a table needs entries for: all, or of a wide format those that can occur.
+
+    With them the first, where they are not all.
+    """
+    fmt = kind.format
+    if fmt.width <= TABLE_BITS:
+        return np.arange(fmt.min, fmt.max + 1), None
+    if kind.hi - kind.lo >= MOST_ENTRIES:
+        raise HwsimError(
+            f"{what} must have at most {TABLE_BITS} bits, or {MOST_ENTRIES} codes that can occur, "
+            f"not {fmt.width} bits and codes from {kind.lo} to {kind.hi}"
+        )
+    return np.arange(kind.lo, kind.hi + 1), kind.lo
 
 
 def step_ops(run: Builder, step: Unary | Pool, by: Quantizer) -> list[Op]:
@@ -201,25 +218,20 @@ def _quantize_level(
         for function in functions:
             ops += step_ops(run, function, by)
     else:
-        edge, ops = codes.edge, _table(level, functions, by)
+        edge, ops = codes.edge, _table(run.types[codes.edge], level, functions, by)
     if codes.padding != NO_PADDING and int(by.codes(np.zeros(1, np.float32))[0]) != by.zero_point:
         raise HwsimError(f"{name}: padding must stay real zero up to the next convolution")
     edge = run.chain(name, edge, [*ops, *pools], out)
     return Codes(edge, by.format, real.layout, codes.padding)
 
 
-def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
+def _table(kind: TensorType, level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
     """Nothing, a clamp or a table: the function of one code, made by trying all of them."""
     fmt = level.codes.format
     same = (fmt, level.scale, level.zero_point) == (by.format, by.scale, by.zero_point)
     if same and not functions:
         return []
-    if fmt.width > TABLE_BITS:
-        raise HwsimError(
-            f"a tensor that a function is taken of must have at most {TABLE_BITS} bits, not "
-            f"{fmt.width}"
-        )
-    codes = np.arange(fmt.min, fmt.max + 1)
+    codes, first = _met(kind, "a tensor that a function is taken of")
     reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
     for function in functions:
         reals = function.function(reals)
@@ -230,4 +242,4 @@ def _table(level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:
             return []
         if np.array_equal(values, np.clip(codes, low, high)):
             return [Relu(zero_point=low, maximum=None if high == fmt.max else high)]
-    return [Table(values=values, out=by.format, quant=by.quant)]
+    return [Table(values=values, out=by.format, quant=by.quant, first=first)]
