@@ -63,12 +63,11 @@ class LookedUp(Pointwise):
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
         """The table, a lane."""
         op: Table = self.task.op
-        words = 1 << self.task.x.format.width
-        return [Memory(words, op.out.width, written=False)] * plan.lanes
+        return [Memory(op.values.size, op.out.width, written=False)] * plan.lanes
 
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """A look-up on each lane."""
         op: Table = self.task.op
         values, fmt = op.values.tolist(), self.task.x.format
-        part = pointwise.Lookup(values, plan.lanes, in_format=fmt, out=op.out)
+        part = pointwise.Lookup(values, plan.lanes, in_format=fmt, out=op.out, first=op.first)
         return mapped(self, plan, beats, part)

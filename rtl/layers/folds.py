@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
-from hwsim.ops import Conv2D, Stepwise, TensorType, Weighted
+from hwsim.ops import Conv, Stepwise, TensorType, Weighted
 from rtl.layers.base import divisors
 from rtl.parts.products import Fold
 
 
 def layer_fold(op: Weighted, **lanes: int) -> Fold:
     """The fold of a dense or convolution operator; by default one multiplier."""
-    if isinstance(op, Conv2D):
-        terms = op.weights.shape[0] * op.weights.shape[1] * op.weights.shape[2]
+    if isinstance(op, Conv):
+        terms = math.prod(op.weights.shape[:-1])
         return Fold(groups=op.groups, terms=terms, outputs=op.outputs // op.groups, **lanes)
     return Fold(groups=1, terms=op.weights.shape[0], outputs=op.outputs, **lanes)
 

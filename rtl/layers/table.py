@@ -13,6 +13,7 @@ from hwsim.ops import Op
 from rtl.layers import elementwise, pairs, pool, requantize, scale, shape, weighted
 from rtl.layers.base import Implementation, Task, Wires
 from rtl.layers.plans import NodePlan
+from rtl.layers.windows import on_maps
 
 Record = tuple[type[Implementation[Any]], ...]
 
@@ -23,6 +24,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.BatchNorm: (scale.Normalized,),
     ops.Cast: (requantize.Casted,),
     ops.Concat: (shape.Interleaved,),
+    ops.Conv1D: (weighted.Folded,),
     ops.Conv2D: (weighted.Folded,),
     ops.Dense: (weighted.Folded,),
     ops.Divide: (scale.Divided,),
@@ -43,7 +45,7 @@ STATE = "a model with state runs in the emulator only"
 
 def task(graph: Graph, node: Node) -> Task:
     """What a node of a graph has to do."""
-    return Task(node.op, graph.input_types(node), graph.output_types(node))
+    return Task(*on_maps(node.op, graph.input_types(node), graph.output_types(node)))
 
 
 def implementations(graph: Graph, node: Node) -> tuple[Implementation[Any], ...]:

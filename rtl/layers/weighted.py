@@ -10,7 +10,7 @@ import numpy as np
 from amaranth.hdl import Shape
 
 from hwsim.fixed import Format
-from hwsim.ops import Conv2D, Stepwise, Weighted, Window
+from hwsim.ops import Conv, Stepwise, Weighted, Window
 from hwsim.ops.base import IntArray
 from rtl.layers.base import Counts, Implementation, Option, Task
 from rtl.layers.cost import hard_multipliers
@@ -36,7 +36,7 @@ class Folded(Implementation[FoldPlan]):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.op: Weighted = task.op
-        self.window: Window = self.op.window if isinstance(self.op, Conv2D) else POINT
+        self.window: Window = self.op.window if isinstance(self.op, Conv) else POINT
 
     def lacks(self) -> str | None:
         """Every layer can be folded."""
@@ -176,7 +176,7 @@ class Folded(Implementation[FoldPlan]):
         """The whole vector or window of its position."""
         x, out = self.task.x, self.task.out
         places = np.arange(out.size) // out.channels
-        if not isinstance(self.op, Conv2D):
+        if not isinstance(self.op, Conv):
             return (places + 1) * x.channels
         pixels = window.window_need(self.window, x.shape, parallel=plan.parallel_window)
         return pixels[places] * x.channels
@@ -250,5 +250,5 @@ class Folded(Implementation[FoldPlan]):
 
 def _by_group(op: Weighted, weights: Any) -> Any:
     """Weights as (groups, terms, outputs of a group)."""
-    groups = op.groups if isinstance(op, Conv2D) else 1
+    groups = op.groups if isinstance(op, Conv) else 1
     return weights.reshape(len(weights), groups, -1).transpose(1, 0, 2)

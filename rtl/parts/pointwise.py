@@ -77,22 +77,31 @@ def clipper(lanes: int, *, fmt: Format, lo: int, hi: int) -> Map:
 class Lookup(wiring.Component):
     """A table of a function of one code, one read-only memory a lane.
 
-    `values[k]` is the result for the code `in_format.min + k`. Ports: `i` (In), a stream of `lanes`
-    codes of `in_format`; `o` (Out), one of `out`. Latency 2 cycles, one beat a cycle; no path
-    between `o.ready` and `i.ready`. Raises HwsimError where the entries are not 2**width.
+    `values[k]` is the result for the code `in_format.min + k`, or `first + k`; then no other codes
+    may come. Ports: `i` (In), a stream of `lanes` codes of `in_format`; `o` (Out), one of `out`.
+    Latency 2 cycles, one beat a cycle; no path between `o.ready` and `i.ready`. Raises HwsimError
+    where there is no `first` and the entries are not 2**width.
     """
 
     latency = 2
 
     def __init__(
-        self, values: Sequence[int], lanes: int, *, in_format: Format, out: Format
+        self,
+        values: Sequence[int],
+        lanes: int,
+        *,
+        in_format: Format,
+        out: Format,
+        first: int | None = None,
     ) -> None:
-        if len(values) != 1 << in_format.width:
+        if first is None and len(values) != 1 << in_format.width:
             raise HwsimError(
                 f"a table for codes of {in_format} must have {1 << in_format.width} entries, "
                 f"not {len(values)}"
             )
-        self.rows = by_bits(values, in_format)
+        whole = first is None or len(values) == 1 << in_format.width
+        self.first = 0 if whole or first is None else first
+        self.rows = by_bits(values, in_format) if whole else [int(v) for v in values]
         self.lanes, self.out = lanes, Beat.of(lanes, out)
         super().__init__({"i": In(Beat.of(lanes, in_format).stream), "o": Out(self.out.stream)})
 
@@ -101,11 +110,15 @@ class Lookup(wiring.Component):
         pipe = Pipeline(m, self.i, self.out)
         pipe.register([])
         found = [
-            read_only(m, self.rows, self.out.code, self.i.payload.data[k], pipe.advance, f"rom_{k}")
-            for k in range(self.lanes)
+            read_only(m, self.rows, self.out.code, self._place(code), pipe.advance, f"rom_{k}")
+            for k, code in enumerate(self.i.payload.data)
         ]
         pipe.finish(found, self.o)
         return m
+
+    def _place(self, code: Any) -> Any:
+        """Where the entry of a code lies."""
+        return code - self.first if self.first else code
 
 
 def by_bits(values: Sequence[int], fmt: Format) -> list[int]:

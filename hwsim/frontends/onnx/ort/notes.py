@@ -181,7 +181,7 @@ def _followed(run: Importer, kind: TensorType, source: Mean, by: Quantizer, coun
     alone = replace(source, counts=np.full((1, 1), count))
     (op,) = by.mean(run, run.sums[source], alone)
     sums = np.arange(kind.lo, kind.hi + 1)
-    ours = op.run(np, [sums[:, None].astype(np.float64)], op.prepare([], Carrier.FLOAT64))
+    ours = op.run(np, [sums[:, None].astype(np.float64)], op.prepare([kind], Carrier.FLOAT64))
     mean = (sums * source.input.scale).astype(np.float32) / np.float32(count)
     theirs = np.rint(mean / np.float32(by.scale) + np.float32(by.zero_point))
     return np.array_equal(ours.ravel(), np.clip(theirs, by.format.min, by.format.max))
