@@ -23,11 +23,10 @@ import reference
 
 import hwsim
 from hwsim.build_folder import REPORT, BuildFacts, Manifest
-from hwsim.checked import record
-from hwsim.classify import Comparison, accuracy, compare, predictions
 from hwsim.cli.console import Progress, console, print_error, warnings_shown
 from hwsim.cli.sheet import table
 from hwsim.emulator.run import planned
+from hwsim.evaluation.scores import Comparison, accuracy, compare, predictions
 from hwsim.reporting import Page, Rung, RungState, Sample
 from hwsim.reporting.folder import (
     implementation_rungs,
@@ -37,6 +36,7 @@ from hwsim.reporting.folder import (
     write_page,
 )
 from hwsim.storage import write_atomically
+from hwsim.verification import record
 from rtl.build import Request
 from rtl.flow import tools
 from rtl.flow.clock import parse_clock

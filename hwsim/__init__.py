@@ -1,9 +1,8 @@
 """hwsim: from a quantized neural network to the same integers in NumPy, on a GPU and in an FPGA."""
 
-from hwsim.checked import Verification, verify
-from hwsim.classify import Accuracy
 from hwsim.emulator.run import emulate, step, trace
 from hwsim.errors import HwsimError
+from hwsim.evaluation.scores import Accuracy
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
 from hwsim.graph import Graph, InputPort, Node, OutputPort
@@ -12,6 +11,7 @@ from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
 from hwsim.state import State
 from hwsim.verbs import accuracy, build, plan, report
+from hwsim.verification import Verification, verify
 
 __version__ = "0.1.0"
 

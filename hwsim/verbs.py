@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hwsim.classify import Accuracy
 from hwsim.errors import HwsimError
+from hwsim.evaluation.scores import Accuracy
 from hwsim.extras import hardware
 from hwsim.frontends import as_graph
 from hwsim.reporting.facts import rate_text
@@ -37,8 +37,8 @@ def accuracy(
     model to put beside it: the path of an ONNX file, or a function from `x` to its outputs.
     Raises HwsimError for labels that do not fit, and for outputs that are none of a classifier.
     """
-    from hwsim.measure import by_name, choose_output, measure
-    from hwsim.reference import onnx_reference
+    from hwsim.evaluation.measure import by_name, choose_output, measure
+    from hwsim.evaluation.reference import onnx_reference
 
     graph = as_graph(model)
     port = choose_output(graph, output)

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim.checked import record
 from hwsim.cli import main
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Relu, TensorType
 from hwsim.reporting.folder import write_report
+from hwsim.verification import record
 from rtl import build as build_module
 from rtl.build import PinsNotChosen, Request, build
 from rtl.design import Design
@@ -247,7 +247,7 @@ place = Path(sys.argv[1])
 real = Path(tools.__file__).with_name("pyosys_cli.py")
 command = (sys.executable, "-P", str(place / "hanging.py"), str(place), str(real))
 tools.yosys = lambda: tools.Tool("yosys", command, "0", tools.Origin.PACKAGE)
-from hwsim.checked import record
+from hwsim.verification import record
 from hwsim.cli import main
 main(sys.argv[2:])
 """

@@ -11,11 +11,11 @@ from support.cli_calls import refused, run
 
 import hwsim
 from hwsim.build_folder import Manifest
-from hwsim.checked import Trial, _with_labels, evenly, pictures, prepare
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Flatten, TensorType
 from hwsim.reporting.folder import labelled_samples, read_outcome
+from hwsim.verification import Trial, _with_labels, evenly, pictures, prepare
 
 U4 = Format(False, 4, 0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwsim import HwsimError
-from hwsim.classify import Accuracy, Tally, accuracy, class_numbers, named, predictions
+from hwsim.evaluation.scores import Accuracy, Tally, accuracy, class_numbers, named, predictions
 
 
 def tally(outputs, labels, size: int = 7, **options) -> Accuracy:

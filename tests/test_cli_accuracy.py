@@ -281,7 +281,7 @@ def test_outputs_that_are_no_classes_are_one_sentence():
 
 
 def test_memory_is_bounded_by_pieces(data, monkeypatch):
-    monkeypatch.setattr("hwsim.measure.PIECE", 1 << 14)
+    monkeypatch.setattr("hwsim.evaluation.measure.PIECE", 1 << 14)
     graph = hwsim.load(MODEL)
     images = np.broadcast_to(data.test_images[0], (40_000, 1, 8, 8))  # one image's memory
     hwsim.accuracy(graph, images[:100], np.zeros(100, int))

@@ -10,13 +10,13 @@ import pytest
 from support.build_folders import write_folder
 
 import hwsim
-from hwsim.checked import prepare
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Relu, TensorType
 from hwsim.ops.base import Quant
 from hwsim.ports import Axes
 from hwsim.saturation import InputSaturation
+from hwsim.verification import prepare
 
 NCHW, NHWC = (2, 0, 1), None
 

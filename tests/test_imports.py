@@ -21,8 +21,8 @@ LEVELS = (
     {"ops"},
     {"graph", "ports", "state", "storage", "forms"},
     {"frontends", "emulator", "hints", "saturation", "data"},
-    {"classify", "measure", "reference", "reporting"},
-    {"", "cli", "doctor", "hls4ml_backend", "verbs", "checked", "__main__"},
+    {"evaluation", "reporting"},
+    {"", "cli", "doctor", "hls4ml_backend", "verbs", "verification", "__main__"},
 )
 RTL_LEVELS = (
     {"targets", "names"},
@@ -44,7 +44,12 @@ HIGHEST_FOR_HARDWARE = LEVEL["emulator"]
 # What a part of a room may import of the room's other parts; `*` stands for each part not named.
 # A front end knows the shared builder and the words for what is not read, never another one.
 PARTS = {
-    "hwsim.frontends": {"": {"ways"}, "shared": set(), "ways": set(), "*": {"shared", "ways"}},
+    "hwsim.frontends": {
+        "": {"unread"},
+        "shared": set(),
+        "unread": set(),
+        "*": {"shared", "unread"},
+    },
 }
 
 # Third-party libraries imported at the head of a module; inside functions a room may use more.
@@ -210,12 +215,12 @@ def test_the_tables_name_only_parts_that_exist() -> None:
     [
         ("hwsim.frontends.shared.rounding", "from hwsim.frontends.onnx.model import OnnxNode"),
         ("hwsim.frontends.shared.builder", "def f():\n    import hwsim.frontends.hls4ml.types"),
-        ("hwsim.frontends.shared.builder", "from hwsim.frontends.ways import unsupported"),
+        ("hwsim.frontends.shared.builder", "from hwsim.frontends.unread import unsupported"),
         ("hwsim.frontends.hls4ml.read", "from hwsim.frontends.onnx.file import read_file"),
         ("hwsim.frontends.tflite.read", "from hwsim.frontends.onnx.ort import linear"),
         ("hwsim.frontends.onnx.read", "from hwsim.frontends import load"),
         ("hwsim.frontends", "from hwsim.frontends.onnx import read"),
-        ("hwsim.frontends.ways", "from hwsim.frontends import FILES"),
+        ("hwsim.frontends.unread", "from hwsim.frontends import FILES"),
     ],
 )
 def test_an_import_of_a_neighbour_is_found(module: str, source: str) -> None:
@@ -227,7 +232,7 @@ def test_an_import_of_a_neighbour_is_found(module: str, source: str) -> None:
     [
         ("hwsim.frontends.tflite.read", "from hwsim.frontends.shared.builder import Builder"),
         ("hwsim.frontends.onnx.walk", "from hwsim.frontends.onnx.ort import notes"),
-        ("hwsim.frontends.onnx.walk", "from hwsim.frontends.ways import unsupported"),
+        ("hwsim.frontends.onnx.walk", "from hwsim.frontends.unread import unsupported"),
         ("hwsim.verbs", "from hwsim.frontends.onnx import read"),
     ],
 )

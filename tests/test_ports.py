@@ -22,9 +22,9 @@ from test_frontend_onnx import load
 
 import hwsim
 from hwsim import Graph, HwsimError
-from hwsim.checked import codes_of
 from hwsim.graph import OutputPort
 from hwsim.reporting.folder import read_graph
+from hwsim.verification import codes_of
 
 QUANTITIES = {
     "uint8": Q("uint8", 0.03, 117),

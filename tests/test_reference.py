@@ -10,12 +10,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import hwsim
+from hwsim.evaluation.measure import measure
+from hwsim.evaluation.reference import onnx_reference
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.measure import measure
 from hwsim.ops import Relu, TensorType
 from hwsim.ops.base import Quant
-from hwsim.reference import onnx_reference
 
 pytest.importorskip("onnxruntime")
 WEIGHTS = np.array([[1, -2, 0.5], [0.25, 1, -1]], np.float32)

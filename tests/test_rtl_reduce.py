@@ -11,7 +11,7 @@ from support import rtl_bench
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from rtl.parts import reduce
-from rtl.parts.reduce import ArgMax, Combine, Reduce
+from rtl.parts.reduce import Combine, FirstLargest, Reduce
 from rtl.parts.stream import Beat
 
 PIXELS = 6  # in tensors of two
@@ -117,12 +117,12 @@ def test_a_pixel_that_starts_from_the_one_before_is_caught(seed, monkeypatch):
         dut = build(case)
         run, want = drive(dut, case, random.Random(seed))
         assert run.words[dut.o] != want
-    dut = ArgMax(Beat(1, 4), 7, Format.int(8))
+    dut = FirstLargest(Beat(1, 4), 7, Format.int(8))
     run, want = argmax_trial(dut, Format.int(4), random.Random(seed))
     assert run.words[dut.o] != want
 
 
-def argmax_trial(dut: ArgMax, fmt: Format, rng: random.Random, **options: Any) -> Any:
+def argmax_trial(dut: FirstLargest, fmt: Format, rng: random.Random, **options: Any) -> Any:
     """Pixels with many equal codes; the run, and the words that should come out."""
     pixels = []
     for _ in range(8):
@@ -144,7 +144,7 @@ def argmax_trial(dut: ArgMax, fmt: Format, rng: random.Random, **options: Any) -
 def test_the_index_is_that_of_the_first_largest_code(channels, fmt, seed):
     rng = random.Random(seed)
     for idle, stall, reset in ((0, 0, None), (0.5, 0, 9), (0, 0.5, None), (0.4, 0.4, 13)):
-        dut = ArgMax(Beat.of(1, fmt), channels, Format.int(8))
+        dut = FirstLargest(Beat.of(1, fmt), channels, Format.int(8))
         run, want = argmax_trial(dut, fmt, rng, idle=idle, stall=stall, reset_at=reset)
         assert run.words[dut.o] == want
         if not idle and not stall:
@@ -155,7 +155,7 @@ def test_the_index_is_that_of_the_first_largest_code(channels, fmt, seed):
 
 def test_an_index_that_compares_as_unsigned_is_caught(seed):
     fmt = Format.int(4)
-    dut = ArgMax(Beat(1, 4, signed_=False), 7, Format.int(8))
+    dut = FirstLargest(Beat(1, 4, signed_=False), 7, Format.int(8))
     run, want = argmax_trial(dut, fmt, random.Random(seed))
     assert run.words[dut.o] != want
 
@@ -180,15 +180,15 @@ def test_an_index_that_compares_as_unsigned_is_caught(seed):
             r"^a maximum's output codes must be signed\(4\), not signed\(5\)$",
         ),
         (
-            lambda: ArgMax(Beat(2, 4), 4, Format.int(8)),
+            lambda: FirstLargest(Beat(2, 4), 4, Format.int(8)),
             r"^an index's input lanes must be 1, not 2$",
         ),
         (
-            lambda: ArgMax(Beat(1, 4), 0, Format.int(8)),
+            lambda: FirstLargest(Beat(1, 4), 0, Format.int(8)),
             r"^an index's channels must be at least 1, not 0$",
         ),
         (
-            lambda: ArgMax(Beat(1, 4), 10, Format.int(4)),
+            lambda: FirstLargest(Beat(1, 4), 10, Format.int(4)),
             r"^an index's format must hold 9, not only 7$",
         ),
     ],

@@ -16,7 +16,7 @@ from hwsim.fixed import Format
 from rtl.parts.axis import AxisIn, AxisOut, lane_bits
 from rtl.parts.fifo import Fifo
 from rtl.parts.lanes import Lanes, Narrow, Widen
-from rtl.parts.stream import Beat, Concat, Fork, Join, Slice
+from rtl.parts.stream import Beat, Fork, Interleave, Join, Slice
 
 BEAT = Beat(2, 5)
 N = 90
@@ -41,14 +41,14 @@ PASSING: list[tuple[str, Callable[[], Any], int]] = [
     ("slice", lambda: Slice(BEAT), 1),
     *((f"fifo{d}", lambda d=d: Fifo(BEAT, d), 1 if d <= 16 else 2) for d in (1, 2, 3, 16, 17, 32)),
     ("lanes", lambda: Lanes(BEAT, 2), 0),
-    ("concat1", lambda: OneIn(Concat(BEAT, [1])), 0),
+    ("concat1", lambda: OneIn(Interleave(BEAT, [1])), 0),
 ]
 
 
 class OneIn(wiring.Component):
     """A concat of one stream, with the ports of the other parts."""
 
-    def __init__(self, inner: Concat) -> None:
+    def __init__(self, inner: Interleave) -> None:
         self.inner = inner
         super().__init__({"i": In(BEAT.stream), "o": Out(BEAT.stream)})
 
@@ -150,7 +150,7 @@ def test_a_join_pairs_beats(pattern: dict[str, Any]) -> None:
 
 def test_concat_interleaves_the_blocks_of_each_pixel(pattern: dict[str, Any]) -> None:
     channels, pixels, tensors = (2, 6, 4), 3, 3
-    dut = Concat(BEAT, [c // 2 for c in channels])
+    dut = Interleave(BEAT, [c // 2 for c in channels])
     rng = random.Random(SEED)
     fed: list[list[int]] = [[] for _ in channels]
     want: list[int] = []
@@ -240,7 +240,7 @@ WRONG: Sequence[tuple[Callable[[], Any], str]] = [
     (lambda: Beat(1, 0), "a beat's code width must be at least 1 bit, not 0"),
     (lambda: Fifo(BEAT, 0), "a FIFO's depth must be at least 1, not 0"),
     (lambda: Fork(BEAT, 0), "a fork's consumers must be at least 1, not 0"),
-    (lambda: Concat(BEAT, [2, 0]), "the beats of each block must be at least 1, not [2, 0]"),
+    (lambda: Interleave(BEAT, [2, 0]), "the beats of each block must be at least 1, not [2, 0]"),
     (lambda: Widen(BEAT, 3), "wider lanes must be a multiple of 2, not 3"),
     (lambda: Narrow(BEAT, 3), "narrower lanes must divide 2, not be 3"),
     (lambda: Lanes(BEAT, 0), "a beat's lanes must be at least 1, not 0"),

@@ -13,7 +13,7 @@ from hwsim.errors import HwsimError
 from hwsim.ops.window import Window
 from rtl.parts import window as rtl_window
 from rtl.parts.stream import Beat
-from rtl.parts.window import Deal, ParallelWindow, SerialWindow, ring_pixels, window_need
+from rtl.parts.window import ParallelWindow, PickLanes, SerialWindow, ring_pixels, window_need
 
 WIDTH, PAD = 4, -3
 Codes = tuple[int, ...]
@@ -301,7 +301,7 @@ def test_deal_gives_every_selection_of_every_beat_without_gaps(times, stall, see
     rng = random.Random(seed)
     beat = Beat(6, WIDTH)
     selections = [tuple(rng.randrange(6) for _ in range(3)) for _ in range(times)]
-    dut = Deal(beat, selections)
+    dut = PickLanes(beat, selections)
     rows = [tuple(rng.randrange(-8, 8) for _ in range(6)) for _ in range(20)]
     beats = [(row, int(k % 7 == 6)) for k, row in enumerate(rows)]
     want = [
@@ -347,11 +347,11 @@ def test_deal_gives_every_selection_of_every_beat_without_gaps(times, stall, see
             r"^a parallel window's lanes must be 3, not 2$",
         ),
         (
-            lambda: Deal(Beat(4, 4), [(0, 1), (2,)]),
+            lambda: PickLanes(Beat(4, 4), [(0, 1), (2,)]),
             r"^the lanes of all selections must be equally many, not \[1, 2\]$",
         ),
         (
-            lambda: Deal(Beat(4, 4), [(0, 4)]),
+            lambda: PickLanes(Beat(4, 4), [(0, 4)]),
             r"^the lanes of a selection must be from 0 to 3, not 4$",
         ),
     ],

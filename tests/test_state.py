@@ -18,10 +18,11 @@ from support.cli_calls import run
 from support.streams import STREAMS, Stream, as_dict, expected, random_stream
 
 import hwsim
-from hwsim import emulate, measure, step, storage, trace
+from hwsim import emulate, step, storage, trace
 from hwsim.emulator import streaming, threads
 from hwsim.emulator.run import WINDOW_CHUNKS, Emulator
 from hwsim.errors import HwsimError
+from hwsim.evaluation import measure
 from hwsim.fixed import Overflow
 from hwsim.frontends.shared.builder import Builder
 from hwsim.graph import Graph, InputPort, Node, OutputPort

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hwsim.classify import Accuracy
 from hwsim.cli import scores, tables
 from hwsim.cli.sheet import table
 from hwsim.doctor.checks import Check
+from hwsim.evaluation.scores import Accuracy
 
 LONG = "/model/backbone/layers.11/self_attention/output/dense/MatMul_quant_QuantizeLinear"
 HUGE = 1_234_567_890_123

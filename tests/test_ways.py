@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 import hwsim
 from hwsim import HwsimError
 from hwsim.frontends import FILES, OBJECTS
-from hwsim.frontends.ways import UNREAD
+from hwsim.frontends.unread import UNREAD
 
 MODEL = "examples/models/digits_cnn_int8.onnx"
 

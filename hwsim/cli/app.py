@@ -296,11 +296,11 @@ def verify(
 
     With labels the accuracy of both is counted too, and the report shows it beside some samples.
     """
-    from hwsim.checked import record, run
     from hwsim.cli.labelled import read_trial
     from hwsim.cli.scores import show_both
     from hwsim.cli.tables import show_outcome
     from hwsim.data import Preparation
+    from hwsim.verification import record, run
 
     hardware("rtl.sim.verify")
     done = Preparation.parse(scale, mean, std, resize=resize)

@@ -14,8 +14,8 @@ from hwsim.data.arrays import open_array
 from hwsim.data.npz import INPUT_KEYS, is_npz
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import piece_of
 from hwsim.graph import Graph
-from hwsim.measure import piece_of
 
 
 def emulate_files(

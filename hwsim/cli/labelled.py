@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwsim.checked import Trial
-from hwsim.checked import prepare as make_trial
-from hwsim.classify import Accuracy
 from hwsim.cli.arrays import assign
 from hwsim.cli.console import Progress
 from hwsim.data import Labelled, Preparation, read_labelled
 from hwsim.data.npz import is_npz
 from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import check_names, choose_output, measure
+from hwsim.evaluation.reference import onnx_reference
+from hwsim.evaluation.scores import Accuracy
 from hwsim.frontends import load
 from hwsim.graph import Graph
-from hwsim.measure import check_names, choose_output, measure
-from hwsim.reference import onnx_reference
 from hwsim.reporting.folder import read_graph
+from hwsim.verification import Trial
+from hwsim.verification import prepare as make_trial
 
 
 def accuracy_of_files(

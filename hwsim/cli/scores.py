@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwsim.checked import Verification
-from hwsim.classify import Accuracy, ClassScore
 from hwsim.cli.console import console
 from hwsim.cli.sheet import table
+from hwsim.evaluation.scores import Accuracy, ClassScore
+from hwsim.verification import Verification
 
 MATRIX_CLASSES = 12
 """Classes up to which the confusion matrix is printed; beyond, the worst pairs."""

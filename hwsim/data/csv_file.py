@@ -18,14 +18,14 @@ LABEL_HEADS = ("label", "labels", "class", "classes", "target", "targets", "y")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """Features, `(rows, columns)` in float64, and the last column where it holds labels."""
 
     features: Any
     labels: Any
 
 
-def read_table(path: Path, columns: int) -> Table:
+def read_table(path: Path, columns: int) -> CsvTable:
     """A CSV file of `columns` features a row, and perhaps a label after them.
 
     A first row without a number is a head. Raises HwsimError with the line that does not
@@ -56,7 +56,7 @@ def read_table(path: Path, columns: int) -> Table:
     if not values:
         raise HwsimError(f"{path} must hold at least one row of numbers, not none")
     features = np.array(values, np.float64).reshape(-1, columns)
-    return Table(features, as_labels(labels) if labels else None)
+    return CsvTable(features, as_labels(labels) if labels else None)
 
 
 def read_label_rows(path: Path) -> list[list[str]]:

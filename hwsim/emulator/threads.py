@@ -39,12 +39,12 @@ class Blas:
         self._own = [lib for lib in libraries if _by_openmp(lib)]
         self._shared = [lib for lib in libraries if not _by_openmp(lib)]
 
-    def one_thread(self) -> Held:
+    def one_thread(self) -> OneThread:
         """Inside, products are computed by the thread that asks; gives the number outside."""
-        return Held(self)
+        return OneThread(self)
 
     def enter(self) -> list[int]:
-        """What `Held` does first; gives the calling thread's own numbers."""
+        """What `OneThread` does first; gives the calling thread's own numbers."""
         with self._lock:
             if not self._inside:
                 self._before = _limit(self._shared)
@@ -52,7 +52,7 @@ class Blas:
         return self.one_thread_here()
 
     def leave(self, own: Sequence[int]) -> None:
-        """What `Held` does last."""
+        """What `OneThread` does last."""
         _restore(self._own, own)
         with self._lock:
             self._inside -= 1
@@ -68,7 +68,7 @@ class Blas:
         return min([*self._before, *own], default=1)
 
 
-class Held:
+class OneThread:
     """A `with` block in which BLAS has one thread, in a microsecond or four."""
 
     __slots__ = ("_blas", "_own")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.ways import unread_file, unread_object
+from hwsim.frontends.unread import unread_file, unread_object
 from hwsim.graph import Graph
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-NAME = "hwsim"
-
 
 def register(
     register_backend: Callable[[str, Any], None], register_writer: Callable[[str, Any], None]
@@ -18,7 +16,7 @@ def register(
     """
     # Imported here: hls4ml may be half imported when it asks for this module.
     try:
-        from hwsim.hls4ml_backend.backend import HwsimBackend, HwsimWriter
+        from hwsim.hls4ml_backend.backend import NAME, HwsimBackend, HwsimWriter
 
         register_writer(NAME, HwsimWriter)  # first: the backend asks for the writer of its name
         register_backend(NAME, HwsimBackend)

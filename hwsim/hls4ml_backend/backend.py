@@ -20,7 +20,9 @@ from hls4ml.writer.writers import Writer
 from hwsim.errors import HwsimError
 from hwsim.frontends import load
 from hwsim.graph import Graph
-from hwsim.hls4ml_backend import NAME, arrays, keys, options
+from hwsim.hls4ml_backend import arrays, configuration, options
+
+NAME = "hwsim"
 
 # These passes write C++ into the layers, or turn weights round for it.
 CPLUSPLUS = ("vivado:specific_types", "vivado:apply_templates", "vitis:apply_templates")
@@ -63,7 +65,7 @@ def layer_edges(model: Any, graph: Graph) -> dict[str, str]:
 class Read:
     """A model before any pass: the classes of its layers, and its HLSConfig."""
 
-    layers: keys.Kinds
+    layers: configuration.Kinds
     config: Mapping[str, Any]
 
 
@@ -113,7 +115,7 @@ class HwsimBackend(VitisBackend):
     def check_config(self, model: Any) -> None:
         """Refuse configuration keys that hls4ml would pass over in silence."""
         read = self._read[model]
-        keys.check_keys(read.config, read.layers, _classes(model))
+        configuration.check_keys(read.config, read.layers, _classes(model))
 
     @model_optimizer()
     def attach_trace(self, model: Any) -> None:

@@ -79,7 +79,7 @@ class Largest(OneByOne):
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """Code by code."""
         beat, out = beats[0].with_lanes(plan.lanes), Beat.of(1, self.task.out.format)
-        part = reduce.ArgMax(beat, self.task.x.channels, self.task.out.format)
+        part = reduce.FirstLargest(beat, self.task.x.channels, self.task.out.format)
         return Layer(beats, out, [Lanes(beats[0], plan.lanes), part])
 
 
@@ -119,7 +119,7 @@ class Interleaved(OnLanes):
         """All inputs brought to the plan's lanes, then one after the other."""
         out = beats[0].with_lanes(plan.lanes)
         blocks = [x.channels // plan.lanes for x in self.task.inputs]
-        part = stream.Concat(out, blocks)
+        part = stream.Interleave(out, blocks)
         ways = [[Lanes(beat, plan.lanes)] for beat in beats]
         head = Gathered(beats, ways, part, [part.i[k] for k in range(len(blocks))])
         return Layer(beats, out, [Slice(out)], head)
@@ -164,5 +164,5 @@ class InBlocks(OnLanes):
         """The plan's lanes of codes, dealt out."""
         out, rounds = beats[0].with_lanes(plan.lanes), self.rounds()
         blocks = [made.size // rounds // plan.lanes for made in self.task.outputs]
-        deal = stream.Deal(out, blocks, rounds)
+        deal = stream.Distribute(out, blocks, rounds)
         return Dealt(beats[0], [Lanes(beats[0], plan.lanes), deal], [out] * len(blocks))

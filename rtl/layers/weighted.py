@@ -245,7 +245,7 @@ class Folded(Implementation[FoldPlan]):
                         lanes.append(place * x.channels + group * per_group + channel)
                 deals.append(tuple(lanes))
         whole = pixel.with_lanes(x.channels * self.window.size)
-        return [*parts, window.Deal(whole, tuple(deals))]
+        return [*parts, window.PickLanes(whole, tuple(deals))]
 
 
 def _by_group(op: Weighted, weights: Any) -> Any:

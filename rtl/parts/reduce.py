@@ -116,7 +116,7 @@ class Reduce(wiring.Component):
         return read.data
 
 
-class ArgMax(wiring.Component):
+class FirstLargest(wiring.Component):
     """Give the index of the first largest of each pixel's codes.
 
     Ports: `i`, a stream of `beat` (1 lane), `channels` beats for each pixel; `o`, a stream of

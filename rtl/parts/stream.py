@@ -152,7 +152,7 @@ class Join(wiring.Component):
         return m
 
 
-class Deal(wiring.Component):
+class Distribute(wiring.Component):
     """Hand a stream's beats out in turn: a block to each of several streams, again and again.
 
     `blocks[k]` is the beats of output `k` in one round, and `rounds` rounds are a tensor. Ports:
@@ -191,7 +191,7 @@ class Deal(wiring.Component):
         return m
 
 
-class Concat(wiring.Component):
+class Interleave(wiring.Component):
     """Interleave streams along the channels: a block of beats from each in turn, again and again.
 
     `blocks[k]` is the beats that stream `k` gives to one pixel: its channels / lanes, which must be

@@ -13,7 +13,7 @@ from hwsim.errors import HwsimError
 from hwsim.ops.window import Window
 from rtl.parts.loops import Loop, nest
 from rtl.parts.stream import Beat, Slice, flat
-from rtl.parts.window_parallel import Deal, ParallelWindow, check_pad
+from rtl.parts.window_parallel import ParallelWindow, PickLanes, check_pad
 from rtl.parts.window_pixels import (
     Shape,
     masks,
@@ -25,7 +25,7 @@ from rtl.parts.window_pixels import (
     window_starts,
 )
 
-__all__ = ["Deal", "ParallelWindow", "SerialWindow", "ring_pixels", "window_need"]
+__all__ = ["ParallelWindow", "PickLanes", "SerialWindow", "ring_pixels", "window_need"]
 
 
 class SerialWindow(wiring.Component):

@@ -143,7 +143,7 @@ class ParallelWindow(wiring.Component):
         m.d.comb += Cat(*self.o.payload.data).eq(Cat(*window))
 
 
-class Deal(wiring.Component):
+class PickLanes(wiring.Component):
     """Give several beats for each one: each picks the lanes of one of `selections`.
 
     Ports: `i`, a stream of `beat`; `o`, a stream of `out`, with as many lanes as each selection

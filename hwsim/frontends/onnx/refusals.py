@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hwsim.frontends.ways import QUANTIZE
+from hwsim.frontends.unread import QUANTIZE
 
 DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
 """ONNX operators of models whose scales are found anew for each input."""

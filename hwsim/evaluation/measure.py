@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from hwsim import saturation
-from hwsim.classify import Accuracy, Labels, Tally, class_numbers, expect_count, named
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
+from hwsim.evaluation.scores import Accuracy, Labels, Tally, class_numbers, expect_count, named
 from hwsim.graph import Graph, OutputPort
 from hwsim.ops import ArgMax, Flatten, Reshape
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from hwsim import saturation
 from hwsim.build_folder import VERIFY, Manifest, plain
-from hwsim.classify import Accuracy, Labels, Tally
 from hwsim.emulator.ports import from_user
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import batch_size, by_name, choose_output, picked_from, read_labels
+from hwsim.evaluation.scores import Accuracy, Labels, Tally
 from hwsim.extras import hardware
 from hwsim.graph import Graph, InputPort, OutputPort
-from hwsim.measure import batch_size, by_name, choose_output, picked_from, read_labels
 from hwsim.reporting.folder import read_graph
 from hwsim.storage import write_atomically
 
