@@ -27,6 +27,7 @@ from hwsim.fixed import (
 )
 from hwsim.ops.base import (
     ALL_CARRIERS,
+    FLOATS,
     Carrier,
     Constants,
     Op,
@@ -182,9 +183,14 @@ class Requantize(Op):
         return inputs[0].hi if saturates else None
 
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
-        """Any for the float32 product and for shifts, int64 for the integer products."""
-        every = self.scheme is Scheme.SHIFT or self.scheme in FLOAT_SCHEMES
-        return ALL_CARRIERS if every else (Carrier.INT64,)
+        """Floats for the float32 product where they hold the sum, int64 for the integer products.
+
+        Any for shifts.
+        """
+        if self.scheme is Scheme.SHIFT:
+            return ALL_CARRIERS
+        floats = self.literal_carrier(self._top(inputs[0])).is_float
+        return FLOATS if floats else (Carrier.INT64,)
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Headroom for the half step, for a left shift and for the wrap."""
