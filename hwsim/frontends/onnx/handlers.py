@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from hwsim.frontends.onnx import constants, elementwise, scale, shape, weighted, window
+from hwsim.frontends.onnx import constants, elementwise, pool, scale, shape, weighted, window
 from hwsim.frontends.onnx.importer import Handler
 
 FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Abs"): elementwise.unary,
     ("", "Add"): elementwise.add,
     ("", "ArgMax"): elementwise.arg_max,
-    ("", "AveragePool"): window.average_pool,
+    ("", "AveragePool"): pool.average_pool,
     ("", "Clip"): elementwise.clip,
     ("", "Concat"): elementwise.concat,
     ("", "Conv"): weighted.conv,
     ("", "Dropout"): elementwise.identity,
     ("", "Elu"): elementwise.unary,
     ("", "Gemm"): weighted.gemm,
-    ("", "GlobalAveragePool"): window.global_average_pool,
-    ("", "GlobalMaxPool"): window.global_max_pool,
+    ("", "GlobalAveragePool"): pool.global_average_pool,
+    ("", "GlobalMaxPool"): pool.global_max_pool,
     ("", "HardSigmoid"): elementwise.unary,
     ("", "HardSwish"): elementwise.unary,
     ("", "Identity"): elementwise.identity,
     ("", "LeakyRelu"): elementwise.unary,
     ("", "MatMul"): weighted.matmul,
-    ("", "MaxPool"): window.max_pool,
+    ("", "MaxPool"): pool.max_pool,
     ("", "Neg"): elementwise.unary,
     ("", "Pad"): window.pad,
-    ("", "ReduceMean"): window.reduce_mean,
+    ("", "ReduceMean"): pool.reduce_mean,
     ("", "Relu"): elementwise.unary,
     ("", "Sigmoid"): elementwise.unary,
     ("", "Tanh"): elementwise.unary,

@@ -9,15 +9,15 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, RuntimeKernel
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.builder import Builder
+from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Constant, Real, Value
 
 REALS = Choice(RuntimeKernel.FLOAT, bias_codes=True)
 """What a runtime does that computes all of the model in reals and has no kernels of its own."""
 
 
-class Importer(Builder):
-    """A Builder that knows the tensors of an ONNX model by name.
+class Importer(TensorBuilder):
+    """A TensorBuilder that knows the tensors of an ONNX model by name.
 
     `choices` are the kernels that the model's runtime takes, None where it has none of its own.
     """

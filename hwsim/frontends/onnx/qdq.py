@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import elementwise, weighted, window
+from hwsim.frontends.onnx import elementwise, pool, weighted
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -209,7 +209,7 @@ def qlinear_pool(run: Importer, node: OnnxNode) -> None:
     if node.integer("channels_last", 0):
         raise HwsimError(f"{node}: 'channels_last' must be 0")
     whole = node.op == "QLinearGlobalAveragePool"
-    rounded(run, node, window.average(run, node, given(run, node, 0), whole=whole), 3)
+    rounded(run, node, pool.average(run, node, given(run, node, 0), whole=whole), 3)
 
 
 def qlinear_unary(run: Importer, node: OnnxNode) -> None:

@@ -11,8 +11,8 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.qonnx_rules import no_factors, power_of_two
-from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, FloatArray, Mean, Pair, RawInput, Scaled
 from hwsim.ops import Op, Quant, Requantize, Scheme, Table, TensorType
 from hwsim.ops.base import IntArray
@@ -50,7 +50,7 @@ class Bipolar(Quantizer):
         """Down to -1 or 0, the codes of a signed bit."""
         return {"rounding": Rounding.TRN, "overflow": Overflow.SAT}
 
-    def enter(self, run: Builder, raw: RawInput, node: OnnxNode, out: str) -> Codes:
+    def enter(self, run: TensorBuilder, raw: RawInput, node: OnnxNode, out: str) -> Codes:
         """The codes of a graph input: its port's bit, then the two entries.
 
         The port's step is 1 whatever the scale, so that no quotient can lose its sign.
@@ -64,7 +64,9 @@ class Bipolar(Quantizer):
         """-1 and 1 for the codes -1 and 0."""
         return Table(values=np.array([-1, 1]), out=self.format, quant=self.quant)
 
-    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+    def sum(
+        self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
+    ) -> tuple[str, list[Op]]:
         """A shift that leaves only the sign, then a table of two entries."""
         kind = run.types[edge]
         width = max(abs(kind.lo - zero), abs(kind.hi - zero), 1).bit_length() + 1
@@ -77,14 +79,14 @@ class Bipolar(Quantizer):
         )
         return edge, [sign, self._entries()]
 
-    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
+    def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
         """The sign of an average is that of the sum."""
         return self.sum(run, edge, np.ones(1, np.float32), 0)[1]
 
-    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
+    def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """Refused, as IntQuant does."""
         raise no_factors(source)
 
-    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """Not needed by any model seen."""
         raise HwsimError(f"{source.name}: a sum of two tensors must be quantized by Quant")

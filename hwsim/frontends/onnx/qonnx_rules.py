@@ -14,8 +14,8 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import FloatArray, Level, Mean, Pair, Scaled, Weighing
 from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme
 from hwsim.ops.base import IntArray
@@ -130,7 +130,9 @@ class IntQuant(Quantizer):
         power = power_of_two(level.scale / self.scale)
         return power is not None and level.codes.format.width > 1
 
-    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+    def sum(
+        self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
+    ) -> tuple[str, list[Op]]:
         """Shifts where all factors are powers of two; else a float32 product, to nearest even."""
         factors = tuple(float(s) for s in scale.astype(np.float64) / self.scale)
         powers = [power_of_two(f) for f in factors]
@@ -139,7 +141,7 @@ class IntQuant(Quantizer):
         right = tuple(-p for p in powers if p is not None)
         return self._shifted(run, edge, right, zero)
 
-    def _product(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> Op:
+    def _product(self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int) -> Op:
         if MODES[self.mode] is not Rounding.RND_CONV:
             raise HwsimError(
                 f"edge {edge!r} must be rounded by ROUND where scales are not powers of two, not "
@@ -156,7 +158,7 @@ class IntQuant(Quantizer):
         )
 
     def _shifted(
-        self, run: Builder, edge: str, right: tuple[int, ...], zero: int
+        self, run: TensorBuilder, edge: str, right: tuple[int, ...], zero: int
     ) -> tuple[str, list[Op]]:
         """Shifts to the right (negative: to the left) of codes whose zero point is `zero`."""
         kind, rounding = run.types[edge], MODES[self.mode]
@@ -204,7 +206,7 @@ class IntQuant(Quantizer):
         )
 
     def _away(
-        self, run: Builder, edge: str, right: tuple[int, ...], zero: int
+        self, run: TensorBuilder, edge: str, right: tuple[int, ...], zero: int
     ) -> tuple[str, list[Op]]:
         """Away from zero: what is positive rounded up, plus what is negative rounded down."""
         shift = right[0]
@@ -229,7 +231,7 @@ class IntQuant(Quantizer):
         both = run.emit(f"{edge}.away", Add(), [high, low], f"{edge}.away")
         return both, [self._op((0,), 0, Rounding.TRN, 0)]
 
-    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
+    def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
         """As a sum, whose unit is the input's divided by the size of the window."""
         kind = run.types[edge]
         if source.counts is not None:
@@ -243,11 +245,11 @@ class IntQuant(Quantizer):
             raise HwsimError(f"{source.name}: an average must not be rounded by UP")
         return ops
 
-    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
+    def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """Refused: only QuantizeLinear's rounding of such a product is followed."""
         raise no_factors(source)
 
-    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """An exact sum of two fixed-point tensors."""
         a, b = source.a, source.b
         if isinstance(a, Weighing) or isinstance(b, Weighing):

@@ -13,8 +13,9 @@ from hwsim.frontends.onnx.ort.kernels import Choice
 from hwsim.frontends.onnx.ort.notes import note_functions, note_reals
 from hwsim.frontends.onnx.refusals import unsupported
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.builder import MAX_ELEMENTS, with_views
+from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import settle, tabled
+from hwsim.frontends.shared.tensors import with_views
 from hwsim.frontends.shared.values import Codes, RawInput, Real, Value
 from hwsim.graph import ELEMENTS, Graph, OutputPort
 

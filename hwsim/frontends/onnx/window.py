@@ -1,4 +1,4 @@
-"""Kernels, strides and padding; max and average pools."""
+"""Windows on maps: kernels, strides, padding, dilation, and Pad."""
 
 from __future__ import annotations
 
@@ -8,29 +8,21 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
-from hwsim.frontends.onnx.shape import axes
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     NO_PADDING,
-    Codes,
     Level,
-    Mean,
     Padding,
     Pool,
     RawInput,
     Real,
 )
-from hwsim.ops import MaxPool, TensorType, Window
+from hwsim.ops import Window
 from hwsim.ops.base import IntArray, Shape
-
-MOST_UNEVEN = 1 << 17  # outputs of an average that each have a factor of their own
-
 
 MAPS = "(batch, channels, length) or (batch, channels, height, width)"
 COUNTS = {1: "one number", 2: "two numbers", 4: "four numbers"}
@@ -73,17 +65,17 @@ def window_of(node: OnnxNode, shape: Shape, kernel: Shape, extra: Padding = NO_P
     strides = node.integers("strides", (1,) * rank)
     if len(kernel) != rank or len(strides) != rank or min(*kernel, *strides) < 1:
         raise HwsimError(f"{node}: kernel and strides must be {COUNTS[rank]} from 1 each")
-    grown = _grown(shape, extra)
+    grown = grown_by(shape, extra)
     pads = declared_pads(node, grown, kernel, strides)
     if node.integer("ceil_mode", 0):
         pads = _ceiled(grown, kernel, strides, pads)
-    pads = _added(pads, extra)
-    if math.prod(_grown(shape, pads)) > MAX_ELEMENTS:
+    pads = added_padding(pads, extra)
+    if math.prod(grown_by(shape, pads)) > MAX_ELEMENTS:
         raise HwsimError(f"{node}: its padded input must have at most {MAX_ELEMENTS} elements")
     return Window(kernel, strides, pads)
 
 
-def _grown(shape: Shape, padding: Padding) -> Shape:
+def grown_by(shape: Shape, padding: Padding) -> Shape:
     """A shape (channels, ...) with padding around it."""
     if padding == NO_PADDING:
         return shape
@@ -92,7 +84,7 @@ def _grown(shape: Shape, padding: Padding) -> Shape:
     return (shape[0], *(size + before + after for size, before, after in sides))
 
 
-def _added(old: Padding, new: Padding) -> Padding:
+def added_padding(old: Padding, new: Padding) -> Padding:
     """One padding around another."""
     if NO_PADDING in (old, new):
         return old or new
@@ -151,130 +143,9 @@ def dilated(node: OnnxNode, taps: IntArray) -> IntArray:
     return out
 
 
-def _not_dilated(node: OnnxNode) -> None:
+def refuse_dilation(node: OnnxNode) -> None:
     if set(node.integers("dilations", (1,))) != {1}:
         raise HwsimError(f"{node}: 'dilations' must be 1")
-
-
-def max_pool(run: Importer, node: OnnxNode) -> None:
-    """MaxPool, on codes or on floats."""
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise HwsimError(f"{node}: its second output (indices) is not supported")
-    _not_dilated(node)
-    value = run.value(node, 0)
-    if isinstance(value, Codes):
-        if not is_map(value.layout.shape):
-            raise HwsimError(f"{node}: its input must be a map {MAPS}")
-        codes = run.arranged(value, Arrangement.map(value.layout.shape), node)
-        window = window_of(node, codes.layout.shape, node.integers("kernel_shape"))
-        edge = run.emit(node.name, MaxPool(window=window), [codes.edge], node.output)
-        *places, channels = run.types[edge].shape
-        layout = Arrangement.map((channels, *places))
-        run.values[node.output] = replace(codes, edge=edge, layout=layout)
-        return
-    real = as_map(run, node, run.real(node, 0))
-    shape = real.layout.shape
-    window = window_of(node, shape, node.integers("kernel_shape"))
-    run.values[node.output] = pooled(node, real, shape, window)
-
-
-def pooled(node: OnnxNode, real: Real, shape: Shape, window: Window) -> Real:
-    """A max pool still to come, with the layout that it will leave."""
-    size = window.output(TensorType((*shape[1:], shape[0]), Format.int(8)))
-    layout = Arrangement.map((shape[0], *size))
-    return replace(real.then(Pool(str(node), window)), layout=layout)
-
-
-def global_max_pool(run: Importer, node: OnnxNode) -> None:
-    """GlobalMaxPool."""
-    real = as_map(run, node, run.real(node, 0))
-    shape = real.layout.shape
-    run.values[node.output] = pooled(node, real, shape, Window(shape[1:]))
-
-
-def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
-    """The average behind AveragePool, GlobalAveragePool and their integer forms."""
-    level, shape = map_level(run, node, real)
-    extra = level.codes.padding
-    level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
-    if whole:
-        window = Window(shape[1:])
-    else:
-        _not_dilated(node)
-        window = window_of(node, shape, node.integers("kernel_shape"), extra)
-    if whole and extra != NO_PADDING:
-        raise HwsimError(f"{node}: a Pad must be followed by a convolution")
-    layout = Arrangement.map((shape[0], *window.output(run.types[level.codes.edge])))
-    # The runtime's own shortcut: a pool that covers its unpadded input is a global one.
-    whole = whole or (window.kernel == shape[1:] and not any(window.padding))
-    in_reals = run.choice(node.output).kernel is not RuntimeKernel.INTEGER
-    counts = None if whole else _counts(node, shape, window, extra)
-    if counts is not None and counts.max() > counts.min() and layout.size > MOST_UNEVEN:
-        raise HwsimError(
-            f"{node}: an average whose windows differ in size must have at most {MOST_UNEVEN} "
-            f"outputs, not {layout.size}; 'count_include_pad' 1 makes them alike"
-        )
-    if in_reals and not whole and _reaches_out(node, shape, window, extra):
-        raise HwsimError(
-            f"{node}: 'ceil_mode' 1 must add no window that reaches beyond padding that counts, "
-            "since ONNX Runtime averages in float32 here, by another count than its integer kernels"
-        )
-    mean = Mean(node.name, node.output, level, window, whole, in_reals, counts)
-    return Real(mean, layout)
-
-
-def _counts(node: OnnxNode, shape: Shape, window: Window, extra: Padding) -> IntArray | None:
-    """How many elements each position averages; None where that is the size of the window.
-
-    Padding that counts makes it the size everywhere, even for a last window that `ceil_mode` lets
-    reach beyond it (ONNX Runtime's QLinearAveragePool; its float operator counts only what there
-    is).
-    """
-    if node.integer("count_include_pad", 0):
-        return None
-    rank, counts = len(window.kernel), np.ones((), np.int64)
-    extra = extra or (0,) * (2 * rank)
-    for axis, (size, kernel, stride, (before, after)) in enumerate(
-        zip(shape[1:], window.kernel, window.stride, window.ends, strict=True)
-    ):
-        starts = np.arange((size + before + after - kernel) // stride + 1) * stride - before
-        ends = np.minimum(starts + kernel, size + extra[axis + rank])
-        counts = np.multiply.outer(counts, ends - np.maximum(starts, -extra[axis]))
-    return None if (counts == window.size).all() else counts
-
-
-def _reaches_out(node: OnnxNode, shape: Shape, window: Window, extra: Padding) -> bool:
-    """Whether padding counts and `ceil_mode` adds to it."""
-    pads = declared_pads(node, _grown(shape, extra), window.kernel, window.stride)
-    wanted = _added(pads, extra)
-    return bool(node.integer("count_include_pad", 0)) and window.padding != wanted
-
-
-def average_pool(run: Importer, node: OnnxNode) -> None:
-    """AveragePool."""
-    run.values[node.output] = average(run, node, run.real(node, 0), whole=False)
-
-
-def global_average_pool(run: Importer, node: OnnxNode) -> None:
-    """GlobalAveragePool."""
-    run.values[node.output] = average(run, node, run.real(node, 0), whole=True)
-
-
-def reduce_mean(run: Importer, node: OnnxNode) -> None:
-    """ReduceMean over a map's axes, channels apart."""
-    real = run.real(node, 0)
-    rank = len(real.layout.shape) + 1
-    if rank not in (3, 4) or sorted(axes(node, run, rank)) != list(range(2, rank)):
-        raise HwsimError(
-            f"{node}: it must average over height and width (axes 2 and 3) of a map, or over the "
-            "length (axis 2) of a line"
-        )
-    if run.choices is None:  # else notes.py says it, where it makes a difference
-        run.warn(node.name, "ONNX Runtime averages in float32; the exact average is rounded here")
-    out = average(run, node, real, whole=True)
-    if not node.integer("keepdims", 1):
-        out = replace(out, layout=out.layout.reshaped(out.layout.shape[:1]))
-    run.values[node.output] = out
 
 
 def pad(run: Importer, node: OnnxNode) -> None:
@@ -288,12 +159,12 @@ def pad(run: Importer, node: OnnxNode) -> None:
                 f"{given.dtype} of rank {len(shape) + 1}"
             )
         new = _pad_amounts(run, node, len(shape) - 1)
-        run.values[node.output] = replace(given, padding=_added(given.padding, new))
+        run.values[node.output] = replace(given, padding=added_padding(given.padding, new))
         return
     real = run.real(node, 0)
     level, shape = map_level(run, node, real)
     new = _pad_amounts(run, node, len(shape) - 1)
-    codes = replace(level.codes, padding=_added(level.codes.padding, new))
+    codes = replace(level.codes, padding=added_padding(level.codes.padding, new))
     run.values[node.output] = Real(replace(level, codes=codes), real.layout)
 
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import Quantizer, weighed
+from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Pair, Scaled, Weighing
 from hwsim.ops import Add, BatchNorm, Op, Quant, Requantize, Scheme
 
@@ -25,7 +25,7 @@ Term = tuple[str, Units, int]
 """The edge of an addend, what a step of it is worth, and its zero point."""
 
 
-def added(run: Builder, source: Pair, by: Quantizer, out: str) -> tuple[str, list[Op]]:
+def added(run: TensorBuilder, source: Pair, by: Quantizer, out: str) -> tuple[str, list[Op]]:
     """Operators that round the sum of two tensors or layers' sums, after the edge given back."""
     terms = [_term(run, part) for part in (source.a, source.b)]
     bits = _bits(run, by, source.name, terms, 0.0)
@@ -36,7 +36,7 @@ def added(run: Builder, source: Pair, by: Quantizer, out: str) -> tuple[str, lis
     return run.emit(source.name, Add(), edges, f"{out}.sum"), [_rounded(by, max(bits))]
 
 
-def scaled(run: Builder, source: Scaled, by: Quantizer) -> tuple[str, list[Op]]:
+def scaled(run: TensorBuilder, source: Scaled, by: Quantizer) -> tuple[str, list[Op]]:
     """Operators that round a tensor times a factor a channel, after the edge given back."""
     edge, unit, zero = _term(run, source.term)
     term = edge, unit * source.factor, zero
@@ -45,7 +45,7 @@ def scaled(run: Builder, source: Scaled, by: Quantizer) -> tuple[str, list[Op]]:
     return fine, [_rounded(by, bits)]
 
 
-def _term(run: Builder, part: Level | Weighing) -> Term:
+def _term(run: TensorBuilder, part: Level | Weighing) -> Term:
     """The edge of an addend, what a step of it is worth, and its zero point."""
     if isinstance(part, Weighing):
         edge, scale = weighed(run, part)
@@ -54,7 +54,7 @@ def _term(run: Builder, part: Level | Weighing) -> Term:
 
 
 def _bits(
-    run: Builder, by: Quantizer, name: str, terms: list[Term], offset: Units | float
+    run: TensorBuilder, by: Quantizer, name: str, terms: list[Term], offset: Units | float
 ) -> list[int]:
     """Fraction bits of a step of the result for each term: its largest factor has FINE_BITS.
 
@@ -77,7 +77,7 @@ def _bits(
 
 
 def _in_fine_units(
-    run: Builder,
+    run: TensorBuilder,
     by: Quantizer,
     name: str,
     term: Term,

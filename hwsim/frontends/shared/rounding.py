@@ -12,7 +12,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.builder import Builder
+from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Codes,
@@ -55,19 +55,21 @@ class Quantizer(ABC):
         """How an InputPort has to quantize."""
 
     @abstractmethod
-    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+    def sum(
+        self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
+    ) -> tuple[str, list[Op]]:
         """Operators that round whole numbers with `scale` and `zero`, after the edge given back."""
 
     @abstractmethod
-    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
+    def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
         """Operators that round a sum over windows."""
 
     @abstractmethod
-    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """Operators that round the sum of two tensors, after the edge given back."""
 
     @abstractmethod
-    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
+    def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """Operators that round a tensor times a factor a channel, after the edge given back."""
 
     def shifts(self, level: Level) -> bool:
@@ -84,7 +86,7 @@ class Made:
     quantizer: Quantizer
 
 
-def weighed(run: Builder, source: Weighing) -> tuple[str, FloatArray]:
+def weighed(run: TensorBuilder, source: Weighing) -> tuple[str, FloatArray]:
     """The exact sums of a layer, and the reals of one of their codes."""
     if source not in run.sums:
         edge = run.emit(source.name, source.op, [source.input.codes.edge], source.name)
@@ -96,7 +98,7 @@ def weighed(run: Builder, source: Weighing) -> tuple[str, FloatArray]:
     return edge, source.scale * np.float32(2.0**-finer)
 
 
-def averaged(run: Builder, source: Mean) -> str:
+def averaged(run: TensorBuilder, source: Mean) -> str:
     """The exact sums over windows behind an average."""
     if source not in run.sums:
         op = AvgPool(window=source.window, zero_point=source.input.zero_point)
@@ -105,7 +107,7 @@ def averaged(run: Builder, source: Mean) -> str:
     return run.sums[source]
 
 
-def quantize(run: Builder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
+def quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
     """The codes of a float tensor: its source computed and rounded, then its other steps."""
     key = Made(real.source, real.steps, by)
     if key not in run.made:
@@ -113,7 +115,7 @@ def quantize(run: Builder, real: Real, by: Quantizer, name: str, out: str) -> Co
     return replace(run.made[key], layout=real.layout)
 
 
-def _quantize(run: Builder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
+def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
     source = real.source
     if isinstance(source, Level):
         return _quantize_level(run, source, real, by, name, out)
@@ -142,14 +144,14 @@ def _quantize(run: Builder, real: Real, by: Quantizer, name: str, out: str) -> C
     return Codes(edge, by.format, real.layout)
 
 
-def placed(run: Builder, part: Codes, source: Joined) -> Codes:
+def placed(run: TensorBuilder, part: Codes, source: Joined) -> Codes:
     """A part with the axis innermost along which it is joined; a flat one in its own order."""
     if len(part.layout.shape) == 1:
         return run.flat(part)
     return run.arranged(part, Arrangement.innermost(part.layout.shape, source.axis), source.name)
 
 
-def _joinable(run: Builder, part: Codes, by: Quantizer, out: str) -> str:
+def _joinable(run: TensorBuilder, part: Codes, by: Quantizer, out: str) -> str:
     """A part whose type says what `by` says; a mere relabelling costs nothing downstream."""
     kind = run.types[part.edge]
     if (kind.format, kind.quant) == (by.format, by.quant):
@@ -157,7 +159,7 @@ def _joinable(run: Builder, part: Codes, by: Quantizer, out: str) -> str:
     return relabel(run, part.edge, by.quant, out)
 
 
-def relabel(run: Builder, edge: str, quant: Quant | None, out: str) -> str:
+def relabel(run: TensorBuilder, edge: str, quant: Quant | None, out: str) -> str:
     """The same codes with another meaning."""
     fmt = run.types[edge].format
     codes, first = _met(run.types[edge], "a tensor that gets another scale")
@@ -180,7 +182,7 @@ def _met(kind: TensorType, what: str) -> tuple[IntArray, int | None]:
     return np.arange(kind.lo, kind.hi + 1), kind.lo
 
 
-def step_ops(run: Builder, step: Unary | Pool, by: Quantizer) -> list[Op]:
+def step_ops(run: TensorBuilder, step: Unary | Pool, by: Quantizer) -> list[Op]:
     """A max pool or a clamp on codes that `by` made."""
     if isinstance(step, Pool):
         return [MaxPool(window=step.window)]
@@ -202,7 +204,7 @@ def step_ops(run: Builder, step: Unary | Pool, by: Quantizer) -> list[Op]:
 
 
 def _quantize_level(
-    run: Builder, level: Level, real: Real, by: Quantizer, name: str, out: str
+    run: TensorBuilder, level: Level, real: Real, by: Quantizer, name: str, out: str
 ) -> Codes:
     codes = level.codes
     functions = [s for s in real.steps if isinstance(s, Unary)]

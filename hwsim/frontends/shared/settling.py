@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import TABLE_BITS, placed, relabel, weighed
+from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Joined, Level, Pool, Real, Unary, Weighing
 from hwsim.ops import Concat, MaxPool, Op, Quant, Relu
 
 
-def settle(run: Builder, real: Real, name: str) -> Codes:
+def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
     """Codes that mean exactly the reals of `real`, which no quantizer reads."""
     source = real.source
     if isinstance(source, Joined):
@@ -60,7 +60,7 @@ def _is_relu(step: Unary) -> bool:
     return step.low == 0.0 and step.high is None
 
 
-def _settled_parts(run: Builder, source: Joined, real: Real, name: str) -> Codes:
+def _settled_parts(run: TensorBuilder, source: Joined, real: Real, name: str) -> Codes:
     """Parts of one format and scale, one after the other."""
     parts = [settle(run, part, f"{name}.{i}") for i, part in enumerate(source.parts)]
     parts = [placed(run, part, source) for part in parts]
@@ -80,7 +80,7 @@ def _without_steps(real: Real, codes: Codes) -> Codes:
     return codes
 
 
-def level_of(run: Builder, node: object, real: Real) -> Level:
+def level_of(run: TensorBuilder, node: object, real: Real) -> Level:
     """The codes behind a tensor that is dequantized, and at most cut at zero or max pooled."""
     source = real.source
     if not isinstance(source, Level):
@@ -97,7 +97,7 @@ def level_of(run: Builder, node: object, real: Real) -> Level:
     return replace(source, codes=run.made[key])
 
 
-def _stepped(run: Builder, level: Level, codes: Codes, real: Real, name: str) -> Codes:
+def _stepped(run: TensorBuilder, level: Level, codes: Codes, real: Real, name: str) -> Codes:
     ops = [op for step in real.steps for op in _settled_step(step, level.zero_point)]
     edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
     return replace(codes, edge=edge, layout=real.layout)

@@ -14,8 +14,8 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.ort import float_math
 from hwsim.frontends.shared import fine_units
-from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     FloatArray,
     Level,
@@ -64,11 +64,13 @@ class Linear(Quantizer):
         """The default of an InputPort is QuantizeLinear's."""
         return {}
 
-    def sum(self, run: Builder, edge: str, scale: FloatArray, zero: int) -> tuple[str, list[Op]]:
+    def sum(
+        self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
+    ) -> tuple[str, list[Op]]:
         """`rint(f32(sum) * d) + zero_point` with d = f32(f32(x scale * w scale) / y scale)."""
         return edge, [self._requantize(scale / F32(self.scale), zero)]
 
-    def mean(self, run: Builder, edge: str, source: Mean) -> list[Op]:
+    def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
         """Global: as a sum. Otherwise the zero point is added before rounding."""
         if not source.in_reals:
             _near(source.name, source.input.scale, self.scale)
@@ -92,7 +94,7 @@ class Linear(Quantizer):
             quant=self.quant,
         )
 
-    def pair(self, run: Builder, source: Pair, out: str) -> tuple[str, list[Op]]:
+    def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points."""
         a, b = source.a, source.b
         if isinstance(a, Weighing) or isinstance(b, Weighing) or source.wide:
@@ -122,14 +124,14 @@ class Linear(Quantizer):
         edge = run.emit(source.name, op, [a.codes.edge, b.codes.edge], out)
         return edge, []
 
-    def scaled(self, run: Builder, source: Scaled, out: str) -> tuple[str, list[Op]]:
+    def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """The product and offset in a fine unit, rounded; or QLinearMul's product of codes."""
         if source.unit is not None and isinstance(source.term, Level):
             return self._product(run, source, source.term, F32(source.unit))
         return fine_units.scaled(run, source, self)
 
     def _product(
-        self, run: Builder, source: Scaled, level: Level, unit: Any
+        self, run: TensorBuilder, source: Scaled, level: Level, unit: Any
     ) -> tuple[str, list[Op]]:
         """`rint(f32(f32(f32(product) * d) + zero_point))`, d = f32(f32(x scale * unit) / y scale).
 
