@@ -398,8 +398,8 @@ REFUSED: dict[str, Callable[[Net], str]] = {
         n.do("Pad", n.start(1, 2, 3), n.ints(0, 0, 1, 0, 0, 0, 0, 0)),
         perm=[0, 1, 3, 2],
     ),
-    "its input must be reals (batch, channels, height, width), not uint8 of rank 4": lambda n: (
-        n.round(n.do("Pad", n.input("x", (1, 2, 3), "uint8"), n.ints(0, 0, 1, 0, 0, 0, 0, 0)), 0.1)
+    "(batch, channels, height, width), not uint8 of rank 4": lambda n: n.round(
+        n.do("Pad", n.input("x", (1, 2, 3), "uint8"), n.ints(0, 0, 1, 0, 0, 0, 0, 0)), 0.1
     ),
     "with 'allowzero' 1 a target shape of [0, 12] is empty": lambda n: n.do(
         "Reshape", n.start(12), n.ints(0, 12), allowzero=1
