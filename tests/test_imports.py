@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("hwsim", "rtl", "gpu")
+PRIVATE = re.compile(r"_[^_]")
 
 # A room imports rooms of its own level or below. A new room has to be given its level here.
 LEVELS = (
@@ -202,6 +205,45 @@ def test_no_module_imports_a_higher_room() -> None:
 def test_parts_of_a_room_keep_apart() -> None:
     found = [fault for name, file in modules() for fault in sideways(name, file.read_text())]
     assert not found, "\n".join(found)
+
+
+def circles(readers: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, straight or through others; `readers` are what each reads."""
+    try:
+        graphlib.TopologicalSorter(readers).prepare()
+    except graphlib.CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def test_no_module_imports_itself_through_others_not_even_for_types() -> None:
+    names = {name for name, _ in modules()}
+    read = {name: {item.module for item in imports(file.read_text())} for name, file in modules()}
+    assert circles({name: found & names for name, found in read.items()}) == []
+    assert circles({"hwsim.a": {"hwsim.b"}, "hwsim.b": {"hwsim.a"}}) != []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for name, file in modules():
+        for item in ast.parse(file.read_text()).body:
+            if isinstance(item, ast.ClassDef):
+                places.setdefault(item.name, []).append(name)
+    assert len(places) > 100
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def private_names(source: str) -> Iterator[str]:
+    """Return names with `_` that a module takes from another one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names if PRIVATE.match(alias.name))
+
+
+def test_no_module_takes_a_private_name_of_another() -> None:
+    taken = {name: [*private_names(file.read_text())] for name, file in modules()}
+    assert {name: found for name, found in taken.items() if found} == {}
+    assert [*private_names("from hwsim.graph import _BROKEN, Graph")] == ["_BROKEN"]
 
 
 def test_the_tables_name_only_parts_that_exist() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hwsim.errors import HwsimError
 from rtl.flow import cells, nextpnr, shell, synth, tools, yosys
 from rtl.flow.clock import parse_clock
-from rtl.flow.workplace import Steps, Work
+from rtl.flow.workplace import ToolLog, Workplace
 from rtl.targets import TARGETS, Port, ecp5, find_target, lpf
 
 PLACES = pytest.mark.needs("yosys", "nextpnr-ecp5", "ecppack")
@@ -392,8 +392,8 @@ def _meet(reached: list[float], monkeypatch: pytest.MonkeyPatch) -> nextpnr.Plac
     fake = tools.Tool("nextpnr-ecp5", (), "0", tools.Origin.PATH)
     monkeypatch.setattr(tools, "find", lambda _: fake)
     monkeypatch.setattr(nextpnr, "run", lambda *_, seed, parts: _placement(seed, reached[seed - 1]))
-    work = Work(Path(), [])
-    steps = Steps(None)
+    work = Workplace(Path(), [])
+    steps = ToolLog(None)
     return synth._meet(work, TARGETS["ecp5-25k"], "x.lpf", 100.0, synth.SEEDS, steps)
 
 

@@ -20,7 +20,7 @@ from hwsim.errors import HwsimError
 from rtl.flow import cells, nextpnr, shell, tools, yosys
 from rtl.flow.clock import check_clock
 from rtl.flow.instances import Parts, by_node
-from rtl.flow.workplace import Log, Steps, Work, deliver, logs_of, workplace
+from rtl.flow.workplace import Log, ToolLog, Workplace, deliver, logs_of, workplace
 from rtl.targets import TARGETS, Target, find_target
 
 SEEDS = (1, 2, 3)
@@ -110,7 +110,7 @@ def synthesize(
     """
     device = find_target(target)
     with workplace(sources) as work:
-        steps = Steps(log)
+        steps = ToolLog(log)
         ports = yosys.read_ports(work.folder, work.verilog, top)
         used = _synthesize(work, top, device, sum(port.width for port in ports), steps, parts)
         nextpnr.check_fit(device, _resources(used), used.layers)
@@ -157,7 +157,7 @@ def bitstream(
     if not (out_dir.is_dir() and os.access(out_dir, os.W_OK)):
         raise HwsimError(f"the output folder must exist and be writable, not {str(out_dir)!r}")
     located = constraints.read_pins(pins) if pins and constraints.read_pins else None
-    steps = Steps(log)
+    steps = ToolLog(log)
     with workplace(sources) as work:
         inner = yosys.read_ports(work.folder, work.verilog, top)
         ports = shell.placed(inner, 0 if narrow else device.available["io"])
@@ -248,7 +248,7 @@ def _from_facts(facts: Mapping[str, Any], out_dir: Path) -> Utilization:
 
 
 def _synthesize(
-    work: Work, top: str, device: Target, pin_count: int, steps: Steps, parts: Parts
+    work: Workplace, top: str, device: Target, pin_count: int, steps: ToolLog, parts: Parts
 ) -> Utilization:
     """What Yosys counts of the netlist."""
     with steps.step(tools.yosys, f"synthesizing {top} for {device.name}"):
@@ -269,12 +269,12 @@ def _synthesize(
 
 
 def _meet(
-    work: Work,
+    work: Workplace,
     device: Target,
     constraints: str,
     clock_mhz: float,
     seeds: Sequence[int],
-    steps: Steps,
+    steps: ToolLog,
     parts: Parts = _NO_PARTS,
 ) -> nextpnr.Placement:
     """Place and route with one seed after another until the clock is met; else raises Missed."""

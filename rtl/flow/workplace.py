@@ -18,7 +18,7 @@ from rtl.flow import tools
 Log = Callable[[str], None]
 
 
-class Steps:
+class ToolLog:
     """Tells the caller what runs, and keeps each tool's version and time."""
 
     def __init__(self, log: Log | None) -> None:
@@ -46,7 +46,7 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Workplace:
     """The temporary folder, and the bare names of the Verilog files in it."""
 
     folder: Path
@@ -60,7 +60,7 @@ class Work:
 
 
 @contextmanager
-def workplace(sources: Path | Sequence[Path]) -> Iterator[Work]:
+def workplace(sources: Path | Sequence[Path]) -> Iterator[Workplace]:
     """Copy the sources into a temporary folder: a YoWASP tool sees only what is near its folder."""
     paths = [sources] if isinstance(sources, Path) else list(sources)
     with tempfile.TemporaryDirectory(prefix="hwsim-synth-") as name:
@@ -72,10 +72,10 @@ def workplace(sources: Path | Sequence[Path]) -> Iterator[Work]:
                 raise HwsimError(
                     f"the source {str(path)!r} must be readable: {error.strerror}"
                 ) from error
-        yield Work(folder, [path.name for path in paths if path.suffix in (".v", ".sv")])
+        yield Workplace(folder, [path.name for path in paths if path.suffix in (".v", ".sv")])
 
 
-def logs_of(work: Work) -> list[Path]:
+def logs_of(work: Workplace) -> list[Path]:
     """What the tools said so far, and their reports of timing."""
     return sorted(p for p in work.folder.iterdir() if _is_log(p))
 

@@ -21,7 +21,7 @@ COUNT = 12  # options that a table shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class DesignPoint:
     """One plan in numbers.
 
     `fps` are inferences a second at the clock and `cycles` those of one; `multipliers` the hard
@@ -65,10 +65,10 @@ class Options:
     target: str
     clock_mhz: float
     available: dict[str, int]
-    options: tuple[Option, ...]
+    options: tuple[DesignPoint, ...]
 
     @property
-    def fastest(self) -> Option | None:
+    def fastest(self) -> DesignPoint | None:
         """The fastest that the target has room for; None where none is, or for a family."""
         return next((option for option in reversed(self.options) if option.fits), None)
 
@@ -142,14 +142,14 @@ def _fastest_fit(
     return None
 
 
-def _option(graph: Graph, plan: Plan, device: Target, clock_mhz: float) -> Option:
+def _option(graph: Graph, plan: Plan, device: Target, clock_mhz: float) -> DesignPoint:
     bound: Bottleneck = bottleneck(graph, plan)
     cost = multiplier_cost(graph, plan)
     every = [m for each in memories(graph, with_depths(graph, plan)).values() for m in each]
     blocks = sum(m.blocks for m in every) if device.family.primitives else None
     need = {"dsp": cost, "bram": blocks or 0, "lut": least_adder_bits(graph, plan)}
     over = tuple(kind for kind, number in need.items() if number > device.available.get(kind, 0))
-    return Option(
+    return DesignPoint(
         fps=clock_mhz * 1e6 / bound.cycles,
         cycles=bound.cycles,
         multipliers=cost,
