@@ -17,7 +17,7 @@ from hwsim.ops import ScaledAdd, TensorType
 from hwsim.state import State
 from rtl import layers
 from rtl.build import Request, build
-from rtl.layers import elementwise
+from rtl.layers import pairs
 from rtl.layers.base import Option, Pointwise
 from rtl.layers.elementwise import Clipped
 from rtl.layers.plans import FoldPlan, LanePlan, NodePlan, WirePlan
@@ -114,12 +114,12 @@ def with_gaps() -> Graph:
         Node("cut2", LowBits(3), ("y",), ("c", "d")),
     )
     port = InputPort(name="x", tensor="x", type=x)
-    state = State(name="held", tensor="s", type=x, next="y")
+    state = State(name="held", tensor="s", type=x, next="y", initial=0)
     return Graph((port,), nodes, (OutputPort(name="y", tensor="y"),), (state,))
 
 
 def test_everything_without_hardware_is_listed_before_anything_is_built(tmp_path, monkeypatch):
-    monkeypatch.setattr(elementwise, "choose_add", lambda *_: None)
+    monkeypatch.setattr(pairs, "choose_add", lambda *_: None)
     graph = with_gaps()
     found = layers.unsupported(graph)
     assert [(item.name, item.kind) for item in found] == [
