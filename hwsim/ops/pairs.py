@@ -49,22 +49,23 @@ def _with_rank(xp: Namespace, x: Array, rank: int) -> Array:
     return xp.reshape(x, (x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Add(Pairwise):
-    """The exact sum of two tensors with power-of-two formats (or one common scale)."""
+class Aligned(Pairwise):
+    """The shared base of exact sums: tensors with power-of-two formats, or with one scale."""
 
-    kind: ClassVar[str] = "add"
+    sign: ClassVar[int]  # of the second tensor
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """Full precision: the finer binary point and one more bit where it is needed."""
         a, b = inputs
         require(
             a.quant == b.quant and a.zero_point == 0,
-            "an exact add's inputs must have one scale and zero point 0; rescale them first",
+            f"the inputs of an exact {self.kind} must have one scale and zero point 0; rescale "
+            "them first",
         )
         frac = max(a.format.frac_bits, b.format.frac_bits)
         up_a, up_b = frac - a.format.frac_bits, frac - b.format.frac_bits
-        lo, hi = (a.lo << up_a) + (b.lo << up_b), (a.hi << up_a) + (b.hi << up_b)
+        ends = sorted(self.sign * end << up_b for end in (b.lo, b.hi))
+        lo, hi = (a.lo << up_a) + ends[0], (a.hi << up_a) + ends[1]
         return TensorType(self.shape(inputs), Format.holding(lo, hi, frac), a.quant, (lo, hi))
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
@@ -80,4 +81,20 @@ class Add(Pairwise):
     def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
         """Aligned sum."""
         a, b = (x if f == 1 else x * f for x, f in zip((a, b), k["factors"], strict=True))
-        return a + b
+        return a + b if self.sign > 0 else a - b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Add(Aligned):
+    """The exact sum of two tensors with power-of-two formats (or one common scale)."""
+
+    kind: ClassVar[str] = "add"
+    sign: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Sub(Aligned):
+    """The exact difference of two tensors, the first less the second, as far as an Add goes."""
+
+    kind: ClassVar[str] = "sub"
+    sign: ClassVar[int] = -1

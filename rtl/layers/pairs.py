@@ -88,7 +88,7 @@ class Summed(Paired):
 
 
 class Added(Summed):
-    """Pairs of codes, their binary points aligned, added at full precision."""
+    """Pairs of codes, their binary points aligned, added or subtracted at full precision."""
 
     def lacks(self) -> str | None:
         """Every sum can be built."""
@@ -100,7 +100,9 @@ class Added(Summed):
         point = self.task.out.format.frac_bits
         ma, mb = (1 << (point - x.format.frac_bits) for x in self.task.inputs)
         out = Output(format=self.task.out.format)
-        return WeightedSum(ma=ma, mb=mb, r=0, shift=0, rounding=Rounding.TRN, out=out)
+        return WeightedSum(
+            ma=ma, mb=self.task.op.sign * mb, r=0, shift=0, rounding=Rounding.TRN, out=out
+        )
 
 
 class ScaledAdded(Summed):

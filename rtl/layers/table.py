@@ -35,6 +35,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Reshape: (Wires,),
     ops.ScaledAdd: (pairs.ScaledAdded,),
     ops.Split: (shape.InBlocks,),
+    ops.Sub: (pairs.Added,),
     ops.Table: (elementwise.LookedUp,),
     ops.Transpose: (shape.Transposed,),
 }

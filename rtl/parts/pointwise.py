@@ -213,8 +213,10 @@ def sum_stages(form: SumForm) -> list[Stage]:
 
 def digit_products(m: Module, name: str, code: Any, factor: int) -> dict[str, Any]:
     """`code * factor` as two addends: wiring, or for codes of 8 bits a table of each digit."""
-    code = Value.cast(code)
-    if factor & (factor - 1) == 0 or len(code) > 2 * DIGIT:
+    code, size = Value.cast(code), abs(factor)
+    if size & (size - 1) == 0:
+        return {f"{name}0": code * size if factor >= 0 else -(code * size), f"{name}1": Const(0)}
+    if len(code) > 2 * DIGIT:
         return {f"{name}0": code * factor, f"{name}1": Const(0)}
     digits = [code, Const(0)]
     if len(code) > DIGIT:
@@ -224,7 +226,7 @@ def digit_products(m: Module, name: str, code: Any, factor: int) -> dict[str, An
     for k, digit in enumerate(digits):
         low, high = arith.bounds(digit)
         step = factor << (DIGIT * k)
-        product = Signal(arith.holding(low * step, high * step), name=f"{name}{k}")
+        product = Signal(arith.holding(*sorted((low * step, high * step))), name=f"{name}{k}")
         with m.Switch(digit.as_unsigned()):
             for value in range(low, high + 1):
                 with m.Case(value & ((1 << len(digit)) - 1)):

@@ -39,6 +39,7 @@ from hwsim.ops import (
     Scheme,
     Split,
     Stepwise,
+    Sub,
     Table,
     TensorType,
     Transpose,
@@ -429,6 +430,10 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("add-aligned", Add(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
     yield Case("add-one-scale", Add(), (tensor(9, "s12", 0), tensor(9, "s8", 0)))
     yield Case("add-wide", Add(), (tensor(5, "s40.2"), tensor(5, "s30.4")))
+    yield Case("sub-plain", Sub(), (tensor(64), tensor(64)))
+    yield Case("sub-aligned", Sub(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
+    yield Case("sub-unsigned", Sub(), (tensor(9, "u4", 0), tensor(9, "u8", 0, codes=(3, 99))))
+    yield Case("sub-broadcast", Sub(), (tensor(6, "u3"), tensor((2, 6), "s5.2")))
     yield from scaled_add_cases()
     yield from broadcast_cases()
     data = {"scale": np.array([7, -16, 3, 0]), "bias": np.array([5, -300, 999, 1])}

@@ -211,10 +211,11 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             return each(x, lambda code, _: cast(real(code, fx), op.out, *modes))
         case "requantize":
             return each(x, lambda code, c: requantize(op, code, per_channel(op.multiplier, c)))
-        case "add":
+        case "add" | "sub":
             fb, scale = types[1].format.frac_bits, Fraction(2) ** out.format.frac_bits
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
-            return each(a, lambda p, q, _: whole((real(p, fx) + real(q, fb)) * scale), b)
+            sign = 1 if op.kind == "add" else -1
+            return each(a, lambda p, q, _: whole((real(p, fx) + sign * real(q, fb)) * scale), b)
         case "scaled_add":
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             return each(a, lambda p, q, _: scaled_add(op, p, q), b)
