@@ -104,7 +104,9 @@ def narrowest_add(
 def _weights(ratios: tuple[float, float], shift: int) -> Iterator[tuple[int, int]]:
     """Pairs of multipliers around the exact ones."""
     a, b = (math.floor(ratio * 2**shift) for ratio in ratios)
-    return ((a + da, b + db) for da in NEAR for db in NEAR if a + da >= 0 and b + db >= 0)
+    signs = [1 if ratio > 0 else -1 for ratio in ratios]
+    tried = ((a + da, b + db) for da in NEAR for db in NEAR)
+    return ((ma, mb) for ma, mb in tried if ma * signs[0] >= 0 and mb * signs[1] >= 0)
 
 
 def _offset(

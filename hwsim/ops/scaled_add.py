@@ -29,7 +29,8 @@ class ScaledAdd(Pairwise):
 
     `round(f32((a + sa) * ra + f32((b + sb) * rb + offset))) - so`, to nearest even, saturated:
     each product and sum is rounded once, as a fused multiply-add. `ratios` are ra and rb (float32
-    values), `offset` holds all zero points (a float32 value) and `shifts` are sa, sb and so, which
+    values, rb below 0 for a difference), `offset` holds all zero points (a float32 value) and
+    `shifts` are sa, sb and so, which
     are 128 where the runtime adds int8 codes as uint8. Source: ONNX Runtime
     `MlasQLinearAddKernelAvx2Helper`.
 
@@ -58,7 +59,10 @@ class ScaledAdd(Pairwise):
                 f"a scaled add's ratios, offset and divisor must be finite float32 values, not "
                 f"{value!r}",
             )
-        require(min(self.ratios) > 0, f"a scaled add's ratios must be above 0, not {self.ratios}")
+        require(
+            self.ratios[0] > 0 and self.ratios[1] != 0,
+            f"a scaled add's first ratio must be above 0 and its second not 0, not {self.ratios}",
+        )
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """The format is `out`; inputs have at most 8 bits."""
@@ -67,17 +71,18 @@ class ScaledAdd(Pairwise):
             max(a.format.width, b.format.width) <= 8,
             f"a scaled add's inputs must have at most 8 bits, not {a.format} and {b.format}",
         )
-        grain = min(_grain(value) for value in (*self.ratios, self.offset) if value)
+        grain = min(_grain(abs(value)) for value in (*self.ratios, self.offset) if value)
         factors = [t.magnitude + abs(s) for t, s in zip(inputs, self.shifts, strict=False)]
-        reach = factors[0] * self.ratios[0] + factors[1] * self.ratios[1] + abs(self.offset)
+        reach = factors[0] * self.ratios[0] + factors[1] * abs(self.ratios[1]) + abs(self.offset)
         require(
             reach < 2.0**53 * grain,
             "a scaled add's ratios and offset must be near enough to add up exactly in float64, "
             f"not {self.ratios} and {self.offset}",
         )
+        ends_b = (b.lo, b.hi) if self.ratios[1] > 0 else (b.hi, b.lo)
         ends = self.run(
             np,
-            [np.array([t.lo, t.hi], np.float64) for t in (a, b)],
+            [np.array([a.lo, a.hi], np.float64), np.array(ends_b, np.float64)],
             self.prepare(inputs, Carrier.FLOAT64),
         )
         return TensorType(self.shape(inputs), self.out, self.quant, (int(ends[0]), int(ends[1])))

@@ -503,6 +503,11 @@ def scaled_add_cases() -> Iterator[Case]:
     yield case("uint8", "u8", (0.53, 1.17), (120, 9, 50))
     yield case("ties", "s8", (0.5, 0.25), (1, 2, 7))
     yield case("narrow", "s4", (0.71, 0.3), (1, 2, -3))
+    yield case("difference", "s8", (0.53, -1.17), (-3, 9, 5))
+    stepped = ScaledAdd(
+        ratios=(0.0625, -0.05859375), offset=0.0, out=U8, shifts=(-3, -9, -77), divisor=0.0625
+    )
+    yield Case("scaledadd-stepped-difference", stepped, (tensor(64, "s8", 3), tensor(64, "s8", 9)))
 
 
 def moving_cases() -> Iterator[Case]:
