@@ -32,12 +32,14 @@ from hwsim.ops import (
     Divide,
     Flatten,
     MaxPool,
+    Mul,
     Relu,
     Requantize,
     Reshape,
     ScaledAdd,
     Scheme,
     Stepwise,
+    Sub,
     Table,
     TensorType,
     Transpose,
@@ -113,6 +115,9 @@ def furthest(case: Case) -> list[np.ndarray]:
     ):
         up = part.reshape(-1, *t.shape) > 0
         found.append(np.concatenate([a, z, np.where(up, z, a), np.where(up, a, z)]))
+    if len(found) == 2:  # a product has its ends where factors are at unlike ends
+        mixed = zip(found, ((low[0], high[0]), (high[1], low[1])), strict=True)
+        return [np.concatenate([x, *ends]) for x, ends in mixed]
     return found
 
 
@@ -262,6 +267,11 @@ def add(total: int) -> tuple[Case, list[Any]]:
     return case, [np.array([[-first]]), np.array([[-second]])]
 
 
+def subtracted(total: int) -> tuple[Case, list[Any]]:
+    case, (first, second) = add(total)
+    return Case("sub", Sub(), (case.types[0], wide(0, int(-second[0, 0])))), [first, -second]
+
+
 def norm(total: int) -> tuple[Case, list[Any]]:
     factor, bias = divmod(total, 1 << 33)
     low = -(1 << 33) if factor else 0
@@ -283,6 +293,7 @@ def still(op: Any, shape: tuple[int, ...], inputs: int = 1) -> Callable[[int], A
     return at
 
 
+ONE = np.ones((1, 1), np.int64)
 REACHES = [
     Reach("dense", dense),
     Reach("conv", conv(1, 1)),
@@ -290,6 +301,8 @@ REACHES = [
     Reach("groups", conv(2, 4)),
     Reach("average", average, step=2),
     Reach("add", add),
+    Reach("sub", subtracted),
+    Reach("mul", lambda n: (single(Mul(), wide(-n, 0), wide(-1, 1)), [ONE * -n, ONE])),
     Reach("batchnorm", norm),
     Reach("relu", lambda total: (single(Relu(), wide(-5, total)), [np.array([[total]])])),
     Reach("maxpool", largest),

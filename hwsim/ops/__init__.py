@@ -7,7 +7,7 @@ from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
-from hwsim.ops.pairs import Add, Sub
+from hwsim.ops.pairs import Add, Mul, Sub
 from hwsim.ops.pool import AvgPool, MaxPool
 from hwsim.ops.requantize import Cast, Requantize, Scheme
 from hwsim.ops.scale import BatchNorm, Divide
@@ -36,6 +36,7 @@ __all__ = [
     "Exact",
     "Flatten",
     "MaxPool",
+    "Mul",
     "Op",
     "Quant",
     "Relu",

@@ -11,7 +11,17 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace
-from hwsim.ops.base import Carrier, Constants, Op, Shape, TensorType, require
+from hwsim.ops.base import (
+    Carrier,
+    Constants,
+    Op,
+    Quant,
+    Range,
+    Shape,
+    TensorType,
+    Work,
+    require,
+)
 
 
 class Pairwise(Op):
@@ -98,3 +108,47 @@ class Sub(Aligned):
 
     kind: ClassVar[str] = "sub"
     sign: ClassVar[int] = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Mul(Pairwise):
+    """The exact product of the codes of two tensors, each less its zero point.
+
+    Formats are powers of two, or `quant` says what the codes of the result mean.
+    """
+
+    kind: ClassVar[str] = "mul"
+    zero_points: tuple[int, int] = (0, 0)
+    quant: Quant | None = None
+
+    def centred(self, inputs: Sequence[TensorType]) -> list[Range]:
+        """Bounds of both factors."""
+        pairs = zip(inputs, self.zero_points, strict=True)
+        return [(x.lo - zero, x.hi - zero) for x, zero in pairs]
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """Full precision: fraction bits add up."""
+        require(
+            self.quant is not None or all(x.quant is None for x in inputs),
+            "a product's inputs must have power-of-two formats, or its codes a meaning (quant)",
+        )
+        a, b = self.centred(inputs)
+        ends = [p * q for p in a for q in b]
+        lo, hi = min(ends), max(ends)
+        fmt = Format.holding(lo, hi, sum(x.format.frac_bits for x in inputs))
+        return TensorType(self.shape(inputs), fmt, self.quant, (lo, hi))
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """Codes, factors or their product."""
+        a, b = (max(abs(lo), abs(hi)) for lo, hi in self.centred(inputs))
+        return max(a, b, a * b, *(x.magnitude for x in inputs))
+
+    def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
+        """A product; zero points of 0 cost nothing."""
+        a, b = (x - zero if zero else x for x, zero in zip((a, b), self.zero_points, strict=True))
+        return a * b
+
+    def work(self, inputs: Sequence[TensorType]) -> Work:
+        """One multiplication a code."""
+        size = self.infer(inputs).size
+        return Work(macs=size, activations=size)

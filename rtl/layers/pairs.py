@@ -12,14 +12,16 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Rounding
 from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add, table_sum
 from hwsim.forms.requantizers import Output
-from hwsim.ops import ScaledAdd, TensorType
-from rtl.layers.base import Counts, Pointwise
+from hwsim.ops import Mul, ScaledAdd, TensorType
+from rtl.layers.base import Counts, Option, Pointwise
+from rtl.layers.cost import hard_multipliers
 from rtl.layers.layer import Gathered, Layer
 from rtl.layers.memory import Memory
 from rtl.layers.plans import LanePlan
 from rtl.parts import pointwise
 from rtl.parts.arith import holding
 from rtl.parts.lanes import Lanes
+from rtl.parts.multiply import limb_shapes
 from rtl.parts.spread import Repeats, spread
 from rtl.parts.stream import Beat
 
@@ -135,6 +137,38 @@ class ScaledAdded(Summed):
             width = holding(min(*rows, 0), max(*rows, 0)).width
             found += [Memory(1 << kind.format.width, width, written=False)] * plan.lanes
         return found
+
+
+class Multiplied(Paired):
+    """A multiplier a lane."""
+
+    name = "multiplier"
+
+    def lacks(self) -> str | None:
+        """Every product can be built."""
+        return None
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Those under the pieces of both factors."""
+        a, b = (limb_shapes(holding(*ends)) for ends in self.task.op.centred(self.task.inputs))
+        return plan.lanes * sum(hard_multipliers(p, q) for p in a for q in b)
+
+    def options(self) -> Sequence[Option]:
+        """One for each width, by their multipliers."""
+        plans = [self.plan(lanes) for lanes in self.widths()]
+        return [Option((self.multipliers(p), p.lanes), self.cycles(p), p) for p in plans]
+
+    def part(self, plan: LanePlan) -> pointwise.Multiplier:
+        """The multipliers."""
+        a, b = self.task.inputs
+        op: Mul = self.task.op
+        return pointwise.Multiplier(
+            plan.lanes,
+            formats=(a.format, b.format),
+            zero_points=op.zero_points,
+            factors=op.centred((a, b)),
+            out=self.task.out.format,
+        )
 
 
 @lru_cache(maxsize=256)

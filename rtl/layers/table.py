@@ -30,6 +30,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Divide: (scale.Divided,),
     ops.Flatten: (Wires,),
     ops.MaxPool: (pool.Pooled,),
+    ops.Mul: (pairs.Multiplied,),
     ops.Relu: (elementwise.Clipped,),
     ops.Requantize: (requantize.Requantized,),
     ops.Reshape: (Wires,),

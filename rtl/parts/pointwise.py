@@ -15,6 +15,7 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.forms.adders import SumForm, TableSum
 from rtl.parts import arith
 from rtl.parts.floating import magnitude, whole_stages
+from rtl.parts.multiply import gather, partial_products
 from rtl.parts.pipeline import Lane, Pipeline, Stage
 from rtl.parts.requantizer import closing, fitting
 from rtl.parts.stream import Beat, Join, Slice
@@ -190,6 +191,52 @@ class Adder(wiring.Component):
                 m, by_bits(rows, fmt), shape, pair[name], pipe.advance, f"rom_{name}_{k}"
             )
         return found
+
+
+class Multiplier(wiring.Component):
+    """The product of two streams of equal length, of codes less their zero points.
+
+    Ports: `a` and `b` (In), streams of `lanes` codes of `formats`; `o` (Out), one of `out`, which
+    holds every product. `factors` are the bounds of both operands less their `zero_points`. Beats
+    are taken in pairs, as by an Adder. One beat a cycle. `last` is that of `a`.
+    """
+
+    def __init__(
+        self,
+        lanes: int,
+        *,
+        formats: tuple[Format, Format],
+        zero_points: tuple[int, int],
+        factors: Sequence[tuple[int, int]],
+        out: Format,
+    ) -> None:
+        self.lanes, self.formats, self.zero_points = lanes, formats, zero_points
+        self.factors, self.target = factors, Beat.of(lanes, out)
+        a, b = (Beat.of(lanes, fmt).stream for fmt in formats)
+        super().__init__({"a": In(a), "b": In(b), "o": Out(self.target.stream)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.join = join = Join(*(Beat.of(self.lanes, fmt) for fmt in self.formats))
+        wiring.connect(m, wiring.flipped(self.a), join.a)
+        wiring.connect(m, wiring.flipped(self.b), join.b)
+        pipe = Pipeline(m, join.o, self.target)
+        codes: list[Lane] = [
+            {"a": join.o.payload.a[k], "b": join.o.payload.b[k]} for k in range(self.lanes)
+        ]
+        ends = [p * q for p in self.factors[0] for q in self.factors[1]]
+        products = [partial_products("a", "b", "y"), gather("y", min(ends), max(ends))]
+        done = pipe.run(pipe.register(codes), [self._centred, *products])
+        pipe.finish([lane["y"] for lane in done], self.o)
+        return m
+
+    def _centred(self, m: Module, lane: Lane) -> Lane:
+        """Both codes less their zero points, in no more bits than they need."""
+        out = {}
+        for name, zero, ends in zip("ab", self.zero_points, self.factors, strict=True):
+            out[name] = factor = Signal(arith.holding(*ends))
+            m.d.comb += factor.eq(lane[name] - zero)
+        return out
 
 
 def sum_stages(form: SumForm) -> list[Stage]:

@@ -30,6 +30,7 @@ from hwsim.ops import (
     Divide,
     Flatten,
     MaxPool,
+    Mul,
     Op,
     Quant,
     Relu,
@@ -434,6 +435,7 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("sub-aligned", Sub(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
     yield Case("sub-unsigned", Sub(), (tensor(9, "u4", 0), tensor(9, "u8", 0, codes=(3, 99))))
     yield Case("sub-broadcast", Sub(), (tensor(6, "u3"), tensor((2, 6), "s5.2")))
+    yield from mul_cases()
     yield from scaled_add_cases()
     yield from broadcast_cases()
     data = {"scale": np.array([7, -16, 3, 0]), "bias": np.array([5, -300, 999, 1])}
@@ -483,6 +485,19 @@ def ranged_table_cases() -> Iterator[Case]:
     yield case("range-of-one", "s16", 7, 1, 7, 7)
     whole = Table(values=np.arange(-8, 8) * 3, out=Format.int(6), first=-8)
     yield Case("table-range-of-all", whole, (tensor(16, "s4"),))
+
+
+def mul_cases() -> Iterator[Case]:
+    """Products of codes, of few bits and of many."""
+    yield Case("mul-plain", Mul(), (tensor(64), tensor(64)))
+    yield Case("mul-fraction", Mul(), (tensor((4, 9), "s6.3"), tensor((4, 9), "u5.1")))
+    yield Case("mul-one-bit", Mul(), (tensor(6, "u1"), tensor(6, "s8")))
+    yield Case("mul-wide", Mul(), (tensor(5, "s20"), tensor(5, "u19")))
+    types = tensor((2, 32), "u8", 131), tensor((2, 32), "s8", -5, codes=(-70, 90))
+    yield Case("mul-zero-points", Mul(zero_points=(131, -5), quant=Quant((0.0025,))), types)
+    for name in ("channels", "positions", "both"):
+        a, b = BROADCAST[name]
+        yield Case(f"mul-broadcast-{name}", Mul(), (tensor(a, "s6"), tensor(b, "u4")))
 
 
 def scaled_add_cases() -> Iterator[Case]:

@@ -219,6 +219,10 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
         case "scaled_add":
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             return each(a, lambda p, q, _: scaled_add(op, p, q), b)
+        case "mul":
+            a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
+            za, zb = op.zero_points
+            return each(a, lambda p, q, _: (p - za) * (q - zb), b)
         case "batchnorm":
             fs, scale = fx + op.scale_format.frac_bits, Fraction(2) ** out.format.frac_bits
             sums = list(zip(op.scale.tolist(), op.bias.tolist(), strict=True))
