@@ -427,3 +427,15 @@ def test_a_piece_holds_as_many_samples_as_its_widest_edge_leaves_room_for():
     """Four bytes a code: the 40 codes of the image are the widest edge of the network."""
     for room, samples in ((1 << 20, 6553), (160, 1), (159, 1), (320, 2), (319, 1), (0, 1)):
         assert Emulator(network(), chunk_bytes=room).chunk == samples
+
+
+def test_reals_whose_codes_a_port_rules_out_are_refused():
+    """What reads them is built for the proven range, so they must not pass in silence."""
+    narrow = TensorType((3,), S8, None, (-5, 7))
+    graph = one(Relu(), x=narrow)
+    assert emulate(graph, np.array([[-5.0, 0.0, 7.4]])).tolist() == [[0.0, 0.0, 7.0]]
+    for x, lo, hi in ((8.0, 0, 8), (-6.0, -6, 0), (1e9, 0, 127)):
+        text = refused(graph, np.array([[0.0, x, 0.0]]))
+        assert text == (f"input 'x' must hold reals whose codes lie from -5 to 7, not {lo} to {hi}")
+    symmetric = one(Relu(), x=TensorType((3,), S8, None, (-127, 127)), overflow=Overflow.SAT_SYM)
+    assert emulate(symmetric, np.full((1, 3), -1e9)).tolist() == [[0.0] * 3]

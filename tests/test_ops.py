@@ -18,12 +18,13 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.forms import adders as sums
 from hwsim.forms import narrow, thresholds
 from hwsim.forms import requantizers as forms
-from hwsim.graph import Graph
+from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
     OPERATORS,
     AvgPool,
     BatchNorm,
     Carrier,
+    Cast,
     Dense,
     Op,
     Quant,
@@ -32,6 +33,7 @@ from hwsim.ops import (
     ScaledAdd,
     Scheme,
     Stepwise,
+    Table,
     TensorType,
     Window,
 )
@@ -458,3 +460,73 @@ def test_a_reshape_keeps_every_code_and_has_axes_of_1_or_more():
             f"a reshape of (3, 4, 2) must keep 24 codes, not ask for {shape}",
             lambda shape=shape: Reshape(shape=shape).infer([x]),
         )
+
+
+def test_a_table_over_a_range_must_cover_the_codes_that_can_occur():
+    table = Table(values=np.arange(10), out=Format.uint(8), first=-4)
+    out = table.infer([tensor(3, "s16", codes=(-4, 5))])
+    assert (out.lo, out.hi) == (0, 9)
+    for lo, hi in ((-5, 5), (-4, 6)):
+        refused(
+            f"a table must have entries for all codes from {lo} to {hi}, not from -4 to 5",
+            lambda lo=lo, hi=hi: table.infer([tensor(3, "s16", codes=(lo, hi))]),
+        )
+    refused(
+        "a table from a first code on must have at most 65536 entries, not 65537",
+        lambda: Table(values=np.zeros(65_537, int), out=Format.uint(8), first=0),
+    )
+
+
+def test_a_cast_by_channel_is_refused_where_a_channel_does_not_fit():
+    s6 = Format.parse("s6.4")
+    for fmt in ("s7.4", "s6.5", "u6.4", "s6.3"):
+        refused(
+            f"a cast's format s6.4 must hold those of all its channels, not {fmt}",
+            lambda fmt=fmt: Cast(out=s6, channels=(s6, Format.parse(fmt))),
+        )
+    refused(
+        "a cast must have a format for each of 3 channels, not 2",
+        lambda: Cast(out=s6, channels=(s6, None)).infer([tensor((2, 3))]),
+    )
+
+
+def test_the_format_of_a_cast_by_channel_is_the_narrowest_that_holds_all():
+    modes = {"rounding": Rounding.TRN, "overflow": Overflow.SAT}
+    for names, wanted in (
+        (("s4.2", "s6"), "s8.2"),
+        (("u4.2", "s3.1"), "s5.2"),
+        (("u4", "u9.7"), "u11.7"),
+        (("s2.-3", "s2.5"), "s10.5"),
+    ):
+        op = Cast.by_channel([*map(Format.parse, names), None], **modes)
+        assert str(op.out) == wanted
+        kind = op.infer([tensor((4, 3), "s20.9")])
+        ends = [end << op.out.frac_bits - f.frac_bits for f in op.formats for end in (f.min, f.max)]
+        assert (kind.lo, kind.hi) == (min(*ends, 0), max(*ends, 0))
+
+
+@pytest.mark.parametrize("scheme", [Scheme.SINGLE, Scheme.F32_RNE_OUT])
+def test_a_layer_of_int16_by_int8_with_a_64_bit_bias_is_requantized_exactly(scheme, seed):
+    """Sums of 60 bits, from the layer to the codes, as the oracle has them."""
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-128, 128, (6, 4))
+    bias = np.array([1 << 59, -(1 << 59) + 12_345, 0, 1 << 40])
+    dense = Dense(weights=weights, bias=bias, weight_format=Format.int(8))
+    out = Format.int(16)
+    powers = (32, 31.5, 21, 30) if scheme is Scheme.SINGLE else (45, 44.5, 9, 26)
+    multiplier = tuple(2.0**-k for k in powers)
+    to16 = Requantize(scheme=scheme, multiplier=multiplier, out=out, zero_point=-3)
+    x = TensorType((6,), Format.int(16), Quant((0.01,), 0))
+    graph = Graph(
+        (InputPort(name="x", tensor="x", type=x),),
+        (Node("dense", dense, ("x",), "sums"), Node("to16", to16, ("sums",), "y")),
+        (OutputPort(name="y", tensor="y"),),
+    )
+    assert graph.types()["sums"].format.width > 60
+    codes = rng.integers(-(1 << 15), 1 << 15, (50, 6))
+    sums = codes.astype(object) @ weights.astype(object) + bias.astype(object)
+    wanted = [
+        [oracle.requantize(to16, s, m) for s, m in zip(row, multiplier, strict=True)]
+        for row in sums
+    ]
+    assert np.array_equal(emulate(graph, codes, codes=True), wanted)

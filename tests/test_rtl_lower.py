@@ -48,5 +48,15 @@ def test_a_reset_in_mid_stream_starts_afresh(case):
     check(case, cycles=SLOW, stall=0.2, reset_at=37)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3, 6])
+def test_a_cast_by_channel_takes_its_formats_in_turn_on_any_lanes(lanes):
+    case = next(c for c in cases.CASES if c.id == "cast-by-channel-mixed-SAT")
+    graph, codes = case.graph(), case.inputs(SAMPLES, seed=11)
+    plan = plan_for_cycles(graph, case.types[0].size // lanes)
+    assert plan.nodes["op"].lanes == lanes
+    got, _ = rtl_designs.simulate(graph, plan, codes, seed=5, stall=0.3, reset_at=29)
+    assert (got["y"] == expected(graph, codes)["y"]).all()
+
+
 def test_every_operator_has_hardware():
     assert set(HARDWARE) == set(OPERATORS.values())

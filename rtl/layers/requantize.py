@@ -141,11 +141,11 @@ class Casted(Pointwise):
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """A caster on each lane."""
         op: Cast = self.task.op
-        part = pointwise.caster(
-            plan.lanes,
-            src=self.task.x.format,
-            dst=op.out,
-            rounding=op.rounding,
-            overflow=op.overflow,
-        )
+        src = self.task.x.format
+        modes: dict[str, Any] = {"rounding": op.rounding, "overflow": op.overflow}
+        part: Any
+        if op.channels is None:
+            part = pointwise.caster(plan.lanes, src=src, dst=op.out, **modes)
+        else:
+            part = pointwise.ChannelCaster(op.channels, plan.lanes, src=src, out=op.out, **modes)
         return mapped(self, plan, beats, part)

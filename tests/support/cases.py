@@ -341,6 +341,26 @@ def cast_cases() -> Iterator[Case]:
     yield case("past-2-to-53", "s58.30", "s16.4", Rounding.RND_INF, Overflow.SAT_ZERO)
 
 
+def cast_by_channel_cases() -> Iterator[Case]:
+    """A format for each channel: other widths, binary points and signs, and none at all."""
+
+    def case(name: str, src: str, *formats: str, **modes: Any) -> Case:
+        channels = [Format.parse(f) if f else None for f in formats]
+        op = Cast.by_channel(channels, **{"rounding": Rounding.RND_CONV, **modes})
+        return Case(f"cast-by-channel-{name}", op, (tensor((12, len(formats)), src),))
+
+    mixed = "s4.2", "u3", "s6.5", "", "s2.-1", "u5.3"
+    for mode in Overflow:
+        yield case(f"mixed-{mode.value}", "s8.4", *mixed, overflow=mode)
+    for rounding in Rounding:
+        yield case(f"{rounding.value}", "s8.4", *mixed, rounding=rounding, overflow=Overflow.SAT)
+    yield case("unsigned", "u8.4", "u4.2", "u2", "", "u6.6", overflow=Overflow.WRAP)
+    yield case("alike", "s8.4", "s4.1", "s4.1", "s4.1", overflow=Overflow.SAT)
+    yield case("nothing", "s8.4", "", "", overflow=Overflow.SAT)
+    yield case("finer", "s8.1", "s12.5", "s4", overflow=Overflow.SAT)
+    yield case("wide", "s50.20", "s40.9", "s16.12", "u3", "s33.1", overflow=Overflow.SAT)
+
+
 def requantize_cases() -> Iterator[Case]:
     """All schemes, zero points and outputs."""
     sums = tensor((4, 8), "s14", 0)
@@ -556,6 +576,7 @@ FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     line_cases,
     rank_cases,
     cast_cases,
+    cast_by_channel_cases,
     requantize_cases,
     pointwise_cases,
     moving_cases,

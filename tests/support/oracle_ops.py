@@ -170,6 +170,14 @@ def first_largest(x: Any) -> Any:
     return [first_largest(r) for r in x] if isinstance(x[0], list) else [x.index(max(x))]
 
 
+def cast_channel(op: Any, value: Fraction, fmt: Any) -> int:
+    """A real in its channel's format, as a code of the format that holds all of them."""
+    if fmt is None:
+        return 0
+    code = cast(value, fmt, op.rounding.value, op.overflow.value)
+    return whole(real(code, fmt.frac_bits) * Fraction(2) ** op.out.frac_bits)
+
+
 def per_channel(values: Any, channel: int) -> Any:
     """One value for all channels, or one a channel."""
     return values[channel if len(values) > 1 else 0]
@@ -208,6 +216,8 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             return each(x, lambda code, _: entries[code - first])
         case "cast":
             modes = op.rounding.value, op.overflow.value
+            if op.channels is not None:
+                return each(x, lambda code, c: cast_channel(op, real(code, fx), op.channels[c]))
             return each(x, lambda code, _: cast(real(code, fx), op.out, *modes))
         case "requantize":
             return each(x, lambda code, c: requantize(op, code, per_channel(op.multiplier, c)))
