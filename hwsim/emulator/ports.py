@@ -117,6 +117,8 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
 def check_proven(xp: Namespace, port: InputPort, codes: Array) -> None:
     """Raise HwsimError for codes of reals outside of what the port says that there can be."""
     kind, fmt = port.type, port.type.format
+    if kind.range is None:
+        return
     low, high = overflow_range(fmt.min - 1, fmt.max + 1, fmt, port.overflow)
     if (kind.lo <= low and high <= kind.hi) or not codes.size:
         return

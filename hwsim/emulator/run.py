@@ -117,7 +117,7 @@ class Emulator:
 
     def _predict(self, x: Any, codes: bool) -> tuple[Any, list[Clip]]:
         arrays = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
-        count = _length(arrays, 0)
+        count, encode = _length(arrays, 0), self._boundary.encode
 
         def piece(part: slice) -> tuple[Any, list[Clip]]:
             some = x
@@ -126,7 +126,8 @@ class Emulator:
             clips: list[Clip] = []  # the piece's own, since a piece may be done twice
             if self.state:
                 return self._through_time(some, codes, clips), clips
-            return self.decode(self.run(self.encode(some, codes, clips)), codes), clips
+            edges = self._step_once(encode(some, UNTIMED, codes=codes, clips=clips))
+            return self._boundary.decode(edges, codes), clips
 
         pieces = self.in_pieces(piece, count)
         return self._joined([p for p, _ in pieces]), [c for _, clips in pieces for c in clips]
