@@ -208,7 +208,7 @@ def run(
     outcome = checker.verify(folder, codes, samples=samples, seed=seed, waves=waves, log=log)
     if trial is None or trial.port is None or trial.labels is None:
         return Verification(outcome=outcome)
-    return _with_labels(trial, trial.port, trial.labels, outcome)
+    return with_labels(trial, trial.port, trial.labels, outcome)
 
 
 def evenly(count: int, samples: int | None) -> Labels:
@@ -249,7 +249,8 @@ def _count(
     return tally.result(None if names is None else tuple(names)), predicted
 
 
-def _with_labels(trial: Trial, port: OutputPort, labels: Labels, outcome: Outcome) -> Verification:
+def with_labels(trial: Trial, port: OutputPort, labels: Labels, outcome: Outcome) -> Verification:
+    """The outcome of a run, with the accuracies of `port` and the samples that are shown."""
     graph, names = trial.graph, trial.names
     emulator, predicted = _count(graph, port, _emulated(graph, trial.codes), labels, names)
     rtl, from_rtl = None, None

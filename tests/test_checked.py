@@ -15,7 +15,7 @@ from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Flatten, TensorType
 from hwsim.reporting.folder import labelled_samples, read_outcome
-from hwsim.verification import Trial, _with_labels, evenly, pictures, prepare
+from hwsim.verification import Trial, evenly, pictures, prepare, with_labels
 
 U4 = Format(False, 4, 0)
 
@@ -155,7 +155,7 @@ def test_samples_that_are_shown_come_from_the_whole_batch_and_some_of_them_are_w
         names=None,
     )
     outputs = {"y": hwsim.emulate(graph, X[sorted_by_class], codes=True)}
-    found = _with_labels(trial, port, labels, verify.Outcome((), outputs=outputs))
+    found = with_labels(trial, port, labels, verify.Outcome((), outputs=outputs))
     places = [one.index for one in found.shown]
     assert len(places) == 12 and places == sorted(set(places)) and 7 in places
     assert {one.label for one in found.shown} == set(labels.tolist())

@@ -6,12 +6,12 @@ import json
 import pickle
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.cli_calls import refused, run, tiny
+from support.html import Balanced
 
 import hwsim
 from hwsim.emulator.run import emulate
@@ -80,26 +80,6 @@ def test_build_makes_a_folder_that_explains_itself(place, capsys):
     page = Path(path.strip()).read_text()
     assert "http://" not in page.replace("http://www.w3.org", "") and "prefers-color-scheme" in page
     Balanced().feed(page)
-
-
-class Balanced(HTMLParser):
-    """Fails on a tag that closes another than the last opened."""
-
-    VOID = frozenset({"meta", "link", "br", "img", "hr", "input"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 def test_bad_arrays_are_refused_in_a_sentence_and_nothing_is_written(place, capsys):

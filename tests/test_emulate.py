@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support import oracle
 from support.cases import tensor
+from support.small_graphs import S8, images, network, one
 
 import hwsim
 from hwsim import emulate, trace
@@ -25,62 +26,14 @@ from hwsim.ops import (
     Add,
     Cast,
     Concat,
-    Conv2D,
     Dense,
-    Flatten,
     Quant,
     Relu,
     Requantize,
     Scheme,
     Table,
     TensorType,
-    Window,
 )
-
-S8 = Format.int(8)
-
-
-def network(axes: tuple[int, ...] | None = (2, 0, 1)) -> Graph:
-    """A convolution, its requantizer, a table and a dense layer, from an image of 2 channels."""
-    image = TensorType((4, 5, 2), S8, Quant((0.05,), -3))
-    conv = Conv2D(
-        weights=np.arange(36).reshape(3, 3, 2, 2) % 15 - 7,
-        bias=np.array([10, -20]),
-        weight_format=Format.int(4),
-        zero_point=-3,
-        window=Window((3, 3), (1, 2), (1, 1, 1, 1)),
-    )
-    to8 = Requantize(scheme=Scheme.F32_RNE_OUT, multiplier=(0.03, 0.07), out=S8, zero_point=4)
-    dense = Dense(
-        weights=np.arange(24 * 3).reshape(24, 3) % 13 - 6,
-        bias=np.array([1, 2, 3]),
-        weight_format=Format.int(4),
-    )
-    nodes = (
-        Node("conv", conv, ("image",), "sums"),
-        Node("to8", to8, ("sums",), "codes"),
-        Node("table", Table(values=np.arange(256) // 2 - 64, out=S8), ("codes",), "mapped"),
-        Node("flat", Flatten(), ("mapped",), "vector"),
-        Node("dense", dense, ("vector",), "scores"),
-    )
-    port = InputPort(name="x", tensor="image", type=image, axes=axes)
-    outputs = (
-        OutputPort(name="scores", tensor="scores"),
-        OutputPort(name="map", tensor="codes", axes=axes),
-    )
-    return Graph((port,), nodes, outputs)
-
-
-def one(*ops: Any, x: TensorType | None = None, **port: Any) -> Graph:
-    """Operators in a row behind one input."""
-    edges = ["x", *(f"e{k}" for k in range(len(ops)))]
-    nodes = tuple(Node(f"n{k}", op, (edges[k],), edges[k + 1]) for k, op in enumerate(ops))
-    entry = InputPort(name="x", tensor="x", type=x or tensor(3), **port)
-    return Graph((entry,), nodes, (OutputPort(name="y", tensor=edges[-1]),))
-
-
-def images(n: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, 3, (n, 2, 4, 5)).astype(np.float32)
 
 
 def refused(graph: Graph, x: Any, **options: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import rtl_designs
 from support.cli_calls import refused, run
-from test_limits import network
+from support.dense_networks import network
 
 import hwsim
 from hwsim.errors import HwsimError

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from support import oracle, oracle_ops
 from support.cases import Case, tensor
-from test_emulate import one
-from test_steps import PLANES, POOL, by_oracle, conv, row
+from support.small_graphs import PLANES, POOL, by_oracle, conv, one, row
 
 from hwsim.emulator.run import Emulator, planned
 from hwsim.emulator.steps import Step, last_uses, unconverted

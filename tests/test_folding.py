@@ -7,8 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import test_rtl_networks as networks
 from support import cases
+from support import random_networks as networks
 
 from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort

@@ -15,10 +15,9 @@ import numpy as np
 import onnx
 import pytest
 from support.onnx_builder import Q, activation
+from support.onnx_compare import load
+from support.onnx_nets import Net, feed, norm
 from support.onnx_run import run_ort
-from test_frontend_graphs import Net
-from test_frontend_onnx import load
-from test_ports import feed
 
 import hwsim
 from hwsim import HwsimError
@@ -280,13 +279,6 @@ def two_layers_added(n: Net) -> onnx.ModelProto:
     x = n.start(12)
     y = n.do("Add", *(n.do("Gemm", x, n.kernel((12, 7), 1)) for _ in range(2)))
     return n.model((n.round(y, 1.1), 2, "float32"))
-
-
-def norm(n: Net, x: str, channels: int) -> str:
-    values = [n.rng.normal(1, 0.7, channels), n.rng.normal(0, 1, channels)]
-    values += [n.rng.normal(0, 0.5, channels), n.rng.uniform(0.3, 2, channels)]
-    names = [n.constant(n.name("bn"), v.astype(np.float32)) for v in values]
-    return n.do("BatchNormalization", x, *names)
 
 
 def norm_of_codes(n: Net) -> onnx.ModelProto:

@@ -9,9 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from support.onnx_builder import Q, activation
-from test_frontend_graphs import Net
-from test_frontend_onnx import load
-from test_ports import assert_same_arrays, feed
+from support.onnx_compare import assert_same_arrays, load
+from support.onnx_nets import Net, feed
 
 from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement, moving, view_of

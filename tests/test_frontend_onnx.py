@@ -16,6 +16,7 @@ import pytest
 from onnx import helper
 from support import onnx_models as om
 from support.onnx_builder import MICROSOFT, Array, Builder, Q, activation
+from support.onnx_compare import differences, emulated, load
 
 import hwsim
 from hwsim.frontends.onnx.ort import float_math
@@ -24,28 +25,6 @@ from hwsim.ops import Requantize, ScaledAdd, Scheme
 
 MODELS = Path(digits.__file__).parent / "models"
 Build = Callable[..., onnx.ModelProto]
-
-
-def load(model: onnx.ModelProto, folder: Path) -> hwsim.Graph:
-    path = folder / "model.onnx"
-    onnx.save(model, path)
-    return hwsim.load(path)
-
-
-def emulated(graph: hwsim.Graph, feeds: dict[str, Array]) -> dict[str, Array]:
-    """Outputs by name, from the very arrays that ONNX Runtime gets."""
-    whole = all(x.dtype.kind in "iu" for x in feeds.values())
-    out = hwsim.emulate(graph, feeds, codes=whole)
-    return out if isinstance(out, dict) else {graph.outputs[0].name: out}
-
-
-def differences(graph: hwsim.Graph, model: onnx.ModelProto, feeds: dict[str, Array]) -> int:
-    """Differing elements of all outputs; values are compared, which for codes times one scale is
-    the same as comparing codes."""
-    expected = om.run_ort(model, feeds).outputs
-    got = emulated(graph, feeds)
-    assert {n: v.shape for n, v in got.items()} == {n: v.shape for n, v in expected.items()}
-    return sum(int((got[name] != value).sum()) for name, value in expected.items())
 
 
 CONVS: dict[str, dict[str, Any]] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.hls4ml_heads import dense_heads, layers
 from support.hls4ml_models import Model, csim
-from test_frontend_hls4ml import dense_heads, layers
 
 from hwsim.errors import HwsimError
 

@@ -10,28 +10,13 @@ import numpy as np
 import onnx
 import pytest
 from support.onnx_builder import Q, activation
+from support.onnx_compare import load
+from support.onnx_kernels import emulated, outcome
+from support.onnx_nets import Net, feeds, row
 from support.onnx_run import run_ort
-from test_frontend_graphs import Net, feeds
-from test_frontend_onnx import load
-from test_qdq_graphs import INTEGER, differing, emulated, foreseen
-
-from hwsim.frontends.shared.builder import RuntimeDifference
 
 Build = Callable[[Net], onnx.ModelProto]
 X = 0.03  # the scale of Net's input
-
-
-def outcome(model: onnx.ModelProto, folder: Path, seed: int) -> tuple[list[str], str, int]:
-    """The integer kernels that ran (also foreseen), what was said, and how many values differ."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        graph = load(model, folder)
-    said = " ".join(str(w.message) for w in caught if issubclass(w.category, RuntimeDifference))
-    data = feeds(model, seed)
-    result = run_ort(model, data)
-    ran = sorted(op for op in result.ops if op.startswith(INTEGER))
-    assert ran == sorted(foreseen(folder / "model.onnx").elements())
-    return ran, said, differing(emulated(graph, data), result.outputs)
 
 
 def biased(n: Net, op: str, ratio: float) -> onnx.ModelProto:
@@ -203,10 +188,6 @@ TAILS: dict[str, tuple[Build, bool]] = {
         False,
     ),
 }  # fmt: skip
-
-
-def row(n: Net) -> str:
-    return n.constant("row", n.rng.normal(0, 1, 7).astype(np.float32))
 
 
 @pytest.mark.parametrize("case", TAILS)

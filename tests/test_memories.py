@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_rtl_networks as networks
 from support import cases
+from support import random_networks as networks
 
 import hwsim
 from hwsim.graph import Graph

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from support.onnx_builder import Array, Q
+from support.cli_calls import run
+from support.onnx_builder import Q
+from support.onnx_compare import assert_same_arrays, load
+from support.onnx_nets import Net, feed
 from support.onnx_qlinear import qlinear_conv
 from support.onnx_run import run_ort
-from test_cli import run
-from test_frontend_graphs import Net
-from test_frontend_onnx import load
 
 import hwsim
 from hwsim import Graph, HwsimError
@@ -66,32 +65,6 @@ def typed(n: Net, *outputs: tuple[str, int, str], opset: int = 21) -> onnx.Model
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     onnx.checker.check_model(model)
     return model
-
-
-def feed(model: onnx.ModelProto, seed: int, batch: int = 40) -> dict[str, Array]:
-    """Random reals, or all kinds of codes of the port's own type."""
-    rng, found = np.random.default_rng(seed), {}
-    for port in model.graph.input:
-        kind = port.type.tensor_type
-        shape = (batch, *[d.dim_value for d in kind.shape.dim[1:]])
-        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        if dtype.kind == "f":
-            found[port.name] = rng.normal(0, 1.2, shape).astype(dtype)
-        else:
-            info = np.iinfo(dtype)
-            found[port.name] = rng.integers(info.min, info.max + 1, shape).astype(dtype)
-    return found
-
-
-def assert_same_arrays(graph: Graph, model: onnx.ModelProto, feeds: Mapping[str, Array]) -> None:
-    """Values, types and shapes are the runtime's."""
-    expected = run_ort(model, feeds).outputs
-    got = hwsim.emulate(graph, dict(feeds))
-    found = got if isinstance(got, dict) else dict.fromkeys(expected, got)
-    for name, array in expected.items():
-        assert found[name].dtype == array.dtype
-        assert found[name].shape == array.shape
-        assert np.array_equal(found[name], array)
 
 
 @pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")

@@ -12,28 +12,16 @@ import numpy as np
 import onnx
 import pytest
 from support.onnx_builder import Array
-from support.onnx_run import _session
+from support.onnx_compare import load
+from support.onnx_kernels import INTEGER, differing, emulated, foreseen
+from support.onnx_run import session_of
 from support.qdq_graphs import feeds, network
-from test_frontend_onnx import load
 
 import hwsim
-from hwsim.frontends.onnx.file import read_file
-from hwsim.frontends.onnx.ort import kernels
-from hwsim.frontends.onnx.ort.pairs import merged_pairs
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Requantize, Scheme, Weighted
 
 SHORT, LONG = 60, 3000
-INTEGER = ("QLinear", "QGemm", "MatMulIntegerToFloat", "MatMulNBits")
-NAMES = {
-    ("Conv", "INTEGER"): "QLinearConv",
-    ("MatMul", "INTEGER"): "QLinearMatMul",
-    ("MatMul", "TO_FLOAT"): "MatMulIntegerToFloat",
-    ("Gemm", "INTEGER"): "QGemm",
-    ("Gemm", "TO_FLOAT"): "QGemm",
-    ("MatMul", "BLOCKS"): "MatMulNBits",
-    ("Gemm", "BLOCKS"): "MatMulNBits",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +53,6 @@ class Outcome:
         )
 
 
-def emulated(graph: hwsim.Graph, feeds: dict[str, Array]) -> dict[str, Array]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # saturating inputs, which are meant
-        out = hwsim.emulate(graph, feeds)
-    return out if isinstance(out, dict) else {graph.outputs[0].name: out}
-
-
-def differing(got: dict[str, Array], expected: dict[str, Array]) -> int:
-    assert {n: v.shape for n, v in got.items()} == {n: v.shape for n, v in expected.items()}
-    return sum(int((got[name] != value).sum()) for name, value in expected.items())
-
-
 def outcome(seed: int, folder: Path) -> Outcome | str:
     """Both sides of one network, or why it was refused."""
     model, data = network(seed), feeds(network(seed), seed)
@@ -87,24 +63,11 @@ def outcome(seed: int, folder: Path) -> Outcome | str:
         except hwsim.HwsimError as error:
             return str(error)
     notes = tuple(str(w.message) for w in caught if issubclass(w.category, RuntimeDifference))
-    session, ops = _session(model, optimize=True)
+    session, ops = session_of(model, optimize=True)
     names = [o.name for o in session.get_outputs()]
     expected = dict(zip(names, session.run(names, data), strict=True))
     ran = Counter(op for op in ops if op.startswith(INTEGER))
     return Outcome(model, graph, data, expected, ran, foreseen(folder / "model.onnx"), notes)
-
-
-def foreseen(path: Path) -> Counter[str]:
-    """The integer kernels that the front end expects the runtime to choose."""
-    model, _ = merged_pairs(read_file(path))
-    copy = kernels.optimized(model)
-    found: Counter[str] = Counter()
-    for step in copy.steps:
-        kernel = kernels.chosen(copy, step).kernel.name
-        op = step.op.removeprefix("com.microsoft.")
-        if kernel != "FLOAT":
-            found[op if op.startswith("Q") else NAMES.get((op, kernel), f"QLinear{op}")] += 1
-    return found
 
 
 def outcomes(seed: int, count: int, folder: Path) -> Iterator[tuple[int, Outcome | str]]:

@@ -11,10 +11,9 @@ import numpy as np
 import onnx
 import pytest
 from support.onnx_builder import Q
-from test_frontend_forms import norm
-from test_frontend_graphs import Net
-from test_frontend_onnx import load
-from test_kernels import outcome, row
+from support.onnx_compare import load
+from support.onnx_kernels import outcome
+from support.onnx_nets import Net, norm, row
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.builder import RuntimeDifference

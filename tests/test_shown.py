@@ -82,7 +82,7 @@ def test_a_build_is_one_line_and_the_dict_of_its_file(tmp_path):
 
 
 def test_a_notebook_shows_the_picture_of_the_report(graph):
-    from test_cli import Balanced
+    from support.html import Balanced
 
     from hwsim.reporting import picture
 

@@ -7,49 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import oracle_ops
+from support.small_graphs import PLANES, POOL, by_oracle, conv, row
 
 from hwsim.emulator import fuse
 from hwsim.emulator.run import Emulator
 from hwsim.fixed import Format, Overflow, Rounding, round_int
-from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import Cast, Conv2D, Dense, MaxPool, Relu, Requantize, Scheme, TensorType, Window
+from hwsim.graph import OutputPort
+from hwsim.ops import Cast, Dense, MaxPool, Relu, Requantize, Scheme, TensorType, Window
 
 HLS = [mode for mode in Rounding if mode not in (Rounding.CEIL, Rounding.UP)]
-
-
-def row(x: TensorType, *ops) -> Graph:
-    """One operator after the other."""
-    nodes = [Node(f"n{i}", op, (f"t{i}",), f"t{i + 1}") for i, op in enumerate(ops)]
-    return Graph(
-        (InputPort(name="x", tensor="t0", type=x),),
-        tuple(nodes),
-        (OutputPort(name="y", tensor=f"t{len(ops)}"),),
-    )
-
-
-def by_oracle(graph: Graph, codes) -> list:
-    """Plain integers, sample by sample, operator by operator."""
-    types, results = graph.types(), []
-    for sample in codes.tolist():
-        for node in graph.nodes:
-            inputs = [types[edge] for edge in node.inputs]
-            sample = oracle_ops.run(node.op, inputs, types[node.output], [sample])
-        results.append(sample)
-    return results
-
-
-def conv(rng, channels=2, outputs=4) -> Conv2D:
-    return Conv2D(
-        weights=rng.integers(-8, 8, (3, 3, channels, outputs)),
-        bias=rng.integers(-99, 99, outputs),
-        weight_format=Format.parse("s4"),
-        window=Window((3, 3)),
-    )
-
-
-POOL = MaxPool(window=Window((2, 2), (2, 2)))
-PLANES = TensorType((6, 6, 2), Format.parse("s8.4"))
 
 
 @pytest.mark.parametrize("rounding", HLS)

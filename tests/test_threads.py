@@ -12,7 +12,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from support.cases import tensor
-from test_emulate import images, network, one
+from support.small_graphs import images, network, one
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from hwsim import emulate, trace

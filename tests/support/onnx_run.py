@@ -43,7 +43,7 @@ def run_ort(
     (int8 inputs of hand-written QLinear operators have none, so there such a CPU is not exact).
     """
     proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model)
-    session, ran = _session(proto, optimize=optimize)
+    session, ran = session_of(proto, optimize=optimize)
     names = [o.name for o in session.get_outputs()]
     outputs = dict(zip(names, session.run(names, dict(feeds)), strict=True))
     codes = {n: _codes(proto, n, v) for n, v in outputs.items() if _is_quantized(proto, n, v)}
@@ -66,7 +66,7 @@ def _edges(
         if node.op_type == "QuantizeLinear" and node.output[0] in readers:
             real = readers[node.output[0]]
             part = _ending_at(model, real)
-            session, _ = _session(part, optimize=optimize)
+            session, _ = session_of(part, optimize=optimize)
             wanted = {i.name: feeds[i.name] for i in session.get_inputs()}
             (value,) = session.run([real], wanted)
             codes[node.input[0]] = _codes(model, real, value)
@@ -90,7 +90,7 @@ def _ending_at(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _session(
+def session_of(
     model: onnx.ModelProto, *, optimize: bool, precise: bool = True
 ) -> tuple[onnxruntime.InferenceSession, tuple[str, ...]]:
     """A session and the operators that it runs, in their order."""
@@ -109,7 +109,7 @@ def _session(
         except NoKernel:
             if not precise:
                 raise
-            return _session(model, optimize=optimize, precise=False)
+            return session_of(model, optimize=optimize, precise=False)
         nodes = onnx.load(options.optimized_model_filepath).graph.node
     return session, tuple(node.op_type for node in nodes)
 
