@@ -21,6 +21,9 @@ _COMPACT = ("rename -hide", "proc", "flatten", "opt_clean", "opt", "opt -full", 
 
 _MEMORY_FILES = "write_verilog -noattr -extmem"
 
+STYLE = '(* ram_style = "block" *)'  # the one attribute that synthesis must see
+_STYLED = "styled.txt"  # the memories that have it, as Yosys lists them
+
 NO_PART = "net"  # begins the names of what is in no part; Yosys itself takes `_<n>_` for some
 
 # Keeps modules and every named net, for waveforms.
@@ -81,6 +84,8 @@ def _converting(
     """Yosys at work on one netlist; the function given waits for its files."""
     passes = _READABLE if readable else _COMPACT
     commands = ["read_rtlil design.il", f"hierarchy -check -top {name}", *passes]
+    if not readable:  # what is for waveforms is never synthesized
+        commands.append(f"tee -q -o {_STYLED} select -list m:* a:ram_style=block %i")
     script = ";".join([*commands, f"{write}{'' if readable else ' -norename'} {name}.v"])
     with tempfile.TemporaryDirectory(prefix="hwsim-yosys-") as place:
         folder = Path(place)
@@ -91,7 +96,9 @@ def _converting(
             def files() -> dict[str, str]:
                 output()
                 verilog = _undated((folder / f"{name}.v").read_text(encoding="utf-8"))
-                verilog = verilog if readable else _named(verilog)
+                if not readable:
+                    listed = (folder / _STYLED).read_text(encoding="utf-8")
+                    verilog = _named(_styled(verilog, listed.splitlines()))
                 memories = sorted(folder.glob("*.mem"), key=_natural)
                 return {f"{name}.v": verilog} | {
                     path.name: path.read_text(encoding="utf-8") for path in memories
@@ -106,6 +113,17 @@ def _with_parts(top: str, text: str) -> str:
     `flatten` then begins the name of all that is inside with it, and `clean` may still remove it.
     """
     return re.sub(rf"^(  cell \\{top}\.(\w+)) \\\2$", r"\1 $part$\2", text, flags=re.MULTILINE)
+
+
+def _styled(verilog: str, listed: Sequence[str]) -> str:
+    """The flat netlist with the style of its memories, which are listed as `<module>/<name>`."""
+    names = {line.partition("/")[2] for line in listed}
+    return re.sub(
+        r"^( +)(reg \[\d+:0\] \\?(\S+) +\[\d+:\d+\];)$",
+        lambda m: f"{m[1]}{STYLE} {m[2]}" if m[3] in names else m[0],
+        verilog,
+        flags=re.MULTILINE,
+    )
 
 
 def _named(verilog: str) -> str:
