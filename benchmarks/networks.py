@@ -23,13 +23,18 @@ from hwsim.ops import (
 )
 
 S8, U8 = Format.int(8), Format.uint(8)
+CODE = 64.0  # a typical code of an activation
 SAME, POINT = Window((3, 3), (1, 1), (1, 1, 1, 1)), Window((1, 1))
 
 
 class Layers:
-    """A graph that grows layer by layer: uint8 activations, int8 weights, a scale a channel."""
+    """A graph that grows layer by layer: uint8 activations, int8 weights, a scale a channel.
 
-    def __init__(self, shape: tuple[int, ...], seed: int) -> None:
+    With `typical`, sums take far less than their proven range, as those of trained networks do.
+    """
+
+    def __init__(self, shape: tuple[int, ...], seed: int, *, typical: bool = False) -> None:
+        self.typical = typical
         self.rng = np.random.default_rng(seed)
         kind = TensorType(shape, U8, Quant((1 / 255,)))
         self.port = InputPort(name="image", tensor="image", type=kind)
@@ -42,10 +47,20 @@ class Layers:
         self.types[name] = op.infer([self.types[edge] for edge in edges])
         return name
 
-    def requantize(self, name: str, edge: str, out: Format = U8, scale: float = 0.02) -> str:
-        """Sums to 8 bits, so that a typical sum takes a good part of the codes."""
+    def requantize(
+        self,
+        name: str,
+        edge: str,
+        out: Format = U8,
+        scale: float = 0.02,
+        largest: float | None = None,
+    ) -> str:
+        """Sums to 8 bits, so that a typical sum takes a good part of the codes.
+
+        `largest` is the sum that is just represented; by default half of what is possible.
+        """
         kind = self.types[edge]
-        base = 512 / max(kind.magnitude, 1)
+        base = 512 / max(kind.magnitude, 1) if largest is None else out.max / largest
         factors = (base * self.rng.uniform(0.5, 2.0, kind.channels)).astype(np.float32)
         op = Requantize(
             scheme=Scheme.F32_RNE_OUT,
@@ -59,12 +74,28 @@ class Layers:
         """A convolution and its requantizer, whose lower end is the ReLU's."""
         inputs = self.types[edge].channels
         data = self._constants(*window.kernel, inputs, outputs)
-        return self.requantize(f"{name}_q", self.add(name, Conv2D(**data, window=window), edge))
+        made = self.add(name, Conv2D(**data, window=window), edge)
+        return self.requantize(f"{name}_q", made, largest=self._largest(data))
 
-    def dense(self, name: str, edge: str, outputs: int) -> str:
+    def depthwise(self, name: str, edge: str, window: Window) -> str:
+        """A convolution of each channel by itself and its requantizer."""
+        channels = self.types[edge].channels
+        data = self._constants(*window.kernel, 1, channels)
+        made = self.add(name, Conv2D(**data, window=window, groups=channels), edge)
+        return self.requantize(f"{name}_q", made, largest=self._largest(data))
+
+    def dense(self, name: str, edge: str, outputs: int, out: Format = S8) -> str:
         """A dense layer and its requantizer."""
         data = self._constants(self.types[edge].channels, outputs)
-        return self.requantize(f"{name}_q", self.add(name, Dense(**data), edge), out=S8)
+        made = self.add(name, Dense(**data), edge)
+        return self.requantize(f"{name}_q", made, out=out, largest=self._largest(data))
+
+    def _largest(self, data: dict[str, Any]) -> float | None:
+        """Where sums are as large as in trained networks: four deviations of a random sum."""
+        if not self.typical:
+            return None
+        terms = data["weights"][..., 0].size
+        return 4 * float(data["weights"].std()) * CODE * float(np.sqrt(terms))
 
     def join(self, name: str, a: str, b: str) -> str:
         """The quantized sum of two maps."""
@@ -100,6 +131,42 @@ def resnet20(seed: int = 20) -> Graph:
     pooled = net.add("pool", AvgPool(window=Window((8, 8))), edge)
     flat = net.add("flat", Flatten(), net.requantize("pool_q", pooled))
     return net.graph(net.dense("fc", flat, 10))
+
+
+def ds_cnn(seed: int = 49) -> Graph:
+    """MLPerf Tiny's keyword spotting: a DS-CNN for 49 x 10 features in 12 classes."""
+    net = Layers((49, 10, 1), seed, typical=True)
+    edge = net.conv("stem", "image", 64, Window((10, 4), (2, 2), (4, 1, 5, 1)))
+    for block in range(4):
+        edge = net.depthwise(f"b{block}_dw", edge, SAME)
+        edge = net.conv(f"b{block}_pw", edge, 64, POINT)
+    pooled = net.add("pool", AvgPool(window=Window((25, 5))), edge)
+    flat = net.add("flat", Flatten(), net.requantize("pool_q", pooled))
+    return net.graph(net.dense("fc", flat, 12))
+
+
+def resnet8(seed: int = 8) -> Graph:
+    """MLPerf Tiny's image classification: a ResNet-8 for 32 x 32 images in 10 classes."""
+    net = Layers((32, 32, 3), seed, typical=True)
+    edge = net.conv("stem", "image", 16, SAME)
+    for stage, channels in enumerate((16, 32, 64)):
+        step = 2 if stage else 1
+        long = net.conv(f"s{stage}_a", edge, channels, Window((3, 3), (step, step), (1, 1, 1, 1)))
+        long = net.conv(f"s{stage}_b", long, channels, SAME)
+        if step == 2:
+            edge = net.conv(f"s{stage}_skip", edge, channels, Window((1, 1), (2, 2)))
+        edge = net.join(f"s{stage}_add", long, edge)
+    pooled = net.add("pool", AvgPool(window=Window((8, 8))), edge)
+    flat = net.add("flat", Flatten(), net.requantize("pool_q", pooled))
+    return net.graph(net.dense("fc", flat, 10))
+
+
+def autoencoder(seed: int = 640) -> Graph:
+    """MLPerf Tiny's anomaly detection: ten dense layers, 640 to 8 and back."""
+    net, edge = Layers((640,), seed, typical=True), "image"
+    for k, outputs in enumerate((128, 128, 128, 128, 8, 128, 128, 128, 128)):
+        edge = net.dense(f"fc{k}", edge, outputs, out=U8)
+    return net.graph(net.dense("fc9", edge, 640))
 
 
 def wide_layers(channels: int, layers: int = 4, seed: int = 0) -> Graph:

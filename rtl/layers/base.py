@@ -128,7 +128,7 @@ class Implementation(ABC, Generic[P]):
 class OnLanes(Implementation[LanePlan]):
     """What works on a number of codes side by side, as many out as in, and adds up no products."""
 
-    plan_type = LanePlan
+    plan_type: ClassVar[type[LanePlan]] = LanePlan
 
     @abstractmethod
     def widths(self) -> Sequence[int]:

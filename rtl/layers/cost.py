@@ -1,4 +1,4 @@
-"""Hard multipliers under products, counted as Yosys will build them."""
+"""Hard multipliers under products, counted as Yosys will build them; look-up tables roughly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from amaranth.hdl import Shape
 
 from hwsim.forms.requantizers import F32_BITS, Affine, FloatProduct, Form
 from rtl.parts.arith import holding
+from rtl.parts.multicycle import Multiplication, Serial
 from rtl.parts.multiply import limb_shapes
 from rtl.parts.pipeline import ChannelConstants, constant_shape
+from rtl.parts.recipes import Recipe
+from rtl.parts.requantizer_multicycle import product_shapes
 from rtl.targets import REFERENCE
 
 
@@ -23,6 +26,26 @@ def rescaler_multipliers(form: Form, x: tuple[int, int], lanes: int, channels: i
         factor = constant_shape(constants.varying["m"])
         return lanes * sum(hard_multipliers(a, b) for a in code for b in limb_shapes(factor))
     return sum(_by_constant(code, m) for m in constants.fixed["m"][:lanes])
+
+
+def pipelined_tables(form: Form, lanes: int) -> int:
+    """Look-up tables of a `rtl.parts.requantizer.Requantizer`, roughly, its registers among them.
+
+    Fitted to a dozen that Yosys built: only ranks among options come of it.
+    """
+    if isinstance(form, Affine):
+        return 20 + lanes * (100 + 2 * form.bits)
+    return 20 + lanes * 650
+
+
+def multicycle_tables(form: Form, made: Recipe, way: Multiplication, lanes: int) -> int:
+    """Look-up tables of a `MulticycleRequantizer`, as roughly."""
+    code, factor = product_shapes(made)
+    bits = {name: constant_shape(values).width for name, values in made.fields.items()}
+    end = 40 + 2 * bits["r"] if isinstance(form, Affine) else 150
+    if isinstance(way, Serial):
+        return 35 + lanes * ((1 + way.bits) * factor.width + code.width // 2 + end)
+    return 35 + lanes * (code.width // 4 + (100 if way.cycles(code, factor) > 1 else 0) + end)
 
 
 def _operand(form: Form, x: tuple[int, int]) -> Shape:

@@ -9,11 +9,15 @@ from rtl.targets import REFERENCE
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Words of so many bits; `written` tells a memory from a table of constants."""
+    """Words of so many bits; `written` tells a memory from a table of constants.
+
+    Constants that ask for `block` get block RAM, however few they are.
+    """
 
     words: int
     width: int
     written: bool
+    block: bool = False
 
     @property
     def bits(self) -> int:
@@ -23,7 +27,10 @@ class Memory:
     @property
     def blocks(self) -> int:
         """Block RAMs that Yosys takes for it, an estimate; 0 where it takes none."""
-        return REFERENCE.block_ram.blocks(self.words, self.width, written=self.written)
+        ram = REFERENCE.block_ram
+        if self.block:
+            return ram.whole(self.words, self.width)
+        return ram.blocks(self.words, self.width, written=self.written)
 
 
 def fifo_memory(depth: int, bits: int) -> list[Memory]:

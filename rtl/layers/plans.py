@@ -10,10 +10,14 @@ from rtl.parts.products import Fold
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanePlan:
-    """So many codes a beat go in and come out side by side."""
+    """So many codes a beat go in and come out side by side.
+
+    With `block_constants` the constants lie in block RAM, however few they are.
+    """
 
     implementation: str
     lanes: int
+    block_constants: bool = False
 
     @property
     def products(self) -> int:
@@ -22,16 +26,32 @@ class LanePlan:
 
     def facts(self) -> dict[str, Any]:
         """What a report says of it."""
-        return {"implementation": self.implementation, "lanes": self.lanes}
+        facts = {"implementation": self.implementation, "lanes": self.lanes}
+        return facts | _placed(self.block_constants)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialPlan(LanePlan):
+    """A `LanePlan` that works on `bits` of each code a cycle."""
+
+    bits: int
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {**LanePlan.facts(self), "bits": self.bits}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldPlan:
-    """Sums of products, folded; `parallel_window` takes a whole window of a map at once."""
+    """Sums of products, folded; `parallel_window` takes a whole window of a map at once.
+
+    With `block_constants` weights and biases lie in block RAM, however few they are.
+    """
 
     implementation: str
     fold: Fold
     parallel_window: bool = False
+    block_constants: bool = False
 
     @property
     def products(self) -> int:
@@ -51,6 +71,7 @@ class FoldPlan:
             "pe": self.fold.pe,
             "simd": self.fold.simd,
             "multipliers": self.fold.multipliers,
+            **_placed(self.block_constants),
         }
 
 
@@ -71,3 +92,8 @@ class WirePlan:
 
 
 NodePlan = LanePlan | FoldPlan | WirePlan
+
+
+def _placed(block_constants: bool) -> dict[str, Any]:
+    """Where constants lie, if the plan says so."""
+    return {"constants": "block RAM"} if block_constants else {}

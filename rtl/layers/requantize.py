@@ -1,107 +1,45 @@
-"""Requantizers and casts, and what all operators share that multiply a code by a constant."""
+"""Requantizers and casts."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cached_property, lru_cache
-from itertools import accumulate
 from typing import Any
 
 from hwsim.forms.choose import choose
 from hwsim.forms.requantizers import Form
 from hwsim.ops import Cast, Requantize
-from rtl.layers.base import Option, Pointwise
-from rtl.layers.cost import rescaler_multipliers
+from rtl.layers.base import Pointwise
 from rtl.layers.elementwise import mapped
 from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
 from rtl.layers.plans import LanePlan
+from rtl.layers.rescale import ByLimbs, Pipelined, Rescaled, Serially
 from rtl.parts import pointwise
-from rtl.parts.pipeline import ChannelConstants
-from rtl.parts.requantizer import Requantizer
-from rtl.parts.requantizer import plan as stages
 from rtl.parts.stream import Beat
 from rtl.targets import REFERENCE
 
 
-class Rescaled(Pointwise):
-    """The shared base of operators that take each code times a constant of its channel.
-
-    `form` is the integer form that is equal on the proven range; after `period` codes its constants
-    come again. Here a multiplier a lane takes a code each cycle.
-    """
-
-    name = "pipelined"
-
-    @property
-    @abstractmethod
-    def form(self) -> Form:
-        """The cheapest integer form that is equal on the proven range of the input."""
-
-    @property
-    def period(self) -> int:
-        """The number of codes after which the constants come again."""
-        return self.task.x.channels
-
-    def lacks(self) -> str | None:
-        """Every form can be built."""
-        return None
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """The proven range of the input's codes."""
-        return self.task.x.lo, self.task.x.hi
-
-    def options(self) -> Sequence[Option]:
-        """One for each number of lanes, and none cheaper than one that is slower."""
-        plans = [self.plan(lanes) for lanes in self.widths()]
-        most = accumulate((self.multipliers(plan) for plan in plans), max)
-        return [
-            Option((multipliers, plan.lanes), self.cycles(plan), plan)
-            for multipliers, plan in zip(most, plans, strict=True)
-        ]
-
-    @cached_property
-    def _multipliers(self) -> dict[int, int]:
-        """Those of all lanes' products, by the number of lanes."""
-        return {
-            lanes: rescaler_multipliers(self.form, self.bounds, lanes, self.period)
-            for lanes in self.widths()
-        }
-
-    def multipliers(self, plan: LanePlan) -> int:
-        """Those of each lane's product."""
-        return self._multipliers[plan.lanes]
-
-    def memories(self, plan: LanePlan) -> Sequence[Memory]:
-        """The constants, where they differ between beats."""
-        varying, _ = stages(self.form, self.bounds)
-        constants = ChannelConstants(varying, lanes=plan.lanes, channels=self.period)
-        if not constants.stored:
-            return ()
-        return (Memory(constants.blocks, constants.width, written=False),)
-
-    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
-        """A multiplication, an addition, a shift and their rounding on each lane."""
-        part = Requantizer(
-            self.form,
-            lanes=plan.lanes,
-            channels=self.period,
-            in_format=self.task.x.format,
-            in_range=self.bounds,
-        )
-        return mapped(self, plan, beats, part)
-
-
-class Requantized(Rescaled):
-    """A requantizer of any scheme."""
+class Requantizing(Rescaled):
+    """The shared base of requantizers of any scheme."""
 
     @cached_property
     def form(self) -> Form:
         """The cheapest form with the same thresholds."""
         return requantizer_form(self.task.op, *self.bounds)
+
+
+class Requantized(Pipelined, Requantizing):
+    """A code a lane and cycle."""
+
+
+class RequantizedSerially(Serially, Requantizing):
+    """Shift and add."""
+
+
+class RequantizedByLimbs(ByLimbs, Requantizing):
+    """A multiplier a lane, used several times for a code."""
 
 
 @lru_cache(maxsize=4096)

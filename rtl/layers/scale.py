@@ -7,10 +7,10 @@ from functools import cached_property
 from hwsim.fixed import Rounding
 from hwsim.forms.requantizers import Affine, Output
 from hwsim.ops import BatchNorm, Divide, TensorType
-from rtl.layers.requantize import Rescaled
+from rtl.layers.rescale import ByLimbs, Pipelined, Rescaled, Serially
 
 
-class Normalized(Rescaled):
+class Normalizing(Rescaled):
     """A batch norm: a multiplication and an addition with the constants of each channel."""
 
     @cached_property
@@ -19,7 +19,19 @@ class Normalized(Rescaled):
         return batchnorm_form(self.task.op, self.task.x)
 
 
-class Divided(Rescaled):
+class Normalized(Pipelined, Normalizing):
+    """A code a lane and cycle."""
+
+
+class NormalizedSerially(Serially, Normalizing):
+    """Shift and add."""
+
+
+class NormalizedByLimbs(ByLimbs, Normalizing):
+    """A multiplier a lane, used several times for a code."""
+
+
+class Dividing(Rescaled):
     """A division by constants, toward zero: a multiplication by their reciprocals."""
 
     @cached_property
@@ -31,6 +43,18 @@ class Divided(Rescaled):
     def period(self) -> int:
         """One divisor, or one for each position of the map."""
         return self.task.x.channels if len(self.form.m) == 1 else self.task.x.size
+
+
+class Divided(Pipelined, Dividing):
+    """A code a lane and cycle."""
+
+
+class DividedSerially(Serially, Dividing):
+    """Shift and add."""
+
+
+class DividedByLimbs(ByLimbs, Dividing):
+    """A multiplier a lane, used several times for a code."""
 
 
 def batchnorm_form(op: BatchNorm, x: TensorType) -> Affine:

@@ -157,12 +157,14 @@ class Folded(Implementation[FoldPlan]):
         if fold.output_folds > 1 and fold.term_folds > 1:
             yield Memory(fold.term_folds, lanes * bits, written=True)
         if fold.cycles > 1:
-            yield Memory(fold.cycles, fold.multipliers * self.weight.width, written=False)
+            width = fold.multipliers * self.weight.width
+            yield Memory(fold.cycles, width, written=False, block=plan.block_constants)
         turns = fold.group_folds * fold.output_folds
         if turns > 1:
             bias = self.held[1]
             shape = holding(min(int(bias.min()), -1), max(int(bias.max()), 0))
-            yield Memory(turns, fold.group_lanes * fold.pe * shape.width, written=False)
+            width = fold.group_lanes * fold.pe * shape.width
+            yield Memory(turns, width, written=False, block=plan.block_constants)
 
     def input_lanes(self, plan: FoldPlan, index: int) -> int:
         """The terms of one cycle."""
@@ -194,6 +196,7 @@ class Folded(Implementation[FoldPlan]):
             ),
             bias=bias,
             rule=self._rule(),
+            block=plan.block_constants,
         )
         if plan.parallel_window:
             parts = self._parallel(beats[0], fold)

@@ -7,8 +7,9 @@ from typing import Any
 
 from amaranth import Module, Mux, Signal
 from amaranth.hdl import Const, Value
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 
+from rtl.parts.rom import constant_memory
 from rtl.parts.stream import Beat, Slice
 
 Lane = Mapping[str, Any]  # the named values of one lane in one stage
@@ -77,11 +78,19 @@ class ChannelConstants:
     """Values that belong to channels, delivered beside the codes of each beat.
 
     `fields` maps a name to `channels` integers. A field that is the same for every beat of a pixel
-    becomes a constant of its lane; the rest go to one read-only memory, a word a beat.
+    becomes a constant of its lane; the rest go to one read-only memory, a word a beat (in block RAM
+    where `block` says so).
     """
 
-    def __init__(self, fields: Mapping[str, Sequence[int]], *, lanes: int, channels: int) -> None:
-        self.lanes, self.blocks = lanes, channels // lanes
+    def __init__(
+        self,
+        fields: Mapping[str, Sequence[int]],
+        *,
+        lanes: int,
+        channels: int,
+        block: bool = False,
+    ) -> None:
+        self.lanes, self.blocks, self.block = lanes, channels // lanes, block
         self.fixed: dict[str, Sequence[int]] = {}
         self.varying: dict[str, Sequence[int]] = {}
         for name, values in fields.items():
@@ -147,9 +156,7 @@ class ChannelConstants:
 
     def _store(self, m: Module, rows: list[int]) -> Any:
         """The read port of the memory."""
-        m.submodules.constants = store = memory.Memory(
-            shape=self.width, depth=self.blocks, init=rows
-        )
+        m.submodules.constants = store = constant_memory(self.width, rows, block=self.block)
         return store.read_port()
 
     def _hold(self, m: Module, rows: list[int], advance: Any) -> Any:

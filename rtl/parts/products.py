@@ -22,6 +22,7 @@ from hwsim.ops.accumulate import Stepwise
 from hwsim.ops.base import IntArray
 from rtl.parts import arith
 from rtl.parts.multiply import times
+from rtl.parts.rom import constant_memory
 from rtl.parts.stream import Beat, Slice, blank
 
 Range = tuple[int, int]
@@ -171,7 +172,7 @@ class SumOfProducts(wiring.Component):
     `group_lanes * pe` sums a beat, as codes of `out`. `weights` is (groups, terms, outputs), `bias`
     (groups * outputs,). With a `rule` products and sums are cast at each step. Takes a beat a
     cycle; `latency` cycles from a sum's last beat to the sum. A stalled output stops the whole
-    pipeline; `i.ready` comes from a register.
+    pipeline; `i.ready` comes from a register. With `block` weights and biases lie in block RAM.
     """
 
     def __init__(
@@ -184,8 +185,9 @@ class SumOfProducts(wiring.Component):
         weights: IntArray,
         bias: IntArray,
         rule: StepRule | None = None,
+        block: bool = False,
     ) -> None:
-        self.rule = rule
+        self.rule, self.block = rule, block
         self.fmt, self.out, self.weight, self.fold = fmt, out, weight, fold
         self.weights, self.bias = weights, bias
         self.in_beat = Beat.of(fold.group_lanes * fold.simd, fmt)
@@ -238,9 +240,8 @@ class SumOfProducts(wiring.Component):
         if self.fold.cycles == 1:
             return None
         words = pack(self.fold.words(self.weights), self.weight.width)
-        m.submodules.weights = store = memory.Memory(
-            shape=unsigned(self.fold.multipliers * self.weight.width), depth=len(words), init=words
-        )
+        shape = unsigned(self.fold.multipliers * self.weight.width)
+        m.submodules.weights = store = constant_memory(shape, words, block=self.block)
         read = store.read_port()
         address = Signal(range(len(words)))
         m.d.comb += [read.addr.eq(address), read.en.eq(taken)]
@@ -359,9 +360,8 @@ class SumOfProducts(wiring.Component):
             return [Const(int(b), self.wide) for b in rows[0]]
         width = Format.holding(min(int(rows.min()), -1), max(int(rows.max()), 0)).width
         words = pack(rows, width)
-        m.submodules.biases = store = memory.Memory(
-            shape=unsigned(width * self.out_beat.lanes), depth=len(words), init=words
-        )
+        shape = unsigned(width * self.out_beat.lanes)
+        m.submodules.biases = store = constant_memory(shape, words, block=self.block)
         read = store.read_port()
         turn, following = Signal(range(len(words))), Signal(range(len(words)))
         m.d.comb += [

@@ -28,9 +28,10 @@ class Requantizer(wiring.Component):
 
     Ports: `i` (In), a stream of `lanes` codes of `in_format`; `o` (Out), one of codes of the form's
     output format. `channels` is the length of the innermost axis, a multiple of `lanes`; constants
-    that differ between channels come from a read-only memory that steps with the beats. `in_range`
-    are proven bounds of the input codes. One beat a cycle, latency `latency` cycles, backpressure
-    honoured; no path between `o.ready` and `i.ready`. `last` passes through.
+    that differ between channels come from a read-only memory (with `block`, block RAM) that steps
+    with the beats. `in_range` are proven bounds of the input codes. One beat a cycle, latency
+    `latency` cycles, backpressure honoured; no path between `o.ready` and `i.ready`. `last` passes
+    through.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Requantizer(wiring.Component):
         channels: int,
         in_format: Format,
         in_range: Range | None = None,
+        block: bool = False,
     ) -> None:
         if lanes < 1 or channels % lanes:
             raise HwsimError(
@@ -53,7 +55,7 @@ class Requantizer(wiring.Component):
         self.lanes, self.form = lanes, form
         self.range = in_range or (in_format.min, in_format.max)
         fields, self.stages = plan(form, self.range)
-        self.constants = ChannelConstants(fields, lanes=lanes, channels=channels)
+        self.constants = ChannelConstants(fields, lanes=lanes, channels=channels, block=block)
         self.beat, self.target = Beat.of(lanes, in_format), Beat.of(lanes, form.out.format)
         super().__init__({"i": In(self.beat.stream), "o": Out(self.target.stream)})
 

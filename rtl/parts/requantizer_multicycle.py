@@ -25,10 +25,10 @@ class MulticycleRequantizer(wiring.Component):
 
     Ports: `i` (In), a stream of `lanes` codes of `in_format`; `o` (Out), one of codes of the form's
     output format. `channels` is the number of codes after which the constants come again; those
-    that differ between channels come from a read-only memory, a word a beat. `in_range` are proven
-    bounds of the input codes. A beat every `cycles` cycles, latency `cycles` + 1; backpressure
-    honoured; `o` comes from registers, and no path leads from `o.ready` to `i.ready`. `last` passes
-    through.
+    that differ between channels come from a read-only memory (with `block`, block RAM), a word a
+    beat. `in_range` are proven bounds of the input codes. A beat every `cycles` cycles, latency
+    `cycles` + 1; backpressure honoured; `o` comes from registers, and no path leads from `o.ready`
+    to `i.ready`. `last` passes through.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class MulticycleRequantizer(wiring.Component):
         channels: int,
         in_format: Format,
         in_range: Range | None = None,
+        block: bool = False,
     ) -> None:
         if lanes < 1 or channels % lanes:
             raise HwsimError(
@@ -51,7 +52,9 @@ class MulticycleRequantizer(wiring.Component):
             )
         self.multiplication, self.lanes = multiplication, lanes
         self.recipe = recipe(form, in_range or (in_format.min, in_format.max))
-        self.constants = ChannelConstants(self.recipe.fields, lanes=lanes, channels=channels)
+        self.constants = ChannelConstants(
+            self.recipe.fields, lanes=lanes, channels=channels, block=block
+        )
         self.cycles = cycles(self.recipe, multiplication)
         self.multipliers = lanes * multiplication.multipliers(*product_shapes(self.recipe))
         self.beat, self.target = Beat.of(lanes, in_format), Beat.of(lanes, form.out.format)

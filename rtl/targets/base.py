@@ -90,9 +90,13 @@ class BlockRam:
     distributed: tuple[int, int]
     distributed_count: int
 
+    def whole(self, words: int, width: int) -> int:
+        """Blocks for a memory that asks for them."""
+        return self._cover(words, width, self.shapes)
+
     def blocks(self, words: int, width: int, *, written: bool) -> int:
         """Blocks for a memory that is written, or for a table of constants; 0 where none is."""
-        whole = self._cover(words, width, self.shapes)
+        whole = self.whole(words, width)
         if written:
             pieces = self._cover(words, width, (self.distributed,))
             return whole if pieces > self.distributed_count * whole else 0

@@ -1,0 +1,200 @@
+"""Codes times constants: a product a cycle, bit by bit, or limb by limb on one multiplier."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from hwsim.forms.requantizers import Form
+from rtl.layers.base import Option, Pointwise
+from rtl.layers.cost import multicycle_tables, pipelined_tables, rescaler_multipliers
+from rtl.layers.elementwise import mapped
+from rtl.layers.layer import Layer
+from rtl.layers.memory import Memory
+from rtl.layers.plans import LanePlan, SerialPlan
+from rtl.parts.multicycle import Multiplication, Serial, Shared
+from rtl.parts.pipeline import ChannelConstants
+from rtl.parts.recipes import Recipe, recipe
+from rtl.parts.requantizer import Fields, Requantizer
+from rtl.parts.requantizer import plan as stages
+from rtl.parts.requantizer_multicycle import MulticycleRequantizer, cycles, product_shapes
+from rtl.parts.stream import Beat
+
+MULTIPLIER = 500
+"""Look-up tables that a hard multiplier is worth: an ECP5 has 540 to 870 for each."""
+
+
+class Rescaled(Pointwise):
+    """The shared base of operators that take each code times a constant of its channel.
+
+    `form` is the integer form that is equal on the proven range; after `period` codes its constants
+    come again. The first item of an option's cost is in look-up tables, multipliers among them.
+    """
+
+    @property
+    @abstractmethod
+    def form(self) -> Form:
+        """The cheapest integer form that is equal on the proven range of the input."""
+
+    @property
+    def period(self) -> int:
+        """The number of codes after which the constants come again."""
+        return self.task.x.channels
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The proven range of the input's codes."""
+        return self.task.x.lo, self.task.x.hi
+
+    @abstractmethod
+    def tables(self, plan: LanePlan) -> int:
+        """Look-up tables that it takes, by a rough estimate."""
+
+    @property
+    @abstractmethod
+    def fields(self) -> Fields:
+        """The constants of the form, by name."""
+
+    def cost(self, plan: LanePlan) -> tuple[int, ...]:
+        """How a plan ranks."""
+        return self.tables(plan) + MULTIPLIER * self.multipliers(plan), plan.lanes
+
+    def options(self) -> Sequence[Option]:
+        """One for each width."""
+        plans = [self.plan(lanes) for lanes in self.widths()]
+        return [Option(self.cost(plan), self.cycles(plan), plan) for plan in plans]
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """The constants, where they differ between beats."""
+        constants = ChannelConstants(self.fields, lanes=plan.lanes, channels=self.period)
+        if not constants.stored:
+            return ()
+        block = plan.block_constants
+        return (Memory(constants.blocks, constants.width, written=False, block=block),)
+
+    def _part(self, kind: Any, plan: LanePlan, *more: Any) -> Any:
+        """A requantizer of some kind for this task."""
+        return kind(
+            self.form,
+            *more,
+            lanes=plan.lanes,
+            channels=self.period,
+            in_format=self.task.x.format,
+            in_range=self.bounds,
+            block=plan.block_constants,
+        )
+
+
+class Pipelined(Rescaled):
+    """A product of each lane in every cycle."""
+
+    name = "pipelined"
+
+    def lacks(self) -> str | None:
+        """Every form can be built."""
+        return None
+
+    @cached_property
+    def _multipliers(self) -> dict[int, int]:
+        """Those of all lanes' products, by the number of lanes."""
+        return {
+            lanes: rescaler_multipliers(self.form, self.bounds, lanes, self.period)
+            for lanes in self.widths()
+        }
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Those of each lane's product."""
+        return self._multipliers[plan.lanes]
+
+    def tables(self, plan: LanePlan) -> int:
+        """By the kind of form."""
+        return pipelined_tables(self.form, plan.lanes)
+
+    @cached_property
+    def fields(self) -> Fields:
+        """As they are, and how far each channel is shifted."""
+        return stages(self.form, self.bounds)[0]
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """A multiplication, an addition, a shift and their rounding on each lane."""
+        return mapped(self, plan, beats, self._part(Requantizer, plan))
+
+
+class Multicycle(Rescaled):
+    """The shared base of those that work on a code of each lane for several cycles."""
+
+    @abstractmethod
+    def multiplication(self, plan: LanePlan) -> Multiplication:
+        """How products are made."""
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The form with its one product."""
+        return recipe(self.form, self.bounds)
+
+    @property
+    def fields(self) -> Fields:
+        """The multipliers hold their channels' shifts."""
+        return self.recipe.fields
+
+    def lacks(self) -> str | None:
+        """Every form with a product that takes a multiplier can be built."""
+        if rescaler_multipliers(self.form, self.bounds, 1, self.period):
+            return None
+        return "its products are wiring"
+
+    def cycles(self, plan: LanePlan) -> int:
+        """Several a beat."""
+        each = cycles(self.recipe, self.multiplication(plan))
+        return -(-self.task.codes // plan.lanes) * each
+
+    def why(self, plan: LanePlan) -> str:
+        """A beat in several cycles."""
+        each = cycles(self.recipe, self.multiplication(plan))
+        return f"{plan.lanes} codes in {each} cycles"
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """None, or one a lane."""
+        return plan.lanes * self.multiplication(plan).multipliers(*product_shapes(self.recipe))
+
+    def tables(self, plan: LanePlan) -> int:
+        """By the widths of the operands and the kind of form."""
+        return multicycle_tables(self.form, self.recipe, self.multiplication(plan), plan.lanes)
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """One component for all lanes."""
+        part = self._part(MulticycleRequantizer, plan, self.multiplication(plan))
+        return mapped(self, plan, beats, part)
+
+
+class Serially(Multicycle):
+    """Shift and add, one or two bits of each code a cycle: no multiplier."""
+
+    name = "serial"
+    plan_type = SerialPlan
+
+    def options(self) -> Sequence[Option]:
+        """One for each width and number of bits."""
+        plans = [
+            SerialPlan(implementation=self.name, lanes=lanes, bits=bits)
+            for lanes in self.widths()
+            for bits in (1, 2)
+        ]
+        return [Option(self.cost(plan), self.cycles(plan), plan) for plan in plans]
+
+    def multiplication(self, plan: LanePlan) -> Multiplication:
+        """So many bits."""
+        assert isinstance(plan, SerialPlan)
+        return Serial(bits=plan.bits)
+
+
+class ByLimbs(Multicycle):
+    """One multiplier a lane for all limbs of a product, one after another."""
+
+    name = "shared"
+
+    def multiplication(self, plan: LanePlan) -> Multiplication:
+        """Limb by limb."""
+        return Shared()
