@@ -33,6 +33,7 @@ from rtl.flow.workplace import replacing
 from rtl.layers import check_supported
 from rtl.parts.axis import lane_bits
 from rtl.plan import limits, search
+from rtl.plan.constants import with_block_constants
 from rtl.plan.cost import bottleneck, multiplier_cost, node_cycles
 from rtl.plan.depths import edge_lanes, with_depths
 from rtl.plan.latency import latency_bound
@@ -67,7 +68,7 @@ class PinsNotChosen(UserWarning):
 
 
 def choose_plan(graph: Graph, request: Request) -> Plan:
-    """The plan that a request asks for, FIFO depths included.
+    """The plan that a request asks for, FIFO depths and places of constants included.
 
     With `fps` the cheapest that is fast enough, with `max_dsp` the fastest within it, otherwise the
     fastest within three quarters of the target's multipliers, or the smallest. Raises HwsimError
@@ -81,7 +82,7 @@ def choose_plan(graph: Graph, request: Request) -> Plan:
     )
     if not request.rtl_only:
         limits.check_fit(graph, plan, target, request.clock_mhz)
-    return with_depths(graph, plan)
+    return with_block_constants(graph, with_depths(graph, plan), target)
 
 
 def _plan_within(graph: Graph, request: Request, target: Target) -> Plan:

@@ -48,8 +48,9 @@ class PlanRow:
     """What is planned for a node, and by which `implementation` of its operator.
 
     `shape` and `format` are of its first output; a node with several has `outputs` too. A fold
-    (`group_lanes`, `pe`, `simd`) and `multipliers` are of sums of products alone; `fifos` are
-    depths in beats by the input's number. `memory_bits` are None in folders that do not say.
+    (`group_lanes`, `pe`, `simd`) and `multipliers` are of sums of products alone, `bits` (of a code,
+    a cycle) of what is serial; `constants` says where they were asked to lie; `fifos` are depths in
+    beats by the input's number. `memory_bits` are None in folders that do not say.
     """
 
     node: str
@@ -66,6 +67,8 @@ class PlanRow:
     pe: int | None = field(default=None, metadata=OPTIONAL)
     simd: int | None = field(default=None, metadata=OPTIONAL)
     multipliers: int | None = field(default=None, metadata=OPTIONAL)
+    bits: int | None = field(default=None, metadata=OPTIONAL)
+    constants: str | None = field(default=None, metadata=OPTIONAL)
     fifos: Counts = field(default_factory=dict, metadata=OPTIONAL)
 
 

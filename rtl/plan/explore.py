@@ -9,6 +9,7 @@ from typing import Any
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from rtl.flow.clock import check_clock
+from rtl.plan.constants import with_block_constants
 from rtl.plan.cost import Bottleneck, bottleneck, least_adder_bits, multiplier_cost
 from rtl.plan.depths import with_depths
 from rtl.plan.limits import default_budget
@@ -145,7 +146,8 @@ def _fastest_fit(
 def _option(graph: Graph, plan: Plan, device: Target, clock_mhz: float) -> DesignPoint:
     bound: Bottleneck = bottleneck(graph, plan)
     cost = multiplier_cost(graph, plan)
-    every = [m for each in memories(graph, with_depths(graph, plan)).values() for m in each]
+    whole = with_block_constants(graph, with_depths(graph, plan), device)
+    every = [m for each in memories(graph, whole).values() for m in each]
     blocks = sum(m.blocks for m in every) if device.family.primitives else None
     need = {"dsp": cost, "bram": blocks or 0, "lut": least_adder_bits(graph, plan)}
     over = tuple(kind for kind, number in need.items() if number > device.available.get(kind, 0))
