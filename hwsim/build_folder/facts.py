@@ -48,9 +48,9 @@ class PlanRow:
     """What is planned for a node, and by which `implementation` of its operator.
 
     `shape` and `format` are of its first output; a node with several has `outputs` too. A fold
-    (`group_lanes`, `pe`, `simd`) and `multipliers` are of sums of products alone, `bits` (of a code,
-    a cycle) of what is serial; `constants` says where they were asked to lie; `fifos` are depths in
-    beats by the input's number. `memory_bits` are None in folders that do not say.
+    (`group_lanes`, `pe`, `simd`) and `multipliers` are of sums of products alone, `bits` (of a
+    code, a cycle) of what is serial; `constants` says where they were asked to lie; `fifos` are
+    depths in beats by the input's number. `memory_bits` are None in folders that do not say.
     """
 
     node: str
