@@ -91,7 +91,7 @@ class WirePlan:
         return {"implementation": self.implementation}
 
 
-NodePlan = LanePlan | FoldPlan | WirePlan
+NodePlan = LanePlan | SerialPlan | FoldPlan | WirePlan
 
 
 def _placed(block_constants: bool) -> dict[str, Any]:
