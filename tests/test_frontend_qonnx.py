@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 import hwsim
 from hwsim.frontends.onnx.qonnx_rules import round_reals
 from hwsim.frontends.shared.builder import RuntimeDifference
-from hwsim.ops import Cast, Requantize
+from hwsim.ops import Cast, Requantize, Table
 
 pytest.importorskip("qonnx")
 
@@ -344,7 +344,15 @@ def test_a_scale_that_is_no_power_of_two_is_announced(tmp_path: Path, seed: int)
         ({"scale": 0.5, "bits": 2.5}, "bit width must be one whole number"),
         ({"scale": 0.5, "zero": 0.25}, "zero point must be one whole number"),
         ({"scale": 0.5, "mode": "SIDEWAYS"}, "'rounding_mode' must be one of .*, not 'SIDEWAYS'"),
-        ({"scale": [0.5, 0.25]}, "an activation must have one scale for all channels"),
+        ({"scale": [0.3, 0.25]}, "an activation must have one scale for all channels"),
+        ({"scale": 0.3, "bits": [4, 5]}, "bit width must be one whole number .*; one a channel is"),
+        ({"scale": [0.5, 0.25], "mode": "CEIL"}, "must be rounded by ROUND, FLOOR"),
+        ({"scale": [0.5, 0.25], "zero": 3}, "scales or bit widths that differ by channel must be"),
+        (
+            {"scale": [0.5, 0.25], "bits": [1, 4]},
+            "scales or bit widths that differ by channel must",
+        ),
+        ({"scale": [0.5, 0.25, 1.0]}, r"must fit a tensor of shape \(2,\), not be of shapes"),
     ],
 )
 def test_a_bad_quantizer_is_refused(rule: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -353,3 +361,85 @@ def test_a_bad_quantizer_is_refused(rule: dict[str, Any], said: str, tmp_path: P
     model = n.model(n.quant(x, **({"bits": 4} | rule)), 2)
     with pytest.raises(hwsim.HwsimError, match=rf"model\.onnx: Quant 'quant\d+_n': .*{said}"):
         load(model, tmp_path)
+
+
+def wide_and_narrow_channels(n: Net, mode: str) -> onnx.ModelProto:
+    """Another width, scale and number of codes for each channel of a map, a line of pools after."""
+    scale = 2.0 ** -np.array([2, 3, 5, 1], float).reshape(1, 4, 1, 1)
+    bits = np.array([3, 8, 6, 2]).reshape(1, 4, 1, 1)
+    x = n.do("Conv", [n.start(2, 6, 5), n.weights((4, 2, 3, 3))])
+    x = n.quant(x, scale, bits, mode=mode)
+    x = n.do("MaxPool", [n.do("Relu", [x])], kernel_shape=[2, 2])
+    x = n.do("Conv", [x, n.weights((3, 4, 1, 1))])
+    return n.model(n.quant(x, 2.0 ** -np.arange(3.0).reshape(3, 1, 1), 5, narrow=1), 3, 3, 2)
+
+
+def rows_with_formats(n: Net, mode: str) -> onnx.ModelProto:
+    """Features last; then the same codes quantized again, more coarsely."""
+    x = n.do("MatMul", [n.start(5, 8), n.weights((8, 3))])
+    x = n.quant(x, [0.25, 0.125, 0.5], [4, 7, 5], mode=mode, signed=0)
+    return n.model(n.quant(x, [0.5, 0.5, 1.0], [3, 3, 4], mode=mode), 5, 3)
+
+
+@pytest.fixture
+def one_width_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """QONNX's own rule for several bit widths: its executor (1.0) takes one, and ends otherwise."""
+    from qonnx.custom_op.general import intquant
+
+    rule = intquant.int_quant
+
+    def each(x: Array, scale: Array, zero: Array, bits: Array, *modes: Any) -> Array:
+        out = np.zeros_like(x)
+        for width in np.unique(bits):
+            out = np.where(bits == width, rule(x, scale, zero, width, *modes), out)
+        return out
+
+    monkeypatch.setattr(intquant, "int_quant", each)
+
+
+@pytest.mark.usefixtures("one_width_at_a_time")
+@pytest.mark.parametrize("mode", ["ROUND", "FLOOR", "DOWN", "HALF_UP", "HALF_DOWN"])
+@pytest.mark.parametrize("build", [wide_and_narrow_channels, rows_with_formats])
+def test_a_format_for_each_channel_gives_qonnxs_values(
+    build: Callable[[Net, str], onnx.ModelProto], mode: str, tmp_path: Path, seed: int
+) -> None:
+    n = Net(seed)
+    model = build(n, mode)
+    graph = load(model, tmp_path)
+    casts = [node.op for node in graph.nodes if isinstance(node.op, Cast)]
+    assert sum(op.channels is not None for op in casts) == 2
+    assert differences(graph, model, on_grid(n.shape, seed, batch=20)) == 0
+
+
+def test_an_input_with_a_format_for_each_channel_is_refused(tmp_path: Path) -> None:
+    n = Net(0)
+    n.shape = (8,)
+    x = n.do("MatMul", [n.quant("x", 2.0 ** -np.arange(8.0), 4), n.weights((8, 2))])
+    with pytest.raises(hwsim.HwsimError, match="an activation must have one scale"):
+        load(n.model(n.quant(x, 0.5, 4), 2), tmp_path)
+
+
+def test_a_function_of_more_codes_than_a_table_has_is_refused(tmp_path: Path) -> None:
+    n = Net(3)
+    x = n.quant(n.do("Sigmoid", [n.start(6, scale=2.0**-10, bits=20)]), 2.0**-7, 8)
+    with pytest.raises(hwsim.HwsimError) as error:
+        load(n.model(x, 6), tmp_path)
+    assert str(error.value).endswith(
+        "a tensor that a function is taken of must have at most 12 bits, or 65536 codes that can "
+        "occur, not 20 bits and codes from -524288 to 524287"
+    )
+
+
+def test_a_function_of_few_codes_of_a_wide_format_is_a_table(tmp_path: Path, seed: int) -> None:
+    """A clamp leaves 2**11 + 1 of the 2**20 codes."""
+    n = Net(3)
+    x = n.do("Clip", [n.start(400, scale=2.0**-10, bits=20), n.constant(0.0), n.constant(2.0)])
+    x = n.quant(n.do("Sigmoid", [n.quant(x, 2.0**-10, 20)]), 2.0**-7, 8)
+    graph = load(n.model(x, 400), tmp_path)
+    table = next(node.op for node in graph.nodes if isinstance(node.op, Table))
+    assert (table.first, table.values.size) == (0, 2049)
+    reals = np.random.default_rng(seed).uniform(-3, 3, (4, 400)).astype(np.float32)
+    clipped = np.clip(np.rint(reals * 1024) / 1024, 0, 2)
+    expected = np.clip(np.rint(128 / (1 + np.exp(-clipped))), -128, 127) / 128
+    off = np.abs(128 / (1 + np.exp(-clipped)) % 1 - 0.5) > 1e-4  # where float32 cannot matter
+    assert np.array_equal(hwsim.emulate(graph, reals)[off], expected.astype(np.float32)[off])

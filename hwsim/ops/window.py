@@ -13,6 +13,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace
 from hwsim.ops.base import Shape, TensorType, require
 
+EVERY = slice(None)
 AXES = {1: "(length, channels)", 2: "(height, width, channels)"}
 
 
@@ -93,8 +94,11 @@ class Window:
 
     def pad(self, xp: Namespace, x: Array, code: int) -> Array:
         """`x` (batch, ..., channels) with a frame of `code`."""
-        for axis in range(len(self.kernel), 0, -1):  # the longest runs last
-            before, after = self.ends[axis - 1]
+        if not any(self.padding):
+            return x
+        rank = len(self.kernel)
+        for axis in range(rank, 0, -1):  # the longest runs last
+            before, after = self.padding[axis - 1], self.padding[axis - 1 + rank]
             if before or after:
                 shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
                 line = xp.full(shape, code, dtype=x.dtype)
@@ -104,12 +108,12 @@ class Window:
     def views(self, padded: Array) -> Iterator[Array]:
         """The codes that each position of the kernel meets, row by row: (batch, ..., channels)."""
         counts = self.positions(padded.shape[1:-1])
-        for firsts in product(*map(range, self.kernel)):
-            lines = (
-                slice(first, first + (count - 1) * stride + 1, stride)
-                for first, count, stride in zip(firsts, counts, self.stride, strict=True)
-            )
-            yield padded[(slice(None), *lines, slice(None))]
+        axes = [
+            [slice(first, first + (count - 1) * stride + 1, stride) for first in range(size)]
+            for size, count, stride in zip(self.kernel, counts, self.stride, strict=True)
+        ]
+        for lines in product(*axes):
+            yield padded[(EVERY, *lines, EVERY)]
 
     def gather(self, xp: Namespace, padded: Array) -> Array:
         """What each window meets, row by row: (windows, positions of the kernel * channels)."""
@@ -137,6 +141,6 @@ class Window:
         """What each line of the kernel across an axis of the batch (from 1 on) meets."""
         size, stride = self.kernel[axis - 1], self.stride[axis - 1]
         count = (padded.shape[axis] - size) // stride + 1
-        every = (slice(None),) * axis
+        every = (EVERY,) * axis
         for first in range(size):
             yield padded[(*every, slice(first, first + (count - 1) * stride + 1, stride), ...)]

@@ -15,7 +15,8 @@ from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.qonnx_bipolar import Bipolar
-from hwsim.frontends.onnx.qonnx_rules import MODES, IntQuant
+from hwsim.frontends.onnx.qonnx_channels import by_channel
+from hwsim.frontends.onnx.qonnx_rules import MODES, IntQuant, power_of_two
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import Constant, FloatArray, Level, RawInput, Real
@@ -43,12 +44,31 @@ def quant(run: Importer, node: OnnxNode) -> None:
     if mode not in MODES:
         raise HwsimError(f"{node}: 'rounding_mode' must be one of {', '.join(MODES)}, not {mode!r}")
     whole = np.array_equal(np.rint(zero), zero) and np.abs(zero).max() < 2.0**MAX_BITS
-    if bits.size != 1 or not 1 <= float(bits.ravel()[0]) <= MAX_BITS or float(bits.ravel()[0]) % 1:
+    several = np.unique(bits).size > 1 or np.unique(scale).size > 1
+    varied = several and isinstance(run.value(node, 0), Real) and _powers(scale)
+    if (bits < 1).any() or (bits > MAX_BITS).any() or (bits % 1).any():
         raise HwsimError(f"{node}: its bit width must be one whole number from 1 to {MAX_BITS}")
+    if np.unique(bits).size > 1 and not varied:
+        raise HwsimError(
+            f"{node}: its bit width must be one whole number from 1 to {MAX_BITS}; one a channel "
+            "is for computed tensors with scales that are powers of two"
+        )
     if not whole or np.unique(zero).size != 1:
         raise HwsimError(f"{node}: its zero point must be one whole number, not {zero.ravel()[:4]}")
     width, signed = int(bits.ravel()[0]), node.integer("signed", 1) != 0
-    low, high = limits(width, signed=signed, narrow=node.integer("narrow", 0) != 0)
+    narrow = node.integer("narrow", 0) != 0
+    if varied:
+
+        def each(scale: float, bits: int) -> IntQuant:
+            ends = limits(bits, signed=signed, narrow=narrow)
+            return IntQuant(bits, signed, *ends, mode, scale, int(zero.ravel()[0]))
+
+        real = run.real(node, 0)
+        by = by_channel(node, real.layout, scale, bits, each)
+        codes = quantize(run, real, by, node.name, f"{node.output}.codes")
+        run.values[node.output] = Real(Level(codes, by.scale, 0), codes.layout)
+        return
+    low, high = limits(width, signed=signed, narrow=narrow)
     if width == 1 and signed:
         if zero.any():
             raise HwsimError(f"{node}: the zero point of a 1-bit signed quantizer must be 0")
@@ -60,6 +80,10 @@ def quant(run: Importer, node: OnnxNode) -> None:
         scale,
         lambda s: IntQuant(width, signed, low, high, mode, s, int(zero.ravel()[0])),
     )
+
+
+def _powers(scale: FloatArray) -> bool:
+    return all(power_of_two(float(value)) is not None for value in scale.ravel())
 
 
 def limits(bits: int, *, signed: bool, narrow: bool) -> tuple[int, int]:
