@@ -11,6 +11,8 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Namespace
 
 INSTALL = 'pip install "hwsim[gpu]"'
+NEW_FUNCTIONS = ("astype", "concat", "isdtype", "permute_dims")
+"""Of the array API, which earlier versions of CuPy lack."""
 
 
 def available() -> bool:
@@ -27,7 +29,11 @@ def missing() -> str | None:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # a broken installation fails in many ways
         return f"a GPU run needs an NVIDIA GPU with a driver for CUDA 13 ({_first_line(error)})"
-    return None if count else "a GPU run needs an NVIDIA GPU, and CuPy finds none"
+    if not count:
+        return "a GPU run needs an NVIDIA GPU, and CuPy finds none"
+    if not all(hasattr(cupy, name) for name in NEW_FUNCTIONS):
+        return f"a GPU run needs CuPy 14 or later, not {cupy.__version__}"
+    return None
 
 
 def namespace() -> Namespace:

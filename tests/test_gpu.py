@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -243,6 +245,21 @@ def test_without_a_gpu_a_sentence_says_so(monkeypatch, count, text):
     assert refusal() == text
 
 
+def test_a_cupy_without_the_array_api_is_named(monkeypatch):
+    """Whichever of its functions is not there."""
+    cupy = ModuleType("cupy")
+    cupy.__version__ = "13.6.0"
+    cupy.cuda = ModuleType("cuda")
+    cupy.cuda.runtime = ModuleType("runtime")
+    cupy.cuda.runtime.getDeviceCount = lambda: 1
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(device, "find_spec", lambda name: object())
+    for name in device.NEW_FUNCTIONS:
+        assert refusal() == "a GPU run needs CuPy 14 or later, not 13.6.0"
+        setattr(cupy, name, None)
+    assert gpu.missing() is None
+
+
 @on_strict
 def test_float32_products_that_are_rounded_are_refused(monkeypatch):
     """Tensor cores may round float32 to 10 bits, where an environment variable asks for it."""
@@ -261,19 +278,28 @@ def test_float32_products_that_are_rounded_are_refused(monkeypatch):
     )
 
 
-def used_functions() -> set[str]:
-    """Every `xp.<name>` in the text that runs on an array namespace."""
+def uses(kind: type[ast.AST]) -> Iterator[Any]:
+    """Every node of one kind in the text that runs on an array namespace."""
     root = Path(hwsim.__file__).parent
     files = [root / "fixed.py", *(root / "emulator").glob("*.py"), *(root / "ops").glob("*.py")]
-    files += [Path(device.__file__), Path(gpu.run.__file__)]
-    return {
-        node.attr
-        for file in files
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute)
+    for file in (*files, Path(device.__file__), Path(gpu.run.__file__)):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, kind):
+                yield node
+
+
+def is_used(node: ast.AST) -> bool:
+    """Whether an expression is `xp.<name>`."""
+    return (
+        isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id in ("xp", "space")
-    }
+    )
+
+
+def used_functions() -> set[str]:
+    """The names of all."""
+    return {node.attr for node in uses(ast.Attribute) if is_used(node)}
 
 
 ONLY_CUPY = {"asnumpy", "ndarray"}
@@ -293,3 +319,20 @@ def test_cupy_has_every_function_that_the_text_uses():
     """CuPy can be imported, though not used, without a GPU."""
     cupy = importlib.import_module("cupy")
     assert {name for name in used_functions() - STANDARD if not hasattr(cupy, name)} == set()
+
+
+@pytest.mark.needs("cupy")
+def test_cupy_takes_the_arguments_of_every_call():
+    """By the signatures of its functions; those in compiled code have none."""
+    cupy, seen = importlib.import_module("cupy"), set()
+    for call in (node for node in uses(ast.Call) if is_used(node.func)):
+        try:
+            signature = inspect.signature(getattr(cupy, call.func.attr))
+        except (TypeError, ValueError):
+            continue
+        if not any(isinstance(arg, ast.Starred) for arg in call.args):
+            signature.bind(*call.args, **{word.arg: word.value for word in call.keywords})
+            seen.add(call.func.attr)
+    assert {"astype", "take", "concat", "clip", "argmax", "reshape", "full"} <= seen
+    with pytest.raises(TypeError):
+        inspect.signature(cupy.astype).bind("x", "kind", device="gpu")
