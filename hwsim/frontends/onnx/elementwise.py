@@ -13,6 +13,7 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort import float_math
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
+from hwsim.frontends.onnx.pairs import paired
 from hwsim.frontends.onnx.scale import along, folded
 from hwsim.frontends.onnx.weighted import biased
 from hwsim.frontends.shared.arrangement import Arrangement
@@ -21,8 +22,6 @@ from hwsim.frontends.shared.values import (
     Codes,
     Constant,
     Joined,
-    Level,
-    Pair,
     Real,
     Scaled,
     Unary,
@@ -44,7 +43,7 @@ def add(run: Importer, node: OnnxNode) -> None:
         real = run.real(node, 0 if isinstance(values[1], Constant) else 1)
         run.values[node.output] = _add_constant(run, node, real, constants[0])
         return
-    run.values[node.output] = added(run, node, run.real(node, 0), run.real(node, 1))
+    run.values[node.output] = paired(run, node, run.real(node, 0), run.real(node, 1), "Add")
 
 
 def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> Real:
@@ -75,43 +74,6 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
     out = along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
     assert isinstance(out.source, Scaled)
     return replace(out, source=replace(out.source, rough=fused))
-
-
-def added(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
-    """The sum of two tensors of one shape, each of them quantized or the sum of a layer."""
-    a, b = (_term(run, node, real) for real in (first, second))
-    if first.layout.shape != second.layout.shape:
-        raise HwsimError(
-            f"{node}: its inputs must have one shape, not {first.layout.shape} and "
-            f"{second.layout.shape}"
-        )
-    layouts = first.layout, second.layout
-    if not layouts[0].same(layouts[1]):
-        wanted = Arrangement.channels_last(first.layout.shape)
-        a, b = (_laid(run, node, s, t, wanted) for s, t in zip((a, b), layouts, strict=True))
-        layouts = wanted, wanted
-    signed = isinstance(a, Level) and a.codes.format.signed
-    choice = run.choice(node.output)
-    whole = choice.kernel is RuntimeKernel.INTEGER
-    shift = 128 if whole and signed and choice.dtype == "uint8" else 0
-    return Real(Pair(node.name, node.output, a, b, shift, not whole), layouts[0])
-
-
-def _term(run: Importer, node: OnnxNode, real: Real) -> Level | Weighing:
-    if isinstance(real.source, Weighing) and not real.steps:
-        return real.source
-    return level_of(run, node, real)
-
-
-def _laid(
-    run: Importer, node: OnnxNode, term: Level | Weighing, layout: Arrangement, wanted: Arrangement
-) -> Level | Weighing:
-    """An addend in the order of `wanted`."""
-    if isinstance(term, Level):
-        return replace(term, codes=run.arranged(replace(term.codes, layout=layout), wanted, node))
-    if layout.same(wanted):
-        return term
-    raise HwsimError(f"{node}: a Transpose of a layer's sum must have a quantizer before it")
 
 
 def concat(run: Importer, node: OnnxNode) -> None:

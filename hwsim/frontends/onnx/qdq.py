@@ -26,6 +26,8 @@ from hwsim.frontends.onnx.ort.parameters import (
     quantized_constant,
     quantizer,
 )
+from hwsim.frontends.onnx.pairs import paired
+from hwsim.frontends.onnx.scale import product_of_codes
 from hwsim.frontends.onnx.types import format_of
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.rounding import quantize
@@ -195,7 +197,17 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
 
 def qlinear_add(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QLinearAdd of two tensors."""
-    rounded(run, node, elementwise.added(run, node, given(run, node, 0), given(run, node, 3)), 6)
+    rounded(run, node, paired(run, node, given(run, node, 0), given(run, node, 3), "Add"), 6)
+
+
+def qlinear_mul(run: Importer, node: OnnxNode) -> None:
+    """com.microsoft QLinearMul of two tensors, or of a tensor and constant codes."""
+    if isinstance(run.value(node, 3), Constant):
+        codes, scale, zero = run.constant(node, 3), run.constant(node, 4), optional(run, node, 5)
+        factors = dequantized(node, codes, scale, zero)
+        rounded(run, node, product_of_codes(run, node, given(run, node, 0), factors), 6)
+        return
+    rounded(run, node, paired(run, node, given(run, node, 0), given(run, node, 3), "Mul"), 6)
 
 
 def qlinear_concat(run: Importer, node: OnnxNode) -> None:
@@ -231,6 +243,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (MICROSOFT, "QLinearConcat"): qlinear_concat,
     (MICROSOFT, "QLinearGlobalAveragePool"): qlinear_pool,
     (MICROSOFT, "QLinearLeakyRelu"): qlinear_unary,
+    (MICROSOFT, "QLinearMul"): qlinear_mul,
     (MICROSOFT, "QLinearSigmoid"): qlinear_unary,
 }
 

@@ -17,7 +17,7 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.shared.rounding import Quantizer
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import FloatArray, Level, Mean, Pair, Scaled, Weighing
-from hwsim.ops import Add, Cast, Op, Quant, Relu, Requantize, Scheme
+from hwsim.ops import Add, Cast, Mul, Op, Quant, Relu, Requantize, Scheme
 from hwsim.ops.base import IntArray
 
 FLOAT_NOTE = (
@@ -250,19 +250,22 @@ class IntQuant(Quantizer):
         raise no_factors(source)
 
     def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
-        """An exact sum of two fixed-point tensors."""
+        """An exact sum, difference or product of two fixed-point tensors."""
         a, b = source.a, source.b
         if isinstance(a, Weighing) or isinstance(b, Weighing):
             raise HwsimError(f"{source.name}: a layer's sum must be quantized before it is added")
         kinds = [run.types[level.codes.edge] for level in (a, b)]
-        if any(k.quant is not None for k in kinds) and (
+        if isinstance(source.op, Mul):
+            if any(k.quant is not None for k in kinds):
+                raise HwsimError(f"{source.name}: multiplied tensors must have power-of-two scales")
+        elif any(k.quant is not None for k in kinds) and (
             (a.scale, a.zero_point) != (b.scale, b.zero_point) or a.zero_point
         ):
             raise HwsimError(
                 f"{source.name}: added tensors must have power-of-two scales, or one scale, and "
                 "zero point 0"
             )
-        edge = run.emit(source.name, Add(), [a.codes.edge, b.codes.edge], source.name)
+        edge = run.emit(source.name, source.op, [a.codes.edge, b.codes.edge], source.name)
         unit = a.scale
         if kinds[0].quant is None:
             unit = 2.0 ** -run.types[edge].format.frac_bits

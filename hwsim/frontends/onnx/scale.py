@@ -13,6 +13,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
+from hwsim.frontends.onnx.pairs import OPERATORS, paired
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
@@ -50,7 +51,7 @@ def batch_norm(run: Importer, node: OnnxNode) -> None:
 
 
 def arithmetic(run: Importer, node: OnnxNode) -> None:
-    """Mul, Sub and Div of a tensor and a constant, or of constants."""
+    """Mul, Sub and Div of a tensor and a constant, or of constants; Mul and Sub of two tensors."""
     first, second = run.value(node, 0), run.value(node, 1)
     if isinstance(first, Constant) and isinstance(second, Constant):
         run.values[node.output] = folded(node, first, second)
@@ -58,13 +59,17 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
     reverse = isinstance(first, Constant)
     constant = first if reverse else second
     if not isinstance(constant, Constant):
-        raise HwsimError(f"{node}: one of its inputs must be constant")
+        if node.op not in OPERATORS:
+            raise HwsimError(f"{node}: one of its inputs must be constant")
+        reals = run.real(node, 0), run.real(node, 1)
+        run.values[node.output] = paired(run, node, *reals, node.op)
+        return
     real = run.real(node, 1 if reverse else 0)
     value = constant.array.astype(F32)
     if not np.isfinite(value).all() or (node.op == "Div" and (reverse or not value.all())):
         raise HwsimError(f"{node}: its constant must be finite, and what it divides by too")
     if run.choice(node.output).kernel is RuntimeKernel.INTEGER:
-        run.values[node.output] = _product_of_codes(run, node, real, constant)
+        run.values[node.output] = product_of_codes(run, node, real, constant)
         return
     if value.size == 1 and isinstance(real.source, Level):
         run.values[node.output] = real.then(_function(node, F32(value.ravel()[0]), reverse))
@@ -73,7 +78,7 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
     run.values[node.output] = along(run, node, real, factor, offset, value)
 
 
-def _product_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:
+def product_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:
     """What QLinearMul computes: codes times codes, whose scales come in with the rounding."""
     if constant.codes is None or constant.scale is None or constant.scale.size != 1:
         raise HwsimError(f"{node}: its constant must be quantized with one scale")

@@ -12,7 +12,7 @@ from hwsim.fixed import Format
 from hwsim.frontends.shared.rounding import Quantizer, weighed
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Pair, Scaled, Weighing
-from hwsim.ops import Add, BatchNorm, Op, Quant, Requantize, Scheme
+from hwsim.ops import BatchNorm, Op, Quant, Requantize, Scheme
 
 FINE_BITS = 26  # of the factors that bring sums to one unit: finer than a float32
 SUM_BITS = 60  # of a sum in such units
@@ -26,14 +26,14 @@ Term = tuple[str, Units, int]
 
 
 def added(run: TensorBuilder, source: Pair, by: Quantizer, out: str) -> tuple[str, list[Op]]:
-    """Operators that round the sum of two tensors or layers' sums, after the edge given back."""
+    """Operators that round a sum or difference, of layers' sums too, after the edge given back."""
     terms = [_term(run, part) for part in (source.a, source.b)]
     bits = _bits(run, by, source.name, terms, 0.0)
     edges = [
         _in_fine_units(run, by, source.name, term, 0.0, own, max(bits))
         for term, own in zip(terms, bits, strict=True)
     ]
-    return run.emit(source.name, Add(), edges, f"{out}.sum"), [_rounded(by, max(bits))]
+    return run.emit(source.name, source.op, edges, f"{out}.sum"), [_rounded(by, max(bits))]
 
 
 def scaled(run: TensorBuilder, source: Scaled, by: Quantizer) -> tuple[str, list[Op]]:

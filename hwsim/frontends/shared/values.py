@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.ops import Conv, Dense, Window
+from hwsim.ops import Add, Conv, Dense, Mul, Sub, Window
 from hwsim.ops.base import IntArray
 
 FloatArray = npt.NDArray[np.float32]
@@ -99,10 +99,10 @@ class Mean:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A sum of two tensors that nothing has rounded yet.
+    """A sum, difference or product (`op`) of two tensors that nothing has rounded yet.
 
     `shift` is what the model's runtime adds to all codes before it computes; `in_reals` says that
-    it dequantizes both, adds and quantizes, one after the other.
+    it dequantizes both, computes and quantizes, one after the other.
     """
 
     name: str
@@ -111,6 +111,7 @@ class Pair:
     b: Level | Weighing
     shift: int = 0
     in_reals: bool = False
+    op: Add | Sub | Mul = field(default_factory=Add)
 
     @property
     def wide(self) -> bool:

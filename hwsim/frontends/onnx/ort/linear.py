@@ -27,6 +27,7 @@ from hwsim.frontends.shared.values import (
 from hwsim.ops import (
     BatchNorm,
     Flatten,
+    Mul,
     Op,
     Quant,
     Requantize,
@@ -95,13 +96,19 @@ class Linear(Quantizer):
         )
 
     def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
-        """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points."""
+        """`rint(fma(a, ra, fma(b, rb, offset)))`, where offset gathers the zero points.
+
+        Where the runtime computes in float32, each step is rounded; a difference always is.
+        """
         a, b = source.a, source.b
+        if isinstance(source.op, Mul):
+            assert isinstance(a, Level) and isinstance(b, Level)
+            return self._multiplied(run, source, a, b)
         if isinstance(a, Weighing) or isinstance(b, Weighing) or source.wide:
             return fine_units.added(run, source, self, out)
         if source.in_reals:
             op = ScaledAdd(
-                ratios=(float(F32(a.scale)), float(F32(b.scale))),
+                ratios=(float(F32(a.scale)), float(source.op.sign * F32(b.scale))),
                 offset=0.0,
                 out=self.format,
                 shifts=(-a.zero_point, -b.zero_point, -self.zero_point),
@@ -147,15 +154,31 @@ class Linear(Quantizer):
             quant=Quant((float(scale),)),
         )
         product = run.emit(f"{source.name}.product", op, [edge], f"{edge}.product")
+        return product, self._rounded_product(scale, source.shift)
+
+    def _multiplied(
+        self, run: TensorBuilder, source: Pair, a: Level, b: Level
+    ) -> tuple[str, list[Op]]:
+        """The product of codes, rounded as QLinearMul does; or once, where reals are multiplied."""
+        scale = F32(a.scale) * F32(b.scale)
+        op = Mul(zero_points=(a.zero_point, b.zero_point), quant=Quant((float(scale),)))
+        edges = [a.codes.edge, b.codes.edge]
+        product = run.emit(source.name, op, edges, f"{source.name}.product")
+        if source.in_reals:
+            return product, [self._requantize(np.array([scale / F32(self.scale)]), 0)]
+        return product, self._rounded_product(scale, source.shift)
+
+    def _rounded_product(self, scale: Any, shift: int) -> list[Op]:
+        """What rounds a product of codes that one step of is worth `scale`."""
         rounding = self._requantize(np.array([scale / F32(self.scale)]), 0)
         rounding = replace(rounding, scheme=Scheme.F32_RNE_IN)
-        if not source.shift:
-            return product, [rounding]
+        if not shift:
+            return [rounding]
         held = Format.uint(self.format.width)
-        zero = self.zero_point + source.shift
+        zero = self.zero_point + shift
         rounding = replace(rounding, out=held, zero_point=zero, quant=Quant((self.scale,), zero))
-        back = np.arange(held.min, held.max + 1) - source.shift
-        return product, [rounding, Table(values=back, out=self.format, quant=self.quant)]
+        back = np.arange(held.min, held.max + 1) - shift
+        return [rounding, Table(values=back, out=self.format, quant=self.quant)]
 
 
 def _near(name: str, scale: float, out: float) -> None:

@@ -25,7 +25,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import BatchNorm, Carrier, Requantize, TensorType
+from hwsim.ops import BatchNorm, Carrier, Mul, Requantize, TensorType
 
 MOST_SUMS = 1 << 20  # of an average that are tried one by one
 EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
@@ -65,11 +65,9 @@ WRAPS = (
 def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     """Warn where the codes of a tensor that `by` quantizes may differ."""
     match real.source:
-        case Pair() as source:  # of codes: followed step by step
+        case Pair() as source:
             _note_terms(run, (source.a, source.b))
-            if source.wide:
-                bits = 8 if by.format.width <= 8 else 16
-                run.warn(source.name, ROUNDED.format(share=SHARES[bits]))
+            _note_pair(run, source, by)
         case Scaled() as source:
             _note_terms(run, (source.term,))
             if source.unit is None:  # else followed step by step
@@ -85,6 +83,36 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
                 run.warn(source.name, TIES.format(share=100 * share))
         case Weighing() as source:
             _note_sums(run, source, by)
+
+
+def _note_pair(run: Importer, source: Pair, by: Quantizer) -> None:
+    """Pairs of narrow codes are followed step by step, but for products that are taken of reals."""
+    share = SHARES[8 if by.format.width <= 8 else 16]
+    a, b = source.a, source.b
+    if not source.wide:
+        if not (source.in_reals and isinstance(source.op, Mul)):
+            return
+        assert isinstance(a, Level) and isinstance(b, Level)
+        pairs, different = _tried_product(run, a, b, by)
+        if not different:
+            return
+        share = f"{max(pairs // different, 1):,}"
+    run.warn(source.name, ROUNDED.format(share=share))
+
+
+def _tried_product(run: Importer, a: Level, b: Level, by: Quantizer) -> tuple[int, int]:
+    """All pairs of codes, and for how many of them the Graph's product is rounded otherwise."""
+    reals = [_all_reals(run, level)[:, 0] for level in (a, b)]
+    theirs = by.codes((reals[0][:, None] * reals[1]).ravel())
+    edges = a.codes.edge, b.codes.edge
+    product = next(n for n in run.nodes if n.inputs == edges and isinstance(n.op, Mul))
+    rounding = next(n for n in reversed(run.nodes) if n.inputs == product.outputs)
+    kinds = [run.types[edge] for edge in edges]
+    codes = np.meshgrid(*(np.arange(kind.lo, kind.hi + 1) for kind in kinds), indexing="ij")
+    whole = product.op.run(np, [part.reshape(-1, 1) for part in codes], {})
+    constants = rounding.op.prepare([run.types[product.output]], Carrier.INT64)
+    ours = rounding.op.run(np, [whole], constants).ravel()
+    return ours.size, int(np.count_nonzero(ours != theirs))
 
 
 def _note_terms(run: Importer, terms: Sequence[Level | Weighing]) -> None:
