@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.frontends.onnx import constants, elementwise, pool, scale, shape, weighted, window
+from hwsim.frontends.onnx import constants, elementwise, pool, scale, shape, split, weighted, window
 from hwsim.frontends.onnx.importer import Handler
 
 FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
@@ -42,6 +42,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Reshape"): shape.reshape,
     ("", "Shape"): shape.shape_of,
     ("", "Slice"): constants.fold,
+    ("", "Split"): split.split,
     ("", "Squeeze"): shape.squeeze,
     ("", "Transpose"): shape.transpose,
     ("", "Unsqueeze"): shape.unsqueeze,

@@ -28,12 +28,14 @@ def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) ->
     a, b = (term(run, node, real) for real in (first, second))
     layouts = first.layout, second.layout
     if not layouts[0].same(layouts[1]):
-        wanted = [Arrangement.channels_last(layout.shape) for layout in layouts]
+        plain = all(layout.same(Arrangement.plain(layout.shape)) for layout in layouts)
+        lying = Arrangement.plain if plain else Arrangement.map
+        wanted = [lying(layout.shape) for layout in layouts]
         a, b = (
             _laid(run, node, held, layout, to)
             for held, layout, to in zip((a, b), layouts, wanted, strict=True)
         )
-        layouts = (Arrangement.channels_last(shape),) * 2
+        layouts = (lying(shape),) * 2
     signed = isinstance(a, Level) and a.codes.format.signed
     choice = run.choice(node.output)
     whole = choice.kernel is RuntimeKernel.INTEGER

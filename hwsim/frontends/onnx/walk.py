@@ -43,8 +43,9 @@ def _read(
     for port in run.model.inputs:
         run.values[port.name] = raw_input(run.model, port)
     for node in run.model.nodes:
-        if node.output in run.values:
-            raise HwsimError(f"{model.path}: {node}: tensor {node.output!r} must be made only once")
+        for made in filter(None, node.outputs):
+            if made in run.values:
+                raise HwsimError(f"{model.path}: {node}: tensor {made!r} must be made only once")
         try:
             handlers[node.domain, node.op](run, node)
         except HwsimError as error:
