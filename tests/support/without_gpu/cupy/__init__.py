@@ -7,6 +7,7 @@ whose results are off by one.
 from __future__ import annotations
 
 import os
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,6 +99,7 @@ def __getattr__(name: str) -> Any:
     if isinstance(value, type) or not callable(value):
         return value
 
+    @wraps(value)
     def function(*args: Any, **kwargs: Any) -> Any:
         for arg in args:
             if isinstance(arg, np.ndarray):
