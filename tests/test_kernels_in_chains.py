@@ -156,7 +156,7 @@ def both(op: Op, inputs: Sequence[TensorType], form: Form) -> dict[str, Any]:
     ids=str,
 )
 def test_a_rewrite_that_does_not_ask_and_a_kernel_that_allows_too_much_are_caught(
-    ops, kind, rewrite, rng
+    ops, kind, rewrite, rng, seed
 ):
     """The mutants: each rewrite with no leave; each kernel with leave that it cannot give."""
     graph, codes = network(rng, *ops), {"a": rng.integers(-128, 128, (3, 6, 6, 2))}
@@ -167,7 +167,7 @@ def test_a_rewrite_that_does_not_ask_and_a_kernel_that_allows_too_much_are_caugh
     willing = replace(ignoring, allows=own(kind).allows)
     assert caught(graph, codes, kernels={kind: willing}, rewrites=[rewrite])
     alone = Case("alone", node.op, tuple(graph.types()[edge] for edge in node.inputs))
-    given = alone.inputs(3, 0)
+    given = alone.inputs(3, seed)
     assert not caught(alone.graph(), given, kernels={kind: willing}, rewrites=[rewrite])
 
 
@@ -183,7 +183,7 @@ def dense_of_negated(op: Op, xp: Any, xs: Sequence[Any], k: Any) -> Any:
     return -(sums if k["minus_b"] is None else sums + k["minus_b"])
 
 
-def test_a_kernel_that_says_how_takes_a_factor(rng):
+def test_a_kernel_that_says_how_takes_a_factor(rng, seed):
     """It opts in with functions for its own constants, and is rewritten as the operator's text."""
     allows = Allows(
         scaled=lambda op, k, factor: {name: value * factor for name, value in k.items()}
@@ -196,7 +196,7 @@ def test_a_kernel_that_says_how_takes_a_factor(rng):
         bias_frac=7,
     )
     case = Case("dense", dense, (tensor(6, "s10.3"),))
-    graph, codes = chain(case, Relu(), Cast(out=Format.parse("s12.1"))), case.inputs(50, 0)
+    graph, codes = chain(case, Relu(), Cast(out=Format.parse("s12.1"))), case.inputs(50, seed)
     expected = by_oracle(graph, codes)
     for xp in NAMESPACES:
         emulator = Emulator(graph, xp, {Dense: kernel})
@@ -328,13 +328,13 @@ INT8_PRODUCTS = Kernel(
         ("s8", 0, CARRIERS, False),
     ],
 )
-def test_proofs_of_bounds_choose_a_kernels_carriers(fmt, bias, carriers, taken, rng):
+def test_proofs_of_bounds_choose_a_kernels_carriers(fmt, bias, carriers, taken, rng, seed):
     """Codes of int8 into int32 sums where all is held, the operator's own text where not."""
     weights = rng.integers(-128, 128, (6, 3))
     weights[:, 0] = 127
     dense = Dense(weights=weights, bias=np.array([bias, 1, -1]), weight_format=Format.int(8))
     case = Case("dense", dense, (tensor(6, fmt),))
-    graph, codes = chain(case, Relu(), Cast(out=Format.int(20))), case.inputs(9, 0)
+    graph, codes = chain(case, Relu(), Cast(out=Format.int(20))), case.inputs(9, seed)
     for xp in NAMESPACES:
         emulator = Emulator(graph, xp, {Dense: INT8_PRODUCTS}, carriers=carriers)
         step = emulator.plan[0]
