@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from support import seeds
 
 TESTS = Path(__file__).parent
+GENERATORS = {"default_rng", "Random"}
 
 
 def test_another_seed_gives_every_literal_another_number(monkeypatch):
@@ -55,3 +57,37 @@ def run(folder: Path, option: str) -> str:
     )
     assert reply.returncode == 1, reply.stderr
     return reply.stdout
+
+
+def literals(text: str) -> list[str]:
+    """Generators, and constants named SEED, whose numbers `--seed` does not reach."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in GENERATORS:
+            names = [
+                n for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute | ast.Call)
+            ]
+            if {ast.unparse(n) for n in names} <= {ast.unparse(n) for n in ast.walk(node.func)} | {
+                ast.unparse(node)
+            }:
+                found.append(ast.unparse(node))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            found += [ast.unparse(node) for t in node.targets if ast.unparse(t).endswith("SEED")]
+    return found
+
+
+def test_literal_seeds_are_found():
+    text = "SEED = 5; np.random.default_rng(3); default_rng(); random.Random(1)\n"
+    assert len(literals(text)) == 4
+    good = "default_rng(seed + 1); default_rng(seeded(3)); random.Random(SEED); Random(f'{x}')"
+    assert literals(good) == []
+
+
+def test_every_random_test_follows_the_seed():
+    found = [
+        f"{path.relative_to(TESTS)}: {text}"
+        for path in TESTS.rglob("*.py")
+        if path not in (Path(seeds.__file__), Path(__file__))
+        for text in literals(path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)

@@ -14,7 +14,6 @@ from rtl.targets import Family, Port
 
 _TIMEOUT = 3600.0
 LOG = "yosys.log"
-SCRATCH = ("ports.json", "cells.json", LOG)  # what is left in the folder besides the netlist
 
 
 def read_ports(folder: Path, verilog: Sequence[str], top: str) -> tuple[Port, ...]:

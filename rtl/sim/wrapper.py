@@ -8,7 +8,6 @@ TOP = "hwsim_bench"
 """Name of the wrapper's module."""
 
 # Only these few signals are visible to VPI: public signals cost Verilator its optimizations.
-_WRITABLE = "/*verilator public_flat_rw*/"
 _READABLE = "/*verilator public_flat_rd*/"
 
 _KNOBS = {"go": 1, "idle": 16, "backpressure": 16, "burst": 8, "seed": 32, "watchdog": 32} | {

@@ -1,13 +1,13 @@
 """The devices that a design can be built or counted for: one file a family.
 
-A family is known by its line in `_KNOWN`; a family of one's own, by `register`.
+A family is known by its place in `TARGETS`; one of an installed package, by an entry point of the
+group `hwsim.targets`; and one of a program's own, by `register`.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
 from hwsim.errors import HwsimError
 from rtl.targets import ecp5, xilinx
@@ -37,9 +37,9 @@ __all__ = [
     "register",
 ]
 
-_KNOWN = {target.name: target for target in (*ecp5.TARGETS, *xilinx.TARGETS)}
+GROUP = "hwsim.targets"
 
-TARGETS: Mapping[str, Target] = MappingProxyType(_KNOWN)
+TARGETS = {target.name: target for target in (*ecp5.TARGETS, *xilinx.TARGETS)}
 """All that are known, by name."""
 
 assert ecp5.FAMILY.primitives is not None
@@ -50,13 +50,29 @@ REFERENCE: Primitives = ecp5.FAMILY.primitives
 def register(*targets: Target) -> None:
     """Make devices known by their names; HwsimError where another has the name already."""
     for target in targets:
-        if _KNOWN.get(target.name, target) != target:
+        if TARGETS.get(target.name, target) != target:
             raise HwsimError(f"a target's name must be new, not {target.name!r} again")
-    _KNOWN.update((target.name, target) for target in targets)
+    TARGETS.update((target.name, target) for target in targets)
+
+
+def _installed() -> Iterator[Target]:
+    """The devices of packages that are installed beside hwsim."""
+    from importlib.metadata import entry_points  # takes a while, and is seldom needed
+
+    for point in entry_points(group=GROUP):
+        for target in point.load():
+            if not isinstance(target, Target):
+                raise HwsimError(
+                    f"the entry point {point.name!r} must name a list of targets, not one with"
+                    f" {target!r}"
+                )
+            yield target
 
 
 def find_target(name: str) -> Target:
     """Return the target of that name; HwsimError names the known ones, and the nearest."""
+    if name not in TARGETS:
+        register(*_installed())
     target = TARGETS.get(name)
     if target is not None:
         return target
