@@ -164,7 +164,7 @@ def test_an_installed_package_is_found_by_its_entry_point(installed, capsys, tmp
 
 def test_a_network_that_is_too_large_is_refused_before_synthesis(family, tmp_path):
     with pytest.raises(HwsimError, match="at most the 8 multipliers of ice40-up5k, not "):
-        build(network(1), tmp_path / "build", Request(target=NAME, fps=3e6))
+        build(network(1), tmp_path / "build", Request(target=NAME, fps=2e7))
     assert not (tmp_path / "build").exists()
 
 

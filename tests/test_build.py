@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.seeds import seeded
 
 from hwsim.cli import main
 from hwsim.errors import HwsimError
@@ -37,7 +38,7 @@ PLACES = pytest.mark.needs("yosys", "nextpnr-ecp5", "ecppack")
 
 def two_layers() -> Graph:
     """A dense layer of one multiplier, named as exporters do, and a narrow one behind."""
-    weights = np.random.default_rng(5).integers(-128, 128, (16, 8))
+    weights = np.random.default_rng(seeded(5)).integers(-128, 128, (16, 8))
     wide = Dense(weights=weights, bias=np.arange(8), weight_format=Format.int(8))
     port = InputPort(name="x", tensor="x", type=TensorType((16,), Format.int(8)))
     nodes = (Node("layer.1/MatMul", wide, ("x",), "sum"), Node("relu", Relu(), ("sum",), "y"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.build_folders import write_folder
 from support.cli_calls import refused, run
+from support.seeds import seeded
 
 import hwsim
 from hwsim.build_folder import Manifest
@@ -22,7 +23,7 @@ U4 = Format(False, 4, 0)
 
 def network(flip: int = 0) -> Graph:
     """A 4 x 3 picture of two rows of channels first to 3 scores; `flip` changes a weight's bits."""
-    weights = np.random.default_rng(2).integers(-8, 8, (12, 3))
+    weights = np.random.default_rng(seeded(2)).integers(-8, 8, (12, 3))
     weights[4, 0] ^= flip
     port = InputPort(name="x", tensor="x", type=TensorType((4, 3, 1), U4), axes=(2, 0, 1))
     dense = Dense(weights=weights, bias=np.zeros(3, int), weight_format=Format.int(4))
@@ -30,7 +31,7 @@ def network(flip: int = 0) -> Graph:
     return Graph((port,), nodes, (OutputPort(name="y", tensor="y"),))
 
 
-X = np.random.default_rng(5).integers(0, 16, (40, 1, 4, 3)).astype(np.float32)
+X = np.random.default_rng(seeded(5)).integers(0, 16, (40, 1, 4, 3)).astype(np.float32)
 BEST = hwsim.emulate(network(), X).argmax(1)
 LABELS = np.where(np.arange(40) % 8 == 3, (BEST + 1) % 3, BEST)  # 5 of 40 are wrong
 
@@ -176,7 +177,7 @@ def test_a_part_of_a_batch_is_a_whole_number_of_samples():
 
 def test_pictures_are_small_and_from_0_to_1():
     port = InputPort(name="x", tensor="x", type=TensorType((200, 100, 3), U4))
-    (image,) = pictures(port, np.random.default_rng(1).normal(0, 9, (1, 200, 100, 3)))
+    (image,) = pictures(port, np.random.default_rng(seeded(1)).normal(0, 9, (1, 200, 100, 3)))
     array = np.array(image)
     assert array.shape == (50, 25, 3) and array.min() == 0.0 and array.max() == 1.0
     flat = InputPort(name="x", tensor="x", type=TensorType((12,), U4))

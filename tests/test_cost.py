@@ -11,6 +11,7 @@ from amaranth import Module, Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from support import cases
+from support.seeds import seeded
 
 from hwsim.fixed import Format, Rounding
 from hwsim.forms.requantizers import Affine, Output
@@ -100,7 +101,7 @@ def test_constants_are_multiplied_without_a_block(signed, tmp_path):
 
 
 def dense(x: str, weights: str, terms: int = 4, outputs: int = 4) -> Graph:
-    fmt, rng = Format.parse(weights), np.random.default_rng(24)
+    fmt, rng = Format.parse(weights), np.random.default_rng(seeded(24))
     codes = rng.integers(fmt.min, fmt.max + 1, (terms, outputs))
     codes[0, 0], codes[-1, -1] = fmt.min, fmt.max
     op = Dense(weights=codes, bias=rng.integers(-99, 99, outputs), weight_format=fmt)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support import cases
 from support import random_networks as networks
+from support.seeds import seeded
 
 from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort
@@ -81,7 +82,7 @@ def test_a_budget_is_kept_and_one_cycle_less_would_break_it(number, seed):
 
 def convolutions(channels: int, accumulator: Stepwise | None = None) -> Graph:
     """Two 3 x 3 layers."""
-    rng, nodes, edge = np.random.default_rng(5), [], "x"
+    rng, nodes, edge = np.random.default_rng(seeded(5)), [], "x"
     for k in range(2):
         more = {} if accumulator is None else {"accumulator": accumulator}
         op = Conv2D(

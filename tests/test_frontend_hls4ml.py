@@ -9,6 +9,7 @@ import pytest
 from support import hls4ml_models
 from support.hls4ml_heads import AUTO, dense_heads, layers, types
 from support.hls4ml_models import Model, csim
+from support.seeds import seeded
 
 import hwsim
 from hwsim.errors import HwsimError
@@ -174,4 +175,4 @@ def test_one_weight_code_off_is_noticed(tmp_path):
 
 
 def test_the_builders_are_seeded():
-    assert hls4ml_models.Model(1, (3,)).rng.random() == random.Random(1).random()
+    assert hls4ml_models.Model(1, (3,)).rng.random() == random.Random(seeded(1)).random()

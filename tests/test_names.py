@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from support import rtl_designs
+from support.seeds import seeded
 
 from hwsim.build_folder import Manifest
 from hwsim.emulator.run import planned
@@ -54,7 +55,7 @@ def adder(a: str, b: str) -> Graph:
 def test_ports_and_nodes_of_any_names_are_built_each_with_its_own_prefix(a: str, b: str) -> None:
     graph = adder(a, b)
     plan = plan_for_cycles(graph, 8)
-    x = np.random.default_rng(1).integers(-128, 128, (2, 3, 4))
+    x = np.random.default_rng(seeded(1)).integers(-128, 128, (2, 3, 4))
     design = Design(graph, plan)
     got, _ = rtl_designs.simulate(graph, plan, {a: x[0], b: x[1]}, design=design)
     want = planned(graph).run({a: x[0], b: x[1]})

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.build_folders import write_folder
+from support.seeds import seeded
 
 from hwsim.build_folder import PlanRow, plain
 from hwsim.errors import HwsimError
@@ -30,7 +31,7 @@ RUN = Run("continuous", 1, 2048, 40960, 0, (), 12345, 6789.5, 9_876_543)
 
 def network() -> Graph:
     """Two dense layers of 2,048 and 40,960 weights."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seeded(1))
 
     def dense(inputs: int, outputs: int) -> Dense:
         weights = rng.integers(-8, 8, (inputs, outputs))

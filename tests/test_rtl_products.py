@@ -10,6 +10,7 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from support import rtl_bench
+from support.seeds import seeded
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
@@ -135,12 +136,12 @@ def test_sums_equal_plain_integers_at_every_folding(fold, stall):
 
 
 def test_a_reset_in_mid_vector_leaves_no_trace():
-    got, want, _, _ = drive(FOLDS[1], random.Random(3), stall=0.3, reset_at=23)
+    got, want, _, _ = drive(FOLDS[1], random.Random(seeded(3)), stall=0.3, reset_at=23)
     assert got == want
 
 
 def test_one_flipped_weight_bit_is_seen():
-    got, want, _, _ = drive(FOLDS[1], random.Random(5), stall=0.0, mutate=True)
+    got, want, _, _ = drive(FOLDS[1], random.Random(seeded(5)), stall=0.0, mutate=True)
     assert got != want
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.seeds import seeded
 from support.stream_designs import Fault, write_dot, write_faulty
 
 from hwsim.errors import HwsimError
@@ -17,7 +18,7 @@ from rtl.sim.simulate import Deadlock, Result, Rule, Simulation, Stall
 
 pytestmark = pytest.mark.needs("verilator")
 
-SEED = 20261124
+SEED = seeded(20261124)
 HARD = Stall(idle=0.3, backpressure=0.5, seed=7)
 
 

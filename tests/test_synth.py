@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.seeds import seeded
 
 from hwsim.errors import HwsimError
 from rtl.flow import cells, nextpnr, shell, synth, tools, yosys
@@ -49,7 +50,7 @@ endmodule
 @pytest.fixture
 def mac(tmp_path: Path) -> list[Path]:
     """The sources of `MAC`."""
-    rng = random.Random(3)
+    rng = random.Random(seeded(3))
     words = "\n".join(f"{rng.randrange(256):02x}" for _ in range(1024))
     (tmp_path / "weights.mem").write_text(words)
     (tmp_path / "mac.v").write_text(MAC)

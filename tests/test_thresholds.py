@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from support.forms import choose
+from support.seeds import seeded
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
@@ -20,7 +21,7 @@ from hwsim.forms.requantizers import Affine, FloatProduct, Form, Output, TwoRoun
 from hwsim.forms.thresholds import literal, thresholds
 from hwsim.ops.requantize import Requantize, Scheme
 
-SEED = 1124
+SEED = seeded(1124)
 INT8, UINT8 = Format.int(8), Format.uint(8)
 WIDE = [Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN, Scheme.SINGLE]
 """Schemes that say what becomes of sums of 62 bits."""

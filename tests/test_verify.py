@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import rtl_designs
+from support.seeds import seeded
 
 from hwsim.build_folder import Cycles, Manifest
 from hwsim.cli import main
@@ -32,7 +33,7 @@ S8 = Format.int(8)
 
 def network(rounding: Rounding = Rounding.RND_CONV, flip: int = 0) -> Graph:
     """Convolution, skip branch, pool and dense, with many ties; `flip` changes one weight bit."""
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(seeded(4))
     conv = rng.integers(-8, 8, (3, 3, 2, 2))
     dense = rng.integers(-8, 8, (8, 3))
     dense[5, 1] ^= flip
@@ -217,7 +218,7 @@ def test_a_folder_that_no_build_wrote_is_refused(tmp_path):
 
 
 def random_map(n: int):
-    return np.random.default_rng(9).integers(-128, 128, (n, 4, 4, 2))
+    return np.random.default_rng(seeded(9)).integers(-128, 128, (n, 4, 4, 2))
 
 
 def skip_only() -> Graph:

@@ -9,13 +9,14 @@ import numpy as np
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Dense, Requantize, Scheme, TensorType
+from support.seeds import seeded
 
 U8 = Format.uint(8)
 
 
 def network(*widths: int, requantizers: bool = True, density: float = 1.0) -> Graph:
     """Dense layers, each with a requantizer of a scale a channel."""
-    rng, nodes, edge = np.random.default_rng(3), [], "x"
+    rng, nodes, edge = np.random.default_rng(seeded(3)), [], "x"
     for k, (terms, outputs) in enumerate(itertools.pairwise(widths)):
         weights = rng.integers(1, 8, (terms, outputs)) * (rng.random((terms, outputs)) < density)
         dense = Dense(weights=weights, bias=np.zeros(outputs, int), weight_format=Format.int(4))
