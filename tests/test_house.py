@@ -24,7 +24,6 @@ CALLED = {
 
 SOON = {
     "needs_parallel",  # tests plan by it
-    "MulticycleRequantizer",  # the implementations that take it come next
 }
 """What will be called, or go."""
 
