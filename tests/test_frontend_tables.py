@@ -8,9 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from support.onnx_builder import Q
-from test_frontend_graphs import Net
-from test_frontend_onnx import load
-from test_ports import assert_same_arrays, feed, typed
+from support.onnx_compare import assert_same_arrays, load
+from support.onnx_nets import Net, feed, typed
 
 from hwsim.ops import Table
 

@@ -246,6 +246,19 @@ def test_no_module_takes_a_private_name_of_another() -> None:
     assert [*private_names("from hwsim.graph import _BROKEN, Graph")] == ["_BROKEN"]
 
 
+def read_by_test(source: str) -> list[str]:
+    """Return the test files that a test file imports."""
+    heads = [item.module.split(".")[0] for item in imports(source)]
+    return [head for head in heads if head.startswith("test_")]
+
+
+def test_no_test_imports_another_what_they_share_is_in_support() -> None:
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    found = {file.name: read for file in files if (read := read_by_test(file.read_text()))}
+    assert found == {}
+    assert read_by_test("def f():\n    from test_graph import layered") == ["test_graph"]
+
+
 def test_the_tables_name_only_parts_that_exist() -> None:
     names = {name for name, _ in modules()}
     for room_name, table in PARTS.items():

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from support.cli_calls import run
 from support.onnx_builder import Q
 from support.onnx_compare import assert_same_arrays, load
-from support.onnx_nets import Net, feed
+from support.onnx_nets import Net, feed, typed
 from support.onnx_qlinear import qlinear_conv
 from support.onnx_run import run_ort
 
@@ -51,20 +51,6 @@ def dense_net(source: str, given: str, answer: str) -> onnx.ModelProto:
     if answer == REAL:
         out = n.do("DequantizeLinear", out, "y_scale", "y_zero_point")
     return typed(n, (out, 2, answer))
-
-
-def typed(n: Net, *outputs: tuple[str, int, str], opset: int = 21) -> onnx.ModelProto:
-    """The model in an opset that has 16-bit quantizers."""
-    ports = [
-        helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), ["N", *[None] * (rank - 1)]
-        )
-        for name, rank, dtype in outputs
-    ]
-    graph = helper.make_graph(n.nodes, "net", n.inputs, ports, n.constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-    onnx.checker.check_model(model)
-    return model
 
 
 @pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")

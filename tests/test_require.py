@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import required_skip
 
-# Other plugins only cost their time here.
-BARE = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+# Other plugins only cost their time here; conftest.py finds what it shares with tests by the path.
+BARE = os.environ | {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTHONPATH": str(Path(__file__).parent),
+}
 
 EXAMPLE = """
 import pytest

@@ -95,3 +95,17 @@ def feed(model: onnx.ModelProto, seed: int, batch: int = 40) -> dict[str, Array]
             info = np.iinfo(dtype)
             found[port.name] = rng.integers(info.min, info.max + 1, shape).astype(dtype)
     return found
+
+
+def typed(n: Net, *outputs: tuple[str, int, str], opset: int = 21) -> onnx.ModelProto:
+    """The model in an opset that has 16-bit quantizers."""
+    ports = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), ["N", *[None] * (rank - 1)]
+        )
+        for name, rank, dtype in outputs
+    ]
+    graph = helper.make_graph(n.nodes, "net", n.inputs, ports, n.constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model
