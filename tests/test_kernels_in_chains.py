@@ -17,7 +17,7 @@ from support.cases import CASES, Case, tensor
 from support.chains import KERNELS, OWN_WAY, by_oracle, chain, chains, packed, unpacking, ways
 
 from hwsim.emulator.fuse import REWRITES, PoolsFirst, Rewrite, ScaledSums
-from hwsim.emulator.kernels import Allows, Form, Kernel, own
+from hwsim.emulator.kernels import Allows, CarrierForm, Kernel, own
 from hwsim.emulator.run import Emulator
 from hwsim.emulator.steps import CARRIERS, Step
 from hwsim.errors import HwsimError
@@ -137,7 +137,7 @@ class Unasked:
         return self.rewrite.apply(xp, open_, types, kept)
 
 
-def both(op: Op, inputs: Sequence[TensorType], form: Form) -> dict[str, Any]:
+def both(op: Op, inputs: Sequence[TensorType], form: CarrierForm) -> dict[str, Any]:
     """Constants of its own beside the operator's, which it ignores."""
     return {**op.prepare(inputs, form.sums), **packed(op, inputs, form)}
 
@@ -171,7 +171,7 @@ def test_a_rewrite_that_does_not_ask_and_a_kernel_that_allows_too_much_are_caugh
     assert not caught(alone.graph(), given, kernels={kind: willing}, rewrites=[rewrite])
 
 
-def negated(op: Op, inputs: Sequence[TensorType], form: Form) -> dict[str, Any]:
+def negated(op: Op, inputs: Sequence[TensorType], form: CarrierForm) -> dict[str, Any]:
     """Weights and biases times -1: a form of constants that can take a factor."""
     weights, bias, _ = op.aligned(inputs[0])
     kind = form.sums.value
@@ -305,13 +305,13 @@ def whole_products(op: Dense, xp: Any, xs: Sequence[Any], k: Any) -> Any:
     return xp.matmul(xp.astype(xs[0], xp.int32), xp.astype(k["w"], xp.int32)) + k["b"]
 
 
-def whole_constants(op: Dense, inputs: Sequence[TensorType], form: Form) -> dict[str, Any]:
+def whole_constants(op: Dense, inputs: Sequence[TensorType], form: CarrierForm) -> dict[str, Any]:
     weights, bias, _ = op.aligned(inputs[0])
     return {"w": weights.astype(form.reads.value), "b": bias.astype(form.sums.value)}
 
 
 INT8_PRODUCTS = Kernel(
-    run=whole_products, prepare=whole_constants, forms=lambda op: [Form(I8, I32, I32)]
+    run=whole_products, prepare=whole_constants, forms=lambda op: [CarrierForm(I8, I32, I32)]
 )
 
 
@@ -339,7 +339,7 @@ def test_proofs_of_bounds_choose_a_kernels_carriers(fmt, bias, carriers, taken, 
         emulator = Emulator(graph, xp, {Dense: INT8_PRODUCTS}, carriers=carriers)
         step = emulator.plan[0]
         assert (step.kernel is INT8_PRODUCTS) == taken
-        assert (step.form == Form(I8, I32, I32)) == taken
+        assert (step.form == CarrierForm(I8, I32, I32)) == taken
         assert emulator.plan[1].convert[0] or not taken
         assert all(found == by_oracle(graph, codes) for found in ways(emulator, codes))
 

@@ -13,7 +13,7 @@ from hwsim.ops.base import AddBias, Constants
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class CarrierForm:
     """The carriers of a node: of the codes that it reads, of its whole numbers, of what it gives.
 
     Proofs of bounds choose: a form is taken where each carrier holds exactly what it meets.
@@ -24,7 +24,7 @@ class Form:
     gives: Carrier
 
     @classmethod
-    def of(cls, carrier: Carrier) -> Form:
+    def of(cls, carrier: Carrier) -> CarrierForm:
         """One carrier for everything."""
         return cls(carrier, carrier, carrier)
 
@@ -45,11 +45,11 @@ class Form:
 
 
 Run = Callable[[Any, Namespace, Sequence[Array], Constants], Array]
-Prepare = Callable[[Any, Sequence[TensorType], Form], Constants]
-Forms = Callable[[Any], Sequence[Form]]
+Prepare = Callable[[Any, Sequence[TensorType], CarrierForm], Constants]
+Forms = Callable[[Any], Sequence[CarrierForm]]
 
 
-def own_constants(op: Op, inputs: Sequence[TensorType], form: Form) -> Constants:
+def own_constants(op: Op, inputs: Sequence[TensorType], form: CarrierForm) -> Constants:
     """Those that the operator's own text computes with."""
     return op.prepare(inputs, form.sums)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.emulator.kernels import Form, Kernel, Kernels, own
+from hwsim.emulator.kernels import CarrierForm, Kernel, Kernels, own
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace
 from hwsim.graph import Graph, Node
@@ -26,7 +26,7 @@ class Step:
     node: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    form: Form
+    form: CarrierForm
     convert: tuple[bool, ...]
     op: Op
     constants: Constants
@@ -106,7 +106,7 @@ def _chosen(
     kernels: Kernels,
     carriers: Sequence[Carrier],
     ready: Sequence[Carrier | None],
-) -> tuple[Kernel, Form]:
+) -> tuple[Kernel, CarrierForm]:
     """What computes a node: the backend's kernel where one of its forms holds, or its own text."""
     op = node.op
     found = kernels.get(type(op))
@@ -129,7 +129,7 @@ def _chosen(
     carrier = choose_carrier(node.name, bound, allowed, codes, only=Carrier.INT8 in accepted)
     if not isinstance(op, Weighted):
         carrier = unconverted(carrier, ready)
-    return kernel or own(type(op)), Form.of(carrier)
+    return kernel or own(type(op)), CarrierForm.of(carrier)
 
 
 def _listed(carriers: Sequence[Carrier]) -> str:

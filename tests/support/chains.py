@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.emulator.kernels import Form, Kernel
+from hwsim.emulator.kernels import CarrierForm, Kernel
 from hwsim.emulator.run import Emulator
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, Node, OutputPort
@@ -28,7 +28,7 @@ from support import oracle_ops
 from support.cases import Case
 
 
-def packed(op: Op, inputs: Sequence[TensorType], form: Form) -> dict[str, Any]:
+def packed(op: Op, inputs: Sequence[TensorType], form: CarrierForm) -> dict[str, Any]:
     """The operator's constants under other names, arrays back to front, and the inputs' shapes."""
     constants = op.prepare(inputs, form.sums)
     return {"own": _each(constants, _reversed), "shapes": [kind.shape for kind in inputs]}
