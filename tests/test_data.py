@@ -253,3 +253,25 @@ def test_arrays_are_prepared_by_channel_where_it_is_asked(tmp_path, rng):
 def test_a_preparation_that_makes_no_sense_is_refused(scale, mean, std, says):
     with pytest.raises(HwsimError, match=says):
         Preparation.parse(scale, mean, std, resize=False)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (0, 2, 1), (1, 2, 0)])
+def test_images_and_means_follow_the_axes_of_the_port(axes, tmp_path):
+    """A picture is as its user sees it, with the channels wherever the port shows them."""
+    stored = (4, 6, 3)
+    seen = tuple(stored[axis] for axis in axes)
+    place = axes.index(2)
+    height, width = (size for k, size in enumerate(seen) if k != place)
+    kind = TensorType(stored, Format(False, 8, 0))
+    entry = InputPort(name="x", tensor="x", type=kind, axes=axes, element="uint8")
+    pixels = np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
+    save(tmp_path / "a.png", pixels)
+    read = Images((tmp_path / "a.png",), entry, PLAIN)[0:1]
+    assert read.shape == (1, *seen) and np.array_equal(read[0], np.moveaxis(pixels, -1, place))
+    means = Preparation(mean=(1.0, 2.0, 3.0))
+    less = Images((tmp_path / "a.png",), entry, means)[0:1]
+    np.save(tmp_path / "a.npy", read)
+    arrays = read_labelled([entry], {"x": tmp_path / "a.npy"}, None, prepare=means, required=False)
+    wanted = np.moveaxis(pixels.astype(np.float32) - np.float32([1, 2, 3]), -1, place)
+    for found in (less, arrays.arrays["x"][0:1]):
+        assert np.array_equal(found[0], wanted)

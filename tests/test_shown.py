@@ -11,7 +11,8 @@ import pytest
 
 import hwsim
 from hwsim import ops
-from hwsim.fixed import Format
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.reporting.facts import describe, summary
 
 MODELS = Path(digits.__file__).parent / "models"
 
@@ -99,3 +100,35 @@ def test_names_of_models_are_text_in_the_picture():
     node = hwsim.Node("<b>n</b>", ops.Relu(), ("x",), "y")
     html = hwsim.Graph((port,), (node,), (hwsim.OutputPort(name="y", tensor="y"),))._repr_html_()
     assert html is not None and "<script" not in html and "<b>" not in html
+
+
+def test_a_port_is_told_in_the_order_and_by_the_names_of_its_user():
+    def told(shape: tuple[int, ...], **view: object) -> tuple[str, list[int]]:
+        port = hwsim.InputPort(
+            name="x", tensor="x", type=ops.TensorType(shape, Format.int(8)), **view
+        )
+        graph = hwsim.Graph((port,), (), (hwsim.OutputPort(name="y", tensor="x"),))
+        (found,) = describe(graph)["inputs"]
+        return found["layout"], found["user_shape"]
+
+    assert told((8, 6, 3)) == ("NHWC", [8, 6, 3])
+    assert told((8, 6, 3), axes=(2, 0, 1)) == ("NCHW", [3, 8, 6])
+    assert told((8, 6, 3), axes=(1, 0, 2)) == ("NWHC", [6, 8, 3])
+    assert told((14, 3), axes=(1, 0)) == ("NCW", [3, 14])
+    assert told((3,)) == ("NC", [3])
+    heads = told((5, 2, 4), axes=(1, 0, 2), names=("heads", "time", "features"))
+    assert heads == ("batch heads time features", [2, 5, 4])
+    assert told((2, 3, 4, 5, 6), axes=(4, 0, 1, 2, 3)) == ("NC0123", [6, 2, 3, 4, 5])
+
+
+def test_layers_of_one_axis_and_casts_by_channel_are_told_in_a_few_words():
+    conv = ops.Conv1D(
+        weights=np.ones((3, 2, 4), int), bias=np.zeros(4, int), weight_format=Format.int(4),
+        window=ops.Window((3,), (2,)),
+    )  # fmt: skip
+    assert summary(hwsim.Node("c", conv, ("x",), "y")) == "conv1d 3 /2, 2 → 4"
+    pool = ops.MaxPool(window=ops.Window((2,)))
+    assert summary(hwsim.Node("p", pool, ("x",), "y")) == "maxpool 2"
+    formats = [Format.int(4), None, Format.int(5), Format.int(4)]
+    cast = ops.Cast.by_channel(formats, rounding=Rounding.RND, overflow=Overflow.SAT)
+    assert summary(hwsim.Node("q", cast, ("x",), "y")) == "cast by channel, 2 formats"

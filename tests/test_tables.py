@@ -32,6 +32,7 @@ MODEL = {
         }
     ],
     "outputs": [],
+    "state": [],
     "nodes": [
         {
             "name": LONG,

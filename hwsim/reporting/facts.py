@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, Port, user_shape
-from hwsim.ops import Conv, Dense, Requantize, Stepwise, TensorType, Weighted
+from hwsim.ops import Cast, Conv, Dense, Requantize, Stepwise, TensorType, Weighted
 from hwsim.ports import axes_text
 from hwsim.state import State
 
@@ -41,6 +41,8 @@ def summary(node: Node) -> str:
             return f"dense {op.weights.shape[0]} → {op.outputs}"
         case Requantize() as op:
             return f"requantize {op.scheme.value}"
+        case Cast(channels=tuple()) as op:
+            return f"cast by channel, {len(op.formats)} formats"
     window = getattr(node.op, "window", None)
     kernel = "" if window is None else f" {shape_text(window.kernel)}"
     return node.op.kind.replace("_", " ") + kernel
