@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -118,6 +118,25 @@ class Missing(Exception):
         self.version = version
 
 
+def _ended(command: Sequence[str | Path], **how: Any) -> subprocess.CompletedProcess[str]:
+    """A process that came to its end within the limit, with what it printed."""
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        encoding="utf-8",
+        errors="replace",
+        **how,
+    )
+
+
+def _printed(program: Path) -> str:
+    """What a program that was just compiled prints."""
+    return _ended([program]).stdout
+
+
 def library(
     distribution: str, trial: str, script: Path = TRIALS
 ) -> Callable[[Path], tuple[str | None, str]]:
@@ -129,17 +148,11 @@ def library(
         except metadata.PackageNotFoundError:
             raise Missing("not installed") from None
         try:
-            reply = subprocess.run(
+            reply = _ended(
                 [sys.executable, "-P", str(script), trial],
                 cwd=folder,
                 env=dict(os.environ, PYTHONPATH=os.pathsep.join([ROOT, *filter(None, sys.path)])),
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=LIMIT,
-                check=False,
-                encoding="utf-8",
-                errors="replace",
             )
         except subprocess.TimeoutExpired:
             raise Missing(f"did not end within {LIMIT:g} s", version) from None
@@ -174,16 +187,7 @@ def _compiler(folder: Path) -> tuple[str | None, str]:
     source = '#include <coroutine>\n#include <cstdio>\nint main() { std::puts("42"); }\n'
     (folder / "tiny.cpp").write_text(source, encoding="utf-8")
     tools.run(tool, "-std=gnu++20", "-o", "tiny", "tiny.cpp", cwd=folder, timeout=LIMIT)
-    reply = subprocess.run(
-        [folder / "tiny"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if reply.stdout != "42\n":
+    if _printed(folder / "tiny") != "42\n":
         raise Missing("compiled a C++20 program that does not run", tool.version)
     return tool.version, "compiled a C++20 program and ran it"
 
@@ -198,17 +202,9 @@ def _verilator(folder: Path) -> tuple[str | None, str]:
     (folder / "tiny.v").write_text(design, encoding="utf-8")
     build = ["--binary", "--timing", "--timescale", "1ns/1ns", "-j", "1", "tiny.v"]
     tools.run(tool, *build, cwd=folder, timeout=LIMIT, env=env)
-    reply = subprocess.run(
-        [folder / "obj_dir" / "Vtiny"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if "at 5" not in reply.stdout:
-        raise Missing(f"simulated {reply.stdout[:80]!r}, not 'at 5'", tool.version)
+    output = _printed(folder / "obj_dir" / "Vtiny")
+    if "at 5" not in output:
+        raise Missing(f"simulated {output[:80]!r}, not 'at 5'", tool.version)
     return tool.version, f"compiled and ran a simulation ({_origin(tool)})"
 
 

@@ -58,7 +58,7 @@ def signature(lanes: int, fmt_width: int, signed_: bool = True) -> Any:
     return Beat(lanes, fmt_width, signed_).stream
 
 
-def blank(shape: Any, name: str, depth: int | None = None) -> Any:
+def blank(shape: Any, name: str) -> Any:
     """A payload register, without a reset: what it holds means nothing until `valid` says so."""
     return Signal(shape, name=name, reset_less=True)
 
