@@ -350,6 +350,14 @@ def test_an_allowed_import_is_let_pass(module: str, source: str) -> None:
     assert faults(module, source) == []
 
 
+def test_no_module_has_the_name_of_a_verb() -> None:
+    """`hwsim.emulate` is a function, whatever was imported before."""
+    from hwsim import __all__ as public
+
+    assert "emulate" in public
+    assert [name for name in public if exists(f"hwsim.{name}")] == []
+
+
 def test_importing_hwsim_loads_no_framework() -> None:
     code = "import hwsim, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     reply = subprocess.run(
