@@ -21,7 +21,8 @@ from hwsim.ops.base import TensorType
 from hwsim.ops.requantize import Requantize, Scheme
 from hwsim.ops.scaled_add import ScaledAdd
 from rtl.parts import floating
-from rtl.parts.pointwise import Adder, Lookup, caster, clipper
+from rtl.parts.caster import caster
+from rtl.parts.pointwise import Adder, Lookup, clipper
 from rtl.parts.requantizer import Requantizer
 from rtl.parts.stream import Beat
 

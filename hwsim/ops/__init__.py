@@ -4,12 +4,13 @@ from inspect import isabstract, isclass
 
 from hwsim.ops.accumulate import EXACT, Accumulator, Exact, Stepwise
 from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
+from hwsim.ops.cast import Cast
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
 from hwsim.ops.pairs import Add, Mul, Sub
 from hwsim.ops.pool import AvgPool, MaxPool
-from hwsim.ops.requantize import Cast, Requantize, Scheme
+from hwsim.ops.requantize import Requantize, Scheme
 from hwsim.ops.scale import BatchNorm, Divide
 from hwsim.ops.scaled_add import ScaledAdd
 from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Split, Transpose

@@ -17,14 +17,11 @@ from hwsim.fixed import (
     Namespace,
     Overflow,
     Rounding,
-    cast,
-    cast_range,
     overflow,
     overflow_range,
     round_float,
     round_int,
     shift_round,
-    within,
 )
 from hwsim.ops.base import (
     ALL_CARRIERS,
@@ -35,7 +32,13 @@ from hwsim.ops.base import (
     Quant,
     TensorType,
     require,
-    since,
+)
+from hwsim.ops.fixed_point import (
+    LIMBS_BOUND,
+    divide_by_power,
+    high_product,
+    limb_shifts,
+    wide_product,
 )
 
 
@@ -51,8 +54,6 @@ class Scheme(Enum):
 
 
 FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
-LIMB = 31  # low bits of a sum whose product with a 31-bit multiplier passes int64
-LIMBS_BOUND = (1 << 62) + (1 << 33)  # no whole number met in two limbs is larger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -255,7 +256,7 @@ class Requantize(Op):
             case Scheme.SINGLE:
                 m, s = self.fixed_point()
                 if self._in_limbs(top):
-                    return {"m": m, **_limb_shifts(31 - s)}
+                    return {"m": m, **limb_shifts(31 - s)}
                 return {"m": m, "half": 1 << (30 - s), "right": 31 - s}
             case Scheme.REDUCED:
                 m, right = self.reduced_point()
@@ -281,9 +282,9 @@ class Requantize(Op):
                 y = xp.clip(xp.round(y), self.out.min, self.out.max)
                 return xp.astype(y, x.dtype, copy=False)
             case Scheme.GEMMLOWP_DOUBLE:
-                y = _divide_by_power(xp, _high_product(xp, x << k["left"], k["m"]), k["right"])
+                y = divide_by_power(xp, high_product(xp, x << k["left"], k["m"]), k["right"])
             case Scheme.SINGLE if "high_half" in k:
-                y = _wide_product(xp, x, k)
+                y = wide_product(xp, x, k)
             case Scheme.SINGLE | Scheme.REDUCED:
                 y = (x * k["m"] + k["half"]) >> k["right"]
         y = xp.clip(y, self.out.min - self.zero_point, self.out.max - self.zero_point)
@@ -297,182 +298,4 @@ class Requantize(Op):
         out = x
         for shift, mask in k["masks"].items():
             out = xp.where(mask, shift_round(xp, x, shift, self.rounding), out)
-        return out
-
-
-def _limb_shifts(right: np.ndarray[Any, Any]) -> Constants:
-    """Half steps and shifts, channel by channel, of the two limbs of a product."""
-    low, high = np.minimum(right, LIMB), np.maximum(right - LIMB, 0)
-    return {
-        "low_half": np.where(right <= LIMB, 1 << (low - 1), 0),
-        "high_half": np.where(high > 0, 1 << np.maximum(high - 1, 0), 0),
-        "low_right": low,
-        "high_left": LIMB - low,
-        "high_right": high,
-        "most": 1 << (62 - (LIMB - low)),
-    }
-
-
-def _wide_product(xp: Namespace, x: Array, k: Constants) -> Array:
-    """`x * m` of up to 93 bits, rounded with ties up and kept to 62 bits: two limbs in int64."""
-    mask = (1 << LIMB) - 1
-    low = (x & mask) * k["m"]
-    high = (x >> LIMB) * k["m"] + (low >> LIMB) + k["high_half"]
-    low = (low & mask) + k["low_half"]
-    high = xp.clip(high + (low >> LIMB), -k["most"], k["most"])
-    low = low & mask
-    return ((high << k["high_left"]) >> k["high_right"]) + (low >> k["low_right"])
-
-
-def _high_product(xp: Namespace, a: Array, m: Array) -> Array:
-    """gemmlowp's saturating rounding doubling high multiplication of 32-bit values, in int64."""
-    product = a * m
-    negative = xp.astype(product < 0, xp.int64)
-    nudged = product + (1 << 30) + negative * (1 - (1 << 31))
-    quotient = xp.abs(nudged) >> 31
-    return xp.where(nudged < 0, -quotient, quotient)
-
-
-def _divide_by_power(xp: Namespace, x: Array, right: Array) -> Array:
-    """gemmlowp's rounding division by a power of two: ties away from zero."""
-    mask = (1 << right) - 1
-    threshold = (mask >> 1) + xp.astype(x < 0, xp.int64)
-    return (x >> right) + xp.astype((x & mask) > threshold, xp.int64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Cast(Op):
-    """The same reals in another power-of-two format, rounded and brought into range.
-
-    With `channels` each channel is rounded and brought into range in a format of its own (None: of
-    no bits, always 0), and its code then shifted to the binary point of `out`, which holds them
-    all. `by_channel` makes such a cast.
-    """
-
-    kind: ClassVar[str] = "cast"
-    out: Format
-    rounding: Rounding = Rounding.TRN
-    overflow: Overflow = Overflow.WRAP
-    channels: tuple[Format | None, ...] | None = field(default=None, metadata=since(2))
-
-    def __post_init__(self) -> None:
-        for fmt in filter(None, self.channels or ()):
-            require(
-                self._holds(fmt),
-                f"a cast's format {self.out} must hold those of all its channels, not {fmt}",
-            )
-
-    def _holds(self, fmt: Format) -> bool:
-        left = self.out.frac_bits - fmt.frac_bits
-        return left >= 0 and self.out.min <= fmt.min << left and fmt.max << left <= self.out.max
-
-    @classmethod
-    def by_channel(
-        cls, channels: Sequence[Format | None], *, rounding: Rounding, overflow: Overflow
-    ) -> Cast:
-        """A cast of each channel to its own format, in the narrowest that holds them all."""
-        some = [fmt for fmt in channels if fmt is not None] or [Format.uint(1)]
-        signed = any(fmt.signed for fmt in some)
-        whole = max(fmt.int_bits + (signed and not fmt.signed) for fmt in some)
-        out = Format(signed, whole, max(fmt.frac_bits for fmt in some))
-        return cls(out=out, rounding=rounding, overflow=overflow, channels=tuple(channels))
-
-    @property
-    def formats(self) -> dict[Format, int]:
-        """The formats that are cast to, each with the left shift to the binary point of `out`."""
-        found = (self.out,) if self.channels is None else self.channels
-        return {fmt: self.out.frac_bits - fmt.frac_bits for fmt in found if fmt is not None}
-
-    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
-        """The shape stays; the format is `out`."""
-        (x,) = inputs
-        require(x.quant is None, "a cast's input must have a power-of-two format, not a scale")
-        require(
-            self.channels is None or len(self.channels) == x.channels,
-            f"a cast must have a format for each of {x.channels} channels, not "
-            f"{len(self.channels or ())}",
-        )
-        ends = [0] if None in (self.channels or ()) else []
-        for fmt, left in self.formats.items():
-            bounds = cast_range(x.lo, x.hi, x.format, fmt, self.rounding, self.overflow)
-            ends += [end << left for end in bounds]
-        return TensorType(x.shape, self.out, None, (min(ends), max(ends)))
-
-    def bound(self, inputs: Sequence[TensorType]) -> int:
-        """Headroom for the half step, for a left shift and for the wrap."""
-        (x,) = inputs
-        return max((self._headroom(x, *pair) for pair in self.formats.items()), default=x.magnitude)
-
-    def _headroom(self, x: TensorType, fmt: Format, left: int) -> int:
-        shift = x.format.frac_bits - fmt.frac_bits
-        half = 1 << min(max(shift, 0), 62)  # a longer shift leaves only the sign
-        return (max(x.magnitude, 1) << max(-shift, 0)) + half + (1 << fmt.width << left)
-
-    def rises_to(self, inputs: Sequence[TensorType]) -> int | None:
-        """All codes where none can wrap, or those below the first that does."""
-        (x,) = inputs
-        if self.overflow in (Overflow.SAT, Overflow.SAT_SYM):
-            return x.hi
-        if self.channels is not None:
-            return None
-        shift = x.format.frac_bits - self.out.frac_bits
-        if not self.out.min <= round_int(x.lo, shift, self.rounding) <= self.out.max:
-            return None
-        fits, past = x.lo, x.hi + 1
-        while past - fits > 1:
-            middle = (fits + past) // 2
-            if round_int(middle, shift, self.rounding) <= self.out.max:
-                fits = middle
-            else:
-                past = middle
-        return fits
-
-    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
-        """The shift between the two binary points, and the bounds that are not proved to hold.
-
-        By channel: which channels have each format.
-        """
-        (x,) = inputs
-        if self.channels is not None:
-            places = {fmt: np.array([f == fmt for f in self.channels]) for fmt in self.channels}
-            return {"masks": places, "source": x.format, "factor": None}
-        shift = x.format.frac_bits - self.out.frac_bits
-        low, high = round_int(x.lo, shift, self.rounding), round_int(x.hi, shift, self.rounding)
-        symmetric = self.overflow is Overflow.SAT_SYM and self.out.signed
-        least = -self.out.max if symmetric else self.out.min
-        return {
-            "shift": shift,
-            "factor": 2.0**-shift if carrier.is_float and shift > 0 else None,
-            "low": None if least <= low else np.array(least, carrier.value),
-            "high": None if high <= self.out.max else np.array(self.out.max, carrier.value),
-        }
-
-    def unscaled(self, k: Constants) -> tuple[float, Constants] | None:
-        """The right shift of floats."""
-        return None if k["factor"] is None else (k["factor"], {**k, "factor": 1.0})
-
-    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
-        """Codes of `out`."""
-        if "masks" in k:
-            return self._each(xp, xs[0], k)
-        if k["factor"] is None:
-            rounded = shift_round(xp, xs[0], k["shift"], self.rounding)
-        else:  # 1 where the sums come with the factor in them
-            x = xs[0] if k["factor"] == 1 else xs[0] * k["factor"]
-            rounded = round_float(xp, x, self.rounding)
-        low, high = k["low"], k["high"]
-        saturates = self.overflow in (Overflow.SAT, Overflow.SAT_SYM)
-        proved = low is None and high is None
-        # To look first spares the many passes of a wrap, but not the one of a clip.
-        fits = proved if saturates else within(xp, rounded, low, high)
-        return rounded if fits else overflow(xp, rounded, self.out, self.overflow)
-
-    def _each(self, xp: Namespace, x: Array, k: Constants) -> Array:
-        """The cast of each channel."""
-        out = xp.zeros_like(x)
-        for fmt, mask in k["masks"].items():
-            if fmt is not None:
-                codes = cast(xp, x, k["source"], fmt, self.rounding, self.overflow)
-                left = self.out.frac_bits - fmt.frac_bits
-                out = xp.where(mask, codes * 2**left if left else codes, out)
         return out

@@ -14,7 +14,7 @@ from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
 from rtl.layers.plans import LanePlan
 from rtl.layers.windows import ring_memory
-from rtl.parts import pointwise, reduce, window
+from rtl.parts import caster, reduce, window
 from rtl.parts.lanes import Lanes
 from rtl.parts.stream import Beat
 
@@ -81,7 +81,7 @@ class Pooled(OnLanes):
             acc = op.accumulator
             overflow = acc.overflow
             parts.append(
-                pointwise.caster(
+                caster.caster(
                     lanes, src=x.format, dst=acc.format, rounding=acc.rounding, overflow=overflow
                 )
             )

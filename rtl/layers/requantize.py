@@ -16,7 +16,7 @@ from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
 from rtl.layers.plans import LanePlan
 from rtl.layers.rescale import ByLimbs, Pipelined, Rescaled, Serially
-from rtl.parts import pointwise
+from rtl.parts import caster
 from rtl.parts.stream import Beat
 from rtl.targets import REFERENCE
 
@@ -83,7 +83,7 @@ class Casted(Pointwise):
         modes: dict[str, Any] = {"rounding": op.rounding, "overflow": op.overflow}
         part: Any
         if op.channels is None:
-            part = pointwise.caster(plan.lanes, src=src, dst=op.out, **modes)
+            part = caster.caster(plan.lanes, src=src, dst=op.out, **modes)
         else:
-            part = pointwise.ChannelCaster(op.channels, plan.lanes, src=src, out=op.out, **modes)
+            part = caster.ChannelCaster(op.channels, plan.lanes, src=src, out=op.out, **modes)
         return mapped(self, plan, beats, part)
