@@ -7,6 +7,7 @@ integers on the whole range, so hardware may use the cheapest of them (`hwsim.fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +46,19 @@ class Thresholds:
 
 def literal(op: Requantize, x: IntArray) -> IntArray:
     """The codes of `op` by its own definition; the last axis of `x` is the channels."""
-    top = int(np.abs(x).max(initial=0)) + abs(op.input_zero_point)
+    return _codes(op, int(np.abs(x).max(initial=0)))(x)
+
+
+def _codes(op: Requantize, most: int) -> Callable[[IntArray], IntArray]:
+    """`literal` of inputs whose magnitudes are at most `most`."""
+    top = most + abs(op.input_zero_point)
     carrier = op.literal_carrier(top)
-    out = op.run(np, [x.astype(carrier.value)], op.constants(carrier, top))
-    return np.asarray(out).astype(np.int64)
+    k = op.constants(carrier, top)
+
+    def codes(x: IntArray) -> IntArray:
+        return np.asarray(op.run(np, [x.astype(carrier.value)], k)).astype(np.int64)
+
+    return codes
 
 
 def thresholds(
@@ -65,9 +75,10 @@ def thresholds(
     codes = np.arange(low + 1, high + 1)[:, None]
     first = np.broadcast_to(below.astype(np.int64), (len(codes), len(below))).copy()
     last = np.broadcast_to(above.astype(np.int64) + 1, first.shape).copy()
+    codes_of = _codes(op, max(abs(int(np.min(below))), abs(int(np.max(above))) + 1))
     while (first < last).any():
-        middle = (first & last) + ((first ^ last) >> 1)  # the sum might pass int64
-        reached = literal(op, middle) >= codes
+        middle = (first + last) >> 1  # of 62 bits each
+        reached = codes_of(middle) >= codes
         last = np.where(reached, middle, last)
         first = np.where(reached, first, np.minimum(middle + 1, last))
     return Thresholds(below.astype(np.int64), above.astype(np.int64), low, high, first)
