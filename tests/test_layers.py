@@ -13,7 +13,7 @@ from support.parts import LowBits
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import ScaledAdd, TensorType
+from hwsim.ops import Requantize, ScaledAdd, Scheme, TensorType
 from hwsim.state import State
 from rtl import layers
 from rtl.build import Request, build
@@ -25,6 +25,7 @@ from rtl.layers.table import HARDWARE, implementation, implementations
 from rtl.plan.explore import explore
 from rtl.plan.search import menu, plan_for_cycles, ranked
 
+TOP = (1 << 62) - 1
 EVERY = [(op, way) for op, record in HARDWARE.items() for way in record]
 
 
@@ -145,3 +146,27 @@ def test_everything_without_hardware_is_listed_before_anything_is_built(tmp_path
 
 def test_what_has_hardware_is_not_listed():
     assert all(layers.unsupported(case.graph()) == () for case in cases.CASES)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "out", "fmt", "why"),
+    [
+        (
+            Scheme.F32_RNE_OUT,
+            24,
+            "s30",
+            "the output of f32_rne_out must have at most 20 bits in hardware, not 24",
+        ),
+        (
+            Scheme.SINGLE,
+            32,
+            "s63",
+            f"a sum requantized by single must fit 62 bits, not range from {-(1 << 62)} to {TOP}",
+        ),
+    ],
+)
+def test_a_requantizer_without_a_form_is_listed_with_the_reason(scheme, out, fmt, why):
+    op = Requantize(scheme=scheme, multiplier=(1e-3,), out=Format.int(out))
+    case = cases.Case("formless", op, (cases.tensor(4, fmt, 0),))
+    (found,) = layers.unsupported(case.graph())
+    assert (found.name, found.kind, found.why) == ("op", "requantize", why)

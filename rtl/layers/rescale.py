@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from hwsim.errors import HwsimError
 from hwsim.forms.requantizers import Form
 from rtl.layers.base import Option, Pointwise
 from rtl.layers.cost import multicycle_tables, pipelined_tables, rescaler_multipliers
@@ -37,6 +38,14 @@ class Rescaled(Pointwise):
     @abstractmethod
     def form(self) -> Form:
         """The cheapest integer form that is equal on the proven range of the input."""
+
+    def formless(self) -> str | None:
+        """Why there is no integer form; None where there is one."""
+        try:
+            self.form  # noqa: B018
+        except HwsimError as error:
+            return str(error)
+        return None
 
     @property
     def period(self) -> int:
@@ -94,7 +103,7 @@ class Pipelined(Rescaled):
 
     def lacks(self) -> str | None:
         """Every form can be built."""
-        return None
+        return self.formless()
 
     @cached_property
     def _multipliers(self) -> dict[int, int]:
@@ -141,9 +150,10 @@ class Multicycle(Rescaled):
 
     def lacks(self) -> str | None:
         """Every form with a product that takes a multiplier can be built."""
-        if rescaler_multipliers(self.form, self.bounds, 1, self.period):
-            return None
-        return "its products are wiring"
+        formless = self.formless()
+        if formless is None and not rescaler_multipliers(self.form, self.bounds, 1, self.period):
+            return "its products are wiring"
+        return formless
 
     def cycles(self, plan: LanePlan) -> int:
         """Several a beat."""

@@ -106,4 +106,4 @@ def _lacks(graph: Graph, node: Node) -> str | None:
     if not record:
         return UNKNOWN
     reasons = [kind(task(graph, node)).lacks() for kind in record]
-    return None if None in reasons else " and ".join(str(reason) for reason in reasons)
+    return None if None in reasons else " and ".join(map(str, dict.fromkeys(reasons)))
