@@ -53,7 +53,7 @@ def measure(graph: Any, request: Request) -> dict[str, Any]:
             return {"problem": str(error)}
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         files = [folder / name for name in (*manifest["sources"], *manifest["memories"])]
-        used = synth.synthesize(files, request.top, request.target, out_dir=Path(place) / "net")
+        used = synth.synthesize(files, request.top, request.target, out_dir=folder)
         counts = {kind: getattr(used, kind) for kind in KINDS}
     return {**counts, "cycles": manifest["cycles"]["interval"], "fps": _value(facts, "fps")}
 
