@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from hwsim import storage
+from hwsim import saved_ports, storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
 from hwsim.ops import OPERATORS, Exact, Op, Quant, Scheme, Stepwise, TensorType, Window, Work
@@ -17,7 +17,6 @@ from hwsim.ports import (
     InputPort,
     OutputPort,
     Port,
-    channels_first,
     check_view,
     user_shape,
 )
@@ -26,7 +25,6 @@ from hwsim.state import State
 __all__ = ["ELEMENTS", "Graph", "InputPort", "Node", "OutputPort", "Port", "user_shape"]
 
 SCHEMA = 2  # the newest that is read; a graph is written in the oldest that can say it
-P = TypeVar("P", InputPort, OutputPort)
 _BROKEN = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError)
 
 
@@ -181,13 +179,8 @@ class Graph:
         return {"schema": body.schema, **parts}, body.arrays
 
     def _saved_port(self, port: Port, name: str, body: storage.Body) -> dict[str, Any]:
-        """A port, which in schema 1 has one of two layouts in place of its axes."""
-        first = port.axes is not None and port.axes == channels_first(len(port.axes))
-        saved = CODEC.encode(replace(port, axes=None) if first else port, name, body)
-        fields = list(saved.items())
-        place = 1 + max(list(saved).index(key) for key in ("tensor", "type") if key in saved)
-        fields.insert(place, ("layout", {"$enum": "Layout", "value": LAYOUTS[first]}))
-        return dict(fields)
+        plain, first = saved_ports.without_axes(port)
+        return saved_ports.with_layout(CODEC.encode(plain, name, body), first=first)
 
     def hash(self) -> str:
         """SHA-256 of the content."""
@@ -210,15 +203,21 @@ class Graph:
         try:
             ways = document["inputs"], document["outputs"]
             inputs, outputs = (
-                CODEC.decode([_without_layout(p) for p in ports], array) for ports in ways
+                CODEC.decode([saved_ports.without_layout(p) for p in ports], array)
+                for ports in ways
             )
             state = CODEC.decode(document.get("state", []), array)
             nodes = tuple(_decode_node(n, array) for n in document["nodes"])
             _expect(inputs, InputPort)
             _expect(outputs, OutputPort)
             _expect(state, State)
-            first = [[_is_channels_first(p) for p in ports] for ports in ways]
-            return _shown(cls(inputs, nodes, outputs, state), *first)
+            graph = cls(inputs, nodes, outputs, state)
+            first = [[saved_ports.has_channels_first(p) for p in ports] for ports in ways]
+            if not any(map(any, first)):
+                return graph
+            inputs = saved_ports.with_axes(inputs, first[0], graph.types())
+            outputs = saved_ports.with_axes(outputs, first[1], graph.types())
+            return cls(inputs, nodes, outputs, state)
         except _BROKEN as error:
             raise HwsimError(f"{path} must be a whole saved graph ({error!r})") from None
         except HwsimError as error:
@@ -230,9 +229,6 @@ CODEC = storage.Codec.of(
     Rounding, Overflow, Scheme, *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""
-
-LAYOUTS = ("NHWC", "NCHW")
-"""What ports had in schema 1 before they had axes: the edge's own order, or channels first."""
 
 
 def _shape_text(port: Port, kind: TensorType) -> str:
@@ -257,37 +253,6 @@ def _decode_node(data: Any, array: Any) -> Node:
     edges = data["outputs"] if "outputs" in data else [data["output"]]
     return Node(
         str(data["name"]), op, [str(i) for i in data["inputs"]], [str(edge) for edge in edges]
-    )
-
-
-def _without_layout(port: Any) -> Any:
-    if not isinstance(port, dict):
-        return port
-    return {name: value for name, value in port.items() if name != "layout"}
-
-
-def _is_channels_first(port: Any) -> bool:
-    """Whether the user of a saved port has the channels in front; HwsimError if it is unknown."""
-    value = port.get("layout", {"value": LAYOUTS[0]})["value"]
-    if value not in LAYOUTS:
-        raise HwsimError(f"a saved Layout must be a known value, not {value!r}")
-    return bool(LAYOUTS.index(value))
-
-
-def _shown(graph: Graph, *first: Sequence[bool]) -> Graph:
-    """The graph with those of its inputs and outputs channels first."""
-    if not any(map(any, first)):
-        return graph
-
-    def shown(ports: Sequence[P], moved: Sequence[bool]) -> tuple[P, ...]:
-        ranks = [len(graph.types()[p.tensor].shape) for p in ports]
-        return tuple(
-            replace(p, axes=channels_first(rank)) if move else p
-            for p, rank, move in zip(ports, ranks, moved, strict=True)
-        )
-
-    return replace(
-        graph, inputs=shown(graph.inputs, first[0]), outputs=shown(graph.outputs, first[1])
     )
 
 
