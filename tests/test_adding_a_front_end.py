@@ -229,3 +229,10 @@ def test_a_bad_file_ends_in_a_sentence_with_its_name(spoil, says, installed, tmp
 def test_a_missing_file_is_named(installed, tmp_path):
     with pytest.raises(HwsimError, match=r"gone.net must be a whole FANN file"):
         hwsim.load(tmp_path / "gone.net")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator", "yosys")
+def test_the_hardware_gives_the_emulators_integers(installed, tmp_path):
+    hwsim.build(NETS / "trained.net", tmp_path / "build", rtl_only=True)
+    assert hwsim.verify(tmp_path / "build", samples=32).ok
