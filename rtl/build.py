@@ -35,7 +35,8 @@ from rtl.parts.axis import lane_bits
 from rtl.plan import limits, search
 from rtl.plan.constants import with_block_constants
 from rtl.plan.cost import bottleneck, multiplier_cost, node_cycles
-from rtl.plan.depths import edge_lanes, with_depths
+from rtl.plan.depths import with_depths
+from rtl.plan.lanes import edge_lanes
 from rtl.plan.latency import latency_bound
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan

@@ -21,7 +21,7 @@ from rtl.parts import stream
 from rtl.parts.axis import AxisIn, AxisOut, lane_bits
 from rtl.parts.fifo import Fifo
 from rtl.parts.stream import Beat, Fork
-from rtl.plan.depths import edge_lanes
+from rtl.plan.lanes import edge_lanes
 from rtl.plan.plan import Plan
 
 

@@ -115,6 +115,14 @@ class Implementation(ABC, Generic[P]):
         """
 
     @abstractmethod
+    def gathers(self, plan: P, index: int, map_cycles: int, pace: float) -> int:
+        """Codes of input `index` that must wait for it, so that it never waits for them.
+
+        A tensor of the input comes in and is worked on in `map_cycles`; its maker gives a code
+        every `pace` cycles. Of what the implementation holds itself nothing is counted.
+        """
+
+    @abstractmethod
     def lower(self, plan: P, beats: tuple[Beat, ...]) -> Layer | Dealt:
         """The component, for inputs that come in `beats`."""
 
@@ -154,6 +162,10 @@ class OnLanes(Implementation[LanePlan]):
     def input_lanes(self, plan: LanePlan, index: int) -> int:
         """A beat."""
         return plan.lanes
+
+    def gathers(self, plan: LanePlan, index: int, map_cycles: int, pace: float) -> int:
+        """It takes its codes evenly, or into a memory of its own."""
+        return 0
 
     def output_lanes(self, plan: LanePlan, given: Sequence[int]) -> tuple[int, ...]:
         """A beat of the same width."""
@@ -217,6 +229,10 @@ class Wires(Implementation[WirePlan]):
     def output_lanes(self, plan: WirePlan, given: Sequence[int]) -> tuple[int, ...]:
         """As they come."""
         return (given[0],)
+
+    def gathers(self, plan: WirePlan, index: int, map_cycles: int, pace: float) -> int:
+        """It takes what comes."""
+        return 0
 
     def used(self, plan: WirePlan, index: int, output: int) -> Counts:
         """A code for a code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,7 @@ from rtl.layers.folds import every_fold, given_order, is_free, layer_fold, scatt
 from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory, fifo_memory
 from rtl.layers.plans import FoldPlan
+from rtl.layers.walk import Walk
 from rtl.layers.windows import POINT, moves, ring_memory
 from rtl.parts import window
 from rtl.parts.arith import holding
@@ -101,19 +103,10 @@ class Folded(Implementation[FoldPlan]):
         return max(self.positions * fold.cycles, -(-x.size // self.input_lanes(plan, 0)))
 
     def _parallel_cycles(self, fold: Fold) -> int:
-        """Cycles behind a parallel window, which walks over padded positions, one a cycle.
-
-        It holds one window, so that the walk to the first one of a map is not hidden by the
-        products.
-        """
-        x = self.task.x
-        work = max(self.positions * fold.cycles, x.size // x.channels)
-        if self.window.size == 1:
-            return work
-        top, left, bottom, right = self.window.padding
-        height, width = x.shape[0] + top + bottom, x.shape[1] + left + right
-        head = (self.window.kernel[0] - 1) * width + self.window.kernel[1] - 1
-        return max(work + head, height * width)
+        """Cycles behind a parallel window, which walks over padded positions, one a cycle."""
+        if not moves(self.window):
+            return self.positions * fold.cycles
+        return Walk.of(self.window, self.task.x.shape).cycles(fold.cycles, _ahead(fold))
 
     def why(self, plan: FoldPlan) -> str:
         """Multiplications and what they share."""
@@ -183,6 +176,20 @@ class Folded(Implementation[FoldPlan]):
         pixels = window.window_need(self.window, x.shape, parallel=plan.parallel_window)
         return pixels[places] * x.channels
 
+    def gathers(self, plan: FoldPlan, index: int, map_cycles: int, pace: float) -> int:
+        """What a parallel window takes in a burst, between two maps most of all.
+
+        It keeps no pixel that comes early. A serial window's ring does, and a dense layer's FIFO.
+        """
+        if not plan.parallel_window or not moves(self.window):
+            return 0
+        x, whole = self.task.x, self.cycles(plan)
+        walk = Walk.of(self.window, x.shape)
+        times = np.array(walk.times(plan.fold.cycles, _ahead(plan.fold))) * (map_cycles / whole)
+        taken = window.window_need(self.window, x.shape, parallel=True) * x.channels
+        lacking = np.concatenate([taken, taken + x.size]) - times / pace
+        return max(math.ceil((lacking - np.minimum.accumulate(lacking)).max()), 0)
+
     def lower(self, plan: FoldPlan, beats: tuple[Beat, ...]) -> Layer:
         """Windows (serial or parallel), replay, and the folded sums."""
         x, fold, (weights, bias) = self.task.x, plan.fold, self.held
@@ -249,6 +256,15 @@ class Folded(Implementation[FoldPlan]):
                 deals.append(tuple(lanes))
         whole = pixel.with_lanes(x.channels * self.window.size)
         return [*parts, window.PickLanes(whole, tuple(deals))]
+
+
+def _ahead(fold: Fold) -> int:
+    """Cycles before the end of a window's sums at which the next window is taken.
+
+    The sums of further outputs are made from a copy.
+    """
+    deals = fold.group_folds * fold.term_folds
+    return (fold.output_folds - 1) * fold.term_folds if deals > 1 else 0
 
 
 def _by_group(op: Weighted, weights: Any) -> Any:

@@ -18,15 +18,22 @@ import numpy as np
 from hwsim.graph import Graph, Node
 from rtl.layers.base import Counts
 from rtl.layers.table import implementation
+from rtl.plan.bursts import bursts
+from rtl.plan.lanes import edge_lanes
 from rtl.plan.plan import FifoKey, Plan
 
 SLACK = 16  # beats beyond the proof, so that the latency of the longer branch costs no cycle
 
 
 def with_depths(graph: Graph, plan: Plan, slack: int = SLACK) -> Plan:
-    """The plan with a FIFO on each branch that needs one: the proven depth and `slack` beats."""
-    proven = proven_depths(graph, plan)
-    return replace(plan, fifos={key: depth + slack for key, depth in proven.items()})
+    """The plan with a FIFO on each branch that needs one: the proven depth and `slack` beats.
+
+    Where codes are taken in bursts (`bursts`), a FIFO gathers them.
+    """
+    fifos = {key: depth + slack for key, depth in proven_depths(graph, plan).items()}
+    for key, depth in bursts(graph, plan).items():
+        fifos[key] = max(fifos.get(key, 0), depth)
+    return replace(plan, fifos=fifos)
 
 
 def proven_depths(graph: Graph, plan: Plan) -> dict[FifoKey, int]:
@@ -41,16 +48,6 @@ def proven_depths(graph: Graph, plan: Plan) -> dict[FifoKey, int]:
             key = (node, index)
             depths[key] = max(depths.get(key, 1), beats)
     return depths
-
-
-def edge_lanes(graph: Graph, plan: Plan) -> dict[str, int]:
-    """Codes a beat on every edge, as its maker gives them."""
-    lanes = {port.tensor: plan.inputs[port.name] for port in graph.inputs}
-    for node in graph.nodes:
-        chosen, given = plan.nodes[node.name], [lanes[edge] for edge in node.inputs]
-        made = implementation(graph, node, chosen).output_lanes(chosen, given)
-        lanes.update(zip(node.outputs, made, strict=True))
-    return lanes
 
 
 def _join_depths(graph: Graph, plan: Plan, join: Node) -> dict[FifoKey, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwsim.graph import Graph
 from rtl.layers.memory import Memory, fifo_memory
 from rtl.layers.table import implementation
-from rtl.plan.depths import edge_lanes
+from rtl.plan.lanes import edge_lanes
 from rtl.plan.plan import Plan
 
 

@@ -1,0 +1,146 @@
+"""What each implementation claims of itself is so, for every case of the catalogue.
+
+Cycles are counted in Amaranth's simulator with inputs that come a whole pixel a beat and outputs
+that never wait; multipliers in what Yosys makes of many cases at once; memories in their netlist.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+
+import numpy as np
+import pytest
+from support import cases, rtl_designs
+from support.together import fed_fast, three_options, together
+
+from rtl.design import Design
+from rtl.flow import rtlil, verilog, yosys
+from rtl.flow.instances import by_node
+from rtl.flow.targets.base import Family
+from rtl.layers.base import Option
+from rtl.layers.table import implementation
+from rtl.layers.walk import Walk
+from rtl.plan.cost import bottleneck
+from rtl.plan.memories import memories
+from rtl.plan.search import menu
+
+SAMPLES = 6  # the last two are far enough from the first for a steady pace
+EVEN = ("cast", "relu", "table")  # a beat a cycle, whatever they compute
+
+
+def interval(case: cases.Case, option: Option) -> int:
+    """Cycles between the ends of the last two samples, of the slowest output."""
+    graph = case.graph()
+    codes = case.inputs(SAMPLES, seed=1)
+    _, cycles = rtl_designs.simulate(graph, fed_fast(graph, option), codes)
+    ends = [np.array(each).reshape(SAMPLES, -1)[:, -1] for each in cycles.values()]
+    return max(int(each[-1] - each[-2]) for each in ends)
+
+
+def check_cycles(case: cases.Case, option: Option) -> None:
+    graph = case.graph()
+    plan = fed_fast(graph, option)
+    (node,) = graph.nodes
+    assert implementation(graph, node, option.plan).cycles(option.plan) == option.cycles
+    assert interval(case, option) == bottleneck(graph, plan).cycles
+
+
+QUICK = [
+    case
+    for number, case in enumerate(cases.CASES)
+    if number % 8 == 0 or case.op.kind not in (*EVEN, "requantize")
+]
+
+
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.id)
+def test_a_case_takes_the_cycles_that_it_claims(case):
+    options = three_options(case)
+    for name in options if case.op.kind == "conv2d" else ("middle",):
+        check_cycles(case, options[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+def test_every_option_of_every_case_takes_the_cycles_that_it_claims(case):
+    for option in menu(case.graph()).nodes["op"]:
+        check_cycles(case, option)
+
+
+def test_a_cycle_more_is_seen():
+    """The check's mutant."""
+    case = next(c for c in cases.CASES if c.id == "conv2d-plain")
+    option = three_options(case)["middle"]
+    with pytest.raises(AssertionError):
+        check_cycles(case, dataclasses.replace(option, cycles=option.cycles + 1))
+    assert interval(case, option) != option.cycles + 1
+
+
+def by_steps(walk: Walk, work: int, ahead: int, maps: int = 12) -> int:
+    """A map's cycles, window after window: taken once it is there and the reader's place free."""
+    row = [walk.step] * (walk.windows - 1)
+    gaps = [*row, walk.wrap] * (walk.rows - 1) + [*row, walk.home]
+    taken = begun = 0
+    ends = []
+    for _ in range(maps):
+        for gap in gaps:
+            taken = max(taken + gap, begun + work - ahead)
+            begun = max(taken, begun + work)
+        ends.append(begun)
+    return ends[-1] - ends[-2]
+
+
+def test_a_walk_takes_the_cycles_of_its_steps(seed):
+    rng = random.Random(seed)
+    for _ in range(2000):
+        rows, windows, step = (rng.randint(1, top) for top in (6, 6, 3))
+        wrap, home, work = (rng.randint(1, top) for top in (12, 40, 20))
+        walk = Walk(rows=rows, windows=windows, step=step, wrap=wrap, home=home)
+        ahead = rng.randint(0, work - 1)
+        assert walk.cycles(work, ahead) == by_steps(walk, work, ahead), (walk, work, ahead)
+
+
+def check_multipliers(chosen, folder) -> int:
+    graph, plan = together(chosen)
+    design = Design(graph, plan)
+    (folder / "top.v").write_text(verilog.convert(design, name="top"), encoding="utf-8")
+    yosys.synthesize(folder, ["top.v"], "top", Family.ECP5, "netlist.json")
+    built = by_node(folder / "netlist.json", "top", Family.ECP5, design.names.parts())
+    wrong, total = {}, 0
+    for node, (case, _) in zip(graph.nodes, chosen, strict=True):
+        own = plan.nodes[node.name]
+        claim = implementation(graph, node, own).multipliers(own)
+        total += claim
+        found = built.get(node.name, {"dsp": 0})["dsp"]
+        if found != claim:
+            wrong[case.id] = (claim, found)
+    assert wrong == {}, "(claimed, built) by case"
+    return total
+
+
+MULTIPLYING = [c for c in cases.CASES if c.op.kind not in (*EVEN, "argmax", "transpose")]
+
+
+@pytest.mark.needs("yosys")
+def test_some_cases_take_the_multipliers_that_they_claim(tmp_path):
+    chosen = [(case, three_options(case)["middle"]) for case in MULTIPLYING[::8]]
+    assert check_multipliers(chosen, tmp_path) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.needs("yosys")
+@pytest.mark.parametrize("name", ["smallest", "middle", "fastest"])
+def test_all_cases_take_the_multipliers_that_they_claim(name, tmp_path):
+    check_multipliers([(case, three_options(case)[name]) for case in cases.CASES], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["smallest", "middle", "fastest"])
+def test_all_cases_have_the_memories_that_they_claim(name):
+    graph, plan = together([(case, three_options(case)[name]) for case in cases.CASES])
+    text = rtlil.convert(Design(graph, plan), name="top")
+    pairs = re.findall(r"^\s*memory width (\d+) size (\d+)", text, flags=re.MULTILINE)
+    claimed = [m for each in memories(graph, plan).values() for m in each]
+    assert len(claimed) > 50
+    assert sorted((m.words, m.width) for m in claimed) == sorted((int(n), int(w)) for w, n in pairs)
