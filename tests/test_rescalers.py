@@ -12,6 +12,7 @@ from support import rtl_designs
 from hwsim.emulator.run import planned
 from hwsim.graph import Graph
 from hwsim.ops import Requantize, Window
+from rtl.build import Request, build
 from rtl.design import Design
 from rtl.flow import rtlil
 from rtl.layers.plans import LanePlan, NodePlan, SerialPlan
@@ -21,6 +22,7 @@ from rtl.plan.depths import proven_depths, with_depths
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan
 from rtl.plan.search import SLOWEST, least_multipliers, menu, plan_for_cycles, plan_for_multipliers
+from rtl.sim.verify import verify
 from rtl.targets import find_target
 
 SAME = Window((3, 3), (1, 1), (1, 1, 1, 1))
@@ -137,3 +139,13 @@ def test_only_the_chosen_constants_ask_for_block_ram():
     style = 'attribute \\ram_style "block"'
     assert style not in rtlil.convert(Design(graph, plan), name="top")
     assert rtlil.convert(Design(graph, moved), name="top").count(style) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator", "yosys")
+def test_a_ds_cnn_on_28_multipliers_is_right_in_verilator_at_its_planned_rate(tmp_path):
+    request = Request(target="ecp5-25k", max_dsp=28, rtl_only=True)
+    build(networks.ds_cnn(), tmp_path / "built", request)
+    outcome = verify(tmp_path / "built", samples=3)
+    assert outcome.ok and [run.different for run in outcome.runs] == [0, 0, 0]
+    assert outcome.runs[0].cycles_per_inference == 128_000

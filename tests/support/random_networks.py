@@ -26,6 +26,7 @@ from hwsim.ops import (
 )
 from rtl.layers.base import divisors
 from rtl.layers.folds import layer_fold, needs_parallel
+from rtl.layers.table import implementations
 from rtl.plan.plan import Plan
 from rtl.plan.search import plan_for_cycles
 
@@ -134,7 +135,7 @@ def network(seed: int) -> Graph:
 
 
 def random_plan(graph: Graph, rng: np.random.Generator) -> Plan:
-    """Lanes and folds drawn at random among all that fit."""
+    """Implementations, lanes and folds drawn at random among all that fit."""
     plan = plan_for_cycles(graph, 1 << 30)
     nodes = dict(plan.nodes)
     for node in graph.nodes:
@@ -147,6 +148,9 @@ def random_plan(graph: Graph, rng: np.random.Generator) -> Plan:
             nodes[node.name] = dataclasses.replace(
                 nodes[node.name], fold=fold, parallel_window=needs_parallel(node.op, fold, x)
             )
+        elif len(implementations(graph, node)) > 1:
+            plans = [o.plan for way in implementations(graph, node) for o in way.options()]
+            nodes[node.name] = plans[int(rng.integers(len(plans)))]
         elif node.op.kind not in ("flatten", "argmax"):
             lanes = int(rng.choice(divisors(x.channels)))
             nodes[node.name] = dataclasses.replace(nodes[node.name], lanes=lanes)
