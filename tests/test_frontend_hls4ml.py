@@ -60,6 +60,34 @@ def conv_heads(seed: int, **options) -> Model:
     return model
 
 
+def line_heads(seed: int, **options) -> Model:
+    """Convolutions and pools along one axis, side by side."""
+    model = Model(seed, (9, 2), given="fixed<10,4,RND,SAT>")
+    names = ("weight", "bias", "accum", "result")
+    model.conv_line("x", 3, 3, types(model.rng, *names), pads=(1, 1), **options)
+    model.conv_line("x", 3, 4, types(model.rng, *names), stride=2, **options)
+    model.conv_line("x", 4, 1, types(model.rng, *names), **options)
+    model.conv_line("x", 2, 3, dict(AUTO), **options)
+    wide = {"accum": "fixed<20,8>", "result": "fixed<9,4,RND,SAT>"}
+    for kind in ("Max", "Average"):
+        model.pool_line("x", kind, 2, dict(wide))
+        model.global_pool_line("x", kind, dict(wide))
+    return model
+
+
+def test_windows_of_one_axis_give_csims_codes(tmp_path):
+    check(line_heads(3), tmp_path / "csim")
+    graph = hwsim.load(line_heads(3).build(tmp_path / "again"))
+    assert {len(kind.shape) for kind in graph.types().values()} <= {1, 2}
+    assert {"conv1d", "maxpool", "avgpool"} <= {node.op.kind for node in graph.nodes}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [23, 24, 27])
+def test_windows_of_one_axis_give_csims_codes_by_the_resource_strategy(seed, tmp_path):
+    check(line_heads(seed, Strategy="Resource", ReuseFactor=2), tmp_path)
+
+
 EXTREMES = (
     {"result": "fixed<1,1>"},
     {"result": "ufixed<1,0,RND,SAT>", "accum": "fixed<32,12,RND_INF,SAT>"},

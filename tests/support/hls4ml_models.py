@@ -114,6 +114,74 @@ class Model:
             bias_quantizer=None,
         )
 
+    def conv_line(
+        self,
+        source: str,
+        filters: int,
+        kernel: int,
+        types: dict[str, str],
+        stride: int = 1,
+        pads: tuple[int, int] = (0, 0),
+        **options: Any,
+    ) -> str:
+        width, channels = self.shapes[source]
+        out_w = (width + sum(pads) - kernel) // stride + 1
+        return self.add(
+            "Conv1D",
+            [source],
+            (out_w, filters),
+            types,
+            options,
+            data_format="channels_last",
+            in_width=width,
+            n_chan=channels,
+            n_filt=filters,
+            filt_width=kernel,
+            stride_width=stride,
+            dilation=1,
+            pad_left=pads[0],
+            pad_right=pads[1],
+            out_width=out_w,
+            padding="same" if any(pads) else "valid",
+            use_bias=True,
+            weight_data=self.weights(kernel, channels, filters),
+            bias_data=self.weights(filters),
+            weight_quantizer=None,
+            bias_quantizer=None,
+        )
+
+    def pool_line(self, source: str, kind: str, size: int, types: dict[str, str]) -> str:
+        width, channels = self.shapes[source]
+        out_w = (width - size) // size + 1
+        return self.add(
+            f"{kind}Pooling1D",
+            [source],
+            (out_w, channels),
+            types,
+            data_format="channels_last",
+            n_in=width,
+            n_out=out_w,
+            n_filt=channels,
+            pool_width=size,
+            stride_width=size,
+            padding="valid",
+            pad_left=0,
+            pad_right=0,
+            count_pad=False,
+        )
+
+    def global_pool_line(self, source: str, kind: str, types: dict[str, str]) -> str:
+        width, channels = self.shapes[source]
+        return self.add(
+            f"Global{kind}Pooling1D",
+            [source],
+            (channels,),
+            types,
+            data_format="channels_last",
+            n_in=width,
+            n_filt=channels,
+        )
+
     def activation(self, source: str, function: str, types: dict[str, str]) -> str:
         return self.add(
             "Activation",

@@ -7,7 +7,7 @@ from typing import Any
 from hwsim.errors import HwsimError
 from hwsim.frontends.hls4ml.types import Precision, read_precision
 from hwsim.frontends.shared.builder import Builder
-from hwsim.ops import Op, Stepwise
+from hwsim.ops import Op, Stepwise, Window
 
 SIDES = ("top", "left", "bottom", "right")
 
@@ -23,7 +23,7 @@ class LayerBuilder(Builder):
         super().__init__()
         self.stream = stream
         self.edges: dict[str, str] = {}
-        self.paddings: dict[str, tuple[int, int, int, int]] = {}
+        self.paddings: dict[str, tuple[int, ...]] = {}
 
     def edge(self, name: str) -> str:
         """The edge that holds hls4ml's tensor `name`."""
@@ -71,4 +71,15 @@ def accumulator(layer: Any, order: Any = None) -> Stepwise:
         rounding=precision.rounding,
         overflow=precision.overflow,
         order=order,
+    )
+
+
+def window_of(layer: Any, what: str) -> Window:
+    """The window of a convolution (`filt`) or pool (`pool`), of one axis where it has no height."""
+    rank = 2 if f"{what}_height" in layer.attributes else 1
+    axes, sides = ("height", "width")[-rank:], SIDES if rank == 2 else SIDES[1::2]
+    return Window(
+        tuple(int(layer.get_attr(f"{what}_{axis}")) for axis in axes),
+        tuple(int(layer.get_attr(f"stride_{axis}")) for axis in axes),
+        tuple(int(layer.get_attr(f"pad_{side}", 0)) for side in sides),
     )

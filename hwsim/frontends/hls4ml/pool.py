@@ -8,7 +8,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
-from hwsim.frontends.hls4ml.importer import SIDES, LayerBuilder
+from hwsim.frontends.hls4ml.importer import LayerBuilder, window_of
 from hwsim.frontends.hls4ml.types import Precision, read_precision
 from hwsim.ops import AvgPool, Divide, MaxPool, Reshape, Stepwise, TensorType, Window
 
@@ -20,14 +20,8 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
     """Max and average pools; what a stream gathers it assigns to `accum_t` first."""
     source = build.edge(layer.inputs[0])
     kind, name = build.types[source], layer.outputs[0]
-    if "pool_height" in layer.attributes:
-        window = Window(
-            (int(layer.get_attr("pool_height")), int(layer.get_attr("pool_width"))),
-            (int(layer.get_attr("stride_height")), int(layer.get_attr("stride_width"))),
-            tuple(int(layer.get_attr(f"pad_{side}", 0)) for side in SIDES),
-        )
-    else:
-        window = Window((kind.shape[0], kind.shape[1]))
+    whole = "pool_width" not in layer.attributes
+    window = Window(kind.shape[:-1]) if whole else window_of(layer, "pool")
     acc = read_precision("the precision 'accum'", layer.get_attr("accum_t").precision)
     if layer.get_attr("pool_op") == "Max":
         if any(window.padding) and not kind.format.signed:
@@ -40,7 +34,9 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
             pooled = build.cast(f"{name}/accum", pooled, acc)
     else:
         pooled = _average(build, layer, window, source, acc)
-    if kind.shape[:2] != (1, 1) and layer.variables[name].shape != list(build.types[pooled].shape):
+    if set(kind.shape[:-1]) != {1} and layer.variables[name].shape != list(
+        build.types[pooled].shape
+    ):
         shape = tuple(int(n) for n in layer.variables[name].shape)
         pooled = build.add(f"{name}/shape", Reshape(shape=shape), pooled)
     build.finish(layer, pooled)
@@ -64,21 +60,16 @@ def _average(build: LayerBuilder, layer: Any, window: Window, source: str, acc: 
             f"{acc.rounding.value} and {acc.overflow.value}"
         )
     total = build.add(f"{name}/sum", sums, source)
-    height, width = build.types[total].shape[:2]
     counted = bool(layer.get_attr("count_pad", True)) or not any(window.padding)
-    divisors = np.array([window.size]) if counted else _overlaps(window, kind, height, width)
+    divisors = np.array([window.size]) if counted else _overlaps(window, kind, build.types[total])
     return build.add(f"{name}/mean", Divide(divisors=divisors), total)
 
 
-def _overlaps(window: Window, kind: TensorType, height: int, width: int) -> Any:
+def _overlaps(window: Window, kind: TensorType, out: TensorType) -> Any:
     """How many positions of each window lie on the map."""
-
-    def along(axis: int, count: int) -> list[int]:
-        first, size = window.padding[axis], kind.shape[axis]
-        found = []
-        for k in range(count):
-            start = k * window.stride[axis] - first
-            found.append(min(start + window.kernel[axis], size) - max(start, 0))
-        return found
-
-    return np.outer(along(0, height), along(1, width))
+    found: Any = np.ones((), np.int64)
+    for axis, (first, _) in enumerate(window.ends):
+        starts = np.arange(out.shape[axis]) * window.stride[axis] - first
+        ends = np.minimum(starts + window.kernel[axis], kind.shape[axis])
+        found = np.multiply.outer(found, ends - np.maximum(starts, 0))
+    return found

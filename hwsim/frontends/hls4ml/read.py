@@ -20,12 +20,16 @@ EXACT_BACKENDS = ("vivado", "vitis", "vivadoaccelerator", "hwsim")
 
 RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "Dense": weighted.read_dense,
+    "Conv1D": weighted.read_conv,
     "Conv2D": weighted.read_conv,
+    "PointwiseConv1D": weighted.read_conv,
     "PointwiseConv2D": weighted.read_conv,
     "BatchNormalization": elementwise.read_batchnorm,
     "ApplyAlpha": elementwise.read_batchnorm,
     "Activation": elementwise.read_activation,
+    "Pooling1D": pool.read_pool,
     "Pooling2D": pool.read_pool,
+    "GlobalPooling1D": pool.read_pool,
     "GlobalPooling2D": pool.read_pool,
     "Merge": elementwise.read_merge,
     "Concatenate": shape.read_concatenate,

@@ -53,4 +53,4 @@ def read_zero_padding(build: LayerBuilder, layer: Any) -> None:
     name = layer.outputs[0]
     source = build.cast(f"{name}/value", build.edge(layer.inputs[0]), result(layer))
     build.edges[name] = source
-    build.paddings[name] = tuple(int(layer.get_attr(f"pad_{side}")) for side in SIDES)  # type: ignore[assignment]
+    build.paddings[name] = tuple(int(layer.get_attr(f"pad_{side}")) for side in SIDES)

@@ -8,9 +8,9 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
-from hwsim.frontends.hls4ml.importer import SIDES, LayerBuilder, accumulator
+from hwsim.frontends.hls4ml.importer import LayerBuilder, accumulator, window_of
 from hwsim.frontends.hls4ml.types import read_weights
-from hwsim.ops import Conv2D, Dense, Window
+from hwsim.ops import CONVOLUTIONS, Dense, Window
 
 
 def read_dense(build: LayerBuilder, layer: Any) -> None:
@@ -28,23 +28,23 @@ def read_dense(build: LayerBuilder, layer: Any) -> None:
 
 
 def read_conv(build: LayerBuilder, layer: Any) -> None:
-    """The dense kernel on every window; terms go (height, width, channel)."""
+    """The dense kernel on every window; terms go (height, width, channel), or (width, channel)."""
     name = layer.inputs[0]
     padding = build.paddings.get(name)
     source = build.edges[name]
-    attributes = [int(layer.get_attr(f"pad_{side}", 0)) for side in SIDES]
-    window = Window(
-        (int(layer.get_attr("filt_height")), int(layer.get_attr("filt_width"))),
-        (int(layer.get_attr("stride_height")), int(layer.get_attr("stride_width"))),
-        tuple(a + b for a, b in zip(attributes, padding or (0, 0, 0, 0), strict=True)),
-    )
+    plain = window_of(layer, "filt")
+    added = zip(plain.padding, padding or plain.padding, strict=True)
+    window = plain
+    if padding is not None:
+        window = Window(plain.kernel, plain.stride, tuple(a + b for a, b in added))
     for name in ("dilation", "dilation_height", "dilation_width"):
         if int(layer.get_attr(name, 1) or 1) != 1:
             raise HwsimError(f"a convolution's {name} must be 1, not {layer.get_attr(name)}")
     channels, outputs = int(layer.get_attr("n_chan")), int(layer.get_attr("n_filt"))
-    weights, bias, modes = _constants(layer, (1, 2, 3, 0))
+    rank = len(window.kernel)
+    weights, bias, modes = _constants(layer, (*range(1, rank + 2), 0))
     terms = window.size * channels
-    op = Conv2D(
+    op = CONVOLUTIONS[rank](
         weights=weights.reshape(*window.kernel, channels, outputs),
         bias=bias,
         window=window,
