@@ -3,7 +3,7 @@
     python benchmarks/gpu.py tests [--out FOLDER] [pytest's options]
     python benchmarks/gpu.py speed [--out FOLDER] [--seconds N] [--codes N]
 
-`tests` runs tests/test_gpu.py: every case of the catalogue, chains, the example models, state.
+`tests` runs tests/gpu/test_gpu.py: every case of the catalogue, chains, the example models, state.
 `speed` runs networks and one case of each operator in one process, in turns: the CPU with all its
 cores and with one thread, the GPU with arrays from and to the host, and with arrays that are and
 stay on the device; all results are compared before anything is timed. Each writes its part of
@@ -126,7 +126,8 @@ def run_tests(options: argparse.Namespace, more: list[str]) -> int:
 
     recorder, start = Recorder(), time.perf_counter()
     given = ["-q", "-p", "no:cacheprovider", "--require=gpu", f"--rootdir={ROOT}"]
-    status = pytest.main([*given, str(ROOT / "tests" / "test_gpu.py"), *more], plugins=[recorder])
+    tests = ROOT / "tests" / "gpu" / "test_gpu.py"
+    status = pytest.main([*given, str(tests), *more], plugins=[recorder])
     figures = recorder.figures() | {"seconds": time.perf_counter() - start}
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         print(f"error: pytest ended with status {int(status)}; nothing was written")

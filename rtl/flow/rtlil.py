@@ -1,7 +1,7 @@
 """Amaranth component to RTLIL: Amaranth's own text, written faster where memories are large.
 
 Amaranth makes an object of every bit that a memory holds, several times over; here the content
-becomes text at once. `tests/test_rtlil.py` holds the two texts equal.
+becomes text at once. `tests/rtl/flow/test_rtlil.py` holds the two texts equal.
 """
 
 from __future__ import annotations

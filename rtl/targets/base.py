@@ -80,9 +80,10 @@ class BlockRam:
     """How Yosys puts memories into a family's block RAMs: an estimate.
 
     `shapes` are words and bits that one block can be. Yosys weighs a block against look-up tables
-    or distributed memory, and its weights were found by trial (`tests/test_memories.py`): a table
-    of at most `table_bits` for each block becomes look-up tables, and a memory of at most
-    `distributed_count` pieces of the shape `distributed` for each block stays distributed.
+    or distributed memory, and its weights were found by trial
+    (`tests/rtl/layers/test_memories.py`): a table of at most `table_bits` for each block becomes
+    look-up tables, and a memory of at most `distributed_count` pieces of
+    the shape `distributed` for each block stays distributed.
     """
 
     shapes: tuple[tuple[int, int], ...]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LACKING = "threadpoolctl onnxruntime array_api_strict xdist sklearn hls4ml amaranth PIL"
 FILE = "gpu-Fake-GPU-0-no-device.json"
 NO_GPU = "error: a GPU run needs an NVIDIA GPU, and CuPy finds none\n"

@@ -29,7 +29,7 @@ from hwsim.errors import HwsimError
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Relu
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FACTS = BuildFacts(
     name="a net",
     target="ecp5-25k",

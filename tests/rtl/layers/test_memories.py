@@ -86,7 +86,7 @@ def test_block_rams_are_estimated_as_yosys_was_seen_to_choose(words, width, writ
 @pytest.mark.needs("yosys")
 @pytest.mark.parametrize("budget", [0, pytest.param(30, marks=pytest.mark.slow)])
 def test_block_rams_of_a_network_are_near_those_of_yosys(budget, tmp_path):
-    model = Path(__file__).parent.parent / "examples" / "models" / "digits_cnn_int8.onnx"
+    model = Path(__file__).parents[3] / "examples" / "models" / "digits_cnn_int8.onnx"
     graph = hwsim.load(model)
     plan = plan_for_multipliers(graph, least_multipliers(graph) + budget)
     plan = with_depths(graph, plan)

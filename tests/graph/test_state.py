@@ -571,7 +571,7 @@ def test_the_picture_has_a_card_at_both_ends_of_a_state(stream):
 
 
 def test_the_page_about_state_runs_as_it_is_written():
-    page = (Path(__file__).parents[1] / "docs" / "streaming.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}
     for block in blocks:

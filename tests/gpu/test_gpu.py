@@ -27,7 +27,7 @@ from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import OPERATORS, Relu, Table
 
-MODELS = Path(__file__).parent.parent / "examples" / "models"
+MODELS = Path(__file__).parents[2] / "examples" / "models"
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 on_strict = pytest.mark.needs("array_api_strict")  # which a machine with a GPU need not have
 

@@ -22,7 +22,7 @@ from rtl.layers.table import HARDWARE
 from rtl.plan.cost import bottleneck, multiplier_cost
 from rtl.plan.explore import explore
 
-MODEL = Path(__file__).parent.parent / "examples" / "models" / "digits_cnn_int8.onnx"
+MODEL = Path(__file__).parents[3] / "examples" / "models" / "digits_cnn_int8.onnx"
 
 
 @pytest.fixture(scope="module")

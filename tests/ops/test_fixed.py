@@ -260,7 +260,7 @@ def test_a_format_that_cannot_be_is_refused(make, text):
 
 def test_the_manuals_table_of_roundings_is_right():
     """docs/numbers.md: every cell of its first table."""
-    text = (Path(__file__).parent.parent / "docs" / "numbers.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "numbers.md").read_text(encoding="utf-8")
     rows = [
         [cell.strip() for cell in line.strip("|\n").split("|")]
         for line in text.splitlines()

@@ -61,7 +61,7 @@ def run(project: Path, *arguments: str) -> str:
 
 @pytest.mark.needs("amaranth")
 def test_the_operator_passes_the_tests_of_every_backend(project):
-    named = [p for p in project.rglob("test_*.py") if p.stem in ("test_ops", "test_rtl_lower")]
+    named = [p for p in project.rglob("test_*.py") if p.stem in ("test_ops", "test_lowering")]
     assert len(named) == 2
     said = run(
         project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "absolute", *map(str, named)

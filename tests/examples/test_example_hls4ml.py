@@ -16,7 +16,7 @@ import hwsim
 from hwsim.fixed import Overflow, Rounding
 from hwsim.ops import Stepwise
 
-FOLDER = Path(__file__).resolve().parent.parent / "examples" / "hls4ml"
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "hls4ml"
 CSIM = np.load(FOLDER / "digits.csim.npy", allow_pickle=False)
 IMAGES = digits.load().test_images
 

