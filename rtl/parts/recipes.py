@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ def recipe(form: Form, x: Range) -> Recipe:
             return _float_product(form, codes, x)
 
 
+@lru_cache(maxsize=4096)
 def changing(form: Form, x: Range) -> Range:
     """The least interval that has all changes of the output: codes outside may be moved into it.
 
