@@ -7,7 +7,7 @@ import dataclasses
 import networks
 import numpy as np
 import pytest
-from support import rtl_designs
+from support import cases, rtl_designs
 
 from hwsim.emulator.run import planned
 from hwsim.graph import Graph
@@ -69,6 +69,26 @@ def test_a_network_with_a_join_is_right_with_each_kind_and_at_proven_depths(mix,
     want = planned(graph).run({"image": codes})[graph.outputs[0].tensor]
     got, _ = rtl_designs.simulate(graph, plan, {"image": codes}, seed=seed, stall=0.2, limit=60_000)
     assert (got["scores"] == want.astype(int)).all()
+
+
+FIRST = {
+    kind: next(c for c in cases.CASES if c.op.kind == kind) for kind in ("batchnorm", "divide")
+}
+
+
+@pytest.mark.parametrize("way", ["pipelined", "serial", "shared"])
+@pytest.mark.parametrize("kind", FIRST)
+def test_other_operators_that_rescale_have_the_same_kinds(kind, way, seed):
+    graph, codes = FIRST[kind].graph(), FIRST[kind].inputs(2, seed=seed)
+    (node,) = graph.nodes
+    plan = plan_for_cycles(graph, SLOWEST)
+    options = menu(graph).ways[node.name][way].options()
+    for option in (options[0], options[-1]):
+        chosen = dataclasses.replace(plan, nodes={node.name: option.plan})
+        assert node_cycles(graph, node, option.plan) == option.cycles
+        want = planned(graph).run(codes)[node.output]
+        got, _ = rtl_designs.simulate(graph, chosen, codes, seed=seed, stall=0.2)
+        assert (next(iter(got.values())) == want.astype(int)).all()
 
 
 def test_the_cheapest_requantizer_that_is_fast_enough_is_taken():
