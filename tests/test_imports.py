@@ -350,6 +350,30 @@ def test_an_allowed_import_is_let_pass(module: str, source: str) -> None:
     assert faults(module, source) == []
 
 
+def shown_levels(page: str) -> dict[str, int]:
+    """Rooms by their level, from 0, as the tables of the page on architecture show them."""
+    found, level = {}, 0
+    for first, rooms in re.findall(r"^\| *(\d*) *\| (`.*?) \|", page, re.MULTILINE):
+        level = int(first) - 1 if first else level
+        for path in re.findall(r"`(?:hwsim|rtl)/[^`]+`", rooms):
+            package, room = path.strip("`").removesuffix(".py").split("/")[:2]
+            found[f"{package}.{room}"] = level
+    return found
+
+
+def test_the_page_on_architecture_shows_these_levels() -> None:
+    shown = shown_levels((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    kept = {f"hwsim.{room}": level for room, level in LEVEL.items()}
+    kept |= {f"rtl.{room}": level for room, level in RTL_LEVEL.items()}
+    assert len(shown) > 25
+    assert {room: level for room, level in shown.items() if kept.get(room) != level} == {}
+    assert shown_levels("| 2 | `rtl/parts/`, `rtl/new.py` | x |\n| | `rtl/plan/` | y |") == {
+        "rtl.parts": 1,
+        "rtl.new": 1,
+        "rtl.plan": 1,
+    }
+
+
 def test_no_module_has_the_name_of_a_verb() -> None:
     """`hwsim.emulate` is a function, whatever was imported before."""
     from hwsim import __all__ as public
