@@ -21,6 +21,7 @@ from hwsim.ops import (
     Add,
     AvgPool,
     Concat,
+    Conv1D,
     Conv2D,
     Dense,
     Flatten,
@@ -69,6 +70,12 @@ def convolution() -> Conv2D:
     return Conv2D(**cases.weights("join-conv", "s4", 3, 3, 2, 2), window=SAME)
 
 
+def along_a_line() -> Conv1D:
+    """Its first sum waits for 16 codes, more than registers on the other branch can hold."""
+    window = Window((31,), (1,), (15, 15))
+    return Conv1D(**cases.weights("join-line", "s4", 31, 1, 1), window=window)
+
+
 # As many codes out as in, so that both can be added: what a Concat hides shows there.
 LIKE_ITS_INPUT = {
     case.op.kind: case
@@ -76,6 +83,7 @@ LIKE_ITS_INPUT = {
         cases.Case(
             "dense", Dense(**cases.weights("join-dense", "s4", 16, 16)), (cases.tensor(16),)
         ),
+        cases.Case("conv1d", along_a_line(), (cases.tensor((40, 1)),)),
         cases.Case("conv2d", convolution(), (cases.tensor((6, 7, 2)),)),
         cases.Case("maxpool", MaxPool(window=SAME), (cases.tensor((6, 7, 2)),)),
         cases.Case("avgpool", AvgPool(window=SAME), (cases.tensor((6, 7, 2)),)),
