@@ -72,6 +72,11 @@ class Aligned(Pairwise):
             f"the inputs of an exact {self.kind} must have one scale and zero point 0; rescale "
             "them first",
         )
+        require(
+            a.quant is None or a.format.frac_bits == b.format.frac_bits,
+            f"the inputs of an exact {self.kind} must have one binary point beside their scale, "
+            f"not {a.format} and {b.format}",
+        )
         frac = max(a.format.frac_bits, b.format.frac_bits)
         up_a, up_b = frac - a.format.frac_bits, frac - b.format.frac_bits
         ends = sorted(self.sign * end << up_b for end in (b.lo, b.hi))
@@ -86,7 +91,8 @@ class Aligned(Pairwise):
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """Left shifts, as factors, that align the binary points."""
         frac = max(t.format.frac_bits for t in inputs)
-        return {"factors": [1 << (frac - t.format.frac_bits) for t in inputs]}
+        lefts = [frac - t.format.frac_bits if t.magnitude else 0 for t in inputs]  # 0 stays 0
+        return {"factors": [1 << left for left in lefts]}
 
     def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
         """Aligned sum."""

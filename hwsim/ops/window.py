@@ -14,6 +14,7 @@ from hwsim.fixed import Array, Namespace
 from hwsim.ops.base import Shape, TensorType, require
 
 EVERY = slice(None)
+MOST_STEPS = 1 << 31  # longer than any axis
 AXES = {1: "(length, channels)", 2: "(height, width, channels)"}
 
 
@@ -42,6 +43,10 @@ class Window:
         one = " by ".join("1" * rank)
         for what, sizes in (("kernel", self.kernel), ("stride", self.stride)):
             require(min(sizes) >= 1, f"a window's {what} must be at least {one}, not {sizes}")
+            require(
+                max(sizes) < MOST_STEPS,
+                f"a window's {what} must be below {MOST_STEPS}, not {sizes}",
+            )
         if min(self.padding) < 0 or any(
             max(ends) >= size for ends, size in zip(self.ends, self.kernel, strict=True)
         ):

@@ -80,8 +80,10 @@ class Requantizer(wiring.Component):
 
 def trimmed(value: Any, bounds: Range) -> Any:
     """`value` in the narrowest shape for its proven range."""
-    shape = arith.holding(*bounds)
-    bits = Value.cast(value)[: shape.width]
+    shape, value = arith.holding(*bounds), Value.cast(value)
+    if len(value) < shape.width:  # a lane of its own may be narrower: its top bit is no sign
+        return value
+    bits = value[: shape.width]
     return bits.as_signed() if shape.signed else bits
 
 

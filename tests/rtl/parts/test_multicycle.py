@@ -74,15 +74,17 @@ def test_every_threshold_and_its_neighbours_are_right(way, scheme, out):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("lanes", [2, 6])  # with 6 each lane has one constant, of its own width
+@pytest.mark.parametrize("codes", [range(-32, 32), range(64)], ids=["signed", "unsigned"])
 @pytest.mark.parametrize("m", [(5, -3, 2, -128, 127, 0)])
-def test_multipliers_of_either_sign_and_all_codes_are_exact(m, way):
+def test_multipliers_of_either_sign_and_all_codes_are_exact(m, codes, lanes, way):
     form = Affine(
         m=m, r=(7, -9, 0, 1000, -1, 4), shift=(0,), rounding=Rounding.TRN, out=wide_output()
     )
-    x = list(range(-32, 32)) * 6
+    x, fmt = list(codes) * 6, Format.holding(codes[0], codes[-1])
     want = form.run(np.array(x).reshape(-1, 6)).ravel().tolist()
-    dut = MulticycleRequantizer(form, WAYS[way], lanes=2, channels=6, in_format=Format.int(6))
-    sent, good = words(beats_of(x, 2), dut.beat), words(beats_of(want, 2), dut.target)
+    dut = MulticycleRequantizer(form, WAYS[way], lanes=lanes, channels=6, in_format=fmt)
+    sent, good = words(beats_of(x, lanes), dut.beat), words(beats_of(want, lanes), dut.target)
     got = run(dut, {dut.i: sent}, {dut.o: len(good)}, rng=random.Random(SEED))
     assert got.words[dut.o] == good
 
