@@ -27,12 +27,15 @@ from hwsim.ops import (
     Flatten,
     MaxPool,
     Op,
+    Relu,
     Requantize,
+    Reshape,
     Scheme,
     Split,
     Transpose,
     Window,
 )
+from rtl.design import Design
 from rtl.layers.table import implementation
 from rtl.plan import depths
 from rtl.plan.plan import Plan
@@ -127,16 +130,20 @@ def at_proven_depths(graph: Graph, cycles: int) -> Plan:
 
 def outcome(graph: Graph, cycles: int, codes, seed: int) -> str:
     """Whether the design gives the emulator's integers, other ones, or none in time."""
+    given = codes if isinstance(codes, dict) else {"x": codes}
+    plan = at_proven_depths(graph, cycles)
+    design = Design(graph, plan)
     try:
         got, _ = rtl_designs.simulate(
-            graph, at_proven_depths(graph, cycles), {"x": codes}, seed=seed, stall=0.2, limit=LIMIT
+            graph, plan, given, seed=seed, stall=0.2, limit=LIMIT, design=design
         )
     except AssertionError as error:
         if "no end after" not in str(error):
             raise
         return "hangs"
-    want = planned(graph).run({"x": codes})["y"].astype(int)
-    return "equal" if (got["y"] == want).all() else "differs"
+    want = planned(graph).run(given)
+    same = all((got[p.name] == want[p.tensor].astype(int)).all() for p in graph.outputs)
+    return "equal" if same else "differs"
 
 
 def check(case: cases.Case, *, swapped: bool, cycles: int, seed: int) -> None:
@@ -267,3 +274,71 @@ def test_the_first_rows_are_held_until_the_last_have_come():
     graph = PARTED["rows-added"]
     plan = plan_for_cycles(graph, SLOW)
     assert depths.proven_depths(graph, plan) == {("join", 1): 12, ("join", 0): 1}
+
+
+def crossed(ports: dict[str, tuple[int, ...]], *nodes: Node) -> Graph:
+    """Nodes whose joins are outputs `p`, `q`, ... of their own."""
+    inputs = tuple(
+        InputPort(name=name, tensor=name, type=cases.tensor(shape, "s6"))
+        for name, shape in ports.items()
+    )
+    joins = [node.output for node in nodes if len(node.inputs) > 1]
+    return Graph(inputs, nodes, tuple(OutputPort(name=edge, tensor=edge) for edge in joins))
+
+
+RELUS = [Node(name, Relu(zero_point=k), ("x",), name) for k, name in enumerate("ab")]
+CROSSED = {
+    "two-inputs": crossed(
+        {"a": (9,), "b": (9,)},
+        Node("p", CONCAT, ("a", "b"), "p"),
+        Node("q", CONCAT, ("b", "a"), "q"),
+    ),
+    "one-input": crossed(
+        {"x": (3, 5)},
+        *RELUS,
+        Node("p", CONCAT, ("a", "b"), "p"),
+        Node("q", CONCAT, ("b", "a"), "q"),
+    ),
+    "broadcast": crossed(
+        {"a": (4,), "b": (3, 4)},
+        Node("p", Add(), ("a", "b"), "p"),
+        Node("turned", Reshape(shape=(4, 1)), ("a",), "turned"),
+        Node("flat", Reshape(shape=(1, 12)), ("b",), "flat"),
+        Node("q", Add(), ("turned", "flat"), "q"),
+    ),
+    "ring-of-three": crossed(
+        {"a": (5,), "b": (5,), "c": (5,)},
+        Node("p", CONCAT, ("a", "b"), "p"),
+        Node("q", CONCAT, ("b", "c"), "q"),
+        Node("r", CONCAT, ("c", "a"), "r"),
+    ),
+}
+
+
+def crossed_codes(name: str) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seeded(6))
+    return {
+        p.name: rng.integers(p.type.lo, p.type.hi + 1, (3, *p.type.shape))
+        for p in CROSSED[name].inputs
+    }
+
+
+@pytest.mark.parametrize("cycles", [SLOW, FAST])
+@pytest.mark.parametrize("name", CROSSED)
+def test_joins_of_two_outputs_that_want_their_branches_in_other_orders_never_deadlock(
+    name, cycles, seed
+):
+    assert outcome(CROSSED[name], cycles, crossed_codes(name), seed) == "equal"
+
+
+@pytest.mark.parametrize("name", CROSSED)
+def test_with_each_join_proved_alone_they_hang(name, monkeypatch, seed):
+    monkeypatch.setattr(depths, "entangled", lambda graph, joins: [])
+    assert outcome(CROSSED[name], SLOW, crossed_codes(name), seed) == "hangs"
+
+
+def test_joins_behind_one_fork_need_no_depths_beside_their_own():
+    heads = [Node(f"{name}2", Relu(), (name,), f"{name}2") for name in "ab"]
+    sums = [Node(f"{name}y", Add(), (name, f"{name}2"), f"{name}y") for name in "ab"]
+    graph = crossed({"x": (3, 5)}, *RELUS, *heads, *sums)
+    assert depths.entangled(graph, sums) == []
