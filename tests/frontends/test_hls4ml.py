@@ -129,6 +129,25 @@ def test_all_other_layers_equal_csim(tmp_path):
     check(layers(4, stream=False), tmp_path)
 
 
+def test_differences_and_products_equal_csim(tmp_path):
+    model = Model(6, (12,), given="fixed<7,3>")
+    other = model.dense("x", 12, {"accum": "fixed<30,12>", "result": "ufixed<9,4,RND,SAT>"})
+    for a, b in (("x", other), ("x", "x"), (other, "x")):
+        model.merge(a, b, {"result": "fixed<10,5,RND_CONV,SAT>"}, op="subtract")
+        model.merge(a, b, {"result": "fixed<14,4,TRN,WRAP>"}, op="multiply")
+    check(model, tmp_path)
+
+
+@pytest.mark.parametrize("op", ["add", "subtract", "multiply"])
+def test_merged_tensors_of_unlike_shapes_are_refused(op, tmp_path):
+    """hls4ml's C++ makes as many results as the smaller one has codes, and leaves the rest."""
+    model = Model(6, (12,), given="fixed<7,3>")
+    row = model.dense("x", 4, {"accum": "fixed<30,12>", "result": "fixed<9,4>"})
+    model.merge(model.reshape("x", 3, 4), row, {"result": "fixed<10,5>"}, op=op)
+    with pytest.raises(HwsimError, match=r"must have one shape, not \(3, 4\) and \(4,\)"):
+        hwsim.load(model.build(tmp_path))
+
+
 @pytest.mark.slow
 # Seed 12 makes hls4ml's own ap_types abort on an assertion (bits beyond the sign bit).
 @pytest.mark.parametrize("seed", [10, 11, 13, 14])

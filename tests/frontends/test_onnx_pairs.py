@@ -14,6 +14,7 @@ from support.onnx_builder import MICROSOFT, Array
 from support.onnx_run import run_ort
 
 import hwsim
+from hwsim.emulator.run import Emulator
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Mul, Requantize, ScaledAdd
@@ -189,8 +190,13 @@ def test_shapes_that_do_not_broadcast_are_refused(op, shapes, text, tmp_path):
     assert str(error.value).endswith(text)
 
 
+@pytest.mark.needs("amaranth")
 def test_maps_are_gated_by_channel_in_hardware_too(tmp_path, rng):
     """Squeeze and excitation: (channels, height, width) times (channels, 1, 1)."""
+    from support import rtl_designs
+
+    from rtl.plan.search import plan_for_cycles
+
     dtypes, shapes = ("uint8",) * 3, ((4, 3, 5), (4, 1, 1))
     scales, zeros = (0.1, 0.004, 0.05), (120, 0, 110)
     feeds = {
@@ -199,4 +205,11 @@ def test_maps_are_gated_by_channel_in_hardware_too(tmp_path, rng):
     }
     graph, wrong, _ = outcome(model("Mul", dtypes, shapes, scales, zeros), feeds, tmp_path)
     assert wrong == 0 and [type(n.op) for n in graph.nodes] == [Mul, Requantize]
-    assert graph.types()["b"].shape == (1, 1, 4)
+    emulator = Emulator(graph)
+    edges = emulator.encode(feeds, codes=True)
+    codes = {port.name: edges[port.tensor] for port in graph.inputs}
+    want = emulator.run(edges)[graph.outputs[0].tensor]
+    for cycles in (1 << 40, 1):
+        plan = plan_for_cycles(graph, cycles)
+        got, _ = rtl_designs.simulate(graph, plan, codes, seed=3, stall=0.2)
+        assert np.array_equal(got["y"], want)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import random
 from typing import Any
 
@@ -254,8 +255,9 @@ class Model:
             epsilon=1e-3,
         )
 
-    def merge(self, a: str, b: str, types: dict[str, str]) -> str:
-        return self.add("Merge", [a, b], self.shapes[a], types, op="add")
+    def merge(self, a: str, b: str, types: dict[str, str], op: str = "add") -> str:
+        shape = max(self.shapes[a], self.shapes[b], key=math.prod)
+        return self.add("Merge", [a, b], shape, types, op=op)
 
     def concatenate(self, a: str, b: str, types: dict[str, str]) -> str:
         shape = (*self.shapes[a][:-1], self.shapes[a][-1] + self.shapes[b][-1])

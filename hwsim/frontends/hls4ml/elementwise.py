@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.errors import HwsimError
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.types import read_weights
-from hwsim.ops import Add, BatchNorm, Relu
+from hwsim.ops import Add, BatchNorm, Mul, Op, Relu, Sub
 
 ACTIVATIONS = ("relu", "linear")
+MERGED: dict[str, Op] = {"add": Add(), "subtract": Sub(), "multiply": Mul()}
 
 
 def read_batchnorm(build: LayerBuilder, layer: Any) -> None:
@@ -46,6 +48,16 @@ def read_activation(build: LayerBuilder, layer: Any) -> None:
 
 
 def read_merge(build: LayerBuilder, layer: Any) -> None:
-    """The sum at full precision, then the result's type (`nnet_merge.h`)."""
+    """The sum, difference or product at full precision, then the result's type (`nnet_merge.h`)."""
     a, b = (build.edge(name) for name in layer.inputs)
-    build.finish(layer, build.add(f"{layer.outputs[0]}/full", Add(), a, b))
+    shapes = [build.types[edge].shape for edge in (a, b)]
+    if shapes[0] != shapes[1]:  # C++ then makes as many results as the smaller one has codes
+        raise HwsimError(
+            f"layer {layer.name!r}: its inputs must have one shape, not {shapes[0]} and {shapes[1]}"
+        )
+    build.finish(layer, build.add(f"{layer.outputs[0]}/full", MERGED[merged(layer)], a, b))
+
+
+def merged(layer: Any) -> str:
+    """What a Merge computes, in lower case."""
+    return str(layer.get_attr("op")).lower()

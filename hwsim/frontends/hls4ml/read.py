@@ -86,7 +86,7 @@ def _check_supported(nodes: list[Any]) -> None:
             _kind(layer) == "Activation"
             and elementwise.activation(layer) not in elementwise.ACTIVATIONS
         )
-        or (_kind(layer) == "Merge" and layer.get_attr("op") != "add")
+        or (_kind(layer) == "Merge" and elementwise.merged(layer) not in elementwise.MERGED)
     ]
     if unknown:
         raise HwsimError(
