@@ -26,7 +26,9 @@ from hwsim.ops import (
     Dense,
     Flatten,
     MaxPool,
+    Mul,
     Op,
+    Quant,
     Relu,
     Requantize,
     Reshape,
@@ -342,3 +344,38 @@ def test_joins_behind_one_fork_need_no_depths_beside_their_own():
     sums = [Node(f"{name}y", Add(), (name, f"{name}2"), f"{name}y") for name in "ab"]
     graph = crossed({"x": (3, 5)}, *RELUS, *heads, *sums)
     assert depths.entangled(graph, sums) == []
+
+
+def gated(pools: Window) -> Graph:
+    """Squeeze and excitation: a map times what a pool of it gives, which broadcasts."""
+    narrow = Requantize(scheme=Scheme.SHIFT, multiplier=(0.0625,), out=Format.int(8))
+    nodes = (
+        Node("pool", AvgPool(window=pools), ("x",), "sums"),
+        Node("gate", narrow, ("sums",), "gates"),
+        Node("mul", Mul(quant=Quant((1.0,))), ("x", "gates"), "y"),
+    )
+    port = InputPort(name="x", tensor="x", type=cases.tensor((5, 4, 2), "s6"))
+    return Graph((port,), nodes, (OutputPort(name="y", tensor="y"),))
+
+
+GATED = {
+    "by the whole map": gated(Window((5, 4))),
+    "by columns": gated(Window((5, 1))),
+    "by rows": gated(Window((1, 4))),
+}
+
+
+@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("cycles", [SLOW, FAST])
+def test_a_map_gated_by_its_own_pool_never_deadlocks(name, cycles, seed):
+    codes = np.random.default_rng(seed).integers(-32, 32, (3, 5, 4, 2))
+    assert outcome(GATED[name], cycles, codes, seed) == "equal"
+
+
+def test_a_gate_of_the_whole_map_hangs_unless_the_map_is_held(seed, monkeypatch):
+    proven, graph = depths.proven_depths, GATED["by the whole map"]
+    held = proven(graph, plan_for_cycles(graph, FAST))
+    assert held["mul", 0] * 2 == 5 * 4 * 2  # all of it, two codes a beat
+    monkeypatch.setattr(depths, "proven_depths", lambda *given: dict.fromkeys(proven(*given), 1))
+    codes = np.random.default_rng(seed).integers(-32, 32, (3, 5, 4, 2))
+    assert outcome(graph, FAST, codes, seed) == "hangs"
