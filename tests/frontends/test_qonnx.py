@@ -443,3 +443,17 @@ def test_a_function_of_few_codes_of_a_wide_format_is_a_table(tmp_path: Path, see
     expected = np.clip(np.rint(128 / (1 + np.exp(-clipped))), -128, 127) / 128
     off = np.abs(128 / (1 + np.exp(-clipped)) % 1 - 0.5) > 1e-4  # where float32 cannot matter
     assert np.array_equal(hwsim.emulate(graph, reals)[off], expected.astype(np.float32)[off])
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul"])
+@pytest.mark.parametrize("shape", [(4, 6, 6), (4, 1, 1)], ids=["alike", "by channel"])
+def test_pairs_of_fixed_point_tensors_broadcast_exactly(op, shape, tmp_path, seed):
+    """Two powers of two, combined at full precision and rounded once."""
+    n = Net(seed)
+    x = n.start(4, 6, 6)
+    kernel = 1 if shape[1:] == (6, 6) else 6
+    y = n.do("Conv", [x, n.weights((4, 4, kernel, kernel))], kernel_shape=[kernel] * 2)
+    pair = n.do(op, [x, n.quant(y, 2.0**-3, 8)])
+    model = n.model(n.quant(pair, 2.0**-2, 6), 4, 6, 6)
+    graph = load(model, tmp_path)
+    assert differences(graph, model, on_grid((4, 6, 6), seed)) == 0
