@@ -450,6 +450,7 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("add-plain", Add(), (tensor(64), tensor(64)))
     yield Case("add-aligned", Add(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
     yield Case("add-one-scale", Add(), (tensor(9, "s12", 0), tensor(9, "s8", 0)))
+    yield Case("add-of-zeros", Add(), (tensor(5, "s8.40"), tensor(5, "s4", codes=(0, 0))))
     yield Case("add-wide", Add(), (tensor(5, "s40.2"), tensor(5, "s30.4")))
     yield Case("sub-plain", Sub(), (tensor(64), tensor(64)))
     yield Case("sub-aligned", Sub(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
