@@ -11,6 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.onnx_builder import MICROSOFT, Array
+from support.onnx_compare import assert_same_arrays, load
+from support.onnx_nets import Net
+from support.onnx_nets import feeds as net_feeds
 from support.onnx_run import run_ort
 
 import hwsim
@@ -188,6 +191,19 @@ def test_shapes_that_do_not_broadcast_are_refused(op, shapes, text, tmp_path):
     with pytest.raises(HwsimError, match="must have shapes that broadcast") as error:
         hwsim.load(path)
     assert str(error.value).endswith(text)
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul"])
+def test_a_row_and_the_same_row_as_a_column_make_a_table(op, tmp_path, seed):
+    """Their codes lie alike, and yet one is repeated by rows and the other by columns."""
+    net = Net("uint8")
+    x = net.start(1, 5)
+    turned = net.do("Transpose", x, perm=[0, 2, 1])
+    made = net.model((net.round(net.do(op, turned, x), 0.06), 3, "float32"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = load(made, tmp_path)
+        assert_same_arrays(graph, made, net_feeds(made, seed))
 
 
 @pytest.mark.needs("amaranth")

@@ -312,6 +312,20 @@ def test_a_pad_before_an_average_leaves_the_integer_kernel(
     assert said or not differ
 
 
+@pytest.mark.parametrize("kernel", [1, 2])
+def test_an_average_of_exact_reals_in_a_scale_that_is_none_is_followed_or_announced(
+    kernel: int, tmp_path: Path, seed: int
+) -> None:
+    """The runtime divides by the scale 0.3: 2.25 / 0.3 lies below the tie 7.5 in float32."""
+    n = Net()
+    x = n.qdq(n.input("x", (2, 8, 8)), Q("uint8", 2.0**-5, 128))
+    pooled = n.do("AveragePool", x, kernel_shape=[kernel, kernel], strides=[2, 2])
+    out = n.qdq(pooled, Q("uint8", float(np.float32(0.3)), 0))
+    ran, said, differ = outcome(n.model((out, 4, "float32")), tmp_path, seed)
+    assert "QLinearAveragePool" in ran
+    assert said and differ < 300
+
+
 def test_a_pool_behind_factors_along_the_width_sees_the_map(tmp_path: Path, seed: int) -> None:
     """With one channel the order of the codes is the same, the shape of the edge is not."""
     n = Net()

@@ -27,7 +27,7 @@ def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) ->
     term = level_of if op == "Mul" else _term
     a, b = (term(run, node, real) for real in (first, second))
     layouts = first.layout, second.layout
-    if not layouts[0].same(layouts[1]):
+    if layouts[0].shape != layouts[1].shape or not layouts[0].same(layouts[1]):
         plain = all(layout.same(Arrangement.plain(layout.shape)) for layout in layouts)
         lying = Arrangement.plain if plain else Arrangement.map
         wanted = [lying(layout.shape) for layout in layouts]

@@ -189,7 +189,7 @@ def _ties(run: Importer, source: Mean, by: Quantizer) -> float:
     if source.whole and not source.in_reals:
         return 0.0
     counts = {source.window.size} if source.counts is None else set(source.counts.ravel().tolist())
-    scales = (source.input.scale, by.scale if source.in_reals else 1.0, *counts)
+    scales = (source.input.scale, by.scale, *counts)
     kind = run.types[run.sums[source]]
     if all(math.frexp(scale)[0] == 0.5 for scale in scales) and kind.magnitude < EXACT_FLOAT:
         return 0.0
