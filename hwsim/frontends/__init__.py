@@ -8,9 +8,10 @@ such suffixes or classes (docs/adding-a-front-end.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 from hwsim.errors import HwsimError
@@ -61,7 +62,7 @@ def load(model: str | Path | object) -> Graph:
     known = FILES if suffix in FILES else FILES | _installed(files=True)
     if suffix not in known:
         raise HwsimError(unread_file(path, known))
-    return cast(FileReader, import_module(known[suffix])).read(path)
+    return cast(FileReader, _reader(known, suffix, "read")).read(path)
 
 
 def _read_object(model: object) -> Graph:
@@ -70,8 +71,25 @@ def _read_object(model: object) -> Graph:
     known = OBJECTS if OBJECTS.keys() & set(classes) else OBJECTS | _installed(files=False)
     for name in classes:
         if name in known:
-            return cast(ObjectReader, import_module(known[name])).read_object(model)
+            return cast(ObjectReader, _reader(known, name, "read_object")).read_object(model)
     raise HwsimError(unread_object(model, known))
+
+
+def _reader(known: Mapping[str, str], name: str, function: str) -> ModuleType:
+    """The module for a suffix or a class; HwsimError where an installed package's is none."""
+    if name in FILES or name in OBJECTS:
+        return import_module(known[name])
+    what = f"the entry point {name!r} of {GROUP}"
+    try:
+        module = import_module(known[name])
+    except Exception as error:
+        raise HwsimError(
+            f"{what} must name a module that can be imported, not {known[name]!r} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if not callable(getattr(module, function, None)):
+        raise HwsimError(f"{what} must name a module with {function!r}, not {known[name]!r}")
+    return module
 
 
 def _classes(model: object) -> Iterator[str]:

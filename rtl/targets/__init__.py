@@ -7,7 +7,7 @@ group `hwsim.targets`; and one of a program's own, by `register`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from hwsim.errors import HwsimError
 from rtl.targets import ecp5, xilinx
@@ -60,12 +60,19 @@ def _installed() -> Iterator[Target]:
     from importlib.metadata import entry_points  # takes a while, and is seldom needed
 
     for point in entry_points(group=GROUP):
-        for target in point.load():
+        what = f"the entry point {point.name!r}"
+        try:
+            found = point.load()
+        except Exception as error:
+            raise HwsimError(
+                f"{what} of {GROUP} must name something that can be imported, not {point.value!r} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        if not isinstance(found, Iterable):
+            raise HwsimError(f"{what} must name a list of targets, not {found!r}")
+        for target in found:
             if not isinstance(target, Target):
-                raise HwsimError(
-                    f"the entry point {point.name!r} must name a list of targets, not one with"
-                    f" {target!r}"
-                )
+                raise HwsimError(f"{what} must name a list of targets, not one with {target!r}")
             yield target
 
 

@@ -159,3 +159,26 @@ def test_an_installed_package_reads_objects_of_its_class_and_of_those_that_deriv
     )
     assert "that ends in .onnx or .hwsim or .thing, not 'm.bin'" in sentence("m.bin")
     sys.modules.pop("hwsim_thing.read"), sys.modules.pop("hwsim_thing")
+
+
+WRONG = {
+    "nowhere.module": "must name a module that can be imported, not 'nowhere.module' "
+    "(ModuleNotFoundError: No module named 'nowhere')",
+    "broken_reader": "must name a module that can be imported, not 'broken_reader' "
+    "(RuntimeError: half installed)",
+    "math": "must name a module with 'read', not 'math'",
+}
+
+
+@pytest.mark.parametrize("named", WRONG)
+def test_an_installed_package_that_reads_nothing_is_named_in_one_sentence(
+    named, tmp_path, monkeypatch
+):
+    info = tmp_path / "half-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: half\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[hwsim.frontends]\n.half = {named}\n")
+    (tmp_path / "broken_reader.py").write_text("raise RuntimeError('half installed')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    assert sentence("m.half") == f"the entry point '.half' of hwsim.frontends {WRONG[named]}"

@@ -21,7 +21,6 @@ from hwsim.forms import requantizers as forms
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
     OPERATORS,
-    Add,
     AvgPool,
     BatchNorm,
     Carrier,
@@ -34,7 +33,6 @@ from hwsim.ops import (
     ScaledAdd,
     Scheme,
     Stepwise,
-    Sub,
     Table,
     TensorType,
     Window,
@@ -412,24 +410,15 @@ def test_a_window_fits_up_to_the_whole_padded_map_and_no_more(padding):
 
 
 def test_a_window_s_sizes_are_below_any_array_s():
-    for kernel, stride, what in (((1 << 31, 1), (1, 1), "kernel"), ((2, 2), (1, 1 << 31), "stride")):
+    for kernel, stride, what in (
+        ((1 << 31, 1), (1, 1), "kernel"),
+        ((2, 2), (1, 1 << 31), "stride"),
+    ):
         wrong = kernel if what == "kernel" else stride
         refused(
             f"a window's {what} must be below {1 << 31}, not {wrong}",
             lambda kernel=kernel, stride=stride: Window(kernel, stride),
         )
-
-
-@pytest.mark.parametrize("op", [Add(), Sub()], ids=lambda op: op.kind)
-def test_an_exact_sum_of_scaled_codes_has_one_binary_point(op):
-    """A scale says what a code is worth, whatever the point: to align points would change that."""
-    a, b = (TensorType((3,), Format.parse(fmt), Quant((0.5,))) for fmt in ("s8.3", "s8"))
-    assert op.infer([a, a]).quant == Quant((0.5,))
-    refused(
-        f"the inputs of an exact {op.kind} must have one binary point beside their scale, not "
-        "s8.3 and s8",
-        lambda: op.infer([a, b]),
-    )
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 5])

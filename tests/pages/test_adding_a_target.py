@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import shutil
 import sys
 import tomllib
@@ -181,3 +182,28 @@ def test_a_name_that_is_taken_is_refused(family):
     targets.register(mine)  # the same again is nothing new
     with pytest.raises(HwsimError, match="a target's name must be new, not 'xc7' again"):
         targets.register(dataclasses.replace(mine, name="xc7"))
+
+
+@pytest.mark.parametrize(
+    ("named", "text"),
+    [
+        (
+            "nowhere:TARGETS",
+            "the entry point 'half' of hwsim.targets must name something that can be imported, not "
+            "'nowhere:TARGETS' (ModuleNotFoundError: No module named 'nowhere')",
+        ),
+        ("math:pi", f"the entry point 'half' must name a list of targets, not {math.pi}"),
+    ],
+)
+def test_an_installed_package_without_targets_is_named_in_one_sentence(
+    named, text, tmp_path, monkeypatch
+):
+    info = tmp_path / "half-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: half\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[hwsim.targets]\nhalf = {named}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    with pytest.raises(HwsimError) as error:
+        targets.find_target("no such device")
+    assert str(error.value) == text
