@@ -416,7 +416,7 @@ def test_a_window_s_sizes_are_below_any_array_s():
     ):
         wrong = kernel if what == "kernel" else stride
         refused(
-            f"a window's {what} must be below {1 << 31}, not {wrong}",
+            f"a window's {what} must be below {most}, not {wrong}",
             lambda kernel=kernel, stride=stride: Window(kernel, stride),
         )
 
