@@ -410,10 +410,8 @@ def test_a_window_fits_up_to_the_whole_padded_map_and_no_more(padding):
 
 
 def test_a_window_s_sizes_are_below_any_array_s():
-    for kernel, stride, what in (
-        ((1 << 31, 1), (1, 1), "kernel"),
-        ((2, 2), (1, 1 << 31), "stride"),
-    ):
+    most, sizes = 1 << 31, (2, 2)
+    for what, kernel, stride in (("kernel", (most, 1), sizes), ("stride", sizes, (1, most))):
         wrong = kernel if what == "kernel" else stride
         refused(
             f"a window's {what} must be below {most}, not {wrong}",
