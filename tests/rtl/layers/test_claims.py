@@ -18,7 +18,7 @@ from support.together import fed_fast, three_options, together
 
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import Cast, Conv2D, Window
+from hwsim.ops import Cast, Conv2D, Requantize, Scheme, Split, Window
 from rtl.design import Design
 from rtl.flow import rtlil, verilog, yosys
 from rtl.flow.instances import by_node
@@ -172,6 +172,30 @@ def chain() -> tuple[Graph, Plan]:
         for node in (nodes[0], nodes[2])
     }
     return graph, dataclasses.replace(plan, nodes={**plan.nodes, **folds}, inputs={"x": 2})
+
+
+def test_slow_layers_behind_a_split_keep_the_pace_of_one():
+    """While one half is worked on, the other half's layer must have something to do."""
+    to8 = Requantize(scheme=Scheme.SINGLE, multiplier=(0.3,), out=Format.int(8))
+    nodes = [Node("split", Split(axis=0, sizes=(32, 32)), ("x",), ("a", "b"))]
+    nodes += [Node(f"to8_{edge}", to8, (edge,), f"y_{edge}") for edge in "ab"]
+    port = InputPort(name="x", tensor="x", type=cases.tensor(64))
+    ends = tuple(OutputPort(name=f"y_{edge}", tensor=f"y_{edge}") for edge in "ab")
+    graph = Graph((port,), tuple(nodes), ends)
+    plan = plan_for_cycles(graph, 300)
+    assert {plan.nodes[f"to8_{edge}"].implementation for edge in "ab"} == {"serial"}
+    codes = np.random.default_rng(seeded(4)).integers(-128, 128, (SAMPLES, 64))
+
+    def pace(fifos) -> int:
+        chosen = dataclasses.replace(plan, fifos=fifos)
+        _, cycles = rtl_designs.simulate(graph, chosen, {"x": codes}, design=Design(graph, chosen))
+        ends = [np.array(each).reshape(SAMPLES, -1)[:, -1] for each in cycles.values()]
+        return max(int(each[-1] - each[-2]) for each in ends)
+
+    wanted, claim = bursts(graph, plan), bottleneck(graph, plan).cycles
+    assert wanted == {("to8_a", 0): 17, ("to8_b", 0): 17}
+    assert pace(wanted) == claim < 300
+    assert pace({}) > 1.5 * claim
 
 
 def test_a_layer_that_takes_pixels_in_bursts_keeps_its_pace_behind_a_fifo_alone():
