@@ -312,6 +312,20 @@ def test_a_pad_before_an_average_leaves_the_integer_kernel(
     assert said or not differ
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_the_same_sum_quantized_twice_has_the_runtimes_kernels(
+    dtype: str, tmp_path: Path, seed: int
+) -> None:
+    """Each sum has dequantizers of its own before equal nodes are made one, so both stay."""
+    n = Net(dtype)
+    x, zero = n.qdq(n.input("x", (64,)), Q(dtype, 2.0**-5, 0)), 40 if dtype == "int8" else 167
+    y = n.qdq(n.do("Neg", x), Q(dtype, 2.0**-5, zero))
+    sums = [n.qdq(n.do("Add", x, y), Q(dtype, float(np.float32(s)), zero)) for s in (0.05, 0.07)]
+    ran, said, differ = outcome(n.model(*((out, 2, "float32") for out in sums)), tmp_path, seed)
+    assert ran.count("QLinearAdd") == (2 if dtype == "uint8" else 0)
+    assert (said, differ) == ("", 0)
+
+
 @pytest.mark.parametrize("kernel", [1, 2])
 def test_an_average_of_exact_reals_in_a_scale_that_is_none_is_followed_or_announced(
     kernel: int, tmp_path: Path, seed: int

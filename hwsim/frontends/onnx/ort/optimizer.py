@@ -31,6 +31,7 @@ def optimized(model: OnnxModel) -> Copy:
     """The graph just before kernels are chosen."""
     copy = copy_of(model)
     folded(copy)
+    unique_dequantizers(copy)  # before the first level too, which so merges no readers of one
     for _ in range(MOST_ROUNDS):
         before = _print(copy)
         for rewrite in FIRST_LEVEL:
