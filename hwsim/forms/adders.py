@@ -14,6 +14,7 @@ from hwsim.ops.base import IntArray, TensorType
 from hwsim.ops.scaled_add import ScaledAdd
 
 LONGEST = 26  # bits behind the binary point that narrow sums are tried with
+FEW = 12  # codes of each input that refuse most weights before all are asked
 NEAR = (-1, 0, 1, 2)  # around the floor of the exact multiplier
 
 
@@ -85,19 +86,23 @@ def narrowest_add(
 
     `ratios` are about the real weights of a and b. Ties to even are tried where a floor fails.
     """
-    a = np.arange(a_low, a_low + table.shape[0])[:, None]
-    b = np.arange(b_low, b_low + table.shape[1])[None, :]
-    some = np.s_[:: max(len(a) // 40, 1), :: max(b.size // 40, 1)]  # refuses most without the rest
+    a, b = np.indices(table.shape).reshape(2, -1) + np.array([[a_low], [b_low]])
+    codes = table.reshape(-1)
+    strides = [-(-n // FEW) for n in table.shape]
+    some = np.arange(codes.size).reshape(table.shape)[:: strides[0], :: strides[1]].reshape(-1)
     for shift in range(1, LONGEST + 1):
         for ma, mb in _weights(ratios, shift):
-            y = a * ma + b * mb
             for rounding in (Rounding.TRN, Rounding.RND_CONV):
-                if _offset(y[some], table[some], shift, rounding, out) is None:
+                y = a[some] * ma + b[some] * mb
+                least, most = _offsets(y, codes[some], shift, rounding, out)
+                if least.max() > most.min():
                     continue
-                found = _offset(y, table, shift, rounding, out)
-                if found is not None:
-                    r, end = found
+                least, most = _offsets(a * ma + b * mb, codes, shift, rounding, out)
+                low, high = int(least.max()), int(most.min())
+                if low <= high:
+                    r, end = min(max(low, 0), high), _after(rounding, out)
                     return WeightedSum(ma=ma, mb=mb, r=r, shift=shift, rounding=rounding, out=end)
+                some = np.append(some, [least.argmax(), most.argmin()])  # refuse others too
     return None
 
 
@@ -109,25 +114,27 @@ def _weights(ratios: tuple[float, float], shift: int) -> Iterator[tuple[int, int
     return ((ma, mb) for ma, mb in tried if ma * signs[0] >= 0 and mb * signs[1] >= 0)
 
 
-def _offset(
+def _offsets(
     y: IntArray, table: IntArray, shift: int, rounding: Rounding, out: Output
-) -> tuple[int, Output] | None:
-    """An offset (and where the zero point goes) with which the rounded sums are the table."""
-    low, high = table > out.low, table < out.high  # codes at the ends bound on one side only
+) -> tuple[IntArray, IntArray]:
+    """The least and the greatest offset with which each rounded sum is its code in the table."""
     if rounding is Rounding.TRN:
         least, most = table << shift, ((table + 1) << shift) - 1
-        after = Output(format=out.format, window=out.window)
     else:
         code = table - out.zero_point
         odd = code & 1  # an odd code gives its two ties away
         half = 1 << (shift - 1)
         least, most = (code << shift) - half + odd, (code << shift) + half - odd
-        after = out
-    lowest = int(np.max(np.where(low, least - y, np.iinfo(np.int64).min)))
-    highest = int(np.min(np.where(high, most - y, np.iinfo(np.int64).max)))
-    if lowest > highest:
-        return None
-    return min(max(lowest, 0), highest), after
+    ends = np.iinfo(np.int64)  # codes at the ends of the output bound on one side only
+    return (
+        np.where(table > out.low, least - y, ends.min),
+        np.where(table < out.high, most - y, ends.max),
+    )
+
+
+def _after(rounding: Rounding, out: Output) -> Output:
+    """The output behind a rounding: a floor takes its zero point with the offset."""
+    return Output(format=out.format, window=out.window) if rounding is Rounding.TRN else out
 
 
 def table_sum(op: ScaledAdd, a: TensorType, b: TensorType) -> TableSum | None:

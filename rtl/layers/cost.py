@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from amaranth.hdl import Shape
 
@@ -12,10 +13,10 @@ from rtl.parts.multicycle import Multiplication, Serial
 from rtl.parts.multiply import limb_shapes
 from rtl.parts.pipeline import ChannelConstants, constant_shape
 from rtl.parts.recipes import Recipe
-from rtl.parts.requantizer_multicycle import product_shapes
 from rtl.targets import REFERENCE
 
 
+@lru_cache(maxsize=4096)
 def rescaler_multipliers(form: Form, x: tuple[int, int], lanes: int, channels: int) -> int:
     """Hard multipliers of a `rtl.parts.requantizer.Requantizer` for codes in the range `x`."""
     if isinstance(form, Affine) and len(set(form.m)) == 1 and not form.m[0] & (form.m[0] - 1):
@@ -38,11 +39,12 @@ def pipelined_tables(form: Form, lanes: int) -> int:
     return 20 + lanes * 650
 
 
-def multicycle_tables(form: Form, made: Recipe, way: Multiplication, lanes: int) -> int:
-    """Look-up tables of a `MulticycleRequantizer`, as roughly."""
-    code, factor = product_shapes(made)
-    bits = {name: constant_shape(values).width for name, values in made.fields.items()}
-    end = 40 + 2 * bits["r"] if isinstance(form, Affine) else 150
+def multicycle_tables(
+    form: Form, made: Recipe, way: Multiplication, operands: tuple[Shape, Shape], *, lanes: int
+) -> int:
+    """Look-up tables of a `MulticycleRequantizer`, as roughly; `operands` are `product_shapes`."""
+    code, factor = operands
+    end = 40 + 2 * constant_shape(made.fields["r"]).width if isinstance(form, Affine) else 150
     if isinstance(way, Serial):
         return 35 + lanes * ((1 + way.bits) * factor.width + code.width // 2 + end)
     return 35 + lanes * (code.width // 4 + (100 if way.cycles(code, factor) > 1 else 0) + end)

@@ -114,7 +114,7 @@ class ScaledAdded(Summed):
         """Tables hold every sum of one rounding; others are enumerated, which takes a while."""
         op: ScaledAdd = self.task.op
         exact = op.divisor is None or math.frexp(op.divisor)[0] == 0.5
-        if exact and table_sum(op, *self.task.inputs) is not None:
+        if exact and _has_tables(op, *self.task.inputs):
             return None
         if self.form is not None:
             return None
@@ -175,3 +175,9 @@ class Multiplied(Paired):
 def add_form(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
     """The cheapest integer form of a scaled add for all pairs of codes; found once for each."""
     return choose_add(op, a, b)
+
+
+@lru_cache(maxsize=256)
+def _has_tables(op: ScaledAdd, a: TensorType, b: TensorType) -> bool:
+    """Whether both addends of all pairs of codes fit tables."""
+    return table_sum(op, a, b) is not None

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from amaranth.hdl import Shape
+
 from hwsim.errors import HwsimError
 from hwsim.forms.requantizers import Form
 from rtl.layers.base import Option, Pointwise
@@ -155,23 +157,31 @@ class Multicycle(Rescaled):
             return "its products are wiring"
         return formless
 
+    @cached_property
+    def operands(self) -> tuple[Shape, Shape]:
+        """The shapes of the product's code and constant."""
+        return product_shapes(self.recipe)
+
+    def each(self, plan: LanePlan) -> int:
+        """Cycles a beat."""
+        return cycles(self.recipe, self.multiplication(plan), self.operands)
+
     def cycles(self, plan: LanePlan) -> int:
         """Several a beat."""
-        each = cycles(self.recipe, self.multiplication(plan))
-        return -(-self.task.codes // plan.lanes) * each
+        return -(-self.task.codes // plan.lanes) * self.each(plan)
 
     def why(self, plan: LanePlan) -> str:
         """A beat in several cycles."""
-        each = cycles(self.recipe, self.multiplication(plan))
-        return f"{plan.lanes} codes in {each} cycles"
+        return f"{plan.lanes} codes in {self.each(plan)} cycles"
 
     def multipliers(self, plan: LanePlan) -> int:
         """None, or one a lane."""
-        return plan.lanes * self.multiplication(plan).multipliers(*product_shapes(self.recipe))
+        return plan.lanes * self.multiplication(plan).multipliers(*self.operands)
 
     def tables(self, plan: LanePlan) -> int:
         """By the widths of the operands and the kind of form."""
-        return multicycle_tables(self.form, self.recipe, self.multiplication(plan), plan.lanes)
+        way = self.multiplication(plan)
+        return multicycle_tables(self.form, self.recipe, way, self.operands, lanes=plan.lanes)
 
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """One component for all lanes."""

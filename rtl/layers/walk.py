@@ -47,6 +47,8 @@ class Walk:
         one; the walk goes on once a window is taken. A long way between two windows is hidden as
         far as the walk is ahead of the reader by then.
         """
+        if work >= max(self.step, self.wrap, self.home):
+            return self.rows * self.windows * work
         lead, total = 0, 0
         for _ in range(MAPS):
             start, total = lead, 0

@@ -106,7 +106,12 @@ class Folded(Implementation[FoldPlan]):
         """Cycles behind a parallel window, which walks over padded positions, one a cycle."""
         if not moves(self.window):
             return self.positions * fold.cycles
-        return Walk.of(self.window, self.task.x.shape).cycles(fold.cycles, _ahead(fold))
+        return self._walk.cycles(fold.cycles, _ahead(fold))
+
+    @cached_property
+    def _walk(self) -> Walk:
+        """The way of a parallel window."""
+        return Walk.of(self.window, self.task.x.shape)
 
     def why(self, plan: FoldPlan) -> str:
         """Multiplications and what they share."""
@@ -184,10 +189,9 @@ class Folded(Implementation[FoldPlan]):
         if not plan.parallel_window or not moves(self.window):
             return 0
         x, whole = self.task.x, self.cycles(plan)
-        walk = Walk.of(self.window, x.shape)
-        times = np.array(walk.times(plan.fold.cycles, _ahead(plan.fold))) * (map_cycles / whole)
+        taken_at = np.array(self._walk.times(plan.fold.cycles, _ahead(plan.fold)))
         taken = window.window_need(self.window, x.shape, parallel=True) * x.channels
-        lacking = np.concatenate([taken, taken + x.size]) - times / pace
+        lacking = np.concatenate([taken, taken + x.size]) - taken_at * (map_cycles / whole) / pace
         return max(math.ceil((lacking - np.minimum.accumulate(lacking)).max()), 0)
 
     def lower(self, plan: FoldPlan, beats: tuple[Beat, ...]) -> Layer:

@@ -55,8 +55,9 @@ class MulticycleRequantizer(wiring.Component):
         self.constants = ChannelConstants(
             self.recipe.fields, lanes=lanes, channels=channels, block=block
         )
-        self.cycles = cycles(self.recipe, multiplication)
-        self.multipliers = lanes * multiplication.multipliers(*product_shapes(self.recipe))
+        operands = product_shapes(self.recipe)
+        self.cycles = cycles(self.recipe, multiplication, operands)
+        self.multipliers = lanes * multiplication.multipliers(*operands)
         self.beat, self.target = Beat.of(lanes, in_format), Beat.of(lanes, form.out.format)
         super().__init__({"i": In(self.beat.stream), "o": Out(self.target.stream)})
 
@@ -114,10 +115,9 @@ class MulticycleRequantizer(wiring.Component):
         return lane["y"]
 
 
-def cycles(made: Recipe, multiplication: Multiplication) -> int:
-    """Cycles from one beat to the next."""
-    code, factor = product_shapes(made)
-    return multiplication.cycles(code, factor) + len(made.after)
+def cycles(made: Recipe, multiplication: Multiplication, operands: tuple[Shape, Shape]) -> int:
+    """Cycles from one beat to the next, by the shapes of the product's operands."""
+    return multiplication.cycles(*operands) + len(made.after)
 
 
 def product_shapes(made: Recipe) -> tuple[Shape, Shape]:
