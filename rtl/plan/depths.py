@@ -25,18 +25,24 @@ from hwsim.graph import Graph, Node
 from rtl.layers.base import Counts
 from rtl.layers.table import implementation
 from rtl.plan.bursts import bursts
+from rtl.plan.flight import in_flight
 from rtl.plan.lanes import edge_lanes
 from rtl.plan.plan import FifoKey, Plan
 
-SLACK = 16  # beats beyond the proof, so that the latency of the longer branch costs no cycle
+SLACK = 16  # beats beyond the proof at least, for registers on the way
 
 
 def with_depths(graph: Graph, plan: Plan, slack: int = SLACK) -> Plan:
-    """The plan with a FIFO on each branch that needs one: the proven depth and `slack` beats.
+    """The plan with a FIFO on each branch that needs one: the proven depth and some more.
 
-    Where codes are taken in bursts (`bursts`), a FIFO gathers them.
+    That is what comes while the longer branch is under way (`in_flight`), or `slack` beats. Where
+    codes are taken in bursts (`bursts`), a FIFO gathers them.
     """
-    fifos = {key: depth + slack for key, depth in proven_depths(graph, plan).items()}
+    late = in_flight(graph, plan)
+    fifos = {
+        key: depth + max(slack, late.get(key, 0))
+        for key, depth in proven_depths(graph, plan).items()
+    }
     for key, depth in bursts(graph, plan).items():
         fifos[key] = max(fifos.get(key, 0), depth)
     return replace(plan, fifos=fifos)
