@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hwsim import defaults
 from hwsim.errors import HwsimError
 from hwsim.evaluation.scores import Accuracy
 from hwsim.extras import hardware
@@ -65,7 +66,7 @@ def _called(function: Any, *, several: bool) -> Callable[[Mapping[str, Any]], An
     return run
 
 
-def plan(model: Any, *, target: str = "ecp5-25k", clock: str = "50MHz") -> Plans:
+def plan(model: Any, *, target: str = defaults.TARGET, clock: str = defaults.CLOCK) -> Plans:
     """What can be had on a target: plans from the smallest to the fastest, without synthesis.
 
     `model` is a Graph or what `load` takes. A notebook shows the result as a picture and a table.
@@ -94,8 +95,8 @@ def build(
     model: Any,
     out: str | Path,
     *,
-    target: str = "ecp5-25k",
-    clock: str = "50MHz",
+    target: str = defaults.TARGET,
+    clock: str = defaults.CLOCK,
     fps: float | None = None,
     max_dsp: int | None = None,
     rtl_only: bool = False,

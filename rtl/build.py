@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from hwsim import defaults
 from hwsim.build_folder import (
     MODEL,
     READABLE,
@@ -54,8 +55,8 @@ class Request:
     `name` is what people call the model; the report has it as its title.
     """
 
-    target: str = "ecp5-25k"
-    clock_mhz: float = 50.0
+    target: str = defaults.TARGET
+    clock_mhz: float = defaults.CLOCK_MHZ
     fps: float | None = None
     max_dsp: int | None = None
     rtl_only: bool = False

@@ -19,7 +19,7 @@ PRIVATE = re.compile(r"_[^_]")
 
 # A room imports rooms of its own level or below. A new room has to be given its level here.
 LEVELS = (
-    {"errors", "extras"},
+    {"errors", "extras", "defaults"},
     {"fixed", "notices", "build_folder"},
     {"ops"},
     {"graph", "ports", "saved_ports", "state", "storage", "forms"},

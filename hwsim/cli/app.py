@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hwsim import defaults
 from hwsim.cli.console import (
     Progress,
     print_json,
@@ -172,10 +173,10 @@ def plan(
     model: Model,
     target: Annotated[
         str, typer.Option(help="ecp5-25k, ecp5-85k, or a family without limits: xc7 or xcup.")
-    ] = "ecp5-25k",
+    ] = defaults.TARGET,
     clock: Annotated[
         str, typer.Option(help="A frequency such as 50MHz, or a period such as 20ns.")
-    ] = "50MHz",
+    ] = defaults.CLOCK,
     picture: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="An .svg of frames per second against multipliers."),
@@ -223,10 +224,10 @@ def build(
     ],
     target: Annotated[
         str, typer.Option(help="ecp5-25k, ecp5-85k, or, for estimates only, xc7 or xcup.")
-    ] = "ecp5-25k",
+    ] = defaults.TARGET,
     clock: Annotated[
         str, typer.Option(help="A frequency such as 50MHz, or a period such as 20ns.")
-    ] = "50MHz",
+    ] = defaults.CLOCK,
     fps: Annotated[
         float | None, typer.Option(help="Inferences a second; the smallest design that reaches it.")
     ] = None,

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hwsim import defaults
 from hwsim.build_folder import BuildFacts
 from hwsim.extras import hardware
 from hwsim.graph import Graph
 from hwsim.hls4ml_backend.options import BuildOptions
 
-DEFAULT_CLOCK = "50MHz"
 RESOURCES = {"BRAM_18K": "bram", "DSP": "dsp", "FF": "ff", "LUT": "lut"}
 
 
@@ -25,8 +25,8 @@ def build(graph: Graph, chosen: BuildOptions, folder: Path, project: str) -> dic
     targets, rtl_build = hardware("rtl.targets"), hardware("rtl.build")
     out = Path(chosen.output_dir) if chosen.output_dir is not None else folder
     request = rtl_build.Request(
-        target=targets.find_target(chosen.target or "ecp5-25k").name,
-        clock_mhz=hardware("rtl.flow.clock").parse_clock(str(chosen.clock or DEFAULT_CLOCK)),
+        target=targets.find_target(chosen.target or defaults.TARGET).name,
+        clock_mhz=hardware("rtl.flow.clock").parse_clock(str(chosen.clock or defaults.CLOCK)),
         fps=chosen.fps,
         max_dsp=chosen.max_dsp,
         rtl_only=chosen.rtl_only or not chosen.vsynth,

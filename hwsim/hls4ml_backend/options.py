@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hwsim import defaults
 from hwsim.errors import HwsimError
 
 IO_TYPES = ("io_parallel", "io_stream")
@@ -37,7 +38,7 @@ class ConvertOptions:
     taken so that a call written for Vitis works, kept in the configuration, and change nothing.
     """
 
-    target: str = "ecp5-25k"
+    target: str = defaults.TARGET
     clock: str | None = None
     part: str | None = None
     board: str | None = None

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hwsim import defaults
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from rtl.flow.clock import check_clock
@@ -79,7 +80,10 @@ class Options:
 
 
 def explore(
-    graph: Graph, target: str = "ecp5-25k", clock_mhz: float = 50.0, count: int = COUNT
+    graph: Graph,
+    target: str = defaults.TARGET,
+    clock_mhz: float = defaults.CLOCK_MHZ,
+    count: int = COUNT,
 ) -> Options:
     """About `count` plans from the smallest to the fastest, those past the target among them.
 
