@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
@@ -115,7 +116,9 @@ def order_text(axes: Axes) -> str:
 def check_view(port: Port, kind: TensorType) -> None:
     """Raise HwsimError unless the user's axes are the edge's, and the shape holds its codes."""
     _check_element(port)
-    if sorted(seen_axes(kind, port)) != list(range(len(kind.shape))):
+    axes = seen_axes(kind, port)
+    whole = all(isinstance(axis, Integral) for axis in axes)
+    if not whole or sorted(axes) != list(range(len(kind.shape))):
         raise HwsimError(
             f"port {port.name!r} must show each of the {len(kind.shape)} axes of {kind.shape} "
             f"once, not {port.axes}"

@@ -256,7 +256,12 @@ def short(value: Any) -> str:
 
 def int_array(values: Any, what: str) -> IntArray:
     """A read-only int64 copy of whole numbers; HwsimError names `what` for anything else."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise HwsimError(
+            f"{what} must be an array of integers, not rows of unlike length"
+        ) from None
     if array.dtype.kind not in "iub":
         raise HwsimError(f"{what} must be an array of integers, not of {array.dtype}")
     top = max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0

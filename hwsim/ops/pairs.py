@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -125,6 +126,13 @@ class Mul(Pairwise):
     kind: ClassVar[str] = "mul"
     zero_points: tuple[int, int] = (0, 0)
     quant: Quant | None = None
+
+    def __post_init__(self) -> None:
+        zeros = self.zero_points
+        require(
+            len(zeros) == 2 and all(isinstance(zero, Integral) for zero in zeros),
+            f"a product's zero points must be two codes, not {zeros}",
+        )
 
     def centred(self, inputs: Sequence[TensorType]) -> list[Range]:
         """Bounds of both factors."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from numbers import Integral
 from typing import ClassVar
 
 from hwsim.fixed import Array, Format, Namespace
@@ -119,6 +120,12 @@ class Split(_Move):
     kind: ClassVar[str] = "split"
     axis: int
     sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        require(
+            all(isinstance(number, Integral) for number in (self.axis, *self.sizes)),
+            f"a split's axis and sizes must be whole numbers, not {self.axis!r} and {self.sizes}",
+        )
 
     def infer(self, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
         """The axis becomes as long as each size; all sizes make up the input's."""

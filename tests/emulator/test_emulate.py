@@ -69,7 +69,7 @@ def test_ports_show_their_axes_in_any_order(axes, seed):
 
 
 def test_an_axis_that_a_port_leaves_out_or_shows_twice_is_refused():
-    for axes in ((0, 1), (0, 1, 1), (0, 1, 3), (-1, 0, 1)):
+    for axes in ((0, 1), (0, 1, 1), (0, 1, 3), (-1, 0, 1), (0.0, 1.0, 2.0), ("h", 1, 2)):
         with pytest.raises(HwsimError) as error:
             network(axes)
         assert str(error.value) == (

@@ -26,12 +26,14 @@ from hwsim.ops import (
     Carrier,
     Cast,
     Dense,
+    Mul,
     Op,
     Quant,
     Requantize,
     Reshape,
     ScaledAdd,
     Scheme,
+    Split,
     Stepwise,
     Table,
     TensorType,
@@ -244,6 +246,19 @@ def test_constants_that_cannot_be_are_refused_when_made():
         lambda: layer(weights=np.full((3, 2), 9)),
     )
     refused("weights must be an array of integers, not of float64", lambda: layer(weights=[[0.5]]))
+    refused(
+        "weights must be an array of integers, not rows of unlike length",
+        lambda: layer(weights=[[1, 2], [3]]),
+    )
+    refused("a product's zero points must be two codes, not (1,)", lambda: Mul(zero_points=(1,)))
+    refused(
+        "a product's zero points must be two codes, not (0.5, 0)",
+        lambda: Mul(zero_points=(0.5, 0)),
+    )
+    refused(
+        "a split's axis and sizes must be whole numbers, not 'x' and (1, 2)",
+        lambda: Split(axis="x", sizes=(1, 2)),
+    )
     refused("bias must have shape (2,), not (3,)", lambda: layer(bias=np.zeros(3, int)))
     refused("a scale must be a finite number above 0, not 0.0", lambda: layer(weight_scale=(0.0,)))
     refused(
