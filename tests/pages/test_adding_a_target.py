@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import math
+import re
 import shutil
 import sys
 import tomllib
@@ -46,7 +47,8 @@ def package(tmp_path, monkeypatch) -> Iterator[Path]:
     yield folder
     for name in set(targets.TARGETS) - set(known):
         del targets.TARGETS[name]
-    sys.modules.pop("hwsim_ice40", None)
+    for name in ("hwsim_ice40", "hwsim_bg256"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -175,6 +177,21 @@ def test_pins_and_bitstreams_are_refused_for_a_family_without_them(family, tmp_p
         build(network(1), tmp_path / "b", Request(target=NAME, pins=tmp_path / "pins"))
     build(network(1), tmp_path / "b", Request(target=NAME, rtl_only=True))
     assert not [p for p in (tmp_path / "b").iterdir() if p.suffix in (".lpf", ".xdc")]
+
+
+@pytest.mark.slow
+@pytest.mark.needs("yosys", "nextpnr-ecp5")
+@pytest.mark.filterwarnings("ignore::rtl.build.PinsNotChosen")
+def test_a_device_in_another_package_is_placed_on_that_packages_pins(package, tmp_path):
+    module = importlib.import_module("hwsim_bg256")
+    targets.register(*module.TARGETS)
+    (target,) = module.TARGETS
+    facts = build(network(1), tmp_path / "build", Request(target=target.name))
+    assert facts["part"] == "LFE5U-25F-6BG256"
+    used = BuildFacts.read(tmp_path / "build").implementation
+    assert used is not None and used.io == 24
+    located = set(re.findall(r'SITE "(\w+)"', (tmp_path / "build" / "hwsim_top.lpf").read_text()))
+    assert located <= {module.CABGA256.clock, *module.CABGA256.free} and len(located) == 24
 
 
 def test_a_name_that_is_taken_is_refused(family):
