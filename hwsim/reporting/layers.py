@@ -12,8 +12,8 @@ from hwsim.reporting.markup import esc, table
 
 COSTS = ("Layer", "Cycles", "Multi-pliers", "Memory", "Lanes", "Fold")
 SYNTHESIZED = {"lut": "Logic (LUT)", "ff": "Registers (FF)", "dsp": "DSP", "bram": "BRAM"}
-REST = ("Operator", "Output", "Codes", "Multiply-adds", "Weights")
-TEXTS = ("Layer", "Fold", "Operator", "Output", "Codes")
+REST = ("Operator", "Built as", "Output", "Codes", "Multiply-adds", "Weights")
+TEXTS = ("Layer", "Fold", "Operator", "Built as", "Output", "Codes")
 KIB = 1024
 
 
@@ -89,11 +89,20 @@ def _left_over(counts: Mapping[str, Any], nodes: set[str]) -> tuple[str, ...]:
 def _rest(row: PlanRow, known: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         esc(known.get("summary", row.operator)),
+        esc(_built_as(row)),
         esc(_made(row, lambda made: shape_text(made.shape))),
         esc(_made(row, lambda made: made.format)),
         _count(row.macs),
         _count(known.get("weights")),
     )
+
+
+def _built_as(row: PlanRow) -> str:
+    """The implementation that the plan chose, how serial it is, and where its constants lie."""
+    found = [row.implementation] if row.implementation else []
+    found += [f"{row.bits} bit{'s' if row.bits > 1 else ''} a cycle"] if row.bits else []
+    found += [f"constants in {row.constants}"] if row.constants else []
+    return ", ".join(found)
 
 
 def _made(row: PlanRow, text: Callable[[PlanRow | RowOutput], str]) -> str:

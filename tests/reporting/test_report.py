@@ -188,6 +188,21 @@ def test_what_synthesis_counted_stands_by_layer_and_none_of_it_is_lost(folder):
     assert "ports, FIFOs and the rest 15 2,345" in found
 
 
+def test_how_each_layer_is_built_is_told(folder):
+    path = folder / "build.json"
+    build = json.loads(path.read_text())
+    chosen = {"implementation": "serial", "bits": 2, "constants": "block RAM"}
+    build["plan"][0] |= chosen
+    build["plan"][1] |= {"implementation": "pipelined"}
+    path.write_text(json.dumps(build))
+    found = words(folder)
+    assert "serial, 2 bits a cycle, constants in block RAM" in found and "pipelined" in found
+    for key in chosen:
+        del build["plan"][0][key]
+    path.write_text(json.dumps(build))
+    assert "serial" not in words(folder) and "pipelined" in words(folder)
+
+
 def test_the_memory_of_a_layer_is_the_plans_own_where_it_has_one():
     known = {"weight_bits": 80, "bits": 8}
 
