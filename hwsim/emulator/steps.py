@@ -72,6 +72,27 @@ def _bound(
     return lambda xs: run(op, xp, xs, constants)
 
 
+def _looked_at(
+    node: Node, run: Callable[[Sequence[Array]], Array], outputs: Sequence[TensorType]
+) -> Callable[[Sequence[Array]], Array]:
+    """What a kernel gives, once it has the shapes of the outputs: others would broadcast."""
+    wanted = [kind.shape for kind in outputs]
+
+    def looked_at(xs: Sequence[Array]) -> Array:
+        codes = run(xs)
+        made = codes if isinstance(codes, tuple) else (codes,)
+        batch = xs[0].shape[:1]
+        found = [getattr(array, "shape", None) for array in made]
+        if found != [(*batch, *shape) for shape in wanted]:
+            raise HwsimError(
+                f"node {node.name!r}: the kernel of {node.op.kind} must give codes of the shapes "
+                f"{[(*batch, *shape) for shape in wanted]}, not {found}"
+            )
+        return codes
+
+    return looked_at
+
+
 def plain_steps(
     graph: Graph, xp: Namespace, kernels: Kernels, carriers: Sequence[Carrier]
 ) -> list[Step]:
@@ -90,6 +111,8 @@ def plain_steps(
         constants = {name: _to_namespace(xp, value) for name, value in prepared.items()}
         convert = tuple(carrier is not form.reads for carrier in ready)
         run = _bound(kernel, node.op, xp, constants)
+        if type(node.op) in kernels and not kernel.allows.moves:
+            run = _looked_at(node, run, outputs)
         steps.append(
             Step(
                 node.name, node.inputs, node.outputs, form, convert, node.op, constants, kernel, run

@@ -22,8 +22,9 @@ from hwsim.emulator.run import Emulator
 from hwsim.emulator.steps import CARRIERS, Step
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow
-from hwsim.graph import Graph
+from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
+    Add,
     Carrier,
     Cast,
     Conv2D,
@@ -361,3 +362,27 @@ def test_the_cpus_rewrites_are_what_an_emulator_has_by_default(rng):
     graph = network(rng, Relu(), Cast(out=Format.parse("s9.1")), POOL)
     default, named = Emulator(graph), Emulator(graph, rewrites=REWRITES, carriers=CARRIERS)
     assert kinds(default.quick) == kinds(named.quick) == [Conv2D, MaxPool]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda op, xp, xs, k: xs[0][:, :1],  # would broadcast in the sum behind it
+        lambda op, xp, xs, k: xs[0][:1],
+        lambda op, xp, xs, k: (xs[0], xs[0]),
+        lambda op, xp, xs, k: None,
+    ],
+    ids=["a-channel", "a-sample", "two-outputs", "nothing"],
+)
+def test_a_kernel_that_gives_another_shape_is_named(wrong):
+    x = TensorType((4,), Format.int(8))
+    graph = Graph(
+        (InputPort(name="x", tensor="x", type=x),),
+        (Node("cut", Relu(), ("x",), "r"), Node("sum", Add(), ("x", "r"), "y")),
+        (OutputPort(name="y", tensor="y"),),
+    )
+    codes = {"x": np.arange(8).reshape(2, 4)}
+    with pytest.raises(HwsimError, match=r"node 'cut': the kernel of relu must give codes of"):
+        Emulator(graph, np, {Relu: wrong}).run(codes)
+    right = Emulator(graph, np, {Relu: lambda op, xp, xs, k: xs[0]})
+    assert right.run(codes)["y"].tolist() == (2 * codes["x"]).tolist()
