@@ -72,13 +72,13 @@ class PinsNotChosen(UserWarning):
 def choose_plan(graph: Graph, request: Request) -> Plan:
     """The plan that a request asks for, FIFO depths and places of constants included.
 
-    With `fps` the cheapest that is fast enough, with `max_dsp` the fastest within it, otherwise the
-    fastest within three quarters of the target's multipliers, or the smallest. Raises HwsimError
-    where none is, and unless only RTL is wanted where the target cannot hold it.
+    With `fps` the smallest that is fast enough, with `max_dsp` the fastest within it, otherwise
+    `limits.default_plan`. Raises HwsimError where none is, and unless only RTL is wanted where the
+    target cannot hold it.
     """
     target = find_target(request.target)
     plan = (
-        _plan_for_rate(graph, request)
+        _plan_for_rate(graph, request, target)
         if request.fps is not None
         else _plan_within(graph, request, target)
     )
@@ -88,21 +88,21 @@ def choose_plan(graph: Graph, request: Request) -> Plan:
 
 
 def _plan_within(graph: Graph, request: Request, target: Target) -> Plan:
-    """The fastest within the multipliers that are asked for, or within a share of the target's."""
+    """The fastest within the multipliers that are asked for, or what is taken by default."""
     budget = request.max_dsp
     if budget is not None and not isinstance(budget, Integral):
         raise HwsimError(f"max-dsp must be a whole number, not {budget!r}")
     if budget is None:
-        return search.plan_for_multipliers(graph, limits.default_budget(target), at_least=True)
+        return limits.default_plan(graph, target)
     return search.plan_for_multipliers(graph, budget)
 
 
-def _plan_for_rate(graph: Graph, request: Request) -> Plan:
+def _plan_for_rate(graph: Graph, request: Request, target: Target) -> Plan:
     assert request.fps is not None
     if not (isinstance(request.fps, Real) and 0 < request.fps < float("inf")):
         raise HwsimError(f"fps must be a number above 0, not {request.fps!r}")
     cycles = int(request.clock_mhz * 1e6 / request.fps)
-    plan = search.plan_for_cycles(graph, max(cycles, 1))
+    plan = search.plan_for_cycles(graph, max(cycles, 1), target.available.get("dsp"))
     bound = bottleneck(graph, plan)
     if bound.cycles > cycles:
         raise HwsimError(

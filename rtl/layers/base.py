@@ -18,6 +18,8 @@ from rtl.parts.stream import Beat
 
 Counts = npt.NDArray[np.int64]
 P = TypeVar("P", bound=NodePlan)
+MULTIPLIER = 500
+"""Look-up tables that a hard multiplier is worth: an ECP5 has 540 to 870 for each."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +52,23 @@ class Option:
     """One hardware that a task can have: how it ranks among others, its cycles and its plan.
 
     `cost` is compared item by item; all implementations of one operator mean the same by each. The
-    first item counts multipliers, the second look-up tables where it is known.
+    first item is in look-up tables, roughly, those that `multipliers` are worth among them; these
+    count products that adders make too.
     """
 
     cost: tuple[int, ...]
     cycles: int
     plan: NodePlan
+    multipliers: int = 0
+
+    @property
+    def tables(self) -> int:
+        """Look-up tables, roughly, without what its multipliers are worth."""
+        return self.cost[0] - MULTIPLIER * self.multipliers
+
+    def ranks(self, price: int) -> tuple[int, ...]:
+        """`cost` where a multiplier is worth `price` look-up tables."""
+        return (self.cost[0] + (price - MULTIPLIER) * self.multipliers, *self.cost[1:])
 
 
 class Implementation(ABC, Generic[P]):

@@ -13,7 +13,7 @@ from hwsim.fixed import Rounding
 from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add, table_sum
 from hwsim.forms.requantizers import Output
 from hwsim.ops import Mul, ScaledAdd, TensorType
-from rtl.layers.base import Counts, Option, Pointwise
+from rtl.layers.base import MULTIPLIER, Counts, Option, Pointwise
 from rtl.layers.cost import hard_multipliers
 from rtl.layers.layer import Gathered, Layer
 from rtl.layers.memory import Memory
@@ -156,7 +156,11 @@ class Multiplied(Paired):
     def options(self) -> Sequence[Option]:
         """One for each width, by their multipliers."""
         plans = [self.plan(lanes) for lanes in self.widths()]
-        return [Option((self.multipliers(p), p.lanes), self.cycles(p), p) for p in plans]
+        return [
+            Option((MULTIPLIER * needed, plan.lanes), self.cycles(plan), plan, needed)
+            for plan in plans
+            for needed in (self.multipliers(plan),)
+        ]
 
     def part(self, plan: LanePlan) -> pointwise.Multiplier:
         """The multipliers."""

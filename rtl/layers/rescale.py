@@ -11,7 +11,7 @@ from amaranth.hdl import Shape
 
 from hwsim.errors import HwsimError
 from hwsim.forms.requantizers import Form
-from rtl.layers.base import Option, Pointwise
+from rtl.layers.base import MULTIPLIER, Option, Pointwise
 from rtl.layers.cost import multicycle_tables, pipelined_tables, rescaler_multipliers
 from rtl.layers.elementwise import mapped
 from rtl.layers.layer import Layer
@@ -24,9 +24,6 @@ from rtl.parts.requantizer import Fields, Requantizer
 from rtl.parts.requantizer import plan as stages
 from rtl.parts.requantizer_multicycle import MulticycleRequantizer, cycles, product_shapes
 from rtl.parts.stream import Beat
-
-MULTIPLIER = 500
-"""Look-up tables that a hard multiplier is worth: an ECP5 has 540 to 870 for each."""
 
 
 class Rescaled(Pointwise):
@@ -72,10 +69,13 @@ class Rescaled(Pointwise):
         """How a plan ranks."""
         return self.tables(plan) + MULTIPLIER * self.multipliers(plan), plan.lanes
 
+    def option(self, plan: LanePlan) -> Option:
+        """A plan as an option."""
+        return Option(self.cost(plan), self.cycles(plan), plan, self.multipliers(plan))
+
     def options(self) -> Sequence[Option]:
         """One for each width."""
-        plans = [self.plan(lanes) for lanes in self.widths()]
-        return [Option(self.cost(plan), self.cycles(plan), plan) for plan in plans]
+        return [self.option(self.plan(lanes)) for lanes in self.widths()]
 
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
         """The constants, where they differ between beats."""
@@ -197,12 +197,11 @@ class Serially(Multicycle):
 
     def options(self) -> Sequence[Option]:
         """One for each width and number of bits."""
-        plans = [
-            SerialPlan(implementation=self.name, lanes=lanes, bits=bits)
+        return [
+            self.option(SerialPlan(implementation=self.name, lanes=lanes, bits=bits))
             for lanes in self.widths()
             for bits in (1, 2)
         ]
-        return [Option(self.cost(plan), self.cycles(plan), plan) for plan in plans]
 
     def multiplication(self, plan: LanePlan) -> Multiplication:
         """So many bits."""

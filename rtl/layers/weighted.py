@@ -13,7 +13,7 @@ from amaranth.hdl import Shape
 from hwsim.fixed import Format
 from hwsim.ops import Conv, Stepwise, Weighted, Window
 from hwsim.ops.base import IntArray
-from rtl.layers.base import Counts, Implementation, Option, Task
+from rtl.layers.base import MULTIPLIER, Counts, Implementation, Option, Task
 from rtl.layers.cost import hard_multipliers
 from rtl.layers.folds import every_fold, given_order, is_free, layer_fold, scattered
 from rtl.layers.layer import Layer
@@ -27,6 +27,9 @@ from rtl.parts.fifo import Fifo
 from rtl.parts.lanes import Lanes
 from rtl.parts.products import Fold, Replay, StepRule, SumOfProducts
 from rtl.parts.stream import Beat
+
+SERIAL_WINDOW = 190
+"""Look-up tables and registers of a serial window or a vector's copy, however many lanes."""
 
 
 class Folded(Implementation[FoldPlan]):
@@ -80,20 +83,42 @@ class Folded(Implementation[FoldPlan]):
         return FoldPlan(implementation=self.name, fold=fold, parallel_window=parallel)
 
     def options(self) -> Sequence[Option]:
-        """All folds. Cheap is: few multipliers, short chains of steps, serial windows, squares."""
+        """All folds, unrolled products as multipliers. Cheap is a small area, then a square."""
         whole, found = layer_fold(self.op), []
         for fold in every_fold(whole.groups, whole.terms, whole.outputs):
             plan = self.plan(fold)
-            chain = 0 if self.free else fold.simd
-            cost = (
-                fold.multipliers,
-                chain,
-                int(plan.parallel_window),
-                fold.pe + fold.simd,
-                fold.pe,
-            )
-            found.append(Option(cost, self.cycles(plan), plan))
+            cost = (self.area(plan), fold.pe + fold.simd, fold.pe)
+            found.append(Option(cost, self.cycles(plan), plan, fold.multipliers * self._ranked))
         return found
+
+    def area(self, plan: FoldPlan) -> int:
+        """Look-up tables or registers, whichever are more, roughly, and what multipliers are worth.
+
+        A step more in a chain of steps, which is a longer cycle, is as dear as a multiplier.
+        """
+        fold = plan.fold
+        adder = self.task.x.format.width + self.op.weight_format.width
+        chain = 0 if self.free else fold.simd - 1
+        window = self._parallel_area(fold) if plan.parallel_window else SERIAL_WINDOW
+        product = MULTIPLIER * self._ranked + adder
+        return fold.multipliers * product + chain * MULTIPLIER + window
+
+    @cached_property
+    def _ranked(self) -> int:
+        """Multipliers that a product ranks as: one at least, by the format that weights came in."""
+        code, weight = self.task.x.format, self.op.weight_format
+        return max(
+            1,
+            hard_multipliers(Shape(code.width, code.signed), Shape(weight.width, weight.signed)),
+        )
+
+    def _parallel_area(self, fold: Fold) -> int:
+        """A pixel that gathers and one at the window's corner, the window, and a copy dealt out."""
+        rows, columns = self.window.kernel
+        pixels = 2 + rows * (columns - 1)
+        if fold.group_folds * fold.term_folds > 1:
+            pixels += rows * columns
+        return pixels * self.task.x.channels * self.task.x.format.width
 
     def cycles(self, plan: FoldPlan) -> int:
         """Its multiplications, or the codes that it takes in."""

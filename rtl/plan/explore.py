@@ -13,10 +13,10 @@ from rtl.flow.clock import check_clock
 from rtl.plan.constants import with_block_constants
 from rtl.plan.cost import Bottleneck, bottleneck, least_adder_bits, multiplier_cost
 from rtl.plan.depths import with_depths
-from rtl.plan.limits import default_budget
+from rtl.plan.limits import default_plan
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan
-from rtl.plan.search import SLOWEST, Menu, menu, plan_for_multipliers
+from rtl.plan.search import menu
 from rtl.targets import Target, find_target
 
 COUNT = 12  # options that a table shows
@@ -95,13 +95,13 @@ def explore(
     if count < 2:
         raise HwsimError(f"the number of plans must be at least 2, not {count}")
     choices = menu(graph)
-    steps = _steps(graph, choices)
-    default = bottleneck(graph, _default(graph, device)).cycles
-    shown = _spread(list(steps), count)
-    found = {c: _option(graph, choices.plan(steps[c]), device, clock_mhz) for c in shown}
-    for cycles in (default, _fastest_fit(graph, choices, steps, device, clock_mhz)):
-        if cycles is not None and cycles not in found:
-            found[cycles] = _option(graph, choices.plan(steps[cycles]), device, clock_mhz)
+    within = choices.choices(device.available.get("dsp"))
+    steps = {cycles: choice.plan for cycles, choice in within.items()}
+    default = bottleneck(graph, default_plan(graph, device)).cycles
+    shown = {*_spread(list(steps), count), default}
+    fastest = _fastest_fit(graph, steps, device, clock_mhz)
+    shown |= set() if fastest is None else {fastest}
+    found = {c: _option(graph, steps[c], device, clock_mhz) for c in shown}
     found[default] = replace(found[default], default=True)
     return Options(
         target=device.name,
@@ -109,14 +109,6 @@ def explore(
         available=dict(device.available),
         options=tuple(found[cycles] for cycles in sorted(found, reverse=True)),
     )
-
-
-def _steps(graph: Graph, choices: Menu) -> dict[int, int]:
-    """By the cycles of its bottleneck, what each plan was asked for; the slowest first."""
-    found: dict[int, int] = {}
-    for asked in [SLOWEST, *reversed(choices.cycles())]:
-        found.setdefault(bottleneck(graph, choices.plan(asked)).cycles, asked)
-    return found
 
 
 def _spread(cycles: list[int], count: int) -> list[int]:
@@ -128,20 +120,15 @@ def _spread(cycles: list[int], count: int) -> list[int]:
     return sorted({min(cycles, key=lambda c: abs(math.log(c) - at)) for at in wanted}, reverse=True)
 
 
-def _default(graph: Graph, device: Target) -> Plan:
-    return plan_for_multipliers(graph, default_budget(device), at_least=True)
-
-
 def _fastest_fit(
-    graph: Graph, choices: Menu, steps: dict[int, int], device: Target, clock_mhz: float
+    graph: Graph, steps: dict[int, Plan], device: Target, clock_mhz: float
 ) -> int | None:
     """Cycles of the fastest plan that the device has room for; the multipliers decide first."""
     if not device.available:
         return None
     for cycles in sorted(steps):
-        plan = choices.plan(steps[cycles])
-        if multiplier_cost(graph, plan) <= device.available["dsp"]:
-            option = _option(graph, plan, device, clock_mhz)
+        if multiplier_cost(graph, steps[cycles]) <= device.available["dsp"]:
+            option = _option(graph, steps[cycles], device, clock_mhz)
             if option.fits:
                 return cycles
     return None

@@ -6,17 +6,18 @@ from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from rtl.plan.cost import bottleneck, least_adder_bits, multiplier_cost
 from rtl.plan.plan import Plan
-from rtl.plan.search import least_multipliers, plan_for_multipliers
+from rtl.plan.search import least_multipliers, plan_by_default, plan_for_multipliers
 from rtl.targets import Target
 
-DEFAULT_SHARE = 0.75  # of a target's multipliers, where the user asks for no rate and no budget
+DEFAULT_SHARE = 0.75  # of a target's multipliers at most, where the user asks for nothing
 DEFAULT_MULTIPLIERS = 16  # for a family without a chosen device
 
 
-def default_budget(target: Target) -> int:
-    """Multipliers within which a design is as fast as can be, where nobody asks for more."""
+def default_plan(graph: Graph, target: Target) -> Plan:
+    """What is taken where the user asks for no rate and no budget."""
     dsp = target.available.get("dsp")
-    return DEFAULT_MULTIPLIERS if dsp is None else int(dsp * DEFAULT_SHARE)
+    share = DEFAULT_MULTIPLIERS if dsp is None else int(dsp * DEFAULT_SHARE)
+    return plan_by_default(graph, share, dsp)
 
 
 def check_fit(graph: Graph, plan: Plan, target: Target, clock_mhz: float) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from networks import ds_cnn
 from support import cases
 from support import random_networks as networks
 from support.seeds import seeded
@@ -15,8 +16,10 @@ from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Conv2D, Dense, Op, Stepwise, TensorType, Weighted, Window
 from rtl.layers.base import divisors
-from rtl.layers.folds import is_free, layer_fold, needs_parallel
+from rtl.layers.folds import layer_fold, needs_parallel
 from rtl.layers.plans import FoldPlan
+from rtl.layers.table import implementation
+from rtl.layers.weighted import SERIAL_WINDOW
 from rtl.plan import search
 from rtl.plan.cost import bottleneck, multiplier_cost, node_cycles
 from rtl.plan.search import plan_for_cycles, plan_for_multipliers
@@ -39,8 +42,8 @@ def best_by_search(graph: Graph, node: Node, cycles: int) -> FoldPlan:
         parallel = needs_parallel(op, fold, x)
         plan = FoldPlan(implementation="folded", fold=fold, parallel_window=parallel)
         late = max(node_cycles(graph, node, plan) - cycles, 0)
-        chain = 0 if is_free(op, x) else fold.simd
-        rank = (late, fold.multipliers, chain, parallel, fold.pe + fold.simd, fold.pe)
+        area = implementation(graph, node, plan).area(plan)
+        rank = (late, area, fold.pe + fold.simd, fold.pe)
         ranked.append((rank, plan))
     return min(ranked, key=lambda entry: entry[0])[1]
 
@@ -78,6 +81,67 @@ def test_a_budget_is_kept_and_one_cycle_less_would_break_it(number, seed):
             faster = plan_for_cycles(graph, cycles - 1)
             slower_anyway = bottleneck(graph, faster).cycles >= cycles
             assert slower_anyway or multiplier_cost(graph, faster) > budget
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_the_default_is_the_last_speed_that_is_worth_its_area(number, seed):
+    """No plan within the share has a smaller product of look-up tables and cycles."""
+    graph = networks.network(seed + number)
+    choices = search.menu(graph)
+    least = search.least_multipliers(graph)
+    for share in (least, least + 6, least + 40):
+        plan = search.plan_by_default(graph, share, 2 * share)
+        every = list(choices.choices(2 * share).values())
+        (chosen,) = [choice for choice in every if choice.plan == plan]
+        within = [c for c in every if max(c.products, multiplier_cost(graph, c.plan)) <= share]
+        if not within:
+            assert multiplier_cost(graph, plan) <= min(c.products for c in every)
+        for other in within:
+            assert chosen.tables * chosen.cycles <= other.tables * other.cycles
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_where_multipliers_are_scarce_the_same_rate_has_fewer(number, seed):
+    """Whatever can be had within a budget is had; with enough of them the area is smallest."""
+    graph = networks.network(seed + number)
+    choices = search.menu(graph)
+    for cycles in choices.cycles()[::5]:
+        small, thrifty = choices.plan(cycles), choices.thrifty(cycles)
+        few, many = multiplier_cost(graph, thrifty), multiplier_cost(graph, small)
+        for budget in range(min(few, many), max(few, many) + 1):
+            kept = multiplier_cost(graph, choices.plan(cycles, budget))
+            assert kept <= max(budget, few)
+        assert choices.plan(cycles, many) == small
+
+
+def test_a_parallel_window_costs_what_it_holds():
+    """64 channels of 8 bits, 3 x 3: a pixel twice, two rows of three pixels less one, a copy."""
+    (layer,) = (node for node in ds_cnn().nodes if node.name == "b0_dw")
+    graph = ds_cnn()
+    serial = implementation(graph, layer, plan_for_cycles(graph, 1 << 40).nodes["b0_dw"])
+    taken = {}
+    for lanes in ({"simd": 3}, {"group_lanes": 4}, {"group_lanes": 64, "simd": 9}):
+        fold = layer_fold(layer.op, **lanes)
+        plan = serial.plan(fold)
+        taken[plan.parallel_window, fold.multipliers] = serial.area(plan) - 516 * fold.multipliers
+    pixel = 64 * 8
+    assert taken == {
+        (True, 3): (2 + 6 + 9) * pixel,
+        (False, 4): SERIAL_WINDOW,
+        (True, 576): (2 + 6) * pixel,
+    }
+
+
+def test_depthwise_layers_keep_their_serial_windows_while_a_few_multipliers_do_instead():
+    """By multipliers first, 3 for each layer would do, and whole windows of 64 channels be held."""
+    graph = ds_cnn()
+    plan = search.plan_by_default(graph, 117, 156)
+    assert multiplier_cost(graph, plan) <= 117
+    assert bottleneck(graph, plan).cycles == 32_000
+    depthwise = [chosen for name, chosen in plan.nodes.items() if name.endswith("_dw")]
+    assert len(depthwise) == 4 and not any(chosen.parallel_window for chosen in depthwise)
+    scarce = search.menu(graph).thrifty(32_000)
+    assert all(scarce.nodes[f"b{k}_dw"].parallel_window for k in range(4))
 
 
 def convolutions(channels: int, accumulator: Stepwise | None = None) -> Graph:
