@@ -13,7 +13,7 @@ from rtl.layers.table import check_supported, implementations
 from rtl.plan.plan import Plan
 
 SLOWEST = 1 << 62  # cycles that any hardware keeps
-PRICES = (MULTIPLIER, 2 * MULTIPLIER, 4 * MULTIPLIER, 8 * MULTIPLIER, 1 << 40)
+PRICES = (MULTIPLIER, 3 * MULTIPLIER, 9 * MULTIPLIER, 1 << 40)
 """Look-up tables that a multiplier is worth: more where they are scarce, at last all there are."""
 NODE = 100
 """Look-up tables of counters, gathered lanes, FIFOs and small constants of a node, roughly."""
@@ -47,9 +47,10 @@ def plan_by_default(graph: Graph, share: int, budget: int | None) -> Plan:
     little, the plan with the fewest.
     """
     choices = menu(graph)
+    least = choices.multipliers(choices.thrifty(SLOWEST))
     every = [
         (max(choice.products, choices.multipliers(choice.plan)), choice)
-        for choice in choices.choices(budget).values()
+        for choice in choices.choices(budget, choices.fastest(max(share, least))).values()
     ]
     within = [choice for needed, choice in every if needed <= share]
     if not within:
@@ -130,10 +131,11 @@ class Menu:
                 break
         return found
 
-    def choices(self, budget: int | None) -> dict[int, Choice]:
-        """All that `choice` gives within a budget, by their cycles, the slowest first."""
-        asked = ((cycles, self.choice(cycles, budget)) for cycles in reversed(self.cycles()))
-        return {cycles: found for cycles, found in asked if found.cycles == cycles}
+    def choices(self, budget: int | None, fewest: int = 1) -> dict[int, Choice]:
+        """All that `choice` gives of `fewest` cycles or more, by them, the slowest first."""
+        asked = (cycles for cycles in reversed(self.cycles()) if cycles >= fewest)
+        every = ((cycles, self.choice(cycles, budget)) for cycles in asked)
+        return {cycles: found for cycles, found in every if found.cycles == cycles}
 
     def thrifty(self, cycles: int) -> Plan:
         """The plan with the fewest multipliers that takes at most `cycles`, whatever its area."""
@@ -188,11 +190,11 @@ def menu(graph: Graph) -> Menu:
 
 def ranked(ways: Sequence[Implementation[Any]]) -> tuple[Option, ...]:
     """The options that no cheaper one of any implementation equals in speed."""
-    return _ranked(_undominated(ways), MULTIPLIER)
+    return _staircase(_undominated(ways))
 
 
 def _undominated(ways: Sequence[Implementation[Any]]) -> list[Option]:
-    """The options that no cheaper one equals in speed with as few multipliers."""
+    """The options that no cheaper one equals in speed with as few multipliers; by their cost."""
     every = [option for way in ways for option in way.options()]
     every.sort(key=lambda option: option.cost)
     fastest: dict[int, int] = {}  # cycles of the fastest so far, by multipliers
@@ -207,8 +209,13 @@ def _undominated(ways: Sequence[Implementation[Any]]) -> list[Option]:
 
 def _ranked(options: Sequence[Option], price: int) -> tuple[Option, ...]:
     """The options that no cheaper one equals in speed, where a multiplier has this price."""
+    return _staircase(sorted(options, key=lambda option: option.ranks(price)))
+
+
+def _staircase(options: Iterable[Option]) -> tuple[Option, ...]:
+    """Each option that is faster than all before it."""
     found: list[Option] = []
-    for option in sorted(options, key=lambda option: option.ranks(price)):
+    for option in options:
         if not found or option.cycles < found[-1].cycles:
             found.append(option)
     return tuple(found)
