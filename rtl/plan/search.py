@@ -65,7 +65,7 @@ def least_multipliers(graph: Graph) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """One option for each node, and the lanes of each input with the cycles that they take."""
 
     nodes: Mapping[str, Option]
@@ -121,7 +121,7 @@ class Menu:
         """
         return self.choice(cycles, budget).plan
 
-    def choice(self, cycles: int, budget: int | None = None) -> Choice:
+    def choice(self, cycles: int, budget: int | None = None) -> Selection:
         """As `plan`, with what is known of each option."""
         if cycles < 1:
             raise HwsimError(f"cycles for one inference must be at least 1, not {cycles}")
@@ -131,7 +131,7 @@ class Menu:
                 break
         return found
 
-    def choices(self, budget: int | None, fewest: int = 1) -> dict[int, Choice]:
+    def choices(self, budget: int | None, fewest: int = 1) -> dict[int, Selection]:
         """All that `choice` gives of `fewest` cycles or more, by them, the slowest first."""
         asked = (cycles for cycles in reversed(self.cycles()) if cycles >= fewest)
         every = ((cycles, self.choice(cycles, budget)) for cycles in asked)
@@ -141,8 +141,8 @@ class Menu:
         """The plan with the fewest multipliers that takes at most `cycles`, whatever its area."""
         return self._at(max(self.priced), cycles).plan
 
-    def _at(self, price: int, cycles: int) -> Choice:
-        return Choice(
+    def _at(self, price: int, cycles: int) -> Selection:
+        return Selection(
             {name: _smallest(each, cycles) for name, each in self.priced[price].items()},
             {name: _narrowest(lanes, cycles) for name, lanes in self.inputs.items()},
         )
