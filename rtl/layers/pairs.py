@@ -30,8 +30,8 @@ class Paired(Pointwise):
     """The shared base of functions of two codes: a part behind both inputs, which may broadcast."""
 
     @abstractmethod
-    def part(self, plan: LanePlan) -> Any:
-        """A component with streams `a` and `b` of the plan's lanes, and `o` of beats `target`."""
+    def part(self, plan: LanePlan) -> pointwise.PairMap:
+        """The component, on the plan's lanes."""
 
     def repeats(self, plan: LanePlan, index: int) -> Repeats:
         """How an input becomes as large as the output."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,32 +128,22 @@ def read_only(m: Module, rows: Sequence[int], shape: Any, code: Any, enable: Any
     return port.data
 
 
-class Adder(wiring.Component):
-    """The scaled sum of two streams of equal length, by a form proved for all pairs of codes.
+class PairMap(wiring.Component, ABC):
+    """The shared base of functions of two codes, one from each of two streams of equal length.
 
-    Ports: `a` and `b` (In), streams of `lanes` codes of `a_format` and `b_format`; `o` (Out), one
-    of the form's output format. Beats are taken in pairs: each side's `ready` depends on the
-    other's `valid`, not on `o.ready`. Latency `latency` cycles, one beat a cycle. `last` is that
-    of `a`.
+    Ports: `a` and `b` (In), streams of `lanes` codes of `formats`; `o` (Out), one of `out`. Beats
+    are taken in pairs: each side's `ready` depends on the other's `valid`, not on `o.ready`. One
+    beat a cycle. `last` is that of `a`.
     """
 
-    def __init__(self, form: SumForm, lanes: int, *, a_format: Format, b_format: Format) -> None:
-        self.form, self.lanes = form, lanes
-        self.formats = (a_format, b_format)
-        self.target = Beat.of(lanes, form.out.format)
-        self.stages = sum_stages(form)
-        super().__init__(
-            {
-                "a": In(Beat.of(lanes, a_format).stream),
-                "b": In(Beat.of(lanes, b_format).stream),
-                "o": Out(self.target.stream),
-            }
-        )
+    def __init__(self, lanes: int, *, formats: tuple[Format, Format], out: Format) -> None:
+        self.lanes, self.formats, self.target = lanes, formats, Beat.of(lanes, out)
+        a, b = (Beat.of(lanes, fmt).stream for fmt in formats)
+        super().__init__({"a": In(a), "b": In(b), "o": Out(self.target.stream)})
 
-    @property
-    def latency(self) -> int:
-        """Cycles from a pair's arrival to its being offered, when nothing stalls."""
-        return len(self.stages) + 1 + int(isinstance(self.form, TableSum))
+    @abstractmethod
+    def codes(self, m: Module, pipe: Pipeline, pairs: list[Lane]) -> list[Any]:
+        """The code of each lane, behind at least one register; `pairs` have `a` and `b`."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -163,12 +154,32 @@ class Adder(wiring.Component):
         pairs: list[Lane] = [
             {"a": join.o.payload.a[k], "b": join.o.payload.b[k]} for k in range(self.lanes)
         ]
+        pipe.finish(self.codes(m, pipe, pairs), self.o)
+        return m
+
+
+class Adder(PairMap):
+    """The scaled sum of two streams of equal length, by a form proved for all pairs of codes.
+
+    Ports as a PairMap's, of `a_format` and `b_format`, and of the form's output format. Latency
+    `latency` cycles.
+    """
+
+    def __init__(self, form: SumForm, lanes: int, *, a_format: Format, b_format: Format) -> None:
+        self.form, self.stages = form, sum_stages(form)
+        super().__init__(lanes, formats=(a_format, b_format), out=form.out.format)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a pair's arrival to its being offered, when nothing stalls."""
+        return len(self.stages) + 1 + int(isinstance(self.form, TableSum))
+
+    def codes(self, m: Module, pipe: Pipeline, pairs: list[Lane]) -> list[Any]:
+        """Sums, of what tables hold where the form has them."""
         if isinstance(self.form, TableSum):
             pipe.register([])
             pairs = [self._looked_up(m, self.form, pair, k, pipe) for k, pair in enumerate(pairs)]
-        done = pipe.run(pipe.register(pairs), self.stages)
-        pipe.finish([lane["y"] for lane in done], self.o)
-        return m
+        return [lane["y"] for lane in pipe.run(pipe.register(pairs), self.stages)]
 
     def _looked_up(self, m: Module, form: TableSum, pair: Lane, k: int, pipe: Pipeline) -> Lane:
         """Both addends of a pair, from one memory each."""
@@ -184,12 +195,11 @@ class Adder(wiring.Component):
         return found
 
 
-class Multiplier(wiring.Component):
+class Multiplier(PairMap):
     """The product of two streams of equal length, of codes less their zero points.
 
-    Ports: `a` and `b` (In), streams of `lanes` codes of `formats`; `o` (Out), one of `out`, which
-    holds every product. `factors` are the bounds of both operands less their `zero_points`. Beats
-    are taken in pairs, as by an Adder. One beat a cycle. `last` is that of `a`.
+    Ports as a PairMap's; `out` holds every product. `factors` are the bounds of both operands less
+    their `zero_points`.
     """
 
     def __init__(
@@ -201,25 +211,15 @@ class Multiplier(wiring.Component):
         factors: Sequence[tuple[int, int]],
         out: Format,
     ) -> None:
-        self.lanes, self.formats, self.zero_points = lanes, formats, zero_points
-        self.factors, self.target = factors, Beat.of(lanes, out)
-        a, b = (Beat.of(lanes, fmt).stream for fmt in formats)
-        super().__init__({"a": In(a), "b": In(b), "o": Out(self.target.stream)})
+        self.zero_points, self.factors = zero_points, factors
+        super().__init__(lanes, formats=formats, out=out)
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.join = join = Join(*(Beat.of(self.lanes, fmt) for fmt in self.formats))
-        wiring.connect(m, wiring.flipped(self.a), join.a)
-        wiring.connect(m, wiring.flipped(self.b), join.b)
-        pipe = Pipeline(m, join.o, self.target)
-        codes: list[Lane] = [
-            {"a": join.o.payload.a[k], "b": join.o.payload.b[k]} for k in range(self.lanes)
-        ]
+    def codes(self, m: Module, pipe: Pipeline, pairs: list[Lane]) -> list[Any]:
+        """Products of the centred codes."""
         ends = [p * q for p in self.factors[0] for q in self.factors[1]]
         products = [partial_products("a", "b", "y"), gather("y", min(ends), max(ends))]
-        done = pipe.run(pipe.register(codes), [self._centred, *products])
-        pipe.finish([lane["y"] for lane in done], self.o)
-        return m
+        done = pipe.run(pipe.register(pairs), [self._centred, *products])
+        return [lane["y"] for lane in done]
 
     def _centred(self, m: Module, lane: Lane) -> Lane:
         """Both codes less their zero points, in no more bits than they need."""
