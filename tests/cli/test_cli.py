@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.cli_calls import refused, run, tiny
-from support.html import Balanced
+from support.page_html import Balanced
 
 import hwsim
 from hwsim.emulator.run import emulate

@@ -83,7 +83,7 @@ def test_a_build_is_one_line_and_the_dict_of_its_file(tmp_path):
 
 
 def test_a_notebook_shows_the_picture_of_the_report(graph):
-    from support.html import Balanced
+    from support.page_html import Balanced
 
     from hwsim.reporting import picture
 

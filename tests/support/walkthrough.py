@@ -42,7 +42,7 @@ def run(path: Path, folder: Path, *, timeout: float = 600) -> str:
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hwsim "$@"\n')
         command.chmod(0o755)
         done = subprocess.run(
-            [sys.executable, __file__, str(path)],
+            [sys.executable, "-P", __file__, str(path)],
             cwd=folder,
             env=os.environ
             | {"PATH": f"{place}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
