@@ -94,20 +94,23 @@ class Window:
 
     def positions(self, padded: Shape) -> Shape:
         """The output map's axes for those of a padded input."""
-        axes = zip(padded, self.kernel, self.stride, strict=True)
-        return tuple((size - kernel) // stride + 1 for size, kernel, stride in axes)
+        if len(self.kernel) == 2:  # asked at every run, so without a loop
+            (height, width), (kh, kw), (sh, sw) = padded, self.kernel, self.stride
+            return (height - kh) // sh + 1, (width - kw) // sw + 1
+        return ((padded[0] - self.kernel[0]) // self.stride[0] + 1,)
 
     def pad(self, xp: Namespace, x: Array, code: int) -> Array:
         """`x` (batch, ..., channels) with a frame of `code`."""
         if not any(self.padding):
             return x
-        rank = len(self.kernel)
+        rank, shape = len(self.kernel), list(x.shape)
         for axis in range(rank, 0, -1):  # the longest runs last
             before, after = self.padding[axis - 1], self.padding[axis - 1 + rank]
             if before or after:
-                shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-                line = xp.full(shape, code, dtype=x.dtype)
+                shape[axis] = 1
+                line = xp.full(tuple(shape), code, dtype=x.dtype)
                 x = xp.concat([line] * before + [x] + [line] * after, axis=axis)
+                shape[axis] = x.shape[axis]
         return x
 
     def views(self, padded: Array) -> Iterator[Array]:
@@ -132,7 +135,7 @@ class Window:
         padded = np.ascontiguousarray(padded)
         per_sample, *per_place, per_code = padded.strides
         *outer, run = self.kernel
-        steps = (place * stride for place, stride in zip(per_place, self.stride, strict=True))
+        steps = [place * stride for place, stride in zip(per_place, self.stride, strict=True)]
         # A row of a window is one run of codes, and is copied as such.
         windows = np.lib.stride_tricks.as_strided(
             padded,
