@@ -23,6 +23,14 @@ Range = tuple[int, int]
 Fields = dict[str, tuple[int, ...]]
 
 
+def check_lanes(form: Form, lanes: int, channels: int) -> None:
+    """Raise HwsimError unless lanes divide the channels and constants are one or one a channel."""
+    if lanes < 1 or channels % lanes:
+        raise HwsimError(f"a requantizer's lanes must divide {channels} channels, not be {lanes}")
+    if len(form.m) not in (1, channels):
+        raise HwsimError(f"a requantizer's constants must be 1 or {channels}, not {len(form.m)}")
+
+
 class Requantizer(wiring.Component):
     """A requantizer: one code in, one code out, on every lane.
 
@@ -44,14 +52,7 @@ class Requantizer(wiring.Component):
         in_range: Range | None = None,
         block: bool = False,
     ) -> None:
-        if lanes < 1 or channels % lanes:
-            raise HwsimError(
-                f"a requantizer's lanes must divide {channels} channels, not be {lanes}"
-            )
-        if len(form.m) not in (1, channels):
-            raise HwsimError(
-                f"a requantizer's constants must be 1 or {channels}, not {len(form.m)}"
-            )
+        check_lanes(form, lanes, channels)
         self.lanes, self.form = lanes, form
         self.range = in_range or (in_format.min, in_format.max)
         fields, self.stages = plan(form, self.range)

@@ -9,14 +9,13 @@ from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow
 from hwsim.forms.requantizers import Form
 from rtl.parts import arith
 from rtl.parts.multicycle import Multiplication, Timing
 from rtl.parts.pipeline import ChannelConstants, Lane, constant_shape
 from rtl.parts.recipes import Recipe, recipe
-from rtl.parts.requantizer import Range, trimmed
+from rtl.parts.requantizer import Range, check_lanes, trimmed
 from rtl.parts.stream import Beat, blank
 
 
@@ -42,14 +41,7 @@ class MulticycleRequantizer(wiring.Component):
         in_range: Range | None = None,
         block: bool = False,
     ) -> None:
-        if lanes < 1 or channels % lanes:
-            raise HwsimError(
-                f"a requantizer's lanes must divide {channels} channels, not be {lanes}"
-            )
-        if len(form.m) not in (1, channels):
-            raise HwsimError(
-                f"a requantizer's constants must be 1 or {channels}, not {len(form.m)}"
-            )
+        check_lanes(form, lanes, channels)
         self.multiplication, self.lanes = multiplication, lanes
         self.recipe = recipe(form, in_range or (in_format.min, in_format.max))
         self.constants = ChannelConstants(

@@ -6,9 +6,7 @@ inputs, three functions of four of them), and GOLDEN is what its `fann_run` gave
 
 from __future__ import annotations
 
-import importlib
 import sys
-import tomllib
 import warnings
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.installed import install
 from support.walkthrough import ROOT, files
 
 import hwsim
@@ -70,18 +69,9 @@ def package(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def installed(package, monkeypatch) -> None:
+def installed(package) -> None:
     """The page's package, installed with the entry points of its pyproject.toml."""
-    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
-    info = package / f"hwsim_fann-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
-    points = [
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-        for group, entries in project["entry-points"].items()
-    ]
-    (info / "entry_points.txt").write_text("".join(points))
-    importlib.invalidate_caches()
+    install(package)
 
 
 def wrapped(value: int) -> int:

@@ -9,7 +9,6 @@ import math
 import re
 import shutil
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.cli_calls import refused, run
+from support.installed import install
 from support.walkthrough import ROOT, blocks, files
 
 from hwsim.build_folder import BuildFacts, Manifest
@@ -62,16 +62,7 @@ def family(package) -> Any:
 @pytest.fixture
 def installed(package) -> None:
     """The page's file, installed with the entry points of its pyproject.toml."""
-    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
-    info = package / f"hwsim_ice40-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
-    points = [
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-        for group, entries in project["entry-points"].items()
-    ]
-    (info / "entry_points.txt").write_text("".join(points))
-    importlib.invalidate_caches()
+    install(package)
 
 
 def network(seed: int) -> Graph:
