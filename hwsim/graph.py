@@ -24,7 +24,7 @@ from hwsim.state import State
 
 __all__ = ["ELEMENTS", "Graph", "InputPort", "Node", "OutputPort", "Port", "user_shape"]
 
-SCHEMA = 2  # the newest that is read; a graph is written in the oldest that can say it
+SCHEMA = 3  # the newest that is read; a graph is written in the oldest that can say it
 _BROKEN = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError)
 
 

@@ -247,11 +247,11 @@ def test_a_missing_path_and_a_folder_are_refused(tmp_path):
     refusal(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [0, 3, None, "1", True])
+@pytest.mark.parametrize("schema", [0, 4, None, "1", True])
 def test_another_schema_is_refused(saved, schema):
     resaved(saved, lambda d: d.update(schema=schema))
     assert refusal(saved) == (
-        f"{saved} must have a schema from 1 to 2, not {schema!r}; it was written by another "
+        f"{saved} must have a schema from 1 to 3, not {schema!r}; it was written by another "
         "version of hwsim"
     )
 
