@@ -45,6 +45,9 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Transpose: (shape.Transposed,),
 }
 
+WITHOUT: Mapping[type[Op], str] = {}
+"""The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
+
 UNKNOWN = "no hardware is known for this operator; the emulator runs it"
 STATE = "a model with state runs in the emulator only"
 
@@ -104,6 +107,6 @@ def check_supported(graph: Graph) -> None:
 def _lacks(graph: Graph, node: Node) -> str | None:
     record = HARDWARE.get(type(node.op), ())
     if not record:
-        return UNKNOWN
+        return WITHOUT.get(type(node.op), UNKNOWN)
     reasons = [kind(task(graph, node)).lacks() for kind in record]
     return None if None in reasons else " and ".join(map(str, dict.fromkeys(reasons)))

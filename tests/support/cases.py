@@ -53,11 +53,12 @@ S8, U8 = Format.int(8), Format.uint(8)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One operator on inputs of given types."""
+    """One operator on inputs of given types; `built` says whether it has hardware."""
 
     id: str
     op: Op
     types: tuple[TensorType, ...]
+    built: bool = True
 
     def graph(self) -> Graph:
         """The operator alone: inputs `a`, `b`, ..., node `op`, outputs `y`, `y1`, ..."""
@@ -583,6 +584,7 @@ FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     moving_cases,
 )
 CASES: list[Case] = [case for family in FAMILIES for case in family()]
+BUILT: list[Case] = [case for case in CASES if case.built]
 
 
 def inexact(case: Case) -> bool:

@@ -57,7 +57,7 @@ def check_cycles(case: cases.Case, option: Option) -> None:
 def every_third_of_its_kind() -> list[cases.Case]:
     """One case of every operator at least; of those that are a beat a cycle, one."""
     by_kind: dict[str, list[cases.Case]] = {}
-    for case in cases.CASES:
+    for case in cases.BUILT:
         by_kind.setdefault(case.op.kind, []).append(case)
     return [
         case
@@ -78,7 +78,7 @@ def test_a_case_takes_the_cycles_that_it_claims(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", cases.BUILT, ids=lambda case: case.id)
 def test_every_option_of_every_case_takes_the_cycles_that_it_claims(case):
     for option in menu(case.graph()).nodes["op"]:
         check_cycles(case, option)
@@ -86,7 +86,7 @@ def test_every_option_of_every_case_takes_the_cycles_that_it_claims(case):
 
 def test_a_cycle_more_is_seen():
     """The check's mutant."""
-    case = next(c for c in cases.CASES if c.id == "conv2d-plain")
+    case = next(c for c in cases.BUILT if c.id == "conv2d-plain")
     option = three_options(case)["middle"]
     with pytest.raises(AssertionError):
         check_cycles(case, dataclasses.replace(option, cycles=option.cycles + 1))
@@ -135,7 +135,7 @@ def check_multipliers(chosen, folder) -> int:
     return total
 
 
-MULTIPLYING = [c for c in cases.CASES if c.op.kind not in (*EVEN, "argmax", "transpose")]
+MULTIPLYING = [c for c in cases.BUILT if c.op.kind not in (*EVEN, "argmax", "transpose")]
 
 
 @pytest.mark.needs("yosys")
@@ -148,13 +148,13 @@ def test_some_cases_take_the_multipliers_that_they_claim(tmp_path):
 @pytest.mark.needs("yosys")
 @pytest.mark.parametrize("name", ["smallest", "middle", "fastest"])
 def test_all_cases_take_the_multipliers_that_they_claim(name, tmp_path):
-    check_multipliers([(case, three_options(case)[name]) for case in cases.CASES], tmp_path)
+    check_multipliers([(case, three_options(case)[name]) for case in cases.BUILT], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["smallest", "middle", "fastest"])
 def test_all_cases_have_the_memories_that_they_claim(name):
-    graph, plan = together([(case, three_options(case)[name]) for case in cases.CASES])
+    graph, plan = together([(case, three_options(case)[name]) for case in cases.BUILT])
     text = rtlil.convert(Design(graph, plan), name="top")
     pairs = re.findall(r"^\s*memory width (\d+) size (\d+)", text, flags=re.MULTILINE)
     claimed = [m for each in memories(graph, plan).values() for m in each]

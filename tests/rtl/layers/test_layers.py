@@ -13,7 +13,7 @@ from support.parts import LowBits
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import Requantize, ScaledAdd, Scheme, TensorType
+from hwsim.ops import OPERATORS, Requantize, ScaledAdd, Scheme, TensorType
 from hwsim.state import State
 from rtl import layers
 from rtl.build import Request, build
@@ -21,7 +21,7 @@ from rtl.layers import pairs
 from rtl.layers.base import Option, Pointwise
 from rtl.layers.elementwise import Clipped
 from rtl.layers.plans import FoldPlan, LanePlan, NodePlan, WirePlan
-from rtl.layers.table import HARDWARE, implementation, implementations
+from rtl.layers.table import HARDWARE, WITHOUT, implementation, implementations
 from rtl.plan.explore import explore
 from rtl.plan.search import menu, plan_for_cycles, ranked
 
@@ -34,6 +34,12 @@ def test_no_implementation_lacks_a_part(op, way):
     assert not inspect.isabstract(way)
     assert way.plan_type in typing.get_args(NodePlan)
     assert [other.name for other in HARDWARE[op]].count(way.name) == 1
+
+
+def test_every_operator_has_hardware_or_a_reason_why_not():
+    assert HARDWARE.keys() | WITHOUT.keys() == set(OPERATORS.values())
+    assert not HARDWARE.keys() & WITHOUT.keys()
+    assert all(WITHOUT.values())
 
 
 def test_an_implementation_that_lacks_a_part_cannot_be_made():
@@ -49,7 +55,7 @@ def test_every_kind_of_plan_says_all_that_reports_and_searches_ask():
         assert {"implementation", "products", "facts"} <= set(dir(kind))
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", cases.BUILT, ids=lambda case: case.id)
 def test_a_menu_goes_from_cheap_to_fast_and_names_who_builds_each_plan(case):
     graph = case.graph()
     (node,) = graph.nodes
@@ -77,7 +83,7 @@ class Slow(Clipped):
 
 
 def relu() -> Graph:
-    return next(case for case in cases.CASES if case.id == "relu-plain").graph()
+    return next(case for case in cases.BUILT if case.id == "relu-plain").graph()
 
 
 def test_a_second_implementation_is_an_entry_and_the_rate_chooses(monkeypatch):
@@ -144,8 +150,8 @@ def test_everything_without_hardware_is_listed_before_anything_is_built(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_what_has_hardware_is_not_listed():
-    assert all(layers.unsupported(case.graph()) == () for case in cases.CASES)
+def test_what_has_hardware_is_not_listed_and_all_else_is():
+    assert all((layers.unsupported(case.graph()) == ()) == case.built for case in cases.CASES)
 
 
 @pytest.mark.parametrize(

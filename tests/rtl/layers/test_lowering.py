@@ -31,18 +31,18 @@ def check(case: cases.Case, *, cycles: int, stall: float, reset_at: int | None =
         assert (got[name] == array).all(), f"{case.id}: {name}"
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", cases.BUILT, ids=lambda case: case.id)
 def test_the_folded_design_equals_the_emulator_under_stalls(case):
     check(case, cycles=SLOW, stall=0.3)
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", cases.BUILT, ids=lambda case: case.id)
 def test_the_unfolded_design_equals_the_emulator(case):
     check(case, cycles=FAST, stall=0.0)
 
 
 @pytest.mark.parametrize(
-    "case", [c for k, c in enumerate(cases.CASES) if k % 6 == 0], ids=lambda case: case.id
+    "case", [c for k, c in enumerate(cases.BUILT) if k % 6 == 0], ids=lambda case: case.id
 )
 def test_a_reset_in_mid_stream_starts_afresh(case):
     check(case, cycles=SLOW, stall=0.2, reset_at=37)
@@ -50,7 +50,7 @@ def test_a_reset_in_mid_stream_starts_afresh(case):
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 6])
 def test_a_cast_by_channel_takes_its_formats_in_turn_on_any_lanes(lanes):
-    case = next(c for c in cases.CASES if c.id == "cast-by-channel-mixed-SAT")
+    case = next(c for c in cases.BUILT if c.id == "cast-by-channel-mixed-SAT")
     graph, codes = case.graph(), case.inputs(SAMPLES, seed=11)
     plan = plan_for_cycles(graph, case.types[0].size // lanes)
     assert plan.nodes["op"].lanes == lanes

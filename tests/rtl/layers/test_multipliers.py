@@ -123,7 +123,7 @@ def test_an_unrolled_layer_claims_none_and_one_of_two_cycles_claims_half_of_its_
     assert multiplier_cost(graph, plan_for_cycles(graph, 2)) == 8
 
 
-RESCALED = [c for c in cases.CASES if c.op.kind in ("requantize", "batchnorm", "divide")]
+RESCALED = [c for c in cases.BUILT if c.op.kind in ("requantize", "batchnorm", "divide")]
 FEW = [
     case
     for case in RESCALED
@@ -142,7 +142,7 @@ def test_a_rescaler_takes_the_multipliers_that_it_claims(case, cycles, tmp_path)
 @pytest.mark.slow
 @pytest.mark.needs("yosys")
 @pytest.mark.parametrize("cycles", [SLOW, FAST])
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", cases.BUILT, ids=lambda case: case.id)
 def test_every_case_takes_the_multipliers_that_it_claims(case, cycles, tmp_path):
     check(case.graph(), cycles, tmp_path)
 

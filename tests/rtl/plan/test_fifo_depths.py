@@ -52,7 +52,7 @@ def size(case: cases.Case) -> int:
     return case.types[0].size + sum(made.size for made in case.op.output_types(case.types))
 
 
-ONE_TO_ONE = [c for c in cases.CASES if len(c.types) == len(c.op.output_types(c.types)) == 1]
+ONE_TO_ONE = [c for c in cases.BUILT if len(c.types) == len(c.op.output_types(c.types)) == 1]
 UNARY = [c for c in ONE_TO_ONE if size(c) <= LARGEST]
 
 

@@ -48,7 +48,7 @@ def best_by_search(graph: Graph, node: Node, cycles: int) -> FoldPlan:
     return min(ranked, key=lambda entry: entry[0])[1]
 
 
-WEIGHTED = [case for case in cases.CASES if isinstance(case.op, Weighted)]
+WEIGHTED = [case for case in cases.BUILT if isinstance(case.op, Weighted)]
 
 
 @pytest.mark.parametrize("case", WEIGHTED, ids=lambda case: case.id)
