@@ -14,6 +14,7 @@ from hwsim.ops.requantize import Requantize, Scheme
 from hwsim.ops.scale import BatchNorm, Divide
 from hwsim.ops.scaled_add import ScaledAdd
 from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Split, Transpose
+from hwsim.ops.thresholds import Thresholds
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
 
@@ -50,6 +51,7 @@ __all__ = [
     "Sub",
     "Table",
     "TensorType",
+    "Thresholds",
     "Transpose",
     "Weighted",
     "Window",

@@ -37,6 +37,7 @@ from hwsim.ops import (
     Stepwise,
     Table,
     TensorType,
+    Thresholds,
     Window,
 )
 from hwsim.ops.accumulate import Exact
@@ -122,10 +123,11 @@ def test_every_operator_has_cases():
 
 
 @pytest.mark.needs("amaranth")
-def test_hardware_has_a_rule_for_every_operator():
-    from rtl.layers.table import HARDWARE
+def test_hardware_has_a_rule_for_every_operator_or_a_reason():
+    from rtl.layers.table import HARDWARE, WITHOUT
 
-    assert set(HARDWARE) == set(OPERATORS.values())
+    assert {*HARDWARE, *WITHOUT} == set(OPERATORS.values())
+    assert not set(HARDWARE) & set(WITHOUT)
 
 
 def test_the_comparison_with_the_oracle_sees_one_tie(seed):
@@ -555,3 +557,30 @@ def test_a_layer_of_int16_by_int8_with_a_64_bit_bias_is_requantized_exactly(sche
         for row in sums
     ]
     assert np.array_equal(emulate(graph, codes, codes=True), wanted)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"values": [[3, 2]]}, "in order, the lowest first"),
+        ({"values": [1, 2]}, r"one row, or one a channel, not of shape \(2,\)"),
+        ({"values": np.zeros((0, 3), int)}, r"not of shape \(0, 3\)"),
+        ({"values": np.zeros((4, 1 << 17), int)}, "at most 262144 in all, not 524288"),
+        ({"values": [[1], [2]], "base": [0, 0, 0]}, "one row or one a channel, and so base"),
+        ({"base": [[0]]}, "one row or one a channel, and so base"),
+        ({"base": [126]}, "must be codes of s8, not 126 to 128"),
+        ({"step": [-70]}, "must be codes of s8, not -140 to 0"),
+    ],
+)
+def test_thresholds_that_are_none_are_refused(fields, said):
+    given = {"values": [[1, 2]], "base": [0], "step": [1]} | fields
+    with pytest.raises(HwsimError, match=said):
+        Thresholds(**{k: np.asarray(v) for k, v in given.items()}, out=Format.int(8))
+
+
+def test_thresholds_of_other_channels_are_refused():
+    op = Thresholds(
+        values=np.array([[1], [2]]), base=np.array([0]), step=np.array([1]), out=Format.int(2)
+    )
+    with pytest.raises(HwsimError, match="input must have 2 channels, not 3"):
+        op.infer([tensor((4, 3))])

@@ -43,6 +43,7 @@ from hwsim.ops import (
     Sub,
     Table,
     TensorType,
+    Thresholds,
     Transpose,
     Window,
 )
@@ -547,6 +548,39 @@ def scaled_add_cases() -> Iterator[Case]:
     yield Case("scaledadd-stepped-difference", stepped, (tensor(64, "s8", 3), tensor(64, "s8", 9)))
 
 
+def thresholds_cases() -> Iterator[Case]:
+    """Steps up and down, one row for all channels or one each, few thresholds and many."""
+
+    def case(name: str, x: TensorType, values: Any, **fields: Any) -> Case:
+        given: dict[str, Any] = {"base": 0, "step": 1, "out": S8} | fields
+        ends = {key: np.atleast_1d(np.asarray(given.pop(key))) for key in ("base", "step")}
+        op = Thresholds(values=np.atleast_2d(np.asarray(values)), **ends, **given)
+        return Case(f"thresholds-{name}", op, (x,), built=False)
+
+    def rows(count: int, each: int, lo: int, hi: int) -> Codes:
+        rng = np.random.default_rng([count, each])
+        return np.sort(rng.integers(lo, hi + 1, (count, each)), axis=1)
+
+    x, sums = tensor((9, 6)), tensor((12, 6), "s14", 0)
+    yield case("one-row", tensor(256), [-100, -7, 0, 1, 99], out=Format.uint(3))
+    yield case("channels", sums, rows(6, 7, -7000, 7000), out=Format.uint(3))
+    yield case("falling", sums, rows(6, 7, -7000, 7000), base=7, step=-1, out=Format.uint(3))
+    yield case("both-ways", x, rows(6, 3, -128, 127), base=[0, 3, 0, 3, 9, -5], step=[1, -1] * 3)
+    yield case("sign", x, rows(6, 1, -128, 127), base=-1, step=2, out=Format.int(2))
+    yield case("one-threshold", tensor(64, "s6"), [3], out=Format.uint(1))
+    yield case("jumps", x, np.repeat(rows(6, 3, -128, 127), 3, axis=1), out=Format.uint(4))
+    yield case("constant", x, rows(6, 3, -128, 127), base=[1, 2, 3, 4, 5, 6], step=0)
+    yield case("never-reached", x, [-999, -129, -128, 127, 128, 999], quant=Quant((0.5,), 3))
+    yield case("unsigned", tensor((8, 6), "u8", 131), rows(6, 5, 0, 255), base=-3)
+    yield case("narrow-range", tensor((8, 6), codes=(-3, 90)), rows(6, 5, -128, 127))
+    yield case("row-with-bases", x, [-50, 4, 60], base=[0, 1, 2, 3, 4, 5], step=[1, 1, 2, 2, 3, -1])
+    yield case("many", sums, rows(6, 255, -9000, 9000), base=-128)
+    yield case("many-in-one-row", sums, rows(1, 63, -8192, 8191), out=Format.uint(6))
+    yield case("many-falling", sums, rows(6, 31, -8192, 8191), base=99, step=-4)
+    yield case("wide", tensor((4, 6), "s40"), rows(6, 20, -(1 << 39), 1 << 39))
+    yield case("wider", tensor((4, 6), "s60"), rows(6, 20, -(1 << 59), 1 << 59))
+
+
 def moving_cases() -> Iterator[Case]:
     """Operators that move codes, and the index of the largest."""
     x = tensor((3, 4, 2))
@@ -581,6 +615,7 @@ FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     cast_by_channel_cases,
     requantize_cases,
     pointwise_cases,
+    thresholds_cases,
     moving_cases,
 )
 CASES: list[Case] = [case for family in FAMILIES for case in family()]

@@ -214,6 +214,15 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             entries = op.values.tolist()
             first = types[0].format.min if op.first is None else op.first
             return each(x, lambda code, _: entries[code - first])
+        case "thresholds":
+            rows, base, step = op.values.tolist(), op.base.tolist(), op.step.tolist()
+            return each(
+                x,
+                lambda code, c: (
+                    per_channel(base, c)
+                    + per_channel(step, c) * sum(t <= code for t in per_channel(rows, c))
+                ),
+            )
         case "cast":
             modes = op.rounding.value, op.overflow.value
             if op.channels is not None:

@@ -1,0 +1,153 @@
+"""How many thresholds of its channel a code reaches: any function that steps one way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hwsim.fixed import Array, Format, Namespace
+from hwsim.ops.base import (
+    ALL_CARRIERS,
+    Carrier,
+    Constants,
+    IntArray,
+    Op,
+    Quant,
+    TensorType,
+    Work,
+    int_array,
+    require,
+)
+
+MOST_THRESHOLDS = 1 << 18
+"""Of all channels together."""
+
+COMPARED = 16
+"""Thresholds of a channel up to which comparing with each is faster than a search."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Thresholds(Op):
+    """`base[c] + step[c] * n`, n being how many thresholds of channel c are at most the code.
+
+    `values` has a row of thresholds that never fall, for all channels or for each. `base` and
+    `step` are one number or one a channel; a negative step makes a falling function, a step of 2
+    from -1 the sign. A jump over several codes is a threshold several times.
+    """
+
+    kind: ClassVar[str] = "thresholds"
+    values: IntArray
+    base: IntArray
+    step: IntArray
+    out: Format
+    quant: Quant | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("values", "base", "step"):
+            object.__setattr__(self, name, int_array(getattr(self, name), f"thresholds' {name}"))
+        shape = self.values.shape
+        require(
+            len(shape) == 2 and self.values.size > 0,
+            f"thresholds must be one row, or one a channel, not of shape {shape}",
+        )
+        require(
+            self.values.size <= MOST_THRESHOLDS,
+            f"thresholds must be at most {MOST_THRESHOLDS} in all, not {self.values.size}",
+        )
+        require(
+            bool((np.diff(self.values, axis=1) >= 0).all()),
+            "thresholds of a channel must stand in order, the lowest first",
+        )
+        sizes = {array.shape for array in (self.base, self.step)} | {(shape[0],)}
+        require(
+            all(len(size) == 1 for size in sizes) and len(sizes - {(1,)}) <= 1,
+            "thresholds must be one row or one a channel, and so base and step, not of shapes "
+            f"{shape}, {self.base.shape} and {self.step.shape}",
+        )
+        lo, hi = self._ends()
+        require(
+            self.out.min <= lo and hi <= self.out.max,
+            f"what thresholds give must be codes of {self.out}, not {lo} to {hi}",
+        )
+
+    def _ends(self) -> tuple[int, int]:
+        """The least and the largest code that can be given."""
+        far = self.base + self.step * self.values.shape[1]
+        return int(min(self.base.min(), far.min())), int(max(self.base.max(), far.max()))
+
+    @property
+    def rows(self) -> int:
+        """1, or the number of channels."""
+        return max(len(self.values), self.base.size, self.step.size)
+
+    def reached(self, code: int) -> IntArray:
+        """What each row gives for one code."""
+        counts: IntArray = (self.values <= code).sum(axis=1)
+        return self.base + self.step * counts
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """The shape stays; the range is that between the ends of the input's."""
+        (x,) = inputs
+        require(
+            self.rows in (1, x.channels),
+            f"thresholds' input must have {self.rows} channels, not {x.channels}",
+        )
+        ends = np.concatenate([self.reached(x.lo), self.reached(x.hi)])
+        return TensorType(x.shape, self.out, self.quant, (int(ends.min()), int(ends.max())))
+
+    def _apart(self, x: TensorType) -> int:
+        """How far apart rows are set to be searched at once; 0 where each threshold is compared."""
+        rows, count = self.values.shape
+        low = min(x.lo, int(self.values.min()))
+        span = max(x.hi, int(self.values.max())) - low + 1
+        return span if count > COMPARED and span * rows < Carrier.FLOAT64.limit else 0
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """Codes and thresholds are compared, or set apart by row and searched, and steps added."""
+        reach = np.abs(self.base) + np.abs(self.step) * self.values.shape[1]
+        most = max(int(np.abs(self.values).max()), int(reach.max()))
+        apart = self._apart(inputs[0])
+        return max(inputs[0].magnitude, most) + apart * len(self.values)
+
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """Comparisons and small sums."""
+        return ALL_CARRIERS
+
+    def rises_to(self, inputs: Sequence[TensorType]) -> int | None:
+        """All codes, where no channel falls."""
+        return inputs[0].hi if bool((self.step >= 0).all()) else None
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """A row of channels for each threshold; or, of many, all in one order.
+
+        Those are set so far apart from channel to channel that no code meets another's.
+        """
+        kind, span = carrier.value, self._apart(inputs[0])
+        ends = {"base": self.base.astype(kind), "step": self.step.astype(kind)}
+        if not span:
+            return {"each": self.values.T.astype(kind), **ends}
+        rows, count = self.values.shape
+        places = np.arange(rows, dtype=np.int64)
+        whole = (self.values + span * places[:, None]).reshape(-1)
+        below = {"apart": (span * places).astype(kind), "before": (count * places).astype(kind)}
+        return {"all": whole.astype(kind), **below, **ends}
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """A comparison with each, or one search."""
+        (x,) = xs
+        if "each" in k:
+            count = xp.zeros_like(x)
+            for place in range(k["each"].shape[0]):
+                count = count + xp.astype(x >= k["each"][place, :], x.dtype)
+        else:
+            placed = xp.reshape(x + k["apart"], (-1,))
+            found = xp.searchsorted(k["all"], placed, side="right")
+            count = xp.astype(xp.reshape(found, x.shape), x.dtype) - k["before"]
+        return count * k["step"] + k["base"]
+
+    def work(self, inputs: Sequence[TensorType]) -> Work:
+        """Constants are counted as weights."""
+        return Work(weights=self.values.size, activations=inputs[0].size)
