@@ -25,7 +25,7 @@ from hwsim.forms.requantizers import (
     Output,
     TwoRoundings,
 )
-from hwsim.forms.thresholds import Bound, Thresholds, thresholds
+from hwsim.forms.thresholds import Bound, StepFunction, thresholds
 from hwsim.ops.requantize import FLOAT_SCHEMES, Requantize, Scheme
 
 MOST_LEVELS = 4096  # codes of the output beyond which only literal forms are made
@@ -111,7 +111,7 @@ def _check(op: Requantize, lo: int, hi: int) -> None:
 
 
 def _candidates(
-    op: Requantize, out: Output, steps: Thresholds, operand_bits: Sequence[int]
+    op: Requantize, out: Output, steps: StepFunction, operand_bits: Sequence[int]
 ) -> list[Form]:
     """Forms that may be equal, by the hard multipliers that they take, then by their extras."""
     forms: list[Form | None] = [_by_even_ties(op, out)] if op.scheme in FLOAT_SCHEMES else []

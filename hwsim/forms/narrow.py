@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hwsim.fixed import Rounding
 from hwsim.forms.requantizers import Affine, Output
-from hwsim.forms.thresholds import Thresholds
+from hwsim.forms.thresholds import StepFunction
 
 Point = tuple[int, int]
 LONGEST = 48  # no multiplier of interest needs a longer shift
@@ -107,7 +107,7 @@ def _hull(points: list[Point], side: int) -> list[Point]:
 
 
 def narrowest(
-    steps: Thresholds, out: Output, *, shared: bool, split: int | None = None
+    steps: StepFunction, out: Output, *, shared: bool, split: int | None = None
 ) -> Affine | None:
     """The multiply-add-shift with the thresholds of `steps` and the shortest shifts.
 

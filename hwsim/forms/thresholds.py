@@ -22,7 +22,7 @@ Bound = int | IntArray  # one for all channels, or one a channel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Thresholds:
+class StepFunction:
     """The thresholds of a monotone requantizer, channel by channel.
 
     `at[k, c]` is the least `x` in `lo[c]..hi[c]` whose code is `low + 1 + k` or more, and
@@ -63,7 +63,7 @@ def _codes(op: Requantize, most: int) -> Callable[[IntArray], IntArray]:
 
 def thresholds(
     op: Requantize, lo: Bound, hi: Bound, window: tuple[int, int] | None = None
-) -> Thresholds:
+) -> StepFunction:
     """All thresholds on `lo..hi` by bisection of the literal semantics, all at once.
 
     `window` cuts the codes, as a following clip does. `op` must saturate.
@@ -81,4 +81,4 @@ def thresholds(
         reached = codes_of(middle) >= codes
         last = np.where(reached, middle, last)
         first = np.where(reached, first, np.minimum(middle + 1, last))
-    return Thresholds(below.astype(np.int64), above.astype(np.int64), low, high, first)
+    return StepFunction(below.astype(np.int64), above.astype(np.int64), low, high, first)

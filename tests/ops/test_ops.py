@@ -460,20 +460,20 @@ def test_padding_must_be_less_than_the_kernel_on_every_side():
 
 def test_values_are_frozen_slotted_and_named():
     """Operators share arrays between graphs: nobody may change one, or add to it by a slip."""
-    by_array = {"table", "dense", "conv1d", "conv2d", "batchnorm", "divide"}
+    by_array = {"table", "thresholds", "dense", "conv1d", "conv2d", "batchnorm", "divide"}
     for kind, op in OPERATORS.items():
         params = op.__dataclass_params__
         assert params.frozen and "__slots__" in vars(op), kind
         assert op.__match_args__ == () and params.eq == (kind not in by_array), kind
         assert not params.repr and not params.order and op.__repr__ is Op.__repr__, kind
-    positional = (Format, Quant, TensorType, Window, Exact, Work, thresholds.Thresholds)
+    positional = (Format, Quant, TensorType, Window, Exact, Work, thresholds.StepFunction)
     positional += (narrow.Corridor, narrow.Lines, steps.Step)
     named = (Stepwise, forms.Output, forms.Affine, forms.TwoRoundings, forms.FloatProduct)
     named += (sums.WeightedSum, sums.TableSum)
     for value in (*positional, *named):
         params = value.__dataclass_params__
         assert params.frozen and params.repr and "__slots__" in vars(value), value
-        assert params.eq == (value not in (thresholds.Thresholds, steps.Step)), value
+        assert params.eq == (value not in (thresholds.StepFunction, steps.Step)), value
         if value in named:
             assert value.__match_args__ == (), value
 
