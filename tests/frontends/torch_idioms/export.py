@@ -1,4 +1,4 @@
-"""Twenty common PyTorch idioms, and the float ONNX files that both exporters make of them.
+"""Common PyTorch idioms and networks, and the float ONNX files that both exporters make of them.
 
 Run as a script (with the `train` extra installed) to write them anew; the tests read
 the files, and where PyTorch is installed compare them with what it exports today.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import networks
 import onnx
 import torch
 import torch.nn.functional as F
@@ -183,11 +184,24 @@ IDIOMS: dict[str, Idiom] = {
     ),
 }  # fmt: skip
 
+NETWORKS: dict[str, Idiom] = {
+    "cnn": Idiom(networks.Cnn, image(1, 8, 8)),
+    "resnet8": Idiom(networks.ResNet8, image(3, 8, 8)),
+    "mobilenet_v2": Idiom(networks.MobileNetV2, image(3, 12, 12)),
+    "mobilenet_v3": Idiom(networks.MobileNetV3, image(3, 10, 10)),
+    "unet_transposed": Idiom(lambda: networks.UNet(resize=False), image(1, 8, 8)),
+    "unet_resize": Idiom(lambda: networks.UNet(resize=True), image(1, 8, 8)),
+    "cnn_1d": Idiom(networks.Cnn1d, ((2, 16),)),
+    "encoder": Idiom(networks.Encoder, ((6, 3),)),
+    "autoencoder": Idiom(networks.Autoencoder, image(1, 8, 8)),
+}  # fmt: skip
+ALL = IDIOMS | NETWORKS
+
 
 def export(name: str, exporter: str) -> onnx.ModelProto:
     """The float model, without what says where and when it was made."""
     torch.manual_seed(sum(map(ord, name)))
-    idiom = IDIOMS[name]
+    idiom = ALL[name]
     module = idiom.module()
     arguments = tuple(torch.randn(8, *shape) for shape in idiom.shapes)
     module.train()
@@ -232,7 +246,7 @@ def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def main() -> None:
     """Write all files."""
-    for name in IDIOMS:
+    for name in ALL:
         for exporter in EXPORTERS:
             data = export(name, exporter).SerializeToString(deterministic=True)
             (HERE / f"{name}-{exporter}.onnx").write_bytes(data)
