@@ -8,11 +8,13 @@ from hwsim.ops.cast import Cast
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
+from hwsim.ops.pad import Pad
 from hwsim.ops.pairs import Add, Mul, Sub
 from hwsim.ops.pool import AvgPool, MaxPool
 from hwsim.ops.requantize import Requantize, Scheme
 from hwsim.ops.scale import BatchNorm, Divide
 from hwsim.ops.scaled_add import ScaledAdd
+from hwsim.ops.select import Select
 from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Split, Transpose
 from hwsim.ops.thresholds import Thresholds
 from hwsim.ops.weighted import Weighted
@@ -40,12 +42,14 @@ __all__ = [
     "MaxPool",
     "Mul",
     "Op",
+    "Pad",
     "Quant",
     "Relu",
     "Requantize",
     "Reshape",
     "ScaledAdd",
     "Scheme",
+    "Select",
     "Split",
     "Stepwise",
     "Sub",

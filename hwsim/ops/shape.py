@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from numbers import Integral
 from typing import ClassVar
 
 from hwsim.fixed import Array, Format, Namespace
-from hwsim.ops.base import MOVING_CARRIERS, Carrier, Constants, Op, Shape, TensorType, require
+from hwsim.ops.base import (
+    MOVING_CARRIERS,
+    Carrier,
+    Constants,
+    Op,
+    Shape,
+    TensorType,
+    require,
+    since,
+)
 
 
-class _Move(Op):
-    """Codes pass unchanged."""
+class Moving(Op):
+    """The shared base of operators that move codes: they pass unchanged."""
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Nothing grows."""
@@ -26,7 +35,7 @@ class _Move(Op):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Flatten(_Move):
+class Flatten(Moving):
     """One axis of all codes, row-major, channels innermost."""
 
     kind: ClassVar[str] = "flatten"
@@ -41,7 +50,7 @@ class Flatten(_Move):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Reshape(_Move):
+class Reshape(Moving):
     """The same codes, row-major, in another shape (without the batch)."""
 
     kind: ClassVar[str] = "reshape"
@@ -62,7 +71,7 @@ class Reshape(_Move):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Transpose(_Move):
+class Transpose(Moving):
     """Axis k of the result is axis `axes[k]` of the input (the batch apart, axes from 0)."""
 
     kind: ClassVar[str] = "transpose"
@@ -84,37 +93,58 @@ class Transpose(_Move):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Concat(_Move):
-    """Several tensors of one format and scale, one after the other along the channels."""
+class Concat(Moving):
+    """Several tensors of one format and scale, one after the other along an axis.
+
+    `axis` counts from 0, the batch apart; -1 stands for the channels.
+    """
 
     kind: ClassVar[str] = "concat"
     arity: ClassVar[int] = -1
+    axis: int = field(default=-1, metadata=since(3))
+
+    def place(self, x: TensorType) -> int:
+        """The axis, counted from 0."""
+        rank = len(x.shape)
+        require(
+            -1 <= self.axis < rank,
+            f"a concatenation's axis must be one of {rank} from 0 on, or -1 for the channels, not "
+            f"{self.axis}",
+        )
+        return self.axis % rank
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
-        """Channels add up; the other axes must agree."""
+        """The axis grows by the others' lengths; the other axes must agree."""
         first = inputs[0]
+        axis = self.place(first)
+        before, after = first.shape[:axis], first.shape[axis + 1 :]
         for other in inputs[1:]:
+            rest = other.shape[:axis], other.shape[axis + 1 :]
             require(
-                other.shape[:-1] == first.shape[:-1],
-                f"concatenated shapes must agree but for channels, not {first.shape} and "
-                f"{other.shape}",
+                len(other.shape) == len(first.shape) and rest == (before, after),
+                f"concatenated shapes must agree but for {self._name(first)}, not {first.shape} "
+                f"and {other.shape}",
             )
             require(
                 (other.format, other.quant) == (first.format, first.quant),
                 f"concatenated tensors must have one format and scale, not {first.format} with "
                 f"{first.quant} and {other.format} with {other.quant}; cast them first",
             )
-        shape = (*first.shape[:-1], sum(t.channels for t in inputs))
+        shape = (*before, sum(t.shape[axis] for t in inputs), *after)
         bounds = min(t.lo for t in inputs), max(t.hi for t in inputs)
         return first.with_shape(shape).with_range(*bounds)
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
         """One concatenation."""
-        return xp.concat(list(xs), axis=-1)
+        return xp.concat(list(xs), axis=self.axis if self.axis < 0 else self.axis + 1)
+
+    def _name(self, x: TensorType) -> str:
+        channels = self.place(x) == len(x.shape) - 1
+        return "channels" if channels else f"axis {self.axis}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Split(_Move):
+class Split(Moving):
     """Blocks of `sizes` indices along an axis (the batch apart, axes from 0), an output each."""
 
     kind: ClassVar[str] = "split"

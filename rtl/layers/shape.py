@@ -84,7 +84,7 @@ class Largest(OneByOne):
 
 
 class Interleaved(OnLanes):
-    """A concatenation: blocks of channels from each input in turn."""
+    """A concatenation: a block from each input in turn."""
 
     name = "in-turn"
 
@@ -95,6 +95,11 @@ class Interleaved(OnLanes):
     def widths(self) -> Sequence[int]:
         """What divides the channels of all inputs."""
         return divisors(math.gcd(*(x.channels for x in self.task.inputs)))
+
+    def blocks(self) -> list[int]:
+        """Codes of each input that come one after the other."""
+        axis = self.task.op.place(self.task.x)
+        return [math.prod(x.shape[axis:]) for x in self.task.inputs]
 
     def cycles(self, plan: LanePlan) -> int:
         """A beat a cycle."""
@@ -109,16 +114,16 @@ class Interleaved(OnLanes):
         return ()
 
     def used(self, plan: LanePlan, index: int, output: int) -> Counts:
-        """Channels before an input's block need only what earlier pixels needed of it."""
-        widths = [x.channels for x in self.task.inputs]
-        pixel, channel = np.divmod(np.arange(self.task.out.size), sum(widths))
+        """Codes before an input's block need only what earlier rounds needed of it."""
+        widths = self.blocks()
+        turn, place = np.divmod(np.arange(self.task.out.size), sum(widths))
         start = sum(widths[:index])
-        return pixel * widths[index] + np.clip(channel - start + 1, 0, widths[index])
+        return turn * widths[index] + np.clip(place - start + 1, 0, widths[index])
 
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """All inputs brought to the plan's lanes, then one after the other."""
         out = beats[0].with_lanes(plan.lanes)
-        blocks = [x.channels // plan.lanes for x in self.task.inputs]
+        blocks = [codes // plan.lanes for codes in self.blocks()]
         part = stream.Interleave(out, blocks)
         ways = [[Lanes(beat, plan.lanes)] for beat in beats]
         head = Gathered(beats, ways, part, [part.i[k] for k in range(len(blocks))])

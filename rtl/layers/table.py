@@ -47,6 +47,8 @@ HARDWARE: Mapping[type[Op], Record] = {
 
 WITHOUT: Mapping[type[Op], str] = {
     ops.Thresholds: "thresholds run in the emulator only",
+    ops.Pad: "selections and paddings run in the emulator only",
+    ops.Select: "selections and paddings run in the emulator only",
 }
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 

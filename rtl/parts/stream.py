@@ -192,12 +192,12 @@ class Distribute(wiring.Component):
 
 
 class Interleave(wiring.Component):
-    """Interleave streams along the channels: a block of beats from each in turn, again and again.
+    """Interleave streams: a block of beats from each in turn, again and again.
 
-    `blocks[k]` is the beats that stream `k` gives to one pixel: its channels / lanes, which must be
-    a whole number. Ports: `i[0..n-1]` (In) and `o` (Out), streams of `beat`. Latency 0, one beat a
-    cycle. `i[k].ready` depends on `o.ready` in the same cycle. `last` is that of the last stream,
-    in the final beat of its block.
+    `blocks[k]` is the beats that stream `k` gives in one round: along the channels its channels /
+    lanes, which must be a whole number. Ports: `i[0..n-1]` (In) and `o` (Out), streams of `beat`.
+    Latency 0, one beat a cycle. `i[k].ready` depends on `o.ready` in the same cycle. `last` is that
+    of the last stream, in the final beat of its block.
     """
 
     def __init__(self, beat: Beat, blocks: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ hundred codes), so that an RTL simulator written in Python gets through them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +32,14 @@ from hwsim.ops import (
     MaxPool,
     Mul,
     Op,
+    Pad,
     Quant,
     Relu,
     Requantize,
     Reshape,
     ScaledAdd,
     Scheme,
+    Select,
     Split,
     Stepwise,
     Sub,
@@ -593,6 +595,9 @@ def moving_cases() -> Iterator[Case]:
     yield Case("concat-two", Concat(), (x, tensor((3, 4, 3))))
     yield Case("concat-three", Concat(), (tensor(4), tensor(2, codes=(0, 5)), tensor(4)))
     yield Case("concat-one", Concat(), (tensor(4),))
+    yield Case("concat-rows", Concat(axis=0), (x, tensor((1, 4, 2), codes=(-9, 3)), x))
+    yield Case("concat-columns", Concat(axis=1), (tensor((3, 2, 4)), tensor((3, 1, 4))))
+    yield Case("concat-last", Concat(axis=1), (tensor((3, 2)), tensor((3, 4))))
     yield Case("split-channels", Split(axis=2, sizes=(2, 4)), (tensor((3, 4, 6)),))
     yield Case("split-vector", Split(axis=0, sizes=(1, 4, 2)), (tensor(7, "u8", 9),))
     yield Case("split-rows", Split(axis=0, sizes=(1, 2)), (tensor((3, 2, 4)),))
@@ -602,6 +607,65 @@ def moving_cases() -> Iterator[Case]:
     yield Case("argmax-ties", ArgMax(), (tensor((16, 5), "s2"),))
     yield Case("argmax-map", ArgMax(), (tensor((3, 2, 7), "u8"),))
     yield Case("argmax-one", ArgMax(), (tensor((4, 1)),))
+
+
+def select_cases() -> Iterator[Case]:
+    """Indices of an axis: fewer, more, and in other orders."""
+
+    def case(name: str, x: TensorType, axis: int, indices: Iterable[int]) -> Case:
+        return Case(f"select-{name}", Select(axis=axis, indices=tuple(indices)), (x,), built=False)
+
+    x, line = tensor((4, 5, 6)), tensor(12, "u4")
+    yield case("crop-rows", x, 0, (1, 2))
+    yield case("crop-columns", x, 1, (1, 2, 3))
+    yield case("crop-channels", x, 2, (2, 3))
+    yield case("every-second-column", x, 1, (0, 2, 4))
+    yield case("every-third-channel", x, 2, (1, 4))
+    yield case("blocks-of-channels", x, 2, (0, 1, 4, 5))
+    yield case("one-row", x, 0, (3,))
+    yield case("one-code", line, 0, (7,))
+    yield case("all", line, 0, range(12))
+    yield case("twice-rows", x, 0, (0, 0, 1, 1, 2, 2, 3, 3))
+    yield case("twice-columns", x, 1, (0, 0, 1, 1, 2, 2, 3, 3, 4, 4))
+    yield case("twice-channels", tensor((2, 3)), 1, (0, 0, 1, 1, 2, 2))
+    yield case("uneven-rows", x, 0, (0, 0, 0, 2, 3, 3))
+    yield case("uneven-columns", x, 1, (1, 1, 2, 4, 4, 4))
+    yield case("uneven-codes", line, 0, (0, 3, 3, 4, 11, 11, 11))
+    yield case("rows-end-early", tensor((5, 2, 2)), 0, (1, 1, 2))
+    yield case("line-of-one-row", tensor((1, 4)), 0, (0, 0, 0))
+    yield case("reversed-rows", x, 0, (3, 2, 1, 0))
+    yield case("reversed-channels", x, 2, (5, 4, 3, 2, 1, 0))
+    yield case("backwards-by-two", line, 0, (11, 9, 7))
+    yield case("tiled-columns", tensor((2, 3, 2)), 1, (0, 1, 2, 0, 1, 2))
+    yield case("tiled-channels", tensor((3, 4)), 1, (0, 1, 2, 3) * 3)
+    yield case("reflected", tensor((5, 2)), 0, (2, 1, 0, 1, 2, 3, 4, 3))
+    yield case("any-order", line, 0, (5, 0, 0, 11, 3, 4, 4, 1))
+    yield case("shuffled-pixels", tensor((2, 2, 4), "s6.2"), 1, (1, 0))
+    scaled = TensorType((3, 4), S8, Quant((0.1, 0.2, 0.3, 0.4), 5))
+    yield case("scales", scaled, 1, (3, 3, 0))
+
+
+def pad_cases() -> Iterator[Case]:
+    """A code around a tensor and between its codes."""
+
+    def case(name: str, x: TensorType, **fields: Any) -> Case:
+        return Case(f"pad-{name}", Pad(**fields), (x,), built=False)
+
+    x = tensor((3, 4, 2))
+    yield case("map", x, before=(1, 2, 0), after=(1, 1, 0))
+    yield case("after", x, after=(2, 0, 0), code=-128)
+    yield case("channels", x, before=(0, 0, 1), after=(0, 0, 2), code=7)
+    yield case("pairs-of-channels", tensor((2, 4)), before=(0, 2), after=(1, 4), code=7)
+    yield case("between", x, between=(1, 2, 0))
+    yield case("between-and-around", x, before=(2, 1, 0), after=(1, 0, 0), between=(1, 1, 0))
+    yield case("between-channels", tensor((2, 3)), between=(0, 2), code=-3)
+    yield case("line", tensor(5, "u4"), before=(3,), after=(2,), code=15)
+    yield case("zero-point", tensor((2, 3), "u8", 131), before=(1, 0), code=131)
+    yield case("past-range", tensor(6, codes=(3, 90)), before=(1,), code=-20)
+    yield case("nothing", tensor((2, 3)))
+    yield case("one-code", tensor(1), before=(2,), after=(2,), between=(7,))
+    scaled = TensorType((3, 2), S8, Quant((0.1, 0.2), 5))
+    yield case("scales", scaled, before=(1, 0), code=5)
 
 
 FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
@@ -617,6 +681,8 @@ FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     pointwise_cases,
     thresholds_cases,
     moving_cases,
+    select_cases,
+    pad_cases,
 )
 CASES: list[Case] = [case for family in FAMILIES for case in family()]
 BUILT: list[Case] = [case for case in CASES if case.built]

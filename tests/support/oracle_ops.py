@@ -149,11 +149,11 @@ def transposed(x: Any, axes: tuple[int, ...]) -> Any:
     return shaped([at(index) for index in product(*map(range, shape))], shape)
 
 
-def joined(xs: list[Any]) -> Any:
-    """Concatenated along the innermost axis."""
-    if isinstance(xs[0][0], list):
-        return [joined(list(rows)) for rows in zip(*xs, strict=True)]
-    return [code for x in xs for code in x]
+def joined(xs: list[Any], axis: int) -> Any:
+    """Concatenated along an axis, or for -1 along the innermost."""
+    if axis > 0 or (axis < 0 and isinstance(xs[0][0], list)):
+        return [joined(list(rows), axis - (axis > 0)) for rows in zip(*xs, strict=True)]
+    return [part for x in xs for part in x]
 
 
 def split(x: Any, axis: int, sizes: tuple[int, ...]) -> list[Any]:
@@ -163,6 +163,33 @@ def split(x: Any, axis: int, sizes: tuple[int, ...]) -> list[Any]:
         return [list(rows) for rows in zip(*parts, strict=True)]
     rows = iter(x)
     return [[next(rows) for _ in range(size)] for size in sizes]
+
+
+def selected(x: Any, axis: int, indices: Any) -> Any:
+    """The parts at some indices of an axis."""
+    if axis:
+        return [selected(row, axis - 1, indices) for row in x]
+    return [x[index] for index in indices]
+
+
+def padded(op: Any, x: Any, axis: int = 0) -> Any:
+    """A code before, after and between the parts of every axis."""
+    if not isinstance(x, list):
+        return x
+    parts = [padded(op, row, axis + 1) for row in x]
+    fill = filled(parts[0], op.code)
+    before, after, between = (
+        numbers[axis] if numbers else 0 for numbers in (op.before, op.after, op.between)
+    )
+    out = [fill] * before
+    for place, part in enumerate(parts):
+        out += ([fill] * between if place else []) + [part]
+    return out + [fill] * after
+
+
+def filled(x: Any, code: int) -> Any:
+    """As large as `x`, all one code."""
+    return [filled(row, code) for row in x] if isinstance(x, list) else code
 
 
 def first_largest(x: Any) -> Any:
@@ -254,7 +281,7 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
         case "divide":
             return divide(op, x)
         case "concat":
-            return joined(xs)
+            return joined(xs, op.axis)
         case "split":
             return tuple(split(x, op.axis, op.sizes))
         case "flatten":
@@ -263,6 +290,10 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             return shaped(flat(x), op.shape)
         case "transpose":
             return transposed(x, op.axes)
+        case "select":
+            return selected(x, op.axis, op.indices)
+        case "pad":
+            return padded(op, x)
         case "argmax":
             return first_largest(x)
     raise AssertionError(f"the oracle knows no operator {op.kind!r}")
