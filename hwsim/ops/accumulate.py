@@ -118,6 +118,11 @@ class Steps:
                 f"drop no more, not reach {total} and drop {drop}"
             )
 
+    def part(self, channels: slice) -> Steps:
+        """What it does to some of the channels."""
+        weights, bias = self.weights[:, channels], self.bias[channels]
+        return Steps(self.acc, weights, bias, self.drop, self.lo, self.hi)
+
     @property
     def least(self) -> int:
         """The smallest code that the accumulator can hold."""

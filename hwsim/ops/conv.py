@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hwsim.fixed import Array, Namespace
-from hwsim.ops.accumulate import EXACT, add_bias
+from hwsim.ops.accumulate import Steps, add_bias
 from hwsim.ops.base import Carrier, Constants, TensorType, Work, require
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
@@ -36,10 +36,6 @@ class Conv(Weighted):
         require(
             self.groups >= 1 and self.outputs % self.groups == 0,
             f"groups must divide the {self.outputs} output channels, not {self.groups}",
-        )
-        require(
-            self.groups == 1 or self.accumulator == EXACT,
-            f"a convolution of {self.groups} groups must accumulate exactly",
         )
 
     @property
@@ -72,6 +68,8 @@ class Conv(Weighted):
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """As for every weighted layer; (groups, terms, out) where groups are not depthwise."""
         constants = dict(super(Conv, self).prepare(inputs, carrier))
+        if self.groups > 1 and "steps" in constants:
+            return self._prepare_steps(constants["steps"], carrier)
         if self.groups > 1 and not self.depthwise:
             per_group = self.outputs // self.groups
             split = constants["w"].reshape(-1, self.groups, per_group)
@@ -85,6 +83,8 @@ class Conv(Weighted):
         if self.groups == 1:
             return xp.reshape(self.accumulate(xp, self.window.gather(xp, padded), k), shape)
         views = list(self.window.views(padded))
+        if "steps" in k:
+            return xp.reshape(self._run_steps(xp, views, k), shape)
         if self.depthwise:
             weights = k["w"]
             acc = views[0] * weights[0, :]
@@ -97,6 +97,28 @@ class Conv(Weighted):
         acc = xp.matmul(xp.permute_dims(columns, (1, 0, 2)), k["w"])
         acc = xp.reshape(xp.permute_dims(acc, (1, 0, 2)), (-1, self.outputs))
         return xp.reshape(add_bias(xp, acc, k["b"]), shape)
+
+    def _prepare_steps(self, steps: Steps, carrier: Carrier) -> Constants:
+        """The steps of each group, their constants named `name/group`."""
+        constants: dict[str, Any] = {"steps": []}
+        size = self.outputs // self.groups
+        for group in range(self.groups):
+            part = steps.part(slice(group * size, (group + 1) * size))
+            constants["steps"].append(part)
+            made = part.prepare(carrier)
+            constants |= {f"{name}/{group}": value for name, value in made.items()}
+            constants["names"] = list(made)
+        return constants
+
+    def _run_steps(self, xp: Namespace, views: Sequence[Array], k: Constants) -> Array:
+        """Sums (windows, outputs), one group after the other."""
+        size, parts = self.weights.shape[-2], []
+        for group, steps in enumerate(k["steps"]):
+            codes = slice(group * size, (group + 1) * size)
+            columns = xp.concat([xp.reshape(v[..., codes], (-1, size)) for v in views], axis=1)
+            constants = {name: k[f"{name}/{group}"] for name in k["names"]}
+            parts.append(steps.run(xp, columns, constants))
+        return xp.concat(parts, axis=1)
 
     def work(self, inputs: Sequence[TensorType]) -> Work:
         """Every weight is used once at every output position."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -175,6 +175,23 @@ def stepwise_cases() -> Iterator[Case]:
     data = weights("conv-step", "s5.3", 2, 3, 2, 3)
     conv = Conv2D(**data, window=Window((2, 3), (1, 2), (1, 1, 0, 1)), accumulator=acc)
     yield Case("conv2d-step", conv, (tensor((3, 4, 2), "s6.3"),))
+    yield from grouped_step_cases(acc)
+
+
+def grouped_step_cases(acc: Stepwise) -> Iterator[Case]:
+    """Groups and single channels whose sums are rounded and brought into range at each step."""
+    turned = replace(acc, order=(3, 0, 2, 1))
+    wraps = replace(acc, overflow=Overflow.WRAP)
+    for name, chosen in {"": acc, "-order": turned, "-wrap": wraps}.items():
+        data = weights(f"depthwise-step{name}", "s5.3", 2, 2, 1, 3)
+        data["weights"][..., 1] *= 4  # one channel's products are less often rounded
+        data["weight_format"] = Format.parse("s7.3")
+        window = Window((2, 2), (1, 2), (1, 0, 0, 1))
+        conv = Conv2D(**data, window=window, groups=3, accumulator=chosen)
+        yield Case(f"depthwise-step{name}", conv, (tensor((3, 4, 3), "s6.3"),))
+    data = weights("groups-step", "s5.3", 3, 2, 6)
+    line = Conv1D(**data, window=Window((3,), (2,), (1, 1)), groups=2, accumulator=acc)
+    yield Case("groups-step", line, (tensor((6, 4), "s6.3"),))
 
 
 def conv_cases() -> Iterator[Case]:
