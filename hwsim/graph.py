@@ -11,7 +11,19 @@ from typing import Any, ClassVar
 from hwsim import saved_ports, storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
-from hwsim.ops import OPERATORS, Exact, Op, Quant, Scheme, Stepwise, TensorType, Window, Work
+from hwsim.ops import (
+    OPERATORS,
+    Balanced,
+    Exact,
+    Op,
+    Quant,
+    Reduction,
+    Scheme,
+    Stepwise,
+    TensorType,
+    Window,
+    Work,
+)
 from hwsim.ports import (
     ELEMENTS,
     InputPort,
@@ -226,7 +238,7 @@ class Graph:
 
 CODEC = storage.Codec.of(
     InputPort, OutputPort, State, TensorType, Quant, Window, Exact, Stepwise,
-    Rounding, Overflow, Scheme, *OPERATORS.values(),
+    Balanced, Rounding, Overflow, Scheme, Reduction, *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""
 

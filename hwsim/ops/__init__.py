@@ -2,7 +2,7 @@
 
 from inspect import isabstract, isclass
 
-from hwsim.ops.accumulate import EXACT, Accumulator, Exact, Stepwise
+from hwsim.ops.accumulate import EXACT, Accumulator, Balanced, Exact, Stepwise
 from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
 from hwsim.ops.cast import Cast
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
@@ -11,6 +11,7 @@ from hwsim.ops.elementwise import Relu, Table
 from hwsim.ops.pad import Pad
 from hwsim.ops.pairs import Add, Mul, Sub
 from hwsim.ops.pool import AvgPool, MaxPool
+from hwsim.ops.reduce import Reduce, Reduction
 from hwsim.ops.requantize import Requantize, Scheme
 from hwsim.ops.scale import BatchNorm, Divide
 from hwsim.ops.scaled_add import ScaledAdd
@@ -28,6 +29,7 @@ __all__ = [
     "Add",
     "ArgMax",
     "AvgPool",
+    "Balanced",
     "BatchNorm",
     "Carrier",
     "Cast",
@@ -44,6 +46,8 @@ __all__ = [
     "Op",
     "Pad",
     "Quant",
+    "Reduce",
+    "Reduction",
     "Relu",
     "Requantize",
     "Reshape",

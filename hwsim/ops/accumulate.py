@@ -47,6 +47,19 @@ class Stepwise:
     order: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balanced:
+    """A tree of sums with a format: each term and each sum of two subtrees are cast to it.
+
+    The left subtree has as many terms as the largest power of two below their number. Source:
+    `reduce` of hls4ml's `nnet_common.h`.
+    """
+
+    format: Format
+    rounding: Rounding = Rounding.TRN
+    overflow: Overflow = Overflow.WRAP
+
+
 Accumulator = Exact | Stepwise
 EXACT = Exact()
 

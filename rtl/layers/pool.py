@@ -87,7 +87,7 @@ class Pooled(OnLanes):
             )
             beat = out
         parts.append(
-            reduce.Reduce(
+            reduce.Running(
                 beat,
                 out,
                 positions=op.window.size,

@@ -10,7 +10,7 @@ from hwsim import ops
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.ops import Op
-from rtl.layers import elementwise, pairs, pool, requantize, scale, shape, weighted
+from rtl.layers import elementwise, pairs, pool, reduce, requantize, scale, shape, weighted
 from rtl.layers.base import Implementation, Task, Wires
 from rtl.layers.plans import NodePlan
 from rtl.layers.windows import on_maps
@@ -31,6 +31,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Flatten: (Wires,),
     ops.MaxPool: (pool.Pooled,),
     ops.Mul: (pairs.Multiplied,),
+    ops.Reduce: (reduce.Reduced,),
     ops.Relu: (elementwise.Clipped,),
     ops.Requantize: (
         requantize.Requantized,

@@ -1,4 +1,4 @@
-"""Many beats into one: the largest code or the sum of a window, and the index of the largest."""
+"""Many beats into one: the largest code, the smallest or the sum, and the index of the largest."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ class Combine(Enum):
     """How the codes of one channel become one."""
 
     MAX = "max"
+    MIN = "min"
     SUM = "sum"
 
 
-class Reduce(wiring.Component):
+class Running(wiring.Component):
     """Combine the codes of each channel over `positions`, exactly.
 
     Ports: `i`, a stream of `beat`, for each output pixel `positions` times `channel_beats` beats,
     the channel beats innermost; `o`, a stream of `out` with the same lanes, `channel_beats` beats
     for each output pixel, `last` where the input's beat has it. A sum starts at `initial`; each
-    partial sum is brought into the codes of `out` by `overflow`. A maximum must have the input's
-    format and ignores both.
+    partial sum is brought into the codes of `out` by `overflow`. A maximum or minimum must have the
+    input's format and ignores both.
 
     A beat a cycle, without gaps between pixels; latency 1 cycle from a channel's last code.
     `i.ready` and `o` come from registers. Memory: one word of the lanes' results for each channel
@@ -58,8 +59,10 @@ class Reduce(wiring.Component):
             )
         if out.lanes != beat.lanes:
             raise HwsimError(f"a reduction's output lanes must be {beat.lanes}, not {out.lanes}")
-        if combine is Combine.MAX and out.code != beat.code:
-            raise HwsimError(f"a maximum's output codes must be {beat.code}, not {out.code}")
+        if combine is not Combine.SUM and out.code != beat.code:
+            raise HwsimError(
+                f"a {combine.value}imum's output codes must be {beat.code}, not {out.code}"
+            )
         self.beat, self.out, self.combine, self.initial = beat, out, combine, initial
         self.positions, self.channel_beats, self.overflow = positions, channel_beats, overflow
         super().__init__({"i": In(beat.stream), "o": Out(out.stream)})
@@ -85,6 +88,8 @@ class Reduce(wiring.Component):
             m.d.comb += before.eq(held[k * self.out.width : (k + 1) * self.out.width])
             if self.combine is Combine.MAX:
                 value = Mux(start | (code > before), code, before)
+            elif self.combine is Combine.MIN:
+                value = Mux(start | (code < before), code, before)
             else:
                 total = Mux(start, self.initial, before) + code
                 value = arith.overflow(m, total, self._format, self.overflow)

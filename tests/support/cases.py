@@ -21,6 +21,7 @@ from hwsim.ops import (
     Add,
     ArgMax,
     AvgPool,
+    Balanced,
     BatchNorm,
     Cast,
     Concat,
@@ -34,6 +35,8 @@ from hwsim.ops import (
     Op,
     Pad,
     Quant,
+    Reduce,
+    Reduction,
     Relu,
     Requantize,
     Reshape,
@@ -334,6 +337,56 @@ def pool_cases() -> Iterator[Case]:
     yield Case("divide-by-one-number", Divide(divisors=np.array([9])), (tensor((3, 20, 2)),))
     by = np.array([[4, 6, 4], [6, 9, 6]])
     yield Case("divide-by-position", Divide(divisors=by), (tensor((2, 3, 24), "s9.4"),))
+
+
+def reduce_cases() -> Iterator[Case]:
+    """The largest code, the smallest, sums and means along any axes."""
+    x = tensor((3, 4, 5))
+    ways = {"inner": (2,), "outer": (0,), "ends": (0, 2)}
+    for name, axes in {**ways, "middle": (1,), "map": (0, 1), "all": (0, 1, 2)}.items():
+        for way in Reduction if name in ways else (Reduction.MAX, Reduction.SUM):
+            yield Case(f"reduce-{way.value}-{name}", Reduce(reduction=way, axes=axes), (x,))
+    four = tensor((2, 3, 2, 3), "u4")
+    yield Case("reduce-sum-crossed", Reduce(reduction=Reduction.SUM, axes=(0, 2)), (four,))
+    yield Case("reduce-max-crossed", Reduce(reduction=Reduction.MAX, axes=(1, 3)), (four,))
+    zero = Reduce(reduction=Reduction.SUM, axes=(1,), zero_point=131)
+    yield Case("reduce-sum-zero-point", zero, (tensor((3, 7), "u8", 131),))
+    mean = Reduce(reduction=Reduction.MEAN, axes=(0,), zero_point=-5)
+    yield Case("reduce-mean-zero-point", mean, (tensor((6, 4), "s8", -5),))
+    binary = Reduce(reduction=Reduction.MEAN, axes=(0, 1))
+    yield Case("reduce-mean-fraction", binary, (tensor((2, 4, 3), "s6.3"),))
+    yield Case("reduce-min-one", Reduce(reduction=Reduction.MIN, axes=(1,)), (tensor((4, 1)),))
+    wide = Reduce(reduction=Reduction.SUM, axes=(1,))
+    yield Case("reduce-sum-wide", wide, (tensor((2, 5), "s40.3"),))
+    yield from reduce_step_cases()
+
+
+def reduce_step_cases() -> Iterator[Case]:
+    """Sums through an accumulator with a format, one after the other or as a tree."""
+
+    def case(name: str, acc: Stepwise | Balanced, x: TensorType, built: bool, *axes: int) -> Case:
+        op = Reduce(reduction=Reduction.SUM, axes=axes, accumulator=acc)
+        return Case(f"reduce-{type(acc).__name__.lower()}-{name}", op, (x,), built)
+
+    rows = tensor((6, 11), "s6.3")
+    for kind in (Stepwise, Balanced):
+        chain = kind is Stepwise
+        for mode in Overflow:
+            acc = kind(format=Format.parse("s7.2"), rounding=Rounding.RND_CONV, overflow=mode)
+            any_order = mode is Overflow.WRAP
+            yield case(f"fit-{mode.value}", acc, rows, chain or any_order, 1)
+        acc = kind(format=Format.parse("s7.4"), rounding=Rounding.RND, overflow=Overflow.SAT)
+        yield case("finer", acc, rows, chain, 1)
+        yield case("columns", acc, tensor((7, 3), "s6.3"), chain, 0)
+        yield case("all-axes", acc, tensor((2, 3, 3), "s6.3"), False, 0, 2)
+        yield case("one-sign", acc, tensor((6, 11), "u5.3"), True, 1)
+        yield case("below-zero", acc, tensor((2, 3, 4), "s6.3", codes=(-30, -1)), True, 0, 2)
+        small = kind(format=Format.parse("u4"), rounding=Rounding.RND, overflow=Overflow.SAT)
+        yield case("unsigned", small, rows, True, 1)
+        yield case("of-3", acc, tensor((4, 3), "s6.3"), chain, 1)
+        yield case("of-2", acc, tensor((4, 2), "s6.3"), True, 1)
+        room = kind(format=Format.parse("s20.1"), rounding=Rounding.RND_INF, overflow=Overflow.SAT)
+        yield case("rounded", room, tensor((2, 5, 4), "s6.3"), True, 0, 2)
 
 
 def cast_cases() -> Iterator[Case]:
@@ -690,6 +743,7 @@ FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     stepwise_cases,
     conv_cases,
     pool_cases,
+    reduce_cases,
     line_cases,
     rank_cases,
     cast_cases,

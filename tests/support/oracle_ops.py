@@ -11,7 +11,7 @@ from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
-from support.oracle import c_divide, cast, real, requantize, scaled_add, stepwise, whole
+from support.oracle import c_divide, cast, fitted, real, requantize, scaled_add, stepwise, whole
 
 
 def accumulate(op: Any, terms: list[tuple[int, int]], channel: int, fx: int, out: Any) -> int:
@@ -132,6 +132,39 @@ def pool(op: Any, x: Any, fx: int) -> Any:
     return rows[0] if line else rows
 
 
+def reduced(op: Any, x: Any, shape: tuple[int, ...], fx: int) -> Any:
+    """The codes along some axes made one."""
+    codes, groups = flat(x), {}
+    for place, index in enumerate(product(*map(range, shape))):
+        kept = tuple(k for axis, k in enumerate(index) if axis not in op.axes)
+        groups.setdefault(kept, []).append(codes[place])
+    values = [combined(op, groups[kept], fx) for kept in sorted(groups)]
+    return shaped(values, tuple(1 if k in op.axes else n for k, n in enumerate(shape)))
+
+
+def combined(op: Any, codes: list[int], fx: int) -> int:
+    """One code of several."""
+    if op.reduction.value in ("max", "min"):
+        return sorted(codes)[-1 if op.reduction.value == "max" else 0]
+    acc = op.accumulator
+    if not hasattr(acc, "format"):
+        return sum(code - op.zero_point for code in codes)
+    if hasattr(acc, "order"):
+        return stepwise(acc, Fraction(0), [real(code, fx) for code in codes])
+    modes = acc.rounding.value, acc.overflow.value
+    return balanced(acc, [cast(real(code, fx), acc.format, *modes) for code in codes])
+
+
+def balanced(acc: Any, codes: list[int]) -> int:
+    """A tree of sums: the left part is the largest power of two below the number of terms."""
+    if len(codes) == 1:
+        return codes[0]
+    left = max(2**k for k in range(len(codes)) if 2**k < len(codes))
+    return fitted(
+        balanced(acc, codes[:left]) + balanced(acc, codes[left:]), acc.format, acc.overflow.value
+    )
+
+
 def transposed(x: Any, axes: tuple[int, ...]) -> Any:
     """Axis k of the result is axis `axes[k]`."""
     sizes, probe = [], x
@@ -234,6 +267,8 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             return convolution(op, x, fx, out.format)
         case "maxpool" | "avgpool":
             return pool(op, x, fx)
+        case "reduce":
+            return reduced(op, x, types[0].shape, fx)
         case "relu":
             top = math.inf if op.maximum is None else op.maximum
             return each(x, lambda code, _: min(max(code, op.zero_point), top))

@@ -11,7 +11,7 @@ from support import rtl_bench
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from rtl.parts import reduce
-from rtl.parts.reduce import Combine, FirstLargest, Reduce
+from rtl.parts.reduce import Combine, FirstLargest, Running
 from rtl.parts.stream import Beat
 
 PIXELS = 6  # in tensors of two
@@ -78,8 +78,8 @@ def drive(dut: Any, case: Case, rng: random.Random, **options: Any) -> tuple[Any
     return run, rtl_bench.words(want, dut.out)
 
 
-def build(case: Case) -> Reduce:
-    return Reduce(
+def build(case: Case) -> Running:
+    return Running(
         Beat.of(case.lanes, case.fmt),
         Beat.of(case.lanes, case.out),
         positions=case.positions,
@@ -168,13 +168,13 @@ def test_an_index_that_compares_as_unsigned_is_caught(seed):
             r"^a reduction's positions and channel beats must be at least 1, not 0 and 1$",
         ),
         (
-            lambda: Reduce(
+            lambda: Running(
                 Beat(2, 4), Beat(1, 4), positions=1, channel_beats=1, combine=Combine.SUM
             ),
             r"^a reduction's output lanes must be 2, not 1$",
         ),
         (
-            lambda: Reduce(
+            lambda: Running(
                 Beat(1, 4), Beat(1, 5), positions=1, channel_beats=1, combine=Combine.MAX
             ),
             r"^a maximum's output codes must be signed\(4\), not signed\(5\)$",
