@@ -8,6 +8,7 @@ from numbers import Integral
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
+from hwsim.float_steps import FloatStep, check_steps
 from hwsim.ops import TensorType
 from hwsim.ops.base import LATER, since
 
@@ -32,6 +33,8 @@ class InputPort:
     Reals become codes as `round(x / scale) + zero_point`, or, with `zero_point_first`,
     `round(x / scale + zero_point)`, then overflow. `element` names the integer type of a port whose
     tensor holds codes itself (`uint8`); None stands for reals.
+    `steps` are what the model computes of reals in float32 before it quantizes them, on the axes
+    that the user sees.
     """
 
     name: str
@@ -44,6 +47,7 @@ class InputPort:
     element: str | None = field(default=None, metadata=LATER)
     shape: tuple[int, ...] | None = field(default=None, metadata=LATER)
     names: tuple[str, ...] | None = field(default=None, metadata=since(2))
+    steps: tuple[FloatStep, ...] = field(default=(), metadata=since(3))
 
     def __post_init__(self) -> None:
         check_view(self, self.type)
@@ -56,7 +60,8 @@ class OutputPort:
     `element` names the type of an output whose codes are the answer (`uint8`, or `int64` of a
     class); None stands for reals. `axes`, `shape` and `names` are as an InputPort's. `reals` are
     the float32 values of all codes of the format, the lowest first, where they are not codes times
-    a scale (a Tanh that nothing quantizes).
+    a scale (a Tanh that nothing quantizes). `steps` are what the model then computes of the reals
+    in float32, on the axes that the user sees.
     """
 
     name: str
@@ -66,6 +71,7 @@ class OutputPort:
     shape: tuple[int, ...] | None = field(default=None, metadata=LATER)
     reals: tuple[float, ...] | None = field(default=None, metadata=LATER)
     names: tuple[str, ...] | None = field(default=None, metadata=since(2))
+    steps: tuple[FloatStep, ...] = field(default=(), metadata=since(3))
 
     def __post_init__(self) -> None:
         _check_element(self)
@@ -134,6 +140,7 @@ def check_view(port: Port, kind: TensorType) -> None:
             f"port {port.name!r} must have a name for each of its {len(seen)} axes, not "
             f"{port.names}"
         )
+    check_steps(f"port {port.name!r}", port.steps, seen)
 
 
 def _check_element(port: Port) -> None:

@@ -20,6 +20,8 @@ LAYOUTS = ("NHWC", "NCHW")
 
 def without_axes(port: Port) -> tuple[Port, bool]:
     """A port as its other fields say it, and whether its user has the channels in front."""
+    if port.steps:  # schema 3, which has axes; the steps are on those
+        return port, False
     first = port.axes is not None and port.axes == channels_first(len(port.axes))
     return (replace(port, axes=None) if first else port), first
 

@@ -20,6 +20,7 @@ from hwsim.build_folder import (
     Implemented,
     Manifest,
     PlanRow,
+    RealStep,
     RowOutput,
     SlowestNode,
     StreamPort,
@@ -233,6 +234,7 @@ def _port(port: AxisPort) -> StreamPort:
         scale=tuple(kind.scales()),
         zero_point=kind.zero_point,
         reals=port.reals,
+        steps=tuple(RealStep(op=s.op, values=s.values, shape=s.shape) for s in port.steps),
     )
 
 

@@ -11,6 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
+from hwsim.float_steps import FloatStep
 from hwsim.graph import Graph, Node, Port
 from hwsim.ops import TensorType
 from rtl.flow.instances import PartNames
@@ -43,6 +44,7 @@ class AxisPort:
     beat: Beat
     element: str | None = None
     reals: tuple[float, ...] | None = None
+    steps: tuple[FloatStep, ...] = ()
 
 
 def axis_ports(graph: Graph, plan: Plan) -> tuple[list[AxisPort], list[AxisPort]]:
@@ -55,7 +57,7 @@ def axis_ports(graph: Graph, plan: Plan) -> tuple[list[AxisPort], list[AxisPort]
         kind = types[p.tensor]
         beat = Beat.of(lanes[p.tensor], kind.format)
         reals = getattr(p, "reals", None)  # of an output only
-        return AxisPort(p.name, prefix, p.tensor, kind, beat, p.element, reals)
+        return AxisPort(p.name, prefix, p.tensor, kind, beat, p.element, reals, p.steps)
 
     return (
         [port(p, prefix) for p, prefix in zip(graph.inputs, ins, strict=True)],

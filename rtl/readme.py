@@ -36,6 +36,7 @@ def readme(design: Design, facts: BuildFacts) -> str:
         )
     lines += [
         "",
+        *_steps(design),
         "A tensor is sent row-major, channels innermost, lane 0 in the lowest bits, each code",
         "extended to whole bytes; `tlast` is high on its final beat. Beats move when `tvalid` and",
         "`tready` are both high; any pattern of idle and backpressure is allowed.",
@@ -44,6 +45,17 @@ def readme(design: Design, facts: BuildFacts) -> str:
         f"({facts.bottleneck.why}).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _steps(design: Design) -> list[str]:
+    """What the model computes of reals at its ends, which the hardware does not."""
+    found = []
+    for p in design.inputs + design.outputs:
+        if p.steps:
+            told = ", then ".join(f"`{step}`" for step in p.steps)
+            when = "before they become codes" if p in design.inputs else "of its codes afterwards"
+            found += [f"Reals of `{p.name}` go through float32 steps {when}: {told}.", ""]
+    return found
 
 
 def _warnings(facts: BuildFacts) -> list[str]:

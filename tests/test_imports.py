@@ -22,7 +22,7 @@ LEVELS = (
     {"errors", "extras", "defaults"},
     {"fixed", "notices", "build_folder"},
     {"ops"},
-    {"graph", "ports", "saved_ports", "state", "storage", "forms"},
+    {"graph", "ports", "float_steps", "saved_ports", "state", "storage", "forms"},
     {"frontends", "emulator", "hints", "saturation", "data"},
     {"evaluation", "reporting"},
     {"", "cli", "doctor", "hls4ml_backend", "verbs", "verification", "__main__"},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hwsim.build_folder.entries import plain, read_json, write_json
 from hwsim.build_folder.facts import BuildFacts, Implemented, PlanRow, RowOutput, SlowestNode
-from hwsim.build_folder.manifest import Cycles, Hashes, Manifest, StreamPort
+from hwsim.build_folder.manifest import Cycles, Hashes, Manifest, RealStep, StreamPort
 from hwsim.build_folder.names import (
     BUILD,
     LOGS,
@@ -38,6 +38,7 @@ __all__ = [
     "Implemented",
     "Manifest",
     "PlanRow",
+    "RealStep",
     "RowOutput",
     "SlowestNode",
     "StreamPort",

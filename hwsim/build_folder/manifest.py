@@ -24,6 +24,18 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RealStep:
+    """One operation on reals `x` in float32: `add`, `sub`, `sub_from` (constant - x), `mul`, `div`,
+    `max` or `min`, with constants of a shape that broadcasts over the user's array without the
+    batch.
+    """
+
+    op: str
+    values: tuple[float, ...]
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamPort:
     """One AXI4-Stream port: `<prefix>_tdata`, `_tvalid`, `_tready`, `_tlast`.
 
@@ -31,6 +43,8 @@ class StreamPort:
     lowest, each code extended from `bits` to `lane_bits` bits; `last` is set on the final beat.
     A code stands for `(code - zero_point) * scale`, with one scale or one a channel. `element` is
     the model's own type, and `reals`, where an output has them, are what its codes stand for.
+    `steps` are what the model computes of reals: of an input before they are quantized, of an
+    output after that.
     """
 
     name: str
@@ -44,6 +58,7 @@ class StreamPort:
     scale: tuple[float, ...] = (1.0,)
     zero_point: int = 0
     reals: tuple[float, ...] | None = field(default=None, metadata=OPTIONAL)
+    steps: tuple[RealStep, ...] = field(default=(), metadata=OPTIONAL)
 
     @property
     def codes(self) -> int:

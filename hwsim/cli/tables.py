@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hwsim.doctor.checks import Check
 
 Facts = Mapping[str, Any]
+WAYS = {"input": "before it is quantized", "output": "its reals are then"}
+"""Where the float steps of a port stand."""
 RESOURCES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM", "io": "IO"}
 
 
@@ -35,6 +37,10 @@ def show_model(facts: Facts) -> None:
     ]
     names = (("port", "scale"), ("shape", "layout"), ("type", "format"), "zero point")
     out.print(table(str(facts["model"]), names, ports, ("zero point",)))
+    for way, found in (("input", facts["inputs"]), ("output", facts["outputs"])):
+        for port in (port for port in found if "steps" in port):
+            told = f"{way} {port['name']}: {WAYS[way]} {', then '.join(port['steps'])} in float32"
+            out.print(told, markup=False, soft_wrap=True)
     if facts["state"]:
         _show_state(facts["state"])
     rows = [

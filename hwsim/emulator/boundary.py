@@ -9,6 +9,7 @@ from typing import Any
 from hwsim.emulator import ports
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace, is_float
+from hwsim.float_steps import computed
 from hwsim.graph import Graph, InputPort, OutputPort
 from hwsim.saturation import Clip, Reach, clip
 
@@ -59,8 +60,12 @@ class Boundary:
         ends = ports.ends_of(xp, port, array)
         if len(axes) > 1:  # a time step is encoded as a sample is
             array = xp.reshape(array, (math.prod(outer), *array.shape[len(axes) :]))
+        whole = codes or (port.element is not None and not is_float(xp, array))
+        if port.steps and not whole:
+            array = computed(xp, port.steps, array)
+            ends = ports.ends_of(xp, port, array)
         array = ports.from_user(xp, port, kind, array)
-        if codes or (port.element is not None and not is_float(xp, array)):
+        if whole:
             found = ports.checked_codes(xp, port, array, ends)
         else:
             found = ports.quantize(xp, port, array, ends)

@@ -18,6 +18,7 @@ from hwsim.fixed import (
     overflow_range,
     round_real,
 )
+from hwsim.float_steps import computed
 from hwsim.graph import ELEMENTS, InputPort, OutputPort, user_shape
 from hwsim.hints import shape_hint, time_hint
 from hwsim.ops import TensorType
@@ -170,7 +171,8 @@ def decode(
         out = xp.reshape(xp.take(reals, places, axis=0), array.shape)
     else:
         out = dequantize(xp, kind, array)
-    return to_user(xp, port, kind, out)
+    out = to_user(xp, port, kind, out)
+    return out if as_codes or not port.steps else computed(xp, port.steps, out)
 
 
 def dequantize(xp: Namespace, kind: TensorType, codes: Array) -> Array:

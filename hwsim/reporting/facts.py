@@ -120,6 +120,7 @@ def _port(port: Port, kind: TensorType) -> dict[str, Any]:
         "element": port.element or "real",
         "layout": axes_text(kind, port),
         "user_shape": list(user_shape(kind, port)),
+        **({"steps": [str(step) for step in port.steps]} if port.steps else {}),
         **_tensor(kind),
     }
 

@@ -1,0 +1,131 @@
+"""Float32 arithmetic at a graph's ends: what it computes, what saves it, who tells of it."""
+
+from __future__ import annotations
+
+import json
+
+import array_api_strict
+import numpy as np
+import pytest
+
+import hwsim
+from hwsim.build_folder import Manifest
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.float_steps import ARITHMETIC, FloatStep, computed, narrowed
+from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.ops import Relu, TensorType
+from hwsim.ports import channels_first
+from hwsim.reporting.facts import describe
+
+F32 = np.float32
+MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def graph(steps: tuple[FloatStep, ...], after: tuple[FloatStep, ...] = ()) -> Graph:
+    """Images (channels, height, width) that lie channels-last inside."""
+    kind = TensorType((4, 5, 3), Format.parse("s8.5"))
+    port = InputPort(name="x", tensor="x", type=kind, axes=channels_first(3), steps=steps)
+    out = OutputPort(name="y", tensor="y", axes=channels_first(3), steps=after)
+    return Graph((port,), (Node("relu", Relu(), ("x",), "y"),), (out,))
+
+
+def by_channel(op: str, values: tuple[float, ...]) -> FloatStep:
+    return FloatStep(op=op, values=values, shape=(3, 1, 1))
+
+
+STEPS = (
+    FloatStep(op="div", values=(255.0,)),
+    by_channel("sub", MEAN),
+    by_channel("div", SPREAD),
+)
+
+
+def expected(pixels: np.ndarray) -> np.ndarray:
+    """In float32, step by step, then to the nearest code, ties to even."""
+    x = pixels.astype(F32) / F32(255)
+    x = (x - np.array(MEAN, F32)[:, None, None]) / np.array(SPREAD, F32)[:, None, None]
+    return np.clip(np.rint(x * F32(32)), -128, 127)
+
+
+@pytest.mark.parametrize("xp", [np, array_api_strict], ids=lambda xp: xp.__name__)
+def test_reals_go_through_the_steps_before_they_are_quantized(xp, rng):
+    pixels = rng.integers(0, 256, (40, 3, 4, 5)).astype(np.uint8)
+    got = np.asarray(hwsim.emulate(graph(STEPS), xp.asarray(pixels), xp=xp))
+    assert np.array_equal(got, np.maximum(expected(pixels), 0) / 32)
+    other = (STEPS[0], STEPS[2], STEPS[1])
+    assert not np.array_equal(got, np.asarray(hwsim.emulate(graph(other), pixels)))
+
+
+def test_codes_do_not_go_through_the_steps(rng):
+    codes = rng.integers(-128, 128, (9, 3, 4, 5))
+    assert np.array_equal(hwsim.emulate(graph(STEPS), codes, codes=True), np.maximum(codes, 0))
+
+
+def test_an_outputs_reals_go_through_its_steps_and_its_codes_do_not(rng):
+    after = (FloatStep(op="sub_from", values=(1.0,)), by_channel("mul", SPREAD))
+    codes = rng.integers(-128, 128, (9, 3, 4, 5))
+    x = codes.astype(F32) / F32(32)
+    want = (F32(1) - np.maximum(x, 0)) * np.array(SPREAD, F32)[:, None, None]
+    got = hwsim.emulate(graph((), after), x)
+    assert got.dtype == F32 and np.array_equal(got, want)
+    assert np.array_equal(hwsim.emulate(graph((), after), codes, codes=True), np.maximum(codes, 0))
+
+
+def test_steps_are_saved_in_schema_3_and_a_graph_without_them_as_before(tmp_path):
+    path = tmp_path / "steps.hwsim"
+    for steps, schema in ((STEPS, 3), ((), 1)):
+        made = graph(steps, steps)
+        made.save(path)
+        back = Graph.load(path)
+        assert back.document()[0]["schema"] == schema
+        assert back.inputs == made.inputs and back.outputs == made.outputs
+        assert back.hash() == made.hash()
+
+
+@pytest.mark.needs("amaranth", "yosys")
+def test_a_build_and_inspect_tell_of_the_steps(tmp_path):
+    made = graph(STEPS, (FloatStep(op="max", values=(0.5,)),))
+    hwsim.build(made, tmp_path / "out", rtl_only=True, fps=1000)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["inputs"][0]["steps"][0] == {"op": "div", "values": [255.0], "shape": []}
+    assert Manifest.read(tmp_path / "out").inputs[0].steps[1].shape == (3, 1, 1)
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "`x / 255`, then `x - (0.485, 0.456, 0.406)`" in page and "`max(x, 0.5)`" in page
+    facts = describe(made)
+    assert facts["inputs"][0]["steps"][0] == "x / 255"
+    assert facts["outputs"][0]["steps"] == ["max(x, 0.5)"]
+    assert "steps" not in describe(graph(()))["inputs"][0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"op": "pow"}, "must be one of add, sub, .*, not 'pow'"),
+        ({"values": (1.0, 2.0)}, r"must have 1 values for its shape \(\), not 2"),
+        ({"values": (np.inf,)}, "finite float32 constants"),
+        ({"values": (1e39,)}, "finite float32 constants"),
+        ({"op": "div", "values": (0.0,)}, "none of 0 to divide by"),
+    ],
+)
+def test_a_step_that_is_none_is_refused(fields, said):
+    with pytest.raises(HwsimError, match=said):
+        FloatStep(**({"op": "add", "values": (1.0,)} | fields))
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 4, 5), (1, 3, 4, 5)])
+def test_constants_must_broadcast_over_what_the_user_sees(shape):
+    step = FloatStep(op="add", values=(1.0,) * int(np.prod(shape)), shape=shape)
+    with pytest.raises(HwsimError, match=r"port '[xy]' must have float steps of shapes that br"):
+        graph((step,))
+    with pytest.raises(HwsimError, match=r"port 'y' must have float steps of shapes that broadc"):
+        graph((), (step,))
+
+
+def test_constants_are_told_by_as_few_axes_as_they_have(rng):
+    full = np.broadcast_to(np.array(MEAN, F32)[:, None, None], (3, 4, 5))
+    assert narrowed("sub", full) == by_channel("sub", tuple(np.array(MEAN, F32).tolist()))
+    assert narrowed("mul", np.full((3, 4), 2)) == FloatStep(op="mul", values=(2.0,))
+    x = rng.normal(0, 1, (2, 3, 4, 5)).astype(F32)
+    for op in ARITHMETIC:
+        assert np.array_equal(computed(np, [narrowed(op, full)], x), ARITHMETIC[op](np, x, full))
