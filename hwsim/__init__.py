@@ -6,11 +6,12 @@ from hwsim.evaluation.scores import Accuracy
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
 from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.losses.report import Hazards
 from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
 from hwsim.state import State
-from hwsim.verbs import accuracy, build, plan, report
+from hwsim.verbs import accuracy, build, hazards, plan, report
 from hwsim.verification import Verification, verify
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __all__ = [
     "Accuracy",
     "Format",
     "Graph",
+    "Hazards",
     "HwsimError",
     "InputPort",
     "InputSaturation",
@@ -33,6 +35,7 @@ __all__ = [
     "accuracy",
     "build",
     "emulate",
+    "hazards",
     "load",
     "plan",
     "report",

@@ -14,6 +14,7 @@ from hwsim.errors import HwsimError
 from hwsim.evaluation.scores import Accuracy
 from hwsim.extras import hardware
 from hwsim.frontends import as_graph
+from hwsim.losses.report import Hazards
 from hwsim.reporting.facts import rate_text
 from hwsim.reporting.tradeoff import Plans
 
@@ -50,6 +51,22 @@ def accuracy(
     elif reference is not None:
         run = _called(reference, several=len(graph.inputs) > 1)
     return measure(graph, arrays, labels, output=port.name, names=names, reference=run)
+
+
+def hazards(model: Any, x: Any, *, effect_samples: int = 1000) -> Hazards:
+    """What a model loses on real data, place by place, the largest effect on the output first.
+
+    `model` is a Graph or what `load` takes; an hls4ml `ModelGraph` is looked at for more, since it
+    knows the weights as they were. `x` is `(batch, *shape)` as `emulate` takes it, or a dict of
+    such arrays by input name. Counted are numbers that wrap, saturate or become 0 because they are
+    out of range, and those that lose fraction bits: at the inputs, at casts, requantizers and in
+    accumulators. The effect of a place is what changes in the outputs of `effect_samples` samples
+    where that place alone loses nothing.
+    Raises HwsimError for a model with state, and for data that do not fit.
+    """
+    from hwsim.losses import find
+
+    return find(as_graph(model), x, effect_samples=effect_samples)
 
 
 def _called(function: Any, *, several: bool) -> Callable[[Mapping[str, Any]], Any]:

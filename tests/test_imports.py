@@ -24,7 +24,7 @@ LEVELS = (
     {"ops"},
     {"graph", "ports", "float_steps", "saved_ports", "state", "storage", "forms"},
     {"frontends", "emulator", "hints", "saturation", "data"},
-    {"evaluation", "reporting"},
+    {"evaluation", "reporting", "losses"},
     {"", "cli", "doctor", "hls4ml_backend", "verbs", "verification", "__main__"},
 )
 RTL_LEVELS = (

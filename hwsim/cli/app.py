@@ -164,6 +164,41 @@ def accuracy(
 
 
 @app.command(
+    epilog=examples("hazards model.hwsim -i x.npy", "hazards model.onnx -i data.npz:x_test --top 5")
+)
+def hazards(
+    model: Model,
+    inputs: Inputs,
+    top: Annotated[
+        int | None, typer.Option(help="Rows to show: the places with the largest effect.")
+    ] = None,
+    effect_samples: Annotated[
+        int, typer.Option(help="Samples on which effects are measured, evenly over the batch.")
+    ] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Count on real data where numbers wrap, saturate or lose bits, and what that changes."""
+    from hwsim.cli.batch import open_inputs
+    from hwsim.frontends import load
+    from hwsim.losses import find
+
+    if top is not None and top < 1:
+        raise HwsimError(f"--top must be at least 1, not {top}")
+    with Progress(f"reading {model}") as progress:
+        graph = load(model)
+        arrays = open_inputs(graph, inputs)
+        found = find(graph, arrays, effect_samples=effect_samples, say=progress.update)
+    facts = {"model": str(model), **found.to_dict()}
+    facts["hazards"] = facts["hazards"][:top]
+    if as_json:
+        print_json(facts)
+        return
+    from hwsim.cli.losses import show_hazards
+
+    show_hazards(facts, len(found.rows))
+
+
+@app.command(
     epilog=examples(
         "plan model.onnx",
         "plan model.onnx --target ecp5-85k --clock 40MHz --picture plans.svg",

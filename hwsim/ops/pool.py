@@ -76,7 +76,7 @@ class AvgPool(Op):
         (x,) = inputs
         shape = (*self.window.output(x), x.channels)
         if isinstance(self.accumulator, Stepwise):
-            return TensorType(shape, self.accumulator.format, None, self._steps(x).range)
+            return TensorType(shape, self.accumulator.format, None, self.steps(x).range)
         require(
             x.format.min <= self.zero_point <= x.format.max,
             f"an average pool's zero_point must be a code of {x.format}, not {self.zero_point}",
@@ -95,7 +95,7 @@ class AvgPool(Op):
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Sum of magnitudes, and the zero points apart."""
         if isinstance(self.accumulator, Stepwise):
-            return self._steps(inputs[0]).bound(inputs[0].magnitude)
+            return self.steps(inputs[0]).bound(inputs[0].magnitude)
         return self.window.size * (inputs[0].magnitude + abs(self.zero_point))
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
@@ -112,10 +112,10 @@ class AvgPool(Op):
         """The steps, if there are any."""
         if not isinstance(self.accumulator, Stepwise):
             return {}
-        steps = self._steps(inputs[0])
+        steps = self.steps(inputs[0])
         return {"steps": steps, **steps.prepare(carrier)}
 
-    def _steps(self, x: TensorType) -> Steps:
+    def steps(self, x: TensorType) -> Steps:
         """A window's sum as a sum of products with 1."""
         acc = self.accumulator
         require(

@@ -1,0 +1,84 @@
+"""What `hazards` found, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hwsim.cli.console import console
+from hwsim.cli.sheet import table
+
+Facts = Mapping[str, Any]
+OUT = ("wrapped", "saturated", "zeroed")
+
+
+def show_hazards(facts: Facts, found: int) -> None:
+    """A row a place, the largest effect first, then what is known by name."""
+    out = console()
+    rows = [_row(one) for one in facts["hazards"]]
+    if rows:
+        columns = (
+            ("node", "what"),
+            ("format", "modes"),
+            ("out of range", "rounded", "largest loss"),
+            ("reaches", "worst case"),
+            ("needs", "at worst"),
+            ("outputs changed", "argmax"),
+        )
+        numbers = ("out of range", "rounded", "largest loss", "outputs changed", "argmax")
+        out.print(table(_title(facts, found), columns, rows, numbers))
+        for one in facts["hazards"]:
+            if one["not_measured"]:
+                out.print(f"{one['name']}: no effect measured: {one['not_measured']}", markup=False)
+    else:
+        out.print(
+            f"nothing is lost: {facts['sites']} places, {facts['samples']:,} samples", markup=False
+        )
+    for sentence in facts["named"]:
+        out.print(sentence, markup=False, soft_wrap=True)
+    if facts["not_looked_into"]:
+        kinds = ", ".join(facts["not_looked_into"])
+        out.print(f"not looked into: operators of kind {kinds}", markup=False, soft_wrap=True)
+
+
+def _title(facts: Facts, found: int) -> str:
+    shown = len(facts["hazards"])
+    some = f", {shown} shown" if shown < found else ""
+    return (
+        f"{found} of {facts['sites']} places lose something on {facts['samples']:,} samples{some}"
+    )
+
+
+def _row(one: Facts) -> tuple[str, ...]:
+    effect = one["effect"]
+    changed = picked = ""
+    if effect is not None:
+        changed = f"{effect['changed']:,} of {effect['codes']:,}"
+        picked = "" if effect["picked"] is None else f"{effect['picked']:,}/{effect['samples']:,}"
+    return (
+        one["name"],
+        one["what"],
+        one["format"],
+        f"{one['rounding']} {one['overflow']}",
+        _out_of_range(one),
+        f"{one['rounded']:,}" if one["rounded"] else "",
+        f"{one['largest_loss']:.3g}" if one["largest_loss"] else "",
+        _ends(one["reaches"]),
+        _ends(one["worst_case"]),
+        one["needed"] or "",
+        one["worst_case_needed"] or "",
+        changed,
+        picked,
+    )
+
+
+def _out_of_range(one: Facts) -> str:
+    """`12 wrapped`, with their share of all codes where that says more."""
+    for kind in OUT:
+        if one[kind]:
+            return f"{one[kind]:,} {kind} ({100 * one[kind] / one['codes']:.2g} %)"
+    return ""
+
+
+def _ends(ends: Facts | None) -> str:
+    return "" if ends is None else f"{ends['low']:.6g} to {ends['high']:.6g}"
