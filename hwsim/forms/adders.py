@@ -15,6 +15,8 @@ from hwsim.ops.scaled_add import ScaledAdd
 
 LONGEST = 26  # bits behind the binary point that narrow sums are tried with
 FEW = 12  # codes of each input that refuse most weights before all are asked
+MOST_MOVES = 12  # of the entries of tables that are fitted
+FAR = 1 << 60  # beyond all sums of entries
 NEAR = (-1, 0, 1, 2)  # around the floor of the exact multiplier
 
 
@@ -57,7 +59,30 @@ class TableSum:
         return self.out.run(np.asarray(np.sign(total) * whole))
 
 
-SumForm = WeightedSum | TableSum
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedSum:
+    """`round((table_a[a] + table_b[b]) * 2**-shift)`, with entries that were chosen to be right.
+
+    Entries are in the order of the codes, the lowest first: `a_low` and `b_low`.
+    """
+
+    table_a: tuple[int, ...]
+    table_b: tuple[int, ...]
+    a_low: int
+    b_low: int
+    shift: int
+    rounding: Rounding
+    out: Output
+
+    def run(self, a: IntArray, b: IntArray) -> IntArray:
+        """The codes of pairs."""
+        total = np.array(self.table_a)[a - self.a_low] + np.array(self.table_b)[b - self.b_low]
+        return self.out.run(np.asarray(shift_round(np, total, self.shift, self.rounding)))
+
+
+TabledSum = TableSum | FittedSum
+"""Sums of what tables hold for each code."""
+SumForm = WeightedSum | TabledSum
 
 
 def choose_add(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
@@ -76,7 +101,9 @@ def choose_add(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
         return narrow
     exact = table_sum(op, a, b) if math.frexp(divisor)[0] == 0.5 else None
     grid = np.meshgrid(rows, columns, indexing="ij")
-    return exact if exact is not None and (exact.run(*grid) == table).all() else None
+    if exact is not None and (exact.run(*grid) == table).all():
+        return exact
+    return fitted_sum(table, a.lo, b.lo, ratios, out)
 
 
 def narrowest_add(
@@ -130,6 +157,63 @@ def _offsets(
         np.where(table > out.low, least - y, ends.min),
         np.where(table < out.high, most - y, ends.max),
     )
+
+
+def fitted_sum(
+    table: IntArray, a_low: int, b_low: int, ratios: tuple[float, float], out: Output
+) -> FittedSum | None:
+    """Tables whose sums agree with `table[a - a_low, b - b_low]`, with the shortest shift.
+
+    Each pair of codes bounds a sum of two entries. From about `ratios * codes` on, the entries of
+    one table and then those of the other move between the bounds that the rest leaves them.
+    """
+    first, second = (
+        np.arange(low, low + size) * ratio
+        for low, size, ratio in zip((a_low, b_low), table.shape, ratios, strict=True)
+    )
+    inside = (table > out.low) & (table < out.high)  # where no sum is cut
+    if inside.any():
+        first += (table - first[:, None] - second)[inside].mean()
+    for shift in range(1, LONGEST + 1):
+        for rounding in (Rounding.TRN, Rounding.RND_CONV):
+            half = 0.5 if rounding is Rounding.TRN else -out.zero_point
+            u, v = (np.rint(x * 2.0**shift).astype(np.int64) for x in (first + half, second))
+            least, most = _offsets(np.zeros_like(table), table, shift, rounding, out)
+            found = _between(u, v, least, most)
+            if found is not None:
+                table_a, table_b = (tuple(map(int, entries)) for entries in found)
+                return FittedSum(
+                    table_a=table_a,
+                    table_b=table_b,
+                    a_low=a_low,
+                    b_low=b_low,
+                    shift=shift,
+                    rounding=rounding,
+                    out=_after(rounding, out),
+                )
+    return None
+
+
+def _between(
+    u: IntArray, v: IntArray, least: IntArray, most: IntArray
+) -> tuple[IntArray, IntArray] | None:
+    """Whole entries near `u` and `v` with all sums from `least` to `most`; None where none come.
+
+    `least` and `most` are for each pair; int64's ends stand for no bound.
+    """
+    low, high = np.maximum(least, -FAR), np.minimum(most, FAR)
+    for _ in range(MOST_MOVES):
+        u = _moved(u, (low - v).max(axis=1), (high - v).min(axis=1))
+        v = _moved(v, (low - u[:, None]).max(axis=0), (high - u[:, None]).min(axis=0))
+        total = u[:, None] + v
+        if ((low <= total) & (total <= high)).all():
+            return u, v
+    return None
+
+
+def _moved(entries: IntArray, least: IntArray, most: IntArray) -> IntArray:
+    """Into the bounds, or between them where they cross."""
+    return np.where(least <= most, np.clip(entries, least, most), (least + most) >> 1)
 
 
 def _after(rounding: Rounding, out: Output) -> Output:

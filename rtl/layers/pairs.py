@@ -10,7 +10,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Rounding
-from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add, table_sum
+from hwsim.forms.adders import SumForm, TabledSum, WeightedSum, choose_add, table_sum
 from hwsim.forms.requantizers import Output
 from hwsim.ops import Mul, ScaledAdd, TensorType
 from rtl.layers.base import MULTIPLIER, Counts, Option, Pointwise
@@ -120,7 +120,7 @@ class ScaledAdded(Summed):
             return None
         return (
             "no integer form agrees with it on all pairs of codes; an add with one rounding "
-            "(QLinearAdd), or an output scale that is a power of two, has one"
+            "(QLinearAdd), or scales that are no ratios of round numbers, have one"
         )
 
     @cached_property
@@ -131,7 +131,7 @@ class ScaledAdded(Summed):
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
         """Besides what is repeated a table for each input, where the form has them."""
         form, found = self.form, [*super().memories(plan)]
-        if not isinstance(form, TableSum):
+        if not isinstance(form, TabledSum):
             return found
         for kind, rows in zip(self.task.inputs, (form.table_a, form.table_b), strict=True):
             width = holding(min(*rows, 0), max(*rows, 0)).width

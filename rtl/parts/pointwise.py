@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.forms.adders import SumForm, TableSum
+from hwsim.forms.adders import FittedSum, SumForm, TabledSum, TableSum
 from rtl.parts import arith
 from rtl.parts.floating import magnitude, whole_stages
 from rtl.parts.multiply import gather, partial_products
@@ -172,16 +172,16 @@ class Adder(PairMap):
     @property
     def latency(self) -> int:
         """Cycles from a pair's arrival to its being offered, when nothing stalls."""
-        return len(self.stages) + 1 + int(isinstance(self.form, TableSum))
+        return len(self.stages) + 1 + int(isinstance(self.form, TabledSum))
 
     def codes(self, m: Module, pipe: Pipeline, pairs: list[Lane]) -> list[Any]:
         """Sums, of what tables hold where the form has them."""
-        if isinstance(self.form, TableSum):
+        if isinstance(self.form, TabledSum):
             pipe.register([])
             pairs = [self._looked_up(m, self.form, pair, k, pipe) for k, pair in enumerate(pairs)]
         return [lane["y"] for lane in pipe.run(pipe.register(pairs), self.stages)]
 
-    def _looked_up(self, m: Module, form: TableSum, pair: Lane, k: int, pipe: Pipeline) -> Lane:
+    def _looked_up(self, m: Module, form: TabledSum, pair: Lane, k: int, pipe: Pipeline) -> Lane:
         """Both addends of a pair, from one memory each."""
         tables = {"a": (form.table_a, form.a_low), "b": (form.table_b, form.b_low)}
         found = {}
@@ -238,6 +238,11 @@ def sum_stages(form: SumForm) -> list[Stage]:
             lambda m, lane: magnitude(m, lane, "y"),
             *whole_stages(form.shift),
             *fitting(form.out),
+        ]
+    if isinstance(form, FittedSum):
+        return [
+            lambda m, lane: {"y": lane["a"] + lane["b"]},
+            *closing(form.shift, form.rounding, form.out),
         ]
     return [
         lambda m, lane: (

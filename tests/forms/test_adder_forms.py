@@ -11,7 +11,16 @@ from support.cases import CASES, tensor
 
 from hwsim.fixed import Format, Rounding
 from hwsim.forms import adders as sums
-from hwsim.forms.adders import LONGEST, TableSum, WeightedSum, choose_add, narrowest_add, table_sum
+from hwsim.forms.adders import (
+    LONGEST,
+    FittedSum,
+    TableSum,
+    WeightedSum,
+    choose_add,
+    fitted_sum,
+    narrowest_add,
+    table_sum,
+)
 from hwsim.forms.requantizers import Output
 from hwsim.ops import ScaledAdd, TensorType
 
@@ -85,6 +94,7 @@ def test_the_catalogues_adds_have_exact_forms_on_all_codes():
 def test_a_table_that_no_sum_has_gives_none():
     table = np.array([[0, 5], [5, 0]])
     assert narrowest_add(table, 0, 0, (1.0, 1.0), Output(format=S4)) is None
+    assert fitted_sum(table, 0, 0, (1.0, 1.0), Output(format=S4)) is None
 
 
 def test_tables_of_a_literal_sum_are_exact_up_to_62_bits():
@@ -129,9 +139,46 @@ def test_a_table_that_does_not_agree_on_every_pair_is_not_taken(monkeypatch):
     a, b = (tensor(1, "s4", codes=codes) for codes in ranges)
     right = table_sum(op, a, b)
     assert right is not None
-    monkeypatch.setattr(sums, "narrowest_add", lambda *_: None)
+    for other in ("narrowest_add", "fitted_sum"):
+        monkeypatch.setattr(sums, other, lambda *_: None)
     assert choose_add(op, a, b) == right
     wrong = replace(right, table_a=(right.table_a[0] + (1 << right.shift), *right.table_a[1:]))
     for found in (wrong, None):
         monkeypatch.setattr(sums, "table_sum", lambda *_, found=found: found)
         assert choose_add(op, a, b) is None
+
+
+def stepped(scales: tuple[float, float, float], zeros: tuple[int, int, int]) -> ScaledAdd:
+    """Two dequantized tensors of int8 added and quantized again, one step after the other."""
+    a, b, y = (float(np.float32(s)) for s in scales)
+    za, zb, zy = zeros
+    return ScaledAdd(
+        ratios=(a, b), offset=0.0, out=Format.int(8), shifts=(-za, -zb, -zy), divisor=y
+    )
+
+
+def test_entries_of_tables_are_fitted_where_no_two_factors_will_do():
+    op = stepped((0.0022869, 0.009224787, 0.009174136), (5, -128, -128))
+    a = b = tensor(1)
+    table = op.pairs([a, b])
+    ratios = (op.ratios[0] / op.divisor, op.ratios[1] / op.divisor)
+    assert narrowest_add(table, -128, -128, ratios, Output(format=op.out, zero_point=-128)) is None
+    form = choose_add(op, a, b)
+    assert isinstance(form, FittedSum) and form.shift < 16
+    assert (form.run(*pairs(a, b)) == table).all()
+    for name in ("table_a", "table_b"):
+        entries = list(getattr(form, name))
+        entries[17] += 1 << form.shift
+        assert (replace(form, **{name: tuple(entries)}).run(*pairs(a, b)) != table).any()
+
+
+@pytest.mark.parametrize("seed_of_scales", range(12))
+def test_steps_with_any_scales_have_a_form(seed_of_scales):
+    rng = np.random.default_rng(seed_of_scales)
+    zeros = tuple(map(int, rng.integers(-128, 128, 3)))
+    op = stepped(tuple(map(float, rng.uniform(0.001, 0.02, 3))), zeros)
+    a = b = tensor(1)
+    ratios = (op.ratios[0] / op.divisor, op.ratios[1] / op.divisor)
+    out = Output(format=op.out, zero_point=zeros[2])
+    for form in (choose_add(op, a, b), fitted_sum(op.pairs([a, b]), -128, -128, ratios, out)):
+        assert form is not None and (form.run(*pairs(a, b)) == op.pairs([a, b])).all()

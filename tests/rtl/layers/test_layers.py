@@ -135,9 +135,9 @@ def test_everything_without_hardware_is_listed_before_anything_is_built(tmp_path
     sentence = (
         "every operator must have hardware, not lack it as 'cut', 'cut2' (low_bits): no hardware "
         "is known for this operator; the emulator runs it; 'sum' (scaled_add): no integer form "
-        "agrees with it on all pairs of codes; an add with one rounding (QLinearAdd), or an output "
-        "scale that is a power of two, has one; 'held' (state): a model with state runs in the "
-        "emulator only"
+        "agrees with it on all pairs of codes; an add with one rounding (QLinearAdd), or scales "
+        "that are no ratios of round numbers, have one; 'held' (state): a model with state runs in "
+        "the emulator only"
     )
     for call in (
         lambda: explore(graph),

@@ -15,7 +15,7 @@ from support.rescaling import INT8, OPS, PATTERNS, SEED, UINT8, exact, op_of
 from support.rtl_bench import beats_of, refused, run, words
 
 from hwsim.fixed import Format, Overflow, Rounding, cast
-from hwsim.forms.adders import SumForm, TableSum, WeightedSum, choose_add
+from hwsim.forms.adders import FittedSum, SumForm, TableSum, WeightedSum, choose_add
 from hwsim.forms.requantizers import Affine, FloatProduct, Form, TwoRoundings
 from hwsim.ops.base import TensorType
 from hwsim.ops.requantize import Requantize, Scheme
@@ -101,12 +101,20 @@ def add(ra: float, rb: float, offset: float = -2.5) -> ScaledAdd:
     return ScaledAdd(ratios=ratios, offset=offset, out=INT8, shifts=(3, -5, 7))
 
 
+FITTED = ScaledAdd(
+    ratios=tuple(float(np.float32(r)) for r in (0.0149, 0.0043)),  # type: ignore[arg-type]
+    offset=0.0,
+    out=INT8,
+    shifts=(-56, -58, 4),
+    divisor=float(np.float32(0.0174)),
+)
 A, B = TensorType((4,), INT8), TensorType((4,), UINT8, range=(2, 200))
 ADDS = {
     "half": (add(0.5, 0.5), WeightedSum),
     "quarter": (add(0.5, 0.25, 0.0), WeightedSum),
     "free": (add(0.75826, 0.45304), WeightedSum),
     "literal": (add(0.8131, 0.3307), TableSum),
+    "fitted": (FITTED, FittedSum),
 }
 
 
