@@ -9,7 +9,7 @@ from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
 from hwsim.ops.pad import Pad
-from hwsim.ops.pairs import Add, Mul, Sub
+from hwsim.ops.pairs import Add, Maximum, Minimum, Mul, Sub
 from hwsim.ops.pool import AvgPool, MaxPool
 from hwsim.ops.reduce import Reduce, Reduction
 from hwsim.ops.requantize import Requantize, Scheme
@@ -42,6 +42,8 @@ __all__ = [
     "Exact",
     "Flatten",
     "MaxPool",
+    "Maximum",
+    "Minimum",
     "Mul",
     "Op",
     "Pad",

@@ -13,6 +13,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format, Namespace
 from hwsim.ops.base import (
+    MOVING_CARRIERS,
     Carrier,
     Constants,
     Op,
@@ -61,11 +62,40 @@ def _with_rank(xp: Namespace, x: Array, rank: int) -> Array:
 
 
 class Aligned(Pairwise):
-    """The shared base of exact sums: tensors with power-of-two formats, or with one scale.
+    """The shared base of what two tensors' codes can be read for at one binary point.
 
-    Of two with one scale, binary points say how many of its steps a code is worth: front ends bring
-    layers' sums to one fine unit so, and saved graphs hold such sums.
+    Formats are powers of two, or both tensors have one scale. Of two with one scale, binary points
+    say how many of its steps a code is worth: front ends bring layers' sums to one fine unit so,
+    and saved graphs hold such sums.
     """
+
+    def aligned(self, inputs: Sequence[TensorType]) -> tuple[Range, Range]:
+        """Bounds of both tensors' codes at the finer binary point."""
+        a, b = ((t.lo << left, t.hi << left) for t, left in zip(inputs, lefts(inputs), strict=True))
+        return a, b
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """The sum of both magnitudes at the finer binary point."""
+        return sum(max(abs(lo), abs(hi)) for lo, hi in self.aligned(inputs))
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """Left shifts, as factors, that align the binary points."""
+        return {"factors": [1 << left for left in lefts(inputs)]}
+
+    def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
+        """Aligned, then code by code."""
+        aligned = [x if f == 1 else x * f for x, f in zip(xs, k["factors"], strict=True)]
+        return Pairwise.run(self, xp, aligned, k)
+
+
+def lefts(inputs: Sequence[TensorType]) -> list[int]:
+    """By how many bits the codes of each tensor must go left to the finest binary point."""
+    frac = max(t.format.frac_bits for t in inputs)
+    return [frac - t.format.frac_bits if t.magnitude else 0 for t in inputs]  # 0 stays 0
+
+
+class Summing(Aligned):
+    """The shared base of exact sums."""
 
     sign: ClassVar[int]  # of the second tensor
 
@@ -78,30 +108,18 @@ class Aligned(Pairwise):
             "them first",
         )
         frac = max(a.format.frac_bits, b.format.frac_bits)
-        up_a, up_b = frac - a.format.frac_bits, frac - b.format.frac_bits
-        ends = sorted(self.sign * end << up_b for end in (b.lo, b.hi))
-        lo, hi = (a.lo << up_a) + ends[0], (a.hi << up_a) + ends[1]
+        (a_lo, a_hi), other = self.aligned(inputs)
+        b_lo, b_hi = sorted(self.sign * end for end in other)
+        lo, hi = a_lo + b_lo, a_hi + b_hi
         return TensorType(self.shape(inputs), Format.holding(lo, hi, frac), a.quant, (lo, hi))
 
-    def bound(self, inputs: Sequence[TensorType]) -> int:
-        """The sum of both magnitudes at the finer binary point."""
-        frac = max(t.format.frac_bits for t in inputs)
-        return sum(t.magnitude << (frac - t.format.frac_bits) for t in inputs)
-
-    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
-        """Left shifts, as factors, that align the binary points."""
-        frac = max(t.format.frac_bits for t in inputs)
-        lefts = [frac - t.format.frac_bits if t.magnitude else 0 for t in inputs]  # 0 stays 0
-        return {"factors": [1 << left for left in lefts]}
-
     def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
-        """Aligned sum."""
-        a, b = (x if f == 1 else x * f for x, f in zip((a, b), k["factors"], strict=True))
+        """Sum or difference."""
         return a + b if self.sign > 0 else a - b
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Add(Aligned):
+class Add(Summing):
     """The exact sum of two tensors with power-of-two formats (or one common scale)."""
 
     kind: ClassVar[str] = "add"
@@ -109,11 +127,58 @@ class Add(Aligned):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Sub(Aligned):
+class Sub(Summing):
     """The exact difference of two tensors, the first less the second, as far as an Add goes."""
 
     kind: ClassVar[str] = "sub"
     sign: ClassVar[int] = -1
+
+
+class Choosing(Aligned):
+    """The shared base of the larger or the smaller of two codes."""
+
+    larger: ClassVar[bool]
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """The format of both, or where they differ one that holds all codes at the finer point."""
+        a, b = inputs
+        points = a.format.frac_bits, b.format.frac_bits
+        require(
+            a.quant == b.quant and (a.zero_point == 0 or points[0] == points[1]),
+            f"the inputs of a {self.kind} must have one scale and zero point; rescale them first",
+        )
+        choose = max if self.larger else min
+        lo, hi = (choose(ends) for ends in zip(*self.aligned(inputs), strict=True))
+        fmt = a.format if a.format == b.format else Format.holding(lo, hi, max(points))
+        return TensorType(self.shape(inputs), fmt, a.quant, (lo, hi))
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """The larger magnitude at the finer binary point."""
+        return max(max(abs(lo), abs(hi)) for lo, hi in self.aligned(inputs))
+
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """Codes are only compared."""
+        return MOVING_CARRIERS
+
+    def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
+        """One function of the namespace."""
+        return xp.maximum(a, b) if self.larger else xp.minimum(a, b)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Maximum(Choosing):
+    """The larger of two codes, whose tensors have one scale and zero point, or powers of two."""
+
+    kind: ClassVar[str] = "maximum"
+    larger: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Minimum(Choosing):
+    """The smaller of two codes, whose tensors have one scale and zero point, or powers of two."""
+
+    kind: ClassVar[str] = "minimum"
+    larger: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

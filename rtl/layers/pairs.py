@@ -13,6 +13,7 @@ from hwsim.fixed import Rounding
 from hwsim.forms.adders import SumForm, TabledSum, WeightedSum, choose_add, table_sum
 from hwsim.forms.requantizers import Output
 from hwsim.ops import Mul, ScaledAdd, TensorType
+from hwsim.ops.pairs import lefts
 from rtl.layers.base import MULTIPLIER, Counts, Option, Pointwise
 from rtl.layers.cost import hard_multipliers
 from rtl.layers.layer import Gathered, Layer
@@ -171,6 +172,31 @@ class Multiplied(Paired):
             formats=(a.format, b.format),
             zero_points=op.zero_points,
             factors=op.centred((a, b)),
+            out=self.task.out.format,
+        )
+
+
+class Chosen(Paired):
+    """A comparison and a choice a lane."""
+
+    name = "compare"
+
+    def lacks(self) -> str | None:
+        """Every one can be built."""
+        return None
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+    def part(self, plan: LanePlan) -> pointwise.Chooser:
+        """The choices."""
+        a, b = self.task.inputs
+        return pointwise.Chooser(
+            plan.lanes,
+            formats=(a.format, b.format),
+            lefts=lefts((a, b)),
+            larger=self.task.op.larger,
             out=self.task.out.format,
         )
 

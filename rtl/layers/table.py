@@ -30,6 +30,8 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Divide: (scale.Divided, scale.DividedSerially, scale.DividedByLimbs),
     ops.Flatten: (Wires,),
     ops.MaxPool: (pool.Pooled,),
+    ops.Maximum: (pairs.Chosen,),
+    ops.Minimum: (pairs.Chosen,),
     ops.Mul: (pairs.Multiplied,),
     ops.Reduce: (reduce.Reduced,),
     ops.Relu: (elementwise.Clipped,),

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from amaranth import Const, Module, Signal
+from amaranth import Const, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -228,6 +228,35 @@ class Multiplier(PairMap):
             out[name] = factor = Signal(arith.holding(*ends))
             m.d.comb += factor.eq(lane[name] - zero)
         return out
+
+
+class Chooser(PairMap):
+    """The larger or the smaller code of each pair from two streams of equal length.
+
+    Ports as a PairMap's; `lefts` are by how many bits the codes of each side go left before, and
+    `out` holds every choice that can occur. Latency 1 cycle.
+    """
+
+    def __init__(
+        self,
+        lanes: int,
+        *,
+        formats: tuple[Format, Format],
+        lefts: Sequence[int],
+        larger: bool,
+        out: Format,
+    ) -> None:
+        self.lefts, self.larger = lefts, larger
+        super().__init__(lanes, formats=formats, out=out)
+
+    def codes(self, m: Module, pipe: Pipeline, pairs: list[Lane]) -> list[Any]:
+        """One comparison each."""
+        return [lane["y"] for lane in pipe.register([self._chosen(lane) for lane in pairs])]
+
+    def _chosen(self, lane: Lane) -> Lane:
+        """The choice of a pair."""
+        a, b = (Value.cast(lane[n]) << left for n, left in zip("ab", self.lefts, strict=True))
+        return {"y": Mux(a > b, a, b) if self.larger else Mux(a < b, a, b)}
 
 
 def sum_stages(form: SumForm) -> list[Stage]:

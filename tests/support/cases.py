@@ -30,7 +30,9 @@ from hwsim.ops import (
     Dense,
     Divide,
     Flatten,
+    Maximum,
     MaxPool,
+    Minimum,
     Mul,
     Op,
     Pad,
@@ -530,6 +532,7 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("sub-aligned", Sub(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
     yield Case("sub-unsigned", Sub(), (tensor(9, "u4", 0), tensor(9, "u8", 0, codes=(3, 99))))
     yield Case("sub-broadcast", Sub(), (tensor(6, "u3"), tensor((2, 6), "s5.2")))
+    yield from choice_cases()
     yield from mul_cases()
     yield from scaled_add_cases()
     yield from broadcast_cases()
@@ -563,6 +566,23 @@ def broadcast_cases() -> Iterator[Case]:
         a, b = BROADCAST[name]
         types = tensor(a, "s8", 3), tensor(b, "s8", -5)
         yield Case(f"scaledadd-broadcast-{name}", scaled, types)
+
+
+def choice_cases() -> Iterator[Case]:
+    """The larger and the smaller of two codes: of one format or two, one scale, broadcast."""
+    channels, crossed = BROADCAST["channels"], BROADCAST["crossed"]
+    for op in (Maximum(), Minimum()):
+        plain = tensor((2, 64), "s8", codes=(-128, 127)), tensor((2, 64), "s8", codes=(-128, 127))
+        yield Case(f"{op.kind}-plain", op, plain)
+        yield Case(f"{op.kind}-aligned", op, (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
+        yield Case(f"{op.kind}-zero-point", op, (tensor(64, "u8", 131), tensor(64, "u8", 131)))
+        types = tensor(40, "s12", 0, codes=(-900, -5)), tensor(40, "s8", 0)
+        yield Case(f"{op.kind}-one-scale", op, types)
+        yield Case(f"{op.kind}-of-zeros", op, (tensor(40, "s8.40"), tensor(40, "s4", codes=(0, 0))))
+        yield Case(f"{op.kind}-wide", op, (tensor(40, "s40.2"), tensor(40, "u30.4")))
+        for name, (a, b) in {"channels": channels, "crossed": crossed}.items():
+            types = tensor(a, "s6.3"), tensor(b, "u4.1")
+            yield Case(f"{op.kind}-broadcast-{name}", op, types)
 
 
 def ranged_table_cases() -> Iterator[Case]:

@@ -297,6 +297,11 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             sign = 1 if op.kind == "add" else -1
             return each(a, lambda p, q, _: whole((real(p, fx) + sign * real(q, fb)) * scale), b)
+        case "maximum" | "minimum":
+            fb, scale = types[1].format.frac_bits, Fraction(2) ** out.format.frac_bits
+            a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
+            best = max if op.kind == "maximum" else min
+            return each(a, lambda p, q, _: whole(best(real(p, fx), real(q, fb)) * scale), b)
         case "scaled_add":
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             return each(a, lambda p, q, _: scaled_add(op, p, q), b)
