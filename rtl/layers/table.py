@@ -10,7 +10,18 @@ from hwsim import ops
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.ops import Op
-from rtl.layers import elementwise, pairs, pool, reduce, requantize, scale, shape, weighted
+from rtl.layers import (
+    elementwise,
+    pad,
+    pairs,
+    pool,
+    reduce,
+    requantize,
+    scale,
+    select,
+    shape,
+    weighted,
+)
 from rtl.layers.base import Implementation, Task, Wires
 from rtl.layers.plans import NodePlan
 from rtl.layers.windows import on_maps
@@ -33,6 +44,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Maximum: (pairs.Chosen,),
     ops.Minimum: (pairs.Chosen,),
     ops.Mul: (pairs.Multiplied,),
+    ops.Pad: (pad.Framed,),
     ops.Reduce: (reduce.Reduced,),
     ops.Relu: (elementwise.Clipped,),
     ops.Requantize: (
@@ -42,6 +54,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ),
     ops.Reshape: (Wires,),
     ops.ScaledAdd: (pairs.ScaledAdded,),
+    ops.Select: (select.Kept, select.Replayed, select.Reordered),
     ops.Split: (shape.InBlocks,),
     ops.Sub: (pairs.Added,),
     ops.Table: (elementwise.LookedUp,),
@@ -50,8 +63,6 @@ HARDWARE: Mapping[type[Op], Record] = {
 
 WITHOUT: Mapping[type[Op], str] = {
     ops.Thresholds: "thresholds run in the emulator only",
-    ops.Pad: "selections and paddings run in the emulator only",
-    ops.Select: "selections and paddings run in the emulator only",
 }
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 

@@ -11,6 +11,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
+from rtl.parts.loops import Loop, nest
 from rtl.parts.stream import Beat, Slice
 
 
@@ -82,12 +83,15 @@ class Reread(wiring.Component):
             m.d.sync += block.eq(Mux(final_block, 0, block + 1))
         with m.If(cut.i.ready | ~valid):
             m.d.sync += [valid.eq(fetch), last.eq(final & final_block)]
-        self._walk(m, fetch, address, final)
+        self.walk(m, fetch, address, final)
         wiring.connect(m, cut.o, wiring.flipped(self.o))
         return m
 
-    def _walk(self, m: Module, step: Any, address: Any, final: Any) -> None:
-        """Nested counters over the loops; the address moves by a constant at each carry."""
+    def walk(self, m: Module, step: Any, address: Any, final: Any) -> None:
+        """Nested counters over the loops; the address moves by a constant at each carry.
+
+        With each `step` a beat is read at `address`; `final` tells the last of a block.
+        """
         counts = [Signal(range(n), name=f"axis_{k}") for k, n in enumerate(self.counts)]
         carry: Any = step
         back = 0  # what the inner loops have added to the address when they all end
@@ -125,3 +129,52 @@ class Permute(Reread):
             counts=[shape[axis] for axis in axes],
             strides=[strides[axis] for axis in axes],
         )
+
+
+class Repeat(Reread):
+    """Give each block of `words` beats `times[k]` times, k its place in a round of blocks.
+
+    Ports: `i` (In) and `o` (Out), streams of `beat`; `rounds` rounds are a tensor. Latency and
+    backpressure are those of a Reread.
+    """
+
+    def __init__(self, beat: Beat, *, words: int, times: Sequence[int], rounds: int) -> None:
+        self.times = tuple(times)
+        blocks = len(self.times) * rounds
+        super().__init__(beat, words=words, counts=(words,), strides=(1,), blocks=blocks)
+
+    def walk(self, m: Module, step: Any, address: Any, final: Any) -> None:
+        """A counter over the beats, one over the turns, and one that knows how many there are."""
+        beat = Loop(m, "beat", self.words)
+        place = Loop(m, "place", len(self.times), {"turns": [n - 1 for n in self.times]})
+        turn = Signal(range(max(self.times)))
+        done = turn == place.now["turns"]
+        whole = nest(m, step, [beat])
+        m.d.comb += [address.eq(beat.index), final.eq(whole & done), place.step.eq(final)]
+        with m.If(whole):
+            m.d.sync += turn.eq(Mux(done, 0, turn + 1))
+
+
+class Reorder(Reread):
+    """Give parts of each block in any order: `places` are those of `words` beats that are read.
+
+    A block is `length` parts of `words` beats each, and `blocks` of them are a tensor. Ports: `i`
+    (In) and `o` (Out), streams of `beat`. Latency and backpressure are those of a Reread.
+    """
+
+    def __init__(
+        self, beat: Beat, *, words: int, length: int, places: Sequence[int], blocks: int
+    ) -> None:
+        self.part, self.places = words, tuple(places)
+        counts = (len(self.places), words)
+        super().__init__(
+            beat, words=words * length, counts=counts, strides=(words, 1), blocks=blocks
+        )
+
+    def walk(self, m: Module, step: Any, address: Any, final: Any) -> None:
+        """A counter over the beats of a part, added to where the part begins."""
+        beat = Loop(m, "beat", self.part)
+        starts = [place * self.part for place in self.places]
+        place = Loop(m, "place", len(self.places), {"start": starts})
+        m.d.comb += final.eq(nest(m, step, [beat, place]))
+        m.d.comb += address.eq(place.now["start"] + beat.index)

@@ -703,7 +703,7 @@ def select_cases() -> Iterator[Case]:
     """Indices of an axis: fewer, more, and in other orders."""
 
     def case(name: str, x: TensorType, axis: int, indices: Iterable[int]) -> Case:
-        return Case(f"select-{name}", Select(axis=axis, indices=tuple(indices)), (x,), built=False)
+        return Case(f"select-{name}", Select(axis=axis, indices=tuple(indices)), (x,))
 
     x, line = tensor((4, 5, 6)), tensor(12, "u4")
     yield case("crop-rows", x, 0, (1, 2))
@@ -739,7 +739,7 @@ def pad_cases() -> Iterator[Case]:
     """A code around a tensor and between its codes."""
 
     def case(name: str, x: TensorType, **fields: Any) -> Case:
-        return Case(f"pad-{name}", Pad(**fields), (x,), built=False)
+        return Case(f"pad-{name}", Pad(**fields), (x,))
 
     x = tensor((3, 4, 2))
     yield case("map", x, before=(1, 2, 0), after=(1, 1, 0))

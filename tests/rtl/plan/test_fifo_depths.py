@@ -28,11 +28,13 @@ from hwsim.ops import (
     MaxPool,
     Mul,
     Op,
+    Pad,
     Quant,
     Relu,
     Requantize,
     Reshape,
     Scheme,
+    Select,
     Split,
     Transpose,
     Window,
@@ -93,6 +95,7 @@ LIKE_ITS_INPUT = {
         cases.Case("maxpool", MaxPool(window=SAME), (cases.tensor((6, 7, 2)),)),
         cases.Case("avgpool", AvgPool(window=SAME), (cases.tensor((6, 7, 2)),)),
         cases.Case("transpose", Transpose(axes=(1, 0)), (cases.tensor((5, 6)),)),
+        cases.Case("select", Select(axis=0, indices=tuple(range(39, -1, -1))), (cases.tensor(40),)),
     )
 }
 
@@ -198,17 +201,27 @@ def without_row(*kinds: str):
     return mutant
 
 
+def padded_on_either_side() -> Graph:
+    """A tensor behind as many codes as it has, added to itself before as many."""
+    pads = Pad(before=(40,)), Pad(after=(40,))
+    nodes = [Node(f"pad_{edge}", op, ("x",), edge) for edge, op in zip("ab", pads, strict=True)]
+    port = InputPort(name="x", tensor="x", type=cases.tensor(40))
+    ports = (OutputPort(name="y", tensor="y"),)
+    return Graph((port,), (*nodes, Node("join", Add(), ("a", "b"), "y")), ports)
+
+
 JOINED = {
-    **{kind: (case, Add()) for kind, case in LIKE_ITS_INPUT.items()},
-    "argmax": (BY_KIND["argmax"], CONCAT),
-    "concat": (BY_KIND["table"], CONCAT),
+    **{kind: beside_its_input(case, join=Add()) for kind, case in LIKE_ITS_INPUT.items()},
+    "argmax": beside_its_input(BY_KIND["argmax"], join=CONCAT),
+    "concat": beside_its_input(BY_KIND["table"], join=CONCAT),
+    "pad": padded_on_either_side(),
 }
 
 
 @pytest.mark.parametrize("kind", JOINED)
 def test_without_an_operators_row_its_design_hangs(kind, monkeypatch, seed):
-    case, join = JOINED[kind]
-    graph, codes = beside_its_input(case, join=join), case.inputs(3, seed=3)["a"]
+    graph = JOINED[kind]
+    codes = cases.Case(kind, CONCAT, (graph.inputs[0].type,)).inputs(3, seed=3)["a"]
     assert outcome(graph, SLOW, codes, seed) == "equal"
     monkeypatch.setattr(depths, "needs", without_row(kind))
     assert outcome(graph, SLOW, codes, seed) == "hangs"
