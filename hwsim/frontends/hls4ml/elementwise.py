@@ -1,4 +1,4 @@
-"""Batch normalization, activations and sums of two tensors."""
+"""Batch normalization and sums of two tensors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.types import read_weights
-from hwsim.ops import Add, BatchNorm, Mul, Op, Relu, Sub
+from hwsim.ops import Add, BatchNorm, Mul, Op, Sub
 
-ACTIVATIONS = ("relu", "linear")
 MERGED: dict[str, Op] = {"add": Add(), "subtract": Sub(), "multiply": Mul()}
 
 
@@ -28,23 +27,6 @@ def read_batchnorm(build: LayerBuilder, layer: Any) -> None:
         bias_frac=bias_precision.format.frac_bits,
     )
     build.finish(layer, build.add(f"{layer.outputs[0]}/full", op, source))
-
-
-def activation(layer: Any) -> str:
-    """The function of an activation in lower case: hls4ml's readers write relu, ReLU and Relu.
-
-    A ReLU above a threshold of 0, which is what Keras's ReLU layer becomes, is a ReLU.
-    """
-    name = str(layer.get_attr("activation")).lower()
-    return "relu" if name == "thresholdedrelu" and layer.get_attr("activ_param") == 0 else name
-
-
-def read_activation(build: LayerBuilder, layer: Any) -> None:
-    """ReLU compares before it assigns; a linear activation only assigns (`nnet_activation.h`)."""
-    source = build.edge(layer.inputs[0])
-    if activation(layer) == "relu":
-        source = build.add(f"{layer.outputs[0]}/relu", Relu(), source)
-    build.finish(layer, source)
 
 
 def read_merge(build: LayerBuilder, layer: Any) -> None:

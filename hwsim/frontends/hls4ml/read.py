@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.hls4ml import elementwise, pool, shape, weighted
+from hwsim.frontends.hls4ml import activations, elementwise, pool, shape, weighted
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.types import read_precision
 from hwsim.graph import Graph, InputPort, OutputPort
@@ -26,7 +26,11 @@ RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "PointwiseConv2D": weighted.read_conv,
     "BatchNormalization": elementwise.read_batchnorm,
     "ApplyAlpha": elementwise.read_batchnorm,
-    "Activation": elementwise.read_activation,
+    **dict.fromkeys(
+        ("Activation", "HardActivation", "ParametrizedActivation", "PReLU"),
+        activations.read_activation,
+    ),
+    "UnaryLUT": activations.read_unary_lut,
     "Pooling1D": pool.read_pool,
     "Pooling2D": pool.read_pool,
     "GlobalPooling1D": pool.read_pool,
@@ -78,21 +82,26 @@ def _kind(layer: Any) -> str:
 
 
 def _check_supported(nodes: list[Any]) -> None:
-    unknown = [
-        f"{layer.name} ({layer.get_attr('class_name') or type(layer).__name__})"
-        for layer in nodes
-        if _kind(layer) not in RULES
-        or (
-            _kind(layer) == "Activation"
-            and elementwise.activation(layer) not in elementwise.ACTIVATIONS
-        )
-        or (_kind(layer) == "Merge" and elementwise.merged(layer) not in elementwise.MERGED)
-    ]
+    unknown = [f"{layer.name} ({_told(layer)})" for layer in nodes if not _has_rule(layer)]
     if unknown:
         raise HwsimError(
             "the layers of an hls4ml model must all have a rule here, and these have none: "
             + ", ".join(unknown)
         )
+
+
+def _has_rule(layer: Any) -> bool:
+    """Whether the layer's class can be read, and what it computes."""
+    kind = _kind(layer)
+    if RULES.get(kind) is activations.read_activation:
+        return activations.function(layer) in activations.KNOWN
+    return kind in RULES and (kind != "Merge" or elementwise.merged(layer) in elementwise.MERGED)
+
+
+def _told(layer: Any) -> str:
+    """What a layer computes: its class, or an activation's function."""
+    function = layer.get_attr("activation")
+    return str(function or layer.get_attr("class_name") or type(layer).__name__)
 
 
 def _input(variable: Any) -> InputPort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,8 @@ def read_precision(what: str, precision: Any) -> Precision:
         )
     except HwsimError as error:
         raise HwsimError(f"{what}: {error}") from None
+    if "Xnor" in kind:  # an ap_uint<1>, whose class has no modes
+        return Precision(fmt, Rounding.TRN, Overflow.WRAP)
     return Precision(
         fmt,
         Rounding(precision.rounding_mode.name),
@@ -69,6 +72,8 @@ _FIXED = (
     "APIntegerPrecisionType",
     "FixedAPFixedPrecisionType",
     "IntegerAPPrecisionType",
+    "XnorPrecisionType",
+    "APXnorPrecisionType",
 )
 
 
@@ -103,10 +108,34 @@ def _through_text(
 
 
 def _codes(values: npt.NDArray[np.float64], precision: Precision) -> IntArray:
-    """Doubles assigned to a type, exactly."""
+    """Weights assigned to a type; HwsimError for numbers that are far outside of it."""
+    frac = precision.format.frac_bits
+    if float(np.abs(np.ldexp(values, frac)).max(initial=0.0)) >= LARGE:
+        raise HwsimError(f"weights must be below 2**{62 - frac} to be read as {precision.format}")
+    return assigned(values, precision)
+
+
+LARGE = 2.0**62
+
+
+def assigned(values: npt.NDArray[np.float64], precision: Precision) -> IntArray:
+    """Doubles assigned to a type, exactly; infinity counts as a power of two beyond every type."""
     fmt = precision.format
     steps = np.ldexp(values, fmt.frac_bits)
-    if float(np.abs(steps).max(initial=0.0)) >= 2.0**62:
-        raise HwsimError(f"weights must be below 2**{62 - fmt.frac_bits} to be read as {fmt}")
-    whole = round_real(np, steps, precision.rounding).astype(np.int64)
-    return np.asarray(overflow(np, whole, fmt, precision.overflow), np.int64)
+    far = np.abs(steps) >= LARGE  # whole numbers, multiples of 2**10
+    whole = round_real(np, np.where(far, 0.0, steps), precision.rounding).astype(np.int64)
+    codes = np.asarray(overflow(np, whole, fmt, precision.overflow), np.int64)
+    if far.any():
+        codes[far] = [_far(step, precision) for step in steps[far].tolist()]
+    return codes
+
+
+def _far(step: float, precision: Precision) -> int:
+    """The code of a number of steps that no type here holds."""
+    fmt, mode = precision.format, precision.overflow
+    if mode is Overflow.WRAP:
+        turned = 0 if math.isinf(step) else int(step) & ((1 << fmt.width) - 1)
+        return turned - (1 << fmt.width) if turned > fmt.max else turned
+    if mode is Overflow.SAT_ZERO:
+        return 0
+    return fmt.max if step > 0 else precision.least

@@ -1,0 +1,95 @@
+"""Activations of hls4ml give the codes of its compiled simulation, parallel and streamed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.hls4ml_activations import EVERYWHERE, PARALLEL, activation, behind, heads
+from support.hls4ml_csim import check, emulated
+from support.hls4ml_models import Model, precision
+from support.seeds import seeded
+
+import hwsim
+from hwsim.errors import HwsimError
+from hwsim.fixed import Rounding
+
+pytestmark = pytest.mark.needs("hls4ml")
+
+QUICK = ("sigmoid", "tanh", "softplus", "elu", "selu", "hard_tanh", "ternary_tanh")
+QUICK += ("leaky_relu", "thresholded_relu", "parametrized_elu", "prelu", "relu6")
+
+
+def inputs(seed: int) -> list[str]:
+    """Types of 4 to 24 bits."""
+    rng = random.Random(seed)
+    return [precision(rng, least=4, most=24, signed=False) for _ in range(3)]
+
+
+def test_activations_of_narrow_and_wide_inputs_give_csims_codes(tmp_path):
+    given = ["fixed<16,6>", "fixed<8,4,RND,SAT>", "ufixed<12,4>"]
+    check(heads(51, QUICK, given, (2, 3)), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("seed", [60, 61, 62, 63])
+def test_every_activation_gives_csims_codes_parallel_and_streamed(seed, stream, tmp_path):
+    seed = seeded(seed)
+    print(f"seed {seed}")
+    functions = EVERYWHERE if stream else EVERYWHERE + PARALLEL
+    shape = (2, 3) if seed % 2 else (6,)
+    check(heads(seed, functions, inputs(seed), shape), tmp_path, stream=stream)
+
+
+def of_one(function: str, given: str, tmp_path, **options):
+    """The Graph of one activation behind a type."""
+    model = Model(70, (4,), given="fixed<26,8>")
+    activation(model, behind(model, given), function, {"result": "fixed<16,6>"}, **options)
+    return model, hwsim.load(model.build(tmp_path, stream=False))
+
+
+def test_few_codes_become_one_table_and_many_an_index_and_a_table(tmp_path):
+    _, narrow = of_one("elu", "fixed<10,4>", tmp_path)
+    assert [node.op.kind for node in narrow.nodes] == ["cast", "table"]
+    _, wide = of_one("sigmoid", "fixed<16,6>", tmp_path)
+    assert [node.op.kind for node in wide.nodes] == ["cast", "cast", "table"]
+    assert wide.nodes[-1].op.values.size == 1024
+
+
+def test_an_index_rounded_down_would_be_noticed(tmp_path):
+    """The mutant of the comparisons: entries of numbers just below 0 are one place off."""
+    model, graph = of_one("sigmoid", "fixed<16,6>", tmp_path)
+    x, place = model.data(500), len(graph.nodes) - 2
+    down = replace(graph.nodes[place].op, rounding=Rounding.TRN)
+    nodes = [replace(n, op=down) if i == place else n for i, n in enumerate(graph.nodes)]
+    mutant = replace(graph, nodes=tuple(nodes))
+    assert any((emulated(graph, x)[n] != codes).any() for n, codes in emulated(mutant, x).items())
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        ("sigmoid", {"TableSize": 1 << 19}, "a table must have 2 to 262144 entries, not 524288"),
+        ("tanh", {"TableSize": 1}, "a table must have 2 to 262144 entries, not 1"),
+        ("gelu", {}, r"have none: activation2 \(gelu\)"),
+    ],
+)
+def test_what_no_table_can_be_made_of_is_refused(function, options, message, tmp_path):
+    with pytest.raises(HwsimError, match=message):
+        of_one(function, "fixed<16,6>", tmp_path, **options)
+
+
+def test_a_table_of_2_to_the_18_entries_is_read(tmp_path):
+    _, graph = of_one("tanh", "fixed<24,4>", tmp_path, TableSize=1 << 18)
+    assert graph.nodes[-1].op.values.size == 1 << 18
+    assert np.unique(graph.nodes[-1].op.values).size > 500
+
+
+def test_relu6_has_no_streamed_form(tmp_path):
+    model = Model(71, (4,))
+    activation(model, "x", "relu6", {})
+    with pytest.raises(HwsimError, match="relu6 must be in io_parallel: hls4ml has no streamed"):
+        hwsim.load(model.build(tmp_path, stream=True))

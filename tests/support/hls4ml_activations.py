@@ -1,0 +1,71 @@
+"""hls4ml models with many activations side by side, behind inputs of all widths."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from support.hls4ml_models import Model, precision
+
+TABLES = ("sigmoid", "tanh", "softplus", "softsign", "elu", "selu")
+PLAIN = ("relu", "hard_sigmoid", "hard_tanh", "binary_tanh", "ternary_tanh")
+CLASSES = {
+    "hard_sigmoid": "HardActivation",
+    "hard_tanh": "HardActivation",
+    "leaky_relu": "LeakyReLU",
+    "thresholded_relu": "ThresholdedReLU",
+    "parametrized_elu": "ELU",
+    "prelu": "PReLU",
+}
+NAMES = {
+    "leaky_relu": "LeakyReLU",
+    "thresholded_relu": "ThresholdedReLU",
+    "parametrized_elu": "ELU",
+}
+PARAMETERS = {"leaky_relu": 0.3, "thresholded_relu": 0.7, "parametrized_elu": 1.3}
+EVERYWHERE = (*TABLES, *PLAIN, *PARAMETERS, "prelu")
+PARALLEL = ("relu6", "relu1")
+SIZES = (1024, 256, 64, 2048, 1000, 100, 37, 1023)
+
+
+def activation(
+    model: Model, source: str, function: str, types: dict[str, str], **options: Any
+) -> str:
+    """One activation of hls4ml's table by its C++ name; ELU with a parameter has its own."""
+    shape = model.shapes[source]
+    fields: dict[str, Any] = {}
+    if function in PARAMETERS:
+        fields["activ_param"] = PARAMETERS[function]
+    if function == "prelu":
+        fields["param_data"] = model.weights(*shape) * 0.3
+    return model.add(
+        CLASSES.get(function, "Activation"),
+        [source],
+        shape,
+        types,
+        options,
+        activation=NAMES.get(function, function),
+        **fields,
+    )
+
+
+def behind(model: Model, types: str) -> str:
+    """The input assigned to another type."""
+    return activation(model, "x", "linear", {"result": types})
+
+
+def heads(seed: int, functions: tuple[str, ...], given: list[str], shape: tuple[int, ...]) -> Model:
+    """Each function behind one type of input, with precisions and table sizes of its own."""
+    model = Model(seed, shape, given="fixed<26,8,RND_CONV,SAT>")
+    rng = random.Random(seed)
+    sources = [behind(model, kind) for kind in given]
+    for place, function in enumerate(functions):
+        types = {
+            "result": precision(rng, least=3, most=20, signed=False),
+            "table": precision(rng, least=6, most=24),
+        }
+        if function in PARAMETERS or function == "prelu":
+            types["param"] = precision(rng, least=4, most=14)
+        options = {"TableSize": rng.choice(SIZES)} if function in TABLES else {}
+        activation(model, sources[place % len(sources)], function, types, **options)
+    return model
