@@ -1,4 +1,4 @@
-"""Float32 arithmetic with constants at a Graph's ends, where a model computes with reals.
+"""Float32 arithmetic at a Graph's ends, where a model computes with reals.
 
 A network's input may be scaled before anything quantizes it, and its scores after the last layer:
 nothing in between, and no hardware, knows of that. Each step is rounded to float32, as runtimes do.
@@ -15,6 +15,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace
+from hwsim.float_functions import log_softmax, softmax
 from hwsim.ops.base import MOST_TOLD
 
 Shape = tuple[int, ...]
@@ -73,6 +74,50 @@ class FloatStep:
         return SIGNS.get(self.op, f"{self.op}(x, {{}})").format(constant)
 
 
+ROWS: Mapping[str, Callable[[Namespace, Array], Array]] = {
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+}
+"""What a step computes of each row of float32 numbers, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowStep:
+    """A function of `ROWS` along axes that stand side by side, counted from 0 without the batch.
+
+    The elements along them, row-major, are one row.
+    """
+
+    op: str
+    axes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.op not in ROWS:
+            raise HwsimError(f"a step on rows must be one of {', '.join(ROWS)}, not {self.op!r}")
+        first = self.axes[0] if self.axes else -1
+        if first < 0 or self.axes != tuple(range(first, first + len(self.axes))):
+            raise HwsimError(
+                f"a step on rows must be along axes side by side, from 0 on, not {self.axes}"
+            )
+
+    def run(self, xp: Namespace, x: Array) -> Array:
+        """The rows of float32 reals (batch, *user's axes), each by itself."""
+        first, last = self.axes[0] + 1, self.axes[-1] + 1
+        shape = x.shape
+        x = xp.reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+        rest = [axis for axis in range(x.ndim) if axis != first]
+        out = ROWS[self.op](xp, xp.permute_dims(x, (*rest, first)))
+        back = (*range(first), x.ndim - 1, *range(first, x.ndim - 1))
+        return xp.reshape(xp.permute_dims(out, back), shape)
+
+    def __str__(self) -> str:
+        along = "axis" if len(self.axes) == 1 else "axes"
+        return f"{self.op} along {along} {', '.join(str(axis + 1) for axis in self.axes)}"
+
+
+RealSteps = Sequence[FloatStep | RowStep]
+
+
 def narrowed(op: str, values: Any) -> FloatStep:
     """The step whose constants are those of an array in a user's order, axes that repeat left out.
 
@@ -87,17 +132,26 @@ def narrowed(op: str, values: Any) -> FloatStep:
     return FloatStep(op=op, values=tuple(array.ravel().tolist()), shape=array.shape)
 
 
-def computed(xp: Namespace, steps: Sequence[FloatStep], x: Array) -> Array:
+def computed(xp: Namespace, steps: RealSteps, x: Array) -> Array:
     """What the steps make of reals, (batch, *user's axes), one after the other in float32."""
     x = xp.astype(x, xp.float32, copy=False)
     for step in steps:
-        x = ARITHMETIC[step.op](xp, x, xp.asarray(step.array()))
+        if isinstance(step, RowStep):
+            x = step.run(xp, x)
+        else:
+            x = ARITHMETIC[step.op](xp, x, xp.asarray(step.array()))
     return x
 
 
-def check_steps(what: str, steps: Sequence[FloatStep], seen: Shape) -> None:
-    """Raise HwsimError, naming `what`, unless the constants broadcast over the user's axes."""
+def check_steps(what: str, steps: RealSteps, seen: Shape) -> None:
+    """Raise HwsimError, naming `what`, unless constants and rows fit the axes that a user sees."""
     for step in steps:
+        if isinstance(step, RowStep):
+            if step.axes[-1] >= len(seen):
+                raise HwsimError(
+                    f"{what} must have steps along its {len(seen)} axes, not along {step.axes}"
+                )
+            continue
         rank = len(step.shape)
         pairs = zip(step.shape, seen[len(seen) - rank :], strict=True) if rank <= len(seen) else ()
         if rank > len(seen) or any(size not in (1, whole) for size, whole in pairs):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from hwsim import saved_ports, storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
-from hwsim.float_steps import FloatStep
+from hwsim.float_steps import FloatStep, RowStep
 from hwsim.ops import (
     OPERATORS,
     Balanced,
@@ -238,7 +238,7 @@ class Graph:
 
 
 CODEC = storage.Codec.of(
-    InputPort, OutputPort, FloatStep, State, TensorType, Quant, Window, Exact, Stepwise,
+    InputPort, OutputPort, FloatStep, RowStep, State, TensorType, Quant, Window, Exact, Stepwise,
     Balanced, Rounding, Overflow, Scheme, Reduction, *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""

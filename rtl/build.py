@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -234,7 +234,7 @@ def _port(port: AxisPort) -> StreamPort:
         scale=tuple(kind.scales()),
         zero_point=kind.zero_point,
         reals=port.reals,
-        steps=tuple(RealStep(op=s.op, values=s.values, shape=s.shape) for s in port.steps),
+        steps=tuple(RealStep(**asdict(step)) for step in port.steps),
     )
 
 

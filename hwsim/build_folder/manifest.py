@@ -27,12 +27,13 @@ SCHEMA = 1
 class RealStep:
     """One operation on reals `x` in float32: `add`, `sub`, `sub_from` (constant - x), `mul`, `div`,
     `max` or `min`, with constants of a shape that broadcasts over the user's array without the
-    batch.
+    batch; or `softmax` or `log_softmax` along `axes` of that array.
     """
 
     op: str
-    values: tuple[float, ...]
+    values: tuple[float, ...] = field(default=(), metadata=OPTIONAL)
     shape: tuple[int, ...] = ()
+    axes: tuple[int, ...] = field(default=(), metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,15 +162,15 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
 
 def test_all_unsupported_operators_are_listed_at_once(tmp_path: Path) -> None:
     def change(model: onnx.ModelProto) -> None:
-        softmax = [
-            helper.make_node("Softmax", ["y"], ["s"], name="first"),
-            helper.make_node("Softmax", ["s"], ["t"], name="second"),
+        unknown = [
+            helper.make_node("Where", ["y"], ["s"], name="first"),
+            helper.make_node("Where", ["s"], ["t"], name="second"),
             helper.make_node("Odd", ["t"], ["u"], name="third", domain="my.own"),
         ]
-        model.graph.node.extend(softmax)
+        model.graph.node.extend(unknown)
 
     text = refusal(altered(tmp_path, change))
-    assert "has Softmax ('first', 'second'); my.own.Odd ('third'); what helps: a Softmax" in text
+    assert "has Where ('first', 'second'); my.own.Odd ('third'); what helps: what comes" in text
     assert (
         text.endswith("docs/frontends.md lists what is supported") and "GlobalMaxPool" not in text
     )

@@ -12,7 +12,7 @@ import hwsim
 from hwsim.build_folder import Manifest
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.float_steps import ARITHMETIC, FloatStep, computed, narrowed
+from hwsim.float_steps import ARITHMETIC, FloatStep, RowStep, computed, narrowed
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Relu, TensorType
 from hwsim.ports import channels_first
@@ -22,7 +22,7 @@ F32 = np.float32
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def graph(steps: tuple[FloatStep, ...], after: tuple[FloatStep, ...] = ()) -> Graph:
+def graph(steps: tuple[FloatStep, ...], after: tuple[FloatStep | RowStep, ...] = ()) -> Graph:
     """Images (channels, height, width) that lie channels-last inside."""
     kind = TensorType((4, 5, 3), Format.parse("s8.5"))
     port = InputPort(name="x", tensor="x", type=kind, axes=channels_first(3), steps=steps)
@@ -129,3 +129,58 @@ def test_constants_are_told_by_as_few_axes_as_they_have(rng):
     x = rng.normal(0, 1, (2, 3, 4, 5)).astype(F32)
     for op in ARITHMETIC:
         assert np.array_equal(computed(np, [narrowed(op, full)], x), ARITHMETIC[op](np, x, full))
+
+
+ROWS = (RowStep(op="softmax", axes=(0,)), RowStep(op="log_softmax", axes=(1, 2)))
+
+
+@pytest.mark.parametrize("step", ROWS, ids=str)
+@pytest.mark.parametrize("xp", [np, array_api_strict], ids=lambda xp: xp.__name__)
+def test_a_step_on_rows_is_that_function_of_its_own_axes(xp, step, rng):
+    made = graph((), (step,))
+    codes = rng.integers(-128, 128, (9, 3, 4, 5))
+    got = np.asarray(hwsim.emulate(made, xp.asarray(codes / 32), xp=xp)).astype(np.float64)
+    x = np.maximum(codes / 32, 0)
+    along = tuple(axis + 1 for axis in step.axes)
+    want = np.exp(x) / np.exp(x).sum(axis=along, keepdims=True)
+    want = want if step.op == "softmax" else np.log(want)
+    assert np.abs(got - want).max() < 1e-6
+    again = graph((), (RowStep(op=step.op, axes=(2,)),))
+    assert not np.array_equal(got, hwsim.emulate(again, codes / 32))
+
+
+def test_steps_on_rows_are_saved_built_and_told(tmp_path):
+    made = graph((), ROWS)
+    made.save(tmp_path / "rows.hwsim")
+    back = Graph.load(tmp_path / "rows.hwsim")
+    assert back.outputs == made.outputs and back.document()[0]["schema"] == 3
+    told = ["softmax along axis 1", "log_softmax along axes 2, 3"]
+    assert describe(made)["outputs"][0]["steps"] == told
+
+
+@pytest.mark.needs("amaranth", "yosys")
+def test_a_build_tells_of_steps_on_rows(tmp_path):
+    hwsim.build(graph((), ROWS[:1]), tmp_path / "out", rtl_only=True, fps=1000)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["outputs"][0]["steps"] == [{"op": "softmax", "shape": [], "axes": [0]}]
+    assert Manifest.read(tmp_path / "out").outputs[0].steps[0].axes == (0,)
+    assert "`softmax along axis 1`" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"op": "softmin"}, "must be one of softmax, log_softmax, not 'softmin'"),
+        ({"axes": ()}, "along axes side by side, from 0 on"),
+        ({"axes": (0, 2)}, "along axes side by side, from 0 on"),
+        ({"axes": (-1,)}, "along axes side by side, from 0 on"),
+    ],
+)
+def test_a_step_on_rows_that_is_none_is_refused(fields, said):
+    with pytest.raises(HwsimError, match=said):
+        RowStep(**({"op": "softmax", "axes": (0,)} | fields))
+
+
+def test_a_step_on_rows_must_be_along_axes_that_there_are():
+    with pytest.raises(HwsimError, match="port 'y' must have steps along its 3 axes, not along"):
+        graph((), (RowStep(op="softmax", axes=(3,)),))

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from hwsim.frontends.onnx import constants, elementwise, pool, scale, shape, split, weighted, window
+from hwsim.frontends.onnx import (
+    constants,
+    elementwise,
+    pool,
+    scale,
+    shape,
+    softmax,
+    split,
+    weighted,
+    window,
+)
 from hwsim.frontends.onnx.importer import Handler
 
 FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
@@ -28,6 +38,8 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Pad"): window.pad,
     ("", "ReduceMean"): pool.reduce_mean,
     ("", "Relu"): elementwise.unary,
+    ("", "LogSoftmax"): softmax.softmax,
+    ("", "Softmax"): softmax.softmax,
     ("", "Sigmoid"): elementwise.unary,
     ("", "Tanh"): elementwise.unary,
     ("", "BatchNormalization"): scale.batch_norm,

@@ -40,6 +40,7 @@ from hwsim.frontends.shared.values import (
     RawInput,
     Real,
     Scaled,
+    Softmax,
     Source,
 )
 from hwsim.graph import Graph
@@ -82,6 +83,8 @@ def level_behind(source: Source) -> Level:
             return level_behind(source.a)
         case Scaled():
             return level_behind(source.term)
+        case Softmax():
+            return level_behind(source.input.source)
     return source.input
 
 

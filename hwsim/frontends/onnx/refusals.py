@@ -12,10 +12,8 @@ DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuan
 NAMED = 5
 """Nodes of one unsupported operator that are named; the others are counted."""
 
-NO_SOFTMAX = "a Softmax at the end can be left off, since the largest score stays the largest"
 LEFT_OUT = "what comes after the scores can be done outside of the model"
 ADVICE: dict[str, str] = {
-    **dict.fromkeys(("Softmax", "LogSoftmax"), NO_SOFTMAX),
     **dict.fromkeys(("TopK", "NonMaxSuppression", "Where", "Equal", "Greater", "Less"), LEFT_OUT),
 }
 """What helps where a node of that operator is in the way."""

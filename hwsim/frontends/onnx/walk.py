@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hwsim.errors import HwsimError
+from hwsim.float_steps import RowStep
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.ort.kernels import Choice
 from hwsim.frontends.onnx.ort.notes import note_functions, note_reals
 from hwsim.frontends.onnx.refusals import unsupported
+from hwsim.frontends.onnx.softmax import at_the_end
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import settle, tabled
@@ -78,14 +80,16 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
     value = run.values.get(port.name)
     what = f"{run.model.path}: output {port.name!r}"
     try:
-        reals = None
+        reals: tuple[float, ...] | None = None
+        steps: tuple[RowStep, ...] = ()
         if isinstance(value, Real):
+            value, steps = at_the_end(value)
             if run.choices is not None:
                 note_functions(run, value)
             value, reals = tabled(value)
         codes = _output_codes(run, value, port.name)
         element = _element(port, codes) if isinstance(value, Codes) else None
-        return run.output(port.name, codes, element=element, reals=reals)
+        return run.output(port.name, codes, element=element, reals=reals, steps=steps)
     except HwsimError as error:
         raise HwsimError(f"{what}: {error}") from None
 

@@ -24,6 +24,7 @@ from hwsim.frontends.shared.values import (
     Pool,
     Real,
     Scaled,
+    Softmax,
     Unary,
     Weighing,
 )
@@ -131,6 +132,11 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
             edge, ops = by.pair(run, source, out)
         case Scaled():
             edge, ops = by.scaled(run, source, out)
+        case Softmax():
+            raise HwsimError(
+                f"{source.name}: a softmax must be followed by nothing but the end of the model, "
+                "or be one that the model's runtime computes of codes"
+            )
         case Joined():
             parts = [
                 quantize(run, part, by, name, f"{out}.{i}") for i, part in enumerate(source.parts)

@@ -150,6 +150,22 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Softmax:
+    """A softmax (`log`: its logarithm) of a float tensor, which nothing has rounded yet.
+
+    The elements along `axes` (without the batch, side by side) are one row. `whole` says that the
+    model's runtime computes it of codes, with a kernel of its own.
+    """
+
+    name: str
+    tensor: str
+    input: Real
+    axes: tuple[int, ...]
+    log: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Unary:
     """A function of one float32; `low` and `high` are there where it is a clamp.
 
@@ -177,7 +193,7 @@ class Pool:
     window: Window
 
 
-Source = Level | Weighing | Mean | Pair | Scaled | Joined
+Source = Level | Weighing | Mean | Pair | Scaled | Joined | Softmax
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,68 @@
+"""Softmax and LogSoftmax: along one axis, or from opset 12 down along all from one on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hwsim.errors import HwsimError
+from hwsim.float_steps import RowStep
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.shared.values import Real, Softmax
+from hwsim.ops.base import Shape
+
+ONE_AXIS = 13  # the opset from which a softmax is along one axis
+
+
+def softmax(run: Importer, node: OnnxNode) -> None:
+    """Softmax or LogSoftmax of a float tensor, which something quantizes later or nothing does."""
+    real = run.real(node, 0)
+    axes = softmax_axes(node, len(real.layout.shape) + 1, run.model.opset)
+    source = Softmax(node.name, node.output, real, axes, node.op == "LogSoftmax")
+    run.values[node.output] = Real(source, real.layout)
+
+
+def softmax_axes(node: OnnxNode, rank: int, opset: int) -> tuple[int, ...]:
+    """The axes whose elements are one row, counted from 0 without the batch."""
+    one = opset >= ONE_AXIS
+    axis = node.integer("axis", -1 if one else 1)
+    axis = axis + rank if axis < 0 else axis
+    if not 1 <= axis < rank:
+        raise HwsimError(
+            f"{node}: it must be along an axis that is not the batch, not along axis {axis} of "
+            f"{rank} axes"
+        )
+    return (axis - 1,) if one else tuple(range(axis - 1, rank - 1))
+
+
+def at_the_end(real: Real) -> tuple[Real, tuple[RowStep, ...]]:
+    """A float tensor without the softmax that makes it, and the step of a port that does it."""
+    source = real.source
+    if not isinstance(source, Softmax) or real.steps:
+        return real, ()
+    held = source.input.layout
+    same = (real.layout.order == held.order).all()
+    axes = _moved(held.shape, real.layout.shape, source.axes) if same else None
+    if axes is None:
+        raise HwsimError(
+            f"{source.name}: what comes behind a softmax at the end must keep its rows in place; "
+            "leave out the Reshape or Transpose behind it"
+        )
+    inner = source.input
+    inner = Real(inner.source, real.layout, inner.steps)
+    return inner, (RowStep(op="log_softmax" if source.log else "softmax", axes=axes),)
+
+
+def _moved(shape: Shape, new: Shape, axes: Sequence[int]) -> tuple[int, ...] | None:
+    """The axes of a reshaped tensor that hold the same rows; None where none do."""
+    if shape == new:
+        return tuple(axes)
+    length = math.prod(shape[axis] for axis in axes)
+    inside = math.prod(shape[axes[-1] + 1 :])
+    for first in range(len(new)):
+        for last in range(first, len(new)):
+            rows = math.prod(new[first : last + 1])
+            if rows == length and math.prod(new[last + 1 :]) == inside:
+                return tuple(range(first, last + 1))
+    return None
