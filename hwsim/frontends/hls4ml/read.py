@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.hls4ml import activations, elementwise, pool, shape, weighted
+from hwsim.frontends.hls4ml import (
+    activations,
+    elementwise,
+    norm,
+    pool,
+    products,
+    recurrent,
+    shape,
+    time_distributed,
+    weighted,
+    without,
+)
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.types import read_precision
 from hwsim.graph import Graph, InputPort, OutputPort
@@ -41,6 +52,13 @@ RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "Repack": shape.read_reshape,
     "Transpose": shape.read_transpose,
     "Clone": shape.read_clone,
+    "LSTM": recurrent.read_recurrent,
+    "GRU": recurrent.read_recurrent,
+    "Bidirectional": recurrent.read_bidirectional,
+    "LayerNormalization": norm.read_layernorm,
+    "Embedding": products.read_embedding,
+    "Einsum": products.read_einsum,
+    "EinsumDense": products.read_einsum_dense,
     "ZeroPadding2D": shape.read_zero_padding,
 }
 
@@ -61,22 +79,31 @@ def read_object(model: Any) -> Graph:
     nodes = [layer for layer in model.get_layers() if _kind(layer) not in ("Input", "Constant")]
     _check_supported(nodes)
     build = LayerBuilder(stream=model.config.get_config_value("IOType") == "io_stream")
+    words = products.vocabularies(model)
     for variable in model.get_input_variables():
-        build.edges[variable.name] = build.input(_input(variable))
+        build.edges[variable.name] = build.input(_input(variable, words.get(variable.name)))
     _name_inputs(model, build)
-    for layer in nodes:
-        try:
-            RULES[_kind(layer)](build, layer)
-        except HwsimError as error:
-            raise HwsimError(f"layer {layer.name!r}: {error}") from None
+    for first, *rest in time_distributed.blocks(nodes):
+        if rest:
+            time_distributed.read_time_distributed(build, [first, *rest], _read)
+        else:
+            _read(build, first)
     return build.graph([_output(build, name) for name in model.outputs])
+
+
+def _read(build: LayerBuilder, layer: Any) -> None:
+    """One layer, by its rule."""
+    try:
+        RULES[_kind(layer)](build, layer)
+    except HwsimError as error:
+        raise HwsimError(f"layer {layer.name!r}: {error}") from None
 
 
 def _kind(layer: Any) -> str:
     """The layer's class before backends derive their own from it."""
     for base in type(layer).__mro__:
         name = base.__name__.removeprefix("Vivado").removeprefix("Vitis")
-        if name in RULES or name in ("Input", "Constant"):
+        if name in RULES or name in ("Input", "Constant", time_distributed.KIND):
             return name
     return type(layer).__name__
 
@@ -95,22 +122,30 @@ def _has_rule(layer: Any) -> bool:
     kind = _kind(layer)
     if RULES.get(kind) is activations.read_activation:
         return activations.function(layer) in activations.KNOWN
+    if kind == time_distributed.KIND:
+        return True
     return kind in RULES and (kind != "Merge" or elementwise.merged(layer) in elementwise.MERGED)
 
 
 def _told(layer: Any) -> str:
-    """What a layer computes: its class, or an activation's function."""
+    """What a layer computes: its class, with a reason if one is known, or its function."""
+    reason = without.REASONS.get(layer.class_name)
+    if reason is not None:
+        return f"{layer.class_name}: {reason}"
     function = layer.get_attr("activation")
     return str(function or layer.get_attr("class_name") or type(layer).__name__)
 
 
-def _input(variable: Any) -> InputPort:
+def _input(variable: Any, codes: int | None) -> InputPort:
+    """The port of an input, which takes the first `codes` codes from 0 on, or all of its type."""
     precision = read_precision(f"the precision of input {variable.name!r}", variable.type.precision)
-    shape = tuple(int(n) for n in variable.shape)
+    kind = TensorType(tuple(int(n) for n in variable.shape), precision.format)
+    if codes is not None and kind.lo <= 0:
+        kind = kind.with_range(0, min(codes - 1, kind.hi))
     return InputPort(
         name=variable.name,
         tensor=variable.name,
-        type=TensorType(shape, precision.format),
+        type=kind,
         rounding=precision.rounding,
         overflow=precision.overflow,
     )
