@@ -1,0 +1,207 @@
+"""The tools that published models were made for, as oracles: what each gives for some inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from support.hls4ml_models import csim
+from support.onnx_run import run_ort
+
+import hwsim
+from hwsim.graph import Graph, InputPort, Node, OutputPort, user_shape
+from hwsim.ops import Flatten
+
+Arrays = Mapping[str, Any]
+FLOAT_ENDS = ("Softmax", "LogSoftmax")  # the last bits of an exponential are no integers
+HLS4ML = {"Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 1}}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model as a Graph, and the function of its inputs that the oracle computes."""
+
+    graph: Graph
+    oracle: str
+    run: Callable[[Arrays], Arrays]
+
+
+def open_model(files: Sequence[Path], scratch: Path) -> Opened:
+    """The Graph and the oracle of one ONNX file, or of a Keras network and its weights."""
+    if len(files) > 1:
+        return _keras(files[0], files[1], scratch)
+    (path,) = files
+    nodes = onnx.load(path).graph.node
+    if any(node.op_type in ("Quant", "IntQuant", "BipolarQuant") for node in nodes):
+        return _qonnx(path, scratch)
+    if any("Linear" in node.op_type for node in nodes):
+        return Opened(hwsim.load(path), "ONNX Runtime 1.32", lambda x: run_ort(path, x).outputs)
+    return _float_onnx(path, scratch)
+
+
+def compared(model: Opened, count: int, seed: int) -> dict[str, Any]:
+    """How many codes of all outputs there are, and how many are others."""
+    x = {port.name: inputs(port, count, seed + k) for k, port in enumerate(model.graph.inputs)}
+    theirs = model.run(x)
+    got = hwsim.emulate(model.graph, x)
+    ours = got if isinstance(got, dict) else {model.graph.outputs[0].name: got}
+    pairs = list(zip(ours.values(), theirs.values(), strict=True))
+    return {
+        "inputs": count,
+        "codes": sum(int(a.size) for a, _ in pairs),
+        "different": sum(other_codes(np.asarray(a), np.asarray(b)) for a, b in pairs),
+        "reals_with_other_last_bits": sum(
+            int((np.asarray(a).ravel() != np.asarray(b).ravel()).sum()) for a, b in pairs
+        ),
+    }
+
+
+def other_codes(ours: Any, theirs: Any) -> int:
+    """Of values that stand for codes: how many are nearer to another code's value."""
+    ours, theirs = ours.ravel().astype(np.float64), theirs.ravel().astype(np.float64)
+    values = np.unique(ours)
+    if len(values) == 1:
+        return int((ours != theirs).sum())
+    above = np.clip(np.searchsorted(values, theirs), 1, len(values) - 1)
+    nearer = above - (theirs - values[above - 1] < values[above] - theirs)
+    return int((values[nearer] != ours).sum())
+
+
+def inputs(port: InputPort, count: int, seed: int) -> Any:
+    """Reals on and off the grid, over the range of the codes and a little beyond; or codes."""
+    rng, shape = np.random.default_rng(seed), user_shape(port.type, port)
+    if port.element is not None:
+        kind = np.dtype(port.element)
+        return rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, (count, *shape)).astype(
+            kind
+        )
+    best, most = None, -1
+    probe = rng.uniform(-1, 1, (64, *shape)).astype(np.float32)
+    for power in range(-8, 10):
+        for made in (probe * 2.0**power, np.abs(probe) * 2.0**power):
+            entered = _entered(port, made.astype(np.float32))
+            ends = (entered == entered.min()) | (entered == entered.max())
+            kinds = len(np.unique(entered)) if ends.mean() < 0.6 else 0
+            if kinds > most:
+                best, most = (made.min() < 0, power), kinds
+    assert best is not None
+    signed, power = best
+    made = rng.uniform(-1.1 if signed else 0, 1.1, (count, *shape)) * 2.0**power
+    half = count // 2
+    made[:half] = np.rint(made[:half] * 256 / 2.0**power) * 2.0**power / 256
+    return made.astype(np.float32)
+
+
+def _entered(port: InputPort, x: Any) -> Any:
+    """The values that reals become at the port."""
+    node = Node("all", Flatten(), (port.tensor,), "y")
+    graph = Graph((port,), (node,), (OutputPort(name="y", tensor="y"),))
+    return hwsim.emulate(graph, {port.name: x})
+
+
+# QONNX ---------------------------------------------------------------------------------------
+
+
+def _qonnx(path: Path, scratch: Path) -> Opened:
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.util.cleanup import cleanup_model
+
+    proto = _without_float_end(onnx.load(path))
+    cut = scratch / path.name
+    onnx.save(proto, cut)
+    wrapped = cleanup_model(ModelWrapper(str(cut)))
+    (given,) = [port.name for port in wrapped.graph.input]
+
+    def run(x: Arrays) -> Arrays:
+        (array,) = x.values()
+        rows = [execute_onnx(wrapped, {given: row[None]}) for row in array]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    hwsim.load(path)  # the whole file has to load, too
+    return Opened(hwsim.load(cut), "QONNX 1.0", run)
+
+
+def _without_float_end(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model up to what a last float step is a function of."""
+    makers = {node.output[0]: node for node in model.graph.node}
+    for port in model.graph.output:
+        last = makers[port.name]
+        if last.op_type in FLOAT_ENDS:
+            model.graph.node.remove(last)
+            port.name = last.input[0]
+    return model
+
+
+# hls4ml --------------------------------------------------------------------------------------
+
+
+def _float_onnx(path: Path, scratch: Path) -> Opened:
+    from hls4ml.converters import convert_from_onnx_model
+    from hls4ml.utils import config_from_onnx_model
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
+    from qonnx.transformation.gemm_to_matmul import GemmToMatMul
+    from qonnx.util.cleanup import cleanup_model
+
+    def make(backend: str) -> Any:
+        model = cleanup_model(ModelWrapper(str(path)))
+        model = model.transform(ConvertToChannelsLastAndClean()).transform(GemmToMatMul())
+        model = cleanup_model(model)
+        config = config_from_onnx_model(model, granularity="name", backend=backend)
+        return convert_from_onnx_model(
+            model,
+            hls_config=config,
+            backend=backend,
+            output_dir=str(scratch / backend),
+        )
+
+    return _hls4ml(make)
+
+
+def _keras(network: Path, weights: Path, scratch: Path) -> Opened:
+    from hls4ml.converters.keras_v2_to_hls import keras_v2_to_hls
+
+    def make(backend: str) -> Any:
+        return keras_v2_to_hls(
+            {
+                "KerasJson": str(network),
+                "KerasH5": str(weights),
+                "OutputDir": str(scratch / backend),
+                "ProjectName": "myproject",
+                "Backend": backend,
+                "IOType": "io_parallel",
+                "HLSConfig": HLS4ML,
+            }
+        )
+
+    return _hls4ml(make)
+
+
+def _hls4ml(make: Callable[[str], Any]) -> Opened:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        theirs = _by_hls4ml(make)
+        ours = make("hwsim")
+    graph = hwsim.load(ours)
+
+    def run(x: Arrays) -> Arrays:
+        arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in x.values()]
+        return csim(theirs, arrays[0] if len(arrays) == 1 else arrays)
+
+    return Opened(graph, "hls4ml 1.3, csim", run)
+
+
+def _by_hls4ml(make: Callable[[str], Any]) -> Any:
+    """The model for Vitis; HwsimError where hls4ml's own converter does not take it."""
+    try:
+        return make("Vitis")
+    except Exception as error:  # whatever it meets
+        raise hwsim.HwsimError(
+            f"hls4ml's own converter ends with {type(error).__name__}: {error}"
+        ) from None
