@@ -8,6 +8,7 @@ from hwsim.ops.cast import Cast
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
+from hwsim.ops.matmul import MatMul
 from hwsim.ops.pad import Pad
 from hwsim.ops.pairs import Add, Maximum, Minimum, Mul, Sub
 from hwsim.ops.pool import AvgPool, MaxPool
@@ -41,6 +42,7 @@ __all__ = [
     "Divide",
     "Exact",
     "Flatten",
+    "MatMul",
     "MaxPool",
     "Maximum",
     "Minimum",

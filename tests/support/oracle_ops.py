@@ -114,6 +114,26 @@ def dense(op: Any, x: Any, fx: int, out: Any) -> Any:
     ]
 
 
+def matmul(op: Any, types: list[Any], outer: tuple[int, ...], xs: list[Any]) -> Any:
+    """Sums of products of rows and columns, matrix by matrix."""
+    held = [
+        stretched(x, kind.shape, (*outer, *kind.shape[-2:]))
+        for x, kind in zip(xs, types, strict=True)
+    ]
+
+    def product_of(a: Any, b: Any, depth: int) -> Any:
+        if depth:
+            return [product_of(p, q, depth - 1) for p, q in zip(a, b, strict=True)]
+        za, zb = op.zero_points
+        columns = list(zip(*b, strict=True))
+        return [
+            [sum((p - za) * (q - zb) for p, q in zip(row, c, strict=True)) for c in columns]
+            for row in a
+        ]
+
+    return product_of(*held, len(outer))
+
+
 def pool(op: Any, x: Any, fx: int) -> Any:
     """Maximum or sum of each channel over each window."""
 
@@ -309,6 +329,8 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             za, zb = op.zero_points
             return each(a, lambda p, q, _: (p - za) * (q - zb), b)
+        case "matmul":
+            return matmul(op, types, out.shape[:-2], xs)
         case "batchnorm":
             fs, scale = fx + op.scale_format.frac_bits, Fraction(2) ** out.format.frac_bits
             sums = list(zip(op.scale.tolist(), op.bias.tolist(), strict=True))
