@@ -5,6 +5,7 @@ from __future__ import annotations
 from hwsim.frontends.onnx import (
     constants,
     elementwise,
+    matmul,
     pool,
     scale,
     shape,
@@ -32,7 +33,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "HardSwish"): elementwise.unary,
     ("", "Identity"): elementwise.identity,
     ("", "LeakyRelu"): elementwise.unary,
-    ("", "MatMul"): weighted.matmul,
+    ("", "MatMul"): matmul.matmul,
     ("", "MaxPool"): pool.max_pool,
     ("", "Neg"): elementwise.unary,
     ("", "Pad"): window.pad,

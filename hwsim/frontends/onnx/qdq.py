@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import elementwise, pool, weighted
+from hwsim.frontends.onnx import elementwise, matmul, pool, weighted
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -37,6 +37,7 @@ from hwsim.frontends.shared.values import (
     Joined,
     Level,
     Pair,
+    Product,
     RawInput,
     Real,
     Scaled,
@@ -81,6 +82,8 @@ def level_behind(source: Source) -> Level:
             return level_behind(source.parts[0].source)
         case Pair():
             return level_behind(source.a)
+        case Product():
+            return source.a
         case Scaled():
             return level_behind(source.term)
         case Softmax():
@@ -174,7 +177,10 @@ def qlinear_conv(run: Importer, node: OnnxNode) -> None:
 
 
 def qlinear_matmul(run: Importer, node: OnnxNode) -> None:
-    """QLinearMatMul with constant weights."""
+    """QLinearMatMul with constant weights, or of two tensors."""
+    if not isinstance(run.value(node, 3), Constant):
+        rounded(run, node, matmul.product(run, node, given(run, node, 0), given(run, node, 3)), 6)
+        return
     rounded(
         run,
         node,

@@ -22,13 +22,14 @@ from hwsim.frontends.shared.values import (
     Mean,
     Pair,
     Pool,
+    Product,
     Real,
     Scaled,
     Softmax,
     Unary,
     Weighing,
 )
-from hwsim.ops import AvgPool, Concat, MaxPool, Op, Quant, Relu, Table, TensorType
+from hwsim.ops import AvgPool, Concat, MatMul, MaxPool, Op, Quant, Relu, Table, TensorType
 from hwsim.ops.base import IntArray
 from hwsim.ops.elementwise import MOST_ENTRIES
 
@@ -108,6 +109,20 @@ def averaged(run: TensorBuilder, source: Mean) -> str:
     return run.sums[source]
 
 
+def multiplied(run: TensorBuilder, source: Product) -> str:
+    """The exact sums of a product of two tensors."""
+    if source not in run.made:
+        edges = [level.codes.edge for level in (source.a, source.b)]
+        plain = all(run.types[edge].quant is None for edge in edges)
+        op = MatMul(
+            zero_points=(source.a.zero_point, source.b.zero_point),
+            quant=None if plain else Quant((float(source.scale),)),
+        )
+        edge = run.emit(source.name, op, edges, source.name)
+        run.made[source] = Codes(edge, run.types[edge].format, source.a.codes.layout)
+    return run.made[source].edge
+
+
 def quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
     """The codes of a float tensor: its source computed and rounded, then its other steps."""
     key = Made(real.source, real.steps, by)
@@ -132,6 +147,8 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
             edge, ops = by.pair(run, source, out)
         case Scaled():
             edge, ops = by.scaled(run, source, out)
+        case Product():
+            edge, ops = by.sum(run, multiplied(run, source), np.array([source.scale]), 0)
         case Softmax():
             raise HwsimError(
                 f"{source.name}: a softmax must be followed by nothing but the end of the model, "

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.shared.rounding import TABLE_BITS, placed, relabel, weighed
+from hwsim.frontends.shared.rounding import TABLE_BITS, multiplied, placed, relabel, weighed
 from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.values import Codes, Joined, Level, Pool, Real, Unary, Weighing
+from hwsim.frontends.shared.values import Codes, Joined, Level, Pool, Product, Real, Unary, Weighing
 from hwsim.ops import Concat, MaxPool, Op, Quant, Relu
 
 
@@ -20,6 +20,11 @@ def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
         return _settled_parts(run, source, real, name)
     if isinstance(source, Weighing):
         edge, _ = weighed(run, source)
+        ops = [op for step in real.steps for op in _settled_step(step, 0)]
+        edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
+        return Codes(edge, run.types[edge].format, real.layout)
+    if isinstance(source, Product):
+        edge = multiplied(run, source)
         ops = [op for step in real.steps for op in _settled_step(step, 0)]
         edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
         return Codes(edge, run.types[edge].format, real.layout)

@@ -121,6 +121,21 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """The product of two computed tensors of matrices, which nothing has rounded yet."""
+
+    name: str
+    tensor: str
+    a: Level
+    b: Level
+
+    @property
+    def scale(self) -> np.float32:
+        """What one step of the exact sums is worth, as runtimes with integer kernels have it."""
+        return np.float32(self.a.scale) * np.float32(self.b.scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Scaled:
     """`x * factor + offset` for each channel of a tensor, which nothing has rounded yet.
 
@@ -193,7 +208,7 @@ class Pool:
     window: Window
 
 
-Source = Level | Weighing | Mean | Pair | Scaled | Joined | Softmax
+Source = Level | Weighing | Mean | Pair | Scaled | Joined | Product | Softmax
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,14 +12,15 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
+from hwsim.frontends.shared.rounding import Quantizer, multiplied
 from hwsim.frontends.shared.values import (
     FloatArray,
     Joined,
     Level,
     Mean,
     Pair,
+    Product,
     Real,
     Scaled,
     Unary,
@@ -83,6 +84,8 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
                 run.warn(source.name, TIES.format(share=100 * share))
         case Weighing() as source:
             _note_sums(run, source, by)
+        case Product() as source:
+            _note_product(run, source, by)
 
 
 def _note_pair(run: Importer, source: Pair, by: Quantizer) -> None:
@@ -181,6 +184,19 @@ def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:
         run.warn(source.name, ROUNDED.format(share=SHARES[8 if by.format.width <= 8 else 16]))
 
 
+def _note_product(run: Importer, source: Product, by: Quantizer | None) -> None:
+    """Of two tensors: followed where the runtime adds whole numbers."""
+    whole = run.choice(source.tensor).kernel in WHOLE_SUMS
+    kind = run.types[multiplied(run, source)]
+    if whole and (kind.lo < INT32[0] or kind.hi > INT32[1]):
+        run.warn(source.name, WRAPS)
+    scales = [float(source.scale), *([by.scale] if by is not None else [])]
+    if whole or (kind.magnitude < EXACT_FLOAT and all(math.frexp(s)[0] == 0.5 for s in scales)):
+        return
+    share = SHARES[8 if by is None or by.format.width <= 8 else 16]
+    run.warn(source.name, LAST_BITS if by is None else ROUNDED.format(share=share))
+
+
 def _ties(run: Importer, source: Mean, by: Quantizer) -> float:
     """The share of all sums whose mean lies so near a tie that float32 may decide otherwise.
 
@@ -271,6 +287,8 @@ def note_reals(run: Importer, real: Real) -> None:
     if isinstance(source, Joined):
         for part in source.parts:
             note_reals(run, part)
+    if isinstance(source, Product):
+        _note_product(run, source, None)
     if not isinstance(source, Weighing):
         return
     _note_first(run, source)

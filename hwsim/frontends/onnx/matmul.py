@@ -1,0 +1,61 @@
+"""MatMul: with constant weights a dense layer, else the product of two computed tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.onnx import weighted
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.settling import level_of
+from hwsim.frontends.shared.values import NO_PADDING, Constant, Level, Product, Real
+
+
+def matmul(run: Importer, node: OnnxNode) -> None:
+    """MatMul of a tensor with constant weights on its right, or with another tensor."""
+    if isinstance(run.value(node, 1), Constant):
+        weighted.matmul(run, node)
+        return
+    if isinstance(run.value(node, 0), Constant):
+        raise HwsimError(
+            f"{node}: constant weights must stand on the right of a product; transpose both "
+            "factors and the result"
+        )
+    run.values[node.output] = product(run, node, run.real(node, 0), run.real(node, 1))
+
+
+def product(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
+    """The product behind MatMul and QLinearMatMul of two computed tensors."""
+    shapes = first.layout.shape, second.layout.shape
+    rank = len(shapes[0])
+    if rank != len(shapes[1]) or rank < 2 or shapes[0][-1] != shapes[1][-2]:
+        raise HwsimError(
+            f"{node}: two computed tensors must be of shapes (batch, ..., m, k) and (batch, ..., "
+            f"k, n), not (batch, {_text(shapes[0])}) and (batch, {_text(shapes[1])})"
+        )
+    try:
+        outer = np.broadcast_shapes(shapes[0][:-2], shapes[1][:-2])
+    except ValueError:
+        raise HwsimError(
+            f"{node}: the axes ahead of its matrices must broadcast, not be {shapes[0][:-2]} and "
+            f"{shapes[1][:-2]}"
+        ) from None
+    a, b = (_plain(run, node, real) for real in (first, second))
+    shape = (*(int(size) for size in outer), shapes[0][-2], shapes[1][-1])
+    return Real(Product(node.name, node.output, a, b), Arrangement.plain(shape))
+
+
+def _plain(run: Importer, node: OnnxNode, real: Real) -> Level:
+    level = level_of(run, node, real)
+    if level.codes.padding != NO_PADDING:
+        raise HwsimError(f"{node}: a Pad must be followed by a convolution")
+    held = replace(level.codes, layout=real.layout)
+    return replace(level, codes=run.arranged(held, Arrangement.plain(real.layout.shape), node))
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
