@@ -16,6 +16,7 @@ from hwsim.ops import (
     OPERATORS,
     Balanced,
     Exact,
+    Float32,
     Op,
     Quant,
     Reduction,
@@ -239,7 +240,7 @@ class Graph:
 
 CODEC = storage.Codec.of(
     InputPort, OutputPort, FloatStep, RowStep, State, TensorType, Quant, Window, Exact, Stepwise,
-    Balanced, Rounding, Overflow, Scheme, Reduction, *OPERATORS.values(),
+    Balanced, Float32, Rounding, Overflow, Scheme, Reduction, *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""
 

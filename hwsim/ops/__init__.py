@@ -2,7 +2,7 @@
 
 from inspect import isabstract, isclass
 
-from hwsim.ops.accumulate import EXACT, Accumulator, Balanced, Exact, Stepwise
+from hwsim.ops.accumulate import EXACT, Accumulator, Balanced, Exact, Float32, Stepwise
 from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
 from hwsim.ops.cast import Cast
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
@@ -12,6 +12,7 @@ from hwsim.ops.matmul import MatMul
 from hwsim.ops.pad import Pad
 from hwsim.ops.pairs import Add, Maximum, Minimum, Mul, Sub
 from hwsim.ops.pool import AvgPool, MaxPool
+from hwsim.ops.quotient import Quotient
 from hwsim.ops.reduce import Reduce, Reduction
 from hwsim.ops.requantize import Requantize, Scheme
 from hwsim.ops.scale import BatchNorm, Divide
@@ -42,6 +43,7 @@ __all__ = [
     "Divide",
     "Exact",
     "Flatten",
+    "Float32",
     "MatMul",
     "MaxPool",
     "Maximum",
@@ -50,6 +52,7 @@ __all__ = [
     "Op",
     "Pad",
     "Quant",
+    "Quotient",
     "Reduce",
     "Reduction",
     "Relu",

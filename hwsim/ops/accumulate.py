@@ -60,6 +60,14 @@ class Balanced:
     overflow: Overflow = Overflow.WRAP
 
 
+@dataclass(frozen=True, slots=True)
+class Float32:
+    """Terms and sums are float32 numbers from 0 up, and codes their bit patterns.
+
+    The terms are added one after the other, each sum rounded to nearest, ties to even.
+    """
+
+
 Accumulator = Exact | Stepwise
 EXACT = Exact()
 

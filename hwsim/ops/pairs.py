@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import ClassVar
 
@@ -102,16 +102,18 @@ class Summing(Aligned):
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """Full precision: the finer binary point and one more bit where it is needed."""
         a, b = inputs
+        alike = self.sign < 0 and a.format.frac_bits == b.format.frac_bits
         require(
-            a.quant == b.quant and a.zero_point == 0,
+            a.quant == b.quant and (a.zero_point == 0 or alike),
             f"the inputs of an exact {self.kind} must have one scale and zero point 0; rescale "
             "them first",
         )
+        quant = a.quant if a.quant is None else replace(a.quant, zero_point=0)
         frac = max(a.format.frac_bits, b.format.frac_bits)
         (a_lo, a_hi), other = self.aligned(inputs)
         b_lo, b_hi = sorted(self.sign * end for end in other)
         lo, hi = a_lo + b_lo, a_hi + b_hi
-        return TensorType(self.shape(inputs), Format.holding(lo, hi, frac), a.quant, (lo, hi))
+        return TensorType(self.shape(inputs), Format.holding(lo, hi, frac), quant, (lo, hi))
 
     def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
         """Sum or difference."""
@@ -128,7 +130,10 @@ class Add(Summing):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Sub(Summing):
-    """The exact difference of two tensors, the first less the second, as far as an Add goes."""
+    """The exact difference of two tensors, the first less the second, as far as an Add goes.
+
+    Zero points that are alike go, at one binary point.
+    """
 
     kind: ClassVar[str] = "sub"
     sign: ClassVar[int] = -1

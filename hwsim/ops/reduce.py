@@ -9,6 +9,8 @@ from enum import Enum
 from numbers import Integral
 from typing import Any, ClassVar
 
+import numpy as np
+
 from hwsim.fixed import (
     Array,
     Format,
@@ -19,7 +21,7 @@ from hwsim.fixed import (
     round_int,
     shift_round,
 )
-from hwsim.ops.accumulate import EXACT, Balanced, Exact, Stepwise
+from hwsim.ops.accumulate import EXACT, Balanced, Exact, Float32, Stepwise
 from hwsim.ops.base import (
     ALL_CARRIERS,
     MOVING_CARRIERS,
@@ -31,6 +33,7 @@ from hwsim.ops.base import (
     TensorType,
     require,
 )
+from hwsim.ops.floats import BITS, LARGEST, POWERS, bits_of, numbers_of
 
 
 class Reduction(Enum):
@@ -50,15 +53,16 @@ CLAMPING = (Overflow.SAT, Overflow.SAT_SYM)
 class Reduce(Op):
     """The codes along `axes` (the batch apart, from 0) made one; each axis stays, 1 long.
 
-    A sum is of `x - zero_point`. It is exact, or takes its terms row-major through an accumulator
-    with a format: one after the other (`Stepwise`) or as a tree (`Balanced`).
+    A sum is of `x - zero_point`. It is exact, or takes its terms row-major through an accumulator:
+    one after the other (`Stepwise`), as a tree (`Balanced`) or as bit patterns of float32 numbers
+    (`Float32`).
     """
 
     kind: ClassVar[str] = "reduce"
     reduction: Reduction
     axes: tuple[int, ...]
     zero_point: int = 0
-    accumulator: Exact | Stepwise | Balanced = EXACT
+    accumulator: Exact | Stepwise | Balanced | Float32 = EXACT
 
     def __post_init__(self) -> None:
         require(
@@ -100,6 +104,8 @@ class Reduce(Op):
         shape = tuple(1 if k in self.axes else size for k, size in enumerate(x.shape))
         if self.reduction not in ADDING:
             return x.with_shape(shape)
+        if isinstance(self.accumulator, Float32):
+            return TensorType(shape, BITS, None, self._float_range(x))
         if not isinstance(self.accumulator, Exact):
             return TensorType(shape, self.accumulator.format, None, self.stepped(x).range)
         return self.sums(x.with_shape(shape), self.terms(x))
@@ -121,23 +127,41 @@ class Reduce(Op):
                 quant = Quant(tuple(scale / n for scale in x.scales()))
         return TensorType(x.shape, Format.holding(lo, hi, frac), quant, (lo, hi))
 
+    def _float_range(self, x: TensorType) -> Range:
+        """The sums of all smallest and of all largest terms, since sums rise with each term."""
+        require(
+            x.quant is None and x.lo >= 0 and x.hi <= LARGEST,
+            f"the input of a float32 sum must hold bit patterns of finite numbers from 0 up, not "
+            f"codes from {x.lo} to {x.hi}",
+        )
+        ends = np.array([[x.lo], [x.hi]]).repeat(self.terms(x), axis=1)
+        low, high = bits_of(np, _in_turn(np, numbers_of(np, ends.T, POWERS)), POWERS).tolist()
+        require(high <= LARGEST, "a float32 sum must be finite for all codes of its input")
+        return low, high
+
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Codes, or the sum of magnitudes and the zero points apart."""
         (x,) = inputs
         if self.reduction not in ADDING:
             return x.magnitude
+        if isinstance(self.accumulator, Float32):
+            return self._float_range(x)[1]
         if not isinstance(self.accumulator, Exact):
             return self.stepped(x).bound(x.magnitude)
         return self.terms(x) * (x.magnitude + abs(self.zero_point))
 
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
-        """Codes are compared or added."""
+        """Codes are compared or added; bit patterns are integers."""
+        if isinstance(self.accumulator, Float32):
+            return (Carrier.INT64,)
         return ALL_CARRIERS if self.reduction in ADDING else MOVING_CARRIERS
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
         """What is taken off an exact sum, or the steps of another."""
         if isinstance(self.accumulator, Exact):
             return {"offset": self.terms(inputs[0]) * self.zero_point}
+        if isinstance(self.accumulator, Float32):
+            return {"powers": POWERS}
         return {"steps": self.stepped(inputs[0])}
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
@@ -148,13 +172,18 @@ class Reduce(Op):
             return xp.max(x, axis=axes, keepdims=True)
         if self.reduction is Reduction.MIN:
             return xp.min(x, axis=axes, keepdims=True)
-        if "steps" not in k:
+        if "offset" in k:
             total = xp.sum(x, axis=axes, keepdims=True, dtype=x.dtype)
             return total - k["offset"] if k["offset"] else total
         kept = [axis for axis in range(x.ndim) if axis not in axes]
         shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
         terms = xp.reshape(xp.permute_dims(x, (*axes, *kept)), (-1, math.prod(shape)))
-        return xp.reshape(k["steps"].run(xp, terms), tuple(shape))
+        if "powers" in k:
+            total = _in_turn(xp, numbers_of(xp, terms, k["powers"]))
+            sums = bits_of(xp, total, k["powers"])
+        else:
+            sums = k["steps"].run(xp, terms)
+        return xp.reshape(sums, tuple(shape))
 
     def stepped(self, x: TensorType) -> SteppedSum:
         """The sum of an input of type `x` through an accumulator with a format."""
@@ -162,8 +191,17 @@ class Reduce(Op):
             x.quant is None,
             "the input of an accumulator with a format must have a power-of-two format",
         )
-        assert not isinstance(self.accumulator, Exact)
+        assert not isinstance(self.accumulator, Exact | Float32)
         return SteppedSum(self.accumulator, self.terms(x), x)
+
+
+def _in_turn(xp: Namespace, terms: Array) -> Array:
+    """Float32 sums of numbers (terms, sums), one term after the other."""
+    terms = xp.astype(terms, xp.float32)
+    total = terms[0, :]
+    for k in range(1, terms.shape[0]):
+        total = total + terms[k, :]
+    return total
 
 
 class SteppedSum:

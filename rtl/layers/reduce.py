@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.fixed import Format, Overflow
-from hwsim.ops import Balanced, Exact, Reduce, Reduction
+from hwsim.ops import Balanced, Exact, Float32, Reduce, Reduction, Stepwise
 from rtl.layers.base import Counts, OnLanes, Task, divisors
 from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
@@ -48,6 +48,8 @@ class Reduced(OnLanes):
     def lacks(self) -> str | None:
         """A tree of sums that clamp, and one accumulator for axes apart, are not streamed."""
         acc = self.op.accumulator
+        if isinstance(acc, Float32):
+            return "sums of float32 numbers run in the emulator only"
         if isinstance(acc, Exact) or self.op.stepped(self.task.x).any_order:
             return None
         if isinstance(acc, Balanced):
@@ -120,7 +122,7 @@ class Reduced(OnLanes):
         parts: list[Any] = [Lanes(beats[0], lanes)]
         beat, overflow = beats[0].with_lanes(lanes), Overflow.WRAP
         acc = op.accumulator
-        if not isinstance(acc, Exact):
+        if isinstance(acc, Stepwise | Balanced):
             overflow = acc.overflow
             parts.append(
                 caster.caster(

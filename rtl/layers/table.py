@@ -62,6 +62,7 @@ HARDWARE: Mapping[type[Op], Record] = {
 }
 
 WITHOUT: Mapping[type[Op], str] = {
+    ops.Quotient: "quotients of two computed tensors run in the emulator only",
     ops.MatMul: "products of two computed tensors run in the emulator only",
     ops.Thresholds: "thresholds run in the emulator only",
 }

@@ -31,6 +31,7 @@ from hwsim.ops import (
     Dense,
     Divide,
     Flatten,
+    Float32,
     MaxPool,
     Mul,
     Relu,
@@ -141,8 +142,18 @@ def together(outputs: Any) -> Any:
 
 
 def in_integers(case: Case) -> bool:
-    """Whether the operator's text runs on whole numbers alone."""
-    return Carrier.INT64 in case.op.carriers(case.types) and case.op.kind != "table"
+    """Whether the operator's text runs on whole numbers alone, none of which is an index."""
+    whole = Carrier.INT64 in case.op.carriers(case.types) and case.op.kind != "table"
+    return whole and not on_patterns(case)
+
+
+def on_patterns(case: Case) -> bool:
+    """Whether codes are the bit patterns of float32 numbers."""
+    return bool(getattr(case.op, "floats", False)) or accumulates(case, Float32)
+
+
+def accumulates(case: Case, kind: type[Any]) -> bool:
+    return isinstance(getattr(case.op, "accumulator", None), kind)
 
 
 def largest_met(case: Case, xs: Sequence[np.ndarray]) -> tuple[int, list[Any]]:

@@ -30,6 +30,7 @@ from hwsim.ops import (
     Dense,
     Divide,
     Flatten,
+    Float32,
     MatMul,
     Maximum,
     MaxPool,
@@ -38,6 +39,7 @@ from hwsim.ops import (
     Op,
     Pad,
     Quant,
+    Quotient,
     Reduce,
     Reduction,
     Relu,
@@ -390,6 +392,45 @@ def reduce_step_cases() -> Iterator[Case]:
         yield case("of-2", acc, tensor((4, 2), "s6.3"), True, 1)
         room = kind(format=Format.parse("s20.1"), rounding=Rounding.RND_INF, overflow=Overflow.SAT)
         yield case("rounded", room, tensor((2, 5, 4), "s6.3"), True, 0, 2)
+
+
+def float_cases() -> Iterator[Case]:
+    """Sums and quotients of float32 numbers, whose codes are their bit patterns."""
+    one, tiny = 0x3F800000, 0x00800000
+    spans = {
+        "near-one": (one, one + (3 << 23)),
+        "far-apart": (0, 0x7D000000),
+        "denormal": (0, 2 * tiny),
+        "fractions": (one - (20 << 23), one),
+    }
+    for name, codes in spans.items():
+        x = tensor((5, 9), "u31", codes=codes)
+        floats = Reduce(reduction=Reduction.SUM, axes=(1,), accumulator=Float32())
+        yield Case(f"reduce-float-{name}", floats, (x,), built=False)
+    floats = Reduce(reduction=Reduction.SUM, axes=(0,), accumulator=Float32())
+    yield Case("reduce-float-columns", floats, (tensor((7, 3), "u31", codes=(0, one)),), False)
+    yield from quotient_cases()
+
+
+def quotient_cases() -> Iterator[Case]:
+    """Quotients of whole numbers in every rounding, and of float32 numbers."""
+    for rounding in Rounding:
+        op = Quotient(out=U8, factor=6, rounding=rounding)
+        types = tensor(64, "u6"), tensor(64, "u5", codes=(1, 31))
+        yield Case(f"quotient-{rounding.value}", op, types, built=False)
+    op = Quotient(out=S8, factor=200, zero_point=-100, quant=Quant((0.005,), -100))
+    rows = tensor((3, 8), "u12"), tensor((3, 1), "u16", codes=(900, 40_000))
+    yield Case("quotient-rows", op, rows, built=False)
+    wide = Quotient(out=Format.uint(40), factor=3)
+    yield Case("quotient-wide", wide, (tensor(9, "u40"), tensor(9, "u20", codes=(1, 9))), False)
+    one = 0x3F800000
+    floats = tensor((4, 8), "u31", codes=(0, one)), tensor((4, 1), "u31", codes=(one, one + 99))
+    for factor in (255, 256, 77_777):
+        op = Quotient(out=U8, factor=factor, zero_point=3, floats=True)
+        yield Case(f"quotient-floats-{factor}", op, floats, built=False)
+    near = tensor((4, 8), "u31", codes=(one - (9 << 23), one)), floats[1]
+    op = Quotient(out=S8, factor=255, zero_point=-128, floats=True)
+    yield Case("quotient-floats-near", op, near, built=False)
 
 
 def cast_cases() -> Iterator[Case]:
@@ -782,6 +823,7 @@ FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     conv_cases,
     pool_cases,
     reduce_cases,
+    float_cases,
     line_cases,
     rank_cases,
     cast_cases,

@@ -6,12 +6,24 @@ Slow, and shares no code with hwsim: only the fields of its dataclasses are read
 from __future__ import annotations
 
 import math
+import struct
 from fractions import Fraction
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
-from support.oracle import c_divide, cast, fitted, real, requantize, scaled_add, stepwise, whole
+from support.oracle import (
+    c_divide,
+    cast,
+    f32,
+    fitted,
+    real,
+    requantize,
+    rounded,
+    scaled_add,
+    stepwise,
+    whole,
+)
 
 
 def accumulate(op: Any, terms: list[tuple[int, int]], channel: int, fx: int, out: Any) -> int:
@@ -167,12 +179,36 @@ def combined(op: Any, codes: list[int], fx: int) -> int:
     if op.reduction.value in ("max", "min"):
         return sorted(codes)[-1 if op.reduction.value == "max" else 0]
     acc = op.accumulator
+    if type(acc).__name__ == "Float32":
+        total = Fraction(0)
+        for code in codes:
+            total = f32(total + float_of(code))
+        return pattern(total)
     if not hasattr(acc, "format"):
         return sum(code - op.zero_point for code in codes)
     if hasattr(acc, "order"):
         return stepwise(acc, Fraction(0), [real(code, fx) for code in codes])
     modes = acc.rounding.value, acc.overflow.value
     return balanced(acc, [cast(real(code, fx), acc.format, *modes) for code in codes])
+
+
+def float_of(bits: int) -> Fraction:
+    """The float32 number of a bit pattern."""
+    (number,) = struct.unpack("<f", struct.pack("<I", bits))
+    return Fraction(number)
+
+
+def pattern(number: Fraction) -> int:
+    """The bit pattern of a float32 number."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", float(number)))
+    return int(bits)
+
+
+def quotient(op: Any, a: int, b: int) -> int:
+    """One code over another, or one float32 number over another."""
+    top, bottom = (float_of(a), float_of(b)) if op.floats else (Fraction(a), Fraction(b))
+    whole = rounded(op.factor * top / bottom, op.rounding.value)
+    return fitted(whole + op.zero_point, op.out, "SAT")
 
 
 def balanced(acc: Any, codes: list[int]) -> int:
@@ -329,6 +365,9 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             za, zb = op.zero_points
             return each(a, lambda p, q, _: (p - za) * (q - zb), b)
+        case "quotient":
+            a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
+            return each(a, lambda p, q, _: quotient(op, p, q), b)
         case "matmul":
             return matmul(op, types, out.shape[:-2], xs)
         case "batchnorm":
