@@ -37,5 +37,5 @@ def check(model: Model, folder, **options) -> None:
     for name in want:
         assert (want[name] == got[name]).all(), (
             f"{name}: {int((want[name] != got[name]).sum())} of {want[name].size} differ, "
-            f"{model.config[name]}"
+            f"{model.config.get(name)}"
         )

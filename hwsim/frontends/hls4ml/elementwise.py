@@ -1,4 +1,4 @@
-"""Batch normalization and sums of two tensors."""
+"""Batch normalization."""
 
 from __future__ import annotations
 
@@ -7,39 +7,44 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.hls4ml.factors import read_factors, signs
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.types import read_weights
-from hwsim.ops import Add, BatchNorm, Mul, Op, Sub
-
-MERGED: dict[str, Op] = {"add": Add(), "subtract": Sub(), "multiply": Mul()}
+from hwsim.ops import BatchNorm, Flatten, Reshape, TensorType
 
 
 def read_batchnorm(build: LayerBuilder, layer: Any) -> None:
     """`x * scale + bias` at full precision, then the result's type (`nnet_batchnorm.h`)."""
-    source = build.edge(layer.inputs[0])
-    scale, precision = read_weights("scale", layer.weights["scale"])
-    bias, bias_precision = read_weights("bias", layer.weights["bias"])
-    channels = build.types[source].channels
+    source, name = build.edge(layer.inputs[0]), layer.outputs[0]
+    data = layer.get_input_variable().type.precision
+    source = signs(build, source, f"{name}/signs", data)
+    kind = build.types[source]
+    factors = read_factors(layer, "scale", kind)
+    bias, precision = read_weights("bias", layer.weights["bias"])
+    count = int(layer.get_attr("n_filt") or -1)
+    scales, biases = (_spread(build, kind, v, count) for v in (factors.codes, bias))
     op = BatchNorm(
-        scale=np.broadcast_to(scale.reshape(-1), channels),
-        bias=np.broadcast_to(bias.reshape(-1), channels),
-        scale_format=precision.format,
-        bias_frac=bias_precision.format.frac_bits,
+        scale=scales, bias=biases, scale_format=factors.format, bias_frac=precision.format.frac_bits
     )
-    build.finish(layer, build.add(f"{layer.outputs[0]}/full", op, source))
+    if scales.size == kind.channels:
+        build.finish(layer, build.add(f"{name}/full", op, source))
+        return
+    flat = build.add(f"{name}/flat", Flatten(), source)
+    full = build.add(f"{name}/full", op, flat)
+    build.finish(layer, build.add(f"{name}/shape", Reshape(shape=kind.shape), full))
 
 
-def read_merge(build: LayerBuilder, layer: Any) -> None:
-    """The sum, difference or product at full precision, then the result's type (`nnet_merge.h`)."""
-    a, b = (build.edge(name) for name in layer.inputs)
-    shapes = [build.types[edge].shape for edge in (a, b)]
-    if shapes[0] != shapes[1]:  # C++ then makes as many results as the smaller one has codes
-        raise HwsimError(
-            f"layer {layer.name!r}: its inputs must have one shape, not {shapes[0]} and {shapes[1]}"
-        )
-    build.finish(layer, build.add(f"{layer.outputs[0]}/full", MERGED[merged(layer)], a, b))
+def _spread(build: LayerBuilder, kind: TensorType, given: Any, count: int) -> Any:
+    """One number a channel, or one for each element where C++ takes them so.
 
-
-def merged(layer: Any) -> str:
-    """What a Merge computes, in lower case."""
-    return str(layer.get_attr("op")).lower()
+    Without a count (`n_filt`) each element has its own; with one, element `i` has number
+    `i % count`, of a stream within each channel vector.
+    """
+    values = given.reshape(-1)
+    if values.size == kind.size and count == -1:
+        return values
+    if values.size in (1, kind.channels) and count in (-1, kind.channels):
+        return np.broadcast_to(values, kind.channels)
+    if values.size != count:
+        raise HwsimError(f"there must be {count} scales and biases, not {values.size}")
+    return np.resize(values, kind.channels if build.stream else kind.size)

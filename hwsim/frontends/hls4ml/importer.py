@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.hls4ml.types import Precision, read_precision
 from hwsim.frontends.shared.builder import Builder
-from hwsim.ops import Op, Stepwise, Window
+from hwsim.ops import Op, Pad, Stepwise, Window
 
 SIDES = ("top", "left", "bottom", "right")
 
@@ -15,8 +16,8 @@ SIDES = ("top", "left", "bottom", "right")
 class LayerBuilder(Builder):
     """A Builder that knows the edge behind each of hls4ml's tensors, and its assignments.
 
-    `stream` says that layers are joined by streams. `paddings` are those of zero paddings that the
-    convolution behind them takes in.
+    `stream` says that layers are joined by streams. `paddings` are those of zero paddings that a
+    convolution behind them can take in.
     """
 
     def __init__(self, *, stream: bool) -> None:
@@ -28,8 +29,13 @@ class LayerBuilder(Builder):
     def edge(self, name: str) -> str:
         """The edge that holds hls4ml's tensor `name`."""
         if name in self.paddings:
-            raise HwsimError(f"the zero padding {name!r} must be followed by a convolution")
+            self.edges[name] = self.padded(name, self.edges[name], self.paddings.pop(name))
         return self.edges[name]
+
+    def padded(self, edge: str, source: str, padding: tuple[int, ...]) -> str:
+        """A line or map with zeros around it; `padding` as in a Window."""
+        rank = len(padding) // 2
+        return self.add(edge, Pad(before=(*padding[:rank], 0), after=(*padding[rank:], 0)), source)
 
     def add(self, edge: str, op: Op, *inputs: str) -> str:
         """Append an operator whose output is `edge`, and whose node has that name."""
@@ -47,6 +53,7 @@ class LayerBuilder(Builder):
     def finish(self, layer: Any, source: str) -> None:
         """The assignment to the layer's result; its edge carries the layer's own output name."""
         name, precision = layer.outputs[0], result(layer)
+        self._check_size(layer, source)
         if not self._is(source, precision):
             source = self.add(name, precision.cast(), source)
         elif self.nodes and self.nodes[-1].output == source:
@@ -55,6 +62,16 @@ class LayerBuilder(Builder):
             self.edges.update(held)
             source = renamed
         self.edges[name] = source
+
+    def _check_size(self, layer: Any, source: str) -> None:
+        """Whether hls4ml's own idea of the output is what its wiring gives.
+
+        Before a streamed line's convolution it may put a padding that other layers read too.
+        """
+        shape = tuple(int(n) for n in layer.variables[layer.outputs[0]].shape)
+        found = self.types[source].shape
+        if math.prod(shape) != math.prod(found):
+            raise HwsimError(f"its output must be of shape {shape}, as hls4ml says, not {found}")
 
 
 def result(layer: Any, name: str | None = None) -> Precision:
@@ -74,10 +91,15 @@ def accumulator(layer: Any, order: Any = None) -> Stepwise:
     )
 
 
+def sides_of(rank: int) -> tuple[str, ...]:
+    """The sides of a line or a map, all that come before first."""
+    return SIDES if rank == 2 else SIDES[1::2]
+
+
 def window_of(layer: Any, what: str) -> Window:
     """The window of a convolution (`filt`) or pool (`pool`), of one axis where it has no height."""
-    rank = 2 if f"{what}_height" in layer.attributes else 1
-    axes, sides = ("height", "width")[-rank:], SIDES if rank == 2 else SIDES[1::2]
+    rank = len(layer.get_input_variable().shape) - 1
+    axes, sides = ("height", "width")[-rank:], sides_of(rank)
     return Window(
         tuple(int(layer.get_attr(f"{what}_{axis}")) for axis in axes),
         tuple(int(layer.get_attr(f"stride_{axis}")) for axis in axes),

@@ -13,10 +13,13 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.hls4ml import (
     activations,
     elementwise,
+    merge,
     norm,
     pool,
     products,
+    quantizer,
     recurrent,
+    resize,
     shape,
     time_distributed,
     weighted,
@@ -35,6 +38,8 @@ RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "Conv2D": weighted.read_conv,
     "PointwiseConv1D": weighted.read_conv,
     "PointwiseConv2D": weighted.read_conv,
+    "DepthwiseConv1D": weighted.read_depthwise,
+    "DepthwiseConv2D": weighted.read_depthwise,
     "BatchNormalization": elementwise.read_batchnorm,
     "ApplyAlpha": elementwise.read_batchnorm,
     **dict.fromkeys(
@@ -46,7 +51,8 @@ RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "Pooling2D": pool.read_pool,
     "GlobalPooling1D": pool.read_pool,
     "GlobalPooling2D": pool.read_pool,
-    "Merge": elementwise.read_merge,
+    "Dot": merge.read_dot,
+    "Merge": merge.read_merge,
     "Concatenate": shape.read_concatenate,
     "Reshape": shape.read_reshape,
     "Repack": shape.read_reshape,
@@ -59,7 +65,13 @@ RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "Embedding": products.read_embedding,
     "Einsum": products.read_einsum,
     "EinsumDense": products.read_einsum_dense,
-    "ZeroPadding2D": shape.read_zero_padding,
+    "Broadcast": resize.read_broadcast,
+    "Cropping1D": resize.read_cropping,
+    "Cropping2D": resize.read_cropping,
+    "Resize": resize.read_resize,
+    "ZeroPadding1D": resize.read_zero_padding,
+    "ZeroPadding2D": resize.read_zero_padding,
+    "FixedPointQuantizer": quantizer.read_quantizer,
 }
 
 
@@ -124,7 +136,7 @@ def _has_rule(layer: Any) -> bool:
         return activations.function(layer) in activations.KNOWN
     if kind == time_distributed.KIND:
         return True
-    return kind in RULES and (kind != "Merge" or elementwise.merged(layer) in elementwise.MERGED)
+    return kind in RULES and (kind != "Merge" or merge.merged(layer) in merge.MERGED)
 
 
 def _told(layer: Any) -> str:

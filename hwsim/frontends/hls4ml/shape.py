@@ -1,4 +1,4 @@
-"""Layers that only move codes: concatenations, reshapes, transposes, clones, paddings."""
+"""Layers that only move codes: concatenations, reshapes, transposes, clones."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import math
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.hls4ml.importer import SIDES, LayerBuilder, result
+from hwsim.frontends.hls4ml.importer import LayerBuilder, result
 from hwsim.ops import Concat, Reshape, Transpose
 
 
 def read_concatenate(build: LayerBuilder, layer: Any) -> None:
-    """Each input is assigned to the result's type; along the channels only."""
+    """Each input is assigned to the result's type, then one comes after the other.
+
+    C++ knows the last axis by -1 or its number with the batch's, the middle one of three by 2 or
+    -2, and takes any other number for the first (`nnet_merge.h`).
+    """
     name, precision = layer.outputs[0], result(layer)
     sources = [build.edge(i) for i in layer.inputs]
     rank = len(build.types[sources[0]].shape)
     axis = int(layer.get_attr("axis", -1))
-    if axis not in (-1, rank):
-        raise HwsimError(f"a concatenation must be along the channels, not axis {axis}")
+    if rank > 3:
+        raise HwsimError(f"a concatenation must be of at most 3 axes, not {rank}")
+    place = rank - 1 if axis in (-1, rank) else 1 if rank == 3 and axis in (2, -2) else 0
     parts = [build.cast(f"{name}/{k}", source, precision) for k, source in enumerate(sources)]
-    build.edges[name] = build.add(name, Concat(), *parts)
+    build.edges[name] = build.add(name, Concat(axis=-1 if place == rank - 1 else place), *parts)
 
 
 def read_reshape(build: LayerBuilder, layer: Any) -> None:
@@ -46,11 +51,3 @@ def read_clone(build: LayerBuilder, layer: Any) -> None:
     source = build.edge(layer.inputs[0])
     for name in layer.outputs:
         build.edges[name] = build.cast(name, source, result(layer, name))
-
-
-def read_zero_padding(build: LayerBuilder, layer: Any) -> None:
-    """Kept for the convolution that follows."""
-    name = layer.outputs[0]
-    source = build.cast(f"{name}/value", build.edge(layer.inputs[0]), result(layer))
-    build.edges[name] = source
-    build.paddings[name] = tuple(int(layer.get_attr(f"pad_{side}")) for side in SIDES)

@@ -56,8 +56,8 @@ def read_precision(what: str, precision: Any) -> Precision:
         )
     except HwsimError as error:
         raise HwsimError(f"{what}: {error}") from None
-    if "Xnor" in kind:  # an ap_uint<1>, whose class has no modes
-        return Precision(fmt, Rounding.TRN, Overflow.WRAP)
+    if kind in WHOLE:
+        return Precision(fmt, Rounding.TRN_ZERO, Overflow.WRAP)
     return Precision(
         fmt,
         Rounding(precision.rounding_mode.name),
@@ -65,16 +65,16 @@ def read_precision(what: str, precision: Any) -> Precision:
     )
 
 
-_FIXED = (
-    "FixedPrecisionType",
+WHOLE = (
     "IntegerPrecisionType",
-    "APFixedPrecisionType",
     "APIntegerPrecisionType",
-    "FixedAPFixedPrecisionType",
-    "IntegerAPPrecisionType",
     "XnorPrecisionType",
     "APXnorPrecisionType",
 )
+"""`ap_int` and `ap_uint`: an `ap_fixed` that is assigned to one loses its fraction toward zero
+(`ap_fixed_base::to_ap_int_base`), and wraps."""
+
+_FIXED = ("FixedPrecisionType", "APFixedPrecisionType", *WHOLE)
 
 
 def read_weights(what: str, variable: Any) -> tuple[IntArray, Precision]:

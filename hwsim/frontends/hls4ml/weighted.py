@@ -1,93 +1,141 @@
-"""Dense and convolution layers: weights, and the order of their sums."""
+"""Dense and convolution layers: weights, windows, and the sums of their products."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
+from hwsim.frontends.hls4ml import binary
+from hwsim.frontends.hls4ml.factors import is_bit, is_sign, read_factors, signs
 from hwsim.frontends.hls4ml.importer import LayerBuilder, accumulator, window_of
+from hwsim.frontends.hls4ml.sums import places, strategy_of, sums_of
 from hwsim.frontends.hls4ml.types import read_weights
-from hwsim.ops import CONVOLUTIONS, Dense, Window
+from hwsim.ops import CONVOLUTIONS, Conv, Dense, Stepwise, Weighted, Window
+
+DILATIONS = ("dilation", "dilation_height", "dilation_width")
 
 
 def read_dense(build: LayerBuilder, layer: Any) -> None:
     """Products and partial sums in `accum_t`, in the strategy's order (`nnet_dense_*.h`)."""
     source = build.edge(layer.inputs[0])
     terms, outputs = int(layer.get_attr("n_in")), int(layer.get_attr("n_out"))
-    weights, bias, modes = _constants(layer, (1, 0))
+    factors = read_factors(layer, "weight", build.types[source])
+    weights = _turned(layer, factors.codes, (1, 0))
+    bias, precision = read_weights("bias", layer.weights["bias"])
     op = Dense(
         weights=weights.reshape(terms, outputs),
-        bias=bias,
-        accumulator=accumulator(layer, _order(layer, terms, outputs)),
-        **modes,
+        bias=bias.reshape(outputs),
+        weight_format=factors.format,
+        bias_frac=precision.format.frac_bits,
+        accumulator=sums_of(layer, terms),
     )
-    build.finish(layer, build.add(f"{layer.outputs[0]}/sum", op, source))
+    _finish(build, layer, op, source, terms)
 
 
 def read_conv(build: LayerBuilder, layer: Any) -> None:
     """The dense kernel on every window; terms go (height, width, channel), or (width, channel)."""
-    name = layer.inputs[0]
-    padding = build.paddings.get(name)
-    source = build.edges[name]
-    plain = window_of(layer, "filt")
-    added = zip(plain.padding, padding or plain.padding, strict=True)
-    window = plain
-    if padding is not None:
-        window = Window(plain.kernel, plain.stride, tuple(a + b for a, b in added))
-    for name in ("dilation", "dilation_height", "dilation_width"):
-        if int(layer.get_attr(name, 1) or 1) != 1:
-            raise HwsimError(f"a convolution's {name} must be 1, not {layer.get_attr(name)}")
+    source, window = _windowed(build, layer)
     channels, outputs = int(layer.get_attr("n_chan")), int(layer.get_attr("n_filt"))
-    rank = len(window.kernel)
-    weights, bias, modes = _constants(layer, (*range(1, rank + 2), 0))
-    terms = window.size * channels
+    rank, terms = len(window.kernel), window.size * channels
+    factors = read_factors(layer, "weight", build.types[source])
+    weights = _turned(layer, factors.codes, (*range(1, rank + 2), 0))
+    bias, precision = read_weights("bias", layer.weights["bias"])
     op = CONVOLUTIONS[rank](
         weights=weights.reshape(*window.kernel, channels, outputs),
-        bias=bias,
+        bias=bias.reshape(outputs),
+        weight_format=factors.format,
+        bias_frac=precision.format.frac_bits,
         window=window,
-        accumulator=accumulator(layer, _order(layer, terms, outputs)),
-        **modes,
+        accumulator=sums_of(layer, terms),
     )
-    build.finish(layer, build.add(f"{layer.outputs[0]}/sum", op, source))
+    _finish(build, layer, op, source, _counted(build, layer, terms))
 
 
-def _constants(layer: Any, back: tuple[int, ...]) -> tuple[Any, Any, dict[str, Any]]:
-    """Codes of weights and biases; `back` undoes the turn that the Resource strategy makes."""
-    for name, variable in layer.weights.items():
-        kind = type(variable).__name__
-        if kind not in ("WeightVariable", "StaticWeightVariable", "BramWeightVariable"):
-            raise HwsimError(f"{name} must be plain weights, not a {kind}")
-    weights, precision = read_weights("weight", layer.weights["weight"])
-    bias, bias_precision = read_weights("bias", layer.weights["bias"])
-    if layer.get_attr("_weights_transposed", False):
-        weights = np.transpose(weights, back)
-    if precision.format.width == 1:
-        raise HwsimError("weights must have at least 2 bits, not be binary")
-    modes = {"weight_format": precision.format, "bias_frac": bias_precision.format.frac_bits}
-    return weights, bias, modes
+def read_depthwise(build: LayerBuilder, layer: Any) -> None:
+    """Each channel by itself, position by position (`nnet_depthwise_product.h`)."""
+    source, window = _windowed(build, layer)
+    channels = int(layer.get_attr("n_chan"))
+    if int(layer.get_attr("n_filt")) != channels:
+        raise HwsimError("a depthwise layer's depth_multiplier must be 1: csim stops at any other")
+    if strategy_of(layer) == "resource" and not build.stream:
+        raise HwsimError(
+            "a depthwise layer must have the strategy Latency under io_parallel: csim stops at "
+            "Resource"
+        )
+    factors = read_factors(layer, "weight", build.types[source])
+    bias, precision = read_weights("bias", layer.weights["bias"])
+    op = CONVOLUTIONS[len(window.kernel)](
+        weights=factors.codes.reshape(*window.kernel, 1, channels),
+        bias=bias.reshape(channels),
+        weight_format=factors.format,
+        bias_frac=precision.format.frac_bits,
+        window=window,
+        groups=channels,
+        accumulator=accumulator(layer),
+    )
+    if strategy_of(layer) == "resource":
+        op = _ordered(build, layer, op, source)
+    _finish(build, layer, op, source, window.size * channels)
 
 
-def _order(layer: Any, terms: int, outputs: int) -> tuple[int, ...] | None:
-    """The order of the sums that strategy and reuse factor impose; None for the natural one."""
-    strategy = str(layer.get_attr("strategy") or "latency").lower()
+def _ordered(build: LayerBuilder, layer: Any, op: Conv, source: str) -> Conv:
+    """With the order that the Resource strategy imposes, which must be one for all channels."""
+    acc, size, channels = op.accumulator, op.window.size, op.groups
+    assert isinstance(acc, Stepwise)
     reuse = int(layer.get_attr("reuse_factor") or 1)
-    if strategy == "latency":
-        return None
-    if strategy != "resource":
-        raise HwsimError(f"the strategy must be Latency or Resource, not {strategy}")
-    if reuse <= terms:
-        if terms % reuse:
-            raise HwsimError(f"a reuse factor up to {terms} must divide it, and {reuse} does not")
-        return tuple(k for start in range(reuse) for k in range(start, terms, reuse))
-    if reuse % terms == 0:
-        return None
-    # Each output has an order of its own then (`dense_resource_rf_gt_nin`): only a proof helps.
-    acc = accumulator(layer)
-    if acc.overflow is Overflow.WRAP:
-        return None
+    orders = {places(reuse, size, channels, channel) for channel in range(channels)}
+    if len(orders) == 1:
+        return replace(op, accumulator=replace(acc, order=orders.pop()))
+    if acc.overflow is Overflow.WRAP or op.steps(build.types[source]).any_order.all():
+        return op
     raise HwsimError(
-        f"a reuse factor above {terms} must be a multiple of it where sums do not wrap, not {reuse}"
+        f"a depthwise layer's reuse factor must divide its {channels} channels, or be a multiple "
+        f"of them, where sums saturate; not {reuse}"
     )
+
+
+def _windowed(build: LayerBuilder, layer: Any) -> tuple[str, Window]:
+    """The edge that a convolution's window moves on, and the window."""
+    name = layer.inputs[0]
+    for what in DILATIONS:
+        if int(layer.get_attr(what, 1) or 1) != 1:
+            raise HwsimError(f"a convolution's {what} must be 1, not {layer.get_attr(what)}")
+    window, precision = window_of(layer, "filt"), layer.get_input_variable().type.precision
+    if name in build.paddings and not is_sign(precision):
+        pads = tuple(a + b for a, b in zip(window.padding, build.paddings[name], strict=True))
+        if all(pad < size for pad, size in zip(pads, window.kernel * 2, strict=True)):
+            return build.edges[name], Window(window.kernel, window.stride, pads)
+    source = build.edge(name)
+    if any(window.padding) and is_sign(precision):  # zeros are codes here, and mean -1
+        source = build.padded(f"{layer.outputs[0]}/padded", source, window.padding)
+        window = Window(window.kernel, window.stride)
+    return source, window
+
+
+def _counted(build: LayerBuilder, layer: Any, terms: int) -> int:
+    """The `n_in` of a convolution's products, which counts the whole line in one kernel."""
+    whole = strategy_of(layer) == "latency" and not build.stream
+    line = "PointwiseConv1D" in type(layer).__name__ or int(layer.get_attr("filt_width")) == 1
+    if whole and line and layer.get_attr("n_partitions") == 1 and "1D" in layer.class_name:
+        return terms * int(layer.get_attr("in_width"))
+    return terms
+
+
+def _turned(layer: Any, weights: Any, back: tuple[int, ...]) -> Any:
+    """Weights as they were before the Resource strategy turned them round."""
+    return np.transpose(weights, back) if layer.get_attr("_weights_transposed", False) else weights
+
+
+def _finish(build: LayerBuilder, layer: Any, op: Weighted, source: str, terms: int) -> None:
+    """The layer's sums and their assignment to its result."""
+    name, data = layer.outputs[0], layer.get_input_variable().type.precision
+    weight = layer.weights["weight"].type.precision
+    if is_bit(data) and is_bit(weight):
+        build.finish(layer, binary.add_sums(build, layer, op, source, terms))
+        return
+    source = signs(build, source, f"{name}/signs", data)
+    build.finish(layer, build.add(f"{name}/sum", op, source))

@@ -1,0 +1,103 @@
+"""What a layer's inputs are multiplied by: hls4ml picks the product by both types (`nnet_mult.h`).
+
+Weights of one bit stand for -1 and 1, weights of `int<2>` for -1, 0 and 1, exponents for powers of
+two; so does an input of one bit. Here all of them become plain factors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, overflow
+from hwsim.frontends.hls4ml.importer import LayerBuilder
+from hwsim.frontends.hls4ml.types import read_weights
+from hwsim.ops import BatchNorm, TensorType
+from hwsim.ops.base import IntArray
+
+PLAIN = ("WeightVariable", "StaticWeightVariable", "BramWeightVariable")
+SIGN = Format.int(2)
+MOST_WEIGHT_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """Codes of the weights in the variable's shape, and their format."""
+
+    codes: IntArray
+    format: Format
+
+
+def is_sign(precision: Any) -> bool:
+    """Whether the codes 0 and 1 of a type stand for -1 and 1."""
+    return "Xnor" in type(precision).__name__
+
+
+def is_bit(precision: Any) -> bool:
+    """Whether C++ sees `ap_uint<1>`, be it a sign or a number."""
+    whole = is_sign(precision) or "Integer" in type(precision).__name__
+    return whole and int(precision.width) == 1 and not precision.signed
+
+
+def read_factors(layer: Any, name: str, data: TensorType) -> Factors:
+    """The weights `name` as factors of inputs of type `data`, however they are encoded."""
+    variable = layer.weights[name]
+    kind = type(variable).__name__.removeprefix("Static")
+    if "Exponent" in kind:
+        return _powers(name, variable, data)
+    if kind not in PLAIN:
+        raise HwsimError(f"{name} must be plain weights, not a {kind}")
+    codes, precision = read_weights(name, variable)
+    if is_sign(variable.type.precision):
+        unrolled = layer.get_attr("strategy") == "resource_unrolled"
+        # The unrolled code leaves out weights of 0, which are the -1 of a sign.
+        return Factors(codes if unrolled else 2 * codes - 1, SIGN)
+    if is_ternary(variable.type.precision):
+        return Factors(np.where(codes == -2, 1, codes), SIGN)  # whatever is not 0 or -1 passes
+    if precision.format.width == 1:  # too narrow for hardware's factors; the same numbers in two
+        fmt = precision.format
+        return Factors(codes, Format(True, fmt.int_bits + (not fmt.signed), fmt.frac_bits))
+    return Factors(codes, precision.format)
+
+
+def is_ternary(precision: Any) -> bool:
+    """Whether weights of a type are multiplied as -1, 0 and 1."""
+    whole = "Integer" in type(precision).__name__
+    return whole and int(precision.width) == 2 and bool(precision.signed)
+
+
+def _powers(name: str, variable: Any, data: TensorType) -> Factors:
+    """Signs and exponents, of a product that is exact."""
+    values, width = np.asarray(variable.data, np.float64), int(variable.type.precision.width)
+    if not (np.isfinite(values).all() and values.all()):
+        raise HwsimError(f"{name} must be powers of two, but hold 0, NaN or infinity")
+    exponents = (np.log2(np.abs(values)) / np.log2(2.0)).astype(np.int64)  # as it is written
+    exponents = np.asarray(overflow(np, exponents, Format.int(width), Overflow.WRAP), np.int64)
+    low, high = int(exponents.min()), int(exponents.max())
+    # A product has so many bits before and behind its point (`weight_exponential`).
+    room = width + data.format.width
+    if data.format.frac_bits - low > room or data.format.int_bits + high > room:
+        raise HwsimError(
+            f"products with {name} must keep all bits in {room} before and {room} behind the point,"
+            f" not be of {data.format} with factors of 2**{low} to 2**{high}"
+        )
+    if high - low + 2 > MOST_WEIGHT_BITS:
+        raise HwsimError(
+            f"{name} must span at most 2**{MOST_WEIGHT_BITS - 2}, not 2**{low} to 2**{high}"
+        )
+    codes = np.where(values < 0, -1, 1) << (exponents - low)
+    return Factors(codes, Format(True, high + 2, -low))
+
+
+def signs(build: LayerBuilder, edge: str, name: str, precision: Any) -> str:
+    """The edge itself, or where its codes 0 and 1 are signs one of -1 and 1, called `name`."""
+    if not is_sign(precision):
+        return edge
+    channels = build.types[edge].channels
+    op = BatchNorm(
+        scale=np.full(channels, 2), bias=np.full(channels, -1), scale_format=Format.int(3)
+    )
+    return build.add(name, op, edge)

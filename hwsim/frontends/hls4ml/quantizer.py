@@ -1,0 +1,42 @@
+"""Quantizers with a format for each element, as HGQ and HGQ2 train them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.frontends.hls4ml.importer import LayerBuilder
+from hwsim.ops import Cast, Flatten, Reshape
+
+
+def read_quantizer(build: LayerBuilder, layer: Any) -> None:
+    """Each element in its own `ap_fixed`; one of no bits is 0 (`hgq_proxy_model.py`)."""
+    source, name = build.edge(layer.inputs[0]), layer.outputs[0]
+    shape = build.types[source].shape
+    keeps, widths, wholes = (
+        np.broadcast_to(np.asarray(mask)[0], shape) for mask in layer.get_attr("mask_kbi")
+    )
+    try:
+        modes = Rounding(str(layer.get_attr("RND"))), Overflow(str(layer.get_attr("SAT")))
+    except ValueError as error:
+        raise HwsimError(f"a quantizer's modes must be those of ap_fixed: {error}") from None
+    masks = [mask.reshape(-1, shape[-1]) for mask in (keeps, widths, wholes)]
+    alike = all((mask == mask[0]).all() for mask in masks)
+    rows = [mask[0] if alike else mask.reshape(-1) for mask in masks]
+    formats = [
+        Format(bool(k), int(i), int(b) - int(i)) if b > 0 else None
+        for k, b, i in zip(*rows, strict=True)
+    ]
+    if None not in formats and len(set(formats)) == 1 and formats[0] is not None:
+        op = Cast(out=formats[0], rounding=modes[0], overflow=modes[1])
+    else:
+        op = Cast.by_channel(formats, rounding=modes[0], overflow=modes[1])
+    flat = not alike and len(shape) > 1
+    edge = build.add(f"{name}/flat", Flatten(), source) if flat else source
+    edge = build.add(f"{name}/each", op, edge)
+    if flat:
+        edge = build.add(f"{name}/shape", Reshape(shape=shape), edge)
+    build.finish(layer, edge)
