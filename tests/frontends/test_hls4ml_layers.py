@@ -35,10 +35,10 @@ def test_layers_of_vectors_and_of_unlike_shapes_give_csims_codes(seed, tmp_path)
 
 def test_one_weight_code_off_is_noticed(tmp_path):
     """The comparison would see a difference: the mutant of the tests above."""
-    model = lines(5, stream=True)
-    graph, x = hwsim.load(model.build(tmp_path, stream=True)), model.data(50)
-    layer = next(one for one in model.layers if one["class_name"] == "DepthwiseConv1D")
+    model, mutant = lines(5, stream=True), lines(5, stream=True)
+    layer = next(one for one in mutant.layers if one["class_name"] == "DepthwiseConv1D")
     layer["depthwise_data"] = -layer["depthwise_data"]
-    other = hwsim.load(model.build(tmp_path, stream=True))
-    name = layer["name"]
-    assert (emulated(graph, x)[name] != emulated(other, x)[name]).any()
+    x, name = model.data(50), layer["name"]
+    graphs = [hwsim.load(one.build(tmp_path, stream=True)) for one in (model, mutant)]
+    ours, other = (emulated(graph, x)[name] for graph in graphs)
+    assert (ours != other).any()

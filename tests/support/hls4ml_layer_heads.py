@@ -9,7 +9,7 @@ from support.hls4ml_heads import AUTO, types
 from support.hls4ml_models import Model, precision
 
 SUMS = ("weight", "bias", "accum", "result")
-MERGES = ("add", "subtract", "multiply", "average")
+MERGES = ("add", "subtract", "multiply", "average", "maximum", "minimum")
 
 
 def fan(model: Model, count: int) -> list[str]:

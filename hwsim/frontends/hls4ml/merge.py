@@ -1,4 +1,4 @@
-"""Layers of two inputs: sums, differences, products, means, the dot product (`nnet_merge.h`)."""
+"""Layers of two inputs: sums, products, the larger one, the dot product (`nnet_merge.h`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,30 @@ from hwsim.fixed import Format
 from hwsim.frontends.hls4ml.factors import is_bit, is_ternary
 from hwsim.frontends.hls4ml.importer import LayerBuilder, accumulator
 from hwsim.frontends.hls4ml.types import Precision
-from hwsim.ops import Add, AvgPool, BatchNorm, Mul, Op, Reshape, Select, Sub, Table, Window
+from hwsim.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Maximum,
+    Minimum,
+    Mul,
+    Op,
+    Reshape,
+    Select,
+    Sub,
+    Table,
+    Window,
+)
 
 # What each computes; an average's sum is then halved.
-MERGED: Mapping[str, Op] = {"add": Add(), "subtract": Sub(), "multiply": Mul(), "average": Add()}
+MERGED: Mapping[str, Op] = {
+    "add": Add(),
+    "subtract": Sub(),
+    "multiply": Mul(),
+    "average": Add(),
+    "maximum": Maximum(),
+    "minimum": Minimum(),
+}
 
 
 def merged(layer: Any) -> str:

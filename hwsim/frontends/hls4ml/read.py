@@ -144,7 +144,7 @@ def _told(layer: Any) -> str:
     reason = without.REASONS.get(layer.class_name)
     if reason is not None:
         return f"{layer.class_name}: {reason}"
-    function = layer.get_attr("activation")
+    function = layer.get_attr("activation") or layer.get_attr("op")
     return str(function or layer.get_attr("class_name") or type(layer).__name__)
 
 
