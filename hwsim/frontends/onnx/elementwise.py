@@ -11,7 +11,6 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.ort import float_math
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.onnx.pairs import paired
 from hwsim.frontends.onnx.scale import along, folded
@@ -108,40 +107,6 @@ def concatenated(run: Importer, node: OnnxNode, reals: list[Real], axis: int) ->
         order = np.concatenate([r.layout.order + s for r, s in zip(reals, starts, strict=True)])
         return Real(Joined(node.name, tuple(reals), 0), Arrangement(shape, shape, order))
     return Real(Joined(node.name, tuple(reals), axis - 1), Arrangement.innermost(shape, axis - 1))
-
-
-def unary(run: Importer, node: OnnxNode) -> None:
-    """A function of one value."""
-    run.values[node.output] = run.real(node, 0).then(function_of(node))
-
-
-def function_of(node: OnnxNode) -> Unary:
-    """The function that a node computes, in float32 as ONNX Runtime does."""
-    name = str(node)
-    match node.op:
-        case "Relu":
-            return Unary(name, lambda x: np.maximum(x, F32(0)), rising=True, low=0.0)
-        case "Sigmoid" | "QLinearSigmoid":
-            return Unary(name, float_math.sigmoid, rising=True)
-        case "Tanh":
-            return Unary(name, float_math.tanh, rising=True)
-        case "LeakyRelu" | "QLinearLeakyRelu":
-            alpha = node.real("alpha", 0.01)
-            return Unary(name, lambda x: float_math.leaky_relu(x, alpha), rising=alpha >= 0)
-        case "HardSigmoid":
-            a, b = node.real("alpha", 0.2), node.real("beta", 0.5)
-            return Unary(name, lambda x: float_math.hard_sigmoid(x, a, b), rising=a >= 0)
-        case "Elu":
-            alpha = node.real("alpha", 1.0)
-            return Unary(
-                name, lambda x: float_math.elu(x, alpha), rising=alpha >= 0, rough=alpha != 0
-            )
-        case "HardSwish":
-            return Unary(name, float_math.hard_swish, rising=False)
-        case "Abs":
-            return Unary(name, np.abs, rising=False)
-        case _:
-            return Unary(name, np.negative, rising=False)
 
 
 def clip(run: Importer, node: OnnxNode) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import takewhile
 
 import numpy as np
 
@@ -12,15 +15,28 @@ from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
-from hwsim.frontends.shared.values import Level, Pair, Real, Weighing
+from hwsim.frontends.shared.values import FloatArray, Level, Pair, Pool, Real, Unary, Weighing
 from hwsim.ops import Add, Mul, Sub
 from hwsim.ops.base import Shape
 
 OPERATORS: dict[str, Add | Sub | Mul] = {"Add": Add(), "Sub": Sub(), "Mul": Mul()}
+ARITHMETIC: dict[str, Callable[..., FloatArray]] = {
+    "Add": np.add,
+    "Div": np.divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Mul": np.multiply,
+    "Sub": np.subtract,
+    "Sum": np.add,
+}
+"""What nodes of two operands compute of float32 values."""
 
 
 def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) -> Real:
     """The result of an Add, Sub or Mul; what is added may be the sum of a layer."""
+    found = of_one_code(node, first, second)
+    if found is not None:
+        return found
     shape = _shape(node, first.layout.shape, second.layout.shape)
     if op == "Add" and _repeated(first.layout.shape, shape):
         first, second = second, first
@@ -42,6 +58,59 @@ def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) ->
     shift = 128 if whole and signed and choice.dtype == "uint8" else 0
     source = Pair(node.name, node.output, a, b, shift, not whole, OPERATORS[op])
     return Real(source, layouts[0])
+
+
+def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
+    """The result where both operands are functions of the same code, and so it is; None elsewhere.
+
+    A quantizer then tries all codes in the runtime's own arithmetic: x * f(x) is one table.
+    """
+    a, b = first.source, second.source
+    if not (isinstance(a, Level) and isinstance(b, Level) and _same(a, b)):
+        return None
+    if first.layout.shape != second.layout.shape or not first.layout.same(second.layout):
+        return None
+    pairs = zip(first.steps, second.steps, strict=False)
+    kept = len(list(takewhile(lambda both: both[0] is both[1], pairs)))
+    one, other = (_functions(real.steps[kept:]) for real in (first, second))
+    if one is None or other is None or not (one or other):
+        return None
+    step = Unary(
+        str(node),
+        partial(_both, ARITHMETIC[node.op], one, other),
+        rising=False,
+        rough=any(part.rough for part in (*one, *other)),
+    )
+    return replace(first, steps=(*first.steps[:kept], step))
+
+
+def _same(a: Level, b: Level) -> bool:
+    """Whether two tensors are the same codes with the same meaning."""
+    given = [(x.codes.edge, x.codes.padding, x.scale, x.zero_point) for x in (a, b)]
+    return given[0] == given[1]
+
+
+def _functions(steps: Sequence[Unary | Pool]) -> tuple[Unary, ...] | None:
+    """The steps, where none of them is a pool."""
+    found = tuple(step for step in steps if isinstance(step, Unary))
+    return found if len(found) == len(steps) else None
+
+
+def _both(
+    operation: Callable[..., FloatArray],
+    first: Sequence[Unary],
+    second: Sequence[Unary],
+    x: FloatArray,
+) -> FloatArray:
+    """An operation on two functions of one float32."""
+    operands = []
+    for steps in (first, second):
+        value = x
+        for step in steps:
+            value = step.function(value)
+        operands.append(value)
+    with np.errstate(all="ignore"):
+        return operation(*operands)
 
 
 def _repeated(shape: Shape, wanted: Shape) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import elementwise, matmul, pool, weighted
+from hwsim.frontends.onnx import elementwise, functions, matmul, pool, weighted
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -235,11 +235,12 @@ def qlinear_pool(run: Importer, node: OnnxNode) -> None:
 
 def qlinear_unary(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QLinearSigmoid and QLinearLeakyRelu."""
-    rounded(run, node, given(run, node, 0).then(elementwise.function_of(node)), 3)
+    rounded(run, node, given(run, node, 0).then(functions.function_of(node)), 3)
 
 
 HANDLERS: dict[tuple[str, str], Handler] = {
     **FLOAT_HANDLERS,
+    **{(MICROSOFT, name): functions.unary for name in functions.CONTRIBUTED},
     ("", "QuantizeLinear"): quantize_linear,
     ("", "DequantizeLinear"): dequantize_linear,
     (MICROSOFT, "QuantizeLinear"): quantize_linear,

@@ -13,7 +13,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
-from hwsim.frontends.onnx.pairs import OPERATORS, paired
+from hwsim.frontends.onnx.pairs import OPERATORS, of_one_code, paired
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
@@ -59,10 +59,8 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
     reverse = isinstance(first, Constant)
     constant = first if reverse else second
     if not isinstance(constant, Constant):
-        if node.op not in OPERATORS:
-            raise HwsimError(f"{node}: one of its inputs must be constant")
         reals = run.real(node, 0), run.real(node, 1)
-        run.values[node.output] = paired(run, node, *reals, node.op)
+        run.values[node.output] = _of_tensors(run, node, *reals)
         return
     real = run.real(node, 1 if reverse else 0)
     value = constant.array.astype(F32)
@@ -76,6 +74,16 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
         return
     factor, offset = _line(node.op, value.astype(F64), reverse)
     run.values[node.output] = along(run, node, real, factor, offset, value)
+
+
+def _of_tensors(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
+    """Mul and Sub of two tensors; Div of two functions of one code."""
+    if node.op in OPERATORS:
+        return paired(run, node, first, second, node.op)
+    found = of_one_code(node, first, second)
+    if found is None:
+        raise HwsimError(f"{node}: one of its inputs must be constant")
+    return found
 
 
 def product_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:

@@ -232,10 +232,13 @@ def _quantize_level(
     codes = level.codes
     functions = [s for s in real.steps if isinstance(s, Unary)]
     pools: list[Op] = [MaxPool(window=s.window) for s in real.steps if isinstance(s, Pool)]
-    after_pool = real.steps[
-        next((i for i, s in enumerate(real.steps) if isinstance(s, Pool)), len(real.steps)) :
-    ]
-    if any(isinstance(s, Unary) and not s.rising for s in after_pool):
+    first = next((i for i, s in enumerate(real.steps) if isinstance(s, Pool)), len(real.steps))
+    before, after = (
+        [s for s in part if isinstance(s, Unary)]
+        for part in (real.steps[:first], real.steps[first:])
+    )
+    pooled_last = all(s.rising for s in after)
+    if not pooled_last and not all(s.rising for s in before):
         raise HwsimError(f"{name}: a function after a max pool must be rising")
     ops: list[Op]
     if by.shifts(level) and all(f.clamp for f in functions):
@@ -246,7 +249,8 @@ def _quantize_level(
         edge, ops = codes.edge, _table(run.types[codes.edge], level, functions, by)
     if codes.padding != NO_PADDING and int(by.codes(np.zeros(1, np.float32))[0]) != by.zero_point:
         raise HwsimError(f"{name}: padding must stay real zero up to the next convolution")
-    edge = run.chain(name, edge, [*ops, *pools], out)
+    ops = [*ops, *pools] if pooled_last else [*pools, *ops]
+    edge = run.chain(name, edge, ops, out)
     return Codes(edge, by.format, real.layout, codes.padding)
 
 

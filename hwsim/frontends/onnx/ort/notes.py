@@ -49,6 +49,7 @@ ALPHA_BITS = (
     "their last bit"
 )
 ROUGH = 2.0**-13  # steps of the result
+ROUGH_SHARE = 2.0**-21  # of a result's distance from its zero point, where that is more
 ROUGH_TIES = (
     "ONNX Runtime's last bits are others here (those of an exponential, or of QLinearAdd with a "
     "constant), so that codes which meet a tie may differ by one step: up to {share:.2g} % of them"
@@ -264,7 +265,8 @@ def _near_ties(reals: FloatArray, by: Quantizer) -> float:
     steps = reals.astype(np.float64) / by.scale
     lowest, highest = by.format.min - by.zero_point - 1, by.format.max - by.zero_point + 1
     inside = (steps > lowest) & (steps < highest)
-    near = np.abs(steps - np.floor(steps) - 0.5) < ROUGH
+    errors = np.maximum(ROUGH, np.abs(steps) * ROUGH_SHARE)
+    near = np.abs(steps - np.floor(steps) - 0.5) < errors
     return float((near & inside).sum() / near.size)
 
 

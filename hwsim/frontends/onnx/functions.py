@@ -1,0 +1,202 @@
+"""Functions of one value, in float32 as ONNX Runtime computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.ort import exponentials, float_math
+from hwsim.frontends.shared.values import Constant, FloatArray, Unary
+
+F32 = np.float32
+Function = Callable[[FloatArray], FloatArray]
+Maker = Callable[[OnnxNode], Unary]
+
+
+def unary(run: Importer, node: OnnxNode) -> None:
+    """A function of one value, or of a constant."""
+    value, function = run.value(node, 0), function_of(node)
+    if isinstance(value, Constant):
+        run.values[node.output] = Constant(function.function(value.array.astype(np.float32)))
+        return
+    run.values[node.output] = run.real(node, 0).then(function)
+
+
+def function_of(node: OnnxNode) -> Unary:
+    """The function that a node computes; HwsimError where its attributes are none that it takes."""
+    name = node.op.removeprefix("QLinear")
+    return (FUNCTIONS | CONTRIBUTED)[name](node)
+
+
+def _plain(function: Function, *, rising: bool = False) -> Maker:
+    """A function without attributes whose bits are the runtime's."""
+    return lambda node: Unary(str(node), _quiet(function), rising=rising)
+
+
+def _near(function: Callable[..., FloatArray], *, rising: bool = False) -> Maker:
+    """One whose last bits the runtime's C library or its place in a tensor decide."""
+    return lambda node: Unary(str(node), _quiet(function), rising=rising, rough=True)
+
+
+def _rounded(function: Callable[..., FloatArray], *, rising: bool = False) -> Maker:
+    """One that is rounded to float32 once here, while the runtime's last bits are others."""
+    return _near(lambda x: function(x.astype(np.float64)).astype(np.float32), rising=rising)
+
+
+def _quiet(function: Function) -> Function:
+    """Codes that have no finite value saturate, or get the lowest code, as they do there."""
+
+    def silent(x: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            return function(x)
+
+    return silent
+
+
+def _leaky_relu(node: OnnxNode) -> Unary:
+    alpha = node.real("alpha", 0.01)
+    return Unary(str(node), partial(float_math.leaky_relu, alpha=alpha), rising=alpha >= 0)
+
+
+def _hard_sigmoid(node: OnnxNode) -> Unary:
+    alpha, beta = node.real("alpha", 0.2), node.real("beta", 0.5)
+    function = partial(float_math.hard_sigmoid, alpha=alpha, beta=beta)
+    return Unary(str(node), function, rising=alpha >= 0)
+
+
+def _thresholded_relu(node: OnnxNode) -> Unary:
+    alpha = F32(node.real("alpha", 1.0))
+    return Unary(str(node), lambda x: np.where(x > alpha, x, F32(0)), rising=bool(alpha >= 0))
+
+
+def _elu(node: OnnxNode) -> Unary:
+    alpha = node.real("alpha", 1.0)
+    function = _quiet(partial(exponentials.elu, alpha=alpha))
+    return Unary(str(node), function, rising=alpha >= 0, rough=alpha != 0)
+
+
+def _celu(node: OnnxNode) -> Unary:
+    alpha = node.real("alpha", 1.0)
+    if alpha == 0:
+        raise HwsimError(f"{node}: its 'alpha' must not be 0")
+    function = _quiet(partial(exponentials.celu, alpha=alpha))
+    return Unary(str(node), function, rising=alpha > 0, rough=True)
+
+
+def _selu(node: OnnxNode) -> Unary:
+    alpha = node.real("alpha", 1.67326319217681884765625)
+    gamma = node.real("gamma", 1.05070102214813232421875)
+    function = _quiet(partial(exponentials.selu, alpha=alpha, gamma=gamma))
+    return Unary(str(node), function, rising=alpha >= 0 and gamma >= 0, rough=True)
+
+
+def _gelu(node: OnnxNode) -> Unary:
+    """Of ONNX and of com.microsoft, which has no approximation."""
+    approximation = node.attributes.get("approximate", "none")
+    if approximation not in ("none", "tanh"):
+        raise HwsimError(f"{node}: 'approximate' must be none or tanh, not {approximation!r}")
+    tangent = approximation == "tanh"
+    function = exponentials.gelu_tanh if tangent else exponentials.gelu
+    return Unary(str(node), _quiet(function), rising=False)
+
+
+def _fast_gelu(node: OnnxNode) -> Unary:
+    if node.input(1):
+        raise HwsimError(f"{node}: its bias must be added by a node of its own")
+    return Unary(str(node), _quiet(exponentials.gelu_tanh), rising=False)
+
+
+def _quick_gelu(node: OnnxNode) -> Unary:
+    function = partial(exponentials.quick_gelu, alpha=node.real("alpha", 1.702))
+    return Unary(str(node), _quiet(function), rising=False)
+
+
+def _swish(node: OnnxNode) -> Unary:
+    """A function of ONNX, which the runtime takes apart."""
+    function = partial(exponentials.quick_gelu, alpha=node.real("alpha", 1.0))
+    return Unary(str(node), _quiet(function), rising=False)
+
+
+def _mish(x: FloatArray) -> FloatArray:
+    return x * float_math.tanh(exponentials.softplus(x))
+
+
+FUNCTIONS: dict[str, Maker] = {
+    "Abs": _plain(np.abs),
+    "Acos": _rounded(np.arccos),
+    "Acosh": _rounded(np.arccosh),
+    "Asin": _rounded(np.arcsin),
+    "Asinh": _rounded(np.arcsinh, rising=True),
+    "Atan": _rounded(np.arctan, rising=True),
+    "Atanh": _rounded(np.arctanh),
+    "Ceil": _plain(np.ceil, rising=True),
+    "Celu": _celu,
+    "Cos": _rounded(np.cos),
+    "Cosh": _rounded(np.cosh),
+    "Elu": _elu,
+    "Erf": _plain(exponentials.erf, rising=True),
+    "Exp": _plain(exponentials.exp, rising=True),
+    "Floor": _plain(np.floor, rising=True),
+    "Gelu": _gelu,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _plain(float_math.hard_swish),
+    "LeakyRelu": _leaky_relu,
+    "Log": _near(exponentials.log),
+    "Mish": _near(_mish),
+    "Neg": _plain(np.negative),
+    "Reciprocal": _plain(lambda x: F32(1) / x),
+    "Relu": lambda node: Unary(str(node), lambda x: np.maximum(x, F32(0)), rising=True, low=0.0),
+    "Round": _plain(np.rint, rising=True),
+    "Selu": _selu,
+    "Sigmoid": _plain(float_math.sigmoid, rising=True),
+    "Sign": _plain(np.sign, rising=True),
+    "Sin": _rounded(np.sin),
+    "Sinh": _rounded(np.sinh, rising=True),
+    "Softplus": _near(exponentials.softplus, rising=True),
+    "Softsign": _plain(exponentials.softsign, rising=True),
+    "Sqrt": _plain(np.sqrt),
+    "Swish": _swish,
+    "Tan": _rounded(np.tan),
+    "Tanh": _plain(float_math.tanh, rising=True),
+    "ThresholdedRelu": _thresholded_relu,
+}
+"""What makes the function of each operator of ONNX."""
+
+CONTRIBUTED: dict[str, Maker] = {
+    "FastGelu": _fast_gelu,
+    "Gelu": _gelu,
+    "QuickGelu": _quick_gelu,
+}
+"""The same for ONNX Runtime's own operators."""
+
+
+def power(run: Importer, node: OnnxNode) -> None:
+    """Pow by a constant, or of one."""
+    first, second = run.value(node, 0), run.value(node, 1)
+    if isinstance(first, Constant) and isinstance(second, Constant):
+        with np.errstate(all="ignore"):
+            made = np.power(first.array.astype(np.float64), second.array.astype(np.float64))
+        run.values[node.output] = Constant(made.astype(first.array.dtype))
+        return
+    place = 0 if isinstance(second, Constant) else 1
+    given = run.constant(node, 1 - place).array
+    if given.size != 1 or not np.isfinite(given).all():
+        raise HwsimError(f"{node}: its base or its exponent must be one finite number")
+    value = float(given.ravel()[0])
+    if place == 0:
+        function: Function = partial(exponentials.power, exponent=value)
+        rough = value not in (0.0, 1.0, 2.0, 3.0)
+    else:
+        function, rough = partial(_power_of, base=value), True
+    step = Unary(str(node), _quiet(function), rising=False, rough=rough)
+    run.values[node.output] = run.real(node, place).then(step)
+
+
+def _power_of(x: FloatArray, base: float) -> FloatArray:
+    out: FloatArray = np.power(base, x.astype(np.float64)).astype(np.float32)
+    return out
