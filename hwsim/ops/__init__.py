@@ -8,6 +8,7 @@ from hwsim.ops.cast import Cast
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
+from hwsim.ops.literal import Literal
 from hwsim.ops.matmul import MatMul
 from hwsim.ops.pad import Pad
 from hwsim.ops.pairs import Add, Maximum, Minimum, Mul, Sub
@@ -19,6 +20,7 @@ from hwsim.ops.scale import BatchNorm, Divide
 from hwsim.ops.scaled_add import ScaledAdd
 from hwsim.ops.select import Select
 from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Split, Transpose
+from hwsim.ops.tables import ChannelTable, PairTable
 from hwsim.ops.thresholds import Thresholds
 from hwsim.ops.weighted import Weighted
 from hwsim.ops.window import Window
@@ -35,6 +37,7 @@ __all__ = [
     "BatchNorm",
     "Carrier",
     "Cast",
+    "ChannelTable",
     "Concat",
     "Conv",
     "Conv1D",
@@ -44,6 +47,7 @@ __all__ = [
     "Exact",
     "Flatten",
     "Float32",
+    "Literal",
     "MatMul",
     "MaxPool",
     "Maximum",
@@ -51,6 +55,7 @@ __all__ = [
     "Mul",
     "Op",
     "Pad",
+    "PairTable",
     "Quant",
     "Quotient",
     "Reduce",

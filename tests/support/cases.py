@@ -24,6 +24,7 @@ from hwsim.ops import (
     Balanced,
     BatchNorm,
     Cast,
+    ChannelTable,
     Concat,
     Conv1D,
     Conv2D,
@@ -31,6 +32,7 @@ from hwsim.ops import (
     Divide,
     Flatten,
     Float32,
+    Literal,
     MatMul,
     Maximum,
     MaxPool,
@@ -38,6 +40,7 @@ from hwsim.ops import (
     Mul,
     Op,
     Pad,
+    PairTable,
     Quant,
     Quotient,
     Reduce,
@@ -575,6 +578,8 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("sub-unsigned", Sub(), (tensor(9, "u4", 0), tensor(9, "u8", 0, codes=(3, 99))))
     yield Case("sub-broadcast", Sub(), (tensor(6, "u3"), tensor((2, 6), "s5.2")))
     yield from choice_cases()
+    yield from constant_cases()
+    yield from two_code_cases()
     yield from mul_cases()
     yield from matmul_cases()
     yield from scaled_add_cases()
@@ -626,6 +631,43 @@ def choice_cases() -> Iterator[Case]:
         for name, (a, b) in {"channels": channels, "crossed": crossed}.items():
             types = tensor(a, "s6.3"), tensor(b, "u4.1")
             yield Case(f"{op.kind}-broadcast-{name}", op, types)
+
+
+def constant_cases() -> Iterator[Case]:
+    """Constants as edges, one for all, one a channel, a row, a position, or each its own."""
+    shapes = {
+        "one": (),
+        "channels": (6,),
+        "positions": (3, 4, 1),
+        "rows": (3, 1, 1),
+        "all": (3, 4, 6),
+    }
+    for name, shape in shapes.items():
+        values = (np.arange(np.prod(shape, dtype=int)) * 37 % 201 - 100).reshape(shape)
+        op = Literal(values=values, out=S8, quant=Quant((0.5,), 3))
+        yield Case(f"literal-{name}", op, (tensor((3, 4, 6), "u4"),))
+    periodic = Literal(values=np.arange(24).reshape(4, 6) * 9, out=U8)
+    yield Case("literal-repeated-rows", periodic, (tensor((3, 4, 6), "s8"),))
+    wide = Literal(values=np.arange(40) * 10**9, out=Format.parse("s40.4"))
+    yield Case("literal-wide", wide, (tensor(40, "s8"),))
+
+
+def two_code_cases() -> Iterator[Case]:
+    """Functions of a code and its channel, and of two codes."""
+    values = (np.arange(6 * 256).reshape(6, 256) * 41 + 7) % 255 - 127
+    by_channel = ChannelTable(values=values, out=S8, first=-128)
+    yield Case("channeltable-all", by_channel, (tensor((3, 4, 6), "s8"),))
+    few = ChannelTable(values=values[:4, :21], out=S8, first=-5, quant=Quant((0.25,), 1))
+    yield Case("channeltable-few", few, (tensor((9, 4), "s16", codes=(-3, 15)),))
+    one = ChannelTable(values=values[:1, :16], out=S8, first=0)
+    yield Case("channeltable-one-channel", one, (tensor((40, 1), "u4"),))
+    grid = (np.arange(16)[:, None] * 13 + np.arange(32) * 5) % 100
+    table = PairTable(values=grid, out=U8, quant=Quant((0.1,), 9))
+    yield Case("pairtable-plain", table, (tensor((2, 20), "s4"), tensor((2, 20), "u5")))
+    turned = PairTable(values=grid.T, out=U8)
+    yield Case(
+        "pairtable-broadcast", turned, (tensor((3, 4, 6), "s5"), tensor((6,), "s4", codes=(-7, 2)))
+    )
 
 
 def ranged_table_cases() -> Iterator[Case]:

@@ -341,6 +341,20 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
                     + per_channel(step, c) * sum(t <= code for t in per_channel(rows, c))
                 ),
             )
+        case "literal":
+            given = (
+                shaped(op.values.reshape(-1).tolist(), op.values.shape)
+                if op.values.ndim
+                else [int(op.values)]
+            )
+            return stretched(given, op.values.shape or (1,), types[0].shape)
+        case "channel_table":
+            tables = op.values.tolist()
+            return each(x, lambda code, c: tables[c][code - op.first])
+        case "pair_table":
+            rows, lows = op.values.tolist(), [t.format.min for t in types]
+            a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
+            return each(a, lambda p, q, _: rows[p - lows[0]][q - lows[1]], b)
         case "cast":
             modes = op.rounding.value, op.overflow.value
             if op.channels is not None:

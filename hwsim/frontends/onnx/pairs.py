@@ -73,7 +73,8 @@ def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
     pairs = zip(first.steps, second.steps, strict=False)
     kept = len(list(takewhile(lambda both: both[0] is both[1], pairs)))
     one, other = (_functions(real.steps[kept:]) for real in (first, second))
-    if one is None or other is None or not (one or other):
+    plain = not first.steps and not second.steps and node.op in OPERATORS  # a kernel may take it
+    if one is None or other is None or plain:
         return None
     step = Unary(
         str(node),

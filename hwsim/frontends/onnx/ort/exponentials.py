@@ -92,7 +92,7 @@ def packet_exp(x: FloatArray) -> FloatArray:
 
 
 def log(x: FloatArray) -> FloatArray:
-    """Log: that of 0 is minus infinity, of what is below no number."""
+    """Log: that of 0 is minus infinity, of infinity itself, of what is below 0 no number."""
     part, power = np.frexp(np.maximum(x, np.finfo(np.float32).tiny))
     below = part < F32(0.707106781186547524)
     y = (part - ONE) + np.where(below, part, F32(0))
@@ -101,6 +101,7 @@ def log(x: FloatArray) -> FloatArray:
     bottom = y * F32(0.049616247954120038) + F32(0.59923249590823520)
     bottom = y * (y * bottom + F32(1.4999999999999927)) + ONE
     found = (power - below).astype(np.float32) * F32(0.6931471805599453) + top / bottom
+    found = np.where(x == np.inf, x, found)
     out: FloatArray = np.where(x > 0, found, np.where(x == 0, F32(-np.inf), F32(np.nan)))
     return out
 
