@@ -35,7 +35,8 @@ class Thresholds(Op):
 
     `values` has a row of thresholds that never fall, for all channels or for each. `base` and
     `step` are one number or one a channel; a negative step makes a falling function, a step of 2
-    from -1 the sign. A jump over several codes is a threshold several times.
+    from -1 the sign. A jump over several codes is a threshold several times;
+    rows are filled up with thresholds that no code reaches.
     """
 
     kind: ClassVar[str] = "thresholds"
@@ -67,16 +68,6 @@ class Thresholds(Op):
             "thresholds must be one row or one a channel, and so base and step, not of shapes "
             f"{shape}, {self.base.shape} and {self.step.shape}",
         )
-        lo, hi = self._ends()
-        require(
-            self.out.min <= lo and hi <= self.out.max,
-            f"what thresholds give must be codes of {self.out}, not {lo} to {hi}",
-        )
-
-    def _ends(self) -> tuple[int, int]:
-        """The least and the largest code that can be given."""
-        far = self.base + self.step * self.values.shape[1]
-        return int(min(self.base.min(), far.min())), int(max(self.base.max(), far.max()))
 
     @property
     def rows(self) -> int:
@@ -96,7 +87,12 @@ class Thresholds(Op):
             f"thresholds' input must have {self.rows} channels, not {x.channels}",
         )
         ends = np.concatenate([self.reached(x.lo), self.reached(x.hi)])
-        return TensorType(x.shape, self.out, self.quant, (int(ends.min()), int(ends.max())))
+        lo, hi = int(ends.min()), int(ends.max())
+        require(
+            self.out.min <= lo and hi <= self.out.max,
+            f"what thresholds give must be codes of {self.out}, not {lo} to {hi}",
+        )
+        return TensorType(x.shape, self.out, self.quant, (lo, hi))
 
     def _apart(self, x: TensorType) -> int:
         """How far apart rows are set to be searched at once; 0 where each threshold is compared."""

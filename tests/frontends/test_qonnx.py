@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from support.qonnx_nets import GENERAL, Net, differences, executed, on_grid
 
 import hwsim
 from hwsim.frontends.onnx.qonnx_rules import round_reals
@@ -22,91 +22,14 @@ from hwsim.ops import Cast, Requantize, Table
 pytest.importorskip("qonnx")
 
 Array = npt.NDArray[Any]
-DOMAIN = "qonnx.custom_op.general"
+DOMAIN = GENERAL
 MODES = ("ROUND", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
-
-
-class Net:
-    """Builds QONNX models with seeded weights; scales are powers of two unless said otherwise."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self.shape: tuple[int, ...] = ()
-
-    def constant(self, value: npt.ArrayLike, dtype: Any = np.float32) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
-        return name
-
-    def do(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
-        out = f"{op.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"{out}_n", **attributes))
-        return out
-
-    def quant(
-        self,
-        x: str,
-        scale: npt.ArrayLike,
-        bits: int,
-        *,
-        signed: int = 1,
-        narrow: int = 0,
-        mode: str = "ROUND",
-        zero: int = 0,
-        op: str = "Quant",
-    ) -> str:
-        inputs = [x, self.constant(scale), self.constant(zero), self.constant(bits)]
-        rule = {"signed": signed, "narrow": narrow, "rounding_mode": mode}
-        return self.do(op, inputs, domain=DOMAIN, **rule)
-
-    def start(self, *shape: int, scale: float = 2.0**-5, bits: int = 8, **rule: Any) -> str:
-        self.shape = shape
-        return self.quant("x", scale, bits, **rule)
-
-    def weights(self, shape: tuple[int, ...], scale: npt.ArrayLike = 2.0**-4, bits: int = 6) -> str:
-        values = self.constant(self.rng.normal(0, 0.4, shape))
-        return self.quant(values, scale, bits, narrow=1)
-
-    def model(self, out: str, *shape: int) -> onnx.ModelProto:
-        ports = [
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, *sizes])
-            for name, sizes in (("x", self.shape), (out, shape))
-        ]
-        graph = helper.make_graph(self.nodes, "net", ports[:1], ports[1:], self.constants)
-        opsets = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def load(model: onnx.ModelProto, folder: Path) -> hwsim.Graph:
     path = folder / "model.onnx"
     onnx.save(model, path)
     return hwsim.load(path)
-
-
-def executed(model: onnx.ModelProto, x: Array) -> Array:
-    """QONNX's own result; its graphs have a batch of 1."""
-    from qonnx.core.modelwrapper import ModelWrapper
-    from qonnx.core.onnx_exec import execute_onnx
-    from qonnx.transformation.infer_shapes import InferShapes
-
-    wrapped = ModelWrapper(model).transform(InferShapes())
-    rows = [next(iter(execute_onnx(wrapped, {"x": row[None]}).values())) for row in x]
-    return np.concatenate(rows)
-
-
-def differences(graph: hwsim.Graph, model: onnx.ModelProto, x: Array) -> int:
-    got, expected = hwsim.emulate(graph, x), executed(model, x)
-    assert got.shape == expected.shape
-    assert len(np.unique(expected)) > 1
-    return int((got != expected).sum())
-
-
-def on_grid(shape: tuple[int, ...], seed: int, *, batch: int = 12, step: float = 2.0**-6) -> Array:
-    """Inputs on half steps of the input's grid: ties for the input's own quantizer too."""
-    rng = np.random.default_rng(seed)
-    return (np.rint(rng.normal(0, 1, (batch, *shape)) / step) * step).astype(np.float32)
 
 
 def mlp(n: Net, mode: str = "ROUND", sizes: Sequence[int] = (16, 64, 32, 32, 5)) -> onnx.ModelProto:
@@ -325,13 +248,32 @@ def test_powers_of_two_become_shifts_only(tmp_path: Path) -> None:
     assert {n.op.scheme.value for n in graph.nodes if isinstance(n.op, Requantize)} == {"shift"}
 
 
-def test_a_scale_that_is_no_power_of_two_is_announced(tmp_path: Path, seed: int) -> None:
-    n = Net(seed)
+def odd_scales(n: Net, out: float) -> onnx.ModelProto:
+    """A layer of 12 sums, rounded to a step of `out`."""
     x = n.do("MatMul", [n.start(8, scale=0.11, bits=6), n.weights((8, 12), 0.21)])
-    model = n.model(n.quant(x, 0.3, 6), 12)
-    with pytest.warns(RuntimeDifference, match="not a power of two"):
+    return n.model(n.quant(x, out, 6), 12)
+
+
+def test_scales_that_are_no_powers_of_two_are_exact_away_from_sums(
+    tmp_path: Path, seed: int
+) -> None:
+    n = Net(seed)
+    model = odd_scales(n, 0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeDifference)
         graph = load(model, tmp_path)
-    assert differences(graph, model, on_grid((8,), seed, batch=40)) <= 2
+    assert differences(graph, model, on_grid((8,), seed, batch=200)) == 0
+
+
+def test_sums_that_meet_a_threshold_in_rounded_reals_are_announced(
+    tmp_path: Path, seed: int
+) -> None:
+    """Every second sum is a tie, and what the executor adds is not quite that."""
+    n = Net(seed)
+    model = odd_scales(n, 2 * 0.11 * 0.21)
+    with pytest.warns(RuntimeDifference, match=r"at \d+ of its \d+ thresholds its rounding decid"):
+        graph = load(model, tmp_path)
+    assert differences(graph, model, on_grid((8,), seed, batch=200)) > 0
 
 
 @pytest.mark.parametrize(

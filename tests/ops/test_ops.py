@@ -568,14 +568,30 @@ def test_a_layer_of_int16_by_int8_with_a_64_bit_bias_is_requantized_exactly(sche
         ({"values": np.zeros((4, 1 << 17), int)}, "at most 262144 in all, not 524288"),
         ({"values": [[1], [2]], "base": [0, 0, 0]}, "one row or one a channel, and so base"),
         ({"base": [[0]]}, "one row or one a channel, and so base"),
-        ({"base": [126]}, "must be codes of s8, not 126 to 128"),
-        ({"step": [-70]}, "must be codes of s8, not -140 to 0"),
     ],
 )
 def test_thresholds_that_are_none_are_refused(fields, said):
     given = {"values": [[1, 2]], "base": [0], "step": [1]} | fields
     with pytest.raises(HwsimError, match=said):
         Thresholds(**{k: np.asarray(v) for k, v in given.items()}, out=Format.int(8))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"base": [126]}, "must be codes of s8, not 126 to 128"),
+        ({"step": [-70]}, "must be codes of s8, not -140 to 0"),
+    ],
+)
+def test_thresholds_that_can_reach_no_code_of_their_format_are_refused(fields, said):
+    given = {"base": [0], "step": [1]} | fields
+    op = Thresholds(
+        values=np.array([[1, 2, 999]]),
+        out=Format.int(8),
+        **{k: np.asarray(v) for k, v in given.items()},
+    )
+    with pytest.raises(HwsimError, match=said):
+        op.infer([tensor(4)])
 
 
 def test_thresholds_of_other_channels_are_refused():

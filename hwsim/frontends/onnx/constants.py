@@ -15,6 +15,8 @@ from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.values import Constant
 from hwsim.ops.base import IntArray
 
+MAX_POWERS = 1 << 20  # of constants, one by one
+
 
 def mapped(value: Constant, move: Callable[[Any], Any]) -> Constant:
     """A constant whose elements moved: its codes too, and the scale of each."""
@@ -40,6 +42,24 @@ def constant(run: Importer, node: OnnxNode) -> None:
             run.values[node.output] = Constant(value.astype(narrow) if narrow else value)
             return
     raise HwsimError(f"{node}: it must have a numeric value")
+
+
+def powers(node: OnnxNode, base: Any, exponent: Any) -> Any:
+    """A constant to the power of another, as the runtime's: cubes by products, others by powf."""
+    shape = np.broadcast_shapes(base.shape, exponent.shape)
+    if math.prod(shape) > MAX_POWERS:
+        raise HwsimError(f"{node}: its result must have at most {MAX_POWERS} elements")
+    with np.errstate(all="ignore"):
+        if base.dtype != np.float32:
+            made = np.power(base.astype(np.float64), exponent.astype(np.float64))
+            return made.astype(base.dtype)
+        if exponent.size == 1 and float(exponent.ravel()[0]) in (2.0, 3.0):
+            square = base * base
+            made = square if float(exponent.ravel()[0]) == 2.0 else square * base
+            return np.broadcast_to(made, shape)
+        pairs = np.broadcast_arrays(base, exponent.astype(np.float32))
+        each = [x**y for x, y in zip(*(p.ravel() for p in pairs), strict=True)]  # scalars: libm's
+        return np.array(each, np.float32).reshape(shape)
 
 
 def constant_of_shape(run: Importer, node: OnnxNode) -> None:

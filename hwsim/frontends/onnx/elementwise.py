@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
@@ -21,6 +22,7 @@ from hwsim.frontends.shared.values import (
     Codes,
     Constant,
     Joined,
+    RawInput,
     Real,
     Scaled,
     Unary,
@@ -37,6 +39,8 @@ def add(run: Importer, node: OnnxNode) -> None:
     constants = [v for v in values if isinstance(v, Constant)]
     if len(constants) == 2:
         run.values[node.output] = folded(node, *constants)
+        return
+    if float_chain.arithmetic(run, node):
         return
     if len(constants) == 1:
         real = run.real(node, 0 if isinstance(values[1], Constant) else 1)
@@ -133,6 +137,9 @@ def clip(run: Importer, node: OnnxNode) -> None:
         low=None if math.isinf(low) else low,
         high=None if math.isinf(high) else high,
     )
+    if isinstance(value, RawInput):
+        run.values[node.output] = float_chain.raw_function(node, value, step)
+        return
     real = run.real(node, 0)
     run.values[node.output] = real.then(step) if step.clamp else real
 

@@ -8,10 +8,12 @@ from functools import partial
 import numpy as np
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.onnx import float_chain
+from hwsim.frontends.onnx.constants import powers
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort import exponentials, float_math
-from hwsim.frontends.shared.values import Constant, FloatArray, Unary
+from hwsim.frontends.shared.values import Constant, FloatArray, RawInput, Unary
 
 F32 = np.float32
 Function = Callable[[FloatArray], FloatArray]
@@ -23,6 +25,9 @@ def unary(run: Importer, node: OnnxNode) -> None:
     value, function = run.value(node, 0), function_of(node)
     if isinstance(value, Constant):
         run.values[node.output] = Constant(function.function(value.array.astype(np.float32)))
+        return
+    if isinstance(value, RawInput):
+        run.values[node.output] = float_chain.raw_function(node, value, function)
         return
     run.values[node.output] = run.real(node, 0).then(function)
 
@@ -179,9 +184,7 @@ def power(run: Importer, node: OnnxNode) -> None:
     """Pow by a constant, or of one."""
     first, second = run.value(node, 0), run.value(node, 1)
     if isinstance(first, Constant) and isinstance(second, Constant):
-        with np.errstate(all="ignore"):
-            made = np.power(first.array.astype(np.float64), second.array.astype(np.float64))
-        run.values[node.output] = Constant(made.astype(first.array.dtype))
+        run.values[node.output] = Constant(powers(node, first.array, second.array))
         return
     place = 0 if isinstance(second, Constant) else 1
     given = run.constant(node, 1 - place).array

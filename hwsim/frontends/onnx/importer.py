@@ -6,11 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, RuntimeKernel
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.values import Codes, Constant, Real, Value
+from hwsim.frontends.shared.values import Codes, Constant, Level, RawInput, Real, Value
+from hwsim.ops import TensorType
+
+UNQUANTIZED = Format(True, 8, 24)
+"""Of an input of reals that a QONNX model quantizes nowhere."""
 
 REALS = Choice(RuntimeKernel.FLOAT, bias_codes=True)
 """What a runtime does that computes all of the model in reals and has no kernels of its own."""
@@ -57,6 +62,8 @@ class Importer(TensorBuilder):
         value = self.value(node, position)
         if isinstance(value, Real):
             return value
+        if isinstance(value, RawInput) and self.choices is None and value.dtype == "float32":
+            return self._unquantized(node.input(position), value)
         what = {Constant: "a constant", Codes: "integer codes"}.get(
             type(value), "an input of the graph that nothing quantizes"
         )
@@ -64,6 +71,21 @@ class Importer(TensorBuilder):
             f"{node}: input {position} ({node.input(position)!r}) must be a quantized tensor "
             f"(behind QuantizeLinear and DequantizeLinear, or Quant), not {what}"
         )
+
+    def _unquantized(self, name: str, raw: RawInput) -> Real:
+        """An input that the model takes as it is, rounded as finely as a stream can have it."""
+        rule = {"rounding": Rounding.RND_CONV, "overflow": Overflow.SAT}
+        codes = self.input_codes(raw, TensorType((), UNQUANTIZED), rule, raw.name)
+        reals = Real(Level(codes, 2.0**-UNQUANTIZED.frac_bits, 0), codes.layout)
+        self.values[name] = reals
+        limit = 2.0 ** (UNQUANTIZED.int_bits - 1)
+        self.warn(
+            raw.name,
+            f"nothing quantizes this input of the graph: its reals are rounded to {UNQUANTIZED} "
+            f"(from {-limit:.0f} to {limit:.0f}, in steps of 2**-{UNQUANTIZED.frac_bits}), and "
+            "QONNX's executor rounds the sums that it makes of them to float32",
+        )
+        return reals
 
     def choice(self, tensor: str) -> Choice:
         """The runtime's kernel for the node that makes an ONNX tensor."""

@@ -15,7 +15,7 @@ from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
-from hwsim.frontends.shared.values import FloatArray, Level, Pair, Pool, Real, Unary, Weighing
+from hwsim.frontends.shared.values import After, FloatArray, Level, Pair, Real, Unary, Weighing
 from hwsim.ops import Add, Mul, Sub
 from hwsim.ops.base import Shape
 
@@ -91,8 +91,8 @@ def _same(a: Level, b: Level) -> bool:
     return given[0] == given[1]
 
 
-def _functions(steps: Sequence[Unary | Pool]) -> tuple[Unary, ...] | None:
-    """The steps, where none of them is a pool."""
+def _functions(steps: Sequence[After]) -> tuple[Unary, ...] | None:
+    """The steps, where all of them are functions of one value."""
     found = tuple(step for step in steps if isinstance(step, Unary))
     return found if len(found) == len(steps) else None
 

@@ -6,20 +6,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.qonnx_rules import no_factors, power_of_two
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.node_by_node import Stepped, exact, powers_of_two
 from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.values import Codes, FloatArray, Mean, Pair, RawInput, Scaled
+from hwsim.frontends.shared.values import (
+    Codes,
+    FloatArray,
+    Level,
+    Mean,
+    Pair,
+    Pool,
+    RawInput,
+    Real,
+    Scaled,
+    Unary,
+    Weighing,
+)
 from hwsim.ops import Op, Quant, Requantize, Scheme, Table, TensorType
 from hwsim.ops.base import IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class Bipolar(Quantizer):
+class Bipolar(Stepped):
     """BipolarQuant: `scale` where x >= 0, else `-scale`; codes 1 and -1."""
 
     scale: float
@@ -78,6 +91,30 @@ class Bipolar(Quantizer):
             rounding=Rounding.TRN,
         )
         return edge, [sign, self._entries()]
+
+    @property
+    def spacing(self) -> int:
+        """From -1 to 1."""
+        return 2
+
+    def usual(self, run: TensorBuilder, real: Real) -> bool:
+        """Where only clamps and pools stand behind an exact sum; or a table of narrow codes."""
+        functions = [s for s in real.steps if not isinstance(s, Pool)]
+        clamps = all(isinstance(f, Unary) and f.clamp for f in functions)
+        source = real.source
+        match source:
+            case Level():
+                scalar = all(isinstance(f, Unary) for f in functions)
+                return source.scales is None and scalar
+            case Weighing():
+                return clamps and exact(run, source)
+            case Mean():
+                return clamps and powers_of_two(source.input.factors)
+        return not isinstance(source, Pair)
+
+    def products(self, scale: npt.NDArray[np.float64]) -> list[Op] | None:
+        """None: thresholds say it."""
+        return None
 
     def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
         """The sign of an average is that of the sum."""

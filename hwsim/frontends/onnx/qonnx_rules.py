@@ -11,12 +11,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.node_by_node import Stepped, powers_of_two
 from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.values import FloatArray, Level, Mean, Pair, Scaled, Weighing
+from hwsim.frontends.shared.values import (
+    FloatArray,
+    Level,
+    Mean,
+    Pair,
+    Pool,
+    Product,
+    Real,
+    Scaled,
+    Unary,
+    Weighing,
+)
 from hwsim.ops import Add, Cast, Mul, Op, Quant, Relu, Requantize, Scheme
 from hwsim.ops.base import IntArray
 
@@ -69,7 +81,7 @@ def no_factors(source: Scaled) -> HwsimError:
 
 
 @dataclass(frozen=True, slots=True)
-class IntQuant(Quantizer):
+class IntQuant(Stepped):
     """One Quant node's rule: codes from `low` to `high`, zero point added before rounding."""
 
     bits: int
@@ -125,6 +137,51 @@ class IntQuant(Quantizer):
             return []
         return [Relu(zero_point=self.format.min, maximum=self.high)]
 
+    def usual(self, run: TensorBuilder, real: Real) -> bool:
+        """Powers of two all through, and nothing but clamps; or a table of narrow codes."""
+        source = real.source
+        functions = [s for s in real.steps if not isinstance(s, Pool)]
+        clamps = all(isinstance(f, Unary) and f.clamp for f in functions)
+        match source:
+            case Level():
+                scalar = all(isinstance(f, Unary) for f in functions)
+                return source.scales is None and scalar
+            case Weighing():
+                held = [source.input.factors, source.scale, np.array([self.scale], np.float32)]
+                whole = self.zero_point == 0 and MODES[self.mode] is not None
+                alike = len(set(source.scale.tolist())) == 1
+                powers = all(map(powers_of_two, held)) and self._zero_code
+                return clamps and powers and (alike or whole)
+            case Mean():
+                unit = source.input.factors / np.float32(source.window.size)
+                powers = powers_of_two(source.input.factors) and powers_of_two(unit)
+                whole = source.counts is None and self.mode != "UP"
+                return clamps and powers and whole and self._powers
+            case Pair():
+                terms = [t for t in (source.a, source.b) if isinstance(t, Level)]
+                powers = all(run.types[t.codes.edge].quant is None for t in terms)
+                return clamps and len(terms) == 2 and powers and self._powers
+            case Product():
+                powers = powers_of_two(np.array([source.a.scale, source.b.scale], np.float32))
+                return clamps and powers and self._powers and self._zero_code
+        return True
+
+    @property
+    def _powers(self) -> bool:
+        """Whether the scale is a power of two."""
+        return power_of_two(self.scale) is not None
+
+    @property
+    def _zero_code(self) -> bool:
+        """Whether the zero point is a code."""
+        return self.format.min <= self.zero_point <= self.format.max
+
+    def products(self, scale: npt.NDArray[np.float64]) -> list[Op] | None:
+        """A float32 product, to nearest even."""
+        if MODES[self.mode] is not Rounding.RND_CONV or not self._zero_code:
+            return None
+        return [self._product(scale.astype(np.float32), 0), *self.limits()]
+
     def shifts(self, level: Level) -> bool:
         """From one power of two to another."""
         power = power_of_two(level.scale / self.scale)
@@ -137,17 +194,17 @@ class IntQuant(Quantizer):
         factors = tuple(float(s) for s in scale.astype(np.float64) / self.scale)
         powers = [power_of_two(f) for f in factors]
         if any(p is None for p in powers):
-            return edge, [self._product(run, edge, scale, zero), *self.limits()]
+            if MODES[self.mode] is not Rounding.RND_CONV:
+                raise HwsimError(
+                    f"edge {edge!r} must be rounded by ROUND where scales are not powers of two, "
+                    f"not by {self.mode}"
+                )
+            run.warn(edge, FLOAT_NOTE)
+            return edge, [self._product(scale, zero), *self.limits()]
         right = tuple(-p for p in powers if p is not None)
         return self._shifted(run, edge, right, zero)
 
-    def _product(self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int) -> Op:
-        if MODES[self.mode] is not Rounding.RND_CONV:
-            raise HwsimError(
-                f"edge {edge!r} must be rounded by ROUND where scales are not powers of two, not "
-                f"by {self.mode}"
-            )
-        run.warn(edge, FLOAT_NOTE)
+    def _product(self, scale: FloatArray, zero: int) -> Op:
         return Requantize(
             scheme=Scheme.F32_RNE_IN,
             multiplier=tuple(float(f) for f in scale / np.float32(self.scale)),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
@@ -36,10 +37,11 @@ def batch_norm(run: Importer, node: OnnxNode) -> None:
     """BatchNormalization at inference, along axis 1."""
     if node.integer("training_mode", 0) or node.integer("spatial", 1) != 1:
         raise HwsimError(f"{node}: 'training_mode' must be 0 and 'spatial' 1")
+    constants = [run.constant(node, i).array for i in range(1, 5)]
+    if float_chain.normalized(run, node, constants, node.real("epsilon", 1e-5)):
+        return
     real = run.real(node, 0)
-    scale, bias, mean, variance = (
-        run.constant(node, i).array.astype(F64).ravel() for i in range(1, 5)
-    )
+    scale, bias, mean, variance = (array.astype(F64).ravel() for array in constants)
     count = real.layout.shape[0] if real.layout.shape else 0
     if any(values.size != count for values in (scale, bias, mean, variance)):
         raise HwsimError(f"{node}: its constants must have one value for each of {count} channels")
@@ -55,6 +57,8 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
     first, second = run.value(node, 0), run.value(node, 1)
     if isinstance(first, Constant) and isinstance(second, Constant):
         run.values[node.output] = folded(node, first, second)
+        return
+    if float_chain.arithmetic(run, node):
         return
     reverse = isinstance(first, Constant)
     constant = first if reverse else second

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.float_steps import RowStep
+from hwsim.float_steps import FloatStep, RowStep
+from hwsim.frontends.onnx.float_chain import float_steps
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.ort.kernels import Choice
@@ -81,12 +82,15 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
     what = f"{run.model.path}: output {port.name!r}"
     try:
         reals: tuple[float, ...] | None = None
-        steps: tuple[RowStep, ...] = ()
+        steps: tuple[FloatStep | RowStep, ...] = ()
         if isinstance(value, Real):
-            value, steps = at_the_end(value)
+            value, rows = at_the_end(value)
             if run.choices is not None:
                 note_functions(run, value)
-            value, reals = tabled(value)
+            value, steps = float_steps(run, value)
+            if not steps:
+                value, reals = tabled(value)
+            steps = (*steps, *rows)
         codes = _output_codes(run, value, port.name)
         element = _element(port, codes) if isinstance(value, Codes) else None
         return run.output(port.name, codes, element=element, reals=reals, steps=steps)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.constants import mapped
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
@@ -28,7 +29,6 @@ from hwsim.ops import CONVOLUTIONS, Conv, Dense, Window
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
-MAX_BIAS_BITS = 24
 
 
 def weights_of(run: Importer, node: OnnxNode, position: int) -> Constant:
@@ -161,11 +161,15 @@ def bias_of(
         values = np.rint(values / whole) * whole
     exact = values.astype(np.float64) / scale.astype(np.float64)
     if not powers and (whole_first or not source.integer_bias):
-        extra = min(_bits_after_point(exact), _spare_bits(run, source, exact))
+        extra = min(float_chain.bits_after_point(exact), _spare_bits(run, source, exact))
         return np.broadcast_to(np.rint(exact * 2.0**extra), outputs).astype(np.int64), extra
-    extra = _bits_after_point(exact) if powers else 0
-    codes = exact * 2.0**extra if powers and extra <= MAX_BIAS_BITS else np.rint(values / whole)
-    if powers and extra > MAX_BIAS_BITS:
+    extra = float_chain.bits_after_point(exact) if powers else 0
+    codes = (
+        exact * 2.0**extra
+        if powers and extra <= float_chain.MAX_BIAS_BITS
+        else np.rint(values / whole)
+    )
+    if powers and extra > float_chain.MAX_BIAS_BITS:
         run.warn(node.name, "its bias is rounded to the accumulator's own fraction bits")
         extra = 0
     if np.abs(codes).max(initial=0) >= 2.0 ** (31 + extra):
@@ -179,14 +183,6 @@ def _spare_bits(run: Importer, source: Weighing, bias: npt.NDArray[np.float64]) 
     if most >= 2.0**62:
         raise HwsimError(f"{source.name}: its bias must be near enough to its sums to be added")
     return min(max(0, 30 - int(most).bit_length()), 16)
-
-
-def _bits_after_point(values: npt.NDArray[np.float64]) -> int:
-    """The fewest fraction bits that hold all values exactly (more than the limit: limit + 1)."""
-    for bits in range(MAX_BIAS_BITS + 1):
-        if np.array_equal(np.rint(values * 2.0**bits), values * 2.0**bits):
-            return bits
-    return MAX_BIAS_BITS + 1
 
 
 def conv(run: Importer, node: OnnxNode) -> None:
@@ -220,10 +216,22 @@ def convolution(
     window = window_of(node, shape, taps.shape[:rank], level.codes.padding)
     level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
     held = taps, weights.format, scale
-    source = layer(run, node, level, held, bias, (window, groups))
+    source = layer(run, node, level, held, _among_codes(run, bias), (window, groups))
     kind = source.op.infer([run.types[level.codes.edge]])
     *places, outputs = kind.shape
-    return Real(source, Arrangement.map((outputs, *places)))
+    return _beside(run, node, Real(source, Arrangement.map((outputs, *places))), bias)
+
+
+def _among_codes(run: Importer, bias: Constant | None) -> Constant | None:
+    """The bias that a layer's whole numbers have in any case."""
+    return bias if run.choices is not None else None
+
+
+def _beside(run: Importer, node: OnnxNode, real: Real, bias: Constant | None) -> Real:
+    """A layer's sum with the bias that its whole numbers do not have yet."""
+    if bias is None or run.choices is not None:
+        return real
+    return float_chain.with_bias(run, node, real, bias)
 
 
 def dense(
@@ -256,8 +264,9 @@ def dense(
         held = run.arranged(held, Arrangement.plain(shape), node)
     level = replace(level, codes=held)
     kept = codes, weights.format, scale
-    source = layer(run, node, level, kept, bias, alpha=alpha)
-    return Real(source, Arrangement.plain((*shape[:-1], codes.shape[1])))
+    source = layer(run, node, level, kept, _among_codes(run, bias), alpha=alpha)
+    out = Real(source, Arrangement.plain((*shape[:-1], codes.shape[1])))
+    return _beside(run, node, out, bias)
 
 
 def gemm(run: Importer, node: OnnxNode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from hwsim.fixed import Format
 from hwsim.frontends.shared.rounding import Quantizer, weighed
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Pair, Scaled, Weighing
-from hwsim.ops import BatchNorm, Op, Quant, Requantize, Scheme
+from hwsim.ops import BatchNorm, Carrier, Op, Quant, Requantize, Scheme
+from hwsim.ops.base import IntArray
 
 FINE_BITS = 26  # of the factors that bring sums to one unit: finer than a float32
 SUM_BITS = 60  # of a sum in such units
@@ -27,13 +29,41 @@ Term = tuple[str, Units, int]
 
 def added(run: TensorBuilder, source: Pair, by: Quantizer, out: str) -> tuple[str, list[Op]]:
     """Operators that round a sum or difference, of layers' sums too, after the edge given back."""
+    edge, bits, _ = _summed(run, source, by, out)
+    return edge, [_rounded(by, bits)]
+
+
+def summed(
+    run: TensorBuilder, source: Pair, by: Quantizer, out: str
+) -> tuple[str, float, Callable[[IntArray, IntArray], IntArray]]:
+    """The edge of a sum or difference of codes, what a step of it is worth, and how it is made."""
+    edge, bits, made = _summed(run, source, by, out)
+    unit = by.scale * 2.0**-bits  # of whole numbers, whatever their binary point
+    nodes = {edge: node for node in run.nodes for edge in node.outputs}
+    kinds = [run.types[held] for held in made]
+
+    def of_pair(one: IntArray, two: IntArray) -> IntArray:
+        terms = []
+        for edge, codes in zip(made, (one, two), strict=True):
+            op = nodes[edge].op
+            assert isinstance(op, BatchNorm)  # with one factor for all channels
+            scale, bias, _ = op.aligned(run.types[nodes[edge].inputs[0]])
+            terms.append(codes * scale[0] + bias[0])
+        return np.asarray(source.op.run(np, terms, source.op.prepare(kinds, Carrier.INT64)))
+
+    return edge, unit * 2.0 ** -run.types[edge].format.frac_bits, of_pair
+
+
+def _summed(
+    run: TensorBuilder, source: Pair, by: Quantizer, out: str
+) -> tuple[str, int, list[str]]:
     terms = [_term(run, part) for part in (source.a, source.b)]
     bits = _bits(run, by, source.name, terms, 0.0)
     edges = [
         _in_fine_units(run, by, source.name, term, 0.0, own, max(bits))
         for term, own in zip(terms, bits, strict=True)
     ]
-    return run.emit(source.name, source.op, edges, f"{out}.sum"), [_rounded(by, max(bits))]
+    return run.emit(source.name, source.op, edges, f"{out}.sum"), max(bits), edges
 
 
 def scaled(run: TensorBuilder, source: Scaled, by: Quantizer) -> tuple[str, list[Op]]:

@@ -15,6 +15,8 @@ from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     NO_PADDING,
+    After,
+    Arithmetic,
     Codes,
     FloatArray,
     Joined,
@@ -74,6 +76,10 @@ class Quantizer(ABC):
     def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """Operators that round a tensor times a factor a channel, after the edge given back."""
 
+    def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
+        """The codes of a tensor by a way of its own; None where it is the usual one."""
+        return None
+
     def shifts(self, level: Level) -> bool:
         """Whether rounding codes of that meaning is a mere shift, better than a table."""
         return False
@@ -127,12 +133,16 @@ def quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str)
     """The codes of a float tensor: its source computed and rounded, then its other steps."""
     key = Made(real.source, real.steps, by)
     if key not in run.made:
-        run.made[key] = _quantize(run, real, by, name, out)
+        found = by.own(run, real, name, out)
+        run.made[key] = _quantize(run, real, by, name, out) if found is None else found
     return replace(run.made[key], layout=real.layout)
 
 
 def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
     source = real.source
+    for step in real.steps:
+        if isinstance(step, Arithmetic):
+            raise HwsimError(f"{step.name}: {run.a_quantizer} must follow a layer's sum at once")
     if isinstance(source, Level):
         return _quantize_level(run, source, real, by, name, out)
     ops: list[Op]
@@ -205,11 +215,11 @@ def _met(kind: TensorType, what: str) -> tuple[IntArray, int | None]:
     return np.arange(kind.lo, kind.hi + 1), kind.lo
 
 
-def step_ops(run: TensorBuilder, step: Unary | Pool, by: Quantizer) -> list[Op]:
+def step_ops(run: TensorBuilder, step: After, by: Quantizer) -> list[Op]:
     """A max pool or a clamp on codes that `by` made."""
     if isinstance(step, Pool):
         return [MaxPool(window=step.window)]
-    if not step.clamp:
+    if isinstance(step, Arithmetic) or not step.clamp:
         raise HwsimError(
             f"{step.name}: its input must be quantized first, since only narrow codes go through a "
             f"table; put {run.a_quantizer} before it"
@@ -260,6 +270,8 @@ def _table(kind: TensorType, level: Level, functions: Sequence[Unary], by: Quant
     same = (fmt, level.scale, level.zero_point) == (by.format, by.scale, by.zero_point)
     if same and not functions:
         return []
+    if level.scales is not None:
+        raise HwsimError("a function of codes must have one scale for all channels")
     codes, first = _met(kind, "a tensor that a function is taken of")
     reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
     for function in functions:

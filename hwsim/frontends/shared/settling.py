@@ -9,7 +9,17 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.rounding import TABLE_BITS, multiplied, placed, relabel, weighed
 from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.values import Codes, Joined, Level, Pool, Product, Real, Unary, Weighing
+from hwsim.frontends.shared.values import (
+    After,
+    Codes,
+    Joined,
+    Level,
+    Pool,
+    Product,
+    Real,
+    Unary,
+    Weighing,
+)
 from hwsim.ops import Concat, MaxPool, Op, Quant, Relu
 
 
@@ -61,8 +71,8 @@ def tabled(real: Real) -> tuple[Real, tuple[float, ...] | None]:
     return replace(real, steps=steps[:first]), tuple(float(value) for value in reals)
 
 
-def _is_relu(step: Unary) -> bool:
-    return step.low == 0.0 and step.high is None
+def _is_relu(step: After) -> bool:
+    return isinstance(step, Unary) and step.low == 0.0 and step.high is None
 
 
 def _settled_parts(run: TensorBuilder, source: Joined, real: Real, name: str) -> Codes:
@@ -85,13 +95,23 @@ def _without_steps(real: Real, codes: Codes) -> Codes:
     return codes
 
 
-def level_of(run: TensorBuilder, node: object, real: Real) -> Level:
-    """The codes behind a tensor that is dequantized, and at most cut at zero or max pooled."""
+def level_of(
+    run: TensorBuilder, node: object, real: Real, *, several_scales: bool = False
+) -> Level:
+    """The codes behind a tensor that is dequantized, and at most cut at zero or max pooled.
+
+    They have one scale, unless the caller knows what to do with `several_scales`.
+    """
     source = real.source
     if not isinstance(source, Level):
         raise HwsimError(
             f"{node}: its input must be quantized before it is used, but comes from a computation "
             f"in between; put {run.a_quantizer} there"
+        )
+    if source.scales is not None and not several_scales:
+        raise HwsimError(
+            f"{node}: its input must have one scale for all channels; one a channel goes into a "
+            "depthwise convolution or a quantizer"
         )
     if not real.steps:
         return source
@@ -108,9 +128,9 @@ def _stepped(run: TensorBuilder, level: Level, codes: Codes, real: Real, name: s
     return replace(codes, edge=edge, layout=real.layout)
 
 
-def _settled_step(step: Unary | Pool, zero_point: int) -> list[Op]:
+def _settled_step(step: After, zero_point: int) -> list[Op]:
     if isinstance(step, Pool):
         return [MaxPool(window=step.window)]
-    if step.low == 0.0 and step.high is None:
+    if isinstance(step, Unary) and step.low == 0.0 and step.high is None:
         return [Relu(zero_point=zero_point)]
     raise HwsimError(f"{step.name} must be followed by a quantizer")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.fixed import Format
+from hwsim.float_steps import ARITHMETIC, FloatStep
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.ops import Add, Conv, Dense, Mul, Sub, Window
 from hwsim.ops.base import IntArray
@@ -49,15 +50,26 @@ class RawInput:
     plain: Arrangement
     channels_last: Arrangement
     padding: Padding = NO_PADDING
+    steps: tuple[FloatStep, ...] = ()  # what was computed of it so far, on the user's axes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Level:
-    """Codes with their meaning: real = (code - zero_point) * scale, in float32."""
+    """Codes with their meaning: real = (code - zero_point) * scale, in float32.
+
+    With `scales` there is one for each of the innermost indices of the codes, and `scale` is NaN;
+    the edge's type then says nothing of them.
+    """
 
     codes: Codes
     scale: float
     zero_point: int
+    scales: FloatArray | None = None
+
+    @property
+    def factors(self) -> FloatArray:
+        """The scale, or those of the channels."""
+        return np.array([self.scale], np.float32) if self.scales is None else self.scales
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,6 +213,30 @@ class Unary:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Arithmetic:
+    """One operation of `float_steps.ARITHMETIC` on float32, rounded by itself.
+
+    `values` are one constant, or one for each of the innermost indices of the codes.
+    """
+
+    name: str
+    op: str
+    values: FloatArray
+
+    def function(self, x: FloatArray) -> FloatArray:
+        """What it makes of reals, channels innermost."""
+        out: FloatArray = ARITHMETIC[self.op](np, x, self.values)
+        return out
+
+    @property
+    def rising(self) -> bool:
+        """Whether it rises in all channels."""
+        if self.op in ("mul", "div"):
+            return bool((self.values >= 0).all())
+        return self.op != "sub_from"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Pool:
     """A max pool: it commutes with everything that is rising."""
 
@@ -208,6 +244,7 @@ class Pool:
     window: Window
 
 
+After = Unary | Arithmetic | Pool
 Source = Level | Weighing | Mean | Pair | Scaled | Joined | Product | Softmax
 
 
@@ -217,9 +254,9 @@ class Real:
 
     source: Source
     layout: Arrangement
-    steps: tuple[Unary | Pool, ...] = field(default=())
+    steps: tuple[After, ...] = field(default=())
 
-    def then(self, step: Unary | Pool) -> Real:
+    def then(self, step: After) -> Real:
         """With one more step."""
         return replace(self, steps=(*self.steps, step))
 
