@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.hls4ml_activations import EVERYWHERE, PARALLEL, activation, behind, heads
+from support.hls4ml_activations import (
+    EVERYWHERE,
+    PARALLEL,
+    SOFTMAXES,
+    activation,
+    behind,
+    heads,
+    softmax,
+    softmax_heads,
+)
 from support.hls4ml_csim import check, emulated
 from support.hls4ml_models import Model, precision
 from support.seeds import seeded
@@ -93,3 +102,72 @@ def test_relu6_has_no_streamed_form(tmp_path):
     activation(model, "x", "relu6", {})
     with pytest.raises(HwsimError, match="relu6 must be in io_parallel: hls4ml has no streamed"):
         hwsim.load(model.build(tmp_path, stream=True))
+
+
+def test_every_softmax_gives_csims_codes(tmp_path):
+    """Logits far apart among them, where the stable one wraps."""
+    check(softmax_heads(52, ["fixed<12,6>"], (5,), stream=False), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("seed", [64, 65, 66, 67])
+def test_every_softmax_gives_csims_codes_parallel_and_streamed(seed, stream, tmp_path):
+    seed = seeded(seed)
+    print(f"seed {seed}")
+    shape = (3, 4) if seed % 2 else (9,)
+    given = inputs(seed) if stream else inputs(seed)[:2]
+    check(softmax_heads(seed, given, shape, stream=stream), tmp_path, stream=stream)
+
+
+def over_axes(seed: int) -> Model:
+    """Slices innermost, in the middle and outermost, of all implementations."""
+    model = Model(seed, (3, 4, 2), given="fixed<26,8>")
+    source = behind(model, "fixed<9,4,RND,SAT>")
+    for outer, inner in ((12, 1), (3, 2), (1, 8), (1, 2)):
+        for implementation in SOFTMAXES:
+            sides = {"n_outer": outer, "n_inner": inner}
+            softmax(model, source, implementation, {"result": "fixed<12,3,RND,SAT>"}, **sides)
+    return model
+
+
+@pytest.mark.slow
+def test_a_softmax_over_any_axes_gives_csims_codes(tmp_path):
+    check(over_axes(68), tmp_path)
+
+
+def test_a_stable_softmax_of_logits_far_apart_wraps_as_csim_does(tmp_path):
+    """hls4ml's own figures: logits 17 and -16 of fixed<16,6> give 0.80 and 0.29, not 1 and 0."""
+    model = Model(72, (2,), given="fixed<16,6>")
+    softmax(model, "x", "stable", {"result": "fixed<16,6>"})
+    got = hwsim.emulate(hwsim.load(model.build(tmp_path)), np.array([[17.0, -16.0], [2.0, -2.0]]))
+    assert np.abs(got[0] - [0.7998, 0.2939]).max() < 1e-4 and got[1][0] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "stream", "message"),
+    [
+        ({"axis": 1}, 64, True, "a streamed softmax must be over axis -1, not 1"),
+        ({"n_outer": 5}, 64, False, "n_outer and n_inner must divide its 12 codes, not be 5 and 1"),
+        ({}, 100, False, "must have a power of two of entries, .* not 100"),
+        ({}, 1 << 19, False, "a table must have 2 to 262144 entries, not 524288"),
+    ],
+)
+def test_what_no_softmax_can_be_made_of_is_refused(fields, size, stream, message, tmp_path):
+    model = Model(73, (3, 4), given="fixed<24,8>")
+    types = dict.fromkeys(("exp_table", "inv_table", "inv_inp"), "fixed<24,8>")
+    softmax(model, "x", "stable", types, size, **fields)
+    with pytest.raises(HwsimError, match=message):
+        hwsim.load(model.build(tmp_path, stream=stream))
+
+
+def test_one_entry_off_in_the_reciprocals_would_be_noticed(tmp_path):
+    """The mutant of the comparisons of softmax."""
+    model = softmax_heads(52, ["fixed<12,6>"], (5,), stream=False)
+    graph, x = hwsim.load(model.build(tmp_path)), model.data(500)
+    place = next(i for i, n in enumerate(graph.nodes) if n.name.endswith("/inverse"))
+    op = graph.nodes[place].op
+    nodes = list(graph.nodes)
+    nodes[place] = replace(nodes[place], op=replace(op, values=np.roll(op.values, 1)))
+    mutant = replace(graph, nodes=tuple(nodes))
+    assert any((emulated(graph, x)[n] != codes).any() for n, codes in emulated(mutant, x).items())

@@ -60,12 +60,64 @@ def heads(seed: int, functions: tuple[str, ...], given: list[str], shape: tuple[
     rng = random.Random(seed)
     sources = [behind(model, kind) for kind in given]
     for place, function in enumerate(functions):
-        types = {
-            "result": precision(rng, least=3, most=20, signed=False),
-            "table": precision(rng, least=6, most=24),
-        }
+        types = {"result": precision(rng, least=3, most=20, signed=False)}
         if function in PARAMETERS or function == "prelu":
             types["param"] = precision(rng, least=4, most=14)
-        options = {"TableSize": rng.choice(SIZES)} if function in TABLES else {}
+        options: dict[str, Any] = {}
+        if function in (*TABLES, "parametrized_elu"):
+            table = precision(rng, least=6, most=24)
+            options = {"TableSize": rng.choice(SIZES), "table_t": table}
         activation(model, sources[place % len(sources)], function, types, **options)
+    return model
+
+
+SOFTMAXES = ("stable", "latency", "argmax", "legacy")
+
+
+def softmax(
+    model: Model,
+    source: str,
+    implementation: str,
+    types: dict[str, str],
+    size: int = 1024,
+    **fields: Any,
+) -> str:
+    """One softmax; `types` are those of its tables and sums, `fields` say over which axis."""
+    return model.add(
+        "Softmax",
+        [source],
+        model.shapes[source],
+        {name: types[name] for name in ("result", "accum") if name in types},
+        {"Implementation": implementation, "TableSize": size}
+        | {f"{name}_t": kind for name, kind in types.items() if name.startswith(("exp", "inv"))},
+        activation="softmax",
+        **{"axis": -1, **fields},
+    )
+
+
+def softmax_types(rng: random.Random) -> dict[str, str]:
+    """Random types: tables that round, sums that saturate or wrap, few bits for the reciprocal."""
+    return {
+        "exp_table": precision(rng, least=8, most=20),
+        "inv_table": precision(rng, least=8, most=20),
+        "inv_inp": precision(rng, least=10, most=20, signed=False),
+        "accum": precision(rng, least=8, most=22),
+        "result": precision(rng, least=6, most=18, signed=False),
+    }
+
+
+def softmax_heads(seed: int, given: list[str], shape: tuple[int, ...], *, stream: bool) -> Model:
+    """Each implementation behind each type, by random types and in parallel by default ones too.
+
+    A stream has seven readers at the most.
+    """
+    model = Model(seed, shape, given="fixed<26,8,RND_CONV,SAT>")
+    rng = random.Random(seed)
+    for kind in given:
+        source = behind(model, kind)
+        for implementation in SOFTMAXES:
+            types = softmax_types(rng)
+            softmax(model, source, implementation, types, rng.choice((64, 256, 1024)))
+            if not stream:
+                softmax(model, source, implementation, {"result": "fixed<16,6>"})
     return model

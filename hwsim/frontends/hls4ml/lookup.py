@@ -65,11 +65,11 @@ def index(x: TensorType, size: int, span: int, low: int, high: int) -> tuple[Op,
             f"it, not of {x.format}"
         )
     power = size & (size - 1) == 0
-    if power and (frac >= 0 or size % span == 0) and -low in (high + 1, high):
+    if power and (frac >= 0 or size % span == 0) and low in (-high - 1, -high, 0):
         bits = (high - low).bit_length()
         point = size.bit_length() - span.bit_length()
-        mode = Overflow.SAT if -low == high + 1 else Overflow.SAT_SYM
-        fmt = Format(True, bits - point, point)
+        mode = Overflow.SAT_SYM if low == -high else Overflow.SAT
+        fmt = Format(low < 0, bits - point, point)
         return (Cast(out=fmt, rounding=Rounding.TRN_ZERO, overflow=mode),)
     return _scaled_index(x, size, span, low, high)
 
