@@ -40,7 +40,7 @@ LEGACY_STREAMED = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Softmax:
+class SoftmaxLayer:
     """One layer: its attributes, its result's type, and the names of its nodes."""
 
     layer: Any
@@ -85,7 +85,7 @@ def read_softmax(build: LayerBuilder, layer: Any) -> None:
     if not lies:
         source = build.add(f"{name}/slices", Reshape(shape=(outer, length, inner)), source)
         source = build.add(f"{name}/inward", Transpose(axes=(0, 2, 1)), source)
-    one = Softmax(layer, build, result(layer))
+    one = SoftmaxLayer(layer, build, result(layer))
     made = IMPLEMENTATIONS[implementation(layer)](one, source)
     if not lies:
         made = build.add(f"{name}/outward", Transpose(axes=(0, 2, 1)), made)
@@ -119,7 +119,7 @@ def _slices(build: LayerBuilder, layer: Any, shape: tuple[int, ...]) -> tuple[in
     return outer, size // outer // inner, inner
 
 
-def stable(one: Softmax, source: str) -> str:
+def stable(one: SoftmaxLayer, source: str) -> str:
     """`exp(x - max)` over its sum; the difference is kept in the unsigned `inp_norm_t`."""
     given = one.build.types[source].format
     size = one.size("exp")
@@ -138,13 +138,15 @@ def stable(one: Softmax, source: str) -> str:
     return _normalized(one, _exponentials(one, below, norm, size, negative=True))
 
 
-def latency(one: Softmax, source: str) -> str:
+def latency(one: SoftmaxLayer, source: str) -> str:
     """`exp(x)` over its sum, without a look at the largest."""
     given = Precision(one.build.types[source].format, Rounding.TRN, Overflow.WRAP)
     return _normalized(one, _exponentials(one, source, given, one.size("exp"), negative=False))
 
 
-def _exponentials(one: Softmax, source: str, kind: Precision, size: int, *, negative: bool) -> str:
+def _exponentials(
+    one: SoftmaxLayer, source: str, kind: Precision, size: int, *, negative: bool
+) -> str:
     """The exponential of a number, looked up by its leading bits, as a term of the sum."""
     entries, place = _leading(one, "index", source, kind, size)
     scale = np.float32(one.layer.get_attr("exp_scale") or 1.0)
@@ -155,7 +157,7 @@ def _exponentials(one: Softmax, source: str, kind: Precision, size: int, *, nega
     return one.add("exp", Table(values=converted(made, table, accum), out=accum.format), place)
 
 
-def _normalized(one: Softmax, terms: str) -> str:
+def _normalized(one: SoftmaxLayer, terms: str) -> str:
     """Terms times the reciprocal of their sum, which is looked up by its leading bits too."""
     accum, index_type = one.type("accum"), one.type("inv_inp")
     total = one.cast("sum", _sum(one, terms, accum), index_type)
@@ -168,7 +170,7 @@ def _normalized(one: Softmax, terms: str) -> str:
     return one.cast("result", product, one.result)
 
 
-def _sum(one: Softmax, terms: str, accum: Precision) -> str:
+def _sum(one: SoftmaxLayer, terms: str, accum: Precision) -> str:
     """hls4ml's tree of sums of a type; exact and then assigned, where that is the same."""
     kind, axes = one.build.types[terms], one.last(terms)
     count = one.channels(terms)
@@ -181,7 +183,7 @@ def _sum(one: Softmax, terms: str, accum: Precision) -> str:
 
 
 def _leading(
-    one: Softmax, what: str, source: str, kind: Precision, size: int
+    one: SoftmaxLayer, what: str, source: str, kind: Precision, size: int
 ) -> tuple[tables.Float32s, str]:
     """The leading bits of a number assigned to a type, and the numbers that these stand for.
 
@@ -202,7 +204,7 @@ def _leading(
     return np.ldexp(codes.astype(np.float32), -short.frac_bits), place
 
 
-def argmax(one: Softmax, source: str) -> str:
+def argmax(one: SoftmaxLayer, source: str) -> str:
     """1 for the largest, the first of several: a place added below a code makes all unlike."""
     count, kind = one.channels(source), one.build.types[source]
     bits = (count - 1).bit_length()
@@ -222,7 +224,7 @@ def argmax(one: Softmax, source: str) -> str:
     return one.add("first", Table(values=values, out=one.result.format, first=least), near)
 
 
-def legacy(one: Softmax, source: str) -> str:
+def legacy(one: SoftmaxLayer, source: str) -> str:
     """1 over the sum of `exp` of all pairwise differences."""
     stream = one.build.stream
     size, inverse_size = (LEGACY_STREAMED if stream else one.size(name) for name in ("exp", "inv"))
@@ -253,7 +255,7 @@ def legacy(one: Softmax, source: str) -> str:
 
 
 def _looked_up(
-    one: Softmax,
+    one: SoftmaxLayer,
     what: str,
     source: str,
     size: int,
@@ -270,7 +272,7 @@ def _looked_up(
     return source
 
 
-IMPLEMENTATIONS: Mapping[str, Callable[[Softmax, str], str]] = {
+IMPLEMENTATIONS: Mapping[str, Callable[[SoftmaxLayer, str], str]] = {
     "stable": stable,
     "latency": latency,
     "argmax": argmax,
