@@ -13,10 +13,14 @@ from support.onnx_builder import MICROSOFT, Array
 from support.onnx_compare import assert_same_arrays, load
 from support.onnx_nets import Net
 from support.onnx_nets import feeds as net_feeds
+from support.onnx_run import run_ort
 
 import hwsim
 from hwsim.errors import HwsimError
 from hwsim.float_steps import RowStep
+from hwsim.frontends.shared.builder import RuntimeDifference
+from hwsim.ops import Carrier, Float32, Reduce, Reduction, TensorType
+from hwsim.ops.floats import BITS, patterns
 from hwsim.reporting.facts import describe
 
 ELEMENTS = {"uint8": TensorProto.UINT8, "int8": TensorProto.INT8}
@@ -150,3 +154,83 @@ def _cut(made: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
 def test_a_softmax_along_the_batch_is_refused(tmp_path: Path):
     with pytest.raises(HwsimError, match="'soft': it must be along an axis that is not the batch"):
         load(model("Softmax", (4,), axis=0), tmp_path)
+
+
+def drawn(rng: np.random.Generator, dtype: str, trial: int) -> dict[str, Any]:
+    """Scales such that quotients are ties, those of exporters, or any; odd zero points."""
+    info = np.iinfo(dtype)
+    scale = (0.1, float(np.log(2)), float(np.log(3) / 2), rng.uniform(0.005, 0.6))[trial % 4]
+    steps = int(rng.choice([255, 256, 128, rng.integers(60, 2_000)]))
+    lowest = bool(trial % 3)
+    zeros = rng.integers(info.min, info.max + 1, 2).tolist()
+    return {
+        "dtype": dtype,
+        "end": dtype,
+        "scales": (scale, 1 / (steps + rng.uniform(0, 0.9))),
+        "zeros": (zeros[0], info.min if lowest else zeros[1]),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_a_softmax_between_codes_is_the_runtimes_integer_kernel(tmp_path: Path, dtype, rng):
+    total = 0
+    for trial, length in enumerate((1, 2, 3, 4, 5, 7, 10, 12, 16, 31, 32, 33, 48, 64, 100, 1000)):
+        made = model("Softmax", (length,), **drawn(rng, dtype, trial))
+        feeds = codes_of(rng, dtype, (length,), max(4_000 // length, 16))
+        feeds["x"][::3] = np.iinfo(dtype).min + (feeds["x"][::3] - np.iinfo(dtype).min) // 40
+        ran = run_ort(made, feeds)
+        assert ran.ops == ("QLinearSoftmax",)
+        got = hwsim.emulate(load(made, tmp_path), feeds)
+        assert np.array_equal(got, ran.outputs["y"])
+        total += got.size
+    assert total >= 50_000
+
+
+@pytest.mark.parametrize(
+    ("shape", "opset", "attributes"),
+    [
+        ((2, 5, 9), 17, {}),
+        ((2, 5, 9), 17, {"axis": 2}),
+        ((6, 4, 5), 17, {"axis": 1}),
+        ((6, 4, 5), 12, {}),
+        ((6, 4, 5), 12, {"axis": 2}),
+        ((3, 7), 13, {"axis": 1}),
+    ],
+    ids=str,
+)
+def test_a_softmax_of_codes_is_along_any_axis(tmp_path: Path, rng, shape, opset, attributes):
+    for dtype in ("uint8", "int8"):
+        made = model("Softmax", shape, opset=opset, **drawn(rng, dtype, 1), **attributes)
+        feeds = codes_of(rng, dtype, shape, 60)
+        ran = run_ort(made, feeds)
+        assert ran.ops == ("QLinearSoftmax",)
+        assert np.array_equal(hwsim.emulate(load(made, tmp_path), feeds), ran.outputs["y"])
+
+
+def test_an_order_of_the_sum_that_is_not_the_rows_is_seen(rng):
+    """The mutant: float32 sums from the last term to the first."""
+    x = TensorType((1000,), BITS, None, (0, 0x3F800000))
+    op = Reduce(reduction=Reduction.SUM, axes=(0,), accumulator=Float32())
+    terms = patterns(np.exp(-rng.uniform(0, 9, (50, 1000))))
+    sums, other = (op.run(np, [t], op.prepare([x], Carrier.INT64)) for t in (terms, terms[:, ::-1]))
+    assert (sums != other).any()
+
+
+def test_a_softmax_in_float32_is_announced_and_differs_by_few_steps(tmp_path: Path, rng):
+    for dtype, end, steps in (("uint8", "int8", 127.0), ("int8", "uint8", 255.0)):
+        fields = drawn(rng, dtype, 3) | {"end": end, "zeros": (5, 0), "scales": (0.07, 1 / steps)}
+        made = model("Softmax", (12,), **fields)
+        with pytest.warns(RuntimeDifference, match="'soft': ONNX Runtime computes the softmax in"):
+            graph = load(made, tmp_path)
+        feeds = codes_of(rng, dtype, (12,), 5_000)
+        want = run_ort(made, feeds).outputs["y"].astype(int)
+        got = hwsim.emulate(graph, feeds).astype(int)
+        assert np.abs(got - want).max() <= 1 and (got != want).mean() < 1e-3
+
+
+def test_what_a_softmax_cannot_do_is_said(tmp_path: Path, rng):
+    fields = drawn(rng, "uint8", 3)
+    with pytest.raises(HwsimError, match="soft: a LogSoftmax must stand at the end of the model"):
+        load(model("LogSoftmax", (4,), **fields), tmp_path)
+    with pytest.raises(HwsimError, match=r"soft: the scale of a softmax must be above 5"):
+        load(model("Softmax", (4,), **(fields | {"scales": (0.1, 1e-9)})), tmp_path)

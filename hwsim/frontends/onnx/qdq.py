@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import elementwise, functions, matmul, pool, weighted
+from hwsim.frontends.onnx import elementwise, functions, matmul, pool, softmax, weighted
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -238,6 +238,14 @@ def qlinear_unary(run: Importer, node: OnnxNode) -> None:
     rounded(run, node, given(run, node, 0).then(functions.function_of(node)), 3)
 
 
+def qlinear_softmax(run: Importer, node: OnnxNode) -> None:
+    """com.microsoft QLinearSoftmax."""
+    real = given(run, node, 0)
+    rank = len(real.layout.shape) + 1
+    axes = softmax.softmax_axes(node, rank, node.integer("opset", 1))
+    rounded(run, node, softmax.of_rows(run, node, real, axes), 3)
+
+
 HANDLERS: dict[tuple[str, str], Handler] = {
     **FLOAT_HANDLERS,
     **{(MICROSOFT, name): functions.unary for name in functions.CONTRIBUTED},
@@ -255,6 +263,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (MICROSOFT, "QLinearLeakyRelu"): qlinear_unary,
     (MICROSOFT, "QLinearMul"): qlinear_mul,
     (MICROSOFT, "QLinearSigmoid"): qlinear_unary,
+    (MICROSOFT, "QLinearSoftmax"): qlinear_softmax,
 }
 
 

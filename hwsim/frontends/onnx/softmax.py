@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.float_steps import RowStep
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
+from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.values import Real, Softmax
 from hwsim.ops.base import Shape
 
@@ -19,8 +24,22 @@ def softmax(run: Importer, node: OnnxNode) -> None:
     """Softmax or LogSoftmax of a float tensor, which something quantizes later or nothing does."""
     real = run.real(node, 0)
     axes = softmax_axes(node, len(real.layout.shape) + 1, run.model.opset)
-    source = Softmax(node.name, node.output, real, axes, node.op == "LogSoftmax")
-    run.values[node.output] = Real(source, real.layout)
+    run.values[node.output] = of_rows(run, node, real, axes)
+
+
+def of_rows(run: Importer, node: OnnxNode, real: Real, axes: tuple[int, ...]) -> Real:
+    """A softmax still to come, with the layout that it leaves where it is computed of codes."""
+    whole = run.choice(node.output).kernel is RuntimeKernel.INTEGER
+    layout = _rows_innermost(real.layout.shape, axes)
+    log = node.op == "LogSoftmax"
+    return Real(Softmax(node.name, node.output, real, axes, layout, log, whole), layout)
+
+
+def _rows_innermost(shape: Shape, axes: tuple[int, ...]) -> Arrangement:
+    if len(axes) == 1:
+        return Arrangement.innermost(shape, axes[0])
+    physical = (*shape[: axes[0]], math.prod(shape[axes[0] :]))
+    return replace(Arrangement.plain(shape), physical=physical)
 
 
 def softmax_axes(node: OnnxNode, rank: int, opset: int) -> tuple[int, ...]:
@@ -41,16 +60,15 @@ def at_the_end(real: Real) -> tuple[Real, tuple[RowStep, ...]]:
     source = real.source
     if not isinstance(source, Softmax) or real.steps:
         return real, ()
-    held = source.input.layout
-    same = (real.layout.order == held.order).all()
+    held, inner = source.layout, source.input
+    same = np.array_equal(real.layout.order, held.order)
     axes = _moved(held.shape, real.layout.shape, source.axes) if same else None
     if axes is None:
         raise HwsimError(
             f"{source.name}: what comes behind a softmax at the end must keep its rows in place; "
             "leave out the Reshape or Transpose behind it"
         )
-    inner = source.input
-    inner = Real(inner.source, real.layout, inner.steps)
+    inner = replace(inner, layout=replace(inner.layout, shape=real.layout.shape))
     return inner, (RowStep(op="log_softmax" if source.log else "softmax", axes=axes),)
 
 

@@ -80,6 +80,10 @@ class Quantizer(ABC):
         """The codes of a tensor by a way of its own; None where it is the usual one."""
         return None
 
+    def softmax(self, run: TensorBuilder, source: Softmax, out: str) -> tuple[str, list[Op]]:
+        """Operators that round a softmax, after the edge given back; HwsimError where none do."""
+        raise HwsimError(f"{source.name}: a softmax must stand at the end of the model")
+
     def shifts(self, level: Level) -> bool:
         """Whether rounding codes of that meaning is a mere shift, better than a table."""
         return False
@@ -160,10 +164,7 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
         case Product():
             edge, ops = by.sum(run, multiplied(run, source), np.array([source.scale]), 0)
         case Softmax():
-            raise HwsimError(
-                f"{source.name}: a softmax must be followed by nothing but the end of the model, "
-                "or be one that the model's runtime computes of codes"
-            )
+            edge, ops = by.softmax(run, source, out)
         case Joined():
             parts = [
                 quantize(run, part, by, name, f"{out}.{i}") for i, part in enumerate(source.parts)

@@ -180,7 +180,8 @@ class Joined:
 class Softmax:
     """A softmax (`log`: its logarithm) of a float tensor, which nothing has rounded yet.
 
-    The elements along `axes` (without the batch, side by side) are one row. `whole` says that the
+    The elements along `axes` (without the batch, side by side) are one row, and `layout` has it
+    innermost. `whole` says that the
     model's runtime computes it of codes, with a kernel of its own.
     """
 
@@ -188,6 +189,7 @@ class Softmax:
     tensor: str
     input: Real
     axes: tuple[int, ...]
+    layout: Arrangement
     log: bool = False
     whole: bool = False
 

@@ -216,7 +216,9 @@ RULES = {
     "MatMul": product,
     "Gemm": gemm,
     **dict.fromkeys(("Add", "Mul"), added),
-    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Concat"), alike),
+    **dict.fromkeys(
+        ("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax", "Concat"), alike
+    ),
 }
 
 

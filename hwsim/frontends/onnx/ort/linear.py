@@ -12,7 +12,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.ort import float_math
+from hwsim.frontends.onnx.ort import float_math, softmax
 from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.rounding import Quantizer
 from hwsim.frontends.shared.tensors import TensorBuilder
@@ -22,6 +22,7 @@ from hwsim.frontends.shared.values import (
     Mean,
     Pair,
     Scaled,
+    Softmax,
     Weighing,
 )
 from hwsim.ops import (
@@ -136,6 +137,10 @@ class Linear(Quantizer):
         if source.unit is not None and isinstance(source.term, Level):
             return self._product(run, source, source.term, F32(source.unit))
         return fine_units.scaled(run, source, self)
+
+    def softmax(self, run: TensorBuilder, source: Softmax, out: str) -> tuple[str, list[Op]]:
+        """Float32 exponentials and their quotients; or exact ones, where the runtime has floats."""
+        return softmax.rounded(run, source, self, out)
 
     def _product(
         self, run: TensorBuilder, source: Scaled, level: Level, unit: Any

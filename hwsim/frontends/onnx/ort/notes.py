@@ -23,6 +23,7 @@ from hwsim.frontends.shared.values import (
     Product,
     Real,
     Scaled,
+    Softmax,
     Unary,
     Weighing,
 )
@@ -58,6 +59,10 @@ EXPONENTIAL_BITS = (
     "ONNX Runtime's exponential is rounded otherwise, so that the reals differ in their last bits "
     "(by about 1e-7 of the largest)"
 )
+FLOAT_SOFTMAX = (
+    "ONNX Runtime computes the softmax in float32 here, so that about one code in {share} may "
+    "differ by one step; the exact softmax is rounded to nearest even here"
+)
 WRAPS = (
     "ONNX Runtime's sums wrap around at 32 bits here; those that pass them differ altogether, "
     "since here they do not wrap"
@@ -87,6 +92,10 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             _note_sums(run, source, by)
         case Product() as source:
             _note_product(run, source, by)
+        case Softmax() as source:
+            if not source.whole:
+                often = SHARES[8 if by.format.width <= 8 else 16]
+                run.warn(source.name, FLOAT_SOFTMAX.format(share=often))
 
 
 def _note_pair(run: Importer, source: Pair, by: Quantizer) -> None:

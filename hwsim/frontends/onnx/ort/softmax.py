@@ -1,0 +1,100 @@
+"""Softmax of codes as ONNX Runtime 1.32 computes it, with operators on integers.
+
+Its integer kernel (QLinearSoftmax) has a table of exponentials in float32, aligned to the row's
+largest code, adds them in float32 in the order of the row, and rounds the quotients in float64.
+Source: `qlinear_softmax.cc`, checked by experiment (docs/frontends.md).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.float_functions import logarithm
+from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.settling import level_of
+from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.values import Level, Softmax
+from hwsim.ops import Float32, Op, Quotient, Reduce, Reduction, Relu, Sub, Table
+from hwsim.ops.base import IntArray
+from hwsim.ops.elementwise import MOST_ENTRIES
+from hwsim.ops.floats import BITS, patterns
+from hwsim.ops.quotient import MOST_FACTOR
+
+F32 = np.float32
+RESERVE = 5.0  # that the logarithm of the sum of exponentials stays below its limit
+FRACTION = 30  # bits of exponentials where the runtime computes in float32
+
+
+def rounded(run: TensorBuilder, source: Softmax, by: Quantizer, out: str) -> tuple[str, list[Op]]:
+    """The codes of a softmax that `by` quantizes, as operators after the edge given back."""
+    if source.log:
+        raise HwsimError(
+            f"{source.name}: a LogSoftmax must stand at the end of the model, without a quantizer"
+        )
+    level = level_of(run, source.name, source.input)
+    codes = run.arranged(level.codes, source.layout, source.name)
+    edge, kind = codes.edge, run.types[codes.edge]
+    if kind.hi - kind.lo >= MOST_ENTRIES:
+        raise HwsimError(
+            f"{source.name}: the input of a softmax must have at most {MOST_ENTRIES} codes that "
+            f"can occur, since it needs a table of them, not codes from {kind.lo} to {kind.hi}"
+        )
+    axes = (len(kind.shape) - 1,)
+    top = run.emit(
+        f"{source.name}.max", Reduce(reduction=Reduction.MAX, axes=axes), [edge], f"{out}.max"
+    )
+    below = run.emit(f"{source.name}.below", Sub(), [top, edge], f"{out}.below")
+    below = run.emit(f"{source.name}.distance", Relu(), [below], f"{out}.distance")
+    if source.whole:
+        return _in_float32(run, source, level, by, below, out)
+    return _in_fixed_point(run, source, level, by, below, out)
+
+
+def _in_float32(
+    run: TensorBuilder, source: Softmax, level: Level, by: Quantizer, below: str, out: str
+) -> tuple[str, list[Op]]:
+    factor = math.floor(F32(1) / F32(by.scale))
+    if factor >= MOST_FACTOR:
+        raise HwsimError(
+            f"{source.name}: the scale of a softmax must be above {1 / MOST_FACTOR:.3g}, not "
+            f"{by.scale:.3g}"
+        )
+    kind = run.types[below]
+    table = Table(
+        values=patterns(exponentials(level.scale, kind.channels)[: kind.hi + 1]), out=BITS, first=0
+    )
+    terms = run.emit(f"{source.name}.exp", table, [below], f"{out}.exp")
+    add = Reduce(reduction=Reduction.SUM, axes=(len(kind.shape) - 1,), accumulator=Float32())
+    total = run.emit(f"{source.name}.sum", add, [terms], f"{out}.sum")
+    quotient = Quotient(
+        out=by.format, factor=factor, zero_point=by.zero_point, quant=by.quant, floats=True
+    )
+    return run.emit(source.name, quotient, [terms, total], out), []
+
+
+def exponentials(scale: float, length: int) -> list[float]:
+    """Of the distances 0 to 255 from the largest code of a row of `length`, in float64."""
+    most = F32(np.finfo(np.float32).max) / F32(length)
+    raised = max(0.0, float(logarithm(np, np.array(most))) - RESERVE) / float(F32(scale))
+    return [math.exp((raised - below) * float(F32(scale))) for below in range(256)]
+
+
+def _in_fixed_point(
+    run: TensorBuilder, source: Softmax, level: Level, by: Quantizer, below: str, out: str
+) -> tuple[str, list[Op]]:
+    """Exponentials of 30 bits, one table for the sum and one, over the output's scale, above it."""
+    kind = run.types[below]
+    exact = np.exp(-np.arange(kind.hi + 1) * float(F32(level.scale)))
+    edges = []
+    for name, step in (("exp", 1.0), ("scaled", by.scale)):
+        values: IntArray = np.rint(exact * 2.0**FRACTION / step).astype(np.int64)
+        table = Table(values=values, out=Format.holding(0, int(values[0])), first=0)
+        edges.append(run.emit(f"{source.name}.{name}", table, [below], f"{out}.{name}"))
+    add = Reduce(reduction=Reduction.SUM, axes=(len(kind.shape) - 1,))
+    total = run.emit(f"{source.name}.sum", add, edges[:1], f"{out}.sum")
+    quotient = Quotient(out=by.format, zero_point=by.zero_point, quant=by.quant)
+    return run.emit(source.name, quotient, [edges[1], total], out), []
