@@ -103,12 +103,16 @@ def plain_steps(
     """
     steps = []
     made: dict[str, Carrier] = {}
+    shared: dict[tuple[int, tuple[TensorType, ...], CarrierForm], Constants] = {}
     for node in graph.nodes:
         types, outputs = graph.input_types(node), graph.output_types(node)
         ready = [made.get(edge) for edge in node.inputs]
         kernel, form = _chosen(node, types, outputs, kernels, carriers, ready)
-        prepared = kernel.prepare(node.op, types, form)
-        constants = {name: _to_namespace(xp, value) for name, value in prepared.items()}
+        use = id(node.op), types, form  # of one operator by many nodes, as the steps of an LSTM are
+        if use not in shared:
+            prepared = kernel.prepare(node.op, types, form)
+            shared[use] = {name: _to_namespace(xp, value) for name, value in prepared.items()}
+        constants = shared[use]
         convert = tuple(carrier is not form.reads for carrier in ready)
         run = _bound(kernel, node.op, xp, constants)
         if type(node.op) in kernels and not kernel.allows.moves:

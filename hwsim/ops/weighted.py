@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -107,19 +108,11 @@ class Weighted(Op):
 
     def steps(self, x: TensorType) -> Steps:
         """What a step-wise accumulator does for inputs of type `x`."""
-        acc = self.accumulator
         require(
-            isinstance(acc, Stepwise) and self.zero_point == 0 and x.quant is None,
+            isinstance(self.accumulator, Stepwise) and self.zero_point == 0 and x.quant is None,
             "a step-wise accumulator's input must have a power-of-two format and zero point 0",
         )
-        assert isinstance(acc, Stepwise)
-        right = self.bias_frac - acc.format.frac_bits
-        bias = shift_left(self.bias, max(-right, 0), "biases")
-        bias = shift_round(np, bias, max(right, 0), acc.rounding)
-        bias = overflow(np, bias, acc.format, acc.overflow)
-        drop = x.format.frac_bits + self.weight_format.frac_bits - acc.format.frac_bits
-        x = self.reach(x)
-        return Steps(acc, self.matrix(), bias, drop, x.lo, x.hi)
+        return _steps(self, self.reach(x).with_shape(()))
 
     def sum_type(self, x: TensorType, shape: tuple[int, ...]) -> TensorType:
         """The type of the sums for inputs of type `x`."""
@@ -178,3 +171,16 @@ class Weighted(Op):
         if "steps" in k:
             return k["steps"].run(xp, rows, k)
         return add_bias(xp, xp.matmul(rows, k["w"]), k["b"])
+
+
+@lru_cache(maxsize=4)
+def _steps(op: Weighted, x: TensorType) -> Steps:
+    """The last few are kept: an operator that every time step uses is looked at once."""
+    acc = op.accumulator
+    assert isinstance(acc, Stepwise)
+    right = op.bias_frac - acc.format.frac_bits
+    bias = shift_left(op.bias, max(-right, 0), "biases")
+    bias = shift_round(np, bias, max(right, 0), acc.rounding)
+    bias = overflow(np, bias, acc.format, acc.overflow)
+    drop = x.format.frac_bits + op.weight_format.frac_bits - acc.format.frac_bits
+    return Steps(acc, op.matrix(), bias, drop, x.lo, x.hi)

@@ -138,18 +138,19 @@ def _steps(
 
     `states` are those before the first step; none stands for zeros.
     """
-    given: tuple[str, ...] = (build.add(f"{name}/input", cell.of_input, source),)
+    given: tuple[str, ...] = (source,)
     if len(order) > 1:
         cut = Split(axis=0, sizes=(1,) * len(order))
-        edges = [f"{name}/input/{at}" for at in range(len(order))]
-        given = build.emit_all(f"{name}/inputs", cut, given, edges)
+        edges = [f"{name}/{at}/given" for at in range(len(order))]
+        given = build.emit_all(f"{name}/steps", cut, given, edges)
     states = states or (_zeros(build, f"{name}/zeros", cell, given[0]),)
     hidden, state = states[0], states[-1]
     for at in order:
+        sums = build.add(f"{name}/{at}/input", cell.of_input, given[at])
         if cell.lstm:
-            hidden, state = _lstm(build, f"{name}/{at}", cell, given[at], hidden, state)
+            hidden, state = _lstm(build, f"{name}/{at}", cell, sums, hidden, state)
         else:
-            hidden = _gru(build, f"{name}/{at}", cell, given[at], hidden)
+            hidden = _gru(build, f"{name}/{at}", cell, sums, hidden)
         yield hidden
 
 
