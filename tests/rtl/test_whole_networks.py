@@ -1,10 +1,11 @@
-"""Random small ap_fixed networks on random foldings give the emulator's integers in hardware."""
+"""Random small networks on random foldings give the emulator's integers in hardware."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from support import rtl_designs
+from support.mixed_networks import mixed
 from support.random_networks import network, random_plan
 
 from hwsim.emulator.run import planned
@@ -15,20 +16,25 @@ from hwsim.ops import (
     Stepwise,
     TensorType,
 )
+from rtl.build import Request, build
+from rtl.layers.table import HARDWARE
 from rtl.plan.cost import bottleneck
 from rtl.plan.depths import with_depths
 from rtl.plan.latency import latency_bound
 from rtl.plan.search import plan_for_cycles
+from rtl.sim.verify import verify
 
 
-def check(seed: int) -> None:
-    graph, rng = network(seed), np.random.default_rng(seed)
+def check(graph: Graph, seed: int) -> None:
+    rng = np.random.default_rng(seed)
     kind = graph.inputs[0].type
     x = rng.integers(kind.lo, kind.hi + 1, (4, *kind.shape))
     plan = random_plan(graph, rng)
     got, _ = rtl_designs.simulate(graph, plan, {"x": x}, seed=seed, stall=0.25)
-    want = planned(graph).run({"x": x})[graph.outputs[0].tensor].astype(int)
-    assert (got["y"] == want).all(), f"seed {seed}: {int((got['y'] != want).sum())} differ"
+    want = planned(graph).run({"x": x})
+    for port in graph.outputs:
+        different = int((got[port.name] != want[port.tensor].astype(int)).sum())
+        assert different == 0, f"seed {seed}: {different} of {port.name} differ"
 
 
 @pytest.mark.parametrize("number", range(2))
@@ -44,13 +50,34 @@ def test_a_sample_is_through_within_the_cycles_that_the_manifest_names(number, s
 
 @pytest.mark.parametrize("number", range(6))
 def test_six_random_networks_on_random_foldings(number, seed):
-    check(seed + number)
+    check(network(seed + number), seed + number)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_twelve_networks_of_all_operators_on_random_foldings(number, seed):
+    check(mixed(seed + number), seed + number)
+
+
+def test_every_operator_with_hardware_is_drawn():
+    drawn = {type(node.op) for seed in range(300) for node in mixed(seed).nodes}
+    assert drawn == set(HARDWARE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(6, 40))
 def test_more_random_networks_on_random_foldings(number, seed):
-    check(seed + number)
+    check(network(seed + number), seed + number)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator", "yosys")
+@pytest.mark.parametrize("number", range(300))
+def test_three_hundred_networks_of_all_operators_in_verilator(number, seed, tmp_path):
+    graph = mixed(seed + number)
+    plan = with_depths(graph, random_plan(graph, np.random.default_rng(seed + number)))
+    build(graph, tmp_path / "out", Request(rtl_only=True), plan=plan)
+    outcome = verify(tmp_path / "out", samples=64, seed=number)
+    assert outcome.ok and outcome.different == 0 and outcome.compared > 0, f"seed {seed + number}"
 
 
 def test_another_order_of_a_saturating_sum_is_seen():

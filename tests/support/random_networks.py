@@ -148,11 +148,8 @@ def random_plan(graph: Graph, rng: np.random.Generator) -> Plan:
             nodes[node.name] = dataclasses.replace(
                 nodes[node.name], fold=fold, parallel_window=needs_parallel(node.op, fold, x)
             )
-        elif len(implementations(graph, node)) > 1:
+        else:
             plans = [o.plan for way in implementations(graph, node) for o in way.options()]
             nodes[node.name] = plans[int(rng.integers(len(plans)))]
-        elif node.op.kind not in ("flatten", "argmax"):
-            lanes = int(rng.choice(divisors(x.channels)))
-            nodes[node.name] = dataclasses.replace(nodes[node.name], lanes=lanes)
     inputs = {p.name: int(rng.choice(divisors(p.type.channels))) for p in graph.inputs}
     return dataclasses.replace(plan, nodes=nodes, inputs=inputs)
