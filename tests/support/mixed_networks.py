@@ -15,18 +15,23 @@ from hwsim.ops import (
     AvgPool,
     BatchNorm,
     Cast,
+    ChannelTable,
     Concat,
     Conv1D,
     Conv2D,
     Dense,
     Divide,
     Flatten,
+    Literal,
+    MatMul,
     Maximum,
     MaxPool,
     Minimum,
     Mul,
     Op,
     Pad,
+    PairTable,
+    Quotient,
     Reduce,
     Reduction,
     Relu,
@@ -44,6 +49,7 @@ from hwsim.ops import (
     Transpose,
     Window,
 )
+from rtl.layers.table import HARDWARE
 
 MODES = [r for r in Rounding if r not in (Rounding.CEIL, Rounding.UP)]
 WIDEST = 8  # bits of a code between two steps
@@ -118,7 +124,7 @@ class Mixed:
             out, power = Format.int(6), 2.0 ** -max(x.format.width - 6, 0)
             factor = power if scheme is Scheme.SHIFT else power * float(self.rng.uniform(0.6, 1))
             self.then(Requantize(scheme=scheme, multiplier=(factor,), out=out))
-        elif kind == 1 and x.format.width <= 20:
+        elif kind == 1 and x.format.width <= 20 and Thresholds in HARDWARE:
             rows = self.one_of(1, x.channels)
             ends = self.rng.integers(x.lo - 1, x.hi + 2, (rows, 7))
             step = self.rng.choice([-1, 1, 2], rows)
@@ -131,7 +137,9 @@ class Mixed:
     def step(self) -> None:
         """One of the steps that suit the last edge."""
         self.older.append(self.edge)
-        steps = [step for step, suits in STEPS if suits(self.x)]
+        steps = [
+            step for step, suits, needed in STEPS if suits(self.x) and HARDWARE.keys() >= needed
+        ]
         steps[self.below(len(steps))](self)
         if self.x.format.width > WIDEST:
             self.narrow()
@@ -195,11 +203,13 @@ def pool(net: Mixed) -> None:
 
 def each_code(net: Mixed) -> None:
     """A table, a ReLU, a factor a channel."""
-    kind, x = net.below(3), net.x
+    kind, x, out = net.below(4), net.x, net.format(7)
     if kind == 0 and x.format.width <= WIDEST:
-        out = net.format(7)
         values = net.rng.integers(out.min, out.max + 1, 1 << x.format.width)
         net.then(Table(values=values, out=out))
+    elif kind == 3:
+        values = net.rng.integers(out.min, out.max + 1, (x.channels, x.hi - x.lo + 1))
+        net.then(ChannelTable(values=values, out=out, first=x.lo))
     elif kind == 1:
         net.then(Relu(maximum=int(net.one_of(x.format.max, max(x.format.max // 2, 0)))))
     else:
@@ -244,12 +254,21 @@ def met(net: Mixed) -> None:
     start, op = net.edge, net.one_of(Add(), Sub(), Mul(), Maximum(), Minimum())
     same = [edge for edge in net.older[:-1] if net.types[edge].shape == net.x.shape]
     other = same[net.below(len(same))] if same and net.below(2) else None
-    if other is None:
+    if other is None and net.below(3) == 0:
+        out = net.format(6)
+        shape = net.x.shape if net.below(2) else net.x.shape[-1:]
+        values = net.rng.integers(out.min, out.max + 1, shape)
+        other = net.emit(Literal(values=values, out=out))
+    elif other is None:
         net.narrow()
         net.then(Relu())
         other, net.edge = net.edge, start
     kinds = [net.types[edge].format for edge in (start, other)]
-    if net.below(4) == 0 and max(fmt.width for fmt in kinds) <= 8:
+    if net.below(4) == 0 and sum(fmt.width for fmt in kinds) <= 10:
+        out = net.format(6)
+        values = net.rng.integers(out.min, out.max + 1, [1 << fmt.width for fmt in kinds])
+        op = PairTable(values=values, out=out)
+    elif net.below(4) == 0 and max(fmt.width for fmt in kinds) <= 8:
         ratios = tuple(float(np.float32(r)) for r in net.rng.uniform(0.2, 0.9, 2))
         op = ScaledAdd(ratios=ratios, offset=0.5, out=Format.int(6))
     net.edge = net.emit(op, start, other)
@@ -270,16 +289,35 @@ def softmax(net: Mixed) -> None:
     net.edge = net.emit(Mul(), net.edge, inverse)
 
 
+def shares(net: Mixed) -> None:
+    """Each code's share of the sum of all along the channels, in whole numbers."""
+    net.then(Cast(out=Format(False, 6, 0), rounding=Rounding.TRN, overflow=Overflow.SAT))
+    total = net.emit(Reduce(reduction=Reduction.SUM, axes=(len(net.x.shape) - 1,)))
+    one = net.emit(Literal(values=np.array(1), out=Format.uint(1)), total)
+    below = net.emit(Add(), total, one)
+    net.edge = net.emit(Quotient(out=Format.uint(6), factor=63), net.edge, below)
+
+
+def products(net: Mixed) -> None:
+    """A matrix times itself, turned."""
+    axes = (*range(len(net.x.shape) - 2), len(net.x.shape) - 1, len(net.x.shape) - 2)
+    turned = net.emit(Transpose(axes=axes))
+    net.edge = net.emit(MatMul(), net.edge, turned)
+
+
 Step = Callable[[Mixed], None]
-STEPS: tuple[tuple[Step, Callable[[TensorType], bool]], ...] = (
-    (sums, lambda x: True),
-    (pool, lambda x: len(x.shape) in (2, 3) and min(x.shape[:-1]) > 1),
-    (each_code, lambda x: True),
-    (moved, lambda x: True),
-    (reduced, lambda x: True),
-    (met, lambda x: True),
-    (softmax, lambda x: x.channels > 1),
+STEPS: tuple[tuple[Step, Callable[[TensorType], bool], set[type[Op]]], ...] = (
+    (sums, lambda x: True, set()),
+    (pool, lambda x: len(x.shape) in (2, 3) and min(x.shape[:-1]) > 1, set()),
+    (each_code, lambda x: True, set()),
+    (moved, lambda x: True, set()),
+    (reduced, lambda x: True, set()),
+    (met, lambda x: True, set()),
+    (softmax, lambda x: x.channels > 1, set()),
+    (shares, lambda x: x.channels > 1, {Quotient}),
+    (products, lambda x: len(x.shape) >= 2 and x.shape[-2] <= 8, {MatMul}),
 )
+"""What can come next: for which tensors, and with the hardware of which operators."""
 
 
 def mixed(seed: int) -> Graph:
