@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,20 +81,39 @@ def fold(run: Importer, node: OnnxNode) -> None:
             raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
         out = mapped(values[0], lambda array: np.take(array, places, axis=axis))
     else:
-        cut = _slices(node, arrays[0], arrays)
-        out = mapped(values[0], lambda array: array[cut])
+        given = [
+            run.constant(node, i).array if name else None for i, name in enumerate(node.inputs)
+        ]
+        cut = [slice(None)] * arrays[0].ndim
+        for place, wanted in slices(node, given[1:]):
+            cut[place] = wanted
+        out = mapped(values[0], lambda array: array[tuple(cut)])
     run.values[node.output] = out
 
 
-def _slices(node: OnnxNode, data: Any, arrays: list[Any]) -> tuple[slice, ...]:
-    if len(arrays) > 1:
-        starts, ends = (tuple(int(v) for v in a.ravel()) for a in arrays[1:3])
-        along = tuple(int(v) for v in arrays[3].ravel()) if len(arrays) > 3 else range(len(starts))
-        steps = tuple(int(v) for v in arrays[4].ravel()) if len(arrays) > 4 else (1,) * len(starts)
-    else:
+def slices(node: OnnxNode, arrays: Sequence[Any]) -> list[tuple[int, slice]]:
+    """What a Slice takes of which axis; `arrays` are its inputs behind the first, None if left out.
+
+    Ends that count from the back are below 0, as for a slice of Python.
+    """
+    if not arrays:
         starts, ends = node.integers("starts"), node.integers("ends")
-        along, steps = node.integers("axes", range(len(starts))), (1,) * len(starts)
-    out = [slice(None)] * data.ndim
-    for start, end, axis, step in zip(starts, ends, along, steps, strict=True):
-        out[axis] = slice(start, end, step)
-    return tuple(out)
+        along: Sequence[int] = node.integers("axes", range(len(starts)))
+        steps: Sequence[int] = (1,) * len(starts)
+    else:
+        given = [None if a is None else tuple(int(v) for v in a.ravel()) for a in arrays]
+        given += [None] * (4 - len(given))
+        if given[0] is None or given[1] is None:
+            raise HwsimError(f"{node}: its starts and ends must be there")
+        starts, ends = given[0], given[1]
+        along = range(len(starts)) if given[2] is None else given[2]
+        steps = (1,) * len(starts) if given[3] is None else given[3]
+    if not len(starts) == len(ends) == len(along) == len(steps):
+        raise HwsimError(
+            f"{node}: its starts, ends, axes and steps must be as many, not {len(starts)}, "
+            f"{len(ends)}, {len(along)} and {len(steps)}"
+        )
+    return [
+        (axis, slice(start, end, step))
+        for start, end, axis, step in zip(starts, ends, along, steps, strict=True)
+    ]

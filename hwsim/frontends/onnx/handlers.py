@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from hwsim.frontends.onnx import (
+    blocks,
     constants,
     elementwise,
     functions,
     matmul,
+    padding,
     pool,
     scale,
+    selecting,
     shape,
     softmax,
     split,
     weighted,
-    window,
 )
 from hwsim.frontends.onnx.importer import Handler
 
@@ -32,7 +34,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Identity"): elementwise.identity,
     ("", "MatMul"): matmul.matmul,
     ("", "MaxPool"): pool.max_pool,
-    ("", "Pad"): window.pad,
+    ("", "Pad"): padding.pad,
     ("", "ReduceMean"): pool.reduce_mean,
     ("", "LogSoftmax"): softmax.softmax,
     ("", "Softmax"): softmax.softmax,
@@ -44,12 +46,16 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Constant"): constants.constant,
     ("", "ConstantOfShape"): constants.constant_of_shape,
     ("", "Flatten"): shape.flatten,
-    ("", "Gather"): constants.fold,
+    ("", "DepthToSpace"): blocks.depth_to_space,
+    ("", "Expand"): selecting.expand,
+    ("", "Gather"): selecting.gather,
     ("", "Pow"): functions.power,
     ("", "Reshape"): shape.reshape,
     ("", "Shape"): shape.shape_of,
-    ("", "Slice"): constants.fold,
+    ("", "Slice"): selecting.cut,
+    ("", "SpaceToDepth"): blocks.space_to_depth,
     ("", "Split"): split.split,
+    ("", "Tile"): selecting.tile,
     ("", "Squeeze"): shape.squeeze,
     ("", "Transpose"): shape.transpose,
     ("", "Unsqueeze"): shape.unsqueeze,

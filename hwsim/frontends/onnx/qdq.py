@@ -88,6 +88,8 @@ def level_behind(source: Source) -> Level:
             return level_behind(source.term)
         case Softmax():
             return level_behind(source.input.source)
+        case RawInput():
+            raise HwsimError(f"input {source.name!r} must be quantized first")
     return source.input
 
 

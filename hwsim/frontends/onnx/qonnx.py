@@ -21,7 +21,6 @@ from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import Constant, FloatArray, Level, RawInput, Real
 from hwsim.graph import Graph
-from hwsim.ops import TensorType
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 QUANTIZERS = {(d, op) for d in DOMAINS for op in ("Quant", "IntQuant", "BipolarQuant")}
@@ -116,14 +115,9 @@ def apply(run: Importer, node: OnnxNode, scale: FloatArray, rule: Any) -> None:
         raise HwsimError(f"{node}: an activation must have one scale for all channels")
     by = rule(float(scale.ravel()[0]))
     codes_name = f"{node.output}.codes"
-    if isinstance(value, RawInput) and isinstance(by, Bipolar):
-        codes = by.enter(run, value, node, codes_name)
-    elif isinstance(value, RawInput):
-        kind = TensorType((), by.format, by.quant)
-        narrow = (by.low, by.high) if by.high != by.format.max else None
-        codes = run.input_codes(value, kind, by.port(node), value.name)
-        if narrow is not None:
-            raise HwsimError(f"{node}: an unsigned input of the graph must not be narrow")
+    if isinstance(value, RawInput):
+        bipolar = isinstance(by, Bipolar)
+        codes = by.enter(run, value, node.name, codes_name if bipolar else value.name)
     else:
         codes = quantize(run, run.real(node, 0), by, node.name, codes_name)
     run.values[node.output] = Real(Level(codes, by.scale, by.zero_point), codes.layout)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.qonnx_rules import no_factors, power_of_two
 from hwsim.frontends.shared.node_by_node import Stepped, exact, powers_of_two
 from hwsim.frontends.shared.tensors import TensorBuilder
@@ -63,14 +62,14 @@ class Bipolar(Stepped):
         """Down to -1 or 0, the codes of a signed bit."""
         return {"rounding": Rounding.TRN, "overflow": Overflow.SAT}
 
-    def enter(self, run: TensorBuilder, raw: RawInput, node: OnnxNode, out: str) -> Codes:
+    def enter(self, run: TensorBuilder, raw: RawInput, name: str, out: str) -> Codes:
         """The codes of a graph input: its port's bit, then the two entries.
 
         The port's step is 1 whatever the scale, so that no quotient can lose its sign.
         """
         bit = TensorType((), Format.int(1))
-        sign = run.input_codes(raw, bit, self.port(node), raw.name)
-        edge = run.emit(node.name, self._entries(), [sign.edge], out)
+        sign = run.input_codes(raw, bit, self.port(name), raw.name)
+        edge = run.emit(name, self._entries(), [sign.edge], out)
         return Codes(edge, self.format, sign.layout)
 
     def _entries(self) -> Op:

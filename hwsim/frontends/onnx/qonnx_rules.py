@@ -129,6 +129,8 @@ class IntQuant(Stepped):
                 f"{node}: an input of the graph must be rounded by ROUND, FLOOR, DOWN, HALF_UP or "
                 f"HALF_DOWN, not {self.mode}"
             )
+        if self.high != self.format.max:
+            raise HwsimError(f"{node}: an unsigned input of the graph must not be narrow")
         return {"rounding": rounding, "overflow": self.overflow, "zero_point_first": True}
 
     def limits(self) -> list[Op]:

@@ -1,4 +1,4 @@
-"""Windows on maps: kernels, strides, padding, dilation, and Pad."""
+"""Windows on maps: kernels, strides, padding, dilation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from hwsim.frontends.shared.values import (
     Level,
     Padding,
     Pool,
-    RawInput,
     Real,
 )
 from hwsim.ops import Window
@@ -146,41 +145,3 @@ def dilated(node: OnnxNode, taps: IntArray) -> IntArray:
 def refuse_dilation(node: OnnxNode) -> None:
     if set(node.integers("dilations", (1,))) != {1}:
         raise HwsimError(f"{node}: 'dilations' must be 1")
-
-
-def pad(run: Importer, node: OnnxNode) -> None:
-    """Pad with real zeros around a map; the next convolution takes it in."""
-    given = run.value(node, 0)
-    if isinstance(given, RawInput):
-        shape = given.plain.shape
-        if not is_map(shape) or not given.dtype.startswith("float"):
-            raise HwsimError(
-                f"{node}: its input must be reals {MAPS}, not "
-                f"{given.dtype} of rank {len(shape) + 1}"
-            )
-        new = _pad_amounts(run, node, len(shape) - 1)
-        run.values[node.output] = replace(given, padding=added_padding(given.padding, new))
-        return
-    real = run.real(node, 0)
-    level, shape = map_level(run, node, real)
-    new = _pad_amounts(run, node, len(shape) - 1)
-    codes = replace(level.codes, padding=added_padding(level.codes.padding, new))
-    run.values[node.output] = Real(replace(level, codes=codes), real.layout)
-
-
-def _pad_amounts(run: Importer, node: OnnxNode, rank: int) -> Padding:
-    """What a Pad adds: zeros around a map's axes, of which there are `rank` beside channels."""
-    amounts = node.integers("pads") or tuple(
-        int(v) for v in (run.constant(node, 1).array.ravel() if node.input(1) else ())
-    )
-    value = run.constant(node, 2).array if node.input(2) else np.zeros(1)
-    zero = value.size == 1 and float(value.reshape(())[()]) == 0 and not node.real("value", 0.0)
-    if node.text("mode", "constant") != "constant" or not zero or node.input(3):
-        raise HwsimError(f"{node}: it must pad all axes with constant zeros")
-    half = rank + 2
-    others = (*amounts[:2], *amounts[half : half + 2])
-    if len(amounts) != 2 * half or min(amounts) < 0 or any(others):
-        what = "height and width" if rank == 2 else "the length"
-        raise HwsimError(f"{node}: it must pad {what} only, not by {amounts}")
-    added = (*amounts[2:half], *amounts[half + 2 :])
-    return added if any(added) else NO_PADDING

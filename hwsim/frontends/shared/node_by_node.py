@@ -129,7 +129,7 @@ class Stepped(Quantizer):
                 run.warn(name, PASSES)
             return None
         edge, sums = sums_of(run, real.source, self, out)
-        functions = tuple(s for s in real.steps if not isinstance(s, Pool))
+        functions = tuple(s for s in real.steps if isinstance(s, Unary | Arithmetic))
         ahead, behind = _pools(real)
         edge = run.chain(name, edge, ahead, f"{out}.pool")
         for function in functions:
@@ -360,11 +360,15 @@ def _pools(real: Real) -> tuple[list[Op], list[Op]]:
     if not pools:
         return [], []
     before, after = real.steps[: places[-1]], real.steps[places[0] + 1 :]
-    if all(isinstance(s, Pool) or s.rising for s in after):
+    if all(_rises(s) for s in after):
         return [], pools
-    if all(isinstance(s, Pool) or s.rising for s in before):
+    if all(_rises(s) for s in before):
         return pools, []
     raise HwsimError(TURNS.format(name=real.steps[places[0]].name))
+
+
+def _rises(step: After) -> bool:
+    return not isinstance(step, Unary | Arithmetic) or step.rising
 
 
 def _cut(step: After, part: Real, source: Joined, start: int) -> After:

@@ -22,16 +22,30 @@ from hwsim.frontends.shared.values import (
     Joined,
     Level,
     Mean,
+    Moved,
+    Padded,
     Pair,
     Pool,
     Product,
+    RawInput,
     Real,
     Scaled,
     Softmax,
     Unary,
     Weighing,
 )
-from hwsim.ops import AvgPool, Concat, MatMul, MaxPool, Op, Quant, Relu, Table, TensorType
+from hwsim.ops import (
+    AvgPool,
+    Concat,
+    MatMul,
+    MaxPool,
+    Op,
+    Quant,
+    Relu,
+    Select,
+    Table,
+    TensorType,
+)
 from hwsim.ops.base import IntArray
 from hwsim.ops.elementwise import MOST_ENTRIES
 
@@ -57,6 +71,10 @@ class Quantizer(ABC):
     @abstractmethod
     def port(self, node: object) -> dict[str, Any]:
         """How an InputPort has to quantize."""
+
+    def enter(self, run: TensorBuilder, raw: RawInput, name: str, out: str) -> Codes:
+        """The codes of a graph input, at whose port the quantizer stands; `name` is its node's."""
+        return run.input_codes(raw, TensorType((), self.format, self.quant), self.port(name), out)
 
     @abstractmethod
     def sum(
@@ -137,9 +155,29 @@ def quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str)
     """The codes of a float tensor: its source computed and rounded, then its other steps."""
     key = Made(real.source, real.steps, by)
     if key not in run.made:
-        found = by.own(run, real, name, out)
+        found = _moved(run, real, by, name, out)
+        found = by.own(run, real, name, out) if found is None else found
         run.made[key] = _quantize(run, real, by, name, out) if found is None else found
     return replace(run.made[key], layout=real.layout)
+
+
+def _moved(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes | None:
+    """The codes of an input of the graph, or of what moves once it is rounded; None elsewhere."""
+    source = real.source
+    early, late = _parted(real)
+    if late:  # what is rounded serves other readers too
+        whole = replace(real, steps=early)
+        codes = quantize(run, whole, by, f"{name}.whole", f"{out}.whole")
+        if codes.padding != NO_PADDING:
+            raise HwsimError("a Pad must be followed by a convolution")
+        return replace(codes, edge=run.chain(name, codes.edge, _moves(late, by), out))
+    if not isinstance(source, RawInput):
+        return None
+    if early:
+        raise HwsimError(
+            f"{early[0].name}: its input must be quantized first, not an input of the graph"
+        )
+    return by.enter(run, source, name, f"{source.name}.codes")
 
 
 def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
@@ -216,10 +254,68 @@ def _met(kind: TensorType, what: str) -> tuple[IntArray, int | None]:
     return np.arange(kind.lo, kind.hi + 1), kind.lo
 
 
+def _parted(real: Real) -> tuple[tuple[After, ...], tuple[After, ...]]:
+    """Functions, and what stands before the first move; then the moves, and pools among them.
+
+    A function of each element goes ahead of what moves elements, and of a pool if it rises; what
+    pads a tensor then pads it with the function's value.
+    """
+    steps, rank = real.steps, len(real.layout.physical)
+    first = next((i for i, s in enumerate(steps) if isinstance(s, Moved | Padded)), len(steps))
+    early, late = list(steps[:first]), list[After]()
+    for step in steps[first:]:
+        if not isinstance(step, Unary | Arithmetic):
+            late.append(step)
+            continue
+        if not step.rising and any(isinstance(s, Pool) for s in late):
+            raise HwsimError(f"{step.name}: a function after a max pool must be rising")
+        by_channel = isinstance(step, Arithmetic) and step.values.size > 1
+        if by_channel and not all(_keeps_channels(s, rank) for s in late):
+            raise HwsimError(
+                f"{step.name}: what has a constant for each channel must stand behind a quantizer "
+                "where channels move before it"
+            )
+        early.append(step)
+        late = [_padding(s, step) if isinstance(s, Padded) else s for s in late]
+    return tuple(early), tuple(late)
+
+
+def _keeps_channels(step: After, rank: int) -> bool:
+    """Whether channels are where they were: only places are taken, of a tensor of that rank."""
+    if isinstance(step, Moved):
+        return all(isinstance(op, Select) and op.axis < rank - 1 for op in step.ops)
+    return isinstance(step, Pool)
+
+
+def _padding(padded: Padded, function: Unary | Arithmetic) -> Padded:
+    value = function.function(np.array([padded.value], np.float32))[0]
+    return replace(padded, value=float(value))
+
+
+def _moves(steps: Sequence[After], by: Quantizer) -> list[Op]:
+    """Operators on codes that `by` made."""
+    ops: list[Op] = []
+    for step in steps:
+        match step:
+            case Moved():
+                ops += step.ops
+            case Padded():
+                codes = set(by.codes(np.array([step.value], np.float32)).ravel().tolist())
+                if len(codes) > 1:
+                    raise HwsimError(
+                        f"{step.name}: what pads must have one code for all channels, not "
+                        f"{len(codes)}"
+                    )
+                ops.append(replace(step.op, code=codes.pop()))
+            case Pool():
+                ops.append(MaxPool(window=step.window))
+    return ops
+
+
 def step_ops(run: TensorBuilder, step: After, by: Quantizer) -> list[Op]:
-    """A max pool or a clamp on codes that `by` made."""
-    if isinstance(step, Pool):
-        return [MaxPool(window=step.window)]
+    """A max pool, a move or a clamp on codes that `by` made."""
+    if isinstance(step, Pool | Moved | Padded):
+        return _moves([step], by)
     if isinstance(step, Arithmetic) or not step.clamp:
         raise HwsimError(
             f"{step.name}: its input must be quantized first, since only narrow codes go through a "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from hwsim.frontends.shared.values import (
     Codes,
     Joined,
     Level,
+    Moved,
+    Padded,
     Pool,
     Product,
     Real,
@@ -30,12 +33,12 @@ def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
         return _settled_parts(run, source, real, name)
     if isinstance(source, Weighing):
         edge, _ = weighed(run, source)
-        ops = [op for step in real.steps for op in _settled_step(step, 0)]
+        ops = [op for step in real.steps for op in _settled_step(step)]
         edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
         return Codes(edge, run.types[edge].format, real.layout)
     if isinstance(source, Product):
         edge = multiplied(run, source)
-        ops = [op for step in real.steps for op in _settled_step(step, 0)]
+        ops = [op for step in real.steps for op in _settled_step(step)]
         edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
         return Codes(edge, run.types[edge].format, real.layout)
     if isinstance(source, Level):
@@ -57,18 +60,19 @@ def tabled(real: Real) -> tuple[Real, tuple[float, ...] | None]:
     source, steps = real.source, real.steps
     first = next((i for i, s in enumerate(steps) if isinstance(s, Unary) and not _is_relu(s)), None)
     narrow = isinstance(source, Level) and source.codes.format.width <= TABLE_BITS
-    if first is None or not narrow or any(isinstance(s, Pool) for s in steps[first:]):
+    if first is None or not narrow or any(isinstance(s, Pool | Padded) for s in steps[first:]):
         return real, None
     assert isinstance(source, Level)
     fmt = source.codes.format
     reals = (np.arange(fmt.min, fmt.max + 1) - source.zero_point).astype(np.float32)
     reals = reals * np.float32(source.scale)
-    for step in steps[first:]:
-        assert isinstance(step, Unary)
+    functions = [step for step in steps[first:] if isinstance(step, Unary)]
+    for step in functions:
         reals = step.function(reals)
     if not np.isfinite(reals).all():
         raise HwsimError(f"{steps[first].name}: its values must be finite for all codes")
-    return replace(real, steps=steps[:first]), tuple(float(value) for value in reals)
+    moves = tuple(step for step in steps[first:] if not isinstance(step, Unary))
+    return replace(real, steps=(*steps[:first], *moves)), tuple(float(value) for value in reals)
 
 
 def _is_relu(step: After) -> bool:
@@ -123,14 +127,35 @@ def level_of(
 
 
 def _stepped(run: TensorBuilder, level: Level, codes: Codes, real: Real, name: str) -> Codes:
-    ops = [op for step in real.steps for op in _settled_step(step, level.zero_point)]
+    ops = [op for step in real.steps for op in _settled_step(step, level)]
     edge = run.chain(f"{name}.steps", codes.edge, ops, f"{name}.codes")
     return replace(codes, edge=edge, layout=real.layout)
 
 
-def _settled_step(step: After, zero_point: int) -> list[Op]:
-    if isinstance(step, Pool):
-        return [MaxPool(window=step.window)]
-    if isinstance(step, Unary) and step.low == 0.0 and step.high is None:
-        return [Relu(zero_point=zero_point)]
+def _settled_step(step: After, level: Level | None = None) -> list[Op]:
+    """On codes with the meaning of `level`, or on sums, of which 0 is 0."""
+    zero = 0 if level is None else level.zero_point
+    match step:
+        case Pool():
+            return [MaxPool(window=step.window)]
+        case Moved():
+            return list(step.ops)
+        case Padded():
+            return [replace(step.op, code=_code(step, level))]
+    if _is_relu(step):
+        return [Relu(zero_point=zero)]
     raise HwsimError(f"{step.name} must be followed by a quantizer")
+
+
+def _code(step: Padded, level: Level | None) -> int:
+    """The code that means the very value of a padding."""
+    if step.value == 0:
+        return 0 if level is None else level.zero_point
+    if level is not None and math.isfinite(step.value):
+        code, fmt = round(step.value / level.scale) + level.zero_point, level.codes.format
+        real = np.float32(code - level.zero_point) * np.float32(level.scale)
+        if fmt.min <= code <= fmt.max and float(real) == step.value:
+            return code
+    raise HwsimError(
+        f"{step.name}: it must be followed by a quantizer, since no code means {step.value:g}"
+    )

@@ -82,6 +82,10 @@ class TensorBuilder(Builder):
             port = known
         return Codes(port.tensor, kind.format, layout, raw.padding)
 
+    def lying(self, raw: RawInput) -> Arrangement:
+        """How an input of the graph will lie on its edge."""
+        return self._seen(raw)[0]
+
     def _seen(self, raw: RawInput) -> tuple[Arrangement, View]:
         """How the port of an input shows its edge, and where the tensor lies on it by now."""
         if raw.name in self.views:

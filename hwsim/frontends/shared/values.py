@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hwsim.fixed import Format
 from hwsim.float_steps import ARITHMETIC, FloatStep
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.ops import Add, Conv, Dense, Mul, Sub, Window
+from hwsim.ops import Add, Conv, Dense, Mul, Op, Pad, Sub, Window
 from hwsim.ops.base import IntArray
 
 FloatArray = npt.NDArray[np.float32]
@@ -246,13 +246,33 @@ class Pool:
     window: Window
 
 
-After = Unary | Arithmetic | Pool
-Source = Level | Weighing | Mean | Pair | Scaled | Joined | Product | Softmax
+@dataclass(frozen=True, slots=True, eq=False)
+class Moved:
+    """Codes that only move: these operators on the edge, one after the other."""
+
+    name: str
+    ops: tuple[Op, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Padded:
+    """A real `value` around a tensor and between its elements, by `op`, whose code is still 0."""
+
+    name: str
+    op: Pad
+    value: float
+
+
+After = Unary | Arithmetic | Pool | Moved | Padded
+Source = Level | Weighing | Mean | Pair | Scaled | Joined | Product | Softmax | RawInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Real:
-    """A float tensor: a source, then functions and max pools; rounded when a quantizer reads it."""
+    """A float tensor: a source, then functions, max pools and moves; a quantizer rounds it.
+
+    `layout` is that behind all of them.
+    """
 
     source: Source
     layout: Arrangement

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 Array = npt.NDArray[Any]
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
 CLAMPS = ("Relu", "Clip")
+FAR_END = (1 << 63) - 1
 
 
 @dataclass(slots=True, eq=False)
@@ -131,6 +132,28 @@ class Copy:
         return {3: "int8", 4: "uint16", 5: "int16"}.get(wanted, "uint8")
 
 
+def takes_all(node: OnnxNode, constants: Mapping[str, Array]) -> bool:
+    """Whether the runtime takes away a Slice or Expand since it does nothing.
+
+    A Slice from 0 to the very end (2**63 - 1) in steps of 1; an Expand by ones.
+    """
+    given = [constants.get(name) for name in node.inputs[1:]]
+    if node.op == "Expand":
+        return len(given) == 1 and given[0] is not None and bool((given[0] == 1).all())
+    if node.op != "Slice":
+        return False
+    if len(node.inputs) == 1:
+        starts, ends = node.integers("starts"), node.integers("ends")
+        return not any(starts) and bool(ends) and min(ends) >= FAR_END
+    if any(array is None for array, name in zip(given, node.inputs[1:], strict=True) if name):
+        return False
+    starts_, ends_ = given[:2]
+    steps = given[3] if len(given) > 3 else None
+    assert starts_ is not None and ends_ is not None
+    far = bool((starts_ == 0).all() and (ends_ >= FAR_END).all())
+    return far and (steps is None or bool((steps == 1).all()))
+
+
 def copy_of(model: OnnxModel) -> Copy:
     """A copy of the model's graph; `Constant` nodes are constants."""
     constants: dict[str, Array] = dict(model.constants)
@@ -170,6 +193,9 @@ def _rank(copy: Copy, step: CopiedNode) -> int:
             return max(first, copy.ranks.get(step.input(1), 0))
         case "Reshape":
             return int(more.size) if more is not None else _length(copy, step.input(1))
+        case "Gather":
+            places = copy.ranks.get(step.input(1), 0)
+            return first - 1 + (more.ndim if more is not None else places)
         case "Squeeze":
             return first - axes if axes else 0
         case "Unsqueeze":

@@ -15,7 +15,14 @@ from hwsim.frontends.onnx.ort.graph_copy import DQ, Q
 from hwsim.frontends.onnx.ort.pairs import parameters
 from hwsim.ops import TensorType
 
-MOVERS = ("MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")  # what quantizers move over
+MOVERS = (
+    "MaxPool",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)  # what quantizers move over
 
 UNSIGNED = (
     "ONNX Runtime quantizes behind {mover} once more, to uint8, since this node has no zero point, "

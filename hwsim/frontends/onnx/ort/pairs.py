@@ -13,14 +13,16 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
-from hwsim.frontends.onnx.ort.graph_copy import DQ, Q
+from hwsim.frontends.onnx.ort.graph_copy import DQ, Q, takes_all
 
 F32 = np.float32
 Parameters = tuple[np.float32, int, str]
 
 
 def merged_pairs(model: OnnxModel) -> tuple[OnnxModel, dict[str, float]]:
-    """The model without Identity, Dropout and Cast, and with one pair for each two in a row.
+    """The model without what does nothing, and with one pair for each two in a row.
+
+    Identity, Dropout, Cast, and the likes of a Slice that takes all.
 
     The runtime makes one pass over all nodes, rounds the float biases of layers, and only then
     makes more passes for longer rows of pairs. So also given are the scales that some tensors
@@ -56,12 +58,13 @@ def _without_nothings(model: OnnxModel) -> OnnxModel:
     kept = []
     for node in model.nodes:
         inputs = tuple(same.get(name, name) for name in node.inputs)
-        nothing = node.op in ("Identity", "Dropout") or _is_cast_of_reals(node, inputs, reals)
+        nothing = node.op in ("Identity", "Dropout") or takes_all(node, model.constants)
+        nothing = nothing or _is_cast_of_reals(node, inputs, reals)
         if nothing and node.inputs and node.output not in outputs:
             same[node.output] = inputs[0]
         else:
             kept.append(replace(node, inputs=inputs))
-        if node.op == DQ or (node.op in ("Identity", "Dropout", "Cast") and nothing):
+        if node.op == DQ or nothing:
             reals.add(node.output)
     return replace(model, nodes=tuple(kept))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from hwsim.frontends.onnx.ort.graph_copy import DQ, Array, CopiedNode, Copy, Q
+from hwsim.frontends.onnx.ort.graph_copy import DQ, Array, CopiedNode, Copy, Q, takes_all
 
 
 def folded(copy: Copy) -> None:
@@ -76,7 +78,12 @@ def _turn(copy: Copy, source: CopiedNode, step: CopiedNode, codes: Array) -> Non
 
 
 def nothings(copy: Copy) -> None:
-    """Identity, Dropout and Cast to float32 go, and a ReLU before a Clip."""
+    """Identity, Dropout, Cast to float32 and Slices of all go, and a ReLU before a Clip."""
+    for step in copy.each("Slice", "Expand"):
+        if step.node is None or step.output in copy.outputs:
+            continue
+        if takes_all(replace(step.node, inputs=tuple(step.inputs)), copy.constants):
+            copy.drop(step)
     for step in copy.each("Identity", "Dropout", "Cast"):
         real = step.op != "Cast" or (step.integer("to", 0) == 1 and _is_real(copy, step.inputs[0]))
         if step.output not in copy.outputs and real:
@@ -111,8 +118,19 @@ def padding(copy: Copy) -> None:
         plain = str(reader.node.attributes.get("auto_pad", "NOTSET")) == "NOTSET"
         counted = reader.integer("count_include_pad", 0) or not any(reader.node.integers("pads"))
         pooled = reader.op == "AveragePool" and counted  # which then counts the padding
-        if plain and (reader.op == "Conv" or pooled):
+        if plain and _is_zeros(copy, step) and (reader.op == "Conv" or pooled):
             copy.drop(step)
+
+
+def _is_zeros(copy: Copy, step: CopiedNode) -> bool:
+    """Whether a Pad brings zeros around places only, and takes nothing away."""
+    value, pads = copy.constants.get(step.input(2)), copy.constants.get(step.input(1))
+    mode = "constant" if step.node is None else step.node.text("mode", "constant")
+    if pads is None or mode != "constant" or step.input(3):
+        return False
+    half = pads.size // 2
+    others = (*pads[:2], *pads[half : half + 2])  # of the batch and the channels
+    return not any(others) and not (pads < 0).any() and (value is None or not value.any())
 
 
 def shared(copy: Copy) -> None:
