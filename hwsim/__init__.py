@@ -11,7 +11,7 @@ from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
 from hwsim.state import State
-from hwsim.verbs import accuracy, build, hazards, plan, report
+from hwsim.verbs import accuracy, build, hazards, plan, report, to_hls4ml
 from hwsim.verification import Verification, verify
 
 __version__ = "0.1.0"
@@ -40,6 +40,7 @@ __all__ = [
     "plan",
     "report",
     "step",
+    "to_hls4ml",
     "trace",
     "verify",
 ]

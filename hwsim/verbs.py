@@ -96,6 +96,38 @@ def plan(model: Any, *, target: str = defaults.TARGET, clock: str = defaults.CLO
     return Plans(explore.explore(as_graph(model), known, mhz).to_dict())
 
 
+def to_hls4ml(
+    model: Any,
+    output_dir: str | Path,
+    *,
+    backend: str = "Vitis",
+    io_type: str = "io_parallel",
+    strategy: str = "Latency",
+    reuse_factor: int = 1,
+    project_name: str = "myproject",
+) -> Any:
+    """A model as an hls4ml `ModelGraph` with every precision explicit, whose csim gives its codes.
+
+    `model` is a Graph or what `load` takes. `write()` puts the project into `output_dir`,
+    `compile()` and `predict(x)` run its C++; arrays are channels last, and reals. `backend` is
+    Vitis or Vivado. `strategy` and `reuse_factor` are those of layers whose sums do not depend on
+    the order; a layer whose sums do keeps its own.
+    Raises HwsimError where hls4ml is missing, and for what has no like in hls4ml, every node in one
+    sentence.
+    """
+    from hwsim.hls4ml_project import to_model
+
+    return to_model(
+        as_graph(model),
+        output_dir,
+        backend=backend,
+        io_type=io_type,
+        strategy=strategy,
+        reuse_factor=reuse_factor,
+        project_name=project_name,
+    )
+
+
 class Built(dict[str, Any]):
     """What `build.json` holds, as a dict that a notebook shows in one line."""
 

@@ -302,6 +302,46 @@ def build(
 
 
 @app.command(
+    name="to-hls4ml",
+    epilog=examples(
+        "to-hls4ml model.hwsim -o project",
+        "to-hls4ml model.onnx -o project --io io_stream --strategy Resource --reuse-factor 8",
+    ),
+)
+def to_hls4ml(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder of the project.")
+    ],
+    backend: Annotated[str, typer.Option(help="Vitis or Vivado.")] = "Vitis",
+    io: Annotated[str, typer.Option(help="io_parallel or io_stream.")] = "io_parallel",
+    strategy: Annotated[
+        str, typer.Option(help="Latency or Resource, of layers whose sums take any order.")
+    ] = "Latency",
+    reuse_factor: Annotated[int, typer.Option(help="Of the same layers.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Write a model as an hls4ml project whose C++ simulation gives the same codes."""
+    from hwsim.hls4ml_project import write_project
+
+    with Progress(f"writing {out}"):
+        facts = write_project(
+            model,
+            out,
+            backend=backend,
+            io_type=io,
+            strategy=strategy,
+            reuse_factor=reuse_factor,
+        )
+    if as_json:
+        print_json({"model": str(model), **facts})
+        return
+    from hwsim.cli.tables import show_layers
+
+    show_layers(facts)
+
+
+@app.command(
     epilog=examples(
         "verify build",
         "verify build -i x.npy --samples 64",

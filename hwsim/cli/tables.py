@@ -137,6 +137,13 @@ def _room(option: Facts) -> str:
     return "; ".join(marks)
 
 
+def show_layers(facts: Facts) -> None:
+    """What `hwsim to-hls4ml` wrote."""
+    rows = [(one["name"], one["layer"], one["result"]) for one in facts["layers"]]
+    title = f"{facts['folder']}: a project of hls4ml for {facts['backend']}"
+    console().print(table(title, ("node", "layer", "result"), rows))
+
+
 def show_build(facts: Facts) -> None:
     """What `hwsim build` made."""
     bottleneck = facts["bottleneck"]

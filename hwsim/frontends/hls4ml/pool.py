@@ -42,6 +42,20 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
     build.finish(layer, pooled)
 
 
+def adds_alike(kind: TensorType, window: Window, acc: Precision) -> bool:
+    """Whether a window's sum is the same where each code is assigned to `acc` before it is added.
+
+    hls4ml assigns the sum of what it has and the next code, so the rounding must not look at that
+    sum's sign or parity, and no sum may saturate.
+    """
+    drops = kind.format.frac_bits > acc.format.frac_bits
+    most = window.size * kind.magnitude
+    left = acc.format.frac_bits - kind.format.frac_bits
+    fits = (most << max(left, 0)) >> max(-left, 0) < acc.format.max
+    even = not drops or acc.rounding in EVEN_HANDED
+    return even and (fits or acc.overflow is Overflow.WRAP)
+
+
 def _average(build: LayerBuilder, layer: Any, window: Window, source: str, acc: Precision) -> str:
     """The sum in `accum_t`, divided toward zero at its binary point."""
     kind, name = build.types[source], layer.outputs[0]
@@ -49,11 +63,7 @@ def _average(build: LayerBuilder, layer: Any, window: Window, source: str, acc: 
         window=window,
         accumulator=Stepwise(format=acc.format, rounding=acc.rounding, overflow=acc.overflow),
     )
-    drops = kind.format.frac_bits > acc.format.frac_bits
-    most = window.size * kind.magnitude
-    left = acc.format.frac_bits - kind.format.frac_bits
-    fits = (most << max(left, 0)) >> max(-left, 0) < acc.format.max
-    if (drops and acc.rounding not in EVEN_HANDED) or not (fits or acc.overflow is Overflow.WRAP):
+    if not adds_alike(kind, window, acc):
         raise HwsimError(
             f"an average pool's accumulator must hold its sums, or wrap and round by "
             f"{', '.join(r.value for r in EVEN_HANDED)}, not be {acc.format} with "

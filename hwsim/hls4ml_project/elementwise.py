@@ -1,0 +1,158 @@
+"""Casts, activations, tables, factors by channel and functions of two tensors."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.graph import Node
+from hwsim.hls4ml_project.draft import Draft, require
+from hwsim.hls4ml_project.precision import Assigned, assignment, common, decimals, fraction_bits
+from hwsim.ops import BatchNorm, Mul, Relu, Requantize
+
+MERGED = {"add": "add", "sub": "subtract", "mul": "multiply", "maximum": "maximum"}
+MERGED |= {"minimum": "minimum"}
+"""What hls4ml's Merge calls the functions of two tensors."""
+
+MOST_ENTRIES = 1 << 16
+"""Of a table in a project."""
+
+
+def write_cast(draft: Draft, node: Node) -> None:
+    """A cast by itself; a requantizer that is no assignment becomes a table."""
+    what, source = f"node {node.name!r}", node.inputs[0]
+    kinds = draft.kind(source), draft.kind(node.output)
+    try:
+        into = assignment(node.op, *kinds, what)
+    except HwsimError:
+        if not isinstance(node.op, Requantize) or len(node.op.multiplier) > 1:
+            raise
+        _table(draft, node)
+        return
+    draft.cast(node.output, into, source)
+
+
+def write_relu(draft: Draft, node: Node) -> None:
+    """A ReLU; one with a maximum takes the smaller of two after it by a table."""
+    op, kind = node.op, draft.kind(node.inputs[0])
+    assert isinstance(op, Relu)
+    if op.maximum is not None and op.maximum < kind.hi:
+        _table(draft, node)
+        return
+    require(op.zero_point == kind.zero_point, "a ReLU must cut where its codes stand for 0")
+    edge, result = draft.result(node)
+    draft.add("Activation", edge, result, draft.source(node), activation="relu", n_in=kind.size)
+
+
+def write_table(draft: Draft, node: Node) -> None:
+    """A table of all codes of the input's type."""
+    _table(draft, node)
+
+
+def _table(draft: Draft, node: Node) -> None:
+    """What a node gives for every code of its input's type, as hls4ml's table of one variable."""
+    source = node.inputs[0]
+    kind, out, held = draft.kind(source), draft.reals(node.output), draft.types[source].format
+    entries = 1 << held.width
+    require(
+        entries <= MOST_ENTRIES,
+        f"a table must have at most {MOST_ENTRIES} entries, and codes of {held} ask for {entries}",
+    )
+    given = fraction_bits(kind.scales()[0], f"edge {source!r}")
+    bits = np.arange(entries)  # the index is the bits of the code
+    codes = np.where(held.signed & (bits >= entries // 2), bits - entries, bits)
+    codes = codes >> held.frac_bits - given  # the type may have more fraction bits than the codes
+    codes = np.clip(codes + kind.zero_point, kind.lo, kind.hi)
+    made = draft.kind(node.output)
+    shaped = kind.with_shape((1,))
+    carrier = node.op.carriers([shaped])[-1]
+    k = node.op.prepare([shaped], carrier)
+    found = np.asarray(node.op.run(np, [codes.astype(carrier.value)[:, None]], k)).ravel()
+    values = found.astype(np.int64) - made.zero_point
+    table = decimals(values, out.frac_bits, f"node {node.name!r}'s table", format=out)
+    draft.add(
+        "UnaryLUT",
+        node.output,
+        Assigned(out),
+        draft.source(node),
+        precision={"table": table.type},
+        activation="unary_lut",  # what the C++ of its configuration is called after
+        n_in=kind.size,
+        table_data=table.values,
+    )
+
+
+def write_batchnorm(draft: Draft, node: Node) -> None:
+    """A factor and an offset a channel: hls4ml's ApplyAlpha, whose constants stay as they are."""
+    op, x = node.op, draft.kind(node.inputs[0])
+    assert isinstance(op, BatchNorm)
+    what = f"node {node.name!r}"
+    scale, bias = _affine(draft, node, op)
+    if all(s == 1 for s in scale) and not any(bias):  # hls4ml would take it out, cast and all
+        edge, result = draft.result(node)
+        draft.cast(edge, result, node.inputs[0])
+        return
+    edge, result = draft.result(node)
+    factors, offsets = (
+        decimals(*common(values, what), f"{what}'s {name}")
+        for values, name in ((scale, "factors"), (bias, "offsets"))
+    )
+    draft.add(
+        "ApplyAlpha",
+        edge,
+        result,
+        draft.source(node),
+        precision={"scale": factors.type, "bias": offsets.type},
+        n_in=x.size,
+        n_filt=x.channels if len(x.shape) > 1 else -1,
+        scale_data=factors.values,
+        bias_data=offsets.values,
+        scale_quantizer=None,
+        bias_quantizer=None,
+        scale_precision=None,
+        bias_precision=None,
+    )
+
+
+def _affine(draft: Draft, node: Node, op: BatchNorm) -> tuple[list[Fraction], list[Fraction]]:
+    """Factors and offsets of reals, by channel."""
+    source, x, out = node.inputs[0], draft.kind(node.inputs[0]), draft.kind(node.output)
+    given = [fraction_bits(s, f"edge {source!r}") for s in x.scales()]
+    made = [fraction_bits(s, f"edge {node.output!r}") for s in out.scales()]
+    scale, bias, _ = op.aligned(x)
+    channels = range(len(scale))
+    ends = [(_at(given, c), _at(made, c)) for c in channels]
+    factors = [Fraction(int(scale[c])) * Fraction(2) ** (g - m) for c, (g, m) in enumerate(ends)]
+    moved = [int(bias[c]) + int(scale[c]) * x.zero_point - out.zero_point for c in channels]
+    return factors, [b * Fraction(2) ** -m for b, (_, m) in zip(moved, ends, strict=True)]
+
+
+def _at(values: list[int], channel: int) -> int:
+    return values[channel % len(values)]
+
+
+def write_pair(draft: Draft, node: Node) -> None:
+    """A function of two tensors of one shape, at full precision before it is assigned."""
+    op, kinds = node.op, [draft.kind(edge) for edge in node.inputs]
+    require(
+        kinds[0].shape == kinds[1].shape,
+        f"two tensors that meet must have one shape, not {kinds[0].shape} and {kinds[1].shape}",
+    )
+    if isinstance(op, Mul):
+        zeros = tuple(kind.zero_point for kind in kinds)
+        require(op.zero_points == zeros, "a product must be of what its codes stand for")
+    _check_units(draft, node, product=isinstance(op, Mul))
+    edge, result = draft.result(node)
+    names = [draft.names[e] for e in node.inputs]
+    draft.add("Merge", edge, result, names, op=MERGED[op.kind])
+
+
+def _check_units(draft: Draft, node: Node, *, product: bool) -> None:
+    """Raise HwsimError unless the result's codes stand for what hls4ml computes of reals."""
+    kinds = [draft.kind(edge) for edge in (*node.inputs, node.output)]
+    a, b, out = (fraction_bits(k.scales()[0], "two tensors that meet") for k in kinds)
+    single = all(len(k.scales()) == 1 for k in kinds)
+    wanted = a + b if product else max(a, b)
+    require(single and out == wanted, "two tensors that meet must have one scale each")

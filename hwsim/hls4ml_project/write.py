@@ -1,0 +1,87 @@
+"""A Graph as a list of hls4ml's layers, or all that has no like among them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph, Node, OutputPort
+from hwsim.hls4ml_project import elementwise, pool, shape, weighted
+from hwsim.hls4ml_project.draft import Draft
+from hwsim.hls4ml_project.precision import entering
+
+RULES: Mapping[str, Callable[[Draft, Node], None]] = {
+    "add": elementwise.write_pair,
+    "avgpool": pool.write_average,
+    "batchnorm": elementwise.write_batchnorm,
+    "cast": elementwise.write_cast,
+    "concat": shape.write_concat,
+    "conv1d": weighted.write_conv,
+    "conv2d": weighted.write_conv,
+    "dense": weighted.write_dense,
+    "flatten": shape.write_reshape,
+    "maximum": elementwise.write_pair,
+    "maxpool": pool.write_max,
+    "minimum": elementwise.write_pair,
+    "mul": elementwise.write_pair,
+    "relu": elementwise.write_relu,
+    "requantize": elementwise.write_cast,
+    "reshape": shape.write_reshape,
+    "sub": elementwise.write_pair,
+    "table": elementwise.write_table,
+    "transpose": shape.write_transpose,
+}
+"""How a node is written, by its operator's kind."""
+
+
+def drafted(graph: Graph, *, stream: bool, strategy: Mapping[str, Any]) -> Draft:
+    """The layers of a graph; HwsimError lists all that cannot be written."""
+    if graph.state:
+        raise HwsimError("a graph must have no state to be written for hls4ml")
+    draft = Draft(graph, stream, dict(strategy))
+    for port in graph.inputs:
+        with _told(draft, f"input {port.name!r}", [port.tensor]):
+            draft.add_input(port.name, port.tensor, entering(port))
+    for node in graph.nodes:
+        if node.name not in draft.done:
+            with _told(draft, f"node {node.name!r} ({node.op.kind})", node.outputs):
+                _node(draft, node)
+    for shown in graph.outputs:
+        with _told(draft, f"output {shown.name!r}", []):
+            _check_output(draft, shown)
+    if draft.troubles:
+        raise HwsimError(
+            "every node must have its like in hls4ml, and these have none: "
+            + "; ".join(draft.troubles)
+        )
+    return draft
+
+
+@contextlib.contextmanager
+def _told(draft: Draft, what: str, edges: Sequence[str]) -> Iterator[None]:
+    """Have a refusal stand among the troubles, and go on."""
+    try:
+        yield
+    except HwsimError as error:
+        draft.troubles.append(f"{what}: {error}")
+        draft.unwritten(edges)
+
+
+def _node(draft: Draft, node: Node) -> None:
+    rule = RULES.get(node.op.kind)
+    if rule is None:
+        raise HwsimError("hls4ml has no layer that computes it")
+    rule(draft, node)
+
+
+def _check_output(draft: Draft, port: OutputPort) -> None:
+    edge = draft.shown[port.name]
+    if port.reals is not None or port.steps:
+        raise HwsimError("it must show codes times a power of two, not what float32 makes of them")
+    first = next(p.name for p in draft.graph.outputs if draft.shown[p.name] == edge)
+    if first != port.name:
+        raise HwsimError(f"it must show another tensor than output {first!r}")
+    if edge in {p.tensor for p in draft.graph.inputs}:
+        raise HwsimError("it must show what a layer gives, not an input")

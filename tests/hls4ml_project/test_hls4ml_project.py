@@ -1,0 +1,181 @@
+"""A Graph that is written for hls4ml gives the emulator's codes in hls4ml's compiled simulation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.cli_calls import refused, run, tiny
+from support.hls4ml_heads import dense_heads, layers
+from support.hls4ml_models import csim
+from support.hls4ml_written import image_heads, line_heads, quantized
+from support.small_graphs import network
+
+import hwsim
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.ops import ArgMax, Cast, Dense, Mul, TensorType
+
+pytestmark = pytest.mark.needs("hls4ml")
+SAMPLES = 2000
+
+
+def data(graph: Graph, seed: int):
+    """Reals on and off the grid, some far outside every format."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 2, (SAMPLES, *graph.inputs[0].type.shape))
+    x[: SAMPLES // 4] = np.round(x[: SAMPLES // 4] * 16) / 16
+    x[SAMPLES // 4 : SAMPLES // 3] *= 20
+    return x
+
+
+def reals(graph: Graph, x) -> dict:
+    """What each output shows, exactly, one row a sample."""
+    edges = hwsim.trace(graph, x)
+    found = {}
+    for port in graph.outputs:
+        kind = graph.types()[port.tensor]
+        codes = edges[port.tensor].astype(np.float64) - kind.zero_point
+        found[port.name] = (codes * np.array(kind.scales())).reshape(len(x), -1)
+    return found
+
+
+def check(graph: Graph, folder, seed: int, *, read: bool = True, **options) -> int:
+    """The compiled simulation of a graph's project equals the emulator, and so does the reader."""
+    x = data(graph, seed)
+    want = list(reals(graph, x).values())
+    model = hwsim.to_hls4ml(graph, folder, **options)
+    if read:
+        again = list(reals(hwsim.load(model), x).values())
+        for a, b in zip(want, again, strict=True):
+            assert (a == b).all()
+    compared = varied = 0
+    for port, a, (name, b) in zip(graph.outputs, want, csim(model, x).items(), strict=True):
+        assert (a == b).all(), f"{port.name} ({name}): {int((a != b).sum())} of {a.size} differ"
+        compared += a.size
+        varied += len(np.unique(a)) > 1
+    assert 2 * varied > len(want)  # some formats are so odd that they hold nothing
+    return compared
+
+
+pytestmark = [pytestmark, pytest.mark.filterwarnings("ignore::hwsim.InputSaturation")]
+
+
+def test_an_image_network_gives_the_emulators_codes(tmp_path):
+    assert check(image_heads(1, stream=False), tmp_path, 1) > 100_000
+
+
+def test_dense_layers_and_tables_give_the_emulators_codes_under_vivado(tmp_path):
+    assert check(line_heads(2), tmp_path, 2, read=False, backend="Vivado") > 100_000
+
+
+def test_powers_of_two_of_a_runtime_give_the_emulators_codes(tmp_path):
+    assert check(quantized(3), tmp_path, 3) > 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10, 16))
+@pytest.mark.parametrize("backend", ["Vitis", "Vivado"])
+def test_image_networks_give_the_emulators_codes(seed, backend, tmp_path):
+    for stream in (False, True):
+        io_type = "io_stream" if stream else "io_parallel"
+        graph = image_heads(seed, stream=stream)
+        check(graph, tmp_path / io_type, seed, backend=backend, io_type=io_type)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20, 24))
+@pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
+def test_lines_and_runtimes_of_integers_give_the_emulators_codes(seed, io_type, tmp_path):
+    check(line_heads(seed), tmp_path / "line", seed, read=False, io_type=io_type)
+    options = {"strategy": "Resource", "reuse_factor": 2}
+    check(quantized(seed), tmp_path / "int", seed, io_type=io_type, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30, 33))
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_was_read_from_hls4ml_goes_back(seed, stream, tmp_path):
+    io_type = "io_stream" if stream else "io_parallel"
+    first = layers(seed, stream).build(tmp_path / "first", stream=stream)
+    check(hwsim.load(first), tmp_path / "again", seed, io_type=io_type)
+    heads = dense_heads(seed, Strategy="Resource", ReuseFactor=4)
+    check(hwsim.load(heads.build(tmp_path / "heads")), tmp_path / "more", seed)
+
+
+def test_weights_go_through_decimal_text_unchanged(tmp_path):
+    fmt = Format(True, 3, 1)
+    weights = np.arange(fmt.min, fmt.max + 1).repeat(2).reshape(8, 4)
+    op = Dense(weights=weights, bias=np.arange(4), weight_format=fmt, bias_frac=3)
+    port = InputPort(name="x", tensor="x", type=TensorType((8,), Format.int(6)))
+    graph = Graph((port,), (Node("d", op, ("x",), "y"),), (OutputPort(name="y", tensor="y"),))
+    (node,) = hwsim.load(hwsim.to_hls4ml(graph, tmp_path)).nodes
+    left = node.op.weight_format.frac_bits - fmt.frac_bits
+    assert (node.op.weights == weights * 2.0**left).all()
+
+
+def test_it_is_a_command_that_writes_the_project(tmp_path, capsys):
+    graph = line_heads(4)
+    graph.save(tmp_path / "m.hwsim")
+    call = ("to-hls4ml", tmp_path / "m.hwsim", "-o", tmp_path / "project", "--backend", "Vivado")
+    status, out, _ = run(capsys, *call, "--json")
+    facts = json.loads(out)
+    assert status == 0 and facts["backend"] == "Vivado" and len(facts["layers"]) > 5
+    assert (tmp_path / "project" / "firmware" / "myproject.cpp").is_file()
+    status, out, _ = run(capsys, *call)
+    assert status == 0 and "Conv1D" in out and "UnaryLUT" in out
+
+
+def test_all_that_cannot_be_written_is_listed_and_nothing_is_written(tmp_path, capsys):
+    graph = network()
+    nodes = (*graph.nodes, Node("best", ArgMax(), ("scores",), "class"))
+    graph = replace(graph, nodes=nodes, outputs=(OutputPort(name="y", tensor="class"),))
+    graph.save(tmp_path / "m.hwsim")
+    said = refused(capsys, "to-hls4ml", tmp_path / "m.hwsim", "-o", tmp_path / "project")
+    for part in (
+        "input 'x': input 'x' must have scales that are powers of two, not 0.05",
+        "node 'to8' (requantize)",
+        "node 'best' (argmax): hls4ml has no layer that computes it",
+    ):
+        assert part in said
+    assert not (tmp_path / "project").exists()
+
+
+def test_bad_calls_are_refused_in_a_sentence(tmp_path):
+    for given, sentence in (
+        ({"backend": "Quartus"}, "backend must be Vitis or Vivado, not 'Quartus'"),
+        ({"io_type": "io"}, "io_type must be io_parallel or io_stream, not 'io'"),
+        ({"strategy": "DA"}, "strategy must be Latency or Resource, not 'DA'"),
+        ({"reuse_factor": 0}, "reuse_factor must be a whole number from 1 on, not 0"),
+    ):
+        with pytest.raises(HwsimError, match=sentence):
+            hwsim.to_hls4ml(tiny(), tmp_path, **given)
+
+
+def test_a_cast_by_channel_has_no_like(tmp_path):
+    cast = Cast.by_channel(
+        [Format.int(4), Format.int(5)], rounding=hwsim.Rounding.TRN, overflow=hwsim.Overflow.SAT
+    )
+    graph = tiny()
+    nodes = (*graph.nodes, Node("cast", cast, ("y",), "z"))
+    graph = replace(graph, nodes=nodes, outputs=(OutputPort(name="z", tensor="z"),))
+    with pytest.raises(HwsimError, match=r"node 'cast' \(cast\): .* not to one for each channel"):
+        hwsim.to_hls4ml(graph, tmp_path)
+
+
+def test_tensors_that_broadcast_have_no_like(tmp_path):
+    port = InputPort(name="x", tensor="x", type=TensorType((3, 2), Format.int(4)))
+    other = replace(port, name="z", tensor="z", type=TensorType((2,), Format.int(4)))
+    nodes = (Node("mul", Mul(), ("x", "z"), "y"),)
+    graph = Graph((port, other), nodes, (OutputPort(name="y", tensor="y"),))
+    with pytest.raises(HwsimError, match=r"must have one shape, not \(3, 2\) and \(2,\)"):
+        hwsim.to_hls4ml(graph, tmp_path)
+
+
+def test_a_missing_hls4ml_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "hls4ml", None)
+    with pytest.raises(HwsimError, match="to_hls4ml needs hls4ml, which must be installed"):
+        hwsim.to_hls4ml(tiny(), tmp_path)
