@@ -128,6 +128,10 @@ def squared_relu(c: Chain, x: str) -> str:
     return c.do("Mul", kept, kept)
 
 
+def larger_half(c: Chain, x: str) -> str:
+    return c.do("Max", c.do("Neg", x), c.do("Mul", x, c.number(0.5)))
+
+
 def logit(c: Chain, x: str) -> str:
     """Not a number for most codes, which get the lowest code."""
     return c.do("Log", c.do("Div", x, c.do("Sub", c.number(1), x)))
@@ -152,7 +156,7 @@ EXACT: dict[str, Build] = {
     "cube": powered(3),
     **{f.__name__.replace("_", " "): f for f in (
         silu, quick_gelu, gelu_as_exported, gelu_halved_first, gelu_by_tanh, hard_swish,
-        stable_softsign, squared_relu,
+        stable_softsign, squared_relu, larger_half,
     )},
 }  # fmt: skip
 ROUGH: dict[str, Build] = {

@@ -28,7 +28,7 @@ def mapped(value: Constant, move: Callable[[Any], Any]) -> Constant:
     for axis in range(scale.ndim):  # one scale where all along an axis are alike
         first = np.take(scale, [0], axis=axis) if scale.shape[axis] else scale
         scale = first if (scale == first).all() else scale
-    return Constant(array, codes, value.format, scale, value.shifted)
+    return Constant(array, codes, value.format, scale, value.shifted, value.zero_point)
 
 
 def constant(run: Importer, node: OnnxNode) -> None:

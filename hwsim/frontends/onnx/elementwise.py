@@ -13,22 +13,23 @@ from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
-from hwsim.frontends.onnx.pairs import paired
+from hwsim.frontends.onnx.pairs import paired, repeated
 from hwsim.frontends.onnx.scale import along, folded
 from hwsim.frontends.onnx.weighted import biased
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.literals import literal
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     Codes,
     Constant,
     Joined,
+    Level,
     RawInput,
     Real,
-    Scaled,
     Unary,
     Weighing,
 )
-from hwsim.ops import ArgMax, Conv, Relu
+from hwsim.ops import ArgMax, Conv, Quant, Relu
 
 F32 = np.float32
 
@@ -69,14 +70,41 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
             tensor = source.tensor if rounded else node.output
             source = replace(source, tensor=tensor, exact=False, integer_bias=False)
         return replace(real, source=biased(run, node, source, bias))
-    fused = run.choice(node.output).kernel is RuntimeKernel.INTEGER  # QLinearAdd, of a constant
+    if run.choice(node.output).kernel is RuntimeKernel.INTEGER:
+        return sum_of_codes(run, node, real, bias)
     if bias.array.size == 1:
         value = F32(bias.array.reshape(())[()])
-        return real.then(Unary(str(node), lambda x: x + value, rising=True, rough=fused))
+        return real.then(Unary(str(node), lambda x: x + value, rising=True))
     offset = bias.array.astype(np.float64)
-    out = along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
-    assert isinstance(out.source, Scaled)
-    return replace(out, source=replace(out.source, rough=fused))
+    return along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
+
+
+def sum_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:
+    """What QLinearAdd computes of a tensor and constant codes."""
+    if constant.codes is None or constant.scale is None or constant.scale.size != 1:
+        raise HwsimError(f"{node}: its constant must be quantized with one scale")
+    level = level_of(run, node, real)
+    like = replace(level.codes, layout=real.layout)
+    zero, scale = constant.zero_point, float(constant.scale.ravel()[0])
+    codes = constant.codes + zero
+    held = literal(
+        run, like, codes, like.format, quant=Quant((scale,), zero), name=f"{node.name}.constant"
+    )
+    other = Real(Level(held, scale, zero), real.layout)
+    given = constant.array.shape[-len(real.layout.shape) :]
+    shape = (1,) * (len(real.layout.shape) - len(given)) + given
+    first = isinstance(run.value(node, 0), Constant) and not repeated(shape, real.layout.shape)
+    return paired(run, node, *((other, real) if first else (real, other)), "Add")
+
+
+def total(run: Importer, node: OnnxNode) -> None:
+    """Sum of one tensor or of two."""
+    if len(node.inputs) == 1:
+        run.values[node.output] = run.value(node, 0)
+    elif len(node.inputs) == 2:
+        add(run, node)
+    else:
+        raise HwsimError(f"{node}: it must have one input or two, not {len(node.inputs)}")
 
 
 def concat(run: Importer, node: OnnxNode) -> None:

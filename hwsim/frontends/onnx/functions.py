@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,16 @@ from hwsim.frontends.onnx.constants import powers
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort import exponentials, float_math
-from hwsim.frontends.shared.values import Constant, FloatArray, RawInput, Unary
+from hwsim.frontends.shared.literals import lying_as, smallest
+from hwsim.frontends.shared.settling import level_of
+from hwsim.frontends.shared.values import (
+    Constant,
+    FloatArray,
+    PerChannel,
+    RawInput,
+    Real,
+    Unary,
+)
 
 F32 = np.float32
 Function = Callable[[FloatArray], FloatArray]
@@ -178,6 +188,31 @@ CONTRIBUTED: dict[str, Maker] = {
     "QuickGelu": _quick_gelu,
 }
 """The same for ONNX Runtime's own operators."""
+
+
+def prelu(run: Importer, node: OnnxNode) -> None:
+    """PRelu with one slope, or several that broadcast to the tensor."""
+    real, slope = run.real(node, 0), run.constant(node, 1).array.astype(F32)
+    if not np.isfinite(slope).all():
+        raise HwsimError(f"{node}: its slopes must be finite")
+    if slope.size == 1:
+        step = Unary(str(node), partial(_bent, slope=slope.ravel()[0]), rising=bool(slope >= 0))
+        run.values[node.output] = real.then(step)
+        return
+    level = level_of(run, node, real)
+    codes = replace(level.codes, layout=real.layout)
+    slopes = smallest(lying_as(codes.layout, slope, str(node)))
+    if slopes.size != slopes.shape[-1]:  # they vary along other axes than the innermost one
+        codes = run.flat(codes)
+        slopes = lying_as(codes.layout, slope, str(node))
+    function = partial(_bent, slope=slopes.reshape(-1))
+    source = PerChannel(node.name, replace(level, codes=codes), function)
+    run.values[node.output] = Real(source, codes.layout)
+
+
+def _bent(x: FloatArray, slope: FloatArray) -> FloatArray:
+    out: FloatArray = np.where(x > 0, x, x * slope)
+    return out
 
 
 def power(run: Importer, node: OnnxNode) -> None:

@@ -37,27 +37,33 @@ def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) ->
     found = of_one_code(node, first, second)
     if found is not None:
         return found
-    shape = _shape(node, first.layout.shape, second.layout.shape)
-    if op == "Add" and _repeated(first.layout.shape, shape):
+    shape = common_shape(node, first.layout.shape, second.layout.shape)
+    if op == "Add" and repeated(first.layout.shape, shape):
         first, second = second, first
     term = level_of if op == "Mul" else _term
     a, b = (term(run, node, real) for real in (first, second))
-    layouts = first.layout, second.layout
-    if layouts[0].shape != layouts[1].shape or not layouts[0].same(layouts[1]):
-        plain = all(layout.same(Arrangement.plain(layout.shape)) for layout in layouts)
-        lying = Arrangement.plain if plain else Arrangement.map
-        wanted = [lying(layout.shape) for layout in layouts]
-        a, b = (
-            _laid(run, node, held, layout, to)
-            for held, layout, to in zip((a, b), layouts, wanted, strict=True)
-        )
-        layouts = (lying(shape),) * 2
+    held = first.layout, second.layout
+    layouts, result = lying(held, shape)
+    a, b = (
+        _laid(run, node, term, layout, to)
+        for term, layout, to in zip((a, b), held, layouts, strict=True)
+    )
     signed = isinstance(a, Level) and a.codes.format.signed
     choice = run.choice(node.output)
     whole = choice.kernel is RuntimeKernel.INTEGER
     shift = 128 if whole and signed and choice.dtype == "uint8" else 0
     source = Pair(node.name, node.output, a, b, shift, not whole, OPERATORS[op])
-    return Real(source, layouts[0])
+    return Real(source, result)
+
+
+def lying(held: Sequence[Arrangement], shape: Shape) -> tuple[Sequence[Arrangement], Arrangement]:
+    """How tensors have to lie so that their edges broadcast, and how the result of `shape` does."""
+    first = held[0]
+    if all(layout.shape == first.shape and layout.same(first) for layout in held):
+        return held, first
+    plain = all(layout.same(Arrangement.plain(layout.shape)) for layout in held)
+    way = Arrangement.plain if plain else Arrangement.map
+    return [way(layout.shape) for layout in held], way(shape)
 
 
 def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
@@ -114,13 +120,13 @@ def _both(
         return operation(*operands)
 
 
-def _repeated(shape: Shape, wanted: Shape) -> bool:
+def repeated(shape: Shape, wanted: Shape) -> bool:
     """Whether one code meets many in a row: QLinearAdd then takes it for its second operand."""
     rows = [size for size, whole in zip(shape, wanted, strict=True) if whole > 1]
     return bool(rows) and rows[-1] == 1
 
 
-def _shape(node: OnnxNode, a: Shape, b: Shape) -> Shape:
+def common_shape(node: OnnxNode, a: Shape, b: Shape) -> Shape:
     """Without the batch, which both have."""
     if len(a) == len(b):
         try:

@@ -34,9 +34,11 @@ from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import (
     Codes,
     Constant,
+    Extreme,
     Joined,
     Level,
     Pair,
+    PerChannel,
     Product,
     RawInput,
     Real,
@@ -84,8 +86,10 @@ def level_behind(source: Source) -> Level:
             return level_behind(source.a)
         case Product():
             return source.a
-        case Scaled():
+        case Scaled() | PerChannel():
             return level_behind(source.term)
+        case Extreme():
+            return level_behind(source.parts[0].source)
         case Softmax():
             return level_behind(source.input.source)
         case RawInput():
@@ -207,16 +211,25 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
 
 
 def qlinear_add(run: Importer, node: OnnxNode) -> None:
-    """com.microsoft QLinearAdd of two tensors."""
+    """com.microsoft QLinearAdd of two tensors, or of a tensor and constant codes."""
+    place = next((i for i in (3, 0) if isinstance(run.value(node, i), Constant)), None)
+    if place is not None:
+        codes, scale = run.constant(node, place), run.constant(node, place + 1)
+        addend = dequantized(node, codes, scale, optional(run, node, place + 2))
+        real = given(run, node, 3 - place)
+        rounded(run, node, elementwise.sum_of_codes(run, node, real, addend), 6)
+        return
     rounded(run, node, paired(run, node, given(run, node, 0), given(run, node, 3), "Add"), 6)
 
 
 def qlinear_mul(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QLinearMul of two tensors, or of a tensor and constant codes."""
-    if isinstance(run.value(node, 3), Constant):
-        codes, scale, zero = run.constant(node, 3), run.constant(node, 4), optional(run, node, 5)
-        factors = dequantized(node, codes, scale, zero)
-        rounded(run, node, product_of_codes(run, node, given(run, node, 0), factors), 6)
+    place = next((i for i in (3, 0) if isinstance(run.value(node, i), Constant)), None)
+    if place is not None:
+        codes, scale = run.constant(node, place), run.constant(node, place + 1)
+        factors = dequantized(node, codes, scale, optional(run, node, place + 2))
+        real = given(run, node, 3 - place)
+        rounded(run, node, product_of_codes(run, node, real, factors), 6)
         return
     rounded(run, node, paired(run, node, given(run, node, 0), given(run, node, 3), "Mul"), 6)
 

@@ -110,7 +110,7 @@ def _function(node: OnnxNode, value: Any, reverse: bool) -> Unary:
             return Unary(str(node), lambda x: x * value, rising=bool(np.all(value >= 0)))
         case "Div":
             return Unary(str(node), lambda x: x / value, rising=bool(np.all(value > 0)))
-        case "Add":
+        case "Add" | "Sum":
             return Unary(str(node), lambda x: x + value, rising=True)
         case _ if reverse:
             return Unary(str(node), lambda x: value - x, rising=False)
@@ -133,7 +133,7 @@ def folded(node: OnnxNode, first: Constant, second: Constant) -> Constant:
     if math.prod(np.broadcast_shapes(a.shape, b.shape)) > MAX_ELEMENTS:
         raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
     match node.op:
-        case "Add":
+        case "Add" | "Sum":
             return Constant(a + b)
         case "Sub":
             return Constant(a - b)
@@ -154,14 +154,20 @@ def along(
     offset: Factors,
     value: FloatArray | None = None,
 ) -> Real:
-    """Constants that vary along one axis at most, applied there; `value` is the node's own."""
+    """Constants that broadcast to the tensor, applied; `value` is the node's own.
+
+    Those that vary along several axes are applied to each element of the tensor as a flat one.
+    """
     shape = real.layout.shape
     given = (1,) * (len(shape) + 1 - factor.ndim) + factor.shape
     axes = [axis for axis, size in enumerate(given) if size > 1]
-    if len(given) != len(shape) + 1 or len(axes) > 1 or 0 in axes:
+    fits = len(given) == len(shape) + 1 and 0 not in axes
+    if fits and len(axes) > 1 and all(given[axis] == shape[axis - 1] for axis in axes):
+        return _by_element(run, node, real, factor, offset, value)
+    if not fits or len(axes) > 1:
         raise HwsimError(
-            f"{node}: its constant must be one value, or one for each index of an axis of "
-            f"(batch, {', '.join(map(str, shape))}), not of shape {factor.shape}"
+            f"{node}: its constant must broadcast to (batch, {', '.join(map(str, shape))}), not "
+            f"be of shape {factor.shape}"
         )
     if not axes:
         return by_channel(run, node, real, None, factor.ravel(), offset.ravel(), value)
@@ -169,6 +175,23 @@ def along(
     if given[axes[0]] != shape[axis]:
         raise HwsimError(f"{node}: its constant must have {shape[axis]} values, not {factor.size}")
     return by_channel(run, node, real, axis, factor.ravel(), offset.ravel(), value)
+
+
+def _by_element(
+    run: Importer,
+    node: OnnxNode,
+    real: Real,
+    factor: Factors,
+    offset: Factors,
+    value: FloatArray | None,
+) -> Real:
+    """`x * factor + offset`, one of each for every element of the tensor as a flat one."""
+    shape = real.layout.shape
+    many = [np.broadcast_to(part, (1, *shape)).reshape(-1) for part in (factor, offset)]
+    own = None if value is None else np.broadcast_to(value, (1, *shape)).reshape(-1)
+    flat = replace(real, layout=real.layout.reshaped((real.layout.size,)))
+    found = by_channel(run, node, flat, 0, many[0], many[1], own)
+    return replace(found, layout=found.layout.reshaped(shape))
 
 
 def by_channel(

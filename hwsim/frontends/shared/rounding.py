@@ -12,12 +12,14 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.literals import literal
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     After,
     Arithmetic,
     Codes,
+    Extreme,
     FloatArray,
     Joined,
     Level,
@@ -25,6 +27,7 @@ from hwsim.frontends.shared.values import (
     Moved,
     Padded,
     Pair,
+    PerChannel,
     Pool,
     Product,
     RawInput,
@@ -36,6 +39,7 @@ from hwsim.frontends.shared.values import (
 )
 from hwsim.ops import (
     AvgPool,
+    ChannelTable,
     Concat,
     MatMul,
     MaxPool,
@@ -203,6 +207,10 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
             edge, ops = by.sum(run, multiplied(run, source), np.array([source.scale]), 0)
         case Softmax():
             edge, ops = by.softmax(run, source, out)
+        case PerChannel():
+            edge, ops = source.term.codes.edge, [tables(run, source, by)]
+        case Extreme():
+            edge, ops = _extreme(run, source, by, name, out), []
         case Joined():
             parts = [
                 quantize(run, part, by, name, f"{out}.{i}") for i, part in enumerate(source.parts)
@@ -214,6 +222,36 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
         ops += step_ops(run, step, by)
     edge = run.chain(name, edge, ops, out)
     return Codes(edge, by.format, real.layout)
+
+
+def tables(run: TensorBuilder, source: PerChannel, by: Quantizer) -> ChannelTable:
+    """A table for each channel, made by trying all codes."""
+    level = source.term
+    kind = run.types[level.codes.edge]
+    codes, first = _met(kind, "a tensor that a function a channel is taken of")
+    reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+    values = by.codes(source.function(np.repeat(reals[:, None], kind.channels, axis=1)))
+    first = kind.format.min if first is None else first
+    return ChannelTable(values=values.T, out=by.format, first=first, quant=by.quant)
+
+
+def _extreme(run: TensorBuilder, source: Extreme, by: Quantizer, name: str, out: str) -> str:
+    """Rounding keeps the order, so that codes are compared in the place of reals."""
+    edges = []
+    for i, (part, layout) in enumerate(zip(source.parts, source.layouts, strict=True)):
+        codes = quantize(run, part, by, name, f"{out}.{i}")
+        codes = run.arranged(codes, layout, source.name)
+        edges.append(_joinable(run, codes, by, f"{out}.{i}"))
+    edge = edges[0]
+    for other in edges[1:]:
+        edge = run.emit(source.name, source.op, [edge, other], f"{out}.{source.op.kind}")
+    if source.limit is None:
+        return edge
+    like = Codes(edge, by.format, source.layouts[0])
+    limit = literal(
+        run, like, by.codes(source.limit), by.format, quant=by.quant, name=f"{source.name}.limit"
+    )
+    return run.emit(source.name, source.op, [edge, limit.edge], f"{out}.{source.op.kind}")
 
 
 def placed(run: TensorBuilder, part: Codes, source: Joined) -> Codes:

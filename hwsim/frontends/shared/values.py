@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hwsim.fixed import Format
 from hwsim.float_steps import ARITHMETIC, FloatStep
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.ops import Add, Conv, Dense, Mul, Op, Pad, Sub, Window
+from hwsim.ops import Add, Conv, Dense, Maximum, Minimum, Mul, Op, Pad, Sub, Window
 from hwsim.ops.base import IntArray
 
 FloatArray = npt.NDArray[np.float32]
@@ -29,6 +29,7 @@ class Constant:
     format: Format | None = None
     scale: FloatArray | None = None  # broadcasts against `codes`
     shifted: bool = False  # whether a zero point other than 0 was taken off
+    zero_point: int = 0  # which one, where there is one for all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,8 +154,7 @@ class Scaled:
 
     `unit` is there where the model's runtime multiplies codes: the factors are then codes too, one
     step of them is worth `unit`, and `shift` is what it adds to the codes of the result meanwhile.
-    `function` is what it computes of float32 values, channels innermost, where that is known, and
-    `rough` says that its last bits are others.
+    `function` is what it computes of float32 values, channels innermost, where that is known.
     """
 
     name: str
@@ -164,7 +164,29 @@ class Scaled:
     unit: float | None = None
     shift: int = 0
     function: Callable[[FloatArray], FloatArray] | None = None
-    rough: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PerChannel:
+    """A function of each code and its channel: of float32 values, channels innermost."""
+
+    name: str
+    term: Level
+    function: Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extreme:
+    """The largest or smallest of several tensors, and of constants, once each has been rounded.
+
+    `layouts` are how each part has to lie so that they broadcast.
+    """
+
+    name: str
+    parts: tuple[Real, ...]
+    layouts: tuple[Arrangement, ...]
+    op: Maximum | Minimum
+    limit: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,7 +286,19 @@ class Padded:
 
 
 After = Unary | Arithmetic | Pool | Moved | Padded
-Source = Level | Weighing | Mean | Pair | Scaled | Joined | Product | Softmax | RawInput
+Source = (
+    Level
+    | Weighing
+    | Mean
+    | Pair
+    | Scaled
+    | Joined
+    | PerChannel
+    | Extreme
+    | Product
+    | Softmax
+    | RawInput
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

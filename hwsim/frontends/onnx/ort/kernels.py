@@ -97,6 +97,8 @@ def chosen(copy: Copy, step: CopiedNode) -> Choice:
     if kernel is RuntimeKernel.FLOAT and step.op in ("MatMul", "Gemm") and in_blocks(copy, step):
         kernel = RuntimeKernel.BLOCKS
     dtype = group.types[0] if group is not None and group.types else ""
+    if group is not None and kernel is RuntimeKernel.INTEGER and rule in (alike, added):
+        dtype = group.ends[0]  # that of all of them
     return Choice(kernel, dtype, step.bias_codes)
 
 
@@ -192,14 +194,27 @@ def _zero_of_weights(copy: Copy, group: Group) -> bool:
 
 def _weights_type(copy: Copy, group: Group) -> str:
     """uint8 for int8 weights too, where two products of them could pass 16 bits."""
-    codes = copy.constants.get(group.sources[1].inputs[0])
-    small = codes is not None and bool((np.abs(codes.astype(np.int64)) <= MOST_SMALL).all())
-    return "int8" if group.types[1] == "int8" and small else "uint8"
+    return "int8" if group.types[1] == "int8" and _small(copy, group.sources[1]) else "uint8"
+
+
+def _small(copy: Copy, source: CopiedNode) -> bool:
+    """Whether the codes of a constant are small enough to stay int8."""
+    codes = copy.constants.get(source.inputs[0])
+    return codes is not None and bool((np.abs(codes.astype(np.int64)) <= MOST_SMALL).all())
+
+
+def _held(copy: Copy, group: Group) -> set[str]:
+    """The types of all codes; int8 constants count as weights do."""
+    found = set(group.ends)
+    for source, dtype in zip(group.sources, group.types, strict=True):
+        constant = source.inputs[0] in copy.constants and dtype == "int8"
+        found.add("uint8" if constant and not _small(copy, source) else dtype)
+    return found
 
 
 def alike(copy: Copy, group: Group) -> RuntimeKernel:
     """Pools and others: all types 8 bits and the same."""
-    types = {*group.types, *group.ends}
+    types = _held(copy, group)
     same = group.closed and len(types) == 1 and types <= set(EIGHT_BITS)
     return RuntimeKernel.INTEGER if same else RuntimeKernel.FLOAT
 

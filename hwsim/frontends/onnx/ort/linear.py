@@ -5,6 +5,7 @@ docs/frontends.md gives each formula and how it was tested against the runtime.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,20 +15,23 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.ort import float_math, softmax
 from hwsim.frontends.shared import fine_units
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.rounding import Quantizer, tables
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     FloatArray,
     Level,
     Mean,
     Pair,
+    PerChannel,
     Scaled,
     Softmax,
     Weighing,
 )
 from hwsim.ops import (
     BatchNorm,
+    Carrier,
     Flatten,
+    Literal,
     Mul,
     Op,
     Quant,
@@ -40,6 +44,7 @@ from hwsim.ops import (
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
+MOST_TABLES = 256  # of channels
 MOST_RATIO = 2.0**21  # beyond, ONNX Runtime's sums and averages of codes overflow int32
 
 
@@ -129,14 +134,40 @@ class Linear(Quantizer):
             shifts=(shift, shift, shift),
             quant=self.quant,
         )
-        edge = run.emit(source.name, op, [a.codes.edge, b.codes.edge], out)
-        return edge, []
+        edges = [a.codes.edge, b.codes.edge]
+        alone = _with_a_number(run, op, edges)
+        return (run.emit(source.name, op, edges, out), []) if alone is None else alone
 
     def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """The product and offset in a fine unit, rounded; or QLinearMul's product of codes."""
         if source.unit is not None and isinstance(source.term, Level):
             return self._product(run, source, source.term, F32(source.unit))
-        return fine_units.scaled(run, source, self)
+        edge, ops = fine_units.scaled(run, source, self)
+        table = self._tabled(run, source, edge, ops)
+        return (edge, ops) if table is None else table
+
+    def _tabled(
+        self, run: TensorBuilder, source: Scaled, edge: str, ops: list[Op]
+    ) -> tuple[str, list[Op]] | None:
+        """A table a channel where that alone gives the runtime's code for each code, and is small.
+
+        `ops` behind `edge` are what rounds the exact result, which need not be the float32's code.
+        """
+        level = source.term
+        if not isinstance(level, Level) or source.function is None:
+            return None
+        kind = run.types[level.codes.edge]
+        if kind.format.width > 8 or kind.channels > MOST_TABLES:
+            return None
+        table = tables(run, PerChannel(source.name, level, source.function), self)
+        made = next(node.op for node in reversed(run.nodes) if node.output == edge)
+        codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
+        ours, given = codes, kind.with_shape((kind.channels,))
+        for op in (made, *ops):
+            ours = op.run(np, [ours], op.prepare([given], Carrier.INT64))
+            given = op.output_types([given])[0]
+        theirs = table.values[:, kind.lo - table.first : kind.hi + 1 - table.first].T
+        return None if np.array_equal(ours, theirs) else (level.codes.edge, [table])
 
     def softmax(self, run: TensorBuilder, source: Softmax, out: str) -> tuple[str, list[Op]]:
         """Float32 exponentials and their quotients; or exact ones, where the runtime has floats."""
@@ -184,6 +215,21 @@ class Linear(Quantizer):
         rounding = replace(rounding, out=held, zero_point=zero, quant=Quant((self.scale,), zero))
         back = np.arange(held.min, held.max + 1) - shift
         return [rounding, Table(values=back, out=self.format, quant=self.quant)]
+
+
+def _with_a_number(
+    run: TensorBuilder, op: ScaledAdd, edges: Sequence[str]
+) -> tuple[str, list[Op]] | None:
+    """A table in the place of an add whose one operand is a single number, of the other's codes."""
+    makers = {node.output: node.op for node in run.nodes if len(node.outputs) == 1}
+    for place, edge in enumerate(edges):
+        made = makers.get(edge)
+        if isinstance(made, Literal) and made.values.size == 1:
+            sums = op.pairs([run.types[e] for e in edges])
+            number = int(made.values.ravel()[0]) - made.out.min
+            values = sums[number] if place == 0 else sums[:, number]
+            return edges[1 - place], [Table(values=values, out=op.out, quant=op.quant)]
+    return None
 
 
 def _near(name: str, scale: float, out: float) -> None:

@@ -15,6 +15,7 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
 from hwsim.frontends.shared.rounding import Quantizer, multiplied
 from hwsim.frontends.shared.values import (
+    Extreme,
     FloatArray,
     Joined,
     Level,
@@ -27,7 +28,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import BatchNorm, Carrier, Mul, Requantize, TensorType
+from hwsim.ops import BatchNorm, Carrier, ChannelTable, Mul, Requantize, TensorType
 
 MOST_SUMS = 1 << 20  # of an average that are tried one by one
 EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
@@ -52,8 +53,8 @@ ALPHA_BITS = (
 ROUGH = 2.0**-13  # steps of the result
 ROUGH_SHARE = 2.0**-21  # of a result's distance from its zero point, where that is more
 ROUGH_TIES = (
-    "ONNX Runtime's last bits are others here (those of an exponential, or of QLinearAdd with a "
-    "constant), so that codes which meet a tie may differ by one step: up to {share:.2g} % of them"
+    "ONNX Runtime's last bits are others here (those of an exponential, of a logarithm or of the C "
+    "library), so that codes which meet a tie may differ by one step: up to {share:.2g} % of them"
 )
 EXPONENTIAL_BITS = (
     "ONNX Runtime's exponential is rounded otherwise, so that the reals differ in their last bits "
@@ -81,7 +82,7 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
                 _note_scaled(run, source, by)
         case Level() as source:  # followed step by step
             _note_rough(run, source, real, by)
-        case Joined() as source:
+        case Joined() | Extreme() as source:
             for part in source.parts:
                 note_codes(run, part, by)
         case Mean() as source:
@@ -146,20 +147,11 @@ def _note_scaled(run: Importer, source: Scaled, by: Quantizer) -> None:
     """Where it is known what the runtime computes of each code, all are tried."""
     share = SHARES[8 if by.format.width <= 8 else 16]
     if isinstance(source.term, Level) and source.function is not None:
-        if source.rough:
-            return _note_rough_line(run, source, source.term, by)
         codes, different = _tried(run, source, source.term, by)
         if not different:
             return
         share = f"{max(codes // different, 1):,}"
     run.warn(source.name, ROUNDED.format(share=share))
-
-
-def _note_rough_line(run: Importer, source: Scaled, level: Level, by: Quantizer) -> None:
-    assert source.function is not None
-    share = _near_ties(source.function(_all_reals(run, level)), by)
-    if share:
-        run.warn(source.name, ROUGH_TIES.format(share=100 * share))
 
 
 def _all_reals(run: Importer, level: Level) -> FloatArray:
@@ -176,6 +168,11 @@ def _tried(run: Importer, source: Scaled, level: Level, by: Quantizer) -> tuple[
     codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
     theirs = by.codes(source.function(_all_reals(run, level)))
     edge, ours = level.codes.edge, codes
+    if any(
+        isinstance(n.op, ChannelTable) and n.inputs == (edge,) and n.op.quant == by.quant
+        for n in run.nodes
+    ):
+        return codes.size, 0  # the runtime's own codes
     for op in (BatchNorm, Requantize):
         node = next(n for n in reversed(run.nodes) if n.inputs == (edge,) and isinstance(n.op, op))
         constants = node.op.prepare([run.types[edge]], Carrier.INT64)

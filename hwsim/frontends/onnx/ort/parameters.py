@@ -124,4 +124,6 @@ def dequantized(
     spread = scales.reshape(shape)
     with np.errstate(over="ignore"):  # refused by whoever needs the reals
         reals = codes.astype(np.float32) * spread
-    return Constant(reals, codes, fmt, spread, bool(zeros.astype(np.int64).any()))
+    shifted = bool(zeros.astype(np.int64).any())
+    one = int(zeros.ravel()[0]) if zeros.size == 1 else 0
+    return Constant(reals, codes, fmt, spread, shifted, one)

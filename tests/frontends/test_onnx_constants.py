@@ -1,0 +1,93 @@
+"""Tensors and constants of every shape that broadcasts: ONNX Runtime's codes, or it is said."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from support.onnx_builder import Q
+from support.onnx_nets import Net
+from support.onnx_run import run_ort
+
+import hwsim
+from hwsim.frontends.shared.builder import RuntimeDifference
+from hwsim.ops import Literal, ScaledAdd, Table
+
+SHAPE = (4, 3, 5)
+SHAPES: dict[str, tuple[int, ...]] = {
+    "one": (),
+    "one with axes": (1, 1, 1, 1),
+    "channels": (4, 1, 1),
+    "columns": (5,),
+    "rows": (3, 1),
+    "positions": (3, 5),
+    "positions with a batch": (1, 1, 3, 5),
+    "channels and rows": (4, 3, 1),
+    "all": SHAPE,
+    "all with a batch": (1, *SHAPE),
+}
+
+
+def net(op: str, shape: tuple[int, ...], dtype: str, **how: Any) -> onnx.ModelProto:
+    """A tensor of all codes, four times over, and a constant, which may be quantized."""
+    rng = np.random.default_rng(how.get("seed", 0))
+    n = Net(dtype, seed=how.get("seed", 0))
+    scale, out = how.get("scales", (0.03, 0.05))
+    low = np.iinfo(dtype).min
+    zeros = [int(z) + low for z in rng.integers(60, 200, 3)]
+    x = n.qdq(n.input("x", SHAPE), Q(dtype, scale, zeros[0]))
+    value = rng.uniform(0.3, 2.5, shape) * rng.choice([-1, 1], shape)
+    given = n.constant("c", value.astype(np.float32))
+    given = n.qdq(given, Q(dtype, 0.021, zeros[1])) if how.get("quantized") else given
+    operands = (given, x) if how.get("first") else (x, given)
+    return n.model((n.qdq(n.do(op, *operands), Q(dtype, out, zeros[2])), 4, "float32"))
+
+
+def outcome(made: onnx.ModelProto, place: Path, seed: int) -> tuple[hwsim.Graph, float, str]:
+    """The graph, the share of values that are not the runtime's, and what was said."""
+    path = place / "model.onnx"
+    onnx.save(made, path)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", RuntimeDifference)
+        graph = hwsim.load(path)
+    x = np.random.default_rng(seed).uniform(-4, 4, (70, *SHAPE)).astype(np.float32)
+    (want,) = run_ort(made, {"x": x}).outputs.values()
+    wrong = hwsim.emulate(graph, {"x": x}) != want
+    texts = [str(w.message) for w in said if issubclass(w.category, RuntimeDifference)]
+    return graph, float(np.mean(wrong)), " ".join(texts)
+
+
+@pytest.mark.filterwarnings("ignore::hwsim.saturation.InputSaturation")
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+def test_codes_of_a_constant_meet_those_of_a_tensor(op, shape, dtype, tmp_path, seed):
+    """QLinearAdd and QLinearMul, whichever operand is the constant."""
+    for trial in range(4):
+        scales = [(0.03, 0.05), (1 / 32, 1 / 64)][trial // 2]
+        how = {"quantized": True, "first": trial % 2, "scales": scales, "seed": seed + trial}
+        graph, wrong, said = outcome(net(op, shape, dtype, **how), tmp_path, seed)
+        assert (wrong, said) == (0, "")
+    kinds = {type(node.op) for node in graph.nodes}
+    if op == "Add" and dtype == "uint8":
+        assert kinds == ({Table} if np.prod(shape) == 1 else {Literal, ScaledAdd})
+
+
+@pytest.mark.filterwarnings("ignore::hwsim.saturation.InputSaturation")
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "PRelu"])
+def test_reals_of_a_constant_meet_a_tensor(op, shape, tmp_path, seed):
+    for trial in range(4):
+        how = {
+            "first": trial % 2 and op not in ("Div", "PRelu"),
+            "seed": seed + trial,
+            "scales": (0.031, 0.047),
+        }
+        _, wrong, said = outcome(net(op, shape, "uint8", **how), tmp_path, seed)
+        assert wrong == 0 or said
+        assert wrong < 1 / 1000
+        assert not said or op not in ("Max", "Min", "PRelu")
