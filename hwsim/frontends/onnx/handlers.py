@@ -11,6 +11,7 @@ from hwsim.frontends.onnx import (
     matmul,
     padding,
     pool,
+    resize,
     scale,
     selecting,
     shape,
@@ -56,6 +57,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "PRelu"): functions.prelu,
     ("", "Pow"): functions.power,
     ("", "Reshape"): shape.reshape,
+    ("", "Resize"): resize.resize,
     ("", "Shape"): shape.shape_of,
     ("", "Slice"): selecting.cut,
     ("", "SpaceToDepth"): blocks.space_to_depth,
@@ -63,5 +65,6 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Tile"): selecting.tile,
     ("", "Squeeze"): shape.squeeze,
     ("", "Transpose"): shape.transpose,
+    ("", "Upsample"): resize.resize,
     ("", "Unsqueeze"): shape.unsqueeze,
 }

@@ -1,0 +1,243 @@
+"""Resize and Upsample: the nearest elements again, or sums of the two nearest on each axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.ort.resizing import NEAREST, PLACES, SIMPLE, ResizedAxis, length
+from hwsim.frontends.onnx.selecting import BATCH, moved, taken
+from hwsim.frontends.onnx.weighted import layer
+from hwsim.frontends.onnx.window import is_map, map_level
+from hwsim.frontends.shared import moves
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.values import Codes, FloatArray, Level, Real
+from hwsim.ops import Window
+from hwsim.ops.base import IntArray, Shape
+
+F32 = np.float32
+WEIGHT_BITS = 24  # fraction bits of what an element counts for
+Reals = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ResizedShape:
+    """How long the axes behind the batch become, and by which factors."""
+
+    shape: Shape
+    scales: tuple[float, ...]
+
+
+def resize(run: Importer, node: OnnxNode) -> None:
+    """Resize of all opsets, and Upsample."""
+    value = moved(run, node)
+    shape = value.layout.shape
+    target = _target(run, node, shape)
+    old = node.op == "Upsample" or run.model.opset < 11
+    places = "asymmetric" if old else node.text("coordinate_transformation_mode", "half_pixel")
+    mode = node.text("mode", "nearest")
+    _check(node, mode, places, target, shape)
+    if target.shape == shape:  # the runtime copies the tensor, whatever the factors
+        run.values[node.output] = value
+        return
+    axes = [
+        ResizedAxis(size, new, scale, places)
+        for size, new, scale in zip(shape, target.shape, target.scales, strict=True)
+    ]
+    if mode == "nearest":
+        rule = SIMPLE if old else node.text("nearest_mode", NEAREST[0])
+        taken(run, node, value, [axis.nearest(rule).tolist() for axis in axes])
+        return
+    if isinstance(value, Codes):
+        raise HwsimError(f"{node}: in mode {mode} its input must be reals, not integer codes")
+    run.values[node.output] = _between(run, node, run.real(node, 0), axes)
+
+
+def _target(run: Importer, node: OnnxNode, shape: Shape) -> ResizedShape:
+    """From scales or sizes, for all axes or for those of the attribute."""
+    rank = len(shape) + 1
+    sizes = run.constant(node, 3).array.ravel() if node.input(3) else np.zeros(0)
+    named = 2 if node.op == "Resize" and run.model.opset >= 11 else 1
+    scales = run.constant(node, named).array.ravel() if node.input(named) else np.zeros(0)
+    if "scales" in node.attributes:  # Upsample of opset 7
+        given: Any = node.attributes["scales"]
+        scales = np.asarray(given, F32)
+    along = [axis % rank for axis in node.integers("axes", range(rank))]
+    wanted = sizes if sizes.size else scales
+    if len(wanted) != len(along) or not np.isfinite(wanted).all() or (wanted <= 0).any():
+        raise HwsimError(
+            f"{node}: its scales or sizes must be a number above 0 for each of {len(along)} axes, "
+            f"not {wanted.tolist()}"
+        )
+    policy = node.text("keep_aspect_ratio_policy", "stretch")
+    if policy != "stretch" and sizes.size:
+        raise HwsimError(f"{node}: 'keep_aspect_ratio_policy' must be stretch, not {policy!r}")
+    factors, lengths = [1.0] * rank, [-1, *shape]
+    for axis, number in zip(along, wanted.tolist(), strict=True):
+        if axis == 0:
+            fits = number in (-1, 1, run.model.batch) if sizes.size else number == 1
+            if not fits:
+                raise HwsimError(f"{node}: {BATCH}, not resize it by {number:g}")
+            continue
+        size = shape[axis - 1]
+        lengths[axis] = int(number) if sizes.size else length(size, number)
+        factors[axis] = float(F32(number) / F32(size)) if sizes.size else float(F32(number))
+    return ResizedShape(tuple(lengths[1:]), tuple(factors[1:]))
+
+
+def _check(node: OnnxNode, mode: str, places: str, target: ResizedShape, shape: Shape) -> None:
+    """Refuse what the axes cannot say, or what the runtime computes of more elements."""
+    if mode not in ("nearest", "linear"):
+        raise HwsimError(f"{node}: 'mode' must be nearest or linear, not {mode!r}")
+    if mode == "linear" and node.integer("antialias", 0):
+        raise HwsimError(f"{node}: 'antialias' must be 0")
+    if places not in PLACES:
+        raise HwsimError(
+            f"{node}: 'coordinate_transformation_mode' must be {', '.join(PLACES)}, not {places!r}"
+        )
+    rule = node.text("nearest_mode", NEAREST[0])
+    if rule not in NEAREST:
+        raise HwsimError(f"{node}: 'nearest_mode' must be {', '.join(NEAREST)}, not {rule!r}")
+    if min(target.shape) < 1:
+        raise HwsimError(f"{node}: its result must not be empty, not of shape {target.shape}")
+    whole = all(
+        F32(size) * F32(scale) == new
+        for size, scale, new in zip(shape, target.scales, target.shape, strict=True)
+    )
+    if places == "half_pixel_symmetric" and not whole:
+        raise HwsimError(
+            f"{node}: with half_pixel_symmetric its scales must give whole lengths, not "
+            f"{list(target.scales)} for {shape}"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taps:
+    """What each new element of an axis is: a share of one element and the rest of another."""
+
+    first: IntArray
+    second: IntArray
+    share: Reals  # of the second
+
+    @classmethod
+    def of(cls, axis: ResizedAxis) -> Taps:
+        """In the runtime's float32."""
+        top = axis.size - 1
+        places = np.clip(axis.places(), F32(0), F32(top))
+        first = np.minimum(places.astype(np.int64), top)
+        share = (places - first.astype(F32)).astype(np.float64)
+        return cls(first, np.minimum(first + 1, top), share)
+
+    def matrix(self, size: int) -> Reals:
+        """Shares of all old elements (rows) in each new one."""
+        found = np.zeros((size, len(self.first)))
+        column = np.arange(len(self.first))
+        np.add.at(found, (self.first, column), 1 - self.share)
+        np.add.at(found, (self.second, column), self.share)
+        return found
+
+    def phases(self, size: int) -> Reals | None:
+        """Shares of three neighbours in each of the new elements of one old one, if all are alike.
+
+        Beyond the ends the last elements come again. (phases, 3).
+        """
+        times, rest = divmod(len(self.first), size)
+        if rest or times < 2:
+            return None
+        shares = np.zeros((size, times, 3))
+        for new, (first, second, share) in enumerate(
+            zip(self.first, self.second, self.share, strict=True)
+        ):
+            old, phase = divmod(new, times)
+            for place, part in ((first, 1 - share), (second, share)):
+                if part and abs(place - old) > 1:
+                    return None
+                if part:
+                    shares[old, phase, place - old + 1] += part
+        inner = shares[size // 2] if size > 2 else None
+        if inner is None:
+            return None
+        wide = np.zeros((size, times, 3))
+        for old in range(size):
+            for tap in range(3):
+                place = min(max(old + tap - 1, 0), size - 1)
+                wide[old, :, place - old + 1] += inner[:, tap]
+        return inner if np.array_equal(wide, shares) else None
+
+
+def _between(run: Importer, node: OnnxNode, real: Real, axes: Sequence[ResizedAxis]) -> Real:
+    """Linear interpolation along the places of a map, as a sum that nothing has rounded yet."""
+    shape = real.layout.shape
+    if not is_map(shape) or axes[0].wanted != axes[0].size:
+        raise HwsimError(
+            f"{node}: in mode linear it must resize the places of a map or line, not its channels "
+            f"or a tensor of rank {len(shape) + 1}"
+        )
+    level, _ = map_level(run, node, real)
+    taps = [Taps.of(axis) for axis in axes[1:]]
+    phases = [each.phases(size) for each, size in zip(taps, shape[1:], strict=True)]
+    if all(each is not None for each in phases):
+        return _by_convolution(run, node, level, [p for p in phases if p is not None])
+    return _by_matrices(run, node, level, taps)
+
+
+def _by_convolution(run: Importer, node: OnnxNode, level: Level, phases: Sequence[Reals]) -> Real:
+    """All new elements of one old one as channels, which then become places."""
+    channels, *places = level.codes.layout.shape
+    again = [[0, *range(size), size - 1] for size in places]
+    way = moves.selected(level.codes.layout, [None, *again])
+    codes = moves.gone(run, level.codes, way, f"{node.name}.edges", f"{node.output}.edges")
+    assert isinstance(codes, Codes)
+    kernel = phases[0] if len(phases) == 1 else np.einsum("ak,bl->abkl", *phases)
+    rank, counts = len(phases), [len(each) for each in phases]
+    taps = np.moveaxis(kernel.reshape(-1, *(3,) * rank), 0, -1)  # (kernel axes, new elements)
+    weights = np.tile(taps[..., None, :], (*(1,) * (rank + 1), channels))
+    window = Window((3,) * rank), channels
+    level = replace(level, codes=codes)
+    source = layer(run, node, level, _fixed(weights), None, window)
+    many = channels * math.prod(counts)
+    layout = Arrangement.map((many, *places)).reshaped((channels, *counts, *places))
+    order = [0]
+    for axis in range(rank):
+        order += [1 + rank + axis, 1 + axis]
+    wanted = (channels, *(size * n for size, n in zip(places, counts, strict=True)))
+    return Real(source, layout.transposed(tuple(order)).reshaped(wanted))
+
+
+def _by_matrices(run: Importer, node: OnnxNode, level: Level, taps: Sequence[Taps]) -> Real:
+    """A product with a matrix along one axis after the other, each axis innermost in turn."""
+    for axis, each in enumerate(taps, start=1):
+        shape = level.codes.layout.shape
+        lying = Arrangement.innermost(shape, axis)
+        codes = run.arranged(level.codes, lying, node)
+        weights = _fixed(each.matrix(shape[axis]))
+        source = layer(run, node, replace(level, codes=codes), weights, None)
+        shape = (*shape[:axis], len(each.first), *shape[axis + 1 :])
+        layout = Arrangement.innermost(shape, axis)
+        if axis == len(taps):
+            return Real(source, layout)
+        edge = run.emit(node.name, source.op, [codes.edge], f"{node.output}.{axis}")
+        kind = run.types[edge]
+        held = Codes(edge, kind.format, layout)
+        level = Level(held, float(source.scale[0]), 0)
+    raise AssertionError("a map has places")
+
+
+def _fixed(weights: Reals) -> tuple[IntArray, Format, FloatArray]:
+    """Shares in the fewest fraction bits that hold them, or in `WEIGHT_BITS`."""
+    bits = next(
+        (b for b in range(WEIGHT_BITS) if np.array_equal(np.rint(weights * 2**b), weights * 2**b)),
+        WEIGHT_BITS,
+    )
+    codes = np.rint(weights * 2.0**bits).astype(np.int64)
+    fmt = Format.holding(int(codes.min()), int(codes.max()), bits)
+    return codes, fmt, np.array([2.0**-bits], F32)
