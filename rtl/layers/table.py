@@ -21,6 +21,7 @@ from rtl.layers import (
     select,
     shape,
     tables,
+    thresholds,
     weighted,
 )
 from rtl.layers.base import Implementation, Task, Wires
@@ -62,13 +63,13 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Split: (shape.InBlocks,),
     ops.Sub: (pairs.Added,),
     ops.Table: (elementwise.LookedUp,),
+    ops.Thresholds: (thresholds.Compared, thresholds.Searched),
     ops.Transpose: (shape.Transposed,),
 }
 
 WITHOUT: Mapping[type[Op], str] = {
     ops.Quotient: "quotients of two computed tensors run in the emulator only",
     ops.MatMul: "products of two computed tensors run in the emulator only",
-    ops.Thresholds: "thresholds run in the emulator only",
 }
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 

@@ -748,7 +748,7 @@ def thresholds_cases() -> Iterator[Case]:
         given: dict[str, Any] = {"base": 0, "step": 1, "out": S8} | fields
         ends = {key: np.atleast_1d(np.asarray(given.pop(key))) for key in ("base", "step")}
         op = Thresholds(values=np.atleast_2d(np.asarray(values)), **ends, **given)
-        return Case(f"thresholds-{name}", op, (x,), built=False)
+        return Case(f"thresholds-{name}", op, (x,))
 
     def rows(count: int, each: int, lo: int, hi: int) -> Codes:
         rng = np.random.default_rng([count, each])

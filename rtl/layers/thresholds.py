@@ -1,0 +1,132 @@
+"""Thresholds: compared side by side, or searched in a memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from hwsim.ops import Thresholds
+from rtl.layers.base import Option, Pointwise
+from rtl.layers.elementwise import mapped
+from rtl.layers.layer import Layer
+from rtl.layers.memory import Memory
+from rtl.layers.plans import LanePlan
+from rtl.parts.arith import holding
+from rtl.parts.pipeline import ChannelConstants
+from rtl.parts.stream import Beat
+from rtl.parts.thresholds import Comparators, Ladder, Search, blocks_of, constants_of
+
+MOST_COMPARED = 32
+"""Thresholds of a channel that are compared at once."""
+
+
+class Reaching(Pointwise):
+    """The shared base of hardware that counts the thresholds that codes reach."""
+
+    @cached_property
+    def ladder(self) -> Ladder:
+        """The operator's constants, with the range in which they matter."""
+        op: Thresholds = self.task.op
+        size = max(op.base.size, op.step.size)
+        base, step = (
+            tuple(int(v) for v in (values.tolist() * size)[:size]) for values in (op.base, op.step)
+        )
+        rows = tuple(tuple(row) for row in op.values.tolist())
+        x = self.task.x
+        return Ladder(rows=rows, base=base, step=step, x=(x.lo, x.hi), out=self.task.out.format)
+
+    @property
+    def width(self) -> int:
+        """Bits of a threshold."""
+        return int(holding(*self.ladder.met).width)
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+    def option(self, plan: LanePlan, tables: int) -> Option:
+        """A plan as an option."""
+        return Option((tables, plan.lanes), self.cycles(plan), plan)
+
+    def part(self, kind: Any, plan: LanePlan) -> Any:
+        """The component on the plan's lanes."""
+        return kind(
+            self.ladder,
+            lanes=plan.lanes,
+            channels=self.task.x.channels,
+            in_format=self.task.x.format,
+            block=plan.block_constants,
+        )
+
+
+class Compared(Reaching):
+    """A comparison with each threshold, all in one cycle."""
+
+    name = "compare"
+
+    def lacks(self) -> str | None:
+        """Few thresholds."""
+        count = self.ladder.count
+        if count > MOST_COMPARED:
+            return f"at most {MOST_COMPARED} thresholds are compared at once, not {count}"
+        return None
+
+    def options(self) -> Sequence[Option]:
+        """One for each width."""
+        each = self.ladder.count * (self.width + 2) + 2 * self.task.out.format.width
+        return [self.option(plan, 20 + plan.lanes * each) for plan in map(self.plan, self.widths())]
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """The constants, where they differ between beats."""
+        held = constants_of(self.ladder, lanes=plan.lanes, channels=self.task.x.channels)
+        if not held.stored:
+            return ()
+        return (Memory(held.blocks, held.width, written=False, block=plan.block_constants),)
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """Comparators on each lane."""
+        return mapped(self, plan, beats, self.part(Comparators, plan))
+
+
+class Searched(Reaching):
+    """A binary search: a comparison a lane and cycle."""
+
+    name = "search"
+
+    def lacks(self) -> str | None:
+        """Any number of thresholds."""
+        return None
+
+    def options(self) -> Sequence[Option]:
+        """One for each width."""
+        return [
+            self.option(plan, 30 + plan.lanes * (3 * self.width // 2 + 30) + self._stored(plan))
+            for plan in map(self.plan, self.widths())
+        ]
+
+    def _stored(self, plan: LanePlan) -> int:
+        """Look-up tables of memories that are no block RAM, roughly."""
+        return sum(-(-m.words // 16) * m.width for m in self.memories(plan) if not m.blocks)
+
+    def cycles(self, plan: LanePlan) -> int:
+        """One more than the bits of the count, each beat."""
+        return -(-self.task.codes // plan.lanes) * (self.ladder.bits + 1)
+
+    def why(self, plan: LanePlan) -> str:
+        """A beat in several cycles."""
+        return f"{plan.lanes} codes in {self.ladder.bits + 1} cycles"
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """The thresholds of each lane, and bases and steps where they differ between beats."""
+        channels, block = self.task.x.channels, plan.block_constants
+        words = blocks_of(self.ladder, plan.lanes, channels) << self.ladder.bits
+        found = [Memory(words, self.width, written=False, block=block)] * plan.lanes
+        held = ChannelConstants(self.ladder.ends(), lanes=plan.lanes, channels=channels)
+        if held.stored:
+            found.append(Memory(held.blocks, held.width, written=False, block=block))
+        return found
+
+    def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
+        """A search on each lane."""
+        return mapped(self, plan, beats, self.part(Search, plan))

@@ -1,0 +1,286 @@
+"""How many thresholds of its channel a code reaches: all compared at once, or found by a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from rtl.parts import arith
+from rtl.parts.pipeline import ChannelConstants, Lane, Pipeline
+from rtl.parts.requantizer import trimmed
+from rtl.parts.rom import constant_memory
+from rtl.parts.stream import Beat, blank
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Ladder:
+    """The thresholds of each channel in order, and `base + step * n` where a code reaches n.
+
+    There is one row, or one a channel, and as many bases and steps. Codes lie in `x`; what is given
+    are codes of `out`.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+    base: tuple[int, ...]
+    step: tuple[int, ...]
+    x: Range
+    out: Format
+
+    def __post_init__(self) -> None:
+        if len({len(row) for row in self.rows}) != 1 or len(self.base) != len(self.step):
+            raise HwsimError("thresholds must be rows of one length, with a base and a step each")
+
+    @property
+    def count(self) -> int:
+        """Thresholds of a channel."""
+        return len(self.rows[0])
+
+    @property
+    def bits(self) -> int:
+        """Bits of the number that a code reaches, which a search finds one after the other."""
+        return self.count.bit_length()
+
+    @property
+    def met(self) -> Range:
+        """The range of thresholds that need to be told apart."""
+        return self.x[0], self.x[1] + 1
+
+    def row(self, channel: int) -> list[int]:
+        """A channel's thresholds, those that all codes reach, or none, as the nearest such."""
+        low, high = self.met
+        return [min(max(value, low), high) for value in self.rows[channel % len(self.rows)]]
+
+    def ends(self) -> dict[str, tuple[int, ...]]:
+        """Base and step by the names that a lane has them under."""
+        return {"base": self.base, "step": self.step}
+
+
+def _spread(values: Sequence[int], channels: int) -> list[int]:
+    return [values[c % len(values)] for c in range(channels)]
+
+
+def _check(ladder: Ladder, lanes: int, channels: int) -> None:
+    if lanes < 1 or channels % lanes:
+        raise HwsimError(f"thresholds' lanes must divide {channels} channels, not be {lanes}")
+    sizes = {len(ladder.rows), len(ladder.base)}
+    if not sizes <= {1, channels}:
+        raise HwsimError(f"thresholds must have 1 or {channels} rows, not {max(sizes)}")
+
+
+def stepped(m: Module, lane: Lane, count: Any, ladder: Ladder) -> Any:
+    """`base + step * count`, by wiring and one adder for every size of step."""
+    steps = sorted(set(ladder.step))
+    most = ladder.count
+    ends = [s * n for s in steps for n in (0, most)]
+    moved = Signal(arith.holding(min(ends), max(ends)))
+    if isinstance(lane["step"], Const):
+        m.d.comb += moved.eq(_times(count, lane["step"].value))
+    else:
+        with m.Switch(Value.cast(lane["step"]).as_unsigned()):
+            for value in steps:
+                with m.Case(value & ((1 << len(Value.cast(lane["step"]))) - 1)):
+                    m.d.comb += moved.eq(_times(count, value))
+    code = Signal(arith.shape_of(ladder.out))
+    m.d.comb += code.eq(lane["base"] + moved)
+    return code
+
+
+def _times(count: Any, step: int) -> Any:
+    """A count times a number, without a multiplier: shifts and sums of its digits."""
+    size, out = abs(step), Const(0)
+    for place in range(size.bit_length()):
+        if size >> place & 1:
+            out = out + (count << place)
+    return -out if step < 0 else out
+
+
+class Comparators(wiring.Component):
+    """Every threshold compared with each code in the same cycle.
+
+    Ports: `i` (In), a stream of `lanes` codes of `in_format`, a divisor of `channels`; `o` (Out),
+    one of the ladder's. Constants that differ between beats come from a read-only memory (with
+    `block`, block RAM). One beat a cycle, latency `latency` cycles, backpressure honoured; no path
+    between `o.ready` and `i.ready`. `last` passes through.
+    """
+
+    def __init__(
+        self, ladder: Ladder, *, lanes: int, channels: int, in_format: Format, block: bool = False
+    ) -> None:
+        _check(ladder, lanes, channels)
+        self.ladder, self.lanes = ladder, lanes
+        self.constants = constants_of(ladder, lanes=lanes, channels=channels, block=block)
+        self.beat, self.target = Beat.of(lanes, in_format), Beat.of(lanes, ladder.out)
+        super().__init__({"i": In(self.beat.stream), "o": Out(self.target.stream)})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat's arrival to its being offered, when nothing stalls."""
+        return 4 + int(self.constants.stored)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pipe = Pipeline(m, self.i, self.target)
+        codes = [{"x": trimmed(code, self.ladder.x)} for code in self.i.payload.data]
+        lanes = pipe.register(codes)
+        fetched = self.constants.fetch(m, taken=self.i.valid & self.i.ready, advance=pipe.advance)
+        lanes = [{**lane, **more} for lane, more in zip(lanes, fetched, strict=True)]
+        if self.constants.stored:
+            lanes = pipe.register(lanes)  # a block memory's output is too late for a comparison
+        done = pipe.run(lanes, [self._compared, self._counted, self._ended])
+        pipe.finish([lane["y"] for lane in done], self.o)
+        return m
+
+    def _compared(self, m: Module, lane: Lane) -> Lane:
+        reached = Signal(self.ladder.count)
+        x = Value.cast(lane["x"])
+        bits = [x >= lane[f"t{k}"] for k in range(self.ladder.count)]
+        m.d.comb += reached.eq(Cat(*bits))
+        return {"reached": reached, "base": lane["base"], "step": lane["step"]}
+
+    def _counted(self, m: Module, lane: Lane) -> Lane:
+        """Thresholds are in order, so that the bits are ones up to the number that is reached."""
+        count = Signal(self.ladder.bits)
+        bits = lane["reached"]
+        for place in range(self.ladder.bits):
+            size = 1 << place
+            ends = [
+                bits[n - 1] & (~bits[n + size - 1] if n + size <= self.ladder.count else 1)
+                for n in range(size, self.ladder.count + 1, 2 * size)
+            ]
+            m.d.comb += count[place].eq(Cat(*ends).any())
+        return {"count": count, "base": lane["base"], "step": lane["step"]}
+
+    def _ended(self, m: Module, lane: Lane) -> Lane:
+        return {"y": stepped(m, lane, lane["count"], self.ladder)}
+
+
+def constants_of(
+    ladder: Ladder, *, lanes: int, channels: int, block: bool = False
+) -> ChannelConstants:
+    """What lanes need of each channel to compare all thresholds."""
+    rows = [ladder.row(channel) for channel in range(channels)]
+    fields = {f"t{k}": [row[k] for row in rows] for k in range(ladder.count)}
+    fields |= {name: _spread(values, channels) for name, values in ladder.ends().items()}
+    return ChannelConstants(fields, lanes=lanes, channels=channels, block=block)
+
+
+class Search(wiring.Component):
+    """A binary search in a memory of thresholds, one a lane: a comparison for each bit.
+
+    Ports as those of `Comparators`. A beat every `cycles` cycles, latency `cycles` + 1; `o` comes
+    from registers, and no path leads from `o.ready` to `i.ready`.
+    """
+
+    def __init__(
+        self, ladder: Ladder, *, lanes: int, channels: int, in_format: Format, block: bool = False
+    ) -> None:
+        _check(ladder, lanes, channels)
+        self.ladder, self.lanes, self.channels, self.block = ladder, lanes, channels, block
+        self.blocks = blocks_of(ladder, lanes, channels)
+        ends = {name: _spread(values, channels) for name, values in ladder.ends().items()}
+        self.constants = ChannelConstants(ends, lanes=lanes, channels=channels, block=block)
+        self.cycles = ladder.bits + 1
+        self.beat, self.target = Beat.of(lanes, in_format), Beat.of(lanes, ladder.out)
+        super().__init__({"i": In(self.beat.stream), "o": Out(self.target.stream)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        end = self.cycles
+        cycle = Signal(range(end + 1))  # 0: nothing is at work; `end`: a beat is done
+        load, leaves, done, full = Signal(), Signal(), Signal(), Signal()
+        last = blank(1, "last")
+        m.d.comb += [
+            done.eq(cycle == end),
+            leaves.eq(done & (~full | self.o.ready)),
+            self.i.ready.eq((cycle == 0) | (done & ~full)),  # whatever `o.ready` is
+            load.eq(self.i.valid & self.i.ready),
+            self.o.valid.eq(full),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += full.eq(0)
+        with m.If(load):
+            m.d.sync += [cycle.eq(1), last.eq(self.i.payload.last)]
+        with m.Elif(leaves):
+            m.d.sync += cycle.eq(0)
+        with m.Elif((cycle != 0) & ~done):
+            m.d.sync += cycle.eq(cycle + 1)
+        block, following = self._block(m, load)
+        offer = blank(self.target, "offer")
+        m.d.comb += self.o.payload.eq(offer)
+        constants = self.constants.held(m, advance=leaves)
+        for k, fields in enumerate(constants):
+            count = self._found(m, k, load, cycle, (block, following))
+            code = stepped(m, fields, count, self.ladder)
+            with m.If(leaves):
+                m.d.sync += offer.data[k].eq(code)
+        with m.If(leaves):
+            m.d.sync += [full.eq(1), offer.last.eq(last)]
+        return m
+
+    def _block(self, m: Module, load: Any) -> tuple[Any, Any]:
+        """Which rows the beat at work is of, and the one that is taken next."""
+        block, following = Signal(range(self.blocks)), Signal(range(self.blocks))
+        with m.If(load):
+            m.d.sync += [
+                block.eq(following),
+                following.eq(Mux(following == self.blocks - 1, 0, following + 1)),
+            ]
+        return block, following
+
+    def _found(self, m: Module, k: int, load: Any, cycle: Any, blocks: tuple[Any, Any]) -> Any:
+        """How many thresholds lane `k`'s code reaches, from the cycle after the last comparison."""
+        bits = self.ladder.bits
+        shape = arith.holding(*self.ladder.met)
+        store = constant_memory(shape, self._rows(k), block=self.block)
+        m.submodules[f"thresholds_{k}"] = store
+        port = store.read_port()
+        x = blank(trimmed(self.i.payload.data[k], self.ladder.x).shape(), f"x_{k}")
+        count = blank(bits, f"count_{k}")
+        with m.If(load):
+            m.d.sync += x.eq(trimmed(self.i.payload.data[k], self.ladder.x))
+        reached = Signal(name=f"reached_{k}")
+        m.d.comb += reached.eq(x >= port.data)
+        place = Signal(bits, name=f"place_{k}")
+        now = Signal(bits, name=f"now_{k}")  # the count with the bit that is found in this cycle
+        for turn in range(bits):
+            bit = bits - 1 - turn
+            below = (1 << bit) - 1
+            with m.If(cycle == turn + 1):
+                m.d.comb += now.eq(Mux(reached, count | (1 << bit), count))
+                if bit:
+                    m.d.comb += place.eq(now | (below >> 1))
+        with m.If((cycle != 0) & (cycle <= bits)):
+            m.d.sync += count.eq(now)
+        with m.If(load):
+            m.d.sync += count.eq(0)
+        first = (1 << (bits - 1)) - 1
+        starts = (cycle == 0) | (cycle == self.cycles)
+        at = Cat(Mux(starts, first, place)[:bits], Mux(starts, blocks[1], blocks[0]))
+        m.d.comb += port.addr.eq(at)
+        return count
+
+    def _rows(self, k: int) -> list[int]:
+        """The thresholds of all channels of a lane, each filled up to a power of two."""
+        never = self.ladder.met[1]
+        rows = []
+        for block in range(self.blocks):
+            row = self.ladder.row(block * self.lanes + k)
+            rows += [*row, *[never] * ((1 << self.ladder.bits) - len(row))]
+        return rows
+
+
+def blocks_of(ladder: Ladder, lanes: int, channels: int) -> int:
+    """Rows of thresholds in the memory of a lane."""
+    rows = [ladder.row(c) for c in range(channels)]
+    alike = all(rows[c] == rows[c % lanes] for c in range(channels))
+    return 1 if alike else channels // lanes
