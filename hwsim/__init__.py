@@ -7,11 +7,12 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.losses.report import Hazards
+from hwsim.losses.suggest import Suggestion
 from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
 from hwsim.state import State
-from hwsim.verbs import accuracy, build, hazards, plan, report, to_hls4ml
+from hwsim.verbs import accuracy, build, hazards, plan, report, suggest, to_hls4ml
 from hwsim.verification import Verification, verify
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ __all__ = [
     "Plans",
     "Rounding",
     "State",
+    "Suggestion",
     "Verification",
     "__version__",
     "accuracy",
@@ -40,6 +42,7 @@ __all__ = [
     "plan",
     "report",
     "step",
+    "suggest",
     "to_hls4ml",
     "trace",
     "verify",

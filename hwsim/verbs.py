@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from hwsim.errors import HwsimError
 from hwsim.evaluation.scores import Accuracy
 from hwsim.extras import hardware
 from hwsim.frontends import as_graph
+from hwsim.graph import Graph
 from hwsim.losses.report import Hazards
+from hwsim.losses.suggest import Suggestion
 from hwsim.reporting.facts import rate_text
 from hwsim.reporting.tradeoff import Plans
 
@@ -65,8 +68,28 @@ def hazards(model: Any, x: Any, *, effect_samples: int = 1000) -> Hazards:
     Raises HwsimError for a model with state, and for data that do not fit.
     """
     from hwsim.losses import find
+    from hwsim.losses.decimal_text import changed_weights
 
-    return find(as_graph(model), x, effect_samples=effect_samples)
+    found = find(as_graph(model), x, effect_samples=effect_samples)
+    if isinstance(model, str | Path | Graph) or not hasattr(model, "get_layers"):
+        return found
+    return replace(found, named=(*changed_weights(model), *found.named))
+
+
+def suggest(
+    model: Any, x: Any, *, margin: int | str = 0, overflow_only: bool = False
+) -> Suggestion:
+    """The narrowest precisions of hls4ml that remove the hazards of a model on real data.
+
+    `model` is an hls4ml `ModelGraph`, or a Graph that came from one, or its file; `x` is as
+    `hazards` takes it. `margin` is how many integer bits more there shall be than the data need, or
+    `"intervals"` for those of the worst case. With `overflow_only` roundings stay; those of the
+    inputs always do, since reals have more digits than any type.
+    Raises HwsimError for a model that did not come from hls4ml.
+    """
+    from hwsim.losses.suggest import suggest as find
+
+    return find(as_graph(model), x, margin=margin, overflow_only=overflow_only)
 
 
 def _called(function: Any, *, several: bool) -> Callable[[Mapping[str, Any]], Any]:

@@ -175,26 +175,45 @@ def hazards(
     effect_samples: Annotated[
         int, typer.Option(help="Samples on which effects are measured, evenly over the batch.")
     ] = 1000,
+    wanted: Annotated[
+        bool,
+        typer.Option("--suggest", help="Print hls4ml's precisions that lose nothing, as YAML."),
+    ] = False,
+    margin: Annotated[
+        str, typer.Option(help="Integer bits more than the data need, or `intervals`.")
+    ] = "0",
+    overflow_only: Annotated[
+        bool, typer.Option("--overflow-only", help="Suggest no more fraction bits.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Count on real data where numbers wrap, saturate or lose bits, and what that changes."""
     from hwsim.cli.batch import open_inputs
+    from hwsim.cli.losses import show_hazards, show_suggestion
     from hwsim.frontends import load
     from hwsim.losses import find
+    from hwsim.losses.suggest import suggest
 
     if top is not None and top < 1:
         raise HwsimError(f"--top must be at least 1, not {top}")
+    more = int(margin) if margin.isdecimal() else margin
     with Progress(f"reading {model}") as progress:
         graph = load(model)
         arrays = open_inputs(graph, inputs)
-        found = find(graph, arrays, effect_samples=effect_samples, say=progress.update)
+        if wanted:
+            made = suggest(
+                graph, arrays, margin=more, overflow_only=overflow_only, say=progress.update
+            )
+        else:
+            found = find(graph, arrays, effect_samples=effect_samples, say=progress.update)
+    if wanted:
+        show_suggestion(str(model), made, as_json=as_json)
+        return
     facts = {"model": str(model), **found.to_dict()}
     facts["hazards"] = facts["hazards"][:top]
     if as_json:
         print_json(facts)
         return
-    from hwsim.cli.losses import show_hazards
-
     show_hazards(facts, len(found.rows))
 
 

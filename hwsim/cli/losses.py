@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hwsim.cli.console import console
+from hwsim.cli.console import console, print_json, print_note
 from hwsim.cli.sheet import table
 
+if TYPE_CHECKING:
+    from hwsim.losses.suggest import Suggestion
+
 Facts = Mapping[str, Any]
-OUT = ("wrapped", "saturated", "zeroed")
+OUT = ("wrapped", "saturated", "zeroed", "clamped")
 
 
 def show_hazards(facts: Facts, found: int) -> None:
@@ -39,6 +43,16 @@ def show_hazards(facts: Facts, found: int) -> None:
     if facts["not_looked_into"]:
         kinds = ", ".join(facts["not_looked_into"])
         out.print(f"not looked into: operators of kind {kinds}", markup=False, soft_wrap=True)
+
+
+def show_suggestion(model: str, made: Suggestion, *, as_json: bool) -> None:
+    """Precisions as YAML on stdout, what they leave as notes; or all of it as JSON."""
+    if as_json:
+        print_json({"model": model, "suggestion": made.config, "left": made.left})
+        return
+    sys.stdout.write(made.yaml)
+    for sentence in made.left:
+        print_note(sentence)
 
 
 def _title(facts: Facts, found: int) -> str:

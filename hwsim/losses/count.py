@@ -60,13 +60,15 @@ class Count:
     """What happened to numbers that were assigned to a format.
 
     `wrapped` came back at the other end, `saturated` stopped at an end, `zeroed` became 0 because
-    they were out of range, `rounded` lost fraction bits that were not 0, `loss` (a real) at most.
+    they were out of range, `clamped` stopped at the end of a table, `rounded` lost fraction bits
+    that were not 0, `loss` (a real) at most.
     """
 
     codes: int = 0
     wrapped: int = 0
     saturated: int = 0
     zeroed: int = 0
+    clamped: int = 0
     rounded: int = 0
     loss: float = 0.0
     extent: Extent | None = None
@@ -78,6 +80,7 @@ class Count:
             wrapped=self.wrapped + other.wrapped,
             saturated=self.saturated + other.saturated,
             zeroed=self.zeroed + other.zeroed,
+            clamped=self.clamped + other.clamped,
             rounded=self.rounded + other.rounded,
             loss=max(self.loss, other.loss),
             extent=extents[0] | extents[-1] if extents else None,
@@ -86,7 +89,7 @@ class Count:
     @property
     def overflows(self) -> int:
         """Numbers that were out of range, whatever became of them."""
-        return self.wrapped + self.saturated + self.zeroed
+        return self.wrapped + self.saturated + self.zeroed + self.clamped
 
     @property
     def events(self) -> int:

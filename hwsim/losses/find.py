@@ -15,6 +15,7 @@ from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph
 from hwsim.losses.count import Count, Extent
 from hwsim.losses.inputs import InputSite
+from hwsim.losses.named import named
 from hwsim.losses.report import Effect, Hazard, Hazards
 from hwsim.losses.sites import Seen, Site, sites_of
 
@@ -56,7 +57,11 @@ def find(
         rows.append(_row(site, found, effect, why))
     rows.sort(key=lambda row: row.weight, reverse=True)
     return Hazards(
-        samples=batch_size(arrays), sites=len(sites), rows=tuple(rows), unknown=tuple(unknown)
+        samples=batch_size(arrays),
+        sites=len(sites),
+        rows=tuple(rows),
+        named=tuple(named(graph, rows)),
+        unknown=tuple(unknown),
     )
 
 

@@ -68,6 +68,7 @@ class Hazard:
             "wrapped": count.wrapped,
             "saturated": count.saturated,
             "zeroed": count.zeroed,
+            "clamped": count.clamped,
             "rounded": count.rounded,
             "largest_loss": count.loss,
             "reaches": _ends(count.extent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,16 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, Node
 from hwsim.losses.count import Count, Extent, Into
-from hwsim.losses.sums import Sums
+from hwsim.losses.sums import Sums, tree_count
 from hwsim.ops import (
     AvgPool,
+    Balanced,
     Cast,
     Conv,
     Dense,
     Op,
+    Reduce,
     Relu,
     Requantize,
     ScaledAdd,
@@ -27,7 +31,9 @@ from hwsim.ops import (
     TensorType,
     Weighted,
 )
+from hwsim.ops.accumulate import Steps
 
+TABLES = ("table", "channel_table")
 WIDE = Format.int(24)
 """A format past all that requantizers to 8 or 16 bits give; the float schemes take no wider."""
 
@@ -44,7 +50,7 @@ class Seen:
 class Site(ABC):
     """A place where numbers are assigned to a format: a node, or an input by its port's name.
 
-    `what` is `input`, `cast`, `sums`, or `requantize`.
+    `what` is `input`, `cast`, `index`, `sums`, or `requantize`.
     """
 
     name: str
@@ -124,6 +130,99 @@ class CastSite(Site):
         return graph.with_op(self.name, replace(self.op, out=into, channels=None))
 
 
+def cast_site(graph: Graph, node: Node) -> Site:
+    """Of a Cast: the index of a table where only tables read it."""
+    after = graph.consumers(node.output)
+    site = CastSite.of(graph, node)
+    looked_up = bool(after) and all(reader.op.kind in TABLES for reader in after)
+    return IndexSite(cast=site, **_fields(site, "index")) if looked_up else site
+
+
+def _fields(site: Site, what: str) -> dict[str, Any]:
+    return {"name": site.name, "edge": site.edge, "what": what, "into": site.into}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSite(Site):
+    """The index of a table: that it has few steps is what a table is, so only ends count."""
+
+    cast: CastSite
+
+    @property
+    def keeps_fraction(self) -> bool:
+        """A table has as many steps as entries."""
+        return False
+
+    def count(self, seen: Seen) -> Count:
+        """Indices that wrap, and those that stop at the table's ends."""
+        found = self.cast.count(seen)
+        return replace(found, rounded=0, loss=0.0, saturated=0, clamped=found.saturated)
+
+    def proven(self) -> Extent:
+        """What the index is made of."""
+        return self.cast.proven()
+
+    def widened(self, graph: Graph, into: Format) -> Graph:
+        """Indices that wrap stop at the ends; a table has no entries for those that do."""
+        if self.into.overflow is not Overflow.WRAP:
+            raise HwsimError("a table has no entries beyond its ends")
+        return graph.with_op(self.name, replace(self.cast.op, overflow=Overflow.SAT))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClampSite(Site):
+    """An index that a ReLU with a maximum keeps inside of a table."""
+
+    op: Relu
+    source: str
+    kind: TensorType
+
+    @classmethod
+    def of(cls, graph: Graph, node: Node) -> ClampSite | None:
+        """Of a node; none where it is a ReLU of the network."""
+        op, maker = node.op, graph.makers().get(node.inputs[0])
+        assert isinstance(op, Relu)
+        after = graph.consumers(node.output)
+        looked_up = bool(after) and all(reader.op.kind in TABLES for reader in after)
+        if op.maximum is None or not looked_up or maker is None or maker.op.kind != "cast":
+            return None
+        kind = graph.types()[node.inputs[0]]
+        held = Format.holding(op.zero_point, op.maximum, kind.format.frac_bits)
+        into = Into(held, Rounding.TRN, Overflow.SAT)
+        return cls(
+            name=node.name,
+            edge=node.output,
+            what="index",
+            into=into,
+            op=op,
+            source=node.inputs[0],
+            kind=kind,
+        )
+
+    @property
+    def keeps_fraction(self) -> bool:
+        """A table has as many steps as entries."""
+        return False
+
+    def count(self, seen: Seen) -> Count:
+        """Indices that stop at the table's ends."""
+        codes = seen.codes[self.source]
+        top = self.op.maximum
+        return Count(
+            codes=codes.size,
+            clamped=int(np.count_nonzero((codes < self.op.zero_point) | (codes > top))),
+            extent=Extent.of(codes, self.kind.format.frac_bits),
+        )
+
+    def proven(self) -> Extent:
+        """What the index is before it stops."""
+        return Extent.between(self.kind.lo, self.kind.hi, self.kind.format.frac_bits)
+
+    def widened(self, graph: Graph, into: Format) -> Graph:
+        """No table has more."""
+        raise HwsimError("a table has no entries beyond its ends")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SumsSite(Site):
     """A step-wise accumulator."""
@@ -193,6 +292,63 @@ def _columns(op: Weighted | AvgPool, x: Any) -> Iterator[tuple[slice, Any]]:
         part = np.ascontiguousarray(padded[..., group * size : (group + 1) * size])
         channels = slice(group * outputs, (group + 1) * outputs)
         yield channels, op.window.gather(np, part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceSite(Site):
+    """A sum along axes in an accumulator with a format, one code after the other or as a tree."""
+
+    op: Reduce
+    source: str
+    kind: TensorType
+
+    @classmethod
+    def of(cls, graph: Graph, node: Node) -> ReduceSite | None:
+        """Of a node; none where it is exact."""
+        op = node.op
+        assert isinstance(op, Reduce)
+        acc = op.accumulator
+        if not isinstance(acc, Stepwise | Balanced):
+            return None
+        return cls(
+            name=node.name,
+            edge=node.output,
+            what="sums",
+            into=Into(acc.format, acc.rounding, acc.overflow),
+            op=op,
+            source=node.inputs[0],
+            kind=graph.types()[node.inputs[0]],
+        )
+
+    def count(self, seen: Seen) -> Count:
+        """Over all sums of the batch."""
+        x = seen.codes[self.source]
+        axes = tuple(axis + 1 for axis in self.op.axes)
+        terms = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(-1, self._terms)
+        acc, frac = self.op.accumulator, self.kind.format.frac_bits
+        if isinstance(acc, Stepwise):
+            return self._steps(acc).count(terms)
+        return tree_count(self.into, terms, frac)
+
+    @property
+    def _terms(self) -> int:
+        return math.prod(self.kind.shape[axis] for axis in self.op.axes)
+
+    def _steps(self, acc: Stepwise) -> Sums:
+        ones, none = np.ones((self._terms, 1), np.int64), np.zeros(1, np.int64)
+        drop = self.kind.format.frac_bits - acc.format.frac_bits
+        return Sums(Steps(acc, ones, none, drop, self.kind.lo, self.kind.hi), none, 0)
+
+    def proven(self) -> Extent:
+        """Of all partial sums."""
+        low, high = min(self.kind.lo, 0) * self._terms, max(self.kind.hi, 0) * self._terms
+        return Extent.between(low, high, self.kind.format.frac_bits)
+
+    def widened(self, graph: Graph, into: Format) -> Graph:
+        """Another format of the accumulator."""
+        acc = self.op.accumulator
+        assert isinstance(acc, Stepwise | Balanced)
+        return graph.with_op(self.name, replace(self.op, accumulator=replace(acc, format=into)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,23 +432,26 @@ def _followed(graph: Graph, node: Node, op: Op) -> Graph:
 
 
 RULES: Mapping[str, Callable[[Graph, Node], Site | None]] = {
-    "cast": CastSite.of,
+    "cast": cast_site,
     "dense": SumsSite.of,
     "conv1d": SumsSite.of,
     "conv2d": SumsSite.of,
     "avgpool": SumsSite.of,
+    "reduce": ReduceSite.of,
+    "relu": ClampSite.of,
     "requantize": RequantizeSite.of,
     "scaled_add": RequantizeSite.of,
 }
 """The site of a node by its operator's kind."""
 
 SAFE = (
-    "add", "argmax", "batchnorm", "concat", "divide", "flatten", "maxpool", "mul", "relu",
-    "reshape", "split", "sub", "table", "thresholds", "transpose",
+    "add", "argmax", "batchnorm", "channel_table", "concat", "divide", "flatten", "literal",
+    "matmul", "maximum", "maxpool", "minimum", "mul", "pad", "pair_table", "quotient", "reshape",
+    "select", "split", "sub", "table", "thresholds", "transpose",
 )  # fmt: skip
 """Kinds of operators that assign nothing to a format: what they give holds all that they compute.
 
-A division toward zero, a table and thresholds lose by what they are, not by their formats.
+A division, a table and thresholds lose by what they are, not by their formats.
 """
 
 

@@ -141,3 +141,51 @@ class Sums:
         bits = int(np.bitwise_or.reduce(np.abs(steps.weights), axis=None))
         alone = (0, 0) if wraps else (int(ends[0].min()), int(ends[1].max()))
         return self._extent(low, high, bits) | self._alone(*alone)
+
+
+def tree_count(into: Into, terms: IntArray, frac_bits: int) -> Count:
+    """What happens in a tree of sums (`Balanced`) of codes (sums, terms)."""
+    drop = frac_bits - into.format.frac_bits
+    rounded = shift_round(np, terms, drop, into.rounding)
+    lost = np.zeros(len(terms), bool)
+    if drop > 0:
+        lost = ((rounded << drop) != terms).any(axis=1)
+    tree = _Tree(into)
+    tree.add(rounded)
+    wraps = into.overflow is Overflow.WRAP
+    free = rounded.sum(axis=1)
+    hit = (free < into.least) | (free > into.format.max) if wraps else tree.hit
+    ends = (int(free.min()), int(free.max())) if wraps else (tree.low, tree.high)
+    loss = np.abs(terms.sum(axis=1) * 2.0**-frac_bits - free * 2.0**-into.format.frac_bits)
+    held = Extent.between(ends[0], ends[1], into.format.frac_bits)
+    return Count(
+        codes=len(terms),
+        rounded=int(np.count_nonzero(lost)),
+        loss=float(loss.max()),
+        extent=Extent(held.low, held.high, Extent.of(terms, frac_bits).grain),
+        **into.happened(int(np.count_nonzero(hit))),
+    )
+
+
+class _Tree:
+    """The sums of one tree: which of them leave the range, and how far they would go."""
+
+    def __init__(self, into: Into) -> None:
+        self.into, self.hit = into, np.zeros(0, bool)
+        self.low = self.high = 0
+
+    def add(self, terms: IntArray) -> tuple[IntArray, IntArray]:
+        """Sums (rows,) of terms (rows, n), as they are kept and as they would be."""
+        if not self.hit.size:
+            self.hit = np.zeros(len(terms), bool)
+        count = terms.shape[1]
+        if count == 1:
+            free = kept = terms[:, 0]
+        else:
+            left = 1 << (count - 1).bit_length() - 1
+            (a, free_a), (b, free_b) = self.add(terms[:, :left]), self.add(terms[:, left:])
+            kept, free = a + b, free_a + free_b
+        held = overflow(np, kept, self.into.format, self.into.overflow)
+        self.hit |= held != kept
+        self.low, self.high = min(self.low, int(free.min())), max(self.high, int(free.max()))
+        return held, free

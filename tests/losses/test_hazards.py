@@ -248,12 +248,17 @@ def test_a_requantizer_counts_what_saturates_and_no_relu():
 
 
 def test_where_no_rerun_is_possible_it_says_why():
-    graph = narrow(Format(True, 4, 0))
+    graph = narrow(Format(True, 4, 0), Overflow.SAT)
     table = Table(values=np.arange(16) - 8, out=Format.int(4))
     nodes = (*graph.nodes, Node("table", table, ("y",), "z"))
     graph = replace(graph, nodes=nodes, outputs=(OutputPort(name="z", tensor="z"),))
     (row,) = losses(graph, np.array([[20.0, 1.5]])).rows
-    assert row.effect is None and "table" in (row.unmeasured or "")
+    assert row.effect is None and row.unmeasured == "a table has no entries beyond its ends"
+    assert (row.what, row.count.clamped, row.count.rounded) == ("index", 1, 0)
+    (row,) = losses(
+        graph.with_op("cast", Cast(out=Format(True, 4, 0))), np.array([[20.0, 1.5]])
+    ).rows
+    assert row.count.wrapped == 1 and row.effect is not None and row.effect.changed == 1
 
 
 def test_it_is_a_command_too(tmp_path, capsys):

@@ -1,0 +1,224 @@
+"""`suggest`: the narrowest precisions of hls4ml that lose nothing on some data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from hwsim.emulator.run import planned
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.graph import Graph
+from hwsim.losses.count import Count, Extent, Into
+from hwsim.losses.find import Say, all_sites, checked, count, wider
+from hwsim.losses.report import precision_text
+from hwsim.losses.sites import IndexSite, Site
+from hwsim.ops import Stepwise, Weighted
+
+INTERVALS = "intervals"
+"""The margin that holds whatever the intervals prove."""
+
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "sums": {"sum": "accum", "total": "accum"},
+    "cast": {
+        "accum": "accum",
+        "gathered": "accum",
+        "sum": "inv_inp",
+        "value": "result",
+        "result": "result",
+    },
+}
+"""What the part behind a layer's name says of the precision that sets it, by the kind of place."""
+
+
+@dataclass(slots=True)
+class Suggestion:
+    """Precisions by layer and type, the graph that has them, and what they leave.
+
+    `config` is a part of an HLSConfig: `LayerName`, the layers, `Precision`. `left` are sentences
+    about places that still lose something. The tables of a softmax that wrapped are still the old
+    ones in `graph`; a conversion makes them anew.
+    """
+
+    graph: Graph
+    config: dict[str, dict[str, dict[str, dict[str, str]]]]
+    left: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        layers = self.config["LayerName"]
+        count = sum(len(one["Precision"]) for one in layers.values())
+        rest = f", {len(self.left)} places left" if self.left else ""
+        return f"Suggestion({count} precisions of {len(layers)} layers{rest})"
+
+    @property
+    def yaml(self) -> str:
+        """The configuration as YAML."""
+        lines = ["LayerName:"] if self.config["LayerName"] else ["LayerName: {}"]
+        for layer, given in self.config["LayerName"].items():
+            lines += [f"  {_key(layer)}:", "    Precision:"]
+            lines += [f"      {name}: {text}" for name, text in given["Precision"].items()]
+        return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if name.isidentifier() else json.dumps(name)
+
+
+def suggest(
+    graph: Graph,
+    x: Any,
+    *,
+    margin: int | str = 0,
+    overflow_only: bool = False,
+    say: Say | None = None,
+) -> Suggestion:
+    """The narrowest precisions that remove the hazards of a graph that came from hls4ml.
+
+    `x` is as `hazards` takes it. `margin` is how many integer bits more there shall be than the
+    data need, or `intervals` for those of the worst case. With `overflow_only` roundings stay;
+    those of the inputs always do, since reals have more digits than any type. Raises HwsimError for
+    a graph that did not come from hls4ml.
+    """
+    _check(graph, margin)
+    arrays, wide, config, left = checked(graph, x), graph, dict[str, Any](), dict[str, str]()
+    while True:
+        sites, _ = all_sites(wide)
+        counts = count(wide, sites, arrays, say)
+        for site, found in zip(sites, counts, strict=True):
+            if site.name in left or not _bad(site, found, overflow_only):
+                continue
+            if isinstance(site, IndexSite):
+                outcome = _softmax(wide, site, found, sites, margin)
+            else:
+                outcome = _widened(wide, site, found, margin, overflow_only)
+            if isinstance(outcome, str):
+                left[site.name] = f"{site.name}: {outcome}"
+                continue
+            wide, precision, (layer, names) = outcome
+            precisions = config.setdefault(layer, {"Precision": {}})["Precision"]
+            precisions |= dict.fromkeys(names, precision)
+            break
+        else:
+            return Suggestion(wide, {"LayerName": config}, list(left.values()))
+
+
+def _check(graph: Graph, margin: int | str) -> None:
+    whole = isinstance(margin, int) and not isinstance(margin, bool) and margin >= 0
+    if not whole and margin != INTERVALS:
+        raise HwsimError(
+            f"margin must be a number of bits from 0 on or {INTERVALS!r}, not {margin!r}"
+        )
+    sums = [node.op for node in graph.nodes if isinstance(node.op, Weighted)]
+    stepwise = all(isinstance(op.accumulator, Stepwise) for op in sums)
+    plain = all(kind.quant is None for kind in graph.types().values())
+    if not (plain and stepwise):
+        raise HwsimError(
+            "suggestions must be for a model that came from hls4ml, whose precisions they are, not "
+            "for one of another source"
+        )
+
+
+def _bad(site: Site, found: Count, overflow_only: bool) -> bool:
+    """Whether something is to be removed: a table's index that stops at its ends is not."""
+    if site.what == "index":
+        return found.wrapped > 0
+    rounds = found.rounded > 0 and site.what != "input" and not overflow_only
+    return found.overflows > 0 or rounds
+
+
+Outcome = tuple[Graph, str, tuple[str, tuple[str, ...]]] | str
+"""A wider graph, the precision that makes it so and where that is set; or why there is none."""
+
+
+def _widened(
+    graph: Graph, site: Site, found: Count, margin: int | str, overflow_only: bool
+) -> Outcome:
+    """Without the losses of a site."""
+    setting, why = _setting(site), "nothing wider is known"
+    if not setting[1]:
+        return "no precision of hls4ml sets it"
+    for into in _formats(site, found, margin, overflow_only):
+        try:
+            other = site.widened(graph, into)
+            planned(other)
+        except HwsimError as error:
+            why = str(error)
+            continue
+        return other, _text(into, site.into), setting
+    return why
+
+
+def _softmax(
+    graph: Graph, site: IndexSite, found: Count, sites: Sequence[Site], margin: int | str
+) -> Outcome:
+    """A softmax whose differences wrap: their type is made of its input's, which gets wider.
+
+    The graph's differences stop at the end of their type instead: its tables are of the old one.
+    """
+    maker = graph.makers().get(site.cast.source)
+    before = [s for s in sites if maker is not None and s.edge == maker.inputs[-1]]
+    if not before or maker is None or maker.op.kind != "sub" or found.extent is None:
+        return "it wraps, and no precision of hls4ml sets it"
+    held, more = before[0].into.format, margin if isinstance(margin, int) else 0
+    extent = site.proven() if margin == INTERVALS else found.extent
+    whole = (extent | Extent(Fraction(0), Fraction(0), None)).format(0).int_bits + 1 + more
+    into = Format(True, max(held.int_bits, whole), held.frac_bits)
+    try:
+        other = site.widened(before[0].widened(graph, into), into)
+        planned(other)
+    except HwsimError as error:
+        return str(error)
+    return other, _text(into, before[0].into), _setting(before[0])
+
+
+def _formats(site: Site, found: Count, margin: int | str, overflow_only: bool) -> Sequence[Format]:
+    """The narrowest first; then those that hold all ends, and round as before."""
+    formats = list(wider(site, found))
+    keeps = overflow_only or site.what == "input"
+    if keeps and site.keeps_fraction:
+        formats = formats[1:]
+    if margin == INTERVALS:
+        proven = site.proven()
+        return [fmt if proven is None else _holding(fmt, proven) for fmt in formats]
+    assert isinstance(margin, int)
+    return [Format(fmt.signed, fmt.int_bits + margin, fmt.frac_bits) for fmt in formats]
+
+
+def _holding(fmt: Format, proven: Extent) -> Format:
+    """A format with the integer bits for all that is proven."""
+    least = proven.format(fmt.frac_bits, signed=fmt.signed)
+    signed = fmt.signed or least.signed
+    whole = max(least.int_bits, fmt.int_bits + (signed and not fmt.signed))
+    return Format(signed, whole, fmt.frac_bits)
+
+
+def _setting(site: Site) -> tuple[str, tuple[str, ...]]:
+    """The layer and the precisions of hls4ml that set a place; none where nothing does.
+
+    Sums that carry the name of their layer are its result as well: both types are one.
+    """
+    layer, _, part = site.name.partition("/")
+    if not part:
+        return layer, ("accum", "result") if site.what == "sums" else ("result",)
+    name = PARTS.get(site.what, {}).get(part, "result" if part.isdecimal() else "")
+    return layer, (name,) if name else ()
+
+
+def _text(fmt: Format, modes: Into) -> str:
+    plain = (modes.rounding, modes.overflow) == (Rounding.TRN, Overflow.WRAP)
+    text = precision_text(fmt)
+    return text if plain else f"{text[:-1]},{modes.rounding.value},{modes.overflow.value}>"
+
+
+def merged(config: Mapping[str, Any], suggestion: Suggestion) -> dict[str, Any]:
+    """An HLSConfig with the precisions of a suggestion in the place of its own."""
+    layers = {name: dict(given or {}) for name, given in (config.get("LayerName") or {}).items()}
+    for name, given in suggestion.config["LayerName"].items():
+        layer = layers.setdefault(name, {})
+        held = layer.get("Precision")
+        before = dict(held) if isinstance(held, Mapping) else {"result": held} if held else {}
+        layer["Precision"] = before | given["Precision"]
+    return {**config, "LayerName": layers}
