@@ -71,6 +71,16 @@ def constant_of_shape(run: Importer, node: OnnxNode) -> None:
     run.values[node.output] = Constant(np.full(shape, value[0]))
 
 
+def modulo(run: Importer, node: OnnxNode) -> None:
+    """Mod of constants; what is left has the divisor's sign, or with `fmod` 1 the dividend's."""
+    a, b = (run.constant(node, position).array for position in (0, 1))
+    if math.prod(np.broadcast_shapes(a.shape, b.shape)) > MAX_ELEMENTS or not b.all():
+        raise HwsimError(
+            f"{node}: its result must have at most {MAX_ELEMENTS} elements, and no divisor be 0"
+        )
+    run.values[node.output] = Constant((np.fmod if node.integer("fmod", 0) else np.mod)(a, b))
+
+
 def fold(run: Importer, node: OnnxNode) -> None:
     """Gather and Slice of constants only."""
     values = [run.constant(node, i) for i, name in enumerate(node.inputs) if name]

@@ -17,6 +17,7 @@ from hwsim.frontends.onnx import (
     shape,
     softmax,
     split,
+    transposed,
     weighted,
 )
 from hwsim.frontends.onnx.importer import Handler
@@ -29,6 +30,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Clip"): elementwise.clip,
     ("", "Concat"): elementwise.concat,
     ("", "Conv"): weighted.conv,
+    ("", "ConvTranspose"): transposed.conv_transpose,
     ("", "Dropout"): elementwise.identity,
     ("", "Gemm"): weighted.gemm,
     ("", "GlobalAveragePool"): pool.global_average_pool,
@@ -38,6 +40,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Max"): extremes.extreme,
     ("", "MaxPool"): pool.max_pool,
     ("", "Min"): extremes.extreme,
+    ("", "Mod"): constants.modulo,
     ("", "Pad"): padding.pad,
     ("", "ReduceMean"): pool.reduce_mean,
     ("", "LogSoftmax"): softmax.softmax,

@@ -63,7 +63,7 @@ def _shape_behind(copy: Copy, tensor: str) -> tuple[int, ...] | None:
 
 def integer_biases(copy: Copy) -> None:
     """The float bias of a layer that a quantizer ends becomes int32."""
-    for step in copy.each("Conv", "Gemm"):
+    for step in copy.each("Conv", "ConvTranspose", "Gemm"):
         data, weights = copy.maker(step.inputs[0], DQ), copy.maker(step.inputs[1], DQ)
         bias = copy.constants.get(step.input(2))
         if data is None or weights is None or bias is None or bias.ndim != 1:
