@@ -12,13 +12,16 @@ from support.hls4ml_activations import (
     PARALLEL,
     SOFTMAXES,
     activation,
+    add_signs,
     behind,
     heads,
+    precision,
+    signs,
     softmax,
     softmax_heads,
 )
 from support.hls4ml_csim import check, emulated
-from support.hls4ml_models import Model, precision
+from support.hls4ml_models import Model
 from support.seeds import seeded
 
 import hwsim
@@ -31,15 +34,17 @@ QUICK = ("sigmoid", "tanh", "softplus", "elu", "selu", "hard_tanh", "ternary_tan
 QUICK += ("leaky_relu", "thresholded_relu", "parametrized_elu", "prelu", "relu6")
 
 
-def inputs(seed: int) -> list[str]:
-    """Types of 4 to 24 bits."""
+def inputs(seed: int, least: int = 4) -> list[str]:
+    """Types of `least` to 24 bits."""
     rng = random.Random(seed)
-    return [precision(rng, least=4, most=24, signed=False) for _ in range(3)]
+    return [precision(rng, least=least, most=24, signed=False) for _ in range(3)]
 
 
 def test_activations_of_narrow_and_wide_inputs_give_csims_codes(tmp_path):
     given = ["fixed<16,6>", "fixed<8,4,RND,SAT>", "ufixed<12,4>"]
-    check(heads(51, QUICK, given, (2, 3)), tmp_path)
+    model = heads(51, QUICK, given, (2, 3))
+    add_signs(model, behind(model, "fixed<11,4>"))
+    check(model, tmp_path)
 
 
 @pytest.mark.slow
@@ -116,7 +121,8 @@ def test_every_softmax_gives_csims_codes_parallel_and_streamed(seed, stream, tmp
     seed = seeded(seed)
     print(f"seed {seed}")
     shape = (3, 4) if seed % 2 else (9,)
-    given = inputs(seed) if stream else inputs(seed)[:2]
+    # hls4ml does not see how narrow the input of a stream is that several layers read
+    given = inputs(seed, 10) if stream else inputs(seed)[:2]
     check(softmax_heads(seed, given, shape, stream=stream), tmp_path, stream=stream)
 
 
@@ -161,13 +167,30 @@ def test_what_no_softmax_can_be_made_of_is_refused(fields, size, stream, message
         hwsim.load(model.build(tmp_path, stream=stream))
 
 
-def test_one_entry_off_in_the_reciprocals_would_be_noticed(tmp_path):
+def test_reciprocals_one_entry_off_would_be_noticed(tmp_path):
     """The mutant of the comparisons of softmax."""
-    model = softmax_heads(52, ["fixed<12,6>"], (5,), stream=False)
+    model = Model(74, (5,), given="fixed<12,6>")
+    softmax(model, "x", "stable", {"result": "fixed<16,6>"})
     graph, x = hwsim.load(model.build(tmp_path)), model.data(500)
-    place = next(i for i, n in enumerate(graph.nodes) if n.name.endswith("/inverse"))
-    op = graph.nodes[place].op
-    nodes = list(graph.nodes)
-    nodes[place] = replace(nodes[place], op=replace(op, values=np.roll(op.values, 1)))
-    mutant = replace(graph, nodes=tuple(nodes))
+
+    def moved(node):
+        op = node.op
+        if node.name.endswith("/inverse"):
+            op = replace(op, values=np.roll(op.values, 1))
+        return replace(node, op=op)
+
+    mutant = replace(graph, nodes=tuple(map(moved, graph.nodes)))
     assert any((emulated(graph, x)[n] != codes).any() for n, codes in emulated(mutant, x).items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(7,), (3, 2)])
+@pytest.mark.parametrize("stream", [False, True])
+def test_batch_norms_joined_with_signs_give_csims_codes(shape, stream, tmp_path):
+    check(signs(53, shape), tmp_path, stream=stream)
+
+
+def test_batch_norms_joined_with_signs_are_thresholds_of_each_channel(tmp_path):
+    graph = hwsim.load(signs(53, (3, 2)).build(tmp_path))
+    rows = [node.op.values.shape for node in graph.nodes if node.op.kind == "thresholds"]
+    assert rows == [(2, 1), (2, 2)]

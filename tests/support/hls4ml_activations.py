@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from support.hls4ml_models import Model, precision
+from support.hls4ml_models import OVERFLOWS, ROUNDINGS, Model
 
 TABLES = ("sigmoid", "tanh", "softplus", "softsign", "elu", "selu")
 PLAIN = ("relu", "hard_sigmoid", "hard_tanh", "binary_tanh", "ternary_tanh")
@@ -26,6 +26,17 @@ PARAMETERS = {"leaky_relu": 0.3, "thresholded_relu": 0.7, "parametrized_elu": 1.
 EVERYWHERE = (*TABLES, *PLAIN, *PARAMETERS, "prelu")
 PARALLEL = ("relu6", "relu1")
 SIZES = (1024, 256, 64, 2048, 1000, 100, 37, 1023)
+
+
+def precision(rng: random.Random, *, least: int, most: int, signed: bool = True) -> str:
+    """A random type whose binary point is within it.
+
+    Where one is far outside, hls4ml's own ap_types abort on an assertion (a bit beyond the MSB).
+    """
+    width = rng.randint(least, most)
+    kind = "fixed" if signed or rng.random() < 0.7 else "ufixed"
+    modes = f"{rng.choice(ROUNDINGS)},{rng.choice(OVERFLOWS)}"
+    return f"{kind}<{width},{rng.randint(1, min(width, 9))},{modes}>"
 
 
 def activation(
@@ -120,4 +131,18 @@ def softmax_heads(seed: int, given: list[str], shape: tuple[int, ...], *, stream
             softmax(model, source, implementation, types, rng.choice((64, 256, 1024)))
             if not stream:
                 softmax(model, source, implementation, {"result": "fixed<16,6>"})
+    return model
+
+
+def add_signs(model: Model, source: str) -> None:
+    """Batch norms that hls4ml joins with a sign of two or three values."""
+    for function in ("binary_tanh", "ternary_tanh"):
+        norm = model.batchnorm(source, {"scale": "fixed<12,4>", "bias": "fixed<12,4>"})
+        activation(model, norm, function, {})
+
+
+def signs(seed: int, shape: tuple[int, ...]) -> Model:
+    """Only those."""
+    model = Model(seed, shape, given="fixed<9,4,RND,SAT>")
+    add_signs(model, "x")
     return model

@@ -16,6 +16,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.hls4ml import tables
+from hwsim.frontends.hls4ml.factors import is_bit
 from hwsim.frontends.hls4ml.folding import folded
 from hwsim.frontends.hls4ml.importer import LayerBuilder, result
 from hwsim.frontends.hls4ml.lookup import check_size, converted, index, lookup, table_from
@@ -290,11 +291,7 @@ def binary_tanh(one: ActivationLayer, build: LayerBuilder, source: str) -> str:
     fmt = build.types[source].format
     lowest = max(fmt.min, -1)
     ends = np.array([-1, 1])
-    classes = [
-        base.__name__ for base in type(one.layer.get_output_variable().type.precision).__mro__
-    ]
-    whole = not {"IntegerPrecisionType", "XnorPrecisionType"}.isdisjoint(classes)
-    bit = whole and one.result.format == Format.uint(1)  # an ap_uint<1>, no ap_ufixed<1,1>
+    bit = is_bit(one.layer.get_output_variable().type.precision)  # no ap_ufixed<1,1>
     values = np.array([0, 1]) if bit else _integers(ends, one.result)
     sign = build.add(f"{one.name}/sign", Relu(zero_point=lowest, maximum=0), source)
     table = Table(values=values[lowest + 1 :], out=one.result.format, first=lowest)
