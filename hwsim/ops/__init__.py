@@ -16,6 +16,7 @@ from hwsim.ops.pool import AvgPool, MaxPool
 from hwsim.ops.quotient import Quotient
 from hwsim.ops.reduce import Reduce, Reduction
 from hwsim.ops.requantize import Requantize, Scheme
+from hwsim.ops.rsqrt import Rsqrt
 from hwsim.ops.scale import BatchNorm, Divide
 from hwsim.ops.scaled_add import ScaledAdd
 from hwsim.ops.select import Select
@@ -63,6 +64,7 @@ __all__ = [
     "Relu",
     "Requantize",
     "Reshape",
+    "Rsqrt",
     "ScaledAdd",
     "Scheme",
     "Select",

@@ -17,6 +17,7 @@ from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
 from rtl.layers.plans import LanePlan
 from rtl.parts import caster
+from rtl.parts.float_sum import FloatSum
 from rtl.parts.lanes import Lanes
 from rtl.parts.reduce import Combine, Running
 from rtl.parts.stream import Beat
@@ -49,7 +50,10 @@ class Reduced(OnLanes):
         """A tree of sums that clamp, and one accumulator for axes apart, are not streamed."""
         acc = self.op.accumulator
         if isinstance(acc, Float32):
-            return "sums of float32 numbers run in the emulator only"
+            (stage, *others) = self.stages
+            if others or stage.channels > 1:
+                return "a sum of float32 numbers must be along the innermost axes, side by side"
+            return None
         if isinstance(acc, Exact) or self.op.stepped(self.task.x).any_order:
             return None
         if isinstance(acc, Balanced):
@@ -87,8 +91,9 @@ class Reduced(OnLanes):
         return (1,) if len(x.shape) - 1 in self.op.axes else divisors(x.channels)
 
     def cycles(self, plan: LanePlan) -> int:
-        """A beat a cycle."""
-        return self.task.x.size // plan.lanes
+        """A beat a cycle; a float32 number takes two."""
+        rate = 2 if isinstance(self.op.accumulator, Float32) else 1
+        return rate * self.task.x.size // plan.lanes
 
     def multipliers(self, plan: LanePlan) -> int:
         """Nothing is multiplied."""
@@ -120,6 +125,9 @@ class Reduced(OnLanes):
         """A cast of each code where the sum has steps, then the stages."""
         op, lanes = self.op, plan.lanes
         parts: list[Any] = [Lanes(beats[0], lanes)]
+        if isinstance(op.accumulator, Float32):
+            part = FloatSum(op.terms(self.task.x))
+            return Layer(beats, part.beat, [*parts, part])
         beat, overflow = beats[0].with_lanes(lanes), Overflow.WRAP
         acc = op.accumulator
         if isinstance(acc, Stepwise | Balanced):

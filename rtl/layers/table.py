@@ -15,6 +15,7 @@ from rtl.layers import (
     pad,
     pairs,
     pool,
+    quotient,
     reduce,
     requantize,
     scale,
@@ -49,6 +50,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Minimum: (pairs.Chosen,),
     ops.Mul: (pairs.Multiplied,),
     ops.Pad: (pad.Framed,),
+    ops.Quotient: (quotient.LongDivision,),
     ops.Reduce: (reduce.Reduced,),
     ops.PairTable: (tables.LookedUpByPair,),
     ops.Relu: (elementwise.Clipped,),
@@ -68,7 +70,7 @@ HARDWARE: Mapping[type[Op], Record] = {
 }
 
 WITHOUT: Mapping[type[Op], str] = {
-    ops.Quotient: "quotients of two computed tensors run in the emulator only",
+    ops.Rsqrt: "reciprocal square roots run in the emulator only",
     ops.MatMul: "products of two computed tensors run in the emulator only",
 }
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""

@@ -48,6 +48,7 @@ from hwsim.ops import (
     Relu,
     Requantize,
     Reshape,
+    Rsqrt,
     ScaledAdd,
     Scheme,
     Select,
@@ -409,31 +410,43 @@ def float_cases() -> Iterator[Case]:
     for name, codes in spans.items():
         x = tensor((5, 9), "u31", codes=codes)
         floats = Reduce(reduction=Reduction.SUM, axes=(1,), accumulator=Float32())
-        yield Case(f"reduce-float-{name}", floats, (x,), built=False)
+        yield Case(f"reduce-float-{name}", floats, (x,))
     floats = Reduce(reduction=Reduction.SUM, axes=(0,), accumulator=Float32())
     yield Case("reduce-float-columns", floats, (tensor((7, 3), "u31", codes=(0, one)),), False)
     yield from quotient_cases()
+    yield from rsqrt_cases()
+
+
+def rsqrt_cases() -> Iterator[Case]:
+    """Reciprocals of square roots, of few bits and of many."""
+    for name, fmt, offset, bits in (
+        ("plain", "u8", 1.0, 8),
+        ("fraction", "u8", 0.1, 12),
+        ("wide", "u40", 67_000.25, 44),
+    ):
+        op = Rsqrt(offset=offset, bits=bits)
+        yield Case(f"rsqrt-{name}", op, (tensor((4, 64), fmt),), built=False)
 
 
 def quotient_cases() -> Iterator[Case]:
     """Quotients of whole numbers in every rounding, and of float32 numbers."""
     for rounding in Rounding:
         op = Quotient(out=U8, factor=6, rounding=rounding)
-        types = tensor(64, "u6"), tensor(64, "u5", codes=(1, 31))
-        yield Case(f"quotient-{rounding.value}", op, types, built=False)
+        types = tensor((64, 1), "u6"), tensor((64, 1), "u5", codes=(1, 31))
+        yield Case(f"quotient-{rounding.value}", op, types)
     op = Quotient(out=S8, factor=200, zero_point=-100, quant=Quant((0.005,), -100))
-    rows = tensor((3, 8), "u12"), tensor((3, 1), "u16", codes=(900, 40_000))
-    yield Case("quotient-rows", op, rows, built=False)
-    wide = Quotient(out=Format.uint(40), factor=3)
-    yield Case("quotient-wide", wide, (tensor(9, "u40"), tensor(9, "u20", codes=(1, 9))), False)
+    rows = tensor((9, 2), "u12"), tensor((9, 1), "u16", codes=(900, 40_000))
+    yield Case("quotient-rows", op, rows)
+    wide = Quotient(out=Format.uint(24), factor=3)
+    yield Case("quotient-wide", wide, (tensor((9, 1), "u30"), tensor((9, 1), "u9", codes=(1, 9))))
     one = 0x3F800000
-    floats = tensor((4, 8), "u31", codes=(0, one)), tensor((4, 1), "u31", codes=(one, one + 99))
+    floats = tensor((16, 2), "u31", codes=(0, one)), tensor((16, 1), "u31", codes=(one, one + 99))
     for factor in (255, 256, 77_777):
         op = Quotient(out=U8, factor=factor, zero_point=3, floats=True)
-        yield Case(f"quotient-floats-{factor}", op, floats, built=False)
-    near = tensor((4, 8), "u31", codes=(one - (9 << 23), one)), floats[1]
+        yield Case(f"quotient-floats-{factor}", op, floats)
+    near = tensor((16, 2), "u31", codes=(one - (9 << 23), one)), floats[1]
     op = Quotient(out=S8, factor=255, zero_point=-128, floats=True)
-    yield Case("quotient-floats-near", op, near, built=False)
+    yield Case("quotient-floats-near", op, near)
 
 
 def cast_cases() -> Iterator[Case]:

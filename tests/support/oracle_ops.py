@@ -379,6 +379,8 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             za, zb = op.zero_points
             return each(a, lambda p, q, _: (p - za) * (q - zb), b)
+        case "rsqrt":
+            return each(x, lambda code, _: round(2.0**op.bits / math.sqrt(code + op.offset)))
         case "quotient":
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             return each(a, lambda p, q, _: quotient(op, p, q), b)

@@ -70,6 +70,7 @@ def _in_float32(
     terms = run.emit(f"{source.name}.exp", table, [below], f"{out}.exp")
     add = Reduce(reduction=Reduction.SUM, axes=(len(kind.shape) - 1,), accumulator=Float32())
     total = run.emit(f"{source.name}.sum", add, [terms], f"{out}.sum")
+    total = _of_one(run, source, total, int(table.values[0]), out)
     quotient = Quotient(
         out=by.format, factor=factor, zero_point=by.zero_point, quant=by.quant, floats=True
     )
@@ -81,6 +82,12 @@ def exponentials(scale: float, length: int) -> list[float]:
     most = F32(np.finfo(np.float32).max) / F32(length)
     raised = max(0.0, float(logarithm(np, np.array(most))) - RESERVE) / float(F32(scale))
     return [math.exp((raised - below) * float(F32(scale))) for below in range(256)]
+
+
+def _of_one(run: TensorBuilder, source: Softmax, total: str, largest: int, out: str) -> str:
+    """A row's sum, which is at least the exponential of its largest code, as its type then says."""
+    bound = Relu(zero_point=largest)
+    return run.emit(f"{source.name}.total", bound, [total], f"{out}.total")
 
 
 def _in_fixed_point(
@@ -96,5 +103,6 @@ def _in_fixed_point(
         edges.append(run.emit(f"{source.name}.{name}", table, [below], f"{out}.{name}"))
     add = Reduce(reduction=Reduction.SUM, axes=(len(kind.shape) - 1,))
     total = run.emit(f"{source.name}.sum", add, edges[:1], f"{out}.sum")
+    total = _of_one(run, source, total, 1 << FRACTION, out)
     quotient = Quotient(out=by.format, zero_point=by.zero_point, quant=by.quant)
     return run.emit(source.name, quotient, [edges[1], total], out), []
