@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,30 @@ class FittedSum:
         return self.out.run(np.asarray(shift_round(np, total, self.shift, self.rounding)))
 
 
-TabledSum = TableSum | FittedSum
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedSum:
+    """`low` and one more for each threshold that `table_a[a] + table_b[b]` reaches.
+
+    Entries are in the order of the codes, the lowest first: `a_low` and `b_low`. `thresholds` never
+    fall.
+    """
+
+    table_a: tuple[int, ...]
+    table_b: tuple[int, ...]
+    a_low: int
+    b_low: int
+    thresholds: tuple[int, ...]
+    low: int
+    out: Output
+
+    def run(self, a: IntArray, b: IntArray) -> IntArray:
+        """The codes of pairs."""
+        total = np.array(self.table_a)[a - self.a_low] + np.array(self.table_b)[b - self.b_low]
+        reached = np.searchsorted(np.array(self.thresholds), total, side="right")
+        return np.asarray(reached + self.low)
+
+
+TabledSum = TableSum | FittedSum | SearchedSum
 """Sums of what tables hold for each code."""
 SumForm = WeightedSum | TabledSum
 
@@ -103,7 +126,7 @@ def choose_add(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
     grid = np.meshgrid(rows, columns, indexing="ij")
     if exact is not None and (exact.run(*grid) == table).all():
         return exact
-    return fitted_sum(table, a.lo, b.lo, ratios, out)
+    return fitted_sum(table, a.lo, b.lo, ratios, out) or searched_sum(op, a, b, table)
 
 
 def narrowest_add(
@@ -229,11 +252,10 @@ def table_sum(op: ScaledAdd, a: TensorType, b: TensorType) -> TableSum | None:
     if op.divisor is not None:  # a power of two
         first = [float(np.float32(x)) / op.divisor for x in first]
         second = [x / op.divisor for x in second]
-    shift = max(2, *(x.as_integer_ratio()[1].bit_length() - 1 for x in (*first, *second)))
-    most = max(abs(x) for x in first) + max(abs(x) for x in second)
-    if most * 2.0**shift >= 2.0**62:
+    whole = _whole(first, second)
+    if whole is None:
         return None
-    table_a, table_b = (tuple(int(x * 2.0**shift) for x in xs) for xs in (first, second))
+    table_a, table_b, shift = whole
     return TableSum(
         table_a=table_a,
         table_b=table_b,
@@ -242,3 +264,62 @@ def table_sum(op: ScaledAdd, a: TensorType, b: TensorType) -> TableSum | None:
         shift=shift,
         out=Output(format=op.out, zero_point=-op.shifts[2]),
     )
+
+
+def _whole(
+    first: Sequence[float], second: Sequence[float]
+) -> tuple[tuple[int, ...], tuple[int, ...], int] | None:
+    """Both addends as whole numbers of `2**-shift`, and the shift; None past 62 bits."""
+    shift = max(2, *(x.as_integer_ratio()[1].bit_length() - 1 for x in (*first, *second)))
+    most = max(abs(x) for x in first) + max(abs(x) for x in second)
+    if most * 2.0**shift >= 2.0**62:
+        return None
+    table_a, table_b = (tuple(int(x * 2.0**shift) for x in xs) for xs in (first, second))
+    return table_a, table_b, shift
+
+
+def searched_sum(
+    op: ScaledAdd, a: TensorType, b: TensorType, table: IntArray
+) -> SearchedSum | None:
+    """Exact addends in as few bits as tell all codes of `table` apart, and where each code begins.
+
+    The float32 sum rises with the exact one, and all that follows rises with it. None past 62 bits.
+    """
+    (ra, rb), (sa, sb, _) = op.ratios, op.shifts
+    first = [(code + sa) * ra for code in range(a.lo, a.hi + 1)]
+    second = [float(np.float32((code + sb) * rb + op.offset)) for code in range(b.lo, b.hi + 1)]
+    if op.divisor is not None:
+        first = [float(np.float32(x)) for x in first]
+    whole = _whole(first, second)
+    if whole is None:
+        return None
+    addends = [np.array(entries) for entries in whole[:2]]
+    most = max(int(np.abs(entries).max()) for entries in addends).bit_length()
+    for dropped in reversed(range(most)):
+        table_a, table_b = (entries >> dropped for entries in addends)
+        thresholds = _beginnings(table_a[:, None] + table_b, table)
+        if thresholds is not None:
+            return SearchedSum(
+                table_a=tuple(map(int, table_a)),
+                table_b=tuple(map(int, table_b)),
+                a_low=a.lo,
+                b_low=b.lo,
+                thresholds=thresholds,
+                low=int(table.min()),
+                out=Output(format=op.out),
+            )
+    return None
+
+
+def _beginnings(total: IntArray, table: IntArray) -> tuple[int, ...] | None:
+    """The least sum of each code but the lowest; None where a sum is in two codes' ranges.
+
+    A code that no sum has begins where the next one does.
+    """
+    order = np.argsort(total, axis=None, kind="stable")
+    sums, codes = total.ravel()[order], table.ravel()[order]
+    steps = np.flatnonzero(np.diff(codes))
+    if (np.diff(codes) < 0).any() or (sums[steps] == sums[steps + 1]).any():
+        return None
+    places = np.searchsorted(codes, np.arange(codes[0] + 1, codes[-1] + 1))
+    return tuple(map(int, sums[places]))

@@ -112,7 +112,7 @@ class ScaledAdded(Summed):
     """Pairs of codes through the cheapest form that agrees on all of them."""
 
     def lacks(self) -> str | None:
-        """Tables hold every sum of one rounding; others are enumerated, which takes a while."""
+        """Tables hold sums of up to 62 bits; whether others fit is found by enumeration."""
         op: ScaledAdd = self.task.op
         exact = op.divisor is None or math.frexp(op.divisor)[0] == 0.5
         if exact and _has_tables(op, *self.task.inputs):

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from amaranth import Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.forms.adders import FittedSum, SumForm, TabledSum, TableSum
+from hwsim.forms.adders import FittedSum, SearchedSum, SumForm, TabledSum, TableSum
 from rtl.parts import arith
 from rtl.parts.floating import magnitude, whole_stages
 from rtl.parts.multiply import gather, partial_products
@@ -268,6 +268,8 @@ def sum_stages(form: SumForm) -> list[Stage]:
             *whole_stages(form.shift),
             *fitting(form.out),
         ]
+    if isinstance(form, SearchedSum):
+        return [lambda m, lane: {"y": lane["a"] + lane["b"]}, *_search(form.thresholds, form.low)]
     if isinstance(form, FittedSum):
         return [
             lambda m, lane: {"y": lane["a"] + lane["b"]},
@@ -280,6 +282,31 @@ def sum_stages(form: SumForm) -> list[Stage]:
         lambda m, lane: {name: lane[f"{name}0"] + lane[f"{name}1"] for name in ("a", "b")},
         lambda m, lane: {"y": lane["a"] + lane["b"] + form.r},
         *closing(form.shift, form.rounding, form.out),
+    ]
+
+
+def _search(thresholds: Sequence[int], low: int) -> list[Stage]:
+    """A binary search for how many thresholds `y` reaches, a comparison a stage; `low` is added."""
+    bits = len(thresholds).bit_length()
+    padded = [*thresholds, *[None] * ((1 << bits) - 1 - len(thresholds))]
+
+    def step(place: int) -> Stage:
+        def compared(m: Module, lane: Lane) -> Lane:
+            """One bit of the count: the thresholds that may decide it, by the bits above."""
+            above = Value.cast(lane.get("count", Const(0, 1)))
+            reached = Signal(name=f"reached{place}")
+            with m.Switch(above):
+                for upper in range(1 << (bits - 1 - place)):
+                    bound = padded[((2 * upper + 1) << place) - 1]
+                    with m.Case(upper):
+                        m.d.comb += reached.eq(0 if bound is None else lane["y"] >= bound)
+            return {"y": lane["y"], "count": Cat(reached, above)}
+
+        return compared
+
+    return [
+        *(step(place) for place in reversed(range(bits))),
+        lambda m, lane: {"y": lane.get("count", Const(0)) + low},
     ]
 
 

@@ -19,6 +19,7 @@ from hwsim.forms.adders import (
     choose_add,
     fitted_sum,
     narrowest_add,
+    searched_sum,
     table_sum,
 )
 from hwsim.forms.requantizers import Output
@@ -139,7 +140,7 @@ def test_a_table_that_does_not_agree_on_every_pair_is_not_taken(monkeypatch):
     a, b = (tensor(1, "s4", codes=codes) for codes in ranges)
     right = table_sum(op, a, b)
     assert right is not None
-    for other in ("narrowest_add", "fitted_sum"):
+    for other in ("narrowest_add", "fitted_sum", "searched_sum"):
         monkeypatch.setattr(sums, other, lambda *_: None)
     assert choose_add(op, a, b) == right
     wrong = replace(right, table_a=(right.table_a[0] + (1 << right.shift), *right.table_a[1:]))
@@ -172,13 +173,43 @@ def test_entries_of_tables_are_fitted_where_no_two_factors_will_do():
         assert (replace(form, **{name: tuple(entries)}).run(*pairs(a, b)) != table).any()
 
 
-@pytest.mark.parametrize("seed_of_scales", range(12))
-def test_steps_with_any_scales_have_a_form(seed_of_scales):
-    rng = np.random.default_rng(seed_of_scales)
+@pytest.mark.parametrize("number", range(12))
+def test_steps_with_any_scales_have_a_form(number, seed):
+    rng = np.random.default_rng(seed + number)
     zeros = tuple(map(int, rng.integers(-128, 128, 3)))
     op = stepped(tuple(map(float, rng.uniform(0.001, 0.02, 3))), zeros)
     a = b = tensor(1)
     ratios = (op.ratios[0] / op.divisor, op.ratios[1] / op.divisor)
     out = Output(format=op.out, zero_point=zeros[2])
-    for form in (choose_add(op, a, b), fitted_sum(op.pairs([a, b]), -128, -128, ratios, out)):
-        assert form is not None and (form.run(*pairs(a, b)) == op.pairs([a, b])).all()
+    chosen = choose_add(op, a, b)
+    assert chosen is not None and (chosen.run(*pairs(a, b)) == op.pairs([a, b])).all()
+    fitted = fitted_sum(op.pairs([a, b]), -128, -128, ratios, out)
+    assert fitted is None or (fitted.run(*pairs(a, b)) == op.pairs([a, b])).all()
+
+
+ROUND = (0.1, 0.05, 0.02, 0.01, 0.025, 0.125, 0.2, 0.04, 1 / 3, 0.3, 0.6, 0.15)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_scales_in_round_ratios_have_thresholds_of_an_exact_sum(number, seed):
+    rng = np.random.default_rng(seed + number)
+    zeros = tuple(map(int, rng.integers(-128, 128, 3)))
+    op = stepped(tuple(map(float, rng.choice(ROUND, 3))), zeros)
+    a, b = tensor(1), tensor(1, codes=(-60, 100))
+    table = op.pairs([a, b])[:, 68:229]
+    form = searched_sum(op, a, b, table)
+    assert form is not None and (form.run(*pairs(a, b)) == table).all()
+    chosen = choose_add(op, a, b)
+    assert chosen is not None and (chosen.run(*pairs(a, b)) == table).all()
+    if form.thresholds:
+        later = (*form.thresholds[:-1], form.thresholds[-1] + (1 << 40))
+        assert (replace(form, thresholds=later).run(*pairs(a, b)) != table).any()
+
+
+def test_codes_that_do_not_rise_with_the_sum_have_no_thresholds():
+    a = b = tensor(1, "s4")
+    op = small((0.5, 0.25))
+    table = op.pairs([a, b]).copy()
+    assert searched_sum(op, a, b, table) is not None
+    table[3, 3] += 1
+    assert searched_sum(op, a, b, table) is None

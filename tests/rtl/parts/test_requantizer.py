@@ -15,7 +15,7 @@ from support.rescaling import INT8, OPS, PATTERNS, SEED, UINT8, exact, op_of
 from support.rtl_bench import beats_of, refused, run, words
 
 from hwsim.fixed import Format, Overflow, Rounding, cast
-from hwsim.forms.adders import FittedSum, SumForm, TableSum, WeightedSum, choose_add
+from hwsim.forms.adders import FittedSum, SearchedSum, SumForm, TableSum, WeightedSum, choose_add
 from hwsim.forms.requantizers import Affine, FloatProduct, Form, TwoRoundings
 from hwsim.ops.base import TensorType
 from hwsim.ops.requantize import Requantize, Scheme
@@ -101,20 +101,20 @@ def add(ra: float, rb: float, offset: float = -2.5) -> ScaledAdd:
     return ScaledAdd(ratios=ratios, offset=offset, out=INT8, shifts=(3, -5, 7))
 
 
-FITTED = ScaledAdd(
-    ratios=tuple(float(np.float32(r)) for r in (0.0149, 0.0043)),  # type: ignore[arg-type]
-    offset=0.0,
-    out=INT8,
-    shifts=(-56, -58, 4),
-    divisor=float(np.float32(0.0174)),
-)
+def steps(a: float, b: float, divisor: float, shifts: tuple[int, int, int]) -> ScaledAdd:
+    first, second, last = (float(np.float32(value)) for value in (a, b, divisor))
+    return ScaledAdd(ratios=(first, second), offset=0.0, out=INT8, shifts=shifts, divisor=last)
+
+
 A, B = TensorType((4,), INT8), TensorType((4,), UINT8, range=(2, 200))
 ADDS = {
     "half": (add(0.5, 0.5), WeightedSum),
     "quarter": (add(0.5, 0.25, 0.0), WeightedSum),
     "free": (add(0.75826, 0.45304), WeightedSum),
     "literal": (add(0.8131, 0.3307), TableSum),
-    "fitted": (FITTED, FittedSum),
+    "fitted": (steps(0.0149, 0.0043, 0.0174, (-56, -58, 4)), FittedSum),
+    "searched": (steps(0.0131, 0.0061, 0.0018, (-51, -59, -39)), SearchedSum),
+    "few codes": (steps(0.001, 0.002, 0.1, (30, -60, 0)), SearchedSum),
 }
 
 
