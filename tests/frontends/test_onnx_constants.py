@@ -91,3 +91,51 @@ def test_reals_of_a_constant_meet_a_tensor(op, shape, tmp_path, seed):
         assert wrong == 0 or said
         assert wrong < 1 / 1000
         assert not said or op not in ("Max", "Min", "PRelu")
+
+
+def as_wide_as_a_map(n: Net) -> str:
+    """A positional embedding, in codes."""
+    given = n.constant("c", n.rng.uniform(-2, 2, SHAPE).astype(np.float32))
+    given = n.qdq(given, Q(n.dtype, 0.021, 129))
+    return n.do("Add", n.qdq(n.input("x", SHAPE), Q(n.dtype, 0.03, 101)), given)
+
+
+def bent_by_channel(n: Net) -> str:
+    slope = n.constant("c", n.rng.uniform(0, 0.5, (4, 1, 1)).astype(np.float32))
+    return n.do("PRelu", n.qdq(n.input("x", SHAPE), Q(n.dtype, 0.03, 101)), slope)
+
+
+def kept_above_a_mask(n: Net) -> str:
+    limit = n.constant("c", n.rng.uniform(-2, 2, (3, 5)).astype(np.float32))
+    return n.do("Max", n.qdq(n.input("x", SHAPE), Q(n.dtype, 0.03, 101)), limit)
+
+
+def gated_in_reals(n: Net) -> str:
+    gate = n.do("HardSigmoid", n.qdq(n.input("y", (4, 1, 1)), Q(n.dtype, 0.03, 99)))
+    return n.do("Mul", n.qdq(n.input("x", SHAPE), Q(n.dtype, 0.03, 101)), gate)
+
+
+@pytest.mark.needs("amaranth")
+@pytest.mark.parametrize(
+    "build", [as_wide_as_a_map, bent_by_channel, kept_above_a_mask, gated_in_reals]
+)
+def test_constants_and_tables_are_the_same_in_hardware(build, tmp_path, seed):
+    from support import rtl_designs
+
+    from hwsim.emulator.run import Emulator
+    from rtl.plan.search import plan_for_cycles
+
+    n = Net("uint8", seed=seed)
+    path = tmp_path / "model.onnx"
+    onnx.save(n.model((n.qdq(build(n), Q("uint8", 0.05, 87)), 4, "float32")), path)
+    graph = hwsim.load(path)
+    rng, kinds = np.random.default_rng(seed), graph.types()
+    codes = {
+        port.name: rng.integers(0, 256, (3, *kinds[port.tensor].shape)) for port in graph.inputs
+    }
+    edges = {port.tensor: codes[port.name] for port in graph.inputs}
+    want = Emulator(graph).run(edges)[graph.outputs[0].tensor]
+    for cycles in (1 << 40, 20):
+        plan = plan_for_cycles(graph, cycles)
+        got, _ = rtl_designs.simulate(graph, plan, codes, seed=3, stall=0.2)
+        assert np.array_equal(np.array(next(iter(got.values()))), want)

@@ -20,7 +20,7 @@ import hwsim
 from hwsim.emulator.run import Emulator
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.builder import RuntimeDifference
-from hwsim.ops import Mul, Requantize, ScaledAdd
+from hwsim.ops import Mul, PairTable, Requantize, ScaledAdd
 
 ELEMENTS = {"uint8": TensorProto.UINT8, "int8": TensorProto.INT8}
 ALONE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {"alike": ((65536,), (65536,))}
@@ -130,6 +130,43 @@ def test_operators_on_codes_agree_on_all_pairs(op, shapes, tmp_path, rng):
         scales, zeros = drawn(rng, dtypes, trial)
         made = model(op, dtypes, shapes, scales, zeros, codes=True)
         assert outcome(made, feeds, tmp_path)[1:] == (0, "")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
+def test_quotients_of_all_65536_pairs_are_a_table_of_them(shapes, dtype, tmp_path, rng):
+    """What is divided by 0 saturates, and 0 / 0 gives the lowest code, as the runtime has it."""
+    dtypes = (dtype,) * 3
+    for trial in range(6):
+        scales, zeros = drawn(rng, dtypes, trial)
+        made = model("Div", dtypes, shapes, scales, zeros)
+        graph, wrong, said = outcome(made, all_pairs(dtypes, shapes), tmp_path)
+        assert (wrong, said) == (0, "")
+        assert [type(node.op) for node in graph.nodes] == [PairTable]
+
+
+def test_powers_of_all_pairs_differ_by_little_and_never_in_silence(tmp_path, rng):
+    dtypes = ("uint8",) * 3
+    for trial in range(4):
+        scales, _ = drawn(rng, dtypes, trial)
+        made = model("Pow", dtypes, ALONE["alike"], scales, (0, 128, 3))
+        _, wrong, said = outcome(made, all_pairs(dtypes, ALONE["alike"]), tmp_path)
+        assert wrong <= 4
+        assert said or not wrong
+
+
+def test_a_quotient_of_wide_codes_is_refused_in_a_sentence(tmp_path):
+    made = model("Div", ("uint8",) * 3, ((3,), (3,)), (1, 1, 1), (0, 0, 0))
+    for constant in made.graph.initializer:
+        if constant.name == "az":
+            constant.CopyFrom(numpy_helper.from_array(np.array(0, "uint16"), "az"))
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT16
+    path = tmp_path / "model.onnx"
+    onnx.save(made, path)
+    with pytest.raises(
+        HwsimError, match="must be constant, or both of at most 8 bits"
+    ):
+        hwsim.load(path)
 
 
 UNLIKE = [("uint8", "int8", "uint8"), ("int8", "int8", "uint8"), ("int8", "uint8", "int8")]

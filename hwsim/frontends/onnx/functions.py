@@ -14,6 +14,7 @@ from hwsim.frontends.onnx.constants import powers
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort import exponentials, float_math
+from hwsim.frontends.onnx.pairs import of_one_code, of_two_codes
 from hwsim.frontends.shared.literals import lying_as, smallest
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
@@ -220,6 +221,13 @@ def power(run: Importer, node: OnnxNode) -> None:
     first, second = run.value(node, 0), run.value(node, 1)
     if isinstance(first, Constant) and isinstance(second, Constant):
         run.values[node.output] = Constant(powers(node, first.array, second.array))
+        return
+    if not isinstance(first, Constant) and not isinstance(second, Constant):
+        reals = run.real(node, 0), run.real(node, 1)
+        found = of_one_code(node, *reals) or of_two_codes(run, node, *reals)
+        if found is None:
+            raise HwsimError(f"{node}: its base or its exponent must be constant, or both narrow")
+        run.values[node.output] = found
         return
     place = 0 if isinstance(second, Constant) else 1
     given = run.constant(node, 1 - place).array

@@ -15,19 +15,35 @@ from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
-from hwsim.frontends.shared.values import After, FloatArray, Level, Pair, Real, Unary, Weighing
+from hwsim.frontends.shared.values import (
+    After,
+    FloatArray,
+    Level,
+    OfTwoCodes,
+    Pair,
+    Real,
+    Unary,
+    Weighing,
+)
 from hwsim.ops import Add, Mul, Sub
 from hwsim.ops.base import Shape
 
 OPERATORS: dict[str, Add | Sub | Mul] = {"Add": Add(), "Sub": Sub(), "Mul": Mul()}
+
+
+def _power(a: FloatArray, b: FloatArray) -> FloatArray:
+    out: FloatArray = np.power(a.astype(np.float64), b.astype(np.float64)).astype(np.float32)
+    return out
+
+
 ARITHMETIC: dict[str, Callable[..., FloatArray]] = {
     "Add": np.add,
     "Div": np.divide,
     "Max": np.maximum,
     "Min": np.minimum,
     "Mul": np.multiply,
+    "Pow": _power,
     "Sub": np.subtract,
-    "Sum": np.add,
 }
 """What nodes of two operands compute of float32 values."""
 
@@ -35,6 +51,9 @@ ARITHMETIC: dict[str, Callable[..., FloatArray]] = {
 def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) -> Real:
     """The result of an Add, Sub or Mul; what is added may be the sum of a layer."""
     found = of_one_code(node, first, second)
+    if found is not None:
+        return found
+    found = of_two_codes(run, node, first, second)
     if found is not None:
         return found
     shape = common_shape(node, first.layout.shape, second.layout.shape)
@@ -66,6 +85,11 @@ def lying(held: Sequence[Arrangement], shape: Shape) -> tuple[Sequence[Arrangeme
     return [way(layout.shape) for layout in held], way(shape)
 
 
+def operation(node: OnnxNode) -> str:
+    """What a node does with two operands, by the name of ONNX's operator for it."""
+    return {"Sum": "Add"}.get(node.op, node.op.removeprefix("QLinear"))
+
+
 def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
     """The result where both operands are functions of the same code, and so it is; None elsewhere.
 
@@ -79,22 +103,69 @@ def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
     pairs = zip(first.steps, second.steps, strict=False)
     kept = len(list(takewhile(lambda both: both[0] is both[1], pairs)))
     one, other = (_functions(real.steps[kept:]) for real in (first, second))
-    plain = not first.steps and not second.steps and node.op in OPERATORS  # a kernel may take it
+    plain = (
+        not first.steps and not second.steps and operation(node) in OPERATORS
+    )  # a kernel may take it
     if one is None or other is None or plain:
         return None
     step = Unary(
         str(node),
-        partial(_both, ARITHMETIC[node.op], one, other),
+        partial(_both, ARITHMETIC[operation(node)], one, other),
         rising=False,
         rough=any(part.rough for part in (*one, *other)),
     )
     return replace(first, steps=(*first.steps[:kept], step))
 
 
+NARROW = 8
+"""Bits of codes of which all pairs go into a table."""
+
+
+def of_two_codes(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real | None:
+    """The result as a table of all pairs of codes, where operands are functions of narrow ones.
+
+    None where they are wide, and for sums and products of plain codes, which need no table.
+    """
+    a, b = first.source, second.source
+    if not (isinstance(a, Level) and isinstance(b, Level)):
+        return None
+    one, other = (_functions(real.steps) for real in (first, second))
+    narrow = all(x.codes.format.width <= NARROW and x.scales is None for x in (a, b))
+    if one is None or other is None or not narrow:
+        return None
+    if operation(node) in OPERATORS and all(step.clamp for step in (*one, *other)):
+        return None
+    shape = common_shape(node, first.layout.shape, second.layout.shape)
+    layouts, result = lying((first.layout, second.layout), shape)
+    laid = [
+        replace(x, codes=run.arranged(replace(x.codes, layout=real.layout), to, node))
+        for x, real, to in zip((a, b), (first, second), layouts, strict=True)
+    ]
+    function = partial(_of_two, ARITHMETIC[operation(node)], one, other)
+    rough = node.op == "Pow" or any(step.rough for step in (*one, *other))
+    return Real(OfTwoCodes(node.name, laid[0], laid[1], function, rough), result)
+
+
+def _of_two(
+    operation: Callable[..., FloatArray],
+    first: Sequence[Unary],
+    second: Sequence[Unary],
+    a: FloatArray,
+    b: FloatArray,
+) -> FloatArray:
+    """An operation on functions of two float32."""
+    for step in first:
+        a = step.function(a)
+    for step in second:
+        b = step.function(b)
+    with np.errstate(all="ignore"):
+        return operation(a, b)
+
+
 def _same(a: Level, b: Level) -> bool:
     """Whether two tensors are the same codes with the same meaning."""
     given = [(x.codes.edge, x.codes.padding, x.scale, x.zero_point) for x in (a, b)]
-    return given[0] == given[1]
+    return given[0] == given[1] and a.scales is None and b.scales is None
 
 
 def _functions(steps: Sequence[After]) -> tuple[Unary, ...] | None:

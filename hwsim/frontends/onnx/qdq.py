@@ -37,6 +37,7 @@ from hwsim.frontends.shared.values import (
     Extreme,
     Joined,
     Level,
+    OfTwoCodes,
     Pair,
     PerChannel,
     Product,
@@ -82,7 +83,7 @@ def level_behind(source: Source) -> Level:
             return source
         case Joined():
             return level_behind(source.parts[0].source)
-        case Pair():
+        case Pair() | OfTwoCodes():
             return level_behind(source.a)
         case Product():
             return source.a

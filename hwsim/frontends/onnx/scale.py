@@ -14,7 +14,7 @@ from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
-from hwsim.frontends.onnx.pairs import OPERATORS, of_one_code, paired
+from hwsim.frontends.onnx.pairs import NARROW, OPERATORS, of_one_code, of_two_codes, paired
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
@@ -84,9 +84,11 @@ def _of_tensors(run: Importer, node: OnnxNode, first: Real, second: Real) -> Rea
     """Mul and Sub of two tensors; Div of two functions of one code."""
     if node.op in OPERATORS:
         return paired(run, node, first, second, node.op)
-    found = of_one_code(node, first, second)
+    found = of_one_code(node, first, second) or of_two_codes(run, node, first, second)
     if found is None:
-        raise HwsimError(f"{node}: one of its inputs must be constant")
+        raise HwsimError(
+            f"{node}: one of its inputs must be constant, or both of at most {NARROW} bits"
+        )
     return found
 
 

@@ -25,6 +25,7 @@ from hwsim.frontends.shared.values import (
     Level,
     Mean,
     Moved,
+    OfTwoCodes,
     Padded,
     Pair,
     PerChannel,
@@ -44,6 +45,7 @@ from hwsim.ops import (
     MatMul,
     MaxPool,
     Op,
+    PairTable,
     Quant,
     Relu,
     Select,
@@ -209,6 +211,8 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
             edge, ops = by.softmax(run, source, out)
         case PerChannel():
             edge, ops = source.term.codes.edge, [tables(run, source, by)]
+        case OfTwoCodes():
+            edge, ops = _pair_table(run, source, by, out), []
         case Extreme():
             edge, ops = _extreme(run, source, by, name, out), []
         case Joined():
@@ -228,11 +232,29 @@ def tables(run: TensorBuilder, source: PerChannel, by: Quantizer) -> ChannelTabl
     """A table for each channel, made by trying all codes."""
     level = source.term
     kind = run.types[level.codes.edge]
-    codes, first = _met(kind, "a tensor that a function a channel is taken of")
+    codes, first = met(kind, "a tensor that a function a channel is taken of")
     reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
     values = by.codes(source.function(np.repeat(reals[:, None], kind.channels, axis=1)))
     first = kind.format.min if first is None else first
     return ChannelTable(values=values.T, out=by.format, first=first, quant=by.quant)
+
+
+def reals_of_pairs(run: TensorBuilder, source: OfTwoCodes) -> FloatArray:
+    """The function of all codes of two formats, the first one's by rows."""
+    values = []
+    for level in (source.a, source.b):
+        fmt = level.codes.format
+        codes = np.arange(fmt.min, fmt.max + 1) - level.zero_point
+        values.append(codes.astype(np.float32) * np.float32(level.scale))
+    return source.function(values[0][:, None], values[1][None, :])
+
+
+def _pair_table(run: TensorBuilder, source: OfTwoCodes, by: Quantizer, out: str) -> str:
+    """A table of all pairs of codes."""
+    values = by.codes(reals_of_pairs(run, source))
+    op = PairTable(values=values, out=by.format, quant=by.quant)
+    edges = [level.codes.edge for level in (source.a, source.b)]
+    return run.emit(source.name, op, edges, f"{out}.pairs")
 
 
 def _extreme(run: TensorBuilder, source: Extreme, by: Quantizer, name: str, out: str) -> str:
@@ -272,11 +294,11 @@ def _joinable(run: TensorBuilder, part: Codes, by: Quantizer, out: str) -> str:
 def relabel(run: TensorBuilder, edge: str, quant: Quant | None, out: str) -> str:
     """The same codes with another meaning."""
     fmt = run.types[edge].format
-    codes, first = _met(run.types[edge], "a tensor that gets another scale")
+    codes, first = met(run.types[edge], "a tensor that gets another scale")
     return run.emit(out, Table(values=codes, out=fmt, quant=quant, first=first), [edge], out)
 
 
-def _met(kind: TensorType, what: str) -> tuple[IntArray, int | None]:
+def met(kind: TensorType, what: str) -> tuple[IntArray, int | None]:
     """The codes that a table needs entries for: all, or of a wide format those that can occur.
 
     With them the first, where they are not all.
@@ -407,7 +429,7 @@ def _table(kind: TensorType, level: Level, functions: Sequence[Unary], by: Quant
         return []
     if level.scales is not None:
         raise HwsimError("a function of codes must have one scale for all channels")
-    codes, first = _met(kind, "a tensor that a function is taken of")
+    codes, first = met(kind, "a tensor that a function is taken of")
     reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
     for function in functions:
         reals = function.function(reals)

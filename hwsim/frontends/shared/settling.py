@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.shared.rounding import TABLE_BITS, multiplied, placed, relabel, weighed
+from hwsim.fixed import Format
+from hwsim.frontends.shared.rounding import TABLE_BITS, met, multiplied, placed, relabel, weighed
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     After,
@@ -23,7 +24,10 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import Concat, MaxPool, Op, Quant, Relu
+from hwsim.ops import Concat, MaxPool, Op, Quant, Relu, Table
+
+FINE_VALUE_BITS = 25
+"""Bits of the largest value of a function that nothing rounds: one more than a float32 has."""
 
 
 def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
@@ -120,10 +124,40 @@ def level_of(
     if not real.steps:
         return source
     key = (source, real.steps)
+    functions = [step for step in real.steps if isinstance(step, Unary)]
+    if source.scales is None and functions and not all(map(_is_relu, functions)):
+        return fine(run, node, source, real)
     if key not in run.made:
         name = source.codes.edge
         run.made[key] = _stepped(run, source, source.codes, real, name)
     return replace(source, codes=run.made[key])
+
+
+def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:
+    """Functions of a code that nothing rounds, as whole numbers of a unit finer than a float32's.
+
+    The unit is a power of two of which the largest value has FINE_VALUE_BITS bits.
+    """
+    functions = [step for step in real.steps if isinstance(step, Unary)]
+    if len(functions) < len(real.steps):
+        raise HwsimError(f"{functions[0].name} must be followed by a quantizer")
+    key = (level, real.steps)
+    kind = run.types[level.codes.edge]
+    codes, first = met(kind, f"{node}: what a function is taken of")
+    reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+    for function in functions:
+        reals = function.function(reals)
+    if not np.isfinite(reals).all():
+        raise HwsimError(f"{functions[0].name}: its values must be finite for all codes")
+    top = float(np.abs(reals).max())
+    unit = 2.0 ** (math.frexp(top)[1] - FINE_VALUE_BITS)
+    if key not in run.made:
+        values = np.rint(reals.astype(np.float64) / unit).astype(np.int64)
+        fmt = Format.holding(int(values.min()), int(values.max()))
+        op = Table(values=values, out=fmt, quant=Quant((unit,)), first=first)
+        edge = run.emit(functions[-1].name, op, [level.codes.edge], f"{level.codes.edge}.fine")
+        run.made[key] = Codes(edge, fmt, real.layout)
+    return Level(run.made[key], unit, 0)
 
 
 def _stepped(run: TensorBuilder, level: Level, codes: Codes, real: Real, name: str) -> Codes:

@@ -176,6 +176,17 @@ class PerChannel:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class OfTwoCodes:
+    """A function of float32 values of two tensors of narrow codes; `rough` as in a Unary."""
+
+    name: str
+    a: Level
+    b: Level
+    function: Callable[[FloatArray, FloatArray], FloatArray]
+    rough: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Extreme:
     """The largest or smallest of several tensors, and of constants, once each has been rounded.
 
@@ -295,6 +306,7 @@ Source = (
     | Joined
     | PerChannel
     | Extreme
+    | OfTwoCodes
     | Product
     | Softmax
     | RawInput

@@ -13,13 +13,14 @@ import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
-from hwsim.frontends.shared.rounding import Quantizer, multiplied
+from hwsim.frontends.shared.rounding import Quantizer, multiplied, reals_of_pairs
 from hwsim.frontends.shared.values import (
     Extreme,
     FloatArray,
     Joined,
     Level,
     Mean,
+    OfTwoCodes,
     Pair,
     Product,
     Real,
@@ -85,6 +86,10 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
         case Joined() | Extreme() as source:
             for part in source.parts:
                 note_codes(run, part, by)
+        case OfTwoCodes() as source:
+            share = _near_ties(reals_of_pairs(run, source), by) if source.rough else 0
+            if share:
+                run.warn(source.name, ROUGH_TIES.format(share=100 * share))
         case Mean() as source:
             share = _ties(run, source, by)
             if share:
@@ -146,7 +151,9 @@ def _note_first(run: Importer, source: Weighing) -> None:
 def _note_scaled(run: Importer, source: Scaled, by: Quantizer) -> None:
     """Where it is known what the runtime computes of each code, all are tried."""
     share = SHARES[8 if by.format.width <= 8 else 16]
-    if isinstance(source.term, Level) and source.function is not None:
+    kind = run.types[source.term.codes.edge] if isinstance(source.term, Level) else None
+    few = kind is not None and kind.hi - kind.lo < MOST_SUMS // kind.channels
+    if isinstance(source.term, Level) and source.function is not None and few:
         codes, different = _tried(run, source, source.term, by)
         if not different:
             return
@@ -241,14 +248,16 @@ def _followed(run: Importer, kind: TensorType, source: Mean, by: Quantizer, coun
 def _ties_of(kind: TensorType, source: Mean, by: Quantizer, count: int) -> float:
     """The share of sums near a tie where windows hold `count` elements."""
     step = source.input.scale / (by.scale * count)
-    sums = np.arange(kind.lo, kind.hi + 1) if kind.hi - kind.lo < MOST_SUMS else np.zeros(1)
-    means = sums * step
+    if kind.hi - kind.lo >= MOST_SUMS:  # too many to try: as likely as the errors are large
+        reach = min(kind.magnitude * step, by.format.max - by.format.min)
+        return min(1.0, (count + 8) * 2.0**-23 * (reach + 1))
+    means = np.arange(kind.lo, kind.hi + 1) * step
     inside = (means > by.format.min - by.zero_point - 1) & (
         means < by.format.max - by.zero_point + 1
     )
     errors = (count + 8) * 2.0**-24 * (np.abs(means) + abs(by.zero_point) + 1)
     near = np.abs(means - np.floor(means) - 0.5) <= errors
-    return float((near & inside).sum() / inside.sum()) if len(sums) > 1 and inside.any() else 1.0
+    return float((near & inside).sum() / inside.sum()) if inside.any() else 1.0
 
 
 def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
