@@ -163,9 +163,7 @@ def test_a_quotient_of_wide_codes_is_refused_in_a_sentence(tmp_path):
     made.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT16
     path = tmp_path / "model.onnx"
     onnx.save(made, path)
-    with pytest.raises(
-        HwsimError, match="must be constant, or both of at most 8 bits"
-    ):
+    with pytest.raises(HwsimError, match="must be constant, or both of at most 8 bits"):
         hwsim.load(path)
 
 
