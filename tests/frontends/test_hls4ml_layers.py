@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from support.hls4ml_csim import check, emulated
 from support.hls4ml_layer_heads import lines, maps, vectors
+from support.hls4ml_models import Model
 
 import hwsim
+from hwsim.errors import HwsimError
 
 pytestmark = pytest.mark.needs("hls4ml")
 
@@ -31,6 +34,48 @@ def test_layers_of_lines_and_maps_give_csims_codes(seed, stream, reuse, tmp_path
 @pytest.mark.parametrize("seed", range(50, 53))
 def test_layers_of_vectors_and_of_unlike_shapes_give_csims_codes(seed, tmp_path):
     check(vectors(seed), tmp_path)
+
+
+WHOLE = (
+    {"result": "int<6>"},
+    {"accum": "int<12>", "result": "fixed<14,9>"},
+    {"result": "uint<5>", "weight": "int<4>", "bias": "int<5>"},
+    {"accum": "int<5>", "result": "fixed<9,4>", "bias": "int<5>"},
+)
+
+
+def test_whole_number_types_lose_fractions_toward_zero_as_ap_int_does(tmp_path):
+    model = Model(1, (6,), given="fixed<12,5>")
+    for chosen in WHOLE:
+        model.dense("x", 4, {"accum": "fixed<30,12>", **chosen})
+    model.activation("x", "relu", {"result": "uint<4>"})
+    model.activation("x", "linear", {"result": "int<4>"})
+    check(model, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seed", "stream", "options"),
+    [
+        (1, False, {}),
+        (2, False, {"Strategy": "Resource", "ReuseFactor": 3}),
+        (3, True, {}),
+        (4, False, {"Strategy": "Resource_Unrolled", "ReuseFactor": 3}),
+    ],
+)
+def test_weights_of_every_kind_give_csims_codes(seed, stream, options, tmp_path, monkeypatch):
+    from support.hls4ml_quantizers import weight_kinds
+
+    # hls4ml 1.3 asks NumPy for it when it writes exponents; NumPy 2 has it no more.
+    monkeypatch.setattr(np, "product", np.prod, raising=False)
+    check(weight_kinds(seed, bits=seed == 1, **options), tmp_path, stream=stream)
+
+
+def test_compressed_weights_are_refused(tmp_path):
+    model = Model(1, (6,))
+    model.dense("x", 4, {}, Strategy="Resource", ReuseFactor=3, Compression=True)
+    with pytest.raises(HwsimError, match=r"dense1.* not be compressed: hls4ml 1.3 writes no C\+\+"):
+        hwsim.load(model.build(tmp_path, backend="hwsim"))
 
 
 def test_one_weight_code_off_is_noticed(tmp_path):

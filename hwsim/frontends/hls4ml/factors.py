@@ -45,11 +45,12 @@ def is_bit(precision: Any) -> bool:
 def read_factors(layer: Any, name: str, data: TensorType) -> Factors:
     """The weights `name` as factors of inputs of type `data`, however they are encoded."""
     variable = layer.weights[name]
-    kind = type(variable).__name__.removeprefix("Static")
-    if "Exponent" in kind:
+    if "Exponent" in type(variable.type.precision).__name__:
         return _powers(name, variable, data)
-    if kind not in PLAIN:
-        raise HwsimError(f"{name} must be plain weights, not a {kind}")
+    if "Compressed" in type(variable).__name__:
+        raise HwsimError("weights must not be compressed: hls4ml 1.3 writes no C++ for them")
+    if type(variable).__name__ not in PLAIN:
+        raise HwsimError(f"{name} must be plain weights, not a {type(variable).__name__}")
     codes, precision = read_weights(name, variable)
     if is_sign(variable.type.precision):
         unrolled = layer.get_attr("strategy") == "resource_unrolled"

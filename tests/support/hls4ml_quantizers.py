@@ -1,0 +1,61 @@
+"""Layers of hls4ml with weights of one bit, of two, and exponents; and its heterogeneous quantizer.
+
+Models of these need a training framework's reader elsewhere; here their quantizers are given.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+from hls4ml.model.quantizers import BinaryQuantizer, Quantizer, TernaryQuantizer
+from hls4ml.model.types import ExponentPrecisionType, XnorPrecisionType
+
+from support.hls4ml_heads import types
+from support.hls4ml_models import Model
+
+NARROW = ("int<2>", "int<3>", "ufixed<1,0>", "fixed<1,1>", "uint<1>")
+
+
+class Powers(Quantizer):
+    """The nearest power of two, as QKeras's quantized_po2."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(bits, ExponentPrecisionType(width=bits, signed=True))
+
+    def __call__(self, data: Any) -> Any:
+        low, high = -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+        exponents = np.round(np.log2(np.abs(data) + 1e-6))
+        return np.where(data < 0, -1.0, 1.0) * 2.0 ** np.clip(exponents, low, high)
+
+
+def quantized(model: Model, source: str, by: Quantizer, kinds: dict[str, str], **options) -> None:
+    """A dense layer whose weights go through a quantizer."""
+    name = model.dense(source, 4, kinds, **options)
+    layer = next(one for one in model.layers if one["name"] == name)
+    layer["weight_quantizer"] = by
+
+
+def weight_kinds(seed: int, *, bits: bool = False, **options) -> Model:
+    """Dense layers with weights of every kind; with `bits` on inputs of one bit too."""
+    rng = random.Random(seed)
+    model = Model(seed, (6,), given="fixed<9,4,RND,SAT>")
+
+    def some() -> dict[str, str]:
+        return types(rng, "bias", "accum", "result")
+
+    beside = model.activation("x", "linear", {"result": "fixed<10,4,RND,SAT>"})
+    for by in (BinaryQuantizer(1), BinaryQuantizer(2), TernaryQuantizer(), Powers(3), Powers(4)):
+        quantized(model, "x", by, some(), **options)
+    for kind in NARROW:
+        model.dense(beside, 4, {**some(), "weight": kind}, **options)
+    if bits:
+        sign = model.activation("x", "binary_tanh", {})
+        model.layers[-1]["quantizer_precision"] = XnorPrecisionType()
+        whole = {**some(), "bias": "int<3>"}
+        quantized(model, sign, BinaryQuantizer(1), {**whole, "accum": "fixed<12,6>"}, **options)
+        quantized(model, sign, BinaryQuantizer(1), {**whole, "accum": "int<6>"}, **options)
+        quantized(model, sign, TernaryQuantizer(), some(), **options)
+        model.dense(sign, 4, types(rng, "weight", "bias", "accum", "result"), **options)
+    return model
