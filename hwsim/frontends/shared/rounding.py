@@ -35,6 +35,7 @@ from hwsim.frontends.shared.values import (
     Real,
     Scaled,
     Softmax,
+    Total,
     Unary,
     Weighing,
 )
@@ -47,6 +48,8 @@ from hwsim.ops import (
     Op,
     PairTable,
     Quant,
+    Reduce,
+    Reduction,
     Relu,
     Select,
     Table,
@@ -157,6 +160,23 @@ def multiplied(run: TensorBuilder, source: Product) -> str:
     return run.made[source].edge
 
 
+def totalled(run: TensorBuilder, source: Total) -> tuple[str, FloatArray]:
+    """The exact sums behind a sum or mean along axes, and the reals of one of their codes."""
+    kind = run.types[source.input.codes.edge]
+    op = Reduce(
+        reduction=Reduction.MEAN if source.mean else Reduction.SUM,
+        axes=source.axes,
+        zero_point=source.input.zero_point,
+    )
+    if source not in run.made:
+        edge = run.emit(source.name, op, [source.input.codes.edge], source.name)
+        run.made[source] = Codes(edge, run.types[edge].format, source.input.codes.layout)
+    scale = np.float32(source.input.scale)
+    if source.mean:
+        scale = scale / np.float32(op.terms(kind))
+    return run.made[source].edge, np.array([scale])
+
+
 def quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
     """The codes of a float tensor: its source computed and rounded, then its other steps."""
     key = Made(real.source, real.steps, by)
@@ -207,6 +227,9 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
             edge, ops = by.scaled(run, source, out)
         case Product():
             edge, ops = by.sum(run, multiplied(run, source), np.array([source.scale]), 0)
+        case Total():
+            edge, unit = totalled(run, source)
+            edge, ops = by.sum(run, edge, unit, 0)
         case Softmax():
             edge, ops = by.softmax(run, source, out)
         case PerChannel():

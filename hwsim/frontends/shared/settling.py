@@ -9,7 +9,15 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.shared.rounding import TABLE_BITS, met, multiplied, placed, relabel, weighed
+from hwsim.frontends.shared.rounding import (
+    TABLE_BITS,
+    met,
+    multiplied,
+    placed,
+    relabel,
+    totalled,
+    weighed,
+)
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     After,
@@ -21,6 +29,7 @@ from hwsim.frontends.shared.values import (
     Pool,
     Product,
     Real,
+    Total,
     Unary,
     Weighing,
 )
@@ -40,8 +49,8 @@ def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
         ops = [op for step in real.steps for op in _settled_step(step)]
         edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
         return Codes(edge, run.types[edge].format, real.layout)
-    if isinstance(source, Product):
-        edge = multiplied(run, source)
+    if isinstance(source, Product | Total):
+        edge = multiplied(run, source) if isinstance(source, Product) else totalled(run, source)[0]
         ops = [op for step in real.steps for op in _settled_step(step)]
         edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
         return Codes(edge, run.types[edge].format, real.layout)

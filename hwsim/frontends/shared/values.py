@@ -149,6 +149,17 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Total:
+    """A sum (`mean`: the mean) along axes of an edge, which nothing has rounded yet."""
+
+    name: str
+    tensor: str
+    input: Level
+    axes: tuple[int, ...]
+    mean: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Scaled:
     """`x * factor + offset` for each channel of a tensor, which nothing has rounded yet.
 
@@ -309,6 +320,7 @@ Source = (
     | OfTwoCodes
     | Product
     | Softmax
+    | Total
     | RawInput
 )
 

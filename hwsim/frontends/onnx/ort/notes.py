@@ -13,7 +13,7 @@ import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
-from hwsim.frontends.shared.rounding import Quantizer, multiplied, reals_of_pairs
+from hwsim.frontends.shared.rounding import Quantizer, multiplied, reals_of_pairs, totalled
 from hwsim.frontends.shared.values import (
     Extreme,
     FloatArray,
@@ -26,6 +26,7 @@ from hwsim.frontends.shared.values import (
     Real,
     Scaled,
     Softmax,
+    Total,
     Unary,
     Weighing,
 )
@@ -98,6 +99,10 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             _note_sums(run, source, by)
         case Product() as source:
             _note_product(run, source, by)
+        case Total() as source:
+            share = _ties_of_total(run, source, by)
+            if share:
+                run.warn(source.name, TIES.format(share=100 * share))
         case Softmax() as source:
             if not source.whole:
                 often = SHARES[8 if by.format.width <= 8 else 16]
@@ -228,6 +233,16 @@ def _ties(run: Importer, source: Mean, by: Quantizer) -> float:
     return max(_ties_of(kind, source, by, count) for count in counts)
 
 
+def _ties_of_total(run: Importer, source: Total, by: Quantizer) -> float:
+    """The share of sums along axes that lie so near a tie that float32 may decide otherwise."""
+    edge, unit = totalled(run, source)
+    kind, step = run.types[edge], float(unit[0]) / by.scale
+    if math.frexp(step)[0] == 0.5 and kind.magnitude < EXACT_FLOAT:
+        return 0.0
+    terms = run.types[source.input.codes.edge].size // kind.size
+    return _near_totals(kind, step, by, terms)
+
+
 def _followed(run: Importer, kind: TensorType, source: Mean, by: Quantizer, count: int) -> bool:
     """Whether all sums over `count` elements give the codes of the runtime's integer kernel.
 
@@ -247,7 +262,11 @@ def _followed(run: Importer, kind: TensorType, source: Mean, by: Quantizer, coun
 
 def _ties_of(kind: TensorType, source: Mean, by: Quantizer, count: int) -> float:
     """The share of sums near a tie where windows hold `count` elements."""
-    step = source.input.scale / (by.scale * count)
+    return _near_totals(kind, source.input.scale / (by.scale * count), by, count)
+
+
+def _near_totals(kind: TensorType, step: float, by: Quantizer, count: int) -> float:
+    """The share of sums of `count` terms, in steps of the result, that lie near a tie."""
     if kind.hi - kind.lo >= MOST_SUMS:  # too many to try: as likely as the errors are large
         reach = min(kind.magnitude * step, by.format.max - by.format.min)
         return min(1.0, (count + 8) * 2.0**-23 * (reach + 1))

@@ -1,0 +1,146 @@
+"""LayerNormalization and InstanceNormalization: exact means and variances, one reciprocal root.
+
+With n codes in a row and d = n * code - (their sum), the result is d * sqrt(n) over the square root
+of (sum of d**2) + eps * n**3 / scale**2, times a factor and plus an offset a channel. ONNX Runtime
+computes all of it in float32; here only the root, its product with d and the result are rounded,
+finer than that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.settling import level_of
+from hwsim.frontends.shared.values import NO_PADDING, Codes, Level, Real, Scaled
+from hwsim.ops import BatchNorm, Mul, Quant, Reduce, Reduction, Relu, Requantize, Rsqrt, Scheme, Sub
+
+PRECISE = 25  # bits of the smallest root, where they fit
+LEAST_PRECISE = 14
+MOST = 61  # bits of a product with a root
+FRACTION = 24  # bits of a normalized code
+
+
+def layer_norm(run: Importer, node: OnnxNode) -> None:
+    """LayerNormalization along the last axis."""
+    real = run.real(node, 0)
+    rank = len(real.layout.shape) + 1
+    axis = node.integer("axis", -1)
+    axis = axis + rank if axis < 0 else axis
+    if axis != rank - 1 or rank < 2:
+        raise HwsimError(
+            f"{node}: it must normalize along the last axis alone, not from axis {axis} of {rank} "
+            "axes on"
+        )
+    if any(node.outputs[1:]):
+        raise HwsimError(f"{node}: its mean and deviation must not be used as outputs")
+    codes = _codes(run, node, real, Arrangement.plain(real.layout.shape))
+    places = (len(codes.layout.physical) - 1,)
+    length = real.layout.shape[-1]
+    factor = run.constant(node, 1).array if node.input(1) else np.ones(length)
+    offset = run.constant(node, 2).array if node.input(2) else np.zeros(length)
+    run.values[node.output] = normalized(run, node, real, codes, places, (factor, offset))
+
+
+def instance_norm(run: Importer, node: OnnxNode) -> None:
+    """InstanceNormalization: each channel of a map or line by itself."""
+    real = run.real(node, 0)
+    shape = real.layout.shape
+    if len(shape) < 2:
+        raise HwsimError(f"{node}: its input must be a map or a line, not of shape {shape}")
+    codes = _codes(run, node, real, Arrangement.map(shape))
+    places = tuple(range(len(shape) - 1))
+    constants = run.constant(node, 1).array, run.constant(node, 2).array
+    run.values[node.output] = normalized(run, node, real, codes, places, constants)
+
+
+def _codes(run: Importer, node: OnnxNode, real: Real, wanted: Arrangement) -> Codes:
+    codes = replace(level_of(run, node, real).codes, layout=real.layout)
+    if codes.padding != NO_PADDING:
+        raise HwsimError(f"{node}: a Pad must be followed by a convolution")
+    return run.arranged(codes, wanted, node)
+
+
+def normalized(
+    run: Importer,
+    node: OnnxNode,
+    real: Real,
+    codes: Codes,
+    places: tuple[int, ...],
+    constants: tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]],
+) -> Real:
+    """The normalized tensor, still to be rounded; `places` are the edge's axes of one row."""
+    level = level_of(run, node, real)
+    kind = run.types[codes.edge]
+    channels = kind.shape[-1]
+    factor, offset = (np.asarray(array, np.float64).ravel() for array in constants)
+    if any(array.size not in (1, channels) for array in (factor, offset)):
+        raise HwsimError(f"{node}: its factors and offsets must be one, or one for each channel")
+    if not (np.isfinite(factor).all() and np.isfinite(offset).all()):
+        raise HwsimError(f"{node}: its factors and offsets must be finite")
+    epsilon = node.real("epsilon", 1e-5)
+    if not (math.isfinite(epsilon) and epsilon > 0):
+        raise HwsimError(f"{node}: 'epsilon' must be a finite number above 0, not {epsilon}")
+    n = math.prod(kind.shape[place] for place in places)
+    name, distance = node.name, _distances(run, node, level, codes, places, n)
+    product = Mul(quant=Quant((1.0,)))
+    squares = run.emit(f"{name}.squares", product, [distance, distance], f"{name}.squares")
+    add = Reduce(reduction=Reduction.SUM, axes=places)
+    total = run.emit(f"{name}.spread", add, [squares], f"{name}.spread")
+    # Squares are not below 0, which the bounds of a product do not know.
+    total = run.emit(f"{name}.positive", Relu(), [total], f"{name}.positive")
+    under = epsilon * float(n) ** 3 / float(np.float32(level.scale)) ** 2
+    bits = _bits(node, run.types[distance].magnitude, run.types[total].hi, under)
+    root = run.emit(
+        f"{name}.root", Rsqrt(offset=under, bits=bits, quant=Quant((1.0,))), [total], f"{name}.root"
+    )
+    wide = run.emit(f"{name}.product", product, [distance, root], f"{name}.product")
+    unit = math.sqrt(n) * 2.0**-FRACTION
+    rounding = Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(2.0 ** (FRACTION - bits),),
+        out=Format.int(FRACTION + 2),
+        quant=Quant((unit,)),
+    )
+    edge = run.emit(f"{name}.normal", rounding, [wide], f"{name}.normal")
+    held = Codes(edge, rounding.out, codes.layout)
+    return Real(Scaled(name, Level(held, unit, 0), factor, offset), codes.layout)
+
+
+def _distances(
+    run: Importer, node: OnnxNode, level: Level, codes: Codes, places: tuple[int, ...], n: int
+) -> str:
+    """The edge of n times each code less the sum of its row."""
+    kind, zero = run.types[codes.edge], level.zero_point
+    if kind.quant is None:
+        raise HwsimError(f"{node}: its input must come from a QuantizeLinear, not from Quant")
+    mean = Reduce(reduction=Reduction.MEAN, axes=places, zero_point=zero)
+    total = run.emit(f"{node.name}.total", mean, [codes.edge], f"{node.name}.total")
+    times = BatchNorm(
+        scale=np.full(kind.channels, n),
+        bias=np.full(kind.channels, -n * zero),
+        scale_format=Format.holding(0, n),
+        quant=run.types[total].quant,
+    )
+    scaled = run.emit(f"{node.name}.times", times, [codes.edge], f"{node.name}.times")
+    return run.emit(f"{node.name}.distance", Sub(), [scaled, total], f"{node.name}.distance")
+
+
+def _bits(node: OnnxNode, distance: int, spread: int, under: float) -> int:
+    """Bits of a reciprocal root: PRECISE for the largest number under it, as far as they fit."""
+    wanted = PRECISE + math.ceil(math.log2(spread + under) / 2)
+    room = MOST - distance.bit_length() + math.floor(math.log2(under) / 2)
+    if min(wanted, room) < wanted - PRECISE + LEAST_PRECISE:
+        raise HwsimError(
+            f"{node}: 'epsilon' must be larger beside the square of its input's scale, so that its "
+            f"roots fit {MOST} bits"
+        )
+    return min(wanted, room)
