@@ -193,6 +193,21 @@ def test_a_float_model_is_told_what_can_quantize_it() -> None:
     assert "Brevitas" in text
 
 
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("quantized", [True, False])
+def test_a_recurrent_layer_is_told_how_it_can_be_written_out(
+    op: str, quantized: bool, tmp_path: Path
+) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        if not quantized:
+            del model.graph.node[:]
+        model.graph.node.append(helper.make_node(op, ["x", "w", "r"], ["h"], hidden_size=4))
+
+    text = refusal(altered(tmp_path, change))
+    assert "write its steps out in Linear, Sigmoid, Tanh and Mul before quantize_static" in text
+    assert "hls4ml" in text
+
+
 @pytest.mark.parametrize("tensor", ["x_scale", "w_scale", "conv_scale"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -0.25])
 def test_a_scale_must_be_finite_and_above_zero(value: float, tensor: str, tmp_path: Path) -> None:

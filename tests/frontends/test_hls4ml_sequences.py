@@ -4,41 +4,52 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.hls4ml_csim import check
-from support.hls4ml_models import Model
+from support.hls4ml_csim import SAMPLES, check, codes_of, emulated
+from support.hls4ml_models import Model, csim
 from support.hls4ml_sequences import (
     bidirectional,
     einsum,
     einsum_dense,
     embedding,
+    gradual,
     layer_norm,
     recurrent,
     time_distributed,
     types,
 )
 
+import hwsim
+from hwsim.errors import HwsimError
+
 pytestmark = pytest.mark.needs("hls4ml")
 
 KERNELS = ("weight", "recurrent_weight", "bias", "recurrent_bias")
 RESOURCE = {"Strategy": "Resource", "ReuseFactor": 2}
-UNROLLED = {"Strategy": "Resource_Unrolled", "ReuseFactor": 3}
+STRATEGIES = (
+    {},
+    RESOURCE,
+    {"Strategy": "Resource_Unrolled", "ReuseFactor": 3},
+    {"Strategy": "Resource", "ReuseFactor": 12},
+)
 ONE_TYPE = ("fixed<16,6>", "fixed<12,4,RND,SAT>", "fixed<14,5,RND_CONV,SAT_SYM>", "fixed<10,3>")
 
 
 def gru(model: Model, units: int, index: int, **fields) -> str:
     """The fields that vary with a number, so that some layers have them all."""
     options = {"static": index % 2 == 0, "table_size": (1024, 256, 1000)[index % 3]}
-    options |= ({}, RESOURCE, UNROLLED)[index % 3] if model.shapes["x"][1] % 6 == 0 else {}
+    options |= STRATEGIES[index % 4]
     options |= {"table_t": "fixed<12,3,RND,SAT>"} if index % 4 == 1 else {}
     return recurrent(
         model,
         "GRU",
         "x",
         units,
-        types(model, *KERNELS, "accum", "result"),
+        {**types(model, *KERNELS), **gradual(model, "accum", "result")},
         sequences=index % 2 == 1,
         options=options,
         activation=("tanh", "relu", "sigmoid")[index % 3],
+        apply_reset_gate=("after", "before")[index % 3 == 1],  # neither is looked at
+        direction=("forward", "backward")[index % 2],
         **({"pytorch": True} if index % 4 >= 2 else {}),
         **fields,
     )
@@ -46,7 +57,7 @@ def gru(model: Model, units: int, index: int, **fields) -> str:
 
 def lstm(model: Model, units: int, index: int, one: str) -> str:
     """An LSTM, whose input, accumulator and result hls4ml wants of one type."""
-    options = {"static": index % 2 == 0, **({}, RESOURCE, UNROLLED)[index % 3]}
+    options = {"static": index % 2 == 0, **STRATEGIES[index % 4]}
     return recurrent(
         model,
         "LSTM",
@@ -70,7 +81,8 @@ def unrolled_in_time(seed: int, *, count: int = 3, stream: bool = False) -> Mode
         lstm(model, 6, seed + index, one)
     if not stream:
         for index, kinds in enumerate((("LSTM", "GRU"), ("GRU", "LSTM"))):
-            free = types(model, "accum", "result", *(f"forward_{name}" for name in KERNELS))
+            free = types(model, *(f"forward_{name}" for name in KERNELS))
+            free |= gradual(model, "accum", "result")
             way = {"options": RESOURCE} if index else {}
             bidirectional(model, kinds, "x", (3, 4), free, sequences=index == 0, **way)
     return model
@@ -105,7 +117,7 @@ def words(seed: int) -> Model:
     rows = embedding(
         model, "x", 11, 6, {"embeddings": "fixed<9,3>", "result": "fixed<8,3,RND,SAT>"}
     )
-    steps = types(model, *KERNELS, "accum", "result")
+    steps = {**types(model, *KERNELS), **gradual(model, "accum", "result")}
     last = recurrent(model, "GRU", rows, 4, steps, sequences=True, options=RESOURCE)
     recurrent(model, "GRU", last, 3, {"result": "fixed<12,4>"})
     model.data = lambda samples: model.np.integers(0, 11, (samples, 5)).astype(np.float32)
@@ -169,3 +181,156 @@ def test_products_of_tensors_and_normalizations_give_csims_codes(tmp_path):
 
 def test_embedded_words_through_a_stream_give_csims_codes(tmp_path):
     check(words(3), tmp_path, stream=True)
+
+
+def test_recurrent_layers_begin_with_the_states_that_they_are_given(tmp_path):
+    one = "fixed<14,4,RND,SAT>"
+    model = Model(5, (5, 3), given=one)
+    held = {"accum": one, "result": one}
+    h, c, other = (model.input(name, (1, 4), one) for name in ("h0", "c0", "h1"))
+    recurrent(model, "LSTM", "x", 4, held, states=(h, c), sequences=True)
+    recurrent(model, "GRU", "x", 4, {"accum": "fixed<18,6>", "result": one}, states=(other,))
+    built = model.build(tmp_path)
+    graph, x = hwsim.load(built), model.data(SAMPLES).astype(np.float64)
+    states = {name: model.np.normal(0, 2.0, (SAMPLES, 1, 4)) for name in (h, c, other)}
+    want = codes_of(graph, csim(built, [x, *states.values()]))
+    got = emulated(graph, {"x": x, **states})
+    assert all((want[name] == got[name]).all() for name in want)
+    zeros = emulated(graph, {"x": x, **dict.fromkeys(states, np.zeros((SAMPLES, 1, 4)))})
+    assert all((zeros[name] != got[name]).any() for name in want)
+
+
+def test_a_state_that_another_layer_reads_is_refused(tmp_path):
+    """hls4ml's C++ leaves the last state in its place."""
+    model = Model(5, (5, 3), given="fixed<16,6>")
+    state = model.input("h0", (4,), "fixed<16,6>")
+    recurrent(model, "GRU", "x", 4, {}, states=(state,))
+    model.activation(state, "relu", {})
+    refused(model, tmp_path / "read", "state 'h0' must be read by this layer only")
+    model = Model(5, (5, 3), given="fixed<16,6>")
+    state = model.input("h0", (4,), "fixed<16,6>")
+    recurrent(model, "GRU", "x", 4, {"recurrent_bias": "fixed<9,3>"}, states=(state,))
+    refused(model, tmp_path / "types", "'recurrent_bias' of a layer with initial states must be")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [10, 11, 12, 13])
+@pytest.mark.parametrize("stream", [False, True])
+def test_recurrent_layers_give_csims_codes_in_all_precisions(seed, stream, tmp_path):
+    check(unrolled_in_time(seed, stream=stream), tmp_path, stream=stream)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [20, 21, 22])
+def test_products_of_tensors_give_csims_codes_in_all_precisions(seed, tmp_path):
+    check(products(seed), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [30, 31])
+def test_layers_of_each_time_step_give_csims_codes(seed, tmp_path):
+    check(wrapped(seed), tmp_path / "wrapped")
+    check(words(seed), tmp_path / "words")
+
+
+@pytest.mark.parametrize("made", [unrolled_in_time, products, words, wrapped])
+def test_a_weight_that_is_off_is_noticed_in_every_layer(made, tmp_path):
+    """The comparisons above would see a difference: their mutants."""
+    model, other = made(2), made(2)
+    for layer in other.layers:
+        inner = layer.get("wrapped_layer", layer)
+        for name in ("weight_data", "backward_weight_data", "embeddings_data", "gamma_data"):
+            if name in inner:
+                inner[name] = inner[name] + 0.37
+    x = model.data(400)
+    found, changed = (emulated(hwsim.load(m.build(tmp_path)), x) for m in (model, other))
+    same = [name for name in found if (found[name] == changed[name]).all()]
+    assert {name.rstrip("0123456789") for name in same} <= {"einsum"}  # it has no weights
+
+
+def refused(model: Model, folder, text: str, **options) -> None:
+    with pytest.raises(HwsimError, match=text):
+        hwsim.load(model.build(folder, **options))
+
+
+def test_what_hls4ml_has_no_cpp_for_is_named_with_the_reason(tmp_path):
+    model = Model(1, (4, 3))
+    weights = {"weight_data": model.weights(3, 5), "recurrent_weight_data": model.weights(5, 5)}
+    model.add(
+        "SimpleRNN",
+        ["x"],
+        (5,),
+        activation="tanh",
+        return_sequences=False,
+        return_state=False,
+        n_timesteps=4,
+        n_in=3,
+        n_out=5,
+        bias_data=model.weights(5),
+        **weights,
+    )
+    refused(model, tmp_path, r"simplernn1 \(SimpleRNN: hls4ml 1.3 has no C\+\+ for it under Vivado")
+
+
+@pytest.mark.parametrize("name", ["x", "accum", "result"])
+def test_an_lstm_of_unlike_types_is_refused(name, tmp_path):
+    held = dict.fromkeys(("x", "accum", "result"), "fixed<14,5,RND,SAT>")
+    held[name] = "fixed<14,5,RND,WRAP>"
+    model = Model(1, (4, 3), given=held.pop("x"))
+    recurrent(model, "LSTM", "x", 5, held)
+    refused(model, tmp_path, "input, accum and result must have one precision, not input s14.9 RND")
+
+
+def test_activations_without_a_class_in_cpp_are_refused(tmp_path):
+    model = Model(1, (4, 3))
+    recurrent(model, "GRU", "x", 5, {}, recurrent_activation="hard_sigmoid")
+    refused(model, tmp_path, "recurrent_activation must be relu, sigmoid or tanh, not hard_sigmoid")
+
+
+def test_a_bidirectional_that_does_not_compile_is_refused(tmp_path):
+    model = Model(1, (4, 3))
+    bidirectional(model, ("GRU", "LSTM"), "x", (4, 4), {}, merge_mode="sum", n_out=4)
+    refused(model, tmp_path / "sum", r"must have 4 \+ 4 channels \(merge_mode concat\), not 4")
+    model = Model(1, (4, 3))
+    bidirectional(model, ("GRU", "LSTM"), "x", (3, 4), {})
+    refused(
+        model, tmp_path / "stream", "io_type must be io_parallel", backend="Vivado", stream=True
+    )
+
+
+def test_codes_outside_of_a_vocabulary_are_refused(tmp_path):
+    """hls4ml's C++ reads whatever lies behind its table."""
+    graph = hwsim.load(words(3).build(tmp_path / "words"))
+    with pytest.raises(HwsimError, match="codes lie from 0 to 10, not 0 to 11"):
+        hwsim.emulate(graph, np.array([[0, 1, 2, 3, 11]]))
+    model = Model(1, (5,), given="fixed<8,4>")
+    embedding(model, "x", 11, 3, {})
+    refused(model, tmp_path / "fixed", "must hold whole numbers from 0 to 10, not s8.4 from 0")
+    model = Model(1, (5,), given="uint<5>")
+    embedding(model, model.activation("x", "relu", {"result": "uint<4>"}), 11, 3, {})
+    refused(model, tmp_path / "inner", "must hold whole numbers from 0 to 10, not u4 from 0 to 15")
+
+
+def test_products_that_hls4ml_cannot_stream_are_refused(tmp_path):
+    model = Model(1, (4, 6))
+    layer_norm(model, "x", {})
+    refused(model, tmp_path, "must have io_type io_parallel", stream=True)
+
+
+def test_a_table_that_is_too_large_is_refused(tmp_path):
+    model = Model(1, (4, 3))
+    recurrent(model, "GRU", "x", 5, {}, options={"table_size": 1 << 20})
+    refused(model, tmp_path, "must have 2 to 262144 entries, not 1048576")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator")
+def test_a_short_sequence_runs_in_hardware(tmp_path):
+    model = Model(1, (3, 2), given="fixed<10,4>")
+    narrow = {"weight": "fixed<5,2>", "recurrent_weight": "fixed<5,2>", "accum": "fixed<10,4>"}
+    table = {"table_size": 64, "table_t": "fixed<8,2>"}
+    for kind in ("LSTM", "GRU"):
+        recurrent(model, kind, "x", 2, {**narrow, "result": "fixed<10,4>"}, options=table)
+    graph = hwsim.load(model.build(tmp_path / "project"))
+    hwsim.build(graph, tmp_path / "build", rtl_only=True, fps=1000)
+    assert hwsim.verify(tmp_path / "build").ok

@@ -34,6 +34,17 @@ class Model:
         self.config: dict[str, Any] = {"x": {"Precision": {"result": given}}}
         self.outputs: list[str] = []
 
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the model's inputs."""
+        return [layer["name"] for layer in self.layers if layer["class_name"] == "InputLayer"]
+
+    def input(self, name: str, shape: tuple[int, ...], given: str) -> str:
+        """One more input."""
+        self.layers.append({"name": name, "class_name": "InputLayer", "input_shape": list(shape)})
+        self.shapes[name], self.config[name] = shape, {"Precision": {"result": given}}
+        return name
+
     def add(
         self,
         kind: str,
@@ -298,7 +309,7 @@ class Model:
             "LayerName": self.config,
         }
         with contextlib.redirect_stdout(io.StringIO()):
-            return ModelGraph.from_layer_list(config, self.layers, ["x"], outputs)
+            return ModelGraph.from_layer_list(config, self.layers, self.inputs, outputs)
 
     def data(self, samples: int) -> Any:
         """Float32 inputs on and off the grid, some outside every format."""
@@ -309,9 +320,10 @@ class Model:
 
 
 def csim(model: Any, x: Any) -> dict[str, Any]:
-    """What the compiled C++ gives, by output name, one row a sample."""
+    """What the compiled C++ gives of one input or of several, by output name, one row a sample."""
     with contextlib.redirect_stdout(io.StringIO()):
         model.compile()
         out = model.predict(x)
     arrays = out if isinstance(out, list) else [out]
-    return {n: a.reshape(len(x), -1) for n, a in zip(model.outputs, arrays, strict=True)}
+    samples = len(x[0] if isinstance(x, list) else x)
+    return {n: a.reshape(samples, -1) for n, a in zip(model.outputs, arrays, strict=True)}

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.hls4ml_models import Model, precision
+from support.hls4ml_models import OVERFLOWS, ROUNDINGS, Model, precision
 
 GATES = {"LSTM": 4, "GRU": 3}
-LAST = "fixed<16,6>"
 Types = dict[str, str]
 
 
 def types(model: Model, *names: str, least: int = 6, most: int = 18) -> Types:
     """Random precisions of the given names."""
     return {name: precision(model.rng, least=least, most=most) for name in names}
+
+
+def gradual(model: Model, *names: str) -> Types:
+    """Random precisions of 3 to 10 fraction bits, so that a state has more than a few values."""
+    found = {}
+    for name in names:
+        whole, fraction = model.rng.randint(1, 7), model.rng.randint(3, 10)
+        modes = f"{model.rng.choice(ROUNDINGS)},{model.rng.choice(OVERFLOWS)}"
+        found[name] = f"fixed<{whole + fraction},{whole},{modes}>"
+    return found
 
 
 def _kernels(model: Model, kind: str, terms: int, units: int, prefix: str = "") -> dict[str, Any]:
@@ -79,7 +88,7 @@ def bidirectional(
 ) -> str:
     """Two layers, the second from the last step back."""
     steps, terms = model.shapes[source]
-    told: dict[str, Any] = {"merge_mode": "concat", "return_state": False, **fields}
+    told: dict[str, Any] = {"merge_mode": "concat", "n_out": sum(units), **fields}
     for way, kind, n in zip(("forward", "backward"), kinds, units, strict=True):
         told |= _kernels(model, kind, terms, n, f"{way}_")
         told |= {
@@ -89,7 +98,7 @@ def bidirectional(
             f"{way}_activation": "tanh",
             f"{way}_recurrent_activation": "sigmoid",
         }
-    both = sum(units)
+    both = int(told["n_out"])
     return model.add(
         "Bidirectional",
         [source],
@@ -98,8 +107,8 @@ def bidirectional(
         options,
         n_timesteps=steps,
         n_in=terms,
-        n_out=both,
         return_sequences=sequences,
+        return_state=False,
         **told,
     )
 

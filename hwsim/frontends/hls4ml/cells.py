@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.hls4ml.factors import is_bit, read_factors
 from hwsim.frontends.hls4ml.importer import accumulator, result
 from hwsim.frontends.hls4ml.lookup import lookup
+from hwsim.frontends.hls4ml.sums import order, strategy_of
 from hwsim.frontends.hls4ml.types import Precision, read_precision, read_weights
 from hwsim.ops import Dense, Op, Relu, TensorType
 
@@ -51,6 +53,7 @@ def read_cell(layer: Any, x: TensorType, way: str = "") -> Cell:
     kind = str(layer.get_attr(f"{prefix}class_name") if way else layer.class_name).lower()
     if kind not in ("lstm", "gru"):
         raise HwsimError(f"a recurrent layer must be an LSTM or a GRU, not {kind}")
+    _check_numbers(layer)
     accum, state = (
         read_precision("the precision 'accum'", layer.get_attr("accum_t").precision),
         result(layer),
@@ -73,11 +76,21 @@ def read_cell(layer: Any, x: TensorType, way: str = "") -> Cell:
     )
 
 
+def _check_numbers(layer: Any) -> None:
+    """The products of both kernels are chosen by the type of the layer's input (`nnet_mult.h`)."""
+    for variable in (layer.get_input_variable(), layer.get_output_variable()):
+        if is_bit(variable.type.precision):
+            raise HwsimError(
+                f"a recurrent layer's input and result must have more than one bit, not "
+                f"{variable.type.precision}"
+            )
+
+
 def _dense(layer: Any, prefix: str, part: str, x: TensorType, reuse: str) -> Dense:
     """The sums of one kernel; `reuse` is the attribute of its reuse factor."""
     weight, bias = f"{prefix}{part}weight", f"{prefix}{part}bias"
-    codes, factors = read_weights(weight, layer.weights[weight])
-    codes = codes.T if layer.get_attr("_weights_transposed", False) else codes
+    factors = read_factors(layer, weight, x)
+    codes = factors.codes.T if layer.get_attr("_weights_transposed", False) else factors.codes
     biases, precision = read_weights(bias, layer.weights[bias])
     chosen = int(layer.get_attr(f"{prefix}reuse_factor") or 1)
     return Dense(
@@ -96,7 +109,7 @@ def _order(layer: Any, chosen: int, reuse: int, terms: int) -> tuple[int, ...] |
 
     hls4ml chooses the kernel by another reuse factor than the one that it gives to it.
     """
-    strategy = str(layer.get_attr("strategy") or "latency").lower()
+    strategy = strategy_of(layer)
     if strategy == "latency":
         return None
     if strategy == "resource":
@@ -106,9 +119,7 @@ def _order(layer: Any, chosen: int, reuse: int, terms: int) -> tuple[int, ...] |
                 f"a reuse factor of {reuse} for {terms} terms must suit the kernel that hls4ml "
                 f"chooses by the factor {chosen}: its C++ stops at an assertion"
             )
-    if reuse > terms:
-        return None
-    return tuple(k for start in range(reuse) for k in range(start, terms, reuse))
+    return order(reuse, terms, accumulator(layer).overflow)
 
 
 def _function(layer: Any, name: str, x: TensorType, out: Precision) -> Sequence[Op]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.frontends.hls4ml.factors import is_sign, is_ternary
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.lookup import check_size, index, table_from
 from hwsim.frontends.hls4ml.types import Precision, assigned, read_precision, read_weights
@@ -28,6 +29,7 @@ def read_layernorm(build: LayerBuilder, layer: Any) -> None:
     if rows < 1 or size % rows:
         raise HwsimError(f"a layer normalization's seq_len must divide {size}, not be {rows}")
     terms = size // rows
+    _check_product(layer)
     accum = read_precision("the precision 'accum'", layer.get_attr("accum_t").precision)
     if (rows, terms) != shape:
         source = build.add(f"{name}/rows", Reshape(shape=(rows, terms)), source)
@@ -44,6 +46,17 @@ def read_layernorm(build: LayerBuilder, layer: Any) -> None:
     if (rows, terms) != shape:
         edge = build.add(f"{name}/shape", Reshape(shape=shape), edge)
     build.finish(layer, edge)
+
+
+def _check_product(layer: Any) -> None:
+    """The C++ takes means by the product that the types of input and scale ask for."""
+    given = layer.get_input_variable().type.precision
+    scale = layer.weights["scale"].type.precision
+    if is_sign(given) or is_sign(scale) or is_ternary(scale):
+        raise HwsimError(
+            f"a layer normalization's input and scale must be numbers, not {given} and {scale}: "
+            "the C++ of hls4ml 1.3 takes no means of others"
+        )
 
 
 def _mean(build: LayerBuilder, edge: str, source: str, accum: Precision) -> str:

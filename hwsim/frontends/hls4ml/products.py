@@ -9,10 +9,27 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from hwsim.errors import HwsimError
+from hwsim.fixed import Overflow
+from hwsim.frontends.hls4ml.factors import SIGN, is_bit, is_ternary, read_factors
 from hwsim.frontends.hls4ml.importer import LayerBuilder, accumulator
 from hwsim.frontends.hls4ml.types import Precision, read_precision, read_weights
-from hwsim.ops import Add, Concat, Dense, Mul, Reshape, Split, Table, Transpose
+from hwsim.ops import (
+    Add,
+    ChannelTable,
+    Concat,
+    Dense,
+    MatMul,
+    Mul,
+    Reshape,
+    Select,
+    Split,
+    Table,
+    Transpose,
+)
+from hwsim.ops.base import MOST_BITS
 
 
 def read_embedding(build: LayerBuilder, layer: Any) -> None:
@@ -21,18 +38,18 @@ def read_embedding(build: LayerBuilder, layer: Any) -> None:
     kind = build.types[source]
     entries, precision = read_weights("embeddings", layer.weights["embeddings"])
     rows = int(layer.get_attr("vocab_size"))
-    columns = entries.reshape(rows, -1)
     if kind.format.frac_bits or kind.lo < 0 or kind.hi >= rows:
         raise HwsimError(
             f"an embedding's input must hold whole numbers from 0 to {rows - 1}, not {kind.format} "
             f"from {kind.lo} to {kind.hi}: hls4ml's C++ reads past its table there"
         )
+    columns = entries.reshape(rows, -1).T
+    axis = len(kind.shape)
     places = build.add(f"{name}/places", Reshape(shape=(*kind.shape, 1)), source)
-    parts = [
-        build.add(f"{name}/{at}", Table(values=column, first=0, out=precision.format), places)
-        for at, column in enumerate(columns.T)
-    ]
-    build.finish(layer, _joined(build, f"{name}/rows", parts, -1))
+    wide = Select(axis=axis, indices=(0,) * len(columns))
+    places = build.add(f"{name}/wide", wide, places)
+    table = ChannelTable(values=columns, first=0, out=precision.format)
+    build.finish(layer, build.add(f"{name}/rows", table, places))
 
 
 def vocabularies(model: Any) -> dict[str, int]:
@@ -43,14 +60,29 @@ def vocabularies(model: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for layer in model.get_layers():
         if layer.class_name == "Embedding":
-            source, rows = layer.inputs[0], int(layer.get_attr("vocab_size"))
+            source, rows = _origin(model, layer.inputs[0]), int(layer.get_attr("vocab_size"))
             found[source] = min(rows, found.get(source, rows))
     return found
+
+
+def _origin(model: Any, name: str) -> str:
+    """The tensor that a stream's copies come from."""
+    copies = {
+        out: layer.inputs[0]
+        for layer in model.get_layers()
+        if layer.class_name == "Clone"
+        for out in layer.outputs
+    }
+    while name in copies:
+        name = copies[name]
+    return name
 
 
 def read_einsum_dense(build: LayerBuilder, layer: Any) -> None:
     """A dense layer for each index that input and kernel share, between two transposes."""
     name, source = layer.outputs[0], build.edge(layer.inputs[0])
+    if build.stream:
+        raise HwsimError("an EinsumDense's io_type must be io_parallel: hls4ml 1.3 has no other")
     if str(layer.get_attr("strategy")) != "latency":
         raise HwsimError(
             f"an EinsumDense's strategy must be latency, not {layer.get_attr('strategy')}"
@@ -59,9 +91,10 @@ def read_einsum_dense(build: LayerBuilder, layer: Any) -> None:
         int(layer.get_attr(f"n_{what}"))
         for what in ("inplace", "free_data", "contract", "free_kernel")
     )
-    weights, precision = read_weights("weight", layer.weights["weight"])
-    bias, bias_precision = read_weights("bias", layer.weights["bias"])
-    weights = weights.reshape(shared, terms, outputs)
+    _check_numbers(layer, layer.inputs[0])
+    factors = read_factors(layer, "weight", build.types[source])
+    bias, precision = read_weights("bias", layer.weights["bias"])
+    weights = factors.codes.reshape(shared, terms, outputs)
     biases = bias.reshape(shared, rows, outputs)
     x = _turned(
         build, f"{name}/x", source, layer.get_attr("inp_shape"), layer.get_attr("inp_tpose_idxs")
@@ -77,8 +110,8 @@ def read_einsum_dense(build: LayerBuilder, layer: Any) -> None:
                 Dense(
                     weights=weights[at],
                     bias=biases[at][line],
-                    weight_format=precision.format,
-                    bias_frac=bias_precision.format.frac_bits,
+                    weight_format=factors.format,
+                    bias_frac=precision.format.frac_bits,
                     accumulator=accumulator(layer),
                 ),
                 edge,
@@ -90,15 +123,14 @@ def read_einsum_dense(build: LayerBuilder, layer: Any) -> None:
 
 
 def read_einsum(build: LayerBuilder, layer: Any) -> None:
-    """Sums of products of two tensors, between transposes.
-
-    Each full product is added to the accumulator, and the sum assigned to `accum_t`.
-    """
+    """Sums of products of two tensors, between transposes."""
     name = layer.outputs[0]
-    shared, terms = int(layer.get_attr("n_inplace")), int(layer.get_attr("n_contract"))
+    if build.stream:
+        raise HwsimError("an Einsum's io_type must be io_parallel: hls4ml 1.3 has no other")
+    shared = int(layer.get_attr("n_inplace"))
     sides = []
-    for at, other in enumerate((2, 1)):
-        rows = int(layer.get_attr(f"n_free{at}"))
+    for at in (0, 1):
+        _check_numbers(layer, layer.inputs[at])
         edge = _turned(
             build,
             f"{name}/{at}",
@@ -106,20 +138,39 @@ def read_einsum(build: LayerBuilder, layer: Any) -> None:
             layer.get_attr(f"inp{at}_shape"),
             layer.get_attr(f"inp{at}_tpose_idxs"),
         )
-        shape = [shared, rows, rows, terms]
-        shape[other] = 1
-        edge = build.add(f"{name}/{at}/rows", Reshape(shape=tuple(shape)), edge)
-        sides.append(_pieces(build, f"{name}/{at}", edge, 3))
+        shape = (shared, int(layer.get_attr(f"n_free{at}")), int(layer.get_attr("n_contract")))
+        sides.append(build.add(f"{name}/{at}/rows", Reshape(shape=shape), edge))
+    if is_ternary(layer.get_input_variable(layer.inputs[1]).type.precision):
+        signs = Table(values=np.array([1, -1, 0, 1]), first=-2, out=SIGN)  # as C++ takes -2
+        sides[1] = build.add(f"{name}/signs", signs, sides[1])
     accum = read_precision("the precision 'accum'", layer.get_attr("accum_t").precision)
-    total = _chain(build, name, list(zip(*sides, strict=True)), accum)
-    _placed(build, layer, total)
+    _placed(build, layer, _products(build, name, sides[0], sides[1], accum))
 
 
-def _chain(
-    build: LayerBuilder, name: str, pairs: Sequence[tuple[str, str]], accum: Precision
-) -> str:
-    """Products added one after the other, the sum assigned after each."""
+def _check_numbers(layer: Any, source: str) -> None:
+    """One bit has products of its own (`nnet_mult.h`)."""
+    precision = layer.get_input_variable(source).type.precision
+    if is_bit(precision):
+        raise HwsimError(f"the input {source!r} must have more than one bit, not {precision}")
+
+
+def _products(build: LayerBuilder, name: str, a: str, b: str, accum: Precision) -> str:
+    """Each full product added to the accumulator, and the sum assigned to `accum_t`.
+
+    `a` is (shared, m, terms), `b` (shared, n, terms); gives (shared, m, n). One matrix product
+    where no assignment can change anything, or all of them only wrap.
+    """
+    x, y = build.types[a], build.types[b]
+    shared, terms = x.shape[0], x.channels
+    frac, most = x.format.frac_bits + y.format.frac_bits, terms * x.magnitude * y.magnitude
+    wraps = accum.overflow is Overflow.WRAP and accum.format.frac_bits >= frac
+    if most < 1 << MOST_BITS and (wraps or accum.holds(-most, most, frac)):
+        columns = build.add(f"{name}/columns", Transpose(axes=(0, 2, 1)), b)
+        return build.cast(f"{name}/sum", build.add(f"{name}/exact", MatMul(), a, columns), accum)
+    a = build.add(f"{name}/m", Reshape(shape=(shared, x.shape[1], 1, terms)), a)
+    b = build.add(f"{name}/n", Reshape(shape=(shared, 1, y.shape[1], terms)), b)
     total = ""
+    pairs = zip(*(_pieces(build, edge, edge, 3) for edge in (a, b)), strict=True)
     for at, pair in enumerate(pairs):
         edge = build.add(f"{name}/{at}/product", Mul(), *pair)
         if total:

@@ -16,7 +16,7 @@ from hwsim.fixed import Format
 from hwsim.frontends.hls4ml.cells import Cell, read_cell
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.types import Precision, read_precision
-from hwsim.ops import Add, BatchNorm, Concat, Dense, Mul, Reshape, Split
+from hwsim.ops import Add, BatchNorm, Concat, Literal, Mul, Reshape, Select, Split
 
 NO_OTHER = "the C++ of hls4ml 1.3 compiles with no other"
 
@@ -40,15 +40,12 @@ def read_bidirectional(build: LayerBuilder, layer: Any) -> None:
     _check_outputs(layer)
     if build.stream:
         raise HwsimError("a Bidirectional's io_type must be io_parallel: hls4ml 1.3 has no other")
-    merged = layer.get_attr("merge_mode", "concat")
-    if merged != "concat":
-        raise HwsimError(f"a Bidirectional's merge_mode must be concat, not {merged}: {NO_OTHER}")
+    order = range(kind.shape[0])
+    ways = {"forward": order, "backward": order[::-1]}
+    cells = {way: read_cell(layer, kind, way) for way in ways}
+    _check_halves(layer, [cell.units for cell in cells.values()])
     forth, back = (
-        list(_steps(build, f"{name}/{way}", read_cell(layer, kind, way), source, order, ()))
-        for way, order in (
-            ("forward", range(kind.shape[0])),
-            ("backward", range(kind.shape[0])[::-1]),
-        )
+        list(_steps(build, f"{name}/{way}", cells[way], source, ways[way], ())) for way in ways
     )
     if layer.get_attr("return_sequences"):
         pairs = list(zip(forth, back[::-1], strict=True))
@@ -62,6 +59,16 @@ def _check_outputs(layer: Any) -> None:
     """Only the sequence of hidden states, or the last of them, is there in the C++."""
     if layer.get_attr("return_state") or len(layer.outputs) > 1:
         raise HwsimError("a recurrent layer must not return its state: hls4ml 1.3 gives none")
+
+
+def _check_halves(layer: Any, units: Sequence[int]) -> None:
+    """hls4ml's C++ writes both halves, whatever the model's merge_mode is."""
+    channels = int(layer.variables[layer.outputs[0]].shape[-1])
+    if channels != sum(units):
+        raise HwsimError(
+            f"a Bidirectional's result must have {units[0]} + {units[1]} channels (merge_mode "
+            f"concat), not {channels}: the C++ of hls4ml 1.3 writes past its end"
+        )
 
 
 def _check_one_type(layer: Any, cell: Cell) -> None:
@@ -155,13 +162,10 @@ def _steps(
 
 
 def _zeros(build: LayerBuilder, edge: str, cell: Cell, like: str) -> str:
-    """A state of zeros."""
-    nothing = Dense(
-        weights=np.zeros((build.types[like].channels, cell.units), np.int64),
-        bias=np.zeros(cell.units, np.int64),
-        weight_format=Format.int(2),
-    )
-    return build.cast(edge, build.add(f"{edge}/whole", nothing, like), cell.state)
+    """A state of zeros; only the time at which `like` comes counts."""
+    wide = build.add(f"{edge}/wide", Select(axis=1, indices=(0,) * cell.units), like)
+    zeros = np.zeros(cell.units, np.int64)
+    return build.add(edge, Literal(values=zeros, out=cell.state.format), wide)
 
 
 def _lstm(

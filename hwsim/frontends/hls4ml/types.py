@@ -23,6 +23,10 @@ class Precision:
     rounding: Rounding
     overflow: Overflow
 
+    def __str__(self) -> str:
+        """As `hwsim inspect` shows an accumulator: s10.7 RND SAT."""
+        return f"{self.format} {self.rounding.value} {self.overflow.value}"
+
     def cast(self) -> Cast:
         """The assignment of another value to this type."""
         return Cast(out=self.format, rounding=self.rounding, overflow=self.overflow)

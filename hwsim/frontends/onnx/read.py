@@ -30,5 +30,5 @@ def _graph(model: OnnxModel) -> Graph:
     if any(op in qonnx.QUANTIZERS for op in ops):
         return qonnx.read(model)
     if not any(op in LINEAR_OPS or op.startswith(("QLinear", "QGemm")) for _, op in ops):
-        raise HwsimError(unquantized(model.path, (op for _, op in ops)))
+        raise HwsimError(unquantized(model.path, {op for _, op in ops}))
     return qdq.read(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from hwsim.frontends.unread import QUANTIZE
 
@@ -12,9 +12,16 @@ DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuan
 NAMED = 5
 """Nodes of one unsupported operator that are named; the others are counted."""
 
+RECURRENT = ("LSTM", "GRU", "RNN")
+STEP_BY_STEP = (
+    "a recurrent layer has no kernel of whole numbers in ONNX Runtime: write its steps out in "
+    "Linear, Sigmoid, Tanh and Mul before quantize_static, or let hls4ml convert the PyTorch or "
+    "Keras model, whose LSTM and GRU are read"
+)
 LEFT_OUT = "what comes after the scores can be done outside of the model"
 ADVICE: dict[str, str] = {
     **dict.fromkeys(("TopK", "NonMaxSuppression", "Where", "Equal", "Greater", "Less"), LEFT_OUT),
+    **dict.fromkeys((*RECURRENT, "com.microsoft.DynamicQuantizeLSTM"), STEP_BY_STEP),
 }
 """What helps where a node of that operator is in the way."""
 
@@ -39,9 +46,9 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def unquantized(name: object, operators: Iterable[str]) -> str:
+def unquantized(name: object, operators: Set[str]) -> str:
     """Why an ONNX model without a static quantizer is not read, with what would quantize it."""
-    dynamic = sorted(set(DYNAMIC) & set(operators))
+    dynamic = sorted(set(DYNAMIC) & operators)
     if dynamic:
         return (
             f"{name} must be quantized with fixed scales, but {', '.join(dynamic)} finds them anew"
@@ -50,4 +57,5 @@ def unquantized(name: object, operators: Iterable[str]) -> str:
     return (
         f"{name} must be quantized, but has no QuantizeLinear, QLinear operator or Quant node;"
         f" {QUANTIZE} or Brevitas (QONNX export) can quantize it"
+        + ("; " + STEP_BY_STEP if set(RECURRENT) & operators else "")
     )
