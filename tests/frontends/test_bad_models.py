@@ -163,14 +163,14 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
 def test_all_unsupported_operators_are_listed_at_once(tmp_path: Path) -> None:
     def change(model: onnx.ModelProto) -> None:
         unknown = [
-            helper.make_node("Where", ["y"], ["s"], name="first"),
-            helper.make_node("Where", ["s"], ["t"], name="second"),
+            helper.make_node("TopK", ["y"], ["s"], name="first"),
+            helper.make_node("TopK", ["s"], ["t"], name="second"),
             helper.make_node("Odd", ["t"], ["u"], name="third", domain="my.own"),
         ]
         model.graph.node.extend(unknown)
 
     text = refusal(altered(tmp_path, change))
-    assert "has Where ('first', 'second'); my.own.Odd ('third'); what helps: what comes" in text
+    assert "has TopK ('first', 'second'); my.own.Odd ('third'); what helps: what comes" in text
     assert (
         text.endswith("docs/frontends.md lists what is supported") and "GlobalMaxPool" not in text
     )

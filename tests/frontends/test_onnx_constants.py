@@ -93,6 +93,19 @@ def test_reals_of_a_constant_meet_a_tensor(op, shape, tmp_path, seed):
         assert not said or op not in ("Max", "Min", "PRelu")
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("shape", [(4, 1, 1), (3, 5), SHAPE])
+def test_a_constant_mask_keeps_some_elements(shape, kept, tmp_path, seed):
+    n = Net("uint8", seed=seed)
+    mask = n.constant("m", n.rng.integers(0, 2, shape).astype(bool))
+    other = n.constant("c", n.rng.uniform(-2, 2, (4, 1, 1)).astype(np.float32))
+    x = n.qdq(n.input("x", SHAPE), Q(n.dtype, 0.03, 101))
+    out = n.do("Where", mask, *((x, other) if kept else (other, x)))
+    made = n.model((n.qdq(out, Q("uint8", 0.05, 87)), 4, "float32"))
+    _, wrong, said = outcome(made, tmp_path, seed)
+    assert (wrong, said) == (0, "")
+
+
 def as_wide_as_a_map(n: Net) -> str:
     """A positional embedding, in codes."""
     given = n.constant("c", n.rng.uniform(-2, 2, SHAPE).astype(np.float32))

@@ -132,6 +132,19 @@ def larger_half(c: Chain, x: str) -> str:
     return c.do("Max", c.do("Neg", x), c.do("Mul", x, c.number(0.5)))
 
 
+def softplus_as_exported(c: Chain, x: str) -> str:
+    """With a threshold, as PyTorch has it."""
+    large = c.do("Greater", c.do("Mul", x, c.number(1)), c.number(3))
+    return c.do("Where", large, x, c.do("Softplus", x))
+
+
+def in_a_band(c: Chain, x: str) -> str:
+    above, below = c.do("GreaterOrEqual", x, c.number(-1)), c.do("Less", x, c.number(0.75))
+    inside = c.do("And", above, c.do("Not", c.do("Equal", c.do("Floor", x), c.number(0))))
+    kept = c.do("Cast", c.do("And", inside, below), to=1)
+    return c.do("Mul", c.do("Add", x, c.number(0.3)), kept)
+
+
 def logit(c: Chain, x: str) -> str:
     """Not a number for most codes, which get the lowest code."""
     return c.do("Log", c.do("Div", x, c.do("Sub", c.number(1), x)))
@@ -156,7 +169,7 @@ EXACT: dict[str, Build] = {
     "cube": powered(3),
     **{f.__name__.replace("_", " "): f for f in (
         silu, quick_gelu, gelu_as_exported, gelu_halved_first, gelu_by_tanh, hard_swish,
-        stable_softsign, squared_relu, larger_half,
+        stable_softsign, squared_relu, larger_half, in_a_band,
     )},
 }  # fmt: skip
 ROUGH: dict[str, Build] = {
@@ -173,6 +186,7 @@ ROUGH: dict[str, Build] = {
     "root": powered(0.5),
     "inverse square": powered(-2),
     "mish": mish,
+    "softplus as exported": softplus_as_exported,
     "logit": logit,
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from hwsim.frontends.onnx import (
     elementwise,
     extremes,
     functions,
+    logic,
     matmul,
     normalization,
     padding,
@@ -26,6 +27,7 @@ from hwsim.frontends.onnx.importer import Handler
 
 FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     **{("", name): functions.unary for name in functions.FUNCTIONS},
+    **{("", name): logic.logic for name in logic.LOGIC},
     ("", "Add"): elementwise.add,
     ("", "ArgMax"): elementwise.arg_max,
     ("", "AveragePool"): pool.average_pool,

@@ -17,11 +17,13 @@ from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     After,
+    Constant,
     FloatArray,
     Level,
     OfTwoCodes,
     Pair,
     Real,
+    Source,
     Unary,
     Weighing,
 )
@@ -95,26 +97,54 @@ def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
 
     A quantizer then tries all codes in the runtime's own arithmetic: x * f(x) is one table.
     """
-    a, b = first.source, second.source
-    if not (isinstance(a, Level) and isinstance(b, Level) and _same(a, b)):
-        return None
-    if first.layout.shape != second.layout.shape or not first.layout.same(second.layout):
-        return None
-    pairs = zip(first.steps, second.steps, strict=False)
-    kept = len(list(takewhile(lambda both: both[0] is both[1], pairs)))
-    one, other = (_functions(real.steps[kept:]) for real in (first, second))
-    plain = (
-        not first.steps and not second.steps and operation(node) in OPERATORS
-    )  # a kernel may take it
-    if one is None or other is None or plain:
-        return None
-    step = Unary(
-        str(node),
-        partial(_both, ARITHMETIC[operation(node)], one, other),
-        rising=False,
-        rough=any(part.rough for part in (*one, *other)),
-    )
+    if not (first.steps or second.steps) and operation(node) in OPERATORS:
+        return None  # a kernel may take it
+    return jointly(node, [first, second], ARITHMETIC[operation(node)])
+
+
+def jointly(
+    node: OnnxNode, operands: Sequence[Real | Constant], function: Callable[..., FloatArray]
+) -> Real | None:
+    """A function of several functions of one code, and of numbers; None where they are none."""
+    reals = [x for x in operands if isinstance(x, Real)]
+    first = reals[0]
+    for real in reals:
+        if not (_same(first.source, real.source) and real.layout.shape == first.layout.shape):
+            return None
+        if not real.layout.same(first.layout):
+            return None
+    together = zip(*(real.steps for real in reals), strict=False)
+    kept = len(list(takewhile(lambda steps: all(s is steps[0] for s in steps), together)))
+    parts: list[tuple[Unary, ...] | FloatArray] = []
+    for operand in operands:
+        if isinstance(operand, Constant):
+            if operand.array.size != 1 or operand.array.ndim > len(first.layout.shape) + 1:
+                return None
+            parts.append(operand.array.ravel()[0])
+            continue
+        rest = _functions(operand.steps[kept:])
+        if rest is None:
+            return None
+        parts.append(rest)
+    rough = any(s.rough for part in parts if isinstance(part, tuple) for s in part)
+    step = Unary(str(node), partial(_combined, function, parts), rising=False, rough=rough)
     return replace(first, steps=(*first.steps[:kept], step))
+
+
+def _combined(
+    function: Callable[..., FloatArray],
+    parts: Sequence[tuple[Unary, ...] | FloatArray],
+    x: FloatArray,
+) -> FloatArray:
+    """A function of functions of one float32, and of numbers."""
+    operands = []
+    for part in parts:
+        value = x if isinstance(part, tuple) else part
+        for step in part if isinstance(part, tuple) else ():
+            value = step.function(value)
+        operands.append(value)
+    with np.errstate(all="ignore"):
+        return function(*operands)
 
 
 NARROW = 8
@@ -162,8 +192,10 @@ def _of_two(
         return operation(a, b)
 
 
-def _same(a: Level, b: Level) -> bool:
+def _same(a: Source, b: Source) -> bool:
     """Whether two tensors are the same codes with the same meaning."""
+    if not (isinstance(a, Level) and isinstance(b, Level)):
+        return False
     given = [(x.codes.edge, x.codes.padding, x.scale, x.zero_point) for x in (a, b)]
     return given[0] == given[1] and a.scales is None and b.scales is None
 
@@ -172,23 +204,6 @@ def _functions(steps: Sequence[After]) -> tuple[Unary, ...] | None:
     """The steps, where all of them are functions of one value."""
     found = tuple(step for step in steps if isinstance(step, Unary))
     return found if len(found) == len(steps) else None
-
-
-def _both(
-    operation: Callable[..., FloatArray],
-    first: Sequence[Unary],
-    second: Sequence[Unary],
-    x: FloatArray,
-) -> FloatArray:
-    """An operation on two functions of one float32."""
-    operands = []
-    for steps in (first, second):
-        value = x
-        for step in steps:
-            value = step.function(value)
-        operands.append(value)
-    with np.errstate(all="ignore"):
-        return operation(*operands)
 
 
 def repeated(shape: Shape, wanted: Shape) -> bool:

@@ -20,7 +20,7 @@ STEP_BY_STEP = (
 )
 LEFT_OUT = "what comes after the scores can be done outside of the model"
 ADVICE: dict[str, str] = {
-    **dict.fromkeys(("TopK", "NonMaxSuppression", "Where", "Equal", "Greater", "Less"), LEFT_OUT),
+    **dict.fromkeys(("TopK", "NonMaxSuppression"), LEFT_OUT),
     **dict.fromkeys((*RECURRENT, "com.microsoft.DynamicQuantizeLSTM"), STEP_BY_STEP),
 }
 """What helps where a node of that operator is in the way."""
