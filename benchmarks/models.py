@@ -59,9 +59,9 @@ def found(folder: Path) -> Iterator[Published]:
     for path in sorted(folder.rglob("*.onnx")):
         yield Published(path.stem, (path,))
     for path in sorted(folder.rglob("*.json")):
+        longer = [p.stem for p in path.parent.glob(f"{path.stem}?*.json")]
         for weights in sorted(path.parent.glob(f"{path.stem}*_weights.h5")):
-            shorter = [p for p in path.parent.glob("*.json") if len(p.stem) > len(path.stem)]
-            if not any(weights.name.startswith(p.stem) for p in shorter):
+            if not any(weights.name.startswith(other) for other in longer):
                 yield Published(weights.stem.removesuffix("_weights"), (path, weights))
 
 

@@ -19,6 +19,8 @@ CALLED = {
     "_root",  # typer
     "_init_file_optimizers",  # hls4ml
     "emit_memory",  # Amaranth
+    "exec_module",  # of an importer, by Python
+    "get_config",  # of a QKeras quantizer, by hls4ml
 }
 """What is called from outside: by users, and by the libraries that it is handed to."""
 

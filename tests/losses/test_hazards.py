@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support import oracle
 from support.cli_calls import refused, run
+from support.seeds import seeded
 
 import hwsim
 from hwsim.errors import HwsimError
@@ -214,7 +215,7 @@ def test_the_effect_is_that_of_the_one_place(rng):
 
 
 def test_places_are_sorted_by_what_they_change(rng):
-    graph = chain(np.random.default_rng(3))
+    graph = chain(np.random.default_rng(seeded(3)))
     found = hwsim.hazards(graph, rng.normal(0, 20, (50, 5, 3)))
     weights = [row.weight for row in found.rows]
     assert weights == sorted(weights, reverse=True) and len(found.rows) > 1
