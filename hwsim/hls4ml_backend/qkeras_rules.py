@@ -158,7 +158,7 @@ FUNCTIONS = ("binary_tanh", "hard_tanh", "smooth_tanh", "binary_sigmoid", "hard_
 """Activations that hls4ml only asks for their name."""
 
 
-class Quantizer:
+class QKerasStandIn:
     """A quantizer of QKeras by its settings; classes derived from it carry QKeras's names."""
 
     def __init__(self, kind: Kind, settings: Settings) -> None:
@@ -206,7 +206,7 @@ def _made(name: str, given: Sequence[Any], named: Settings) -> Any:
     settings = dict(zip(known, given, strict=False)) | {
         key: value for key, value in named.items() if key in kind.defaults
     }
-    return type(name, (Quantizer,), {})(kind, settings)
+    return type(name, (QKerasStandIn,), {})(kind, settings)
 
 
 def _named_function(name: str) -> Callable[[Any], Any]:
