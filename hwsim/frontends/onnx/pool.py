@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -17,12 +18,14 @@ from hwsim.frontends.onnx.window import (
     added_padding,
     as_map,
     declared_pads,
+    dilated_taps,
     grown_by,
     is_map,
     map_level,
     refuse_dilation,
     window_of,
 )
+from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.values import (
     NO_PADDING,
@@ -35,6 +38,7 @@ from hwsim.frontends.shared.values import (
 from hwsim.ops import MaxPool, TensorType, Window
 from hwsim.ops.base import IntArray, Shape
 
+Held = TypeVar("Held", Codes, Real)
 MOST_UNEVEN = 1 << 17  # outputs of an average that each have a factor of their own
 
 
@@ -42,22 +46,32 @@ def max_pool(run: Importer, node: OnnxNode) -> None:
     """MaxPool, on codes or on floats."""
     if len(node.outputs) > 1 and node.outputs[1]:
         raise HwsimError(f"{node}: its second output (indices) is not supported")
-    refuse_dilation(node)
-    value = run.value(node, 0)
+    value, kernel = run.value(node, 0), node.integers("kernel_shape")
     if isinstance(value, Codes):
         if not is_map(value.layout.shape):
             raise HwsimError(f"{node}: its input must be a map {MAPS}")
         codes = run.arranged(value, Arrangement.map(value.layout.shape), node)
-        window = window_of(node, codes.layout.shape, node.integers("kernel_shape"))
+        codes, window = _windowed(run, node, codes, kernel)
         edge = run.emit(node.name, MaxPool(window=window), [codes.edge], node.output)
         *places, channels = run.types[edge].shape
         layout = Arrangement.map((channels, *places))
         run.values[node.output] = replace(codes, edge=edge, layout=layout)
         return
-    real = as_map(run, node, run.real(node, 0))
-    shape = real.layout.shape
-    window = window_of(node, shape, node.integers("kernel_shape"))
-    run.values[node.output] = pooled(node, real, shape, window)
+    real, window = _windowed(run, node, as_map(run, node, run.real(node, 0)), kernel)
+    run.values[node.output] = pooled(node, real, real.layout.shape, window)
+
+
+def _windowed(run: Importer, node: OnnxNode, value: Held, kernel: Shape) -> tuple[Held, Window]:
+    """The window of a max pool, and what it goes over: dilated windows, one beside the other."""
+    shape = value.layout.shape
+    if set(node.integers("dilations", (1,))) == {1}:
+        return value, window_of(node, shape, kernel)
+    if len(kernel) != len(shape) - 1:
+        raise HwsimError(f"{node}: 'kernel_shape' must have {len(shape) - 1} numbers, not {kernel}")
+    taps: list[list[int]] = dilated_taps(node, shape, kernel)
+    way = moves.selected(value.layout, [None, *taps])
+    beside = moves.gone(run, value, way, f"{node.name}.windows", f"{node.output}.windows")
+    return cast("Held", beside), Window(kernel, kernel)
 
 
 def pooled(node: OnnxNode, real: Real, shape: Shape, window: Window) -> Real:

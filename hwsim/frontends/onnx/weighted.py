@@ -14,11 +14,13 @@ from hwsim.frontends.onnx.constants import mapped
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS
-from hwsim.frontends.onnx.window import dilated, map_level, window_of
+from hwsim.frontends.onnx.window import dilated, map_level, window_in_frame
+from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     NO_PADDING,
+    Codes,
     Constant,
     FloatArray,
     Level,
@@ -213,8 +215,12 @@ def convolution(
     if kernel != codes.shape[2:]:
         raise HwsimError(f"{node}: 'kernel_shape' must be {codes.shape[2:]}, not {kernel}")
     taps = dilated(node, codes.transpose(*range(2, rank + 2), 1, 0))
-    window = window_of(node, shape, taps.shape[:rank], level.codes.padding)
-    level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
+    window, frame = window_in_frame(node, shape, taps.shape[:rank], level.codes.padding)
+    inner = replace(level.codes, padding=NO_PADDING)
+    name, out = f"{node.name}.frame", f"{node.output}.frame"
+    held_codes = moves.padded(run, inner, frame, level.zero_point, name, out)
+    assert isinstance(held_codes, Codes)
+    level = replace(level, codes=held_codes)
     held = taps, weights.format, scale
     source = layer(run, node, level, held, _among_codes(run, bias), (window, groups))
     kind = source.op.infer([run.types[level.codes.edge]])

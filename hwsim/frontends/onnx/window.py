@@ -10,15 +10,18 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     NO_PADDING,
+    Arithmetic,
     Level,
+    Moved,
     Padding,
-    Pool,
     Real,
+    Unary,
 )
 from hwsim.ops import Window
 from hwsim.ops.base import IntArray, Shape
@@ -44,22 +47,41 @@ def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, Shape]:
 def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
     """A map that lies as operators on maps expect it."""
     source, layout = real.source, real.layout
-    if isinstance(source, Level):
-        if source.codes.padding != NO_PADDING:
-            raise HwsimError(f"{node}: a Pad must be followed by a convolution")
-        moved = is_map(layout.shape) and not layout.same(Arrangement.map(layout.shape))
-        pooled = any(isinstance(step, Pool) for step in real.steps)
-        if moved and not pooled:
-            held = replace(source.codes, layout=layout)
-            codes = run.arranged(held, Arrangement.map(layout.shape), node)
-            return replace(real, source=replace(source, codes=codes), layout=codes.layout)
-    if not is_map(layout.shape) or not layout.same(Arrangement.map(layout.shape)):
+    if isinstance(source, Level) and source.codes.padding != NO_PADDING:
+        raise HwsimError(f"{node}: a Pad must be followed by a convolution")
+    if not is_map(layout.shape):
         raise HwsimError(f"{node}: its input must be a map {MAPS}")
-    return real
+    wanted = Arrangement.map(layout.shape)
+    if layout.same(wanted):
+        return real
+    if isinstance(source, Level) and all(isinstance(s, Unary | Arithmetic) for s in real.steps):
+        codes = run.arranged(replace(source.codes, layout=layout), wanted, node)
+        return replace(real, source=replace(source, codes=codes), layout=codes.layout)
+    way = moves.turned(layout, wanted)
+    if way is None:
+        raise HwsimError(f"{node}: its input must be a map {MAPS}")
+    return replace(real.then(Moved(str(node), way.ops)), layout=wanted)
 
 
 def window_of(node: OnnxNode, shape: Shape, kernel: Shape, extra: Padding = NO_PADDING) -> Window:
     """Kernel, strides and padding of an ONNX operator on (channels, ...)."""
+    return Window(*_parts(node, shape, kernel, extra))
+
+
+def window_in_frame(
+    node: OnnxNode, shape: Shape, kernel: Shape, extra: Padding = NO_PADDING
+) -> tuple[Window, list[moves.Amounts]]:
+    """As `window_of`, and what has to be around the map before, since no window pads so much."""
+    kernel, strides, pads = _parts(node, shape, kernel, extra)
+    inside = [min(p, k - 1) for p, k in zip(pads, kernel * 2, strict=True)]
+    rest, rank = [p - q for p, q in zip(pads, inside, strict=True)], len(kernel)
+    frame = [(b, a, 0) for b, a in zip(rest[:rank], rest[rank:], strict=True)]
+    return Window(kernel, strides, tuple(inside)), [(0, 0, 0), *frame]
+
+
+def _parts(
+    node: OnnxNode, shape: Shape, kernel: Shape, extra: Padding
+) -> tuple[Shape, Shape, Padding]:
     rank = len(shape) - 1
     strides = node.integers("strides", (1,) * rank)
     if len(kernel) != rank or len(strides) != rank or min(*kernel, *strides) < 1:
@@ -71,7 +93,7 @@ def window_of(node: OnnxNode, shape: Shape, kernel: Shape, extra: Padding = NO_P
     pads = added_padding(pads, extra)
     if math.prod(grown_by(shape, pads)) > MAX_ELEMENTS:
         raise HwsimError(f"{node}: its padded input must have at most {MAX_ELEMENTS} elements")
-    return Window(kernel, strides, pads)
+    return kernel, strides, pads
 
 
 def grown_by(shape: Shape, padding: Padding) -> Shape:
@@ -140,6 +162,36 @@ def dilated(node: OnnxNode, taps: IntArray) -> IntArray:
     out = np.zeros(shape, np.int64)
     out[tuple(slice(None, None, d) for d in dilations)] = taps
     return out
+
+
+def dilated_taps(node: OnnxNode, shape: Shape, kernel: Shape) -> list[list[int]]:
+    """For each axis of a map (channels, ...) what a dilated window meets, one after the other.
+
+    Beyond the map it meets, in place of padding, the first that it meets on it.
+    """
+    rank = len(shape) - 1
+    apart = node.integers("dilations", (1,) * rank)
+    if len(apart) != rank or min(apart) < 1:
+        raise HwsimError(f"{node}: 'dilations' must be {COUNTS[rank]} from 1, not {apart}")
+    whole = tuple((k - 1) * d + 1 for k, d in zip(kernel, apart, strict=True))
+    window = window_of(node, shape, whole)
+    found = []
+    for size, k, d, stride, (before, after) in zip(
+        shape[1:], kernel, apart, window.stride, window.ends, strict=True
+    ):
+        starts = range(-before, size + after - (k - 1) * d, stride)
+        met = [[start + tap * d for tap in range(k)] for start in starts]
+        inside = [[place for place in places if 0 <= place < size] for places in met]
+        if not all(inside):
+            raise HwsimError(f"{node}: each of its windows must meet some place of the map")
+        found.append(
+            [
+                place if 0 <= place < size else kept[0]
+                for places, kept in zip(met, inside, strict=True)
+                for place in places
+            ]
+        )
+    return found
 
 
 def refuse_dilation(node: OnnxNode) -> None:
