@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 import hwsim
 from hwsim import HwsimError
 from hwsim.frontends import FILES, OBJECTS
+from hwsim.frontends.onnx.refusals import unsupported
 from hwsim.frontends.unread import UNREAD
 
 MODEL = "examples/models/digits_cnn_int8.onnx"
@@ -182,3 +183,18 @@ def test_an_installed_package_that_reads_nothing_is_named_in_one_sentence(
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     assert sentence("m.half") == f"the entry point '.half' of hwsim.frontends {WRONG[named]}"
+
+
+@pytest.mark.parametrize(
+    ("op", "help_"),
+    [
+        ("LSTM", "write its steps out in Linear, Sigmoid, Tanh and Mul"),
+        ("com.microsoft.DynamicQuantizeLSTM", "or let hls4ml convert the PyTorch or Keras model"),
+        ("com.microsoft.DynamicQuantizeMatMul", "become fixed ones by onnxruntime.quantization"),
+        ("NonMaxSuppression", "what comes after the scores can be done outside of the model"),
+    ],
+)
+def test_operators_without_a_rule_are_named_with_what_helps(op, help_):
+    text = unsupported("m.onnx", [(op, "a"), (op, "b")])
+    assert f"but has {op} ('a', 'b'); what helps: " in text
+    assert help_ in text and "onnx.utils.extract_model" in text

@@ -19,9 +19,11 @@ STEP_BY_STEP = (
     "Keras model, whose LSTM and GRU are read"
 )
 LEFT_OUT = "what comes after the scores can be done outside of the model"
+STATIC = f"scales that are found anew for each input become fixed ones by {QUANTIZE}"
 ADVICE: dict[str, str] = {
+    **dict.fromkeys(DYNAMIC, STATIC),
     **dict.fromkeys(("TopK", "NonMaxSuppression"), LEFT_OUT),
-    **dict.fromkeys((*RECURRENT, "com.microsoft.DynamicQuantizeLSTM"), STEP_BY_STEP),
+    **dict.fromkeys((*RECURRENT, "DynamicQuantizeLSTM"), STEP_BY_STEP),
 }
 """What helps where a node of that operator is in the way."""
 
@@ -34,7 +36,8 @@ def unsupported(name: object, nodes: Iterable[tuple[str, str]]) -> str:
     for op, node in nodes:
         found.setdefault(op if op.isprintable() else repr(op), []).append(repr(node))
     listed = "; ".join(f"{op} ({_some(names)})" for op, names in found.items())
-    advice = [*dict.fromkeys(ADVICE[op] for op in found if op in ADVICE), CUT]
+    plain = [op.rpartition(".")[2] for op in found]
+    advice = [*dict.fromkeys(ADVICE[op] for op in plain if op in ADVICE), CUT]
     return (
         f"{name} must use supported operators only, but has {listed}; what helps: "
         f"{'; '.join(advice)}; docs/frontends.md lists what is supported"

@@ -27,6 +27,10 @@ from hwsim.ops import Window
 from hwsim.ops.base import IntArray, Shape
 
 MAPS = "(batch, channels, length) or (batch, channels, height, width)"
+THIRD = (
+    "three axes can be gone over two at a time: the slices along the third each by a layer of its "
+    "own, whose results are added, or the larger taken"
+)
 COUNTS = {1: "one number", 2: "two numbers", 4: "four numbers"}
 
 
@@ -35,11 +39,16 @@ def is_map(shape: Shape) -> bool:
     return len(shape) in (2, 3)
 
 
+def _maps(shape: Shape) -> str:
+    """What a tensor of places must be, with what helps where it has three axes of them."""
+    return f"{MAPS} ({THIRD})" if len(shape) == 4 else MAPS
+
+
 def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, Shape]:
     """The codes behind a map (channels, ...) that is only dequantized."""
     level, shape = level_of(run, node, real), real.layout.shape
     if not is_map(shape):
-        raise HwsimError(f"{node}: its input must be {MAPS}, not of rank {len(shape) + 1}")
+        raise HwsimError(f"{node}: its input must be {_maps(shape)}, not of rank {len(shape) + 1}")
     held = replace(level.codes, layout=real.layout)
     return replace(level, codes=run.arranged(held, Arrangement.map(shape), node)), shape
 
@@ -50,7 +59,7 @@ def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
     if isinstance(source, Level) and source.codes.padding != NO_PADDING:
         raise HwsimError(f"{node}: a Pad must be followed by a convolution")
     if not is_map(layout.shape):
-        raise HwsimError(f"{node}: its input must be a map {MAPS}")
+        raise HwsimError(f"{node}: its input must be a map {_maps(layout.shape)}")
     wanted = Arrangement.map(layout.shape)
     if layout.same(wanted):
         return real

@@ -77,7 +77,10 @@ class TensorBuilder(Builder):
         if known is None:
             self.input(port)
         elif replace(port, tensor=known.tensor) != known:
-            raise HwsimError(f"input {raw.name!r} must be quantized in one way, not in several")
+            raise HwsimError(
+                f"input {raw.name!r} must be quantized in one way, not in several; a quantizer "
+                "of its own before it is read or cut makes it one"
+            )
         else:
             port = known
         return Codes(port.tensor, kind.format, layout, raw.padding)

@@ -43,6 +43,11 @@ TIES = (
     "ONNX Runtime averages in float32 here, so that exact ties may round the other way: up to "
     "{share:.2g} % of the codes, by one step; the exact average is rounded to nearest even here"
 )
+OFTEN = 1e-3
+SUM_TIES = (
+    "ONNX Runtime adds in float32 here, not with its integer kernels, so that exact ties may round "
+    "the other way: up to {share:.2g} % of the codes that this node gives, by one step"
+)
 LAST_BITS = f"{SUMS}, so that the reals differ in their last bits (by about 1e-6 of the largest)"
 BLOCKS = (
     "ONNX Runtime rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
@@ -200,7 +205,34 @@ def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:
         and not (kernel is RuntimeKernel.INTEGER and source.exact)
         and not _exact_in_floats(run, source, by)
     ):
+        share = _sums_near_ties(run, source, by)
+        if share > OFTEN:
+            run.warn(source.name, SUM_TIES.format(share=100 * share))
+            return
         run.warn(source.name, ROUNDED.format(share=SHARES[8 if by.format.width <= 8 else 16]))
+
+
+def _sums_near_ties(run: Importer, source: Weighing, by: Quantizer) -> float:
+    """The share of all sums that float32 may round the other way; 0 where they are too many."""
+    kind = run.types[run.sums[source]]
+    if kind.hi - kind.lo >= MOST_SUMS:
+        return 0.0
+    finer = 2.0 ** -(kind.format.frac_bits - _own_bits(run, source))
+    sums, lowest = np.arange(kind.lo, kind.hi + 1), by.format.min - by.zero_point
+    found = 0.0
+    for scale in set(source.scale.tolist()):
+        steps = sums * (scale * finer / by.scale)
+        inside = (steps > lowest - 1) & (steps < by.format.max - by.zero_point + 1)
+        errors = 2.0**-20 * (np.abs(steps) + 1)
+        near = np.abs(steps - np.floor(steps) - 0.5) <= errors
+        found = max(found, float((near & inside).sum() / max(inside.sum(), 1)))
+    return found
+
+
+def _own_bits(run: Importer, source: Weighing) -> int:
+    """Fraction bits of a product of input and weight."""
+    data = run.types[source.input.codes.edge].format
+    return data.frac_bits + source.op.weight_format.frac_bits
 
 
 def _note_product(run: Importer, source: Product, by: Quantizer | None) -> None:
