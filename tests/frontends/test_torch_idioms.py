@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from support.onnx_builder import Array
 from support.onnx_run import run_ort
 
@@ -23,11 +24,10 @@ from hwsim.frontends.shared.builder import RuntimeDifference
 
 HERE = Path(__file__).parent / "torch_idioms"
 FILES = sorted(path.stem for path in HERE.glob("*.onnx"))
-UNREAD = ("encoder-",)
-"""Beginnings of the names of networks with operators that are refused by name."""
-READ = [name for name in FILES if not name.startswith(UNREAD)]
 FLOAT_WEIGHTS = ("unet_transposed-", "autoencoder-")
 """Networks with a ConvTranspose, which the quantizer to QLinear operators leaves as it is."""
+UNLOADABLE, INT8 = ("encoder-",), ("defaults", "symmetric by channel")
+"""Networks that ONNX Runtime's own optimizer fails on in these settings."""
 SAMPLES = 64
 U8, S8 = "QUInt8", "QInt8"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def quantized(name: str, setting: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", FILES)
 def test_an_idiom_gives_the_runtimes_arrays_or_says_that_it_may_not(
     name: str, setting: str, tmp_path: Path
 ) -> None:
@@ -100,6 +100,10 @@ def test_an_idiom_gives_the_runtimes_arrays_or_says_that_it_may_not(
         warnings.simplefilter("always", RuntimeDifference)
         graph = hwsim.load(path)
     announced = [w for w in said if issubclass(w.category, RuntimeDifference)]
+    if name.startswith(UNLOADABLE) and setting in INT8:
+        with pytest.raises(Fail, match="AddInitializer"):
+            run_ort(path, feeds)
+        return
     expected = run_ort(path, feeds).outputs
     got = hwsim.emulate(graph, feeds)
     found = got if isinstance(got, dict) else dict.fromkeys(expected, got)
@@ -109,12 +113,6 @@ def test_an_idiom_gives_the_runtimes_arrays_or_says_that_it_may_not(
         different = np.count_nonzero(found[output] != array)
         assert different == 0 or announced, f"{different} of {array.size} differ in silence"
         assert different * 8 <= array.size, f"{different} of {array.size} differ"
-
-
-@pytest.mark.parametrize("name", sorted(set(FILES) - set(READ)))
-def test_a_network_that_is_not_read_is_refused_by_its_operators(name: str, tmp_path: Path) -> None:
-    with pytest.raises(HwsimError, match=r"must use supported operators only, but has \w+"):
-        hwsim.load(quantized(name, "defaults", tmp_path))
 
 
 def test_there_are_twenty_idioms_and_nine_networks_of_both_exporters() -> None:

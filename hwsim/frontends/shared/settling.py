@@ -29,14 +29,19 @@ from hwsim.frontends.shared.values import (
     Pool,
     Product,
     Real,
+    Scaled,
     Total,
     Unary,
     Weighing,
 )
-from hwsim.ops import Concat, MaxPool, Op, Quant, Relu, Table
+from hwsim.ops import BatchNorm, Concat, MaxPool, Op, Quant, Relu, Table
 
 FINE_VALUE_BITS = 25
 """Bits of the largest value of a function that nothing rounds: one more than a float32 has."""
+
+
+FINE_FACTOR_BITS = 20
+"""Bits of the largest factor of a channel that nothing rounds, beside codes of 26 bits and more."""
 
 
 def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
@@ -49,6 +54,8 @@ def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
         ops = [op for step in real.steps for op in _settled_step(step)]
         edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
         return Codes(edge, run.types[edge].format, real.layout)
+    if isinstance(source, Scaled) and source.unit is None and not real.steps:
+        return fine_line(run, source, real).codes
     if isinstance(source, Product | Total):
         edge = multiplied(run, source) if isinstance(source, Product) else totalled(run, source)[0]
         ops = [op for step in real.steps for op in _settled_step(step)]
@@ -120,6 +127,8 @@ def level_of(
     They have one scale, unless the caller knows what to do with `several_scales`.
     """
     source = real.source
+    if isinstance(source, Scaled) and source.unit is None and not real.steps:
+        return fine_line(run, source, real)
     if not isinstance(source, Level):
         raise HwsimError(
             f"{node}: its input must be quantized before it is used, but comes from a computation "
@@ -140,6 +149,36 @@ def level_of(
         name = source.codes.edge
         run.made[key] = _stepped(run, source, source.codes, real, name)
     return replace(source, codes=run.made[key])
+
+
+def fine_line(run: TensorBuilder, source: Scaled, real: Real) -> Level:
+    """A factor and an offset a channel that nothing rounds, in a unit finer than a float32's."""
+    if isinstance(source.term, Weighing):
+        edge, scale = weighed(run, source.term)
+        worth, zero = scale.astype(np.float64), 0
+    else:
+        edge, zero = source.term.codes.edge, source.term.zero_point
+        worth = np.array([source.term.scale])
+    kind = run.types[edge]
+    fraction = kind.format.frac_bits
+    factors = np.broadcast_to(worth * source.factor, kind.channels)
+    offsets = np.broadcast_to(source.offset, kind.channels)
+    top = float(np.abs(factors).max())
+    if not top:
+        raise HwsimError(f"{source.name}: its factors must not all be 0")
+    unit = 2.0 ** (math.ceil(math.log2(top)) - FINE_FACTOR_BITS)
+    whole = np.rint(factors / unit).astype(np.int64)
+    if source not in run.made:
+        op = BatchNorm(
+            scale=whole,
+            bias=np.rint(offsets / unit).astype(np.int64) - zero * whole,
+            scale_format=Format(True, 32 + fraction, -fraction),
+            quant=Quant((unit,)),
+        )
+        name = f"{source.name}.fine"
+        made = run.emit(name, op, [edge], name)
+        run.made[source] = Codes(made, run.types[made].format, real.layout)
+    return Level(run.made[source], unit, 0)
 
 
 def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:

@@ -357,6 +357,8 @@ def note_reals(run: Importer, real: Real) -> None:
             note_reals(run, part)
     if isinstance(source, Product):
         _note_product(run, source, None)
+    if isinstance(source, Scaled | Total):
+        run.warn(source.name, LAST_BITS)
     if not isinstance(source, Weighing):
         return
     _note_first(run, source)
