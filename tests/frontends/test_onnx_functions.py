@@ -132,6 +132,20 @@ def larger_half(c: Chain, x: str) -> str:
     return c.do("Max", c.do("Neg", x), c.do("Mul", x, c.number(0.5)))
 
 
+def gelu_of_a_product(c: Chain, x: str) -> str:
+    """Which the runtime takes for a Gelu, that multiplies where this divides."""
+    return gelu_halved(c, c.do("Mul", x, c.number(1.3)))
+
+
+def gelu_halved(c: Chain, x: str) -> str:
+    share = c.do("Add", c.do("Erf", c.do("Div", x, c.number(1.4142135381698608))), c.number(1))
+    return c.do("Mul", c.do("Mul", x, c.number(0.5)), share)
+
+
+def gelu_by_tanh_of_a_product(c: Chain, x: str) -> str:
+    return gelu_by_tanh(c, c.do("Mul", x, c.number(1.3)))
+
+
 def softplus_as_exported(c: Chain, x: str) -> str:
     """With a threshold, as PyTorch has it."""
     large = c.do("Greater", c.do("Mul", x, c.number(1)), c.number(3))
@@ -187,6 +201,8 @@ ROUGH: dict[str, Build] = {
     "inverse square": powered(-2),
     "mish": mish,
     "softplus as exported": softplus_as_exported,
+    "gelu of a product": gelu_of_a_product,
+    "gelu by tanh of a product": gelu_by_tanh_of_a_product,
     "logit": logit,
 }  # fmt: skip
 

@@ -31,6 +31,10 @@ Function = Callable[[FloatArray], FloatArray]
 Maker = Callable[[OnnxNode], Unary]
 
 
+FUSED_BEHIND = {"Erf": 1, "Tanh": 2}
+"""Steps behind which the runtime may take an operator for part of a Gelu, with other last bits."""
+
+
 def unary(run: Importer, node: OnnxNode) -> None:
     """A function of one value, or of a constant."""
     value, function = run.value(node, 0), function_of(node)
@@ -40,7 +44,10 @@ def unary(run: Importer, node: OnnxNode) -> None:
     if isinstance(value, RawInput):
         run.values[node.output] = float_chain.raw_function(node, value, function)
         return
-    run.values[node.output] = run.real(node, 0).then(function)
+    real = run.real(node, 0)
+    if len(real.steps) > FUSED_BEHIND.get(node.op, len(real.steps)):
+        function = replace(function, rough=True)
+    run.values[node.output] = real.then(function)
 
 
 def function_of(node: OnnxNode) -> Unary:
