@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from support.onnx_compare import load
 from support.onnx_nets import Net, typed
 from support.onnx_run import session_of
 from support.seeds import seeded
 
 import hwsim
+from hwsim.errors import HwsimError
 
 Move = Callable[[Net, str], str]
 MAP, LINE, HEADS = (4, 6, 5), (4, 9), (2, 3, 4, 5)
@@ -197,3 +199,82 @@ def test_what_moves_stands_behind_sums_functions_and_inputs(name, source, tmp_pa
     (want,) = session.run(None, {"x": x})
     got = hwsim.emulate(load(model, tmp_path), x)
     assert got.shape == want.shape and np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize(("shape", "axis"), [(MAP, 1), (MAP, 2), (MAP, -1), (LINE, 2), (HEADS, 3)])
+def test_tensors_of_unlike_scales_are_joined_along_any_axis(shape, axis, dtype, tmp_path):
+    n = Net(dtype, seed=6)
+    x = n.round(n.input("x", shape), 0.03, -9)
+    other = n.round(n.do("Tanh", x), 0.0083, 3)
+    y = n.round(n.do("Concat", x, other, x, axis=axis), 0.0417, 21)
+    model = n.model((y, len(shape) + 1, "float32"))
+    count = 60_000 // int(np.prod(shape)) // 3 + 1
+    x = np.random.default_rng(seeded(9)).uniform(-5, 5, (count, *shape)).astype(np.float32)
+    session, _ = session_of(model, optimize=True)
+    (want,) = session.run(None, {"x": x})
+    got = hwsim.emulate(load(model, tmp_path), x)
+    assert want.size > 50_000 and np.array_equal(got, want)
+
+
+BAD: dict[str, tuple[Move, str]] = {
+    "gather-past-the-end": (gathered([0, 4], 1), "whole numbers from -4 to 3, not [0, 4]"),
+    "gather-the-batch": (gathered([0], 0), "'axis' must be one of a tensor of rank 4 and not the"),
+    "gather-by-an-input": (
+        lambda n, x: n.do("Gather", x, n.input("i", (2,), "int64"), axis=1),
+        "its indices 'i' must be constant",
+    ),
+    "slice-the-batch": (sliced([0], [2], [0]), "it must leave the batch as it is, not take 0 to 2"),
+    "slice-nothing-left": (sliced([3], [3], [2]), "its result must have from 1 to 67108864"),
+    "slice-no-step": (sliced([0], [3], [2], [0]), "its steps not be 0, not axis 2 with step 0"),
+    "slice-twice": (
+        sliced([0, 0], [3, 2], [2, 2]),
+        "its axes must each be given once, not 2 twice",
+    ),
+    "tile-the-batch": (
+        lambda n, x: n.do("Tile", x, constant(n, 2, 1, 1, 1)),
+        "it must leave the batch as it is, not repeat it 2 times",
+    ),
+    "tile-some-axes": (
+        lambda n, x: n.do("Tile", x, constant(n, 1, 2)),
+        "its repeats must be 4 numbers from 1, not [1, 2]",
+    ),
+    "expand-what-is-long": (
+        lambda n, x: n.do("Expand", x, constant(n, 1, 8, 1, 1)),
+        "its input of shape (4, 6, 5) must broadcast to (8, 1, 1)",
+    ),
+    "blocks-that-do-not-fit": (
+        lambda n, x: n.do("DepthToSpace", x, blocksize=3),
+        "'blocksize' must be 1 or more and its square divide 4 channels, not 3",
+    ),
+    "blocks-of-places": (
+        lambda n, x: n.do("SpaceToDepth", x, blocksize=2),
+        "'blocksize' must be 1 or more and divide 6 and 5, not 2",
+    ),
+    "reflect-too-far": (
+        padded([0, 0, 6, 0, 0, 0, 0, 0], mode="reflect"),
+        "in mode reflect it must pad an axis of 6 by 0 to 5, not by 6 and 0",
+    ),
+    "pad-the-batch": (
+        padded([1, 0, 0, 0, 0, 0, 0, 0]),
+        "it must leave the batch as it is, not pad it by (1, 0)",
+    ),
+    "pad-half": (padded([0, 0, 1]), "its pads must be two for each of 4 axes, not [0, 0, 1]"),
+    "pad-a-lot": (
+        padded([0, 0, 1 << 22, 0, 0, 0, 1 << 22, 0], 1.0),
+        "its padded input must have at most 67108864 elements",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_move_is_named(name, tmp_path):
+    move, text = BAD[name]
+    n = Net()
+    y = n.round(move(n, n.start(*MAP)), 0.03)
+    port = helper.make_tensor_value_info(y, TensorProto.FLOAT, None)
+    graph = helper.make_graph(n.nodes, "g", n.inputs, [port], n.constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(HwsimError) as error:
+        load(model, tmp_path)
+    assert text in str(error.value)
