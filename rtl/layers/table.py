@@ -12,6 +12,7 @@ from hwsim.graph import Graph, Node
 from hwsim.ops import Op
 from rtl.layers import (
     elementwise,
+    matmul,
     pad,
     pairs,
     pool,
@@ -45,6 +46,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Divide: (scale.Divided, scale.DividedSerially, scale.DividedByLimbs),
     ops.Flatten: (Wires,),
     ops.Literal: (tables.Recited,),
+    ops.MatMul: (matmul.RowsByColumns,),
     ops.MaxPool: (pool.Pooled,),
     ops.Maximum: (pairs.Chosen,),
     ops.Minimum: (pairs.Chosen,),
@@ -71,7 +73,6 @@ HARDWARE: Mapping[type[Op], Record] = {
 
 WITHOUT: Mapping[type[Op], str] = {
     ops.Rsqrt: "reciprocal square roots run in the emulator only",
-    ops.MatMul: "products of two computed tensors run in the emulator only",
 }
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 

@@ -716,14 +716,14 @@ def mul_cases() -> Iterator[Case]:
 def matmul_cases() -> Iterator[Case]:
     """Products of two computed matrices, alone, in batches and broadcast."""
 
-    def case(name: str, a: TensorType, b: TensorType, **fields: Any) -> Case:
-        return Case(f"matmul-{name}", MatMul(**fields), (a, b), built=False)
+    def case(name: str, a: TensorType, b: TensorType, built: bool = True, **fields: Any) -> Case:
+        return Case(f"matmul-{name}", MatMul(**fields), (a, b), built)
 
     yield case("plain", tensor((3, 4)), tensor((4, 5)))
     yield case("one-row", tensor((1, 6), "s5.2"), tensor((6, 3), "u4.1"))
     yield case("one-term", tensor((4, 1), "u8"), tensor((1, 3), "s6"))
     yield case("heads", tensor((2, 3, 4), "s6"), tensor((2, 4, 3), "s6"))
-    yield case("broadcast", tensor((2, 1, 3, 4), "s6"), tensor((3, 4, 2), "s6"))
+    yield case("broadcast", tensor((2, 1, 3, 4), "s6"), tensor((3, 4, 2), "s6"), built=False)
     types = tensor((2, 3, 5), "u8", 131), tensor((2, 5, 4), "s8", -5, codes=(-70, 90))
     yield case("zero-points", *types, zero_points=(131, -5), quant=Quant((0.0025,)))
     yield case("wide", tensor((2, 3), "s24"), tensor((3, 2), "s28"))
