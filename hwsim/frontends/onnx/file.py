@@ -65,6 +65,10 @@ def from_proto(proto: Any, path: Path | None = None) -> OnnxModel:
         raise HwsimError(f"{path} must be a valid ONNX model ({error})") from None
 
 
+DATATYPE = "finn_datatype"
+"""The key of QONNX's annotations of tensors."""
+
+
 def _model(path: Path, proto: Any) -> OnnxModel:
     graph = proto.graph
     if not graph.node or not graph.output:
@@ -80,6 +84,12 @@ def _model(path: Path, proto: Any) -> OnnxModel:
         constants,
         tuple(_port(path, p) for p in graph.input if p.name not in constants),
         tuple(_port(path, p) for p in graph.output),
+        {
+            text(note.tensor_name): text(entry.value)
+            for note in graph.quantization_annotation
+            for entry in note.quant_parameter_tensor_names
+            if text(entry.key) == DATATYPE
+        },
     )
 
 

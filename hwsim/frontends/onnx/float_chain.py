@@ -111,7 +111,8 @@ def arithmetic(run: Importer, node: OnnxNode) -> bool:
         raise HwsimError(f"{node}: what it divides by must be constant")
     array = constant_of(node, constant, divides=op == "div")
     op = "sub_from" if reverse and op == "sub" else op
-    if isinstance(value, RawInput):
+    whole_input = isinstance(value, RawInput) and run.is_annotated(value)
+    if isinstance(value, RawInput) and not whole_input:
         run.values[node.output] = raw_step(node, value, op, array)
     else:
         real = run.real(node, 1 if reverse else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -16,6 +17,28 @@ from hwsim.ops import TensorType
 
 UNQUANTIZED = Format(True, 8, 24)
 """Of an input of reals that a QONNX model quantizes nowhere."""
+
+
+def annotated(datatype: str) -> tuple[Format, tuple[int, int] | None] | None:
+    """The format and the ends of the whole numbers that a QONNX annotation names; None for reals.
+
+    `BIPOLAR` is -1 and 1 (0 is never met), `FIXED<8,4>` has 4 bits before the binary point.
+    """
+    known: dict[str, tuple[Format, tuple[int, int] | None]] = {
+        "BINARY": (Format.uint(1), None),
+        "BIPOLAR": (Format.int(2), (-1, 1)),
+        "TERNARY": (Format.int(2), (-1, 1)),
+    }
+    found = re.fullmatch(r"(U?)INT(\d{1,2})|FIXED<(\d{1,2}),(\d{1,2})>", datatype)
+    if datatype in known or found is None:
+        return known.get(datatype)
+    unsigned, bits, wide, whole = found.groups()
+    fmt = Format(True, int(whole), int(wide) - int(whole)) if wide else None
+    fmt = fmt or Format(not unsigned, int(bits))
+    return (fmt, None) if 1 <= fmt.width <= MOST_ANNOTATED else None
+
+
+MOST_ANNOTATED = 24  # bits of an annotated input, all exact in float32
 
 REALS = Choice(RuntimeKernel.FLOAT, bias_codes=True)
 """What a runtime does that computes all of the model in reals and has no kernels of its own."""
@@ -72,9 +95,24 @@ class Importer(TensorBuilder):
             f"(behind QuantizeLinear and DequantizeLinear, or Quant), not {what}"
         )
 
+    def is_annotated(self, raw: RawInput) -> bool:
+        """Whether a QONNX model says which whole numbers an input holds."""
+        known = annotated(self.model.datatypes.get(raw.name, "")) is not None
+        return known and self.choices is None
+
     def _unquantized(self, name: str, raw: RawInput) -> Real:
-        """An input that the model takes as it is, rounded as finely as a stream can have it."""
+        """An input that the model takes as it is, rounded as finely as a stream can have it.
+
+        Where QONNX's annotations say what whole numbers it holds, these are its codes.
+        """
         rule = {"rounding": Rounding.RND_CONV, "overflow": Overflow.SAT}
+        held = annotated(self.model.datatypes.get(raw.name, ""))
+        if held is not None:
+            fmt, ends = held
+            codes = self.input_codes(raw, TensorType((), fmt, None, ends), rule, raw.name)
+            known = Real(Level(codes, 2.0**-fmt.frac_bits, 0), codes.layout)
+            self.values[name] = known
+            return known
         codes = self.input_codes(raw, TensorType((), UNQUANTIZED), rule, raw.name)
         reals = Real(Level(codes, 2.0**-UNQUANTIZED.frac_bits, 0), codes.layout)
         self.values[name] = reals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,8 @@ class OnnxModel:
     constants: Mapping[str, npt.NDArray[Any]]
     inputs: tuple[OnnxPort, ...]
     outputs: tuple[OnnxPort, ...]
+    datatypes: Mapping[str, str] = field(default_factory=dict)
+    """By tensor, what QONNX's annotations say of its values, as `BIPOLAR` or `UINT8`."""
 
     @property
     def batch(self) -> int | None:

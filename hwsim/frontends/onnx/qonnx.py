@@ -11,19 +11,24 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.frontends.onnx import qonnx_last
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.qonnx_bipolar import Bipolar
 from hwsim.frontends.onnx.qonnx_channels import by_channel
 from hwsim.frontends.onnx.qonnx_rules import MODES, IntQuant, power_of_two
+from hwsim.frontends.onnx.qonnx_thresholds import multi_threshold
+from hwsim.frontends.onnx.qonnx_trunc import trunc
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import Constant, FloatArray, Level, RawInput, Real
 from hwsim.graph import Graph
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
-QUANTIZERS = {(d, op) for d in DOMAINS for op in ("Quant", "IntQuant", "BipolarQuant")}
+QUANTIZERS = {
+    (d, op) for d in DOMAINS for op in ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold")
+}
 MAX_BITS = 32
 
 
@@ -157,6 +162,10 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **FLOAT_HANDLERS,
     **{(d, op): quant for d in DOMAINS for op in ("Quant", "IntQuant")},
     **{(d, "BipolarQuant"): bipolar_quant for d in DOMAINS},
+    **{(d, "Trunc"): trunc for d in DOMAINS},
+    **{(d, "MultiThreshold"): multi_threshold for d in DOMAINS},
+    **{(d, "MaxPoolNHWC"): qonnx_last.between_transposes for d in DOMAINS},
+    **qonnx_last.HANDLERS,
 }
 
 

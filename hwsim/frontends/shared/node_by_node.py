@@ -58,6 +58,7 @@ from hwsim.ops.thresholds import MOST_THRESHOLDS
 F32, F64 = np.float32, np.float64
 EXACT = 1 << 24  # whole numbers up to it are exact in float32
 ROUGH_BITS = 24
+MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu")
 UNIT = 2.0**-24  # of a float32's rounding
 MOST_PAIRS = 1 << 20
 NEAR = (
@@ -205,8 +206,16 @@ def exact(run: TensorBuilder, source: Weighing) -> bool:
 
 
 def rough(run: TensorBuilder, source: Weighing) -> bool:
-    """Whether codes of a layer's input alone pass float32: of an input that nothing quantizes."""
-    return run.types[source.input.codes.edge].format.width > ROUGH_BITS
+    """Whether a layer's input is one of the graph that nothing quantizes, of which a warning tells.
+
+    Its codes alone pass float32.
+    """
+    makers = {edge: node for node in run.nodes for edge in node.outputs}
+    edge = source.input.codes.edge
+    wide = run.types[edge].format.width > ROUGH_BITS
+    while edge in makers and makers[edge].op.kind in MOVING:
+        edge = makers[edge].inputs[0]
+    return wide and edge in {port.tensor for port in run.inputs.values()}
 
 
 def _reach(run: TensorBuilder, source: Weighing) -> IntArray:

@@ -20,6 +20,7 @@ from hwsim.frontends.shared.rounding import (
 )
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
+    NO_PADDING,
     After,
     Codes,
     Joined,
@@ -38,6 +39,7 @@ from hwsim.ops import BatchNorm, Concat, MaxPool, Op, Quant, Relu, Table
 
 FINE_VALUE_BITS = 25
 """Bits of the largest value of a function that nothing rounds: one more than a float32 has."""
+FLOAT_BITS = 24
 
 
 FINE_FACTOR_BITS = 20
@@ -141,6 +143,9 @@ def level_of(
         )
     if not real.steps:
         return source
+    exact = _exactly(run, source, real)
+    if exact is not None:
+        return exact
     key = (source, real.steps)
     functions = [step for step in real.steps if isinstance(step, Unary)]
     if source.scales is None and functions and not all(map(_is_relu, functions)):
@@ -206,6 +211,37 @@ def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:
         edge = run.emit(functions[-1].name, op, [level.codes.edge], f"{level.codes.edge}.fine")
         run.made[key] = Codes(edge, fmt, real.layout)
     return Level(run.made[key], unit, 0)
+
+
+def _exactly(run: TensorBuilder, level: Level, real: Real) -> Level | None:
+    """Codes whose reals are the very values of functions of a narrow code; None where none are.
+
+    A table gives them in steps of a power of two, no more than float32 holds.
+    """
+    codes, functions = level.codes, [s for s in real.steps if isinstance(s, Unary)]
+    plain = all(_is_relu(s) for s in functions) or len(functions) < len(real.steps)
+    kind = run.types[codes.edge]
+    if plain or codes.padding != NO_PADDING or kind.format.width > TABLE_BITS:
+        return None
+    held = np.arange(kind.lo, kind.hi + 1)
+    reals = (held - level.zero_point).astype(np.float32) * np.float32(level.scale)
+    for function in functions:
+        reals = function.function(reals)
+    for bits in range(FLOAT_BITS):
+        whole = reals.astype(np.float64) * 2.0**bits
+        if (np.abs(whole) > 1 << FLOAT_BITS).any() or not np.isfinite(whole).all():
+            return None
+        if (whole == np.rint(whole)).all():
+            break
+    else:
+        return None
+    values = whole.astype(np.int64)
+    fmt = Format.holding(int(values.min()), int(values.max()), bits)
+    key, name = (level, real.steps, "values"), f"{codes.edge}.values"
+    if key not in run.made:
+        op = Table(values=values, out=fmt, first=kind.lo)
+        run.made[key] = Codes(run.emit(name, op, [codes.edge], name), fmt, real.layout)
+    return Level(replace(run.made[key], layout=real.layout), 2.0**-bits, 0)
 
 
 def _stepped(run: TensorBuilder, level: Level, codes: Codes, real: Real, name: str) -> Codes:
