@@ -28,6 +28,7 @@ class Net:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.shape: tuple[int, ...] = ()
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of tensors whose shape QONNX must be told
 
     def constant(self, value: npt.ArrayLike, dtype: Any = np.float32) -> str:
         name = f"c{len(self.constants)}"
@@ -81,10 +82,18 @@ class Net:
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, *sizes])
             for name, sizes in (("x", self.shape), (out, shape))
         ]
-        graph = helper.make_graph(self.nodes, "net", ports[:1], ports[1:], self.constants)
+        told = [
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
+            for name, sizes in self.shapes.items()
+        ]
+        graph = helper.make_graph(
+            self.nodes, "net", ports[:1], ports[1:], self.constants, value_info=told
+        )
         domains = {node.domain for node in self.nodes if node.domain}
         opsets = [helper.make_opsetid("", self.opset)]
-        opsets += [helper.make_opsetid(domain, 1) for domain in sorted(domains)]
+        for domain in sorted(domains):  # with the channels last it is ONNX's own version
+            version = self.opset if domain == CHANNELS_LAST else 1
+            opsets.append(helper.make_opsetid(domain, version))
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
