@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.hls4ml_csim import SAMPLES, check, codes_of, emulated
+from support.hls4ml_garnet import garnet
 from support.hls4ml_models import Model, csim
 from support.hls4ml_sequences import (
     bidirectional,
@@ -183,6 +184,16 @@ def test_embedded_words_through_a_stream_give_csims_codes(tmp_path):
     check(words(3), tmp_path, stream=True)
 
 
+def check_inputs(model: Model, folder, feeds: dict) -> dict:
+    """As `check`, of several inputs; gives the codes."""
+    built = model.build(folder)
+    graph = hwsim.load(built)
+    want, got = codes_of(graph, csim(built, list(feeds.values()))), emulated(graph, feeds)
+    for name in want:
+        assert (want[name] == got[name]).all(), f"{name}: {(want[name] != got[name]).sum()} differ"
+    return got
+
+
 def test_recurrent_layers_begin_with_the_states_that_they_are_given(tmp_path):
     one = "fixed<14,4,RND,SAT>"
     model = Model(5, (5, 3), given=one)
@@ -190,14 +201,46 @@ def test_recurrent_layers_begin_with_the_states_that_they_are_given(tmp_path):
     h, c, other = (model.input(name, (1, 4), one) for name in ("h0", "c0", "h1"))
     recurrent(model, "LSTM", "x", 4, held, states=(h, c), sequences=True)
     recurrent(model, "GRU", "x", 4, {"accum": "fixed<18,6>", "result": one}, states=(other,))
-    built = model.build(tmp_path)
-    graph, x = hwsim.load(built), model.data(SAMPLES).astype(np.float64)
+    x = model.data(SAMPLES).astype(np.float64)
     states = {name: model.np.normal(0, 2.0, (SAMPLES, 1, 4)) for name in (h, c, other)}
-    want = codes_of(graph, csim(built, [x, *states.values()]))
-    got = emulated(graph, {"x": x, **states})
-    assert all((want[name] == got[name]).all() for name in want)
-    zeros = emulated(graph, {"x": x, **dict.fromkeys(states, np.zeros((SAMPLES, 1, 4)))})
-    assert all((zeros[name] != got[name]).any() for name in want)
+    got = check_inputs(model, tmp_path, {"x": x, **states})
+    begun = {"x": x, **dict.fromkeys(states, np.zeros((SAMPLES, 1, 4)))}
+    zeros = emulated(hwsim.load(model.build(tmp_path)), begun)
+    assert all((zeros[name] != got[name]).any() for name in got)
+
+
+def vertices(seed: int) -> tuple[Model, dict]:
+    """GarNets on sixteen vertices of three features, and inputs with every number of vertices."""
+    model = Model(seed, (16, 3), given="fixed<14,5,RND,SAT>")
+    whole, real = model.input("n", (1,), "uint<5>"), model.input("r", (1,), "fixed<9,6>")
+    garnet(model, "x", whole, (4,), "fixed<16,6>", 4)
+    garnet(model, "x", real, (3,), "fixed<12,5,RND,SAT>", 2)
+    garnet(model, "x", whole, (3, 2, 4), "fixed<14,6,RND_CONV,SAT>", 4)
+    x = model.data(SAMPLES).astype(np.float64)
+    counts = model.np.integers(0, 32, (SAMPLES, 1)).astype(np.float64)
+    reals = model.np.normal(8, 10, (SAMPLES, 1))
+    return model, {"x": x, "n": counts, "r": reals}
+
+
+def test_graph_networks_give_csims_codes(tmp_path):
+    model, feeds = vertices(3)
+    got = check_inputs(model, tmp_path, feeds)
+    assert all(len(np.unique(codes)) > 50 for codes in got.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [40, 41])
+def test_graph_networks_give_csims_codes_with_other_weights(seed, tmp_path):
+    model, feeds = vertices(seed)
+    check_inputs(model, tmp_path, feeds)
+
+
+def test_a_graph_network_whose_vertices_stay_apart_is_refused(tmp_path):
+    """hls4ml's C++ leaves the rows beyond the last vertex unwritten."""
+    model = Model(3, (16, 3))
+    garnet(model, "x", model.input("n", (1,), "uint<5>"), (4,), "fixed<16,6>", 4, collapse=None)
+    model.shapes["garnet2"] = (16, 4)
+    refused(model, tmp_path, "must collapse its vertices to the mean of all of them")
 
 
 def test_a_state_that_another_layer_reads_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.hls4ml import (
     activations,
     elementwise,
+    garnet,
     merge,
     norm,
     pool,
@@ -65,6 +66,8 @@ RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "LSTM": recurrent.read_recurrent,
     "GRU": recurrent.read_recurrent,
     "Bidirectional": recurrent.read_bidirectional,
+    "GarNet": garnet.read_garnet,
+    "GarNetStack": garnet.read_garnet,
     "LayerNormalization": norm.read_layernorm,
     "Embedding": products.read_embedding,
     "Einsum": products.read_einsum,

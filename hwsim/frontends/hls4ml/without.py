@@ -7,8 +7,6 @@ from collections.abc import Mapping
 REASONS: Mapping[str, str] = {
     "SimpleRNN": "hls4ml 1.3 has no C++ for it under Vivado and Vitis; an LSTM or a GRU has one",
     "MatMul": "in hls4ml 1.3 only a step on the way to Dense; an Einsum multiplies two tensors",
-    "GarNet": "a graph network of its own arithmetic",
-    "GarNetStack": "a graph network of its own arithmetic",
     "SymbolicExpression": "its C++ calls the functions of Vitis's math library",
     "DACombinational": "its C++ is generated from another project's program",
 }
