@@ -24,8 +24,16 @@ from hwsim.hls4ml_backend import arrays, configuration, options
 
 NAME = "hwsim"
 
-# These passes write C++ into the layers, or turn weights round for it.
+# These flows write C++ into the layers, or turn weights round for it,
 CPLUSPLUS = ("vivado:specific_types", "vivado:apply_templates", "vitis:apply_templates")
+# and so do these passes of the flow that also infers precisions.
+OPTIMIZE = "vivado:optimize"
+WRITES_SOURCE = (
+    "vivado:distributed_arithmetic_codegen",
+    "vivado:distributed_arithmetic_einsum_codegen",
+    "vivado:fuse_quantizer_into_d_a_layers",
+    "vivado:process_fixed_point_quantizer_layer",
+)
 
 
 class HwsimWriter(Writer):
@@ -91,7 +99,12 @@ class HwsimBackend(VitisBackend):
         return {}  # Vitis's, which are registered under its own name
 
     def _register_flows(self) -> None:
-        requires = [flow for flow in get_flow("vitis:ip").requires if flow not in CPLUSPLUS]
+        vitis = get_flow("vitis:ip").requires
+        passes = [one for one in get_flow(OPTIMIZE).optimizers if one not in WRITES_SOURCE]
+        ours = register_flow(
+            "optimize", passes, requires=get_flow(OPTIMIZE).requires, backend=self.name
+        )
+        requires = [ours if one == OPTIMIZE else one for one in vitis if one not in CPLUSPLUS]
         first = register_flow("read", [f"{NAME}:remember_layers"], backend=self.name)
         last = register_flow(
             "check", [f"{NAME}:check_config", f"{NAME}:attach_trace"], backend=self.name

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.hls4ml_csim import check, emulated
+from support.hls4ml_csim import SAMPLES, check, emulated
 from support.hls4ml_layer_heads import lines, maps, vectors
-from support.hls4ml_models import Model
+from support.hls4ml_models import Model, csim
 
 import hwsim
 from hwsim.errors import HwsimError
@@ -69,6 +69,66 @@ def test_weights_of_every_kind_give_csims_codes(seed, stream, options, tmp_path,
     # hls4ml 1.3 asks NumPy for it when it writes exponents; NumPy 2 has it no more.
     monkeypatch.setattr(np, "product", np.prod, raising=False)
     check(weight_kinds(seed, bits=seed == 1, **options), tmp_path, stream=stream)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:(Inconsistent s|S)aturation mode")
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_format_for_each_element_gives_csims_codes(seed, tmp_path):
+    from support.hls4ml_quantizers import heterogeneous
+
+    check(heterogeneous(seed), tmp_path)
+
+
+def test_elements_without_bits_are_zero_and_need_no_compiler(tmp_path):
+    from support.hls4ml_quantizers import quantizer
+
+    model = Model(1, (3,), given="fixed<8,4>")
+    kinds = (np.ones((1, 3)), np.array([[4, 0, -2]]), np.array([[3, 1, -5]]))
+    quantizer(model, "x", kinds, ("RND", "SAT"))
+    graph = hwsim.load(model.build(tmp_path, backend="hwsim"))
+    found = hwsim.emulate(graph, np.array([[1.3, 5.0, -2.0], [3.5, 1.0, 1.0]]))
+    assert found.tolist() == [[1.5, 0.0, 0.0], [3.5, 0.0, 0.0]]
+
+
+def exact(seed: int) -> Model:
+    """A dense layer by distributed arithmetic, whose weights are finer than their type."""
+    model = Model(seed, (6,), given="fixed<9,4,RND,SAT>")
+    types = {"weight": "fixed<6,2>", "accum": "fixed<8,3>", "result": "fixed<12,5,RND,SAT>"}
+    model.dense("x", 4, types, Strategy="distributed_arithmetic")
+    for name in ("weight_data", "bias_data"):
+        model.layers[1][name] = np.round(model.layers[1][name] * 256) / 256
+    return model
+
+
+def test_distributed_arithmetic_adds_exactly_whatever_accum_t_is(tmp_path):
+    model = exact(7)
+    x, layer = model.data(SAMPLES), model.layers[1]
+    codes = np.clip(np.rint(np.floor(x * 32 + 0.5)), -256, 255)  # fixed<9,4,RND,SAT>
+    sums = codes / 32 @ layer["weight_data"] + layer["bias_data"]  # exact in float64
+    want = np.clip(np.floor(sums * 128 + 0.5), -2048, 2047)
+    graph = hwsim.load(exact(7).build(tmp_path, backend="hwsim"))
+    (got,) = emulated(graph, x).values()
+    assert (got == want).all()
+
+
+@pytest.mark.slow
+def test_distributed_arithmetic_gives_csims_codes(tmp_path):
+    pytest.importorskip("da4ml")
+    x = exact(7).data(SAMPLES)
+    (got,) = emulated(hwsim.load(exact(7).build(tmp_path / "ours", backend="hwsim")), x).values()
+    built = exact(7).build(tmp_path / "theirs")
+    (want,) = csim(built, x.astype(np.float64)).values()
+    assert (got == want * 128).all()
+    with pytest.raises(HwsimError, match=r"must have its weight, which hls4ml takes away"):
+        hwsim.load(built)
+
+
+def test_weights_off_every_grid_are_refused_for_distributed_arithmetic(tmp_path):
+    model = exact(7)
+    model.layers[1]["weight_data"] = model.layers[1]["weight_data"] / 3
+    with pytest.raises(HwsimError, match=r"dense1.*must be whole steps of a power of two"):
+        hwsim.load(model.build(tmp_path, backend="hwsim"))
 
 
 def test_compressed_weights_are_refused(tmp_path):

@@ -59,3 +59,45 @@ def weight_kinds(seed: int, *, bits: bool = False, **options) -> Model:
         quantized(model, sign, TernaryQuantizer(), some(), **options)
         model.dense(sign, 4, types(rng, "weight", "bias", "accum", "result"), **options)
     return model
+
+
+def masks(model: Model, shape: tuple[int, ...], *, alike: bool = False) -> tuple[Any, ...]:
+    """A sign, a width and integer bits for each element, or each channel; some have no bits."""
+    rng, like = model.np, (1, *(1,) * (len(shape) - 1), shape[-1]) if alike else (1, *shape)
+    signed = rng.integers(0, 2, like)
+    widths = np.where(rng.random(like) < 0.2, 0, rng.integers(2, 8, like))
+    return signed, widths, rng.integers(-1, 5, like)
+
+
+def quantizer(model: Model, source: str, kinds: tuple[Any, ...], modes: tuple[str, str]) -> str:
+    """HGQ's FixedPointQuantizer, as its proxy models hold it."""
+    shape = model.shapes[source]
+    return model.add(
+        "FixedPointQuantizer",
+        [source],
+        shape,
+        {"result": "fixed<14,6>"},
+        mask_kbi=kinds,
+        RND=modes[0],
+        SAT=modes[1],
+        fusible=False,
+        overrides={},
+    )
+
+
+def heterogeneous(seed: int) -> Model:
+    """Quantizers with a format for each element and for each channel, and layers behind them."""
+    model = Model(seed, (4, 3), given="fixed<12,5>")
+    rng = random.Random(seed)
+    sums = ("weight", "bias", "accum", "result")
+    for modes in (("RND", "SAT"), ("TRN", "WRAP"), ("RND_CONV", "SAT_SYM"), ("RND", "WRAP")):
+        each = quantizer(model, "x", masks(model, (4, 3)), modes)
+        model.conv_line(each, 3, 2, types(rng, *sums))
+        row = quantizer(model, "x", masks(model, (4, 3), alike=True), modes)
+        model.activation(row, "relu", types(rng, "result"))
+    flat = quantizer(model, model.reshape("x", 12), masks(model, (12,)), ("RND_CONV", "SAT"))
+    model.dense(flat, 4, types(rng, *sums))
+    for layer in model.layers:  # their pass finds a type for weights as they are
+        for name in {"weight_data", "bias_data"} & set(layer):
+            layer[name] = np.round(layer[name] * 16) / 16
+    return model

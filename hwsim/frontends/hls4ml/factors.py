@@ -21,6 +21,11 @@ from hwsim.ops.base import IntArray
 PLAIN = ("WeightVariable", "StaticWeightVariable", "BramWeightVariable")
 SIGN = Format.int(2)
 MOST_WEIGHT_BITS = 32
+COMPRESSED = "weights must not be compressed: hls4ml 1.3 writes no C++ for them"
+TAKEN = (
+    "which hls4ml takes away for distributed arithmetic under Vivado and Vitis; convert the model "
+    'with backend="hwsim"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ def read_factors(layer: Any, name: str, data: TensorType) -> Factors:
     if "Exponent" in type(variable.type.precision).__name__:
         return _powers(name, variable, data)
     if "Compressed" in type(variable).__name__:
-        raise HwsimError("weights must not be compressed: hls4ml 1.3 writes no C++ for them")
+        raise HwsimError(COMPRESSED)
     if type(variable).__name__ not in PLAIN:
         raise HwsimError(f"{name} must be plain weights, not a {type(variable).__name__}")
     codes, precision = read_weights(name, variable)
@@ -61,7 +66,42 @@ def read_factors(layer: Any, name: str, data: TensorType) -> Factors:
     if precision.format.width == 1:  # too narrow for hardware's factors; the same numbers in two
         fmt = precision.format
         return Factors(codes, Format(True, fmt.int_bits + (not fmt.signed), fmt.frac_bits))
-    return Factors(codes, precision.format)
+    return _narrowed(codes, precision.format)
+
+
+def _narrowed(codes: IntArray, fmt: Format) -> Factors:
+    """The same numbers in the fewest bits where their type has more than hardware's factors."""
+    if fmt.width <= MOST_WEIGHT_BITS:
+        return Factors(codes, fmt)
+    every = int(np.bitwise_or.reduce(np.abs(codes), axis=None))
+    zeros = (every & -every).bit_length() - 1 if every else 0
+    codes = codes >> zeros
+    low, high = min(int(codes.min()), -1), max(int(codes.max()), 0)
+    return Factors(codes, Format.holding(low, high, fmt.frac_bits - zeros))
+
+
+def read_exact(layer: Any, name: str) -> Factors:
+    """The weights `name` as the numbers that they are, whatever their type.
+
+    Distributed arithmetic builds its adders from them (`distributed_arithmetic.py`).
+    """
+    variable = layer.weights.get(name)
+    if variable is None:
+        raise HwsimError(f"a layer must have its {name}, {TAKEN}")
+    values = np.asarray(variable.data, np.float64)
+    for frac in range(MOST_WEIGHT_BITS):
+        codes = np.ldexp(values, frac)
+        if (codes == np.rint(codes)).all():
+            break
+    most = float(np.abs(codes).max(initial=0.0))
+    if not (codes == np.rint(codes)).all() or most >= 1 << (MOST_WEIGHT_BITS - 1):
+        raise HwsimError(
+            f"{name} must be whole steps of a power of two in {MOST_WEIGHT_BITS} bits, as "
+            "quantizers leave them: distributed arithmetic takes them as they are"
+        )
+    whole = codes.astype(np.int64)
+    fmt = Format.holding(min(int(whole.min()), -1), int(whole.max()), frac)
+    return Factors(whole, fmt)
 
 
 def is_ternary(precision: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
+from hwsim.frontends.hls4ml.factors import COMPRESSED
 from hwsim.frontends.hls4ml.importer import accumulator
 from hwsim.ops import EXACT, Accumulator
 
@@ -16,6 +17,8 @@ STEPPED = ("latency", "resource", "resource_unrolled")
 def strategy_of(layer: Any) -> str:
     """The strategy of a layer in lower case; HwsimError for one that is not known."""
     found = str(layer.get_attr("strategy") or "latency").lower()
+    if found == "compressed":
+        raise HwsimError(COMPRESSED)
     if found not in (*STEPPED, *EXACTLY):
         raise HwsimError(
             f"the strategy must be Latency, Resource, Resource_Unrolled or Distributed_Arithmetic, "

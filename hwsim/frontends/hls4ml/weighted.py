@@ -10,9 +10,16 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
 from hwsim.frontends.hls4ml import binary
-from hwsim.frontends.hls4ml.factors import is_bit, is_sign, read_factors, signs
+from hwsim.frontends.hls4ml.factors import (
+    Factors,
+    is_bit,
+    is_sign,
+    read_exact,
+    read_factors,
+    signs,
+)
 from hwsim.frontends.hls4ml.importer import LayerBuilder, accumulator, window_of
-from hwsim.frontends.hls4ml.sums import places, strategy_of, sums_of
+from hwsim.frontends.hls4ml.sums import EXACTLY, places, strategy_of, sums_of
 from hwsim.frontends.hls4ml.types import read_weights
 from hwsim.ops import CONVOLUTIONS, Conv, Dense, Stepwise, Weighted, Window
 
@@ -23,14 +30,13 @@ def read_dense(build: LayerBuilder, layer: Any) -> None:
     """Products and partial sums in `accum_t`, in the strategy's order (`nnet_dense_*.h`)."""
     source = build.edge(layer.inputs[0])
     terms, outputs = int(layer.get_attr("n_in")), int(layer.get_attr("n_out"))
-    factors = read_factors(layer, "weight", build.types[source])
+    factors, biases = _constants(build, layer, source)
     weights = _turned(layer, factors.codes, (1, 0))
-    bias, precision = read_weights("bias", layer.weights["bias"])
     op = Dense(
         weights=weights.reshape(terms, outputs),
-        bias=bias.reshape(outputs),
+        bias=biases.codes.reshape(outputs),
         weight_format=factors.format,
-        bias_frac=precision.format.frac_bits,
+        bias_frac=biases.format.frac_bits,
         accumulator=sums_of(layer, terms),
     )
     _finish(build, layer, op, source, terms)
@@ -41,14 +47,13 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
     source, window = _windowed(build, layer)
     channels, outputs = int(layer.get_attr("n_chan")), int(layer.get_attr("n_filt"))
     rank, terms = len(window.kernel), window.size * channels
-    factors = read_factors(layer, "weight", build.types[source])
+    factors, biases = _constants(build, layer, source)
     weights = _turned(layer, factors.codes, (*range(1, rank + 2), 0))
-    bias, precision = read_weights("bias", layer.weights["bias"])
     op = CONVOLUTIONS[rank](
         weights=weights.reshape(*window.kernel, channels, outputs),
-        bias=bias.reshape(outputs),
+        bias=biases.codes.reshape(outputs),
         weight_format=factors.format,
-        bias_frac=precision.format.frac_bits,
+        bias_frac=biases.format.frac_bits,
         window=window,
         accumulator=sums_of(layer, terms),
     )
@@ -66,13 +71,14 @@ def read_depthwise(build: LayerBuilder, layer: Any) -> None:
             "a depthwise layer must have the strategy Latency under io_parallel: csim stops at "
             "Resource"
         )
-    factors = read_factors(layer, "weight", build.types[source])
-    bias, precision = read_weights("bias", layer.weights["bias"])
+    if strategy_of(layer) in EXACTLY:
+        raise HwsimError("a depthwise layer must have a strategy other than Distributed_Arithmetic")
+    factors, biases = _constants(build, layer, source)
     op = CONVOLUTIONS[len(window.kernel)](
         weights=factors.codes.reshape(*window.kernel, 1, channels),
-        bias=bias.reshape(channels),
+        bias=biases.codes.reshape(channels),
         weight_format=factors.format,
-        bias_frac=precision.format.frac_bits,
+        bias_frac=biases.format.frac_bits,
         window=window,
         groups=channels,
         accumulator=accumulator(layer),
@@ -125,6 +131,15 @@ def _counted(build: LayerBuilder, layer: Any, terms: int) -> int:
     return terms
 
 
+def _constants(build: LayerBuilder, layer: Any, source: str) -> tuple[Factors, Factors]:
+    """Weights and biases as the strategy takes them."""
+    if strategy_of(layer) in EXACTLY:
+        return read_exact(layer, "weight"), read_exact(layer, "bias")
+    bias, precision = read_weights("bias", layer.weights["bias"])
+    factors = read_factors(layer, "weight", build.types[source])
+    return factors, Factors(bias, precision.format)
+
+
 def _turned(layer: Any, weights: Any, back: tuple[int, ...]) -> Any:
     """Weights as they were before the Resource strategy turned them round."""
     return np.transpose(weights, back) if layer.get_attr("_weights_transposed", False) else weights
@@ -133,8 +148,8 @@ def _turned(layer: Any, weights: Any, back: tuple[int, ...]) -> Any:
 def _finish(build: LayerBuilder, layer: Any, op: Weighted, source: str, terms: int) -> None:
     """The layer's sums and their assignment to its result."""
     name, data = layer.outputs[0], layer.get_input_variable().type.precision
-    weight = layer.weights["weight"].type.precision
-    if is_bit(data) and is_bit(weight):
+    weights = layer.weights["weight"]
+    if is_bit(data) and is_bit(weights.type.precision):
         build.finish(layer, binary.add_sums(build, layer, op, source, terms))
         return
     source = signs(build, source, f"{name}/signs", data)
