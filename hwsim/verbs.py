@@ -128,13 +128,16 @@ def to_hls4ml(
     strategy: str = "Latency",
     reuse_factor: int = 1,
     project_name: str = "myproject",
+    integers: bool = False,
 ) -> Any:
     """A model as an hls4ml `ModelGraph` with every precision explicit, whose csim gives its codes.
 
     `model` is a Graph or what `load` takes. `write()` puts the project into `output_dir`,
     `compile()` and `predict(x)` run its C++; arrays are channels last, and reals. `backend` is
     Vitis or Vivado. `strategy` and `reuse_factor` are those of layers whose sums do not depend on
-    the order; a layer whose sums do keeps its own.
+    the order; a layer whose sums do keeps its own. With `integers` both ends are written
+    without what is float32 there: a project then takes and gives codes less their zero point where
+    a scale is no power of two.
     Raises HwsimError where hls4ml is missing, and for what has no like in hls4ml, every node in one
     sentence.
     """
@@ -148,6 +151,7 @@ def to_hls4ml(
         strategy=strategy,
         reuse_factor=reuse_factor,
         project_name=project_name,
+        integers=integers,
     )
 
 

@@ -338,6 +338,9 @@ def to_hls4ml(
         str, typer.Option(help="Latency or Resource, of layers whose sums take any order.")
     ] = "Latency",
     reuse_factor: Annotated[int, typer.Option(help="Of the same layers.")] = 1,
+    integers: Annotated[
+        bool, typer.Option("--integers", help="Leave out scales and float32 at both ends.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a model as an hls4ml project whose C++ simulation gives the same codes."""
@@ -351,6 +354,7 @@ def to_hls4ml(
             io_type=io,
             strategy=strategy,
             reuse_factor=reuse_factor,
+            integers=integers,
         )
     if as_json:
         print_json({"model": str(model), **facts})

@@ -28,7 +28,8 @@ RESERVED = {
 class Draft:
     """The layers so far; `types` holds, for each edge that was written, its type in hls4ml.
 
-    `names` are the layers that hold edges. `done` are nodes that a layer before them took in, and
+    `names` are the layers that hold edges, `parts` the edges whose shape those between layers have
+    that make up one node. `done` are nodes that a layer before them took in, and
     `troubles` sentences about those that cannot be written.
     """
 
@@ -41,6 +42,7 @@ class Draft:
     types: dict[str, Assigned] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     troubles: list[str] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)
 
     @property
     def shown(self) -> dict[str, str]:
@@ -54,12 +56,17 @@ class Draft:
         return found
 
     def kind(self, edge: str) -> TensorType:
-        """The type of an edge in the Graph."""
-        return self.graph.types()[edge]
+        """The type of an edge in the Graph, or of one that stands for a part of a node."""
+        return self.graph.types()[self.parts.get(edge, edge)]
+
+    def like(self, edge: str, other: str) -> None:
+        """Have an edge that the Graph may not have count as another, for its shape."""
+        if edge not in self.graph.types():
+            self.parts[edge] = self.parts.get(other, other)
 
     def reals(self, edge: str) -> Format:
-        """The format of the reals on an edge."""
-        return reals_of(self.kind(edge), f"edge {edge!r}")
+        """The format of the numbers on an edge."""
+        return reals_of(self.kind(edge))
 
     def result(self, node: Node) -> tuple[str, Assigned]:
         """The edge that a node's layer gives, and its type: those of a cast that alone follows.

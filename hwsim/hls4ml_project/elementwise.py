@@ -7,10 +7,11 @@ from fractions import Fraction
 import numpy as np
 
 from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Node
 from hwsim.hls4ml_project.draft import Draft, require
-from hwsim.hls4ml_project.precision import Assigned, assignment, common, decimals, fraction_bits
-from hwsim.ops import BatchNorm, Mul, Relu, Requantize
+from hwsim.hls4ml_project.precision import Assigned, assignment, common, decimals, units
+from hwsim.ops import BatchNorm, Mul, Relu, Requantize, Thresholds
 
 MERGED = {"add": "add", "sub": "subtract", "mul": "multiply", "maximum": "maximum"}
 MERGED |= {"minimum": "minimum"}
@@ -56,11 +57,13 @@ def _table(draft: Draft, node: Node) -> None:
     source = node.inputs[0]
     kind, out, held = draft.kind(source), draft.reals(node.output), draft.types[source].format
     entries = 1 << held.width
+    require(not draft.stream, "a table must not be streamed: hls4ml reads other entries then")
     require(
         entries <= MOST_ENTRIES,
         f"a table must have at most {MOST_ENTRIES} entries, and codes of {held} ask for {entries}",
     )
-    given = fraction_bits(kind.scales()[0], f"edge {source!r}")
+    require(len(units(kind)) == 1, "a table must read codes of one scale")
+    given = units(kind)[0]
     bits = np.arange(entries)  # the index is the bits of the code
     codes = np.where(held.signed & (bits >= entries // 2), bits - entries, bits)
     codes = codes >> held.frac_bits - given  # the type may have more fraction bits than the codes
@@ -85,42 +88,51 @@ def _table(draft: Draft, node: Node) -> None:
 
 
 def write_batchnorm(draft: Draft, node: Node) -> None:
-    """A factor and an offset a channel: hls4ml's ApplyAlpha, whose constants stay as they are."""
-    op, x = node.op, draft.kind(node.inputs[0])
+    """A factor and an offset a channel."""
+    op = node.op
     assert isinstance(op, BatchNorm)
-    what = f"node {node.name!r}"
-    scale, bias = _affine(draft, node, op)
-    if all(s == 1 for s in scale) and not any(bias):  # hls4ml would take it out, cast and all
-        edge, result = draft.result(node)
-        draft.cast(edge, result, node.inputs[0])
-        return
     edge, result = draft.result(node)
+    _affine_layer(draft, edge, result, node.inputs[0], *_affine(draft, node, op))
+
+
+def _affine_layer(
+    draft: Draft,
+    edge: str,
+    result: Assigned,
+    source: str,
+    scale: list[Fraction],
+    bias: list[Fraction],
+) -> None:
+    """A factor and an offset a channel; an assignment where they change nothing."""
+    x, what = draft.kind(source), f"edge {edge!r}"
+    draft.like(edge, source)
+    if all(s == 1 for s in scale) and not any(bias):  # hls4ml would take it out, cast and all
+        draft.cast(edge, result, source)
+        return
     factors, offsets = (
         decimals(*common(values, what), f"{what}'s {name}")
         for values, name in ((scale, "factors"), (bias, "offsets"))
     )
     draft.add(
-        "ApplyAlpha",
+        "BatchNormalization",  # an ApplyAlpha would be moved behind sums, whatever its type
         edge,
         result,
-        draft.source(node),
+        [draft.names[source]],
         precision={"scale": factors.type, "bias": offsets.type},
         n_in=x.size,
+        n_out=x.size,
         n_filt=x.channels if len(x.shape) > 1 else -1,
+        use_gamma=True,
+        use_beta=True,
         scale_data=factors.values,
         bias_data=offsets.values,
-        scale_quantizer=None,
-        bias_quantizer=None,
-        scale_precision=None,
-        bias_precision=None,
     )
 
 
 def _affine(draft: Draft, node: Node, op: BatchNorm) -> tuple[list[Fraction], list[Fraction]]:
     """Factors and offsets of reals, by channel."""
-    source, x, out = node.inputs[0], draft.kind(node.inputs[0]), draft.kind(node.output)
-    given = [fraction_bits(s, f"edge {source!r}") for s in x.scales()]
-    made = [fraction_bits(s, f"edge {node.output!r}") for s in out.scales()]
+    x, out = draft.kind(node.inputs[0]), draft.kind(node.output)
+    given, made = units(x), units(out)
     scale, bias, _ = op.aligned(x)
     channels = range(len(scale))
     ends = [(_at(given, c), _at(made, c)) for c in channels]
@@ -152,7 +164,49 @@ def write_pair(draft: Draft, node: Node) -> None:
 def _check_units(draft: Draft, node: Node, *, product: bool) -> None:
     """Raise HwsimError unless the result's codes stand for what hls4ml computes of reals."""
     kinds = [draft.kind(edge) for edge in (*node.inputs, node.output)]
-    a, b, out = (fraction_bits(k.scales()[0], "two tensors that meet") for k in kinds)
+    a, b, out = (units(kind)[0] for kind in kinds)
     single = all(len(k.scales()) == 1 for k in kinds)
     wanted = a + b if product else max(a, b)
     require(single and out == wanted, "two tensors that meet must have one scale each")
+
+
+MOST_THRESHOLDS = 16
+"""Of a channel: each is a comparison of its own."""
+
+STEP = Assigned(Format(True, 1, 0), Rounding.TRN, Overflow.SAT)
+"""What keeps the sign of a number: -1 below 0, else 0."""
+
+
+def write_thresholds(draft: Draft, node: Node) -> None:
+    """Thresholds as comparisons: the sign of each difference, and the sum of all."""
+    op, source = node.op, node.inputs[0]
+    assert isinstance(op, Thresholds)
+    kind, out = draft.kind(source), draft.kind(node.output)
+    rows, count = op.values.shape
+    require(
+        count <= MOST_THRESHOLDS,
+        f"there must be at most {MOST_THRESHOLDS} thresholds a channel, not {count}",
+    )
+    given, made, channels = units(kind), units(out), range(kind.channels)
+    values = np.clip(op.values, kind.lo, kind.hi + 1)
+    edges = []
+    for place in range(count):
+        bias = [kind.zero_point - int(values[c % rows, place]) for c in channels]
+        edges.append(f"{node.output}/step{place}")
+        ones = [Fraction(1)] * kind.channels
+        _affine_layer(draft, edges[-1], STEP, source, ones, _at_point(bias, given))
+    total = edges[0]
+    for place, edge in enumerate(edges[1:], start=2):
+        total, before = f"{node.output}/sum{place}", total
+        held = Assigned(Format.holding(-place, 0))
+        draft.like(total, node.output)
+        draft.add("Merge", total, held, [draft.names[before], draft.names[edge]], op="add")
+    step, base = ([int(array[c % array.size]) for c in channels] for array in (op.step, op.base))
+    offset = [b + s * count - out.zero_point for b, s in zip(base, step, strict=True)]
+    edge, result = draft.result(node)
+    _affine_layer(draft, edge, result, total, _at_point(step, made), _at_point(offset, made))
+
+
+def _at_point(codes: list[int], points: list[int]) -> list[Fraction]:
+    """Codes of each channel at its binary point."""
+    return [code * Fraction(2) ** -_at(points, c) for c, code in enumerate(codes)]

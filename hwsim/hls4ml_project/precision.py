@@ -53,22 +53,33 @@ def room(held: Format, into: Assigned) -> Format:
     return Format(held.signed, held.int_bits + short, held.frac_bits)
 
 
-def fraction_bits(scale: float, what: str) -> int:
-    """The fraction bits of a scale; HwsimError where it is no power of two."""
+def power_of_two(scale: float) -> int | None:
+    """The fraction bits of a scale, or None where it is no power of two."""
     mantissa, exponent = math.frexp(scale)
-    if mantissa != 0.5:
-        raise HwsimError(f"{what} must have scales that are powers of two, not {scale!r}")
-    return 1 - exponent
+    return 1 - exponent if mantissa == 0.5 else None
 
 
-def reals_of(kind: TensorType, what: str) -> Format:
-    """The narrowest format of all reals that codes of a type stand for.
+def in_reals(kind: TensorType) -> bool:
+    """Whether hls4ml's numbers can be the reals that codes stand for."""
+    return all(power_of_two(scale) is not None for scale in kind.scales())
 
-    Raises HwsimError for a scale that is no power of two.
+
+def units(kind: TensorType) -> list[int]:
+    """The fraction bits that codes have as hls4ml's numbers, one for all channels or one each.
+
+    Those of the reals that they stand for; or of the codes themselves, less their zero point, where
+    a scale is no power of two. Between layers that is only another unit.
     """
+    powers = [power_of_two(scale) for scale in kind.scales()]
+    found = [power for power in powers if power is not None]
+    return found if len(found) == len(powers) else [kind.format.frac_bits]
+
+
+def reals_of(kind: TensorType) -> Format:
+    """The narrowest format of all numbers that codes of a type are in hls4ml."""
     if kind.quant is None:
         return kind.format
-    fractions = [fraction_bits(scale, what) for scale in kind.quant.scale]
+    fractions = units(kind)
     low, high = kind.format.min - kind.zero_point, kind.format.max - kind.zero_point
     if len(set(fractions)) == 1 and kind.zero_point == 0:
         return Format(kind.format.signed, kind.format.width - fractions[0], fractions[0])
@@ -79,7 +90,7 @@ def reals_of(kind: TensorType, what: str) -> Format:
 
 def target(kind: TensorType, what: str, rounding: Rounding, overflow: Overflow) -> Assigned:
     """The type whose assignment gives the codes of `kind`; HwsimError where there is none."""
-    fmt = reals_of(kind, what)
+    fmt = reals_of(kind)
     ends = kind.format.min - kind.zero_point, kind.format.max - kind.zero_point
     if overflow is not Overflow.WRAP and (fmt.min, fmt.max) != ends:
         raise HwsimError(
@@ -100,13 +111,12 @@ def assignment(op: Op, x: TensorType, out: TensorType, what: str) -> Assigned:
             raise HwsimError(f"{what} must be cast to one format, not to one for each channel")
         return target(out, what, op.rounding, op.overflow)
     assert isinstance(op, Requantize)
-    ends = [fraction_bits(s, what) for s in x.scales()]
-    step = fraction_bits(out.scales()[0], what) if len(out.scales()) == 1 else None
-    powers = [fraction_bits(m, f"{what}'s multipliers") for m in op.multiplier]
-    count = max(len(ends), len(powers))
-    given, factors = ends * (count // len(ends)), powers * (count // len(powers))
-    if step is None or any(g - f != step for g, f in zip(given, factors, strict=True)):
-        raise HwsimError(f"{what} must keep what its codes stand for, and it multiplies them")
+    given, made = units(x), units(out)
+    powers = [power_of_two(multiplier) for multiplier in op.multiplier]
+    count = max(len(given), len(made), len(powers))
+    steps = zip(*(side * (count // len(side)) for side in (given, powers, made)), strict=True)
+    if any(p is None or g is None or m is None or g - p != m for g, p, m in steps):
+        raise HwsimError(f"{what} must assign, and it multiplies by no power of two")
     if op.input_zero_point != x.zero_point or op.zero_point != out.zero_point:
         raise HwsimError(f"{what} must keep zero where it is, and it moves it")
     return target(out, what, _rounding(op, x, what), op.overflow)
@@ -122,18 +132,29 @@ def _rounding(op: Requantize, x: TensorType, what: str) -> Rounding:
     odd = op.scheme is Scheme.F32_RNE_IN and op.zero_point % 2
     if not floats or odd:
         raise HwsimError(f"{what} must round as ap_fixed does, not by scheme {op.scheme.value}")
-    if x.magnitude + abs(op.input_zero_point) >= EXACT_PRODUCT:
+    most = op.out.max - op.zero_point, op.zero_point - op.out.min
+    rounds = EXACT_PRODUCT * min(op.multiplier) <= max(most) + 1  # a larger sum would saturate
+    if rounds and x.magnitude + abs(op.input_zero_point) >= EXACT_PRODUCT:
         raise HwsimError(
             f"{what} must have sums below 2**24, which float32 holds, not up to {x.magnitude}"
         )
     return Rounding.RND_CONV
 
 
-def entering(port: InputPort) -> Assigned:
-    """The type of an input; HwsimError where its quantizer is none of ap_fixed."""
+def entering(port: InputPort, *, integers: bool) -> Assigned:
+    """The type of an input; HwsimError where its quantizer is none of ap_fixed.
+
+    With `integers` float steps and a scale that is no power of two are left to the user, who then
+    gives codes less their zero point.
+    """
     what = f"input {port.name!r}"
-    if port.steps:
+    if port.steps and not integers:
         raise HwsimError(f"{what} must be quantized as it comes, not computed with in float32")
+    if not in_reals(port.type):
+        if integers:
+            return Assigned(reals_of(port.type))
+        scale = port.type.scales()[0]
+        raise HwsimError(f"{what} must have scales that are powers of two, not {scale!r}")
     return target(port.type, what, port.rounding, port.overflow)
 
 

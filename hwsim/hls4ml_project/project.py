@@ -28,6 +28,7 @@ def to_model(
     strategy: str = "Latency",
     reuse_factor: int = 1,
     project_name: str = "myproject",
+    integers: bool = False,
 ) -> Any:
     """hls4ml's ModelGraph of a graph: `write`, `compile` and `predict` it as any other.
 
@@ -40,7 +41,7 @@ def to_model(
         raise HwsimError(f"reuse_factor must be a whole number from 1 on, not {reuse_factor!r}")
     library("hls4ml", '"hwsim[hls]"', "to_hls4ml")
     chosen = {"Strategy": strategy, "ReuseFactor": reuse_factor}
-    draft = drafted(graph, stream=io_type == "io_stream", strategy=chosen)
+    draft = drafted(graph, stream=io_type == "io_stream", strategy=chosen, integers=integers)
     return _model(draft, Path(output_dir), backend, io_type, project_name)
 
 

@@ -10,7 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Node
 from hwsim.hls4ml_project.draft import Draft, require
-from hwsim.hls4ml_project.precision import Assigned, Decimals, decimals, fraction_bits, room
+from hwsim.hls4ml_project.precision import Assigned, Decimals, decimals, room, units
 from hwsim.ops import Conv, Dense, Stepwise, TensorType, Weighted, Window
 
 AXES = ("height", "width")
@@ -144,8 +144,7 @@ def _constants(draft: Draft, node: Node, op: Weighted, x: TensorType) -> tuple[D
         return weights, decimals(op.bias, op.bias_frac, f"{what}'s biases")
     aligned, bias, _ = op.aligned(x)
     sums = draft.kind(node.output)
-    given = fraction_bits(x.scales()[0], f"edge {node.inputs[0]!r}")
-    ends = [fraction_bits(s, f"the sums of {what}") for s in sums.scales()]
+    (given,), ends = units(x), units(sums)
     fine = max(ends)
     left = np.array([fine - end for end in ends])
     plain = bias + op.zero_point * aligned.sum(axis=0)

@@ -10,7 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, OutputPort
 from hwsim.hls4ml_project import elementwise, pool, shape, weighted
 from hwsim.hls4ml_project.draft import Draft
-from hwsim.hls4ml_project.precision import entering
+from hwsim.hls4ml_project.precision import entering, in_reals
 
 RULES: Mapping[str, Callable[[Draft, Node], None]] = {
     "add": elementwise.write_pair,
@@ -31,30 +31,41 @@ RULES: Mapping[str, Callable[[Draft, Node], None]] = {
     "reshape": shape.write_reshape,
     "sub": elementwise.write_pair,
     "table": elementwise.write_table,
+    "thresholds": elementwise.write_thresholds,
     "transpose": shape.write_transpose,
 }
 """How a node is written, by its operator's kind."""
 
 
-def drafted(graph: Graph, *, stream: bool, strategy: Mapping[str, Any]) -> Draft:
+INTEGERS = (
+    "; integers=True (--integers on the command line) writes the integers alone, "
+    "without scales and float32 at both ends"
+)
+
+
+def drafted(
+    graph: Graph, *, stream: bool, strategy: Mapping[str, Any], integers: bool = False
+) -> Draft:
     """The layers of a graph; HwsimError lists all that cannot be written."""
     if graph.state:
         raise HwsimError("a graph must have no state to be written for hls4ml")
     draft = Draft(graph, stream, dict(strategy))
     for port in graph.inputs:
         with _told(draft, f"input {port.name!r}", [port.tensor]):
-            draft.add_input(port.name, port.tensor, entering(port))
+            draft.add_input(port.name, port.tensor, entering(port, integers=integers))
     for node in graph.nodes:
         if node.name not in draft.done:
             with _told(draft, f"node {node.name!r} ({node.op.kind})", node.outputs):
                 _node(draft, node)
     for shown in graph.outputs:
         with _told(draft, f"output {shown.name!r}", []):
-            _check_output(draft, shown)
+            _check_output(draft, shown, integers=integers)
+    floats = not integers and any(t.startswith(("input", "output")) for t in draft.troubles)
     if draft.troubles:
         raise HwsimError(
             "every node must have its like in hls4ml, and these have none: "
             + "; ".join(draft.troubles)
+            + (INTEGERS if floats else "")
         )
     return draft
 
@@ -76,10 +87,12 @@ def _node(draft: Draft, node: Node) -> None:
     rule(draft, node)
 
 
-def _check_output(draft: Draft, port: OutputPort) -> None:
+def _check_output(draft: Draft, port: OutputPort, *, integers: bool) -> None:
     edge = draft.shown[port.name]
-    if port.reals is not None or port.steps:
+    if (port.reals is not None or port.steps) and not integers:
         raise HwsimError("it must show codes times a power of two, not what float32 makes of them")
+    if not (in_reals(draft.kind(edge)) or integers):
+        raise HwsimError(f"its scales must be powers of two, not {draft.kind(edge).scales()[0]!r}")
     first = next(p.name for p in draft.graph.outputs if draft.shown[p.name] == edge)
     if first != port.name:
         raise HwsimError(f"it must show another tensor than output {first!r}")

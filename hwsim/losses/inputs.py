@@ -11,6 +11,7 @@ import numpy as np
 
 from hwsim.emulator.ports import from_user
 from hwsim.fixed import Format, round_real
+from hwsim.float_steps import computed
 from hwsim.graph import Graph, InputPort
 from hwsim.losses.count import Count, Extent, Into
 from hwsim.losses.sites import Seen, Site
@@ -43,6 +44,8 @@ class InputSite(Site):
         codes = self.port.element is not None and given.dtype.kind in "iub"
         if codes or not given.size:
             return Count(codes=given.size)
+        if self.port.steps:
+            given = np.asarray(computed(np, self.port.steps, given))
         reals = from_user(np, self.port, self.port.type, given.astype(np.float64))
         if not self.keeps_fraction:
             return self._scaled(reals)

@@ -17,7 +17,7 @@ import hwsim
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import ArgMax, Cast, Dense, Mul, TensorType
+from hwsim.ops import ArgMax, Cast, Dense, Mul, Quant, TensorType
 
 pytestmark = pytest.mark.needs("hls4ml")
 SAMPLES = 2000
@@ -69,7 +69,7 @@ def test_an_image_network_gives_the_emulators_codes(tmp_path):
 
 
 def test_dense_layers_and_tables_give_the_emulators_codes_under_vivado(tmp_path):
-    assert check(line_heads(2), tmp_path, 2, read=False, backend="Vivado") > 100_000
+    assert check(line_heads(2), tmp_path, 2, backend="Vivado") > 100_000
 
 
 def test_powers_of_two_of_a_runtime_give_the_emulators_codes(tmp_path):
@@ -90,7 +90,8 @@ def test_image_networks_give_the_emulators_codes(seed, backend, tmp_path):
 @pytest.mark.parametrize("seed", range(20, 24))
 @pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
 def test_lines_and_runtimes_of_integers_give_the_emulators_codes(seed, io_type, tmp_path):
-    check(line_heads(seed), tmp_path / "line", seed, read=False, io_type=io_type)
+    stream = io_type == "io_stream"
+    check(line_heads(seed, stream=stream), tmp_path / "line", seed, io_type=io_type)
     options = {"strategy": "Resource", "reuse_factor": 2}
     check(quantized(seed), tmp_path / "int", seed, io_type=io_type, **options)
 
@@ -153,6 +154,22 @@ def test_bad_calls_are_refused_in_a_sentence(tmp_path):
     ):
         with pytest.raises(HwsimError, match=sentence):
             hwsim.to_hls4ml(tiny(), tmp_path, **given)
+
+
+def test_scales_that_are_no_powers_of_two_are_left_to_the_user_where_asked(tmp_path):
+    weights = np.arange(12).reshape(4, 3) - 6
+    op = Dense(
+        weights=weights, bias=np.array([5, 0, -7]), weight_format=Format.int(4), zero_point=3
+    )
+    kind = TensorType((4,), Format.uint(8), Quant((0.1,), 3))
+    port = InputPort(name="x", tensor="x", type=kind)
+    graph = Graph((port,), (Node("d", op, ("x",), "y"),), (OutputPort(name="y", tensor="y"),))
+    with pytest.raises(HwsimError, match=r"input 'x' must have scales .* integers=True"):
+        hwsim.to_hls4ml(graph, tmp_path)
+    again = hwsim.load(hwsim.to_hls4ml(graph, tmp_path, integers=True))
+    codes = np.random.default_rng(5).integers(0, 256, (200, 4))
+    want = hwsim.emulate(graph, codes, codes=True)
+    assert (hwsim.emulate(again, codes - 3.0) == want).all()
 
 
 def test_a_cast_by_channel_has_no_like(tmp_path):

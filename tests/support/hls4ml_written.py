@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from hwsim.ops import (
     Sub,
     Table,
     TensorType,
+    Thresholds,
     Transpose,
     Window,
 )
@@ -145,7 +147,7 @@ def image_heads(seed: int, *, stream: bool) -> Graph:
 ROW = Window((1, 2), (2, 1), (0, 0, 0, 0))
 
 
-def line_heads(seed: int) -> Graph:
+def line_heads(seed: int, *, stream: bool = False) -> Graph:
     """Dense layers, tables and windows along one axis."""
     rng = np.random.default_rng(seed)
     make = Heads(rng, TensorType((8, 3), Format(True, 3, 5)), rounding=Rounding.TRN)
@@ -156,6 +158,8 @@ def line_heads(seed: int) -> Graph:
     flat = make.add(Reshape(shape=(24,)))
     for terms in (0, 24):
         make.end(make.cast(make.add(Dense(**make.weights(24, 4), **make.steps(terms)), flat)))
+    if stream:
+        return make.graph()
     narrow = make.cast(flat, Format(True, 2, 3))
     values = rng.integers(-64, 64, 32)
     make.end(make.add(Table(values=values, out=Format(True, 3, 4)), narrow))
@@ -200,4 +204,12 @@ def quantized(seed: int) -> Graph:
         quant=Quant((1.0,)),
     )
     make.end(mapped, make.add(last, make.add(dense, make.add(Flatten(), relu))))
+    odd = make.add(replace(conv, weight_scale=(0.3,)))  # a scale that nothing but thresholds reads
+    counted = Thresholds(
+        values=np.sort(rng.integers(-90000, 90000, (4, 3)), axis=1),
+        base=np.array([-1, 2, 0, 0]),
+        step=np.array([1, -1, 1, 2]),
+        out=Format.int(4),
+    )
+    make.end(make.add(counted, odd))
     return make.graph()
