@@ -17,7 +17,7 @@ from support.onnx_run import run_ort
 import hwsim
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.builder import RuntimeDifference
-from hwsim.ops import Transpose
+from hwsim.ops import Rsqrt, Transpose
 
 ELEMENTS = {"uint8": TensorProto.UINT8, "int8": TensorProto.INT8}
 SHAPES: dict[str, tuple[tuple[int, ...], list[int]]] = {
@@ -170,6 +170,53 @@ def test_normalizations_are_announced_and_differ_by_few_steps(tmp_path: Path, rn
             assert "'op': ONNX Runtime" in said
             total, wrong = total + count, wrong + different
     assert total >= 50_000 and wrong <= total // 10_000
+
+
+def apart(size: int, rng: np.random.Generator, *, power: bool, factors: bool) -> onnx.ModelProto:
+    """A LayerNormalization as exporters of older opsets write it."""
+    held = {
+        "xs": np.float32(0.031),
+        "xz": np.uint8(119),
+        "ys": np.float32(0.023),
+        "yz": np.uint8(131),
+        "two": np.float32(2),
+        "eps": np.float32(1e-5),
+        "scale": rng.uniform(0.5, 2, size).astype(np.float32),
+        "bias": rng.uniform(-1, 1, size).astype(np.float32),
+    }
+    square = ("Pow", ["d", "two"]) if power else ("Mul", ["d", "d"])
+    steps = [
+        ("DequantizeLinear", ["x", "xs", "xz"], "r", {}),
+        ("ReduceMean", ["r"], "m", {"axes": [-1]}),
+        ("Sub", ["r", "m"], "d", {}),
+        (*square, "p", {}),
+        ("ReduceMean", ["p"], "v", {"axes": [-1], "keepdims": 1}),
+        ("Add", ["v", "eps"], "w", {}),
+        ("Sqrt", ["w"], "s", {}),
+        ("Div", ["d", "s"], "n", {}),
+    ]
+    if factors:
+        steps += [("Mul", ["n", "scale"], "f", {}), ("Add", ["f", "bias"], "o", {})]
+    steps.append(("QuantizeLinear", ["o" if factors else "n", "ys", "yz"], "y", {}))
+    nodes = [helper.make_node(op, i, [o], name=o, **more) for op, i, o, more in steps]
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, ("n", 4, size))],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, None)],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in held.items() if n in used],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize("factors", [True, False])
+@pytest.mark.parametrize("power", [True, False])
+def test_a_normalization_written_as_its_parts_is_one(tmp_path: Path, rng, power, factors):
+    made = apart(24, rng, power=power, factors=factors)
+    count, different, said = compared(made, tmp_path, rng, 600)
+    assert count >= 50_000 and different <= count // 10_000 and "ONNX Runtime" in said
+    assert sum(isinstance(node.op, Rsqrt) for node in load(made, tmp_path).nodes) == 1
 
 
 def test_a_normalization_that_is_not_of_the_last_axis_is_refused(tmp_path: Path, rng):

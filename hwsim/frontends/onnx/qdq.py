@@ -12,6 +12,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import elementwise, functions, matmul, pool, softmax, weighted
+from hwsim.frontends.onnx.fused_norms import with_norms
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -285,6 +286,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 
 def read(model: OnnxModel) -> Graph:
     """The Graph of a model in QDQ or QLinear form."""
-    model, scales = merged_pairs(model)
+    model, scales = merged_pairs(with_norms(model))
     refuse_moved_rows(model, scales)
     return read_graph(model, HANDLERS, lambda m: choices(m, scales))
