@@ -230,7 +230,60 @@ class Network(Builder):
             name = self.do("Clip", name, low, self.constant(self.new("high"), np.float32(top)))
         if pool and min(shape[1:]) > 1 and self.chance(0.5):
             name, shape = self.halved(name), _halved(shape)
+        if pool and self.chance(0.15):
+            name, shape = self.move(name, shape)
         return self.quantized(name, shape, q)
+
+    def moved(self, x: Tensor) -> Tensor:
+        """Elements cut, repeated, padded or turned, with a quantizer behind them or without."""
+        name, shape = self.move(self.read(x), x.shape)
+        kind = self.pick(("same scale", "same scale", "other scale", "none"))
+        if kind == "none" and not self.wide:
+            return Tensor(name, shape, x.q)
+        other = kind == "other scale" and not self.wide
+        return self.quantized(name, shape, self.quantity(x.q.scale) if other else x.q)
+
+    def move(self, name: str, shape: Shape) -> tuple[str, Shape]:
+        """One operator that moves the elements of a map."""
+        channels, height, width = shape
+        kinds = ["Slice", "Slice all", "Gather", "Resize", "Pad", "Tile", "Transpose", "Expand"]
+        if channels % 4 == 0:
+            kinds.append("DepthToSpace")
+        if height % 2 == 0 and width % 2 == 0:
+            kinds.append("SpaceToDepth")
+        match self.pick(tuple(kinds)):
+            case "Slice":
+                far, axis = self.ints((1 << 63) - 1), int(self.rng.integers(1, 4))
+                name = self.do("Slice", name, self.ints(shape[axis - 1] // 2), far, self.ints(axis))
+                sizes = list(shape)
+                sizes[axis - 1] -= shape[axis - 1] // 2
+                return name, tuple(sizes)
+            case "Slice all":
+                far = self.ints((1 << 63) - 1)
+                return self.do("Slice", name, self.ints(0), far, self.ints(2)), shape
+            case "Gather":
+                places = self.rng.integers(0, channels, 3)
+                name = self.do("Gather", name, self.ints(*places.tolist()), axis=1)
+                return name, (3, height, width)
+            case "Resize":
+                scales = self.constant(self.new("scales"), np.array([1, 1, 2, 1.5], np.float32))
+                name = self.do("Resize", name, "", scales, mode="nearest")
+                return name, (channels, 2 * height, width * 3 // 2)
+            case "Pad":
+                value = self.constant(self.new("v"), np.float32(self.rng.choice([0, 0, 0.3, -9])))
+                name = self.do("Pad", name, self.ints(0, 0, 1, 0, 0, 0, 1, 2), value)
+                return name, (channels, height + 2, width + 2)
+            case "Tile":
+                return self.do("Tile", name, self.ints(1, 1, 1, 2)), (channels, height, 2 * width)
+            case "Transpose":
+                return self.do("Transpose", name, perm=[0, 1, 3, 2]), (channels, width, height)
+            case "Expand":
+                return self.do("Expand", name, self.ints(1, 1, 1, 1)), shape
+            case "DepthToSpace":
+                name = self.do("DepthToSpace", name, blocksize=2)
+                return name, (channels // 4, 2 * height, 2 * width)
+        name = self.do("SpaceToDepth", name, blocksize=2)
+        return name, (channels * 4, height // 2, width // 2)
 
     def halved(self, name: str) -> str:
         return self.do("MaxPool", name, kernel_shape=[2, 2], strides=[2, 2])
@@ -362,6 +415,7 @@ class Network(Builder):
             return self.of_codes(x)
         if len(x.shape) == 3:
             blocks = (self.conv, self.conv, self.pooled, self.residual, self.joined, self.function)
+            blocks = (*blocks, self.moved)
             for _ in range(int(self.rng.integers(1, 4))):
                 x = blocks[int(self.rng.integers(len(blocks)))](x)
                 self.shown(x)

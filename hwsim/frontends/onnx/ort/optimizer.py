@@ -13,6 +13,7 @@ from hwsim.frontends.onnx.ort.graph_copy import Copy, copy_of
 from hwsim.frontends.onnx.ort.products import integer_biases, products_with_bias
 from hwsim.frontends.onnx.ort.quantizers import (
     as_unsigned,
+    cancelled,
     dequantizers_forward,
     quantizers_backward,
     repeated_clamps,
@@ -38,6 +39,8 @@ def optimized(model: OnnxModel) -> Copy:
             rewrite(copy)
         if _print(copy) == before:
             break
+    cancelled(copy)
+    unique_dequantizers(copy)
     repeated_clamps(copy)
     as_unsigned(copy)
     return copy

@@ -89,6 +89,29 @@ def unique_dequantizers(copy: Copy) -> None:
             copy.index()
 
 
+def cancelled(copy: Copy) -> None:
+    """A quantizer that gives the very codes that its dequantizer had: they are read again."""
+    for step in copy.each(Q):
+        source = copy.maker(step.inputs[0], DQ)
+        if source is None or step.output in copy.outputs or source.inputs[0] in copy.constants:
+            continue
+        if _same_codes(copy, step, source):
+            copy.rename(step.output, source.inputs[0])
+            copy.steps.remove(step)
+            copy.index()
+
+
+def _same_codes(copy: Copy, step: CopiedNode, source: CopiedNode) -> bool:
+    if copy.dtype(step) != copy.dtype(source):
+        return False
+    given = [[copy.scalar(s.input(k)) for k in (1, 2)] for s in (step, source)]
+    if given[0][0] is None or given[1][0] is None:
+        return False
+    zeros = [0 if zero is None else int(zero.ravel()[0]) for _, zero in given]
+    scales = [float(scale.ravel()[0]) for scale, _ in given if scale is not None]
+    return zeros[0] == zeros[1] and scales[0] == scales[1]
+
+
 def repeated_clamps(copy: Copy) -> None:
     """A ReLU or Clip that the quantizer behind it repeats goes."""
     for step in copy.each(*CLAMPS):
