@@ -29,7 +29,8 @@ MODEL += ("ChannelsLastConversion", "InputShape", "PipelineInterval", "PipelineS
 MODEL += ("TraceOutput", "TransposeOutputs")
 STRATEGIES = ("Latency", "Resource", "Resource_Unrolled", "Distributed_Arithmetic", "DA")
 SOFTMAX = ("Stable", "Argmax", "Legacy")  # hls4ml's own examples give softmax such a strategy
-PRECISIONS = ("default", "depthwise", "dw_output", "maximum", "pointwise", "recurrent")
+PRECISIONS: tuple[str, ...] = ("default", "depthwise", "dw_output", "maximum", "pointwise")
+PRECISIONS += ("pointwise_result", "recurrent")
 
 
 def check_keys(config: Mapping[str, Any], read: Kinds, made: Kinds) -> None:
@@ -62,8 +63,13 @@ def check_keys(config: Mapping[str, Any], read: Kinds, made: Kinds) -> None:
 
 
 def _classes(name: str, read: Kinds, made: Kinds) -> list[type[Any]]:
-    """What a layer was and became: `conv_0` of an ONNX file becomes `conv2d_conv_0`, say."""
-    became = [kind for other, kind in made.items() if other == name or other.endswith(f"_{name}")]
+    """What a layer was and became.
+
+    `conv_0` of an ONNX file becomes `conv2d_conv_0`, say, and a separable `sep` two layers,
+    `sep_depthwise` and `sep_pointwise`, which take its keys.
+    """
+    same = {name, f"{name}_depthwise", f"{name}_pointwise"}
+    became = [kind for other, kind in made.items() if other in same or other.endswith(f"_{name}")]
     return [read[name], *became] if name in read else became
 
 

@@ -87,7 +87,7 @@ def test_elements_without_bits_are_zero_and_need_no_compiler(tmp_path):
     kinds = (np.ones((1, 3)), np.array([[4, 0, -2]]), np.array([[3, 1, -5]]))
     quantizer(model, "x", kinds, ("RND", "SAT"))
     graph = hwsim.load(model.build(tmp_path, backend="hwsim"))
-    found = hwsim.emulate(graph, np.array([[1.3, 5.0, -2.0], [3.5, 1.0, 1.0]]))
+    found = hwsim.emulate(graph, np.array([[1.3, 3.0, -2.0], [3.5, 1.0, 1.0]]))
     assert found.tolist() == [[1.5, 0.0, 0.0], [3.5, 0.0, 0.0]]
 
 

@@ -60,6 +60,9 @@ def lines(seed: int, stream: bool, **options) -> Model:
         add.upsampling(model, c, (10,))
         add.batchnorm_flat(model, c, types(rng, "scale", "bias", "result"))
         add.pool(model, c, "Average", (3,), result(rng), stride=(2,), pads=(1, 1))
+        bits = model.activation(c, "relu", {"result": "ufixed<7,3,RND,SAT>"})
+        for source in (c, bits):  # of unsigned codes the padding is half the range
+            add.pool(model, source, "Max", (3,), result(rng), stride=(2,), pads=(1, 1))
     return model
 
 
@@ -84,6 +87,9 @@ def maps(seed: int, stream: bool, **options) -> Model:
     if not stream:
         add.upsampling(model, c, (3, 7))
         add.pool(model, c, "Average", (2, 3), result(rng), stride=(2, 2), pads=(0, 1, 0, 1))
+        bits = model.activation(c, "relu", {"result": "ufixed<7,3,RND,SAT>"})
+        for source in (c, bits):
+            add.pool(model, source, "Max", (3, 2), result(rng), pads=(1, 0, 1, 1))
         add.batchnorm_flat(model, c, types(rng, "scale", "bias", "result"))
     return model
 

@@ -32,10 +32,11 @@ class LayerBuilder(Builder):
             self.edges[name] = self.padded(name, self.edges[name], self.paddings.pop(name))
         return self.edges[name]
 
-    def padded(self, edge: str, source: str, padding: tuple[int, ...]) -> str:
-        """A line or map with zeros around it; `padding` as in a Window."""
+    def padded(self, edge: str, source: str, padding: tuple[int, ...], code: int = 0) -> str:
+        """A line or map with a code around it; `padding` as in a Window."""
         rank = len(padding) // 2
-        return self.add(edge, Pad(before=(*padding[:rank], 0), after=(*padding[rank:], 0)), source)
+        ends = {"before": (*padding[:rank], 0), "after": (*padding[rank:], 0)}
+        return self.add(edge, Pad(**ends, code=code), source)
 
     def add(self, edge: str, op: Op, *inputs: str) -> str:
         """Append an operator whose output is `edge`, and whose node has that name."""

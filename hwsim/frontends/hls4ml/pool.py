@@ -25,7 +25,7 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
     acc = read_precision("the precision 'accum'", layer.get_attr("accum_t").precision)
     if layer.get_attr("pool_op") == "Max":
         if any(window.padding) and not kind.format.signed:
-            raise HwsimError("a padded max pool's input must be signed: hls4ml pads wrongly here")
+            source, window = _half_padded(build, name, source, window)
         if build.stream:
             source = build.cast(f"{name}/gathered", source, acc)
             pooled = build.add(f"{name}/max", MaxPool(window=window), source)
@@ -40,6 +40,13 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
         shape = tuple(int(n) for n in layer.variables[name].shape)
         pooled = build.add(f"{name}/shape", Reshape(shape=shape), pooled)
     build.finish(layer, pooled)
+
+
+def _half_padded(build: LayerBuilder, name: str, source: str, window: Window) -> tuple[str, Window]:
+    """Padding of an unsigned map with its highest bit, half its range, as in C++ (`pad_val`)."""
+    code = 1 << (build.types[source].format.width - 1)
+    edge = build.padded(f"{name}/padded", source, window.padding, code)
+    return edge, Window(window.kernel, window.stride)
 
 
 def adds_alike(kind: TensorType, window: Window, acc: Precision) -> bool:
