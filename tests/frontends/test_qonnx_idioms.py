@@ -242,3 +242,60 @@ def test_parameters_may_be_inputs_with_initializers(seed: int) -> None:
         kind = helper.make_tensor_value_info(constant.name, constant.data_type, constant.dims)
         model.graph.input.append(kind)
     assert differences(quietly(model), model, off_grid((10,), seed)) == 0
+
+
+def depthwise_behind_scales(n: Net) -> onnx.ModelProto:
+    """A MobileNet's block: a scale for each channel where the next layer keeps channels apart."""
+    x = n.do("Conv", [n.start(3, 6, 6), n.weights((6, 3, 1, 1))])
+    x = n.do("Relu", [n.norm(x, 6, falling=False)])
+    x = n.quant(x, n.rng.uniform(0.02, 0.2, (1, 6, 1, 1)), 4, signed=0)
+    scale = n.rng.uniform(0.02, 0.1, (6, 1, 1, 1))
+    x = n.do("Conv", [x, n.weights((6, 1, 3, 3), scale, 4)], group=6)
+    x = n.quant(n.do("Relu", [n.norm(x, 6)]), 0.11, 4, signed=0)
+    return n.model(x, 6, 4, 4)
+
+
+def scales_at_the_end(n: Net) -> onnx.ModelProto:
+    """Codes of any scale a channel, pooled, are the model's answer."""
+    x = n.norm(n.do("Conv", [n.start(3, 6, 6), n.weights((6, 3, 3, 3))]), 6)
+    x = n.quant(x, n.rng.uniform(0.02, 0.2, (6, 1, 1)), 5, zero=3, mode="FLOOR")
+    return n.model(n.do("MaxPool", [x], kernel_shape=[2, 2]), 6, 3, 3)
+
+
+def powers_behind_a_norm(n: Net) -> onnx.ModelProto:
+    """Powers of two: one unit for all channels, that a dense layer adds up."""
+    x = n.norm(n.do("MatMul", [n.start(12), n.weights((12, 6))]), 6)
+    x = n.quant(x, 2.0 ** -n.rng.integers(1, 5, (1, 6)).astype(float), 3)
+    return n.model(n.quant(n.do("MatMul", [x, n.weights((6, 4))]), 0.25, 5), 4)
+
+
+def signs_of_channels(n: Net) -> onnx.ModelProto:
+    x = n.norm(n.do("Conv", [n.start(3, 5, 5), n.weights((4, 3, 3, 3))]), 4)
+    x = n.sign(x, n.rng.uniform(0.1, 2, (4, 1, 1)))
+    x = n.do("Conv", [x, n.weights((4, 1, 3, 3))], group=4)
+    return n.model(n.quant(x, 0.13, 4), 4, 1, 1)
+
+
+BY_CHANNEL = [depthwise_behind_scales, scales_at_the_end, powers_behind_a_norm, signs_of_channels]
+
+
+@pytest.mark.parametrize("build", BY_CHANNEL, ids=lambda f: f.__name__.replace("_", " "))
+def test_scales_of_channels_give_the_executors_values(
+    build: Callable[[Net], onnx.ModelProto], seed: int
+) -> None:
+    n = Net(seed)
+    model = build(n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeDifference)
+        graph = hwsim.load(model)
+    x = np.concatenate([on_grid(n.shape, seed, batch=8), off_grid(n.shape, seed, batch=8)])
+    assert differences(graph, model, x) == 0
+
+
+def test_a_layer_that_adds_up_channels_needs_one_scale() -> None:
+    n = Net(0)
+    x = n.do("MatMul", [n.start(12), n.weights((12, 6))])
+    x = n.quant(x, n.rng.uniform(0.02, 0.2, (1, 6)), 3)
+    model = n.model(n.quant(n.do("MatMul", [x, n.weights((6, 4))]), 0.25, 5), 4)
+    with pytest.raises(hwsim.HwsimError, match="its input must have one scale for all channels"):
+        hwsim.load(model)

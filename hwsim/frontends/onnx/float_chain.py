@@ -26,6 +26,7 @@ from hwsim.frontends.shared.values import (
     Constant,
     FloatArray,
     Level,
+    Pool,
     RawInput,
     Real,
     Unary,
@@ -248,7 +249,7 @@ def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[FloatStep, ...]]
         return narrowed(op, whole.reshape(layout.shape))
 
     if isinstance(source, Level) and source.scales is not None:
-        if source.zero_point or any(not isinstance(s, Unary) for s in real.steps[:first]):
+        if source.zero_point or any(not isinstance(s, Unary | Pool) for s in real.steps[:first]):
             raise HwsimError("it must be quantized with one scale and zero point 0")
         scaled = (seen("mul", source.scales),)
         real = replace(real, source=replace(source, scale=1.0, scales=None))

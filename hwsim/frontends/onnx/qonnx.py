@@ -16,7 +16,8 @@ from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.qonnx_bipolar import Bipolar
-from hwsim.frontends.onnx.qonnx_channels import by_channel
+from hwsim.frontends.onnx.qonnx_channels import by_channel, innermost
+from hwsim.frontends.onnx.qonnx_each import by_formats, each_channel
 from hwsim.frontends.onnx.qonnx_rules import MODES, IntQuant, power_of_two
 from hwsim.frontends.onnx.qonnx_thresholds import multi_threshold
 from hwsim.frontends.onnx.qonnx_trunc import trunc
@@ -49,19 +50,25 @@ def quant(run: Importer, node: OnnxNode) -> None:
         raise HwsimError(f"{node}: 'rounding_mode' must be one of {', '.join(MODES)}, not {mode!r}")
     whole = np.array_equal(np.rint(zero), zero) and np.abs(zero).max() < 2.0**MAX_BITS
     several = np.unique(bits).size > 1 or np.unique(scale).size > 1
-    varied = several and isinstance(run.value(node, 0), Real) and _powers(scale)
+    varied = several and isinstance(run.value(node, 0), Real)
     if (bits < 1).any() or (bits > MAX_BITS).any() or (bits % 1).any():
         raise HwsimError(f"{node}: its bit width must be one whole number from 1 to {MAX_BITS}")
     if np.unique(bits).size > 1 and not varied:
         raise HwsimError(
             f"{node}: its bit width must be one whole number from 1 to {MAX_BITS}; one a channel "
-            "is for computed tensors with scales that are powers of two"
+            "is for computed tensors"
         )
     if not whole or np.unique(zero).size != 1:
         raise HwsimError(f"{node}: its zero point must be one whole number, not {zero.ravel()[:4]}")
     width, signed = int(bits.ravel()[0]), node.integer("signed", 1) != 0
     narrow = node.integer("narrow", 0) != 0
     if varied:
+        signs = signed and bool((bits == 1).any())
+        rounds = MODES[mode] is not None and not signs and not (narrow and not signed)
+        plain = not zero.any() and rounds and bool((bits >= 1 + signed).all())
+        if not (plain and _powers(scale) and by_formats(run, run.real(node, 0))):
+            _each(run, node, scale, bits, int(zero.ravel()[0]), mode)
+            return
 
         def each(scale: float, bits: int) -> IntQuant:
             ends = limits(bits, signed=signed, narrow=narrow)
@@ -84,6 +91,28 @@ def quant(run: Importer, node: OnnxNode) -> None:
         scale,
         lambda s: IntQuant(width, signed, low, high, mode, s, int(zero.ravel()[0])),
     )
+
+
+def _each(
+    run: Importer, node: OnnxNode, scale: FloatArray, bits: FloatArray, zero: int, mode: str
+) -> None:
+    """A computed tensor with a scale or a bit width for each channel, by thresholds."""
+    real = run.real(node, 0)
+    channels = [
+        innermost(node, real.layout, parameter, "scale and bit width")
+        for parameter in (scale, bits)
+    ]
+    signed, narrow = node.integer("signed", 1) != 0, node.integer("narrow", 0) != 0
+    widths = channels[1].astype(int).tolist()
+    sign = signed and 1 in widths
+    if sign and set(widths) != {1}:
+        raise HwsimError(f"{node}: its channels must have 1 bit and a sign all, or none of them")
+    ends = [(-1, 1) if sign else limits(b, signed=signed, narrow=narrow) for b in widths]
+    low, high = (np.array(each, np.int64) for each in zip(*ends, strict=True))
+    by = each_channel(channels[0], (low, high), zero, mode, sign=sign)
+    codes = quantize(run, real, by, node.name, f"{node.output}.codes")
+    scales = None if by.one == by.one else channels[0]
+    run.values[node.output] = Real(Level(codes, by.one, 0, scales), codes.layout)
 
 
 def _powers(scale: FloatArray) -> bool:
@@ -116,8 +145,11 @@ def apply(run: Importer, node: OnnxNode, scale: FloatArray, rule: Any) -> None:
     if isinstance(value, Constant):
         run.values[node.output] = constant(node, value, scale, rule)
         return
+    if np.unique(scale).size != 1 and isinstance(value, RawInput):
+        raise HwsimError(f"{node}: an input of the graph must have one scale for all channels")
     if np.unique(scale).size != 1:
-        raise HwsimError(f"{node}: an activation must have one scale for all channels")
+        _each(run, node, scale, np.ones(1, np.float32), 0, "ROUND")
+        return
     by = rule(float(scale.ravel()[0]))
     codes_name = f"{node.output}.codes"
     if isinstance(value, RawInput):

@@ -96,6 +96,22 @@ class ByChannel(Quantizer):
         return run.emit(source.name, Add(), [a.codes.edge, b.codes.edge], source.name), [self.cast]
 
 
+def innermost(node: OnnxNode, held: Arrangement, values: FloatArray, what: str) -> FloatArray:
+    """A parameter for each of the innermost indices of the codes."""
+    try:
+        lying = np.broadcast_to(values, (1, *held.shape)).ravel()[held.order]
+    except ValueError:
+        raise HwsimError(
+            f"{node}: its {what} must fit a tensor of shape {held.shape}, not be of shape "
+            f"{values.shape}"
+        ) from None
+    rows = lying.reshape(-1, held.physical[-1])
+    if (rows != rows[:1]).any():
+        raise HwsimError(f"{node}: its {what} must be one, or one a channel")
+    found: FloatArray = rows[0]
+    return found
+
+
 def by_channel(
     node: OnnxNode, held: Arrangement, scale: FloatArray, bits: FloatArray, rule: Any
 ) -> ByChannel:
@@ -104,21 +120,9 @@ def by_channel(
     `rule` makes an IntQuant of a scale and a bit width. Raises HwsimError where they are not one a
     channel, or no fixed-point formats.
     """
-    shape = (1, *held.shape)
-    try:
-        each = [np.broadcast_to(p, shape).ravel()[held.order] for p in (scale, bits)]
-    except ValueError:
-        raise HwsimError(
-            f"{node}: its scale and bit width must fit a tensor of shape {held.shape}, not be of "
-            f"shapes {scale.shape} and {bits.shape}"
-        ) from None
-    channels = held.physical[-1]
-    rows = [p.reshape(-1, channels) for p in each]
-    if any((p != p[0]).any() for p in rows):
-        raise HwsimError(f"{node}: its scale and bit width must be one, or one a channel")
-    rules: list[IntQuant] = [
-        rule(float(s), int(b)) for s, b in zip(*(p[0] for p in rows), strict=True)
-    ]
+    what = "scale and bit width"
+    each = [innermost(node, held, parameter, what) for parameter in (scale, bits)]
+    rules: list[IntQuant] = [rule(float(s), int(b)) for s, b in zip(*each, strict=True)]
     first = rules[0].port(node)
     if any(r.fraction is None or r.limits() or r.format.width < 1 + r.signed for r in rules):
         raise HwsimError(

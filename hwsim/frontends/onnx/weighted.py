@@ -73,6 +73,9 @@ def layer(
 ) -> Weighing:
     """Dense, or a convolution with `window` (and groups): weights with output channels last."""
     codes, fmt, weight_scale = weights
+    if level.scales is not None:  # of a depthwise convolution: those of the data become its own
+        repeated = np.repeat(level.scales, codes.shape[-1] // len(level.scales))
+        level, weight_scale = replace(level, scale=1.0, scales=None), repeated * weight_scale
     scale = F32(alpha) * F32(level.scale) * weight_scale  # in the runtime's order
     weight_scale = _with_alpha(weight_scale, alpha, F32(level.scale), scale)
     own = weight_scale.size == 1 and float(weight_scale[0]) == 2.0**-fmt.frac_bits
@@ -199,7 +202,8 @@ def convolution(
     run: Importer, node: OnnxNode, real: Real, weights: Constant, bias: Constant | None
 ) -> Real:
     """The layer behind Conv and QLinearConv; weights are (out, in / groups, kernel axes)."""
-    level, shape = map_level(run, node, real)
+    alone = node.integer("group", 1) in real.layout.shape[:1]  # each channel
+    level, shape = map_level(run, node, real, several_scales=alone)
     codes = weights.codes
     rank = len(shape) - 1
     if codes is None or codes.ndim != rank + 2 or weights.format is None:

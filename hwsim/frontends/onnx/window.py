@@ -44,11 +44,16 @@ def _maps(shape: Shape) -> str:
     return f"{MAPS} ({THIRD})" if len(shape) == 4 else MAPS
 
 
-def map_level(run: Importer, node: OnnxNode, real: Real) -> tuple[Level, Shape]:
+def map_level(
+    run: Importer, node: OnnxNode, real: Real, *, several_scales: bool = False
+) -> tuple[Level, Shape]:
     """The codes behind a map (channels, ...) that is only dequantized."""
-    level, shape = level_of(run, node, real), real.layout.shape
+    level = level_of(run, node, real, several_scales=several_scales)
+    shape = real.layout.shape
     if not is_map(shape):
         raise HwsimError(f"{node}: its input must be {_maps(shape)}, not of rank {len(shape) + 1}")
+    if level.scales is not None and not real.layout.same(Arrangement.map(shape)):
+        raise HwsimError(f"{node}: its input, with a scale for each channel, must stay in place")
     held = replace(level.codes, layout=real.layout)
     return replace(level, codes=run.arranged(held, Arrangement.map(shape), node)), shape
 
