@@ -86,6 +86,17 @@ def test_dense_by_resource_equals_csim_in_its_order(tmp_path):
     check(dense_heads(2, Strategy="Resource", ReuseFactor=4), tmp_path)
 
 
+@pytest.mark.slow
+def test_weights_the_other_way_round_are_read_as_csim_reads_them(tmp_path):
+    """Those of a PyTorch model that hls4ml does not convert to channels last."""
+    model = Model(8, (6,), given="fixed<10,4>")
+    for strategy, reuse in (("Latency", 1), ("Resource", 2), ("Resource_Unrolled", 3)):
+        chosen = types(model.rng, "weight", "bias", "accum", "result")
+        model.dense("x", 4, chosen, Strategy=strategy, ReuseFactor=reuse)
+        model.layers[-1]["weight_data"] = model.weights(4, 6)
+    check(model, tmp_path)
+
+
 def test_extreme_widths_equal_csim(tmp_path):
     check(extremes(9), tmp_path)
 

@@ -31,9 +31,8 @@ def read_dense(build: LayerBuilder, layer: Any) -> None:
     source = build.edge(layer.inputs[0])
     terms, outputs = int(layer.get_attr("n_in")), int(layer.get_attr("n_out"))
     factors, biases = _constants(build, layer, source)
-    weights = _turned(layer, factors.codes, (1, 0))
     op = Dense(
-        weights=weights.reshape(terms, outputs),
+        weights=_matrix(layer, factors.codes, terms, outputs),
         bias=biases.codes.reshape(outputs),
         weight_format=factors.format,
         bias_frac=biases.format.frac_bits,
@@ -138,6 +137,18 @@ def _constants(build: LayerBuilder, layer: Any, source: str) -> tuple[Factors, F
     bias, precision = read_weights("bias", layer.weights["bias"])
     factors = read_factors(layer, "weight", build.types[source])
     return factors, Factors(bias, precision.format)
+
+
+def _matrix(layer: Any, weights: Any, terms: int, outputs: int) -> Any:
+    """Weights as (terms, outputs), in the order in which the kernel reads their file.
+
+    The Resource strategy turns them by the shape that they have, which in a PyTorch model that is
+    not converted to channels last is the other way round.
+    """
+    if strategy_of(layer) not in ("resource", "resource_unrolled"):
+        return weights.reshape(terms, outputs)
+    turned = weights if layer.get_attr("_weights_transposed", False) else weights.T
+    return turned.reshape(outputs, terms).T
 
 
 def _turned(layer: Any, weights: Any, back: tuple[int, ...]) -> Any:
