@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from support.onnx_compare import load
-from support.onnx_nets import Net, typed
+from support.onnx_nets import Net, act, typed
 from support.onnx_run import session_of
 from support.seeds import seeded
 
@@ -215,6 +215,46 @@ def test_tensors_of_unlike_scales_are_joined_along_any_axis(shape, axis, dtype, 
     (want,) = session.run(None, {"x": x})
     got = hwsim.emulate(load(model, tmp_path), x)
     assert want.size > 50_000 and np.array_equal(got, want)
+
+
+ON_CODES: dict[str, Move] = {
+    "slice": sliced([1], [5], [2], [2]),
+    "gather": gathered([3, 0], 1),
+    "pad": lambda n, x: n.do("Pad", x, constant(n, 0, 0, 1, 1, 0, 0, 0, 2)),
+    "pad-a-code": lambda n, x: n.do(
+        "Pad", x, constant(n, 0, 1, 0, 0, 0, 0, 0, 2), n.constant("v", np.array(77, n.dtype))
+    ),
+    "reflect": padded([0, 0, 2, 1, 0, 0, 5, 4], mode="reflect"),
+    "tile": lambda n, x: n.do("Tile", x, constant(n, 1, 2, 1, 1)),
+    "expand": lambda n, x: n.do("Expand", x, constant(n, 1, 1, 1, 1)),
+    "depth-to-space": lambda n, x: n.do("DepthToSpace", x, blocksize=2),
+    "nearest": lambda n, x: n.do(
+        "Resize", x, "", constant(n, 1, 1, 2, 1.5, dtype=np.float32), mode="nearest"
+    ),
+    "linear": lambda n, x: n.do(
+        "Resize", x, "", constant(n, 1, 1, 2, 4, dtype=np.float32), mode="linear"
+    ),
+    "linear-half": lambda n, x: n.do(
+        "Resize", x, "", constant(n, 1, 1, 0.5, 2, dtype=np.float32), mode="linear"
+    ),
+    "max-pool": lambda n, x: n.do("MaxPool", x, kernel_shape=[2, 2], dilations=[3, 2]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("name", ON_CODES)
+def test_codes_move_as_they_are(name, dtype, tmp_path):
+    """As the quantizer to QLinear operators leaves it: no dequantizer before the node."""
+    n = Net(dtype, seed=6)
+    scale, zero = n.parameters("q", act(dtype, 0.03))
+    codes = n.do("QuantizeLinear", n.input("x", MAP), scale, zero)
+    y = n.do("DequantizeLinear", ON_CODES[name](n, codes), scale, zero)
+    model = n.model((y, 4, "float32"))
+    x = np.random.default_rng(seeded(11)).uniform(-5, 5, (500, *MAP)).astype(np.float32)
+    session, _ = session_of(model, optimize=True)
+    (want,) = session.run(None, {"x": x})
+    got = hwsim.emulate(load(model, tmp_path), x)
+    assert got.shape == want.shape and np.array_equal(got, want)
 
 
 BAD: dict[str, tuple[Move, str]] = {

@@ -82,7 +82,9 @@ def _value(run: Importer, node: OnnxNode) -> float:
 
 def _is_frame(given: object, amounts: Sequence[tuple[int, int]]) -> bool:
     """Whether it is around the places of a map, whose channels stay."""
-    floats = not isinstance(given, RawInput) or given.dtype.startswith("float")
+    floats = isinstance(given, Real)
+    if isinstance(given, RawInput):
+        floats = given.dtype.startswith("float")
     around = is_map((0,) * len(amounts)) and amounts[0] == (0, 0)
     return floats and around and all(min(each) >= 0 for each in amounts)
 

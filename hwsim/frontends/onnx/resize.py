@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
+from hwsim.fixed import Format, Rounding
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.resizing import NEAREST, PLACES, SIMPLE, ResizedAxis, length
@@ -20,11 +20,13 @@ from hwsim.frontends.onnx.weighted import layer
 from hwsim.frontends.onnx.window import is_map, map_level
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.values import Codes, FloatArray, Level, Real
-from hwsim.ops import Window
+from hwsim.frontends.shared.rounding import weighed
+from hwsim.frontends.shared.values import Codes, FloatArray, Level, Real, Weighing
+from hwsim.ops import Requantize, Scheme, Window
 from hwsim.ops.base import IntArray, Shape
 
 F32 = np.float32
+MOST_SHARE_BITS = 12  # of what elements count for, on codes
 WEIGHT_BITS = 24  # fraction bits of what an element counts for
 Reals = npt.NDArray[np.float64]
 
@@ -57,9 +59,16 @@ def resize(run: Importer, node: OnnxNode) -> None:
         rule = SIMPLE if old else node.text("nearest_mode", NEAREST[0])
         taken(run, node, value, [axis.nearest(rule).tolist() for axis in axes])
         return
+    if not is_map(shape) or axes[0].wanted != axes[0].size:
+        raise HwsimError(
+            f"{node}: in mode linear it must resize the places of a map or line, not its channels "
+            f"or a tensor of rank {len(shape) + 1}"
+        )
     if isinstance(value, Codes):
-        raise HwsimError(f"{node}: in mode {mode} its input must be reals, not integer codes")
-    run.values[node.output] = _between(run, node, run.real(node, 0), axes)
+        run.values[node.output] = _between_codes(run, node, value, axes)
+    else:
+        level, _ = map_level(run, node, run.real(node, 0))
+        run.values[node.output] = _between(run, node, level, axes)
 
 
 def _target(run: Importer, node: OnnxNode, shape: Shape) -> ResizedShape:
@@ -174,20 +183,40 @@ class Taps:
         return inner if np.array_equal(wide, shares) else None
 
 
-def _between(run: Importer, node: OnnxNode, real: Real, axes: Sequence[ResizedAxis]) -> Real:
+def _between(run: Importer, node: OnnxNode, level: Level, axes: Sequence[ResizedAxis]) -> Real:
     """Linear interpolation along the places of a map, as a sum that nothing has rounded yet."""
-    shape = real.layout.shape
-    if not is_map(shape) or axes[0].wanted != axes[0].size:
-        raise HwsimError(
-            f"{node}: in mode linear it must resize the places of a map or line, not its channels "
-            f"or a tensor of rank {len(shape) + 1}"
-        )
-    level, _ = map_level(run, node, real)
+    shape = level.codes.layout.shape
     taps = [Taps.of(axis) for axis in axes[1:]]
     phases = [each.phases(size) for each, size in zip(taps, shape[1:], strict=True)]
     if all(each is not None for each in phases):
         return _by_convolution(run, node, level, [p for p in phases if p is not None])
     return _by_matrices(run, node, level, taps)
+
+
+def _between_codes(
+    run: Importer, node: OnnxNode, codes: Codes, axes: Sequence[ResizedAxis]
+) -> Codes:
+    """Of codes as they are, zero point and all, cut toward zero as the runtime does."""
+    shares = np.concatenate([Taps.of(axis).share for axis in axes[1:]]) * 2.0**MOST_SHARE_BITS
+    if not np.array_equal(np.rint(shares), shares):
+        raise HwsimError(
+            f"{node}: in mode linear its input must be reals (behind a DequantizeLinear), not "
+            "integer codes, unless its scales are powers of two"
+        )
+    held = run.arranged(codes, Arrangement.map(codes.layout.shape), node)
+    real = _between(run, node, Level(held, 1.0, 0), axes)
+    assert isinstance(real.source, Weighing)
+    edge, _ = weighed(run, real.source)
+    before, sums = run.types[codes.edge], run.types[edge]
+    cut = Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(2.0 ** (before.format.frac_bits - sums.format.frac_bits),),
+        out=codes.format,
+        rounding=Rounding.TRN_ZERO,
+        quant=before.quant,
+    )
+    edge = run.emit(f"{node.name}.codes", cut, [edge], node.output)
+    return Codes(edge, codes.format, real.layout)
 
 
 def _by_convolution(run: Importer, node: OnnxNode, level: Level, phases: Sequence[Reals]) -> Real:
