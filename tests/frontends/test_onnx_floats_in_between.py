@@ -38,6 +38,17 @@ def summed(n: Net, x: str) -> str:
     return n.do("Add", n.do("Tanh", x), n.do("Elu", y))
 
 
+def three_summed(n: Net, x: str) -> str:
+    y = n.qdq(n.input("y", (4, 1, 5)), Q(n.dtype, 0.03, 131))
+    return n.do("Sum", x, y, n.qdq(n.input("z", (4, 6, 5)), Q(n.dtype, 0.011, 12)))
+
+
+def sum_times_codes(n: Net, x: str) -> str:
+    """Of what a ReLU has cut."""
+    y, z = (n.qdq(n.input(k, (4, 6, 5)), Q(n.dtype, 0.043, 131)) for k in "yz")
+    return n.do("Mul", n.do("Relu", n.do("Sub", x, y)), z)
+
+
 def weighed(n: Net, x: str) -> str:
     return n.do("Conv", n.do("Sigmoid", x), n.kernel((3, 4, 3, 3), 0, 3))
 
@@ -48,7 +59,7 @@ def multiplied(n: Net, x: str) -> str:
 
 BUILDS: list[tuple[Build, float]] = [
     (pooled, 0.04), (averaged, 0.004), (gated, 0.03), (summed, 0.02), (weighed, 0.1),
-    (multiplied, 0.5),
+    (three_summed, 0.07), (sum_times_codes, 0.19), (multiplied, 0.5),
 ]  # fmt: skip
 
 

@@ -115,6 +115,19 @@ def test_an_idiom_gives_the_runtimes_arrays_or_says_that_it_may_not(
         assert different * 8 <= array.size, f"{different} of {array.size} differ"
 
 
+@pytest.mark.slow
+@pytest.mark.needs("verilator", "pyosys")
+@pytest.mark.parametrize("setting", ["unsigned", "operators"])
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
+def test_squeeze_and_excitation_with_hard_swish_is_the_same_in_verilator(
+    setting: str, tmp_path: Path
+) -> None:
+    """MobileNetV3: factors a channel, and in one setting means of functions that nothing rounds."""
+    graph = hwsim.load(quantized("mobilenet_v3-script", setting, tmp_path))
+    hwsim.build(graph, tmp_path / "build", rtl_only=True, max_dsp=20)
+    assert hwsim.verify(tmp_path / "build", samples=10).ok
+
+
 def test_there_are_twenty_idioms_and_nine_networks_of_both_exporters() -> None:
     both = {name.rpartition("-")[0] for name in FILES}
     assert len(both) == 29

@@ -98,13 +98,16 @@ def sum_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) 
 
 
 def total(run: Importer, node: OnnxNode) -> None:
-    """Sum of one tensor or of two."""
+    """Sum: from the first on, one tensor after the other."""
     if len(node.inputs) == 1:
         run.values[node.output] = run.value(node, 0)
     elif len(node.inputs) == 2:
         add(run, node)
     else:
-        raise HwsimError(f"{node}: it must have one input or two, not {len(node.inputs)}")
+        first, *others = (run.real(node, i) for i in range(len(node.inputs)))
+        for other in others:
+            first = paired(run, node, first, other, "Add")
+        run.values[node.output] = first
 
 
 def concat(run: Importer, node: OnnxNode) -> None:

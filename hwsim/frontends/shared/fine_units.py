@@ -29,16 +29,19 @@ Term = tuple[str, Units, int]
 
 def added(run: TensorBuilder, source: Pair, by: Quantizer, out: str) -> tuple[str, list[Op]]:
     """Operators that round a sum or difference, of layers' sums too, after the edge given back."""
-    edge, bits, _ = _summed(run, source, by, out)
+    edge, bits, _ = _summed(run, source, by.scale, out)
     return edge, [_rounded(by, bits)]
 
 
 def summed(
-    run: TensorBuilder, source: Pair, by: Quantizer, out: str
+    run: TensorBuilder, source: Pair, scale: float, out: str
 ) -> tuple[str, float, Callable[[IntArray, IntArray], IntArray]]:
-    """The edge of a sum or difference of codes, what a step of it is worth, and how it is made."""
-    edge, bits, made = _summed(run, source, by, out)
-    unit = by.scale * 2.0**-bits  # of whole numbers, whatever their binary point
+    """The edge of a sum or difference of codes, what a step of it is worth, and how it is made.
+
+    It is as fine as for a result of that `scale`.
+    """
+    edge, bits, made = _summed(run, source, scale, out)
+    unit = scale * 2.0**-bits  # of whole numbers, whatever their binary point
     nodes = {edge: node for node in run.nodes for edge in node.outputs}
     kinds = [run.types[held] for held in made]
 
@@ -54,13 +57,11 @@ def summed(
     return edge, unit * 2.0 ** -run.types[edge].format.frac_bits, of_pair
 
 
-def _summed(
-    run: TensorBuilder, source: Pair, by: Quantizer, out: str
-) -> tuple[str, int, list[str]]:
+def _summed(run: TensorBuilder, source: Pair, scale: float, out: str) -> tuple[str, int, list[str]]:
     terms = [_term(run, part) for part in (source.a, source.b)]
-    bits = _bits(run, by, source.name, terms, 0.0)
+    bits = _bits(run, scale, source.name, terms, 0.0)
     edges = [
-        _in_fine_units(run, by, source.name, term, 0.0, own, max(bits))
+        _in_fine_units(run, scale, source.name, term, 0.0, own, max(bits))
         for term, own in zip(terms, bits, strict=True)
     ]
     return run.emit(source.name, source.op, edges, f"{out}.sum"), max(bits), edges
@@ -70,8 +71,8 @@ def scaled(run: TensorBuilder, source: Scaled, by: Quantizer) -> tuple[str, list
     """Operators that round a tensor times a factor a channel, after the edge given back."""
     edge, unit, zero = _term(run, source.term)
     term = edge, unit * source.factor, zero
-    (bits,) = _bits(run, by, source.name, [term], source.offset)
-    fine = _in_fine_units(run, by, source.name, term, source.offset, bits, bits)
+    (bits,) = _bits(run, by.scale, source.name, [term], source.offset)
+    fine = _in_fine_units(run, by.scale, source.name, term, source.offset, bits, bits)
     return fine, [_rounded(by, bits)]
 
 
@@ -84,16 +85,16 @@ def _term(run: TensorBuilder, part: Level | Weighing) -> Term:
 
 
 def _bits(
-    run: TensorBuilder, by: Quantizer, name: str, terms: list[Term], offset: Units | float
+    run: TensorBuilder, scale: float, name: str, terms: list[Term], offset: Units | float
 ) -> list[int]:
     """Fraction bits of a step of the result for each term: its largest factor has FINE_BITS.
 
     Fewer where the sum would not fit, as long as all errors stay below those of a float32.
     """
-    tops = [float(np.abs(unit).max()) / by.scale for _, unit, _ in terms]
+    tops = [float(np.abs(unit).max()) / scale for _, unit, _ in terms]
     sizes = [run.types[edge].magnitude + abs(zero) for edge, _, zero in terms]
     reach = sum(top * size for top, size in zip(tops, sizes, strict=True))
-    reach += float(np.abs(offset).max()) / by.scale
+    reach += float(np.abs(offset).max()) / scale
     if not 0 < reach < MOST_STEPS:
         if reach == 0:
             return [0] * len(terms)
@@ -108,7 +109,7 @@ def _bits(
 
 def _in_fine_units(
     run: TensorBuilder,
-    by: Quantizer,
+    scale: float,
     name: str,
     term: Term,
     offset: Units | float,
@@ -120,8 +121,8 @@ def _in_fine_units(
     An Add brings them to `2**-bits` steps.
     """
     edge, unit, zero = term
-    factors = np.rint(unit / by.scale * 2.0**own)
-    shift = np.rint(offset / by.scale * 2.0**own)
+    factors = np.rint(unit / scale * 2.0**own)
+    shift = np.rint(offset / scale * 2.0**own)
     channels, fraction = run.types[edge].channels, run.types[edge].format.frac_bits
     fraction = own - bits - fraction
     op = BatchNorm(
@@ -129,7 +130,7 @@ def _in_fine_units(
         bias=np.broadcast_to(shift - zero * factors, channels).astype(np.int64),
         bias_frac=own - bits,
         scale_format=Format(True, 32 - fraction, fraction),
-        quant=Quant((by.scale * 2.0**-bits,)),
+        quant=Quant((scale * 2.0**-bits,)),
     )
     return run.emit(f"{name}.scaled", op, [edge], f"{edge}.scaled")
 

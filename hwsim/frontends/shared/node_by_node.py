@@ -304,7 +304,7 @@ def _pair_sums(run: TensorBuilder, source: Pair, by: Quantizer, out: str) -> tup
     elif plain or alike:
         edge, unit = run.emit(source.name, op, edges, source.name), a.scale
     else:
-        edge, unit, of_pair = fine_units.summed(run, source, by, out)
+        edge, unit, of_pair = fine_units.summed(run, source, by.scale, out)
     kind = run.types[edge]
     if plain:
         unit = 2.0**-kind.format.frac_bits
