@@ -11,6 +11,7 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Node
 from hwsim.hls4ml_project.draft import Draft, require
 from hwsim.hls4ml_project.precision import Assigned, assignment, common, decimals, units
+from hwsim.hls4ml_project.reduce import spread
 from hwsim.ops import BatchNorm, Mul, Relu, Requantize, Thresholds
 
 MERGED = {"add": "add", "sub": "subtract", "mul": "multiply", "maximum": "maximum"}
@@ -57,7 +58,6 @@ def _table(draft: Draft, node: Node) -> None:
     source = node.inputs[0]
     kind, out, held = draft.kind(source), draft.reals(node.output), draft.types[source].format
     entries = 1 << held.width
-    require(not draft.stream, "a table must not be streamed: hls4ml reads other entries then")
     require(
         entries <= MOST_ENTRIES,
         f"a table must have at most {MOST_ENTRIES} entries, and codes of {held} ask for {entries}",
@@ -148,16 +148,21 @@ def _at(values: list[int], channel: int) -> int:
 def write_pair(draft: Draft, node: Node) -> None:
     """A function of two tensors of one shape, at full precision before it is assigned."""
     op, kinds = node.op, [draft.kind(edge) for edge in node.inputs]
+    shapes, shape = [kind.shape for kind in kinds], draft.kind(node.output).shape
     require(
-        kinds[0].shape == kinds[1].shape,
-        f"two tensors that meet must have one shape, not {kinds[0].shape} and {kinds[1].shape}",
+        all(one == shape or (one == (1,) and len(shape) == 1) for one in shapes),
+        f"two tensors that meet must have one shape, or one of them one code, not {shapes[0]} and "
+        f"{shapes[1]}",
     )
     if isinstance(op, Mul):
         zeros = tuple(kind.zero_point for kind in kinds)
         require(op.zero_points == zeros, "a product must be of what its codes stand for")
     _check_units(draft, node, product=isinstance(op, Mul))
+    names = [
+        draft.names[edge] if one == shape else spread(draft, f"{node.output}/{place}", edge, shape)
+        for place, (edge, one) in enumerate(zip(node.inputs, shapes, strict=True))
+    ]
     edge, result = draft.result(node)
-    names = [draft.names[e] for e in node.inputs]
     draft.add("Merge", edge, result, names, op=MERGED[op.kind])
 
 

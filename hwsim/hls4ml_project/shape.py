@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hwsim.graph import Node
 from hwsim.hls4ml_project.draft import Draft, require
 from hwsim.hls4ml_project.precision import Assigned
-from hwsim.ops import Concat, Transpose
+from hwsim.hls4ml_project.weighted import AXES
+from hwsim.ops import Concat, Pad, Transpose
 
 
 def write_reshape(draft: Draft, node: Node) -> None:
@@ -15,6 +18,13 @@ def write_reshape(draft: Draft, node: Node) -> None:
     if shape == draft.kind(source).shape or not _read(draft, node.output):
         draft.stands_for(node.output, source)
         return
+    flat = draft.stream and len(shape) == 1
+    after = draft.graph.consumers(node.output)
+    require(
+        not flat or all(reader.op.kind == "dense" for reader in after),
+        "what is flattened in a stream must be read by dense layers: hls4ml passes beats on as "
+        "they were, and other layers lose their places",
+    )
     draft.add(
         "Reshape",
         node.output,
@@ -66,3 +76,29 @@ def write_concat(draft: Draft, node: Node) -> None:
         edge = node.output if last else f"{node.output}/{place}"
         pair = [names[0] if place == 1 else draft.names[f"{node.output}/{place - 1}"], names[place]]
         draft.add("Concatenate", edge, into, pair, op=f"concatenate{rank}d", axis=-1)
+
+
+def write_pad(draft: Draft, node: Node) -> None:
+    """Zeros around a map."""
+    op, kind = node.op, draft.kind(node.inputs[0])
+    assert isinstance(op, Pad)
+    *maps, channels = op.amounts(kind)
+    require(
+        len(maps) in (1, 2) and op.code == kind.zero_point and not any(channels),
+        "a pad must put zeros around one or two axes that are no channels",
+    )
+    require(not any(between for _, _, between in maps), "a pad must put nothing between codes")
+    made, rank = draft.kind(node.output).shape, len(maps)
+    fields: dict[str, Any] = {"n_chan": kind.channels}
+    sides = (("top", "bottom"), ("left", "right"))[-rank:]
+    for axis, (name, side, ends) in enumerate(zip(AXES[-rank:], sides, maps, strict=True)):
+        fields[f"in_{name}"], fields[f"out_{name}"] = kind.shape[axis], made[axis]
+        fields |= {f"pad_{at}": count for at, count in zip(side, ends[:2], strict=True)}
+    draft.add(
+        f"ZeroPadding{rank}D",
+        node.output,
+        Assigned(draft.types[node.inputs[0]].format),
+        draft.source(node),
+        data_format="channels_last",
+        **fields,
+    )

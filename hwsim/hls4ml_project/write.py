@@ -8,7 +8,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, OutputPort
-from hwsim.hls4ml_project import elementwise, pool, shape, weighted
+from hwsim.hls4ml_project import elementwise, pool, reduce, shape, weighted
 from hwsim.hls4ml_project.draft import Draft
 from hwsim.hls4ml_project.precision import entering, in_reals
 
@@ -26,6 +26,8 @@ RULES: Mapping[str, Callable[[Draft, Node], None]] = {
     "maxpool": pool.write_max,
     "minimum": elementwise.write_pair,
     "mul": elementwise.write_pair,
+    "pad": shape.write_pad,
+    "reduce": reduce.write_reduce,
     "relu": elementwise.write_relu,
     "requantize": elementwise.write_cast,
     "reshape": shape.write_reshape,

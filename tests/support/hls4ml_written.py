@@ -25,6 +25,7 @@ from hwsim.ops import (
     Minimum,
     Mul,
     Op,
+    Pad,
     Quant,
     Relu,
     Requantize,
@@ -134,6 +135,7 @@ def image_heads(seed: int, *, stream: bool) -> Graph:
     flat = make.add(Flatten(), make.cast(mean))
     make.end(make.cast(make.add(Dense(**make.weights(36, 3)), flat)))
     if not stream:
+        make.end(make.add(Pad(before=(1, 0, 0), after=(2, 1, 0)), right))
         padded = Window((3, 3), (1, 1), (1, 1, 1, 1))
         make.end(make.cast(make.add(MaxPool(window=padded), right)))
         fmt = make.format()
@@ -158,9 +160,7 @@ def line_heads(seed: int, *, stream: bool = False) -> Graph:
     flat = make.add(Reshape(shape=(24,)))
     for terms in (0, 24):
         make.end(make.cast(make.add(Dense(**make.weights(24, 4), **make.steps(terms)), flat)))
-    if stream:
-        return make.graph()
-    narrow = make.cast(flat, Format(True, 2, 3))
+    narrow = make.cast("x" if stream else flat, Format(True, 2, 3))
     values = rng.integers(-64, 64, 32)
     make.end(make.add(Table(values=values, out=Format(True, 3, 4)), narrow))
     make.end(make.add(Relu(maximum=9), narrow))
