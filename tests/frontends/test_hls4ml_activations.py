@@ -15,6 +15,7 @@ from support.hls4ml_activations import (
     add_signs,
     behind,
     heads,
+    particular,
     precision,
     signs,
     softmax,
@@ -56,6 +57,12 @@ def test_every_activation_gives_csims_codes_parallel_and_streamed(seed, stream, 
     functions = EVERYWHERE if stream else EVERYWHERE + PARALLEL
     shape = (2, 3) if seed % 2 else (6,)
     check(heads(seed, functions, inputs(seed), shape), tmp_path, stream=stream)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
+def test_signs_slopes_and_unary_tables_give_csims_codes(stream, tmp_path):
+    check(particular(69), tmp_path, stream=stream)
 
 
 def of_one(function: str, given: str, tmp_path, **options):
@@ -194,3 +201,10 @@ def test_batch_norms_joined_with_signs_are_thresholds_of_each_channel(tmp_path):
     graph = hwsim.load(signs(53, (3, 2)).build(tmp_path))
     rows = [node.op.values.shape for node in graph.nodes if node.op.kind == "thresholds"]
     assert rows == [(2, 1), (2, 2)]
+
+
+def test_a_three_way_sign_alone_is_refused_since_hls4ml_has_no_cpp_for_it(tmp_path):
+    model = Model(75, (4,))
+    model.add("TernaryTanh", ["x"], (4,), {}, activation="ternary_tanh")
+    with pytest.raises(HwsimError, match=r"TernaryTanh: .* only behind a BatchNormalization"):
+        hwsim.load(model.build(tmp_path))

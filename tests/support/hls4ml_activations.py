@@ -146,3 +146,43 @@ def signs(seed: int, shape: tuple[int, ...]) -> Model:
     model = Model(seed, shape, given="fixed<9,4,RND,SAT>")
     add_signs(model, "x")
     return model
+
+
+def particular(seed: int) -> Model:
+    """Signs of each type that C++ treats in a way of its own, QKeras's slopes, unary tables.
+
+    A unary table is indexed by the raw bits of a signed or an unsigned code.
+    """
+    from hls4ml.model.types import FixedPrecisionType
+
+    model = Model(seed, (6,), given="fixed<26,8>")
+    for kind, bits in (("fixed<6,3,RND,SAT>", 6), ("ufixed<5,1>", 5)):
+        source = behind(model, kind)
+        for given in ("fixed<9,3,RND,SAT>", "fixed<5,3,RND_CONV,SAT_SYM>"):
+            model.add(
+                "UnaryLUT",
+                [source],
+                (6,),
+                {"result": given},
+                {"table_t": "fixed<12,4,RND,SAT>"},
+                activation="unary_lut",
+                n_in=6,
+                table_data=model.weights(1 << bits) * 3,
+            )
+    source = behind(model, "fixed<13,3>")
+    for given in ("uint<1>", "ufixed<1,1>", "int<2>", "fixed<8,1,RND,SAT>"):
+        activation(model, source, "binary_tanh", {"result": given})
+    source = behind(model, "fixed<14,3>")
+    for function in ("hard_sigmoid", "hard_tanh"):
+        model.add(
+            "HardActivation",
+            [source],
+            (6,),
+            {"result": "fixed<9,2,RND,SAT>"},
+            activation=function,
+            slope=0.5,
+            shift=0.5,
+            slope_prec=FixedPrecisionType(width=2, integer=0, signed=False),
+            shift_prec=FixedPrecisionType(width=2, integer=0, signed=False),
+        )
+    return model

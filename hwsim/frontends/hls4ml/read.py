@@ -122,7 +122,7 @@ def _kind(layer: Any) -> str:
     """The layer's class before backends derive their own from it."""
     for base in type(layer).__mro__:
         name = base.__name__.removeprefix("Vivado").removeprefix("Vitis")
-        if name in RULES or name in ("Input", "Constant", time_distributed.KIND):
+        if name in RULES or name in ("Input", "Constant", time_distributed.KIND, *without.REASONS):
             return name
     return type(layer).__name__
 
