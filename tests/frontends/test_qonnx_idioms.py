@@ -299,3 +299,69 @@ def test_a_layer_that_adds_up_channels_needs_one_scale() -> None:
     model = n.model(n.quant(n.do("MatMul", [x, n.weights((6, 4))]), 0.25, 5), 4)
     with pytest.raises(hwsim.HwsimError, match="its input must have one scale for all channels"):
         hwsim.load(model)
+
+
+def cnv(n: Net) -> onnx.ModelProto:
+    """A CNV of FINN: norm of the input, convolutions, pools, dense layers, a norm of all scores."""
+    n.shape = (3, 14, 14)
+    x = n.do("Sub", [n.do("Mul", ["x", n.constant(2.0)]), n.constant([1.0])])
+    x = n.quant(x, 2.0**-7, 8, narrow=1)
+    for cin, cout, pool in ((3, 6, False), (6, 6, True), (6, 8, False)):
+        w = n.quant(n.constant(n.rng.normal(0, 1, (cout, cin, 3, 3))), 1.0, 2, narrow=1)
+        x = n.quant(n.norm(n.do("Conv", [x, w], kernel_shape=[3, 3]), cout, spread=3.0), 1.0, 2)
+        x = n.do("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2]) if pool else x
+    x = n.do("Reshape", [x, n.constant([1, -1], np.int64)])
+    for cin, cout in ((72, 10), (10, 5)):
+        w = n.sign(n.constant(n.rng.normal(0, 1, (cout, cin))))
+        x = n.do("MatMul", [x, n.do("Transpose", [w], perm=[1, 0])])
+        x = n.quant(n.norm(x, cout, spread=3.0), 1.0, 2, narrow=1) if cout > 5 else x
+    return n.model(n.do("Div", [n.do("Sub", [x, n.constant([0.4])]), n.constant([18.1])]), 5)
+
+
+def mobile(n: Net) -> onnx.ModelProto:
+    """A MobileNet of Brevitas: odd scales by channel, depthwise layers, Trunc of the average."""
+    n.shape = (3, 16, 16)
+    x = n.do("Sub", ["x", n.constant(n.rng.normal(0, 0.3, (1, 3, 1, 1)))])
+    x = n.quant(n.do("Div", [x, n.constant(0.226)]), 0.0215, 8)
+    for cin, cout, group in ((3, 6, 1), (6, 6, 6), (6, 8, 1)):
+        scale = n.rng.uniform(0.03, 0.1, (cout, 1, 1, 1))
+        kernel = 1 if group == 1 and cin == 6 else 3
+        w = n.weights((cout, cin // group, kernel, kernel), scale, 4)
+        x = n.do("Conv", [x, w], group=group, strides=[2, 2] if cin == 3 else [1, 1])
+        x = n.do("Relu", [n.norm(x, cout)])
+        last = 0.0719 if cin == 6 else n.rng.uniform(0.05, 0.15, (1, cout, 1, 1))
+        x = n.quant(x, last, 4, signed=0)
+    x = n.do("AveragePool", [x], kernel_shape=[5, 5])
+    x = truncated(n, n.do("Mul", [x, n.constant(25.0)]), 0.0719, (9, 4), rounding_mode="FLOOR")
+    x = n.do("Reshape", [x, n.constant([1, 8], np.int64)])
+    x = n.do("Gemm", [x, n.weights((5, 8), 0.05, 4), n.constant(n.rng.normal(0, 1, 5))], transB=1)
+    return n.model(n.quant(x, 0.11, 6), 5)
+
+
+def radio(n: Net) -> onnx.ModelProto:
+    """A VGG of radio signals: convolutions and pools along one axis."""
+    x = n.start(2, 40, scale=0.02)
+    for cin, cout in ((2, 6), (6, 6)):
+        w = n.weights((cout, cin, 3), 0.041, 5)
+        x = n.norm(n.do("Conv", [x, w], pads=[1, 1], kernel_shape=[3]), cout, falling=False)
+        x = n.quant(n.do("Relu", [x]), 0.0313, 6, signed=0)
+        x = n.do("MaxPool", [x], kernel_shape=[2], strides=[2])
+    x = n.do("Flatten", [x], axis=1)
+    x = n.quant(n.norm(n.do("MatMul", [x, n.weights((60, 8), 0.03)]), 8), 0.05, 6)
+    return n.model(n.quant(n.do("MatMul", [x, n.weights((8, 5), 0.03)]), 0.05, 6), 5)
+
+
+ZOO = [cnv, mobile, radio]
+
+
+@pytest.mark.parametrize("build", ZOO, ids=lambda f: f.__name__)
+def test_a_network_of_the_zoos_kind_gives_the_executors_values(
+    build: Callable[[Net], onnx.ModelProto], seed: int
+) -> None:
+    """Odd scales are announced; of so few values none meets a threshold."""
+    n = Net(seed, domain=BREVITAS)
+    model = build(n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeDifference)
+        graph = hwsim.load(model)
+    assert differences(graph, model, off_grid(n.shape, seed, batch=10)) == 0
