@@ -318,3 +318,48 @@ def test_what_cannot_move_is_named(name, tmp_path):
     with pytest.raises(HwsimError) as error:
         load(model, tmp_path)
     assert text in str(error.value)
+
+
+SHAPES: dict[str, Move] = {
+    "Range": lambda n, x: n.do(
+        "Concat",
+        constant(n, [-1]),
+        n.do("Range", constant(n, 4), constant(n, 5), constant(n, 1)),
+        constant(n, [30]),
+        axis=0,
+    ),
+    "ReduceProd": lambda n, x: n.do(
+        "Concat", constant(n, [-1, 4]), n.do("ReduceProd", constant(n, [6, 5])), axis=0
+    ),
+    "Size": lambda n, x: n.do(
+        "Concat",
+        constant(n, [-1, 30]),
+        n.do("Unsqueeze", n.do("Size", constant(n, [1, 2, 3, 4])), constant(n, [0])),
+        axis=0,
+    ),
+    "ScatterND": lambda n, x: n.do(
+        "ScatterND", constant(n, [-1, 4, 6]), constant(n, [[2]]), constant(n, [30])
+    ),
+    "Mod": lambda n, x: n.do("Mod", constant(n, [-1, 14, 70]), constant(n, [10, 10, 40])),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_that_exporters_compute_are_read(name, tmp_path):
+    n = Net()
+    x = n.start(*MAP)
+    target = SHAPES[name](n, x)
+    if name == "Mod":
+        target = n.do(
+            "Where",
+            n.do("Greater", target, constant(n, [8, 0, 0])),
+            constant(n, [-1, 4, 30]),
+            target,
+        )
+    y = n.round(n.do("Reshape", x, target), 0.0417)
+    model = n.model((y, 3, "float32"))
+    x = np.random.default_rng(seeded(12)).uniform(-5, 5, (6, *MAP)).astype(np.float32)
+    session, _ = session_of(model, optimize=True)
+    (want,) = session.run(None, {"x": x})
+    got = hwsim.emulate(load(model, tmp_path), x)
+    assert got.shape == want.shape and np.array_equal(got, want)

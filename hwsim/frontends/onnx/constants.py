@@ -81,6 +81,34 @@ def modulo(run: Importer, node: OnnxNode) -> None:
     run.values[node.output] = Constant((np.fmod if node.integer("fmod", 0) else np.mod)(a, b))
 
 
+def evaluated(run: Importer, node: OnnxNode) -> None:
+    """Range, Size, ReduceProd and ScatterND of constants, as exporters compute shapes by them."""
+    arrays = [run.constant(node, i).array for i, name in enumerate(node.inputs) if name]
+    found: Any
+    match node.op:
+        case "Range":
+            start, stop, step = (array.reshape(())[()] for array in arrays)
+            if not step or abs(float(stop) - float(start)) / abs(float(step)) > MAX_ELEMENTS:
+                raise HwsimError(
+                    f"{node}: its step must not be 0, and its result have at most {MAX_ELEMENTS} "
+                    "elements"
+                )
+            count = max(math.ceil((float(stop) - float(start)) / float(step)), 0)
+            found = (start + np.arange(count) * step).astype(arrays[0].dtype)
+        case "Size":
+            found = np.array(arrays[0].size, np.int64)
+        case "ReduceProd":
+            axes = node.integers("axes") or tuple(int(a) for a in arrays[1:2] for a in a.ravel())
+            keep = bool(node.integer("keepdims", 1))
+            found = arrays[0].prod(axis=axes or None, keepdims=keep, dtype=arrays[0].dtype)
+        case _:
+            if node.text("reduction", "none") != "none":
+                raise HwsimError(f"{node}: 'reduction' must be none")
+            found = arrays[0].copy()
+            found[tuple(np.moveaxis(arrays[1], -1, 0))] = arrays[2]
+    run.values[node.output] = Constant(np.asarray(found))
+
+
 def fold(run: Importer, node: OnnxNode) -> None:
     """Gather and Slice of constants only."""
     values = [run.constant(node, i) for i, name in enumerate(node.inputs) if name]

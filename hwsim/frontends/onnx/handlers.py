@@ -49,6 +49,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Max"): extremes.extreme,
     ("", "MaxPool"): pool.max_pool,
     ("", "Min"): extremes.extreme,
+    **{("", op): constants.evaluated for op in ("Range", "ReduceProd", "ScatterND", "Size")},
     ("", "Mod"): constants.modulo,
     ("", "Pad"): padding.pad,
     ("", "ReduceMean"): reduce.summed,
