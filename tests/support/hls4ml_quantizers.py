@@ -101,3 +101,22 @@ def heterogeneous(seed: int) -> Model:
         for name in {"weight_data", "bias_data"} & set(layer):
             layer[name] = np.round(layer[name] * 16) / 16
     return model
+
+
+def binary_lines(seed: int) -> Model:
+    """Convolutions of signs, padded (a padded sign is -1) and pointwise, and of binary weights."""
+    model = Model(seed, (5, 2), given="fixed<9,4,RND,SAT>")
+    sign = model.activation("x", "binary_tanh", {})
+    model.layers[-1]["quantizer_precision"] = XnorPrecisionType()
+    counts = {"accum": "fixed<12,6>", "bias": "int<3>", "result": "fixed<12,9>"}
+    steps = {"accum": "fixed<9,5,RND,SAT>", "bias": "int<3>", "result": "fixed<12,9>"}
+    model.conv_line(sign, 3, 3, {"weight": "fixed<6,2>", **steps}, pads=(1, 1))
+    names = [
+        model.conv_line(sign, 3, 3, dict(counts), pads=(1, 1)),
+        model.conv_line(sign, 3, 1, dict(counts)),
+        model.conv_line("x", 3, 3, dict(steps), pads=(1, 1)),
+    ]
+    for layer in model.layers:
+        if layer["name"] in names:
+            layer["weight_quantizer"] = BinaryQuantizer(1)
+    return model
