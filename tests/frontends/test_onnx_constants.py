@@ -15,7 +15,7 @@ from support.onnx_run import run_ort
 
 import hwsim
 from hwsim.frontends.shared.builder import RuntimeDifference
-from hwsim.ops import Literal, ScaledAdd, Table
+from hwsim.ops import ChannelTable, Literal, ScaledAdd, Table
 
 SHAPE = (4, 3, 5)
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -91,6 +91,30 @@ def test_reals_of_a_constant_meet_a_tensor(op, shape, tmp_path, seed):
         assert wrong == 0 or said
         assert wrong < 1 / 1000
         assert not said or op not in ("Max", "Min", "PRelu")
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1), (3, 5), SHAPE])
+@pytest.mark.parametrize("then", ["HardSwish", "Relu", "GlobalAveragePool"])
+def test_what_follows_a_function_a_channel_is_taken_into_it(then, shape, tmp_path, seed):
+    n = Net("uint8", seed=seed)
+    slope = n.constant("c", n.rng.uniform(-0.5, 0.5, shape).astype(np.float32))
+    bent = n.do("PRelu", n.qdq(n.input("x", SHAPE), Q(n.dtype, 0.03, 101)), slope)
+    made = n.model((n.qdq(n.do(then, bent), Q("uint8", 0.017, 87)), 4, "float32"))
+    graph, wrong, said = outcome(made, tmp_path, seed)
+    if then == "GlobalAveragePool":
+        assert wrong < 1 / 1000 and (said or not wrong)
+        return
+    assert (wrong, said) == (0, "")
+    assert sum(isinstance(node.op, ChannelTable) for node in graph.nodes) == 1
+
+
+def test_a_constant_over_a_tensor_is_a_table_a_channel(tmp_path, seed):
+    n = Net("uint8", seed=seed)
+    top = n.constant("c", n.rng.uniform(-0.5, 0.5, (4, 1, 1)).astype(np.float32))
+    out = n.do("Tanh", n.do("Div", top, n.qdq(n.input("x", SHAPE), Q(n.dtype, 0.03, 101))))
+    made = n.model((n.qdq(out, Q("uint8", 0.01, 87)), 4, "float32"))
+    _, wrong, said = outcome(made, tmp_path, seed)
+    assert (wrong, said) == (0, "")
 
 
 @pytest.mark.parametrize("kept", [True, False])

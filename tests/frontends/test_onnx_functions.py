@@ -159,6 +159,10 @@ def in_a_band(c: Chain, x: str) -> str:
     return c.do("Mul", c.do("Add", x, c.number(0.3)), kept)
 
 
+def one_over(c: Chain, x: str) -> str:
+    return c.do("Div", c.number(0.7), x)
+
+
 def logit(c: Chain, x: str) -> str:
     """Not a number for most codes, which get the lowest code."""
     return c.do("Log", c.do("Div", x, c.do("Sub", c.number(1), x)))
@@ -183,7 +187,7 @@ EXACT: dict[str, Build] = {
     "cube": powered(3),
     **{f.__name__.replace("_", " "): f for f in (
         silu, quick_gelu, gelu_as_exported, gelu_halved_first, gelu_by_tanh, hard_swish,
-        stable_softsign, squared_relu, larger_half, in_a_band,
+        stable_softsign, squared_relu, larger_half, in_a_band, one_over,
     )},
 }  # fmt: skip
 ROUGH: dict[str, Build] = {

@@ -99,6 +99,8 @@ def sum_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) 
 
 def total(run: Importer, node: OnnxNode) -> None:
     """Sum: from the first on, one tensor after the other."""
+    if not node.inputs:
+        raise HwsimError(f"{node}: it must have at least one input")
     if len(node.inputs) == 1:
         run.values[node.output] = run.value(node, 0)
     elif len(node.inputs) == 2:

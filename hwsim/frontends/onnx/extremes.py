@@ -25,6 +25,8 @@ OPERATORS: dict[str, tuple[Maximum | Minimum, Callable[..., FloatArray]]] = {
 def extreme(run: Importer, node: OnnxNode) -> None:
     """Max and Min."""
     values = [run.value(node, i) for i in range(len(node.inputs))]
+    if not values:
+        raise HwsimError(f"{node}: it must have at least one input")
     function = OPERATORS[node.op][1]
     constants = [v.array for v in values if isinstance(v, Constant)]
     limit = reduce(function, constants) if constants else None

@@ -14,15 +14,11 @@ from hwsim.frontends.onnx.constants import powers
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort import exponentials, float_math
-from hwsim.frontends.onnx.pairs import of_one_code, of_two_codes
-from hwsim.frontends.shared.literals import lying_as, smallest
-from hwsim.frontends.shared.settling import level_of
+from hwsim.frontends.onnx.pairs import of_one_code, of_two_codes, varying
 from hwsim.frontends.shared.values import (
     Constant,
     FloatArray,
-    PerChannel,
     RawInput,
-    Real,
     Unary,
 )
 
@@ -207,15 +203,7 @@ def prelu(run: Importer, node: OnnxNode) -> None:
         step = Unary(str(node), partial(_bent, slope=slope.ravel()[0]), rising=bool(slope >= 0))
         run.values[node.output] = real.then(step)
         return
-    level = level_of(run, node, real)
-    codes = replace(level.codes, layout=real.layout)
-    slopes = smallest(lying_as(codes.layout, slope, str(node)))
-    if slopes.size != slopes.shape[-1]:  # they vary along other axes than the innermost one
-        codes = run.flat(codes)
-        slopes = lying_as(codes.layout, slope, str(node))
-    function = partial(_bent, slope=slopes.reshape(-1))
-    source = PerChannel(node.name, replace(level, codes=codes), function)
-    run.values[node.output] = Real(source, codes.layout)
+    run.values[node.output] = varying(run, node, real, slope, _bent)
 
 
 def _bent(x: FloatArray, slope: FloatArray) -> FloatArray:

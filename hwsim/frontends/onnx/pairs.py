@@ -15,6 +15,7 @@ from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.literals import lying_as, smallest
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     After,
@@ -24,6 +25,7 @@ from hwsim.frontends.shared.values import (
     Level,
     OfTwoCodes,
     Pair,
+    PerChannel,
     Real,
     Source,
     Unary,
@@ -147,6 +149,25 @@ def _combined(
         operands.append(value)
     with np.errstate(all="ignore"):
         return function(*operands)
+
+
+def varying(
+    run: Importer,
+    node: OnnxNode,
+    real: Real,
+    values: FloatArray,
+    function: Callable[[FloatArray, FloatArray], FloatArray],
+) -> Real:
+    """A function of each element of a tensor and of constants that broadcast to it."""
+    level = level_of(run, node, real)
+    codes = replace(level.codes, layout=real.layout)
+    each = smallest(lying_as(codes.layout, values, str(node)))
+    if each.size != each.shape[-1]:  # they vary along other axes than the innermost one
+        codes = run.flat(codes)
+        each = lying_as(codes.layout, values, str(node))
+    each = each.reshape(-1)
+    source = PerChannel(node.name, replace(level, codes=codes), lambda x: function(x, each))
+    return Real(source, codes.layout)
 
 
 NARROW = 8

@@ -14,7 +14,7 @@ from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
-from hwsim.frontends.onnx.pairs import NARROW, OPERATORS, of_one_code, of_two_codes, paired
+from hwsim.frontends.onnx.pairs import NARROW, OPERATORS, of_one_code, of_two_codes, paired, varying
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
@@ -68,8 +68,16 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
         return
     real = run.real(node, 1 if reverse else 0)
     value = constant.array.astype(F32)
-    if not np.isfinite(value).all() or (node.op == "Div" and (reverse or not value.all())):
+    if not np.isfinite(value).all() or (node.op == "Div" and not (reverse or value.all())):
         raise HwsimError(f"{node}: its constant must be finite, and what it divides by too")
+    if node.op == "Div" and reverse and value.size == 1:
+        number = F32(value.ravel()[0])
+        step = Unary(str(node), lambda x: _divided(x, number), rising=False)
+        run.values[node.output] = real.then(step)
+        return
+    if node.op == "Div" and reverse:
+        run.values[node.output] = varying(run, node, real, value, _divided)
+        return
     if run.choice(node.output).kernel is RuntimeKernel.INTEGER:
         run.values[node.output] = product_of_codes(run, node, real, constant)
         return
@@ -78,6 +86,12 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
         return
     factor, offset = _line(node.op, value.astype(F64), reverse)
     run.values[node.output] = along(run, node, real, factor, offset, value)
+
+
+def _divided(x: FloatArray, value: Any) -> FloatArray:
+    with np.errstate(all="ignore"):
+        out: FloatArray = value / x
+    return out
 
 
 def _of_tensors(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:

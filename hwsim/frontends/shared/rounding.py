@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -213,6 +214,8 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
             raise HwsimError(f"{step.name}: {run.a_quantizer} must follow a layer's sum at once")
     if isinstance(source, Level):
         return _quantize_level(run, source, real, by, name, out)
+    real = absorbed(real)
+    source = real.source
     ops: list[Op]
     match source:
         case Weighing():
@@ -251,15 +254,46 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
     return Codes(edge, by.format, real.layout)
 
 
-def tables(run: TensorBuilder, source: PerChannel, by: Quantizer) -> ChannelTable:
-    """A table for each channel, made by trying all codes."""
+def absorbed(real: Real) -> Real:
+    """Functions right behind one of a code and its channel, or of two codes, taken into it."""
+    source = real.source
+    if not isinstance(source, PerChannel | OfTwoCodes):
+        return real
+    steps = tuple(takewhile(lambda step: isinstance(step, Unary), real.steps))
+    functions = [step for step in steps if isinstance(step, Unary)]
+    if not functions:
+        return real
+    rough = source.rough or any(step.rough for step in functions)
+
+    def after(value: FloatArray) -> FloatArray:
+        for step in functions:
+            value = step.function(value)
+        return value
+
+    taken: PerChannel | OfTwoCodes
+    if isinstance(source, PerChannel):
+        one = source.function
+        taken = replace(source, function=lambda x: after(one(x)), rough=rough)
+    else:
+        two = source.function
+        taken = replace(source, function=lambda a, b: after(two(a, b)), rough=rough)
+    return replace(real, source=taken, steps=real.steps[len(steps) :])
+
+
+def reals_by_channel(run: TensorBuilder, source: PerChannel) -> tuple[FloatArray, int]:
+    """The function of all codes (that can occur) in each channel, and the first of them."""
     level = source.term
     kind = run.types[level.codes.edge]
     codes, first = met(kind, "a tensor that a function a channel is taken of")
     reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
-    values = by.codes(source.function(np.repeat(reals[:, None], kind.channels, axis=1)))
-    first = kind.format.min if first is None else first
-    return ChannelTable(values=values.T, out=by.format, first=first, quant=by.quant)
+    values = source.function(np.repeat(reals[:, None], kind.channels, axis=1))
+    return values, kind.format.min if first is None else first
+
+
+def tables(run: TensorBuilder, source: PerChannel, by: Quantizer) -> ChannelTable:
+    """A table for each channel, made by trying all codes."""
+    reals, first = reals_by_channel(run, source)
+    return ChannelTable(values=by.codes(reals).T, out=by.format, first=first, quant=by.quant)
 
 
 def reals_of_pairs(run: TensorBuilder, source: OfTwoCodes) -> FloatArray:

@@ -11,9 +11,11 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.rounding import (
     TABLE_BITS,
+    absorbed,
     met,
     multiplied,
     placed,
+    reals_by_channel,
     relabel,
     totalled,
     weighed,
@@ -27,6 +29,7 @@ from hwsim.frontends.shared.values import (
     Level,
     Moved,
     Padded,
+    PerChannel,
     Pool,
     Product,
     Real,
@@ -35,7 +38,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import BatchNorm, Concat, MaxPool, Op, Quant, Relu, Table
+from hwsim.ops import BatchNorm, ChannelTable, Concat, MaxPool, Op, Quant, Relu, Table
 
 FINE_VALUE_BITS = 25
 """Bits of the largest value of a function that nothing rounds: one more than a float32 has."""
@@ -131,6 +134,8 @@ def level_of(
     source = real.source
     if isinstance(source, Scaled) and source.unit is None and not real.steps:
         return fine_line(run, source, real)
+    if isinstance(source, PerChannel) and not absorbed(real).steps:
+        return fine_tables(run, real)
     if not isinstance(source, Level):
         raise HwsimError(
             f"{node}: its input must be quantized before it is used, but comes from a computation "
@@ -184,6 +189,24 @@ def fine_line(run: TensorBuilder, source: Scaled, real: Real) -> Level:
         made = run.emit(name, op, [edge], name)
         run.made[source] = Codes(made, run.types[made].format, real.layout)
     return Level(run.made[source], unit, 0)
+
+
+def fine_tables(run: TensorBuilder, real: Real) -> Level:
+    """A function of a code and its channel that nothing rounds, in a unit as `fine` takes it."""
+    key = (real.source, real.steps)
+    source = absorbed(real).source
+    assert isinstance(source, PerChannel)
+    reals, first = reals_by_channel(run, source)
+    if not np.isfinite(reals).all():
+        raise HwsimError(f"{source.name}: its values must be finite for all codes")
+    unit = 2.0 ** (math.frexp(float(np.abs(reals).max()))[1] - FINE_VALUE_BITS)
+    if key not in run.made:
+        values = np.rint(reals.astype(np.float64) / unit).astype(np.int64)
+        fmt = Format.holding(int(values.min()), int(values.max()))
+        op = ChannelTable(values=values.T, out=fmt, first=first, quant=Quant((unit,)))
+        edge = run.emit(source.name, op, [source.term.codes.edge], f"{source.name}.fine")
+        run.made[key] = Codes(edge, fmt, real.layout)
+    return Level(run.made[key], unit, 0)
 
 
 def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:

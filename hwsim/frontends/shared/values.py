@@ -179,11 +179,15 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PerChannel:
-    """A function of each code and its channel: of float32 values, channels innermost."""
+    """A function of each code and its channel: of float32 values, channels innermost.
+
+    `rough` says that the model's runtime gives other last bits.
+    """
 
     name: str
     term: Level
     function: Callable[[FloatArray], FloatArray]
+    rough: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,14 @@ import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
-from hwsim.frontends.shared.rounding import Quantizer, multiplied, reals_of_pairs, totalled
+from hwsim.frontends.shared.rounding import (
+    Quantizer,
+    absorbed,
+    multiplied,
+    reals_by_channel,
+    reals_of_pairs,
+    totalled,
+)
 from hwsim.frontends.shared.values import (
     Extreme,
     FloatArray,
@@ -22,6 +29,7 @@ from hwsim.frontends.shared.values import (
     Mean,
     OfTwoCodes,
     Pair,
+    PerChannel,
     Product,
     Real,
     Scaled,
@@ -79,6 +87,7 @@ WRAPS = (
 
 def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     """Warn where the codes of a tensor that `by` quantizes may differ."""
+    real = absorbed(real)
     match real.source:
         case Pair() as source:
             _note_terms(run, (source.a, source.b))
@@ -92,6 +101,10 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
         case Joined() | Extreme() as source:
             for part in source.parts:
                 note_codes(run, part, by)
+        case PerChannel() as source:
+            share = _near_ties(reals_by_channel(run, source)[0], by) if source.rough else 0
+            if share:
+                run.warn(source.name, ROUGH_TIES.format(share=100 * share))
         case OfTwoCodes() as source:
             share = _near_ties(reals_of_pairs(run, source), by) if source.rough else 0
             if share:
