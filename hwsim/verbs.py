@@ -68,10 +68,10 @@ def hazards(model: Any, x: Any, *, effect_samples: int = 1000) -> Hazards:
     Raises HwsimError for a model with state, and for data that do not fit.
     """
     from hwsim.losses import find
-    from hwsim.losses.decimal_text import changed_weights
+    from hwsim.losses.model_graph import changed_weights
 
     found = find(as_graph(model), x, effect_samples=effect_samples)
-    if isinstance(model, str | Path | Graph) or not hasattr(model, "get_layers"):
+    if not _is_model_graph(model):
         return found
     return replace(found, named=(*changed_weights(model), *found.named))
 
@@ -84,12 +84,20 @@ def suggest(
     `model` is an hls4ml `ModelGraph`, or a Graph that came from one, or its file; `x` is as
     `hazards` takes it. `margin` is how many integer bits more there shall be than the data need, or
     `"intervals"` for those of the worst case. With `overflow_only` roundings stay; those of the
-    inputs always do, since reals have more digits than any type.
+    inputs always do, since reals have more digits than any type. Layers have hls4ml's names where a
+    `ModelGraph` is given, and those of what they give (which are the same for Keras) from a Graph.
     Raises HwsimError for a model that did not come from hls4ml.
     """
+    from hwsim.losses.model_graph import layer_names
     from hwsim.losses.suggest import suggest as find
 
-    return find(as_graph(model), x, margin=margin, overflow_only=overflow_only)
+    names = layer_names(model) if _is_model_graph(model) else None
+    return find(as_graph(model), x, margin=margin, overflow_only=overflow_only, names=names)
+
+
+def _is_model_graph(model: Any) -> bool:
+    """Whether a model is one of hls4ml, which may not be installed."""
+    return not isinstance(model, str | Path | Graph) and hasattr(model, "get_layers")
 
 
 def _called(function: Any, *, several: bool) -> Callable[[Mapping[str, Any]], Any]:

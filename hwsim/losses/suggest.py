@@ -73,14 +73,16 @@ def suggest(
     *,
     margin: int | str = 0,
     overflow_only: bool = False,
+    names: Mapping[str, str] | None = None,
     say: Say | None = None,
 ) -> Suggestion:
     """The narrowest precisions that remove the hazards of a graph that came from hls4ml.
 
     `x` is as `hazards` takes it. `margin` is how many integer bits more there shall be than the
     data need, or `intervals` for those of the worst case. With `overflow_only` roundings stay;
-    those of the inputs always do, since reals have more digits than any type. Raises HwsimError for
-    a graph that did not come from hls4ml.
+    those of the inputs always do, since reals have more digits than any type. `names` are those of
+    layers by the edges that they give, where they are others. Raises HwsimError for a graph that
+    did not come from hls4ml.
     """
     _check(graph, margin)
     arrays, wide, config, left = checked(graph, x), graph, dict[str, Any](), dict[str, str]()
@@ -97,9 +99,10 @@ def suggest(
             if isinstance(outcome, str):
                 left[site.name] = f"{site.name}: {outcome}"
                 continue
-            wide, precision, (layer, names) = outcome
-            precisions = config.setdefault(layer, {"Precision": {}})["Precision"]
-            precisions |= dict.fromkeys(names, precision)
+            wide, precision, (layer, types) = outcome
+            known = (names or {}).get(layer, layer)
+            precisions = config.setdefault(known, {"Precision": {}})["Precision"]
+            precisions |= dict.fromkeys(types, precision)
             break
         else:
             return Suggestion(wide, {"LayerName": config}, list(left.values()))

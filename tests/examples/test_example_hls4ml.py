@@ -103,3 +103,19 @@ def test_its_bitstream_meets_50_mhz_on_the_smallest_ecp5(tmp_path):
 
     facts = build(saved(), tmp_path / "b", Request(target="ecp5-25k", clock_mhz=50))
     assert facts["fmax_mhz"] >= 50 and (tmp_path / "b" / facts["bitstream"]).stat().st_size > 50_000
+
+
+@pytest.mark.needs("hls4ml", "qonnx")
+def test_the_suggested_precisions_of_its_layers_lose_nothing(tmp_path):
+    module = convert()
+    first = module.convert("hwsim", tmp_path)
+    images = IMAGES.astype(np.float64)
+    suggested = hwsim.suggest(first, images).config["LayerName"]
+    assert set(suggested) <= set(module.PRECISIONS) and suggested["Conv_0"]["Precision"]["accum"]
+    types = {name: dict(given) for name, given in module.PRECISIONS.items()}
+    for name, given in suggested.items():
+        types[name].update(given["Precision"])
+    del types["MatMul_0"]["result"]  # hls4ml adds the bias in the layer only while it is inferred
+    again = hwsim.hazards(module.convert("hwsim", tmp_path, types), images)
+    assert {row.what for row in again.rows} <= {"input"}
+    assert len(hwsim.hazards(first, images).rows) > 3

@@ -1,8 +1,8 @@
-"""Weights that hls4ml's decimal text changes, seen in its ModelGraph, which holds them as reals."""
+"""What only hls4ml's ModelGraph knows: weights as reals, and the names of its layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,3 +36,24 @@ def _changed(variable: Any) -> int:
         return 0
     plain = assigned(np.asarray(variable.data, np.float64), precision)
     return int(np.count_nonzero(plain != codes))
+
+
+def layer_names(model: Any) -> dict[str, str]:
+    """The name by which a configuration knows the layer that gives each edge of a model's Graph.
+
+    A pass may have put a class before a layer's name: `Conv2D_Conv_0` is to users still `Conv_0`.
+    """
+    given = model.config.config.get("HLSConfig", {}).get("LayerName") or {}
+    found: dict[str, str] = {}
+    for layer in model.get_layers():
+        known = _known(layer, list(given))
+        for output in layer.outputs:
+            found |= {output: known, layer.variables[output].name: known}
+    return found
+
+
+def _known(layer: Any, given: Sequence[str]) -> str:
+    """The one of the names in a configuration that a layer had before its class came in front."""
+    kind = str(layer.class_name).lower()
+    before = (one for one in given if layer.name.lower() == f"{kind}_{one.lower()}")
+    return next(before, str(layer.name))
