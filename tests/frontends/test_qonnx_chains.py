@@ -141,7 +141,7 @@ def test_a_layer_and_its_norm_become_one_row_of_thresholds_a_channel() -> None:
 
 
 def test_a_threshold_of_a_neighbouring_sum_is_seen(seed: int) -> None:
-    """The mutant: one threshold of one channel a little higher, as far as sums lie apart."""
+    """The mutant: one threshold of each channel just above the least sum that reaches it."""
     n = Net(seed)
     x = n.do("MatMul", [n.start(3, scale=0.25, bits=3), n.weights((3, 4), 0.5, 3)])
     model = n.model(n.quant(n.norm(x, 4), 0.5, 3), 4)
@@ -150,10 +150,13 @@ def test_a_threshold_of_a_neighbouring_sum_is_seen(seed: int) -> None:
     assert differences(graph, model, places / 4) == 0
     node = graph.nodes[-1]
     assert isinstance(node.op, Thresholds)
-    seen = graph.types()[node.inputs[0]]
-    inner = np.argwhere((node.op.values > seen.lo) & (node.op.values < seen.hi))
+    sums = hwsim.trace(graph, places / 4)[node.inputs[0]]
     values = node.op.values.copy()
-    values[tuple(inner[len(inner) // 2])] += 4
+    for channel, row in enumerate(values):
+        reached = [(k, s) for k, t in enumerate(row) for s in sums[:, channel] if s >= t]
+        if reached:
+            place, least = min(reached, key=lambda pair: (pair[1], -pair[0]))
+            row[place] = least + 1
     values.sort(axis=1)
     mutant = Thresholds(values=values, base=node.op.base, step=node.op.step, out=node.op.out)
     assert differences(graph.with_op(node.name, mutant), model, places / 4) > 0
