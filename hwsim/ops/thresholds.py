@@ -29,6 +29,10 @@ COMPARED = 16
 """Thresholds of a channel up to which comparing with each is faster than a search."""
 
 
+MOST_TABLED = 1 << 21
+"""Codes of all channels that a table in the emulator holds, where thresholds are many."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Thresholds(Op):
     """`base[c] + step[c] * n`, n being how many thresholds of channel c are at most the code.
@@ -105,8 +109,11 @@ class Thresholds(Op):
         """Codes and thresholds are compared, or set apart by row and searched, and steps added."""
         reach = np.abs(self.base) + np.abs(self.step) * self.values.shape[1]
         most = max(int(np.abs(self.values).max()), int(reach.max()))
-        apart = self._apart(inputs[0])
-        return max(inputs[0].magnitude, most) + apart * len(self.values)
+        x = inputs[0]
+        apart = self._apart(x) * len(self.values)
+        if self._tabled(x):
+            apart = self._met(x) * self.rows + x.magnitude
+        return max(x.magnitude, most) + apart
 
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
         """Comparisons and small sums."""
@@ -116,12 +123,31 @@ class Thresholds(Op):
         """All codes, where no channel falls."""
         return inputs[0].hi if bool((self.step >= 0).all()) else None
 
+    def _tabled(self, x: TensorType) -> bool:
+        """Whether the codes of all that each row can meet are few enough to be held."""
+        return self.values.shape[1] > COMPARED and self._met(x) * self.rows <= MOST_TABLED
+
+    def _met(self, x: TensorType) -> int:
+        """How many codes there can be."""
+        return x.hi - x.lo + 1
+
+    def _table(self, x: TensorType, carrier: Carrier) -> Constants:
+        """What each row gives for every code, row after row."""
+        codes, rows = np.arange(x.lo, x.hi + 1), np.arange(self.rows, dtype=np.int64)
+        counts = [np.searchsorted(row, codes, side="right") for row in self.values]
+        held = self.base[:, None] + self.step[:, None] * np.stack(counts)
+        first = self._met(x) * rows - x.lo
+        whole = np.broadcast_to(held, (self.rows, codes.size)).reshape(-1)
+        return {"table": whole.astype(carrier.value), "first": first.astype(carrier.value)}
+
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
-        """A row of channels for each threshold; or, of many, all in one order.
+        """A row of channels for each threshold; of many, what all codes give, or all in one order.
 
         Those are set so far apart from channel to channel that no code meets another's.
         """
         kind, span = carrier.value, self._apart(inputs[0])
+        if self._tabled(inputs[0]):
+            return self._table(inputs[0], carrier)
         ends = {"base": self.base.astype(kind), "step": self.step.astype(kind)}
         if not span:
             return {"each": self.values.T.astype(kind), **ends}
@@ -132,8 +158,11 @@ class Thresholds(Op):
         return {"all": whole.astype(kind), **below, **ends}
 
     def run(self, xp: Namespace, xs: Sequence[Array], k: Constants) -> Array:
-        """A comparison with each, or one search."""
+        """A comparison with each, one gather, or one search."""
         (x,) = xs
+        if "table" in k:
+            places = xp.reshape(xp.astype(x + k["first"], xp.int64), (-1,))
+            return xp.reshape(xp.take(k["table"], places, axis=0), x.shape)
         if "each" in k:
             count = xp.zeros_like(x)
             for place in range(k["each"].shape[0]):

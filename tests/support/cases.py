@@ -781,6 +781,7 @@ def thresholds_cases() -> Iterator[Case]:
     yield case("narrow-range", tensor((8, 6), codes=(-3, 90)), rows(6, 5, -128, 127))
     yield case("row-with-bases", x, [-50, 4, 60], base=[0, 1, 2, 3, 4, 5], step=[1, 1, 2, 2, 3, -1])
     yield case("many", sums, rows(6, 255, -9000, 9000), base=-128)
+    yield case("many-of-few-codes", x, rows(6, 31, -128, 127), base=[0, 9, 3, 1, 2, 5], step=-2)
     yield case("many-in-one-row", sums, rows(1, 63, -8192, 8191), out=Format.uint(6))
     yield case("many-falling", sums, rows(6, 31, -8192, 8191), base=99, step=-4)
     yield case("wide", tensor((4, 6), "s40"), rows(6, 20, -(1 << 39), 1 << 39))
