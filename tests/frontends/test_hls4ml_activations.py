@@ -208,3 +208,22 @@ def test_a_three_way_sign_alone_is_refused_since_hls4ml_has_no_cpp_for_it(tmp_pa
     model.add("TernaryTanh", ["x"], (4,), {}, activation="ternary_tanh")
     with pytest.raises(HwsimError, match=r"TernaryTanh: .* only behind a BatchNormalization"):
         hwsim.load(model.build(tmp_path))
+
+
+def test_a_streamed_activation_behind_a_flatten_is_refused_as_hls4ml_misreads_its_beats(tmp_path):
+    model = Model(76, (3, 2))
+    flat = model.reshape("x", 6)
+    activation(model, flat, "tanh", {})
+    with pytest.raises(
+        HwsimError, match=r"must be followed by a dense layer: .* of 2 codes, not 6"
+    ):
+        hwsim.load(model.build(tmp_path / "stream", stream=True))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_streamed_dense_layers_behind_a_flatten_are_read(heads, tmp_path):
+    model = Model(77, (3, 2))
+    flat = model.reshape("x", 6)
+    for _ in range(heads):
+        model.dense(flat, 4, {})
+    assert hwsim.load(model.build(tmp_path, stream=True)).nodes

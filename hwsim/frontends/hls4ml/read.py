@@ -35,6 +35,9 @@ from hwsim.ops import Flatten, TensorType
 
 EXACT_BACKENDS = ("vivado", "vitis", "vivadoaccelerator", "hwsim")
 
+GATHERING = ("Dense", "Reshape", "Repack", "Clone")
+"""What takes a stream's codes whatever its beats."""
+
 RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "Dense": weighted.read_dense,
     "Conv1D": weighted.read_conv,
@@ -113,9 +116,31 @@ def read_object(model: Any) -> Graph:
 def _read(build: LayerBuilder, layer: Any) -> None:
     """One layer, by its rule."""
     try:
+        if build.stream:
+            _check_beats(layer)
         RULES[_kind(layer)](build, layer)
     except HwsimError as error:
         raise HwsimError(f"layer {layer.name!r}: {error}") from None
+
+
+def _check_beats(layer: Any) -> None:
+    """HwsimError for a streamed layer that would take a flatten's beats for longer ones.
+
+    hls4ml passes them on as they were, through clones too; a dense layer gathers them, a Repack
+    splits them anew.
+    """
+    if _kind(layer) in GATHERING:
+        return
+    for name in layer.inputs:
+        variable, node = layer.get_input_variable(name), layer.get_input_node(name)
+        while node is not None and _kind(node) == "Clone":
+            variable, node = node.get_input_variable(), node.get_input_node()
+        held = getattr(variable, "input_var", variable)
+        if held.shape[-1] != variable.shape[-1]:
+            raise HwsimError(
+                "a flatten in io_stream must be followed by a dense layer: hls4ml leaves the "
+                f"stream in beats of {held.shape[-1]} codes, not {variable.shape[-1]}"
+            )
 
 
 def _kind(layer: Any) -> str:
