@@ -48,7 +48,7 @@ def converted(name: str, backend: str, io_type: str, where: Any, weights: str = 
 
 
 def read_onnx(path: Any) -> Any:
-    """A model as hls4ml asks for it, where it has a Gemm: cleaned up, with MatMul and Add for it."""
+    """A model as hls4ml asks for it: where it has a Gemm, cleaned up with MatMul and Add."""
     import onnx
 
     model = onnx.load(path)
