@@ -168,9 +168,9 @@ def argmax_over_columns(n: Net) -> onnx.ModelProto:
 MOVES = {
     **dict.fromkeys(FREE, 0),
     **dict.fromkeys((rows_of_a_map, joined_channels_last, argmax_channels_last), 0),
+    maps_side_by_side: 0,
     **dict.fromkeys((both_ways, turned_between_layers, columns_of_a_map), 1),
     **dict.fromkeys((shuffled_channels, argmax_over_columns), 1),
-    maps_side_by_side: 3,
 }
 """How many Transposes are left for the design: none where bookkeeping or a port will do."""
 

@@ -15,6 +15,7 @@ from support.seeds import seeded
 
 import hwsim
 from hwsim.errors import HwsimError
+from rtl.layers.table import unsupported
 
 Move = Callable[[Net, str], str]
 MAP, LINE, HEADS = (4, 6, 5), (4, 9), (2, 3, 4, 5)
@@ -213,8 +214,20 @@ def test_tensors_of_unlike_scales_are_joined_along_any_axis(shape, axis, dtype, 
     x = np.random.default_rng(seeded(9)).uniform(-5, 5, (count, *shape)).astype(np.float32)
     session, _ = session_of(model, optimize=True)
     (want,) = session.run(None, {"x": x})
-    got = hwsim.emulate(load(model, tmp_path), x)
+    graph = load(model, tmp_path)
+    got = hwsim.emulate(graph, x)
     assert want.size > 50_000 and np.array_equal(got, want)
+    assert unsupported(graph) == ()
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_a_concatenation_of_maps_moves_nothing_along_whichever_axis(axis, tmp_path):
+    n = Net()
+    x = n.start(*MAP)
+    pooled = n.do("MaxPool", x, kernel_shape=[3, 3], pads=[1] * 4)
+    y = n.round(n.do("Concat", x, pooled, axis=axis), 0.03)
+    kinds = [node.op.kind for node in load(n.model((y, 4, "float32")), tmp_path).nodes]
+    assert kinds == ["maxpool", "concat"]
 
 
 ON_CODES: dict[str, Move] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,7 @@ from hwsim.frontends.shared.values import (
     Weighing,
 )
 from hwsim.ops import ArgMax, Conv, Quant, Relu
+from hwsim.ops.base import Shape
 
 F32 = np.float32
 
@@ -143,7 +145,26 @@ def concatenated(run: Importer, node: OnnxNode, reals: list[Real], axis: int) ->
         starts = np.cumsum([0, *ends[:-1]])
         order = np.concatenate([r.layout.order + s for r, s in zip(reals, starts, strict=True)])
         return Real(Joined(node.name, tuple(reals), 0), Arrangement(shape, shape, order))
-    return Real(Joined(node.name, tuple(reals), axis - 1), Arrangement.innermost(shape, axis - 1))
+    place, lying = _in_place(reals, axis) if run.choices is not None else (-1, None)
+    layout = Arrangement.innermost(shape, axis - 1) if lying is None else lying(shape)
+    return Real(Joined(node.name, tuple(reals), axis - 1, place), layout)
+
+
+def _in_place(reals: list[Real], axis: int) -> tuple[int, Callable[[Shape], Arrangement] | None]:
+    """The edges' axis along which tensors that lie alike are joined as they are, and how they lie.
+
+    None where the axis is innermost, or has to become it.
+    """
+    inner = len(reals[0].layout.shape) - 1
+    ways: list[tuple[int, Callable[[Shape], Arrangement]]] = [
+        ((axis - 2) % (inner + 1), Arrangement.map),
+        (axis - 1, Arrangement.plain),
+    ]
+    for place, lying in ways:
+        alike = all(real.layout.same(lying(real.layout.shape)) for real in reals)
+        if alike:
+            return (-1, None) if place == inner else (place, lying)
+    return -1, None
 
 
 def clip(run: Importer, node: OnnxNode) -> None:

@@ -247,7 +247,7 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
             ]
             parts = [placed(run, p, source) for p in parts]
             edges = [_joinable(run, p, by, f"{out}.{i}") for i, p in enumerate(parts)]
-            edge, ops = run.emit(source.name, Concat(), edges, f"{out}.concat"), []
+            edge, ops = run.emit(source.name, Concat(axis=source.place), edges, f"{out}.concat"), []
     for step in real.steps:
         ops += step_ops(run, step, by)
     edge = run.chain(name, edge, ops, out)
@@ -335,6 +335,8 @@ def _extreme(run: TensorBuilder, source: Extreme, by: Quantizer, name: str, out:
 
 def placed(run: TensorBuilder, part: Codes, source: Joined) -> Codes:
     """A part with the axis innermost along which it is joined; a flat one in its own order."""
+    if source.place >= 0:
+        return part
     if len(part.layout.shape) == 1:
         return run.flat(part)
     return run.arranged(part, Arrangement.innermost(part.layout.shape, source.axis), source.name)

@@ -114,7 +114,8 @@ def _settled_parts(run: TensorBuilder, source: Joined, real: Real, name: str) ->
             f"{source.name}: tensors that are concatenated must have one scale and zero point, or "
             "a quantizer behind them"
         )
-    edge = run.emit(source.name, Concat(), [p.edge for p in parts], f"{name}.concat")
+    joint = Concat(axis=source.place)
+    edge = run.emit(source.name, joint, [p.edge for p in parts], f"{name}.concat")
     return _without_steps(real, Codes(edge, run.types[edge].format, real.layout))
 
 

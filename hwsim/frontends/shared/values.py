@@ -217,11 +217,15 @@ class Extreme:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """Tensors to be concatenated along an axis (the batch apart) once each has been rounded."""
+    """Tensors to be concatenated along an axis (the batch apart) once each has been rounded.
+
+    `place` is the edge's axis where all lie alike; -1 means that the axis has to be innermost.
+    """
 
     name: str
     parts: tuple[Real, ...]
     axis: int
+    place: int = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
