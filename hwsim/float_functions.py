@@ -1,4 +1,7 @@
-"""Softmax of float32 rows as ONNX Runtime's vector kernels compute it on x86-64 with AVX-512.
+"""Functions of float32 numbers as ONNX Runtime's vector kernels compute them on x86-64.
+
+The logistic function and the hyperbolic tangent are rational approximations, evaluated with fused
+multiply-adds (MLAS's `logistic.cpp` and `tanh.cpp`). Softmax is that of AVX-512.
 
 Each row's largest number is taken off first. The exponential is a polynomial of fused
 multiply-adds, the sum runs in 16 lanes, which are added at the end. Source: MLAS's
@@ -7,6 +10,8 @@ multiply-adds, the sum runs in 16 lanes, which are added at the end. Source: MLA
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,6 +57,23 @@ LOG_POLYNOMIAL = tuple(
     map(float.fromhex, ("-0x1.00ea348b88334p-2", "0x1.5575b0be00b6ap-2", "-0x1.ffffef20a4123p-2"))
 )
 LN2 = float.fromhex("0x1.62e42fefa39efp-1")
+
+
+SIGMOID_TOP = (
+    4.37031012579801e-11, 1.15627324459942e-07, 6.08574864600143e-05, 8.51377133304701e-03,
+    2.48287947061529e-01,
+)  # fmt: skip
+SIGMOID_BOTTOM = (
+    6.10247389755681e-13, 5.76102136993427e-09, 6.29106785017040e-06, 1.70198817374094e-03,
+    1.16817656904453e-01, 9.93151921023180e-01,
+)  # fmt: skip
+TANH_TOP = (
+    -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
+    1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03,
+)  # fmt: skip
+TANH_BOTTOM = (
+    1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03,
+)  # fmt: skip
 
 
 def fused(xp: Namespace, a: Array, b: Array, c: Array) -> Array:
@@ -139,3 +161,26 @@ def log_softmax(xp: Namespace, x: Array) -> Array:
     """The logarithm of a softmax of float32 rows, along the last axis."""
     centred = x - xp.max(x, axis=-1, keepdims=True)
     return centred - logarithm(xp, lane_sum(xp, exponential(xp, centred)))
+
+
+def _polynomial(xp: Namespace, x: Array, coefficients: Sequence[float]) -> Array:
+    """By fused multiply-adds, the highest power's coefficient first."""
+    total = _constant(xp, x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        total = fused(xp, total, x, _constant(xp, x, coefficient))
+    return total
+
+
+def sigmoid(xp: Namespace, x: Array) -> Array:
+    """The logistic function of float32 numbers."""
+    x = xp.clip(x, -18.0, 18.0)
+    square = x * x
+    top, bottom = (_polynomial(xp, square, part) for part in (SIGMOID_TOP, SIGMOID_BOTTOM))
+    return xp.clip(top * x / bottom + 0.5, 0.0, 1.0)
+
+
+def tanh(xp: Namespace, x: Array) -> Array:
+    """The hyperbolic tangent of float32 numbers."""
+    x = xp.clip(x, -9.0, 9.0)
+    square = x * x
+    return _polynomial(xp, square, TANH_TOP) * x / _polynomial(xp, square, TANH_BOTTOM)

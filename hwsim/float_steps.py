@@ -15,7 +15,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Namespace
-from hwsim.float_functions import log_softmax, softmax
+from hwsim.float_functions import log_softmax, sigmoid, softmax, tanh
 from hwsim.ops.base import MOST_TOLD
 
 Shape = tuple[int, ...]
@@ -115,7 +115,28 @@ class RowStep:
         return f"{self.op} along {along} {', '.join(str(axis + 1) for axis in self.axes)}"
 
 
-RealSteps = Sequence[FloatStep | RowStep]
+FUNCTIONS: Mapping[str, Callable[[Namespace, Array], Array]] = {"sigmoid": sigmoid, "tanh": tanh}
+"""What a step computes of each float32 number by itself, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnaryStep:
+    """A function of `FUNCTIONS` of each number."""
+
+    op: str
+
+    def __post_init__(self) -> None:
+        if self.op not in FUNCTIONS:
+            raise HwsimError(
+                f"a step on numbers must be one of {', '.join(FUNCTIONS)}, not {self.op!r}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.op}(x)"
+
+
+PortStep = FloatStep | RowStep | UnaryStep
+RealSteps = Sequence[PortStep]
 
 
 def narrowed(op: str, values: Any) -> FloatStep:
@@ -138,6 +159,8 @@ def computed(xp: Namespace, steps: RealSteps, x: Array) -> Array:
     for step in steps:
         if isinstance(step, RowStep):
             x = step.run(xp, x)
+        elif isinstance(step, UnaryStep):
+            x = FUNCTIONS[step.op](xp, x)
         else:
             x = ARITHMETIC[step.op](xp, x, xp.asarray(step.array()))
     return x
@@ -151,6 +174,8 @@ def check_steps(what: str, steps: RealSteps, seen: Shape) -> None:
                 raise HwsimError(
                     f"{what} must have steps along its {len(seen)} axes, not along {step.axes}"
                 )
+            continue
+        if isinstance(step, UnaryStep):
             continue
         rank = len(step.shape)
         pairs = zip(step.shape, seen[len(seen) - rank :], strict=True) if rank <= len(seen) else ()

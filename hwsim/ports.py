@@ -8,7 +8,7 @@ from numbers import Integral
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
-from hwsim.float_steps import FloatStep, RowStep, check_steps
+from hwsim.float_steps import PortStep, check_steps
 from hwsim.ops import TensorType
 from hwsim.ops.base import LATER, since
 
@@ -47,7 +47,7 @@ class InputPort:
     element: str | None = field(default=None, metadata=LATER)
     shape: tuple[int, ...] | None = field(default=None, metadata=LATER)
     names: tuple[str, ...] | None = field(default=None, metadata=since(2))
-    steps: tuple[FloatStep | RowStep, ...] = field(default=(), metadata=since(3))
+    steps: tuple[PortStep, ...] = field(default=(), metadata=since(3))
 
     def __post_init__(self) -> None:
         check_view(self, self.type)
@@ -71,7 +71,7 @@ class OutputPort:
     shape: tuple[int, ...] | None = field(default=None, metadata=LATER)
     reals: tuple[float, ...] | None = field(default=None, metadata=LATER)
     names: tuple[str, ...] | None = field(default=None, metadata=since(2))
-    steps: tuple[FloatStep | RowStep, ...] = field(default=(), metadata=since(3))
+    steps: tuple[PortStep, ...] = field(default=(), metadata=since(3))
 
     def __post_init__(self) -> None:
         _check_element(self)

@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import HwsimError
-from hwsim.float_steps import FloatStep, RowStep
+from hwsim.float_steps import PortStep
 from hwsim.graph import Graph, Node, Port
 from hwsim.ops import TensorType
 from rtl.flow.instances import PartNames
@@ -44,7 +44,7 @@ class AxisPort:
     beat: Beat
     element: str | None = None
     reals: tuple[float, ...] | None = None
-    steps: tuple[FloatStep | RowStep, ...] = ()
+    steps: tuple[PortStep, ...] = ()
 
 
 def axis_ports(graph: Graph, plan: Plan) -> tuple[list[AxisPort], list[AxisPort]]:

@@ -27,7 +27,7 @@ SCHEMA = 1
 class RealStep:
     """One operation on reals `x` in float32: `add`, `sub`, `sub_from` (constant - x), `mul`, `div`,
     `max` or `min`, with constants of a shape that broadcasts over the user's array without the
-    batch; or `softmax` or `log_softmax` along `axes` of that array.
+    batch; `softmax` or `log_softmax` along `axes` of that array; or `sigmoid` or `tanh`.
     """
 
     op: str

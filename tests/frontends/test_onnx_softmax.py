@@ -17,7 +17,7 @@ from support.onnx_run import run_ort
 
 import hwsim
 from hwsim.errors import HwsimError
-from hwsim.float_steps import RowStep
+from hwsim.float_steps import RowStep, UnaryStep
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Carrier, Float32, Reduce, Reduction, TensorType
 from hwsim.ops.floats import BITS, patterns
@@ -234,3 +234,11 @@ def test_what_a_softmax_cannot_do_is_said(tmp_path: Path, rng):
         load(model("LogSoftmax", (4,), **fields), tmp_path)
     with pytest.raises(HwsimError, match=r"soft: the scale of a softmax must be above 5"):
         load(model("Softmax", (4,), **(fields | {"scales": (0.1, 1e-9)})), tmp_path)
+
+
+@pytest.mark.parametrize("op", ["Sigmoid", "Tanh"])
+def test_a_function_of_a_layers_sums_is_a_step_of_the_port(tmp_path: Path, op):
+    made = net(op)
+    graph = load(made, tmp_path)
+    assert graph.outputs[0].steps == (UnaryStep(op=op.lower()),)
+    assert_same_arrays(graph, made, net_feeds(made, 13))

@@ -12,7 +12,7 @@ import hwsim
 from hwsim.build_folder import Manifest
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.float_steps import ARITHMETIC, FloatStep, RowStep, computed, narrowed
+from hwsim.float_steps import ARITHMETIC, FloatStep, RowStep, UnaryStep, computed, narrowed
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Relu, TensorType
 from hwsim.ports import channels_first
@@ -184,3 +184,19 @@ def test_a_step_on_rows_that_is_none_is_refused(fields, said):
 def test_a_step_on_rows_must_be_along_axes_that_there_are():
     with pytest.raises(HwsimError, match="port 'y' must have steps along its 3 axes, not along"):
         graph((), (RowStep(op="softmax", axes=(3,)),))
+
+
+@pytest.mark.parametrize("xp", [np, array_api_strict], ids=lambda xp: xp.__name__)
+@pytest.mark.parametrize("op", ["sigmoid", "tanh"])
+def test_a_step_on_numbers_is_that_function_of_each(tmp_path, xp, op, rng):
+    made = graph((), (UnaryStep(op=op),))
+    codes = rng.integers(-128, 128, (9, 3, 4, 5))
+    got = np.asarray(hwsim.emulate(made, xp.asarray(codes / 32), xp=xp)).astype(np.float64)
+    x = np.maximum(codes / 32, 0)
+    want = 1 / (1 + np.exp(-x)) if op == "sigmoid" else np.tanh(x)
+    assert np.abs(got - want).max() < 1e-6
+    made.save(tmp_path / "numbers.hwsim")
+    assert Graph.load(tmp_path / "numbers.hwsim").outputs == made.outputs
+    assert describe(made)["outputs"][0]["steps"] == [f"{op}(x)"]
+    with pytest.raises(HwsimError, match="must be one of sigmoid, tanh, not 'sinh'"):
+        UnaryStep(op="sinh")

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.float_steps import FloatStep, narrowed
+from hwsim.float_steps import FloatStep, PortStep, UnaryStep, narrowed
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.node_by_node import exact, powers_of_two, rough
+from hwsim.frontends.shared.rounding import TABLE_BITS
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Arithmetic,
@@ -235,10 +236,18 @@ def normalized(run: Importer, node: OnnxNode, constants: list[Any], epsilon: flo
     return True
 
 
-def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[FloatStep, ...]]:
+def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[PortStep, ...]]:
     """A tensor without the float32 steps at its end, and those on the axes that its user sees."""
-    first = next((i for i, s in enumerate(real.steps) if isinstance(s, Arithmetic)), None)
     source = real.source
+    tabled = isinstance(source, Level) and source.codes.format.width <= TABLE_BITS
+    first = next(
+        (
+            i
+            for i, s in enumerate(real.steps)
+            if isinstance(s, Arithmetic) or (not tabled and isinstance(s, Unary) and s.step)
+        ),
+        None,
+    )
     scaled: tuple[FloatStep, ...] = ()
     layout = real.layout
 
@@ -255,13 +264,15 @@ def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[FloatStep, ...]]
         real = replace(real, source=replace(source, scale=1.0, scales=None))
     if first is None:
         return real, scaled
-    found = [*scaled]
+    found: list[PortStep] = [*scaled]
     for step in real.steps[first:]:
         if isinstance(step, Arithmetic):
             found.append(seen(step.op, step.values))
         elif isinstance(step, Unary) and step.clamp:
             limits = (("max", step.low), ("min", step.high))
             found += [seen(op, np.array([v], F32)) for op, v in limits if v is not None]
+        elif isinstance(step, Unary) and step.step is not None:
+            found.append(UnaryStep(op=step.step))
         else:
             raise HwsimError(f"{step.name} must be followed by a quantizer")
     return replace(real, steps=real.steps[:first]), tuple(found)

@@ -52,9 +52,9 @@ def function_of(node: OnnxNode) -> Unary:
     return (FUNCTIONS | CONTRIBUTED)[name](node)
 
 
-def _plain(function: Function, *, rising: bool = False) -> Maker:
-    """A function without attributes whose bits are the runtime's."""
-    return lambda node: Unary(str(node), _quiet(function), rising=rising)
+def _plain(function: Function, *, rising: bool = False, step: str | None = None) -> Maker:
+    """A function without attributes whose bits are the runtime's, a `step` of a port perhaps."""
+    return lambda node: Unary(str(node), _quiet(function), rising=rising, step=step)
 
 
 def _near(function: Callable[..., FloatArray], *, rising: bool = False) -> Maker:
@@ -172,7 +172,7 @@ FUNCTIONS: dict[str, Maker] = {
     "Relu": lambda node: Unary(str(node), lambda x: np.maximum(x, F32(0)), rising=True, low=0.0),
     "Round": _plain(np.rint, rising=True),
     "Selu": _selu,
-    "Sigmoid": _plain(float_math.sigmoid, rising=True),
+    "Sigmoid": _plain(float_math.sigmoid, rising=True, step="sigmoid"),
     "Sign": _plain(np.sign, rising=True),
     "Sin": _rounded(np.sin),
     "Sinh": _rounded(np.sinh, rising=True),
@@ -181,7 +181,7 @@ FUNCTIONS: dict[str, Maker] = {
     "Sqrt": _plain(np.sqrt),
     "Swish": _swish,
     "Tan": _rounded(np.tan),
-    "Tanh": _plain(float_math.tanh, rising=True),
+    "Tanh": _plain(float_math.tanh, rising=True, step="tanh"),
     "ThresholdedRelu": _thresholded_relu,
 }
 """What makes the function of each operator of ONNX."""

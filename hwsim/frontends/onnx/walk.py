@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.float_steps import FloatStep, RowStep
+from hwsim.float_steps import PortStep
 from hwsim.frontends.onnx.float_chain import float_steps
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
@@ -82,7 +82,7 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
     what = f"{run.model.path}: output {port.name!r}"
     try:
         reals: tuple[float, ...] | None = None
-        steps: tuple[FloatStep | RowStep, ...] = ()
+        steps: tuple[PortStep, ...] = ()
         if isinstance(value, Real):
             value, rows = at_the_end(value)
             if run.choices is not None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.float_steps import FloatStep, RowStep
+from hwsim.float_steps import PortStep
 from hwsim.frontends.shared.arrangement import Arrangement, View, inverse, moving, view_of
 from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.values import NO_PADDING, Codes, Mean, RawInput, Weighing
@@ -108,7 +108,7 @@ class TensorBuilder(Builder):
         *,
         element: str | None = None,
         reals: tuple[float, ...] | None = None,
-        steps: tuple[FloatStep | RowStep, ...] = (),
+        steps: tuple[PortStep, ...] = (),
     ) -> OutputPort:
         """The port that shows codes to the user; they are moved where no port can show them."""
         if codes.padding != NO_PADDING:

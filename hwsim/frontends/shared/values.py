@@ -250,7 +250,8 @@ class Softmax:
 class Unary:
     """A function of one float32; `low` and `high` are there where it is a clamp.
 
-    `rough` says that the model's runtime gives other last bits.
+    `rough` says that the model's runtime gives other last bits; `step` is its name in
+    `float_steps.FUNCTIONS`, where it is there.
     """
 
     name: str
@@ -259,6 +260,7 @@ class Unary:
     low: float | None = None
     high: float | None = None
     rough: bool = False
+    step: str | None = None
 
     @property
     def clamp(self) -> bool:

@@ -1,7 +1,7 @@
 """Functions of a float32 exactly as ONNX Runtime 1.32 computes them on x86-64 with FMA.
 
-Each was compared bit for bit with the runtime. Sources: MLAS `logistic.cpp` and
-`tanh.cpp` (rational approximations, evaluated with fused multiply-adds), ONNX operator definitions.
+Each was compared bit for bit with the runtime. Sources: ONNX operator definitions, and those of
+`hwsim/float_functions.py`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from hwsim import float_functions
 from hwsim.frontends.shared.values import FloatArray
 
 F32 = np.float32
-
-_SIGMOID_TOP = (
-    4.37031012579801e-11, 1.15627324459942e-07, 6.08574864600143e-05, 8.51377133304701e-03,
-    2.48287947061529e-01,
-)  # fmt: skip
-_SIGMOID_BOTTOM = (
-    6.10247389755681e-13, 5.76102136993427e-09, 6.29106785017040e-06, 1.70198817374094e-03,
-    1.16817656904453e-01, 9.93151921023180e-01,
-)  # fmt: skip
-_TANH_TOP = (
-    -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
-    1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03,
-)  # fmt: skip
-_TANH_BOTTOM = (
-    1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03,
-)  # fmt: skip
 
 
 def fma(a: Any, b: Any, c: Any) -> FloatArray:
@@ -65,18 +50,14 @@ def unit(x: FloatArray) -> FloatArray:
 
 def sigmoid(x: FloatArray) -> FloatArray:
     """MLAS's logistic function."""
-    x = np.clip(x, F32(-18), F32(18))
-    square = x * x
-    ratio: FloatArray = horner(square, _SIGMOID_TOP) * x / horner(square, _SIGMOID_BOTTOM)
-    return unit(ratio + F32(0.5))
+    out: FloatArray = float_functions.sigmoid(np, np.asarray(x, F32))
+    return out
 
 
 def tanh(x: FloatArray) -> FloatArray:
     """MLAS's hyperbolic tangent."""
-    x = np.clip(x, F32(-9), F32(9))
-    square = x * x
-    ratio: FloatArray = horner(square, _TANH_TOP) * x / horner(square, _TANH_BOTTOM)
-    return ratio
+    out: FloatArray = float_functions.tanh(np, np.asarray(x, F32))
+    return out
 
 
 def hard_sigmoid(x: FloatArray, alpha: float, beta: float) -> FloatArray:
