@@ -108,6 +108,20 @@ def test_what_follows_a_function_a_channel_is_taken_into_it(then, shape, tmp_pat
     assert sum(isinstance(node.op, ChannelTable) for node in graph.nodes) == 1
 
 
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Max", "Min"])
+def test_a_function_of_an_unrounded_result_of_two_tensors_is_followed(op, tmp_path, seed):
+    n = Net("uint8", seed=seed)
+    x, y = (n.qdq(n.input(k, SHAPE), Q(n.dtype, s, 101)) for k, s in (("x", 0.03), ("y", 0.017)))
+    out = n.do("Sigmoid", n.do(op, x, y))
+    made = n.model((n.qdq(out, Q("uint8", 1 / 256, 3)), 4, "float32"))
+    path = tmp_path / "model.onnx"
+    onnx.save(made, path)
+    graph, rng = hwsim.load(path), np.random.default_rng(seed)
+    feeds = {k: rng.uniform(-3, 3, (100, *SHAPE)).astype(np.float32) for k in "xy"}
+    (want,) = run_ort(made, feeds).outputs.values()
+    assert np.array_equal(hwsim.emulate(graph, feeds), want)
+
+
 def test_a_constant_over_a_tensor_is_a_table_a_channel(tmp_path, seed):
     n = Net("uint8", seed=seed)
     top = n.constant("c", n.rng.uniform(-0.5, 0.5, (4, 1, 1)).astype(np.float32))

@@ -41,11 +41,13 @@ from hwsim.frontends.shared.values import (
     Weighing,
 )
 from hwsim.ops import (
+    Add,
     AvgPool,
     ChannelTable,
     Concat,
     MatMul,
     MaxPool,
+    Mul,
     Op,
     PairTable,
     Quant,
@@ -53,6 +55,7 @@ from hwsim.ops import (
     Reduction,
     Relu,
     Select,
+    Sub,
     Table,
     TensorType,
 )
@@ -255,13 +258,18 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
 
 
 def absorbed(real: Real) -> Real:
-    """Functions right behind one of a code and its channel, or of two codes, taken into it."""
+    """Functions right behind one of a code and its channel, or of two codes, taken into it.
+
+    Into the parts of a Max or Min, where they rise.
+    """
     source = real.source
-    if not isinstance(source, PerChannel | OfTwoCodes):
-        return real
     steps = tuple(takewhile(lambda step: isinstance(step, Unary), real.steps))
     functions = [step for step in steps if isinstance(step, Unary)]
-    if not functions:
+    if isinstance(source, Pair) and not all(step.clamp for step in functions):
+        source = _of_two_codes(source) or source
+    if isinstance(source, Extreme) and functions and functions[0].rising:
+        return absorbed(replace(real, source=_each(source, functions[0]), steps=real.steps[1:]))
+    if not functions or not isinstance(source, PerChannel | OfTwoCodes):
         return real
     rough = source.rough or any(step.rough for step in functions)
 
@@ -278,6 +286,21 @@ def absorbed(real: Real) -> Real:
         two = source.function
         taken = replace(source, function=lambda a, b: after(two(a, b)), rough=rough)
     return replace(real, source=taken, steps=real.steps[len(steps) :])
+
+
+def _of_two_codes(source: Pair) -> OfTwoCodes | None:
+    """A sum or product of float32 values of narrow codes as any function of them."""
+    a, b = source.a, source.b
+    if not (source.in_reals and isinstance(a, Level) and isinstance(b, Level)) or source.wide:
+        return None
+    operation = {Add: np.add, Sub: np.subtract, Mul: np.multiply}[type(source.op)]
+    return OfTwoCodes(source.name, a, b, operation)
+
+
+def _each(source: Extreme, step: Unary) -> Extreme:
+    """A rising function of each part in the place of one of the largest or smallest."""
+    limit = None if source.limit is None else step.function(source.limit)
+    return replace(source, parts=tuple(part.then(step) for part in source.parts), limit=limit)
 
 
 def reals_by_channel(run: TensorBuilder, source: PerChannel) -> tuple[FloatArray, int]:
