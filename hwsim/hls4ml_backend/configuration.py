@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hls4ml.model.attributes import TypeAttribute
+from hls4ml.backends import FPGABackend
+from hls4ml.model.attributes import TypeAttribute, WeightAttribute
 from hls4ml.model.layers import layer_map
 from hls4ml.utils.string_utils import convert_to_snake_case
 
 from hwsim.errors import HwsimError
 from hwsim.hls4ml_backend.options import nearest, refuse_unknown
+from hwsim.notices import warn
 
 Kinds = Mapping[str, type[Any]]  # classes of layers by name in lower case, as hls4ml compares them
 
@@ -29,6 +31,8 @@ MODEL += ("ChannelsLastConversion", "InputShape", "PipelineInterval", "PipelineS
 MODEL += ("TraceOutput", "TransposeOutputs")
 STRATEGIES = ("Latency", "Resource", "Resource_Unrolled", "Distributed_Arithmetic", "DA")
 SOFTMAX = ("Stable", "Argmax", "Legacy")  # hls4ml's own examples give softmax such a strategy
+READ_THERE = ("accum", "result")
+"""Types that hls4ml reads among the precisions although they have a default."""
 PRECISIONS: tuple[str, ...] = ("default", "depthwise", "dw_output", "maximum", "pointwise")
 PRECISIONS += ("pointwise_result", "recurrent")
 
@@ -82,6 +86,36 @@ def _check_layer(where: str, given: Mapping[str, Any], kinds: Sequence[type[Any]
     unknown = [key for key in given if convert_to_snake_case(key) not in snakes]
     refuse_unknown(f"a key of {where}", unknown, known)
     _check_values(where, given, types)
+    precision = given.get("Precision")
+    if isinstance(precision, Mapping):
+        _warn_of_passed_over(where, precision, attributes)
+
+
+class PassedOverPrecision(UserWarning):
+    """A precision that hls4ml does not read where it stands."""
+
+
+def _warn_of_passed_over(
+    where: str, precision: Mapping[str, Any], attributes: Sequence[Any]
+) -> None:
+    """Say so where a table's type is given among the precisions and is not the default.
+
+    hls4ml's own `config_from_…` puts it there, and reads it only as a key of the layer.
+    """
+    held = {a.name for a in attributes if isinstance(a, WeightAttribute)}
+    for attribute in attributes:
+        name = attribute.name.removesuffix("_t")
+        if not isinstance(attribute, TypeAttribute) or attribute.default is None:
+            continue
+        value = precision.get(name)
+        if name in (*READ_THERE, *held) or value is None or str(value) == "auto":
+            continue
+        if str(FPGABackend.convert_precision_string(value)) != str(attribute.default):
+            warn(
+                f"{where}['Precision'][{name!r}] is passed over by hls4ml, which takes "
+                f"{attribute.default}; give it as {where}['{name}_t']",
+                PassedOverPrecision,
+            )
 
 
 def _check_values(where: str, given: Mapping[str, Any], types: set[str]) -> None:

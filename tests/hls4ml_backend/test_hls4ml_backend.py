@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from support.hls4ml_heads import dense_heads, layers
@@ -95,3 +97,19 @@ def test_unknown_options_and_keys_are_refused_with_the_nearest_name(tmp_path):
     model.dense("x", 3, {"result": "fixed<0,0>"})
     with pytest.raises(HwsimError, match=r"a width of at least 1 bit, not 'fixed<0,0>'"):
         model.build(tmp_path, backend="hwsim")
+
+
+def test_a_tables_type_that_hls4ml_passes_over_is_told(tmp_path):
+    """Among the precisions, where hls4ml's own config_from_… puts it, it is not read."""
+    model = Model(38, (4,))
+    model.activation("x", "tanh", {"table": "fixed<9,2>"})
+    told = r"\['Precision'\]\['table'\] is passed over .*; give it as .*\['table_t'\]"
+    with pytest.warns(UserWarning, match=told):
+        model.build(tmp_path / "over", backend="hwsim")
+    model = Model(38, (4,))
+    name = model.activation("x", "tanh", {"table": "fixed<18,8>"})
+    model.config[name]["table_t"] = "fixed<9,2>"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        built = model.build(tmp_path / "read", backend="hwsim")
+    assert str(built.graph[name].get_attr("table_t").precision).startswith("fixed<9,2")
