@@ -104,7 +104,8 @@ def arithmetic(run: Importer, node: OnnxNode) -> bool:
     reverse = isinstance(first, Constant)
     value, constant = (second, first) if reverse else (first, second)
     raw = isinstance(value, RawInput) or isinstance(constant, RawInput)
-    if not raw and (run.choices is not None or not isinstance(constant, Constant)):
+    followed = run.choices is None or (isinstance(value, Real) and _pixels(value))
+    if not raw and not (followed and isinstance(constant, Constant)):
         return False
     op = OPS[node.op]
     if isinstance(value, Constant):
@@ -129,6 +130,14 @@ def arithmetic(run: Importer, node: OnnxNode) -> bool:
         else:
             run.values[node.output] = real_step(run, node, real, op, array)
     return True
+
+
+def _pixels(real: Real) -> bool:
+    """Whether a tensor is an input's integers, cast to float32, and functions of them."""
+    first = real.steps[0] if real.steps else None
+    plain = all(isinstance(step, Unary | Arithmetic) for step in real.steps)
+    cast = isinstance(first, Unary) and first.name.startswith("Cast ")
+    return isinstance(real.source, Level) and plain and cast
 
 
 def with_bias(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> Real:

@@ -15,16 +15,20 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.ort import float_math, softmax
 from hwsim.frontends.shared import fine_units
-from hwsim.frontends.shared.rounding import Quantizer, tables
+from hwsim.frontends.shared.rounding import Quantizer, quantize, tables
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
+    Arithmetic,
+    Codes,
     FloatArray,
     Level,
     Mean,
     Pair,
     PerChannel,
+    Real,
     Scaled,
     Softmax,
+    Unary,
     Weighing,
 )
 from hwsim.ops import (
@@ -60,6 +64,21 @@ class Linear(Quantizer):
     def quant(self) -> Quant:
         """Scale and zero point."""
         return Quant((self.scale,), self.zero_point)
+
+    def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
+        """Arithmetic by channel on an input's integers, tried for all of them."""
+        steps = [s for s in real.steps if isinstance(s, Unary | Arithmetic)]
+        several = any(isinstance(s, Arithmetic) for s in steps) and len(steps) == len(real.steps)
+        if not several or not isinstance(real.source, Level):
+            return None
+
+        def function(x: FloatArray) -> FloatArray:
+            for step in steps:
+                x = step.function(x)
+            return x
+
+        tried = PerChannel(steps[-1].name, real.source, function)
+        return quantize(run, Real(tried, real.layout), self, name, out)
 
     def codes(self, reals: FloatArray) -> IntArray:
         """By trying: the runtime's own float32 arithmetic."""
