@@ -365,3 +365,15 @@ def test_a_network_of_the_zoos_kind_gives_the_executors_values(
         warnings.simplefilter("ignore", RuntimeDifference)
         graph = hwsim.load(model)
     assert differences(graph, model, off_grid(n.shape, seed, batch=10)) == 0
+
+
+@pytest.mark.parametrize(
+    ("op", "said"),
+    [("FloatQuant", "rounds to small floats"), ("Im2Col", "are FINN's own forms")],
+)
+def test_what_is_not_read_is_named_with_what_helps(op: str, said: str) -> None:
+    n = Net(0)
+    x = n.do("MatMul", [n.start(4), n.weights((4, 3))])
+    x = n.do(op, [x, *[n.constant(1.0) for _ in range(5)]], domain=n.domain)
+    with pytest.raises(hwsim.HwsimError, match=rf"but has qonnx.*{op} \('.*{said}"):
+        hwsim.load(n.model(x, 3))

@@ -27,9 +27,9 @@ from hwsim.frontends.shared.values import Constant, FloatArray, Level, RawInput,
 from hwsim.graph import Graph
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
-QUANTIZERS = {
-    (d, op) for d in DOMAINS for op in ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold")
-}
+ROUND = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "FloatQuant")
+QUANTIZERS = {(d, op) for d in DOMAINS for op in ROUND}
+"""What makes a model one of QONNX; not all of them are read."""
 MAX_BITS = 32
 
 
