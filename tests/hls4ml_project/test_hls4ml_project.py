@@ -11,6 +11,7 @@ from support.cli_calls import refused, run, tiny
 from support.hls4ml_heads import dense_heads, layers
 from support.hls4ml_models import Model, csim
 from support.hls4ml_written import image_heads, line_heads, quantized
+from support.seeds import seeded
 from support.small_graphs import network
 
 import hwsim
@@ -205,7 +206,7 @@ def test_scales_that_are_no_powers_of_two_are_left_to_the_user_where_asked(tmp_p
     with pytest.raises(HwsimError, match=r"input 'x' must have scales .* integers=True"):
         hwsim.to_hls4ml(graph, tmp_path)
     again = hwsim.load(hwsim.to_hls4ml(graph, tmp_path, integers=True))
-    codes = np.random.default_rng(5).integers(0, 256, (200, 4))
+    codes = np.random.default_rng(seeded(5)).integers(0, 256, (200, 4))
     want = hwsim.emulate(graph, codes, codes=True)
     assert (hwsim.emulate(again, codes - 3.0) == want).all()
 
