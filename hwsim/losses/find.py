@@ -17,7 +17,8 @@ from hwsim.losses.count import Count, Extent
 from hwsim.losses.inputs import InputSite
 from hwsim.losses.named import named
 from hwsim.losses.report import Effect, Hazard, Hazards
-from hwsim.losses.sites import Seen, Site, sites_of
+from hwsim.losses.sites import Seen, Site
+from hwsim.losses.table import sites_of
 
 EFFECT_SAMPLES = 1000
 """Samples on which effects are measured, unless told otherwise."""

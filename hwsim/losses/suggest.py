@@ -12,10 +12,11 @@ from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph
+from hwsim.losses.casts import IndexSite
 from hwsim.losses.count import Count, Extent, Into
 from hwsim.losses.find import Say, all_sites, checked, count, wider
 from hwsim.losses.report import precision_text
-from hwsim.losses.sites import IndexSite, Site
+from hwsim.losses.sites import Site
 from hwsim.ops import Stepwise, Weighted
 
 INTERVALS = "intervals"
