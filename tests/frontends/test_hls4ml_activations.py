@@ -19,6 +19,7 @@ from support.hls4ml_activations import (
     precision,
     signs,
     softmax,
+    softmax_by_attributes,
     softmax_heads,
 )
 from support.hls4ml_csim import check, emulated
@@ -147,6 +148,11 @@ def over_axes(seed: int) -> Model:
 @pytest.mark.slow
 def test_a_softmax_over_any_axes_gives_csims_codes(tmp_path):
     check(over_axes(68), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_softmax_with_types_and_sizes_of_its_own_gives_csims_codes(tmp_path):
+    check(softmax_by_attributes(78), tmp_path)
 
 
 def test_a_stable_softmax_of_logits_far_apart_wraps_as_csim_does(tmp_path):

@@ -186,3 +186,45 @@ def particular(seed: int) -> Model:
             shift_prec=FixedPrecisionType(width=2, integer=0, signed=False),
         )
     return model
+
+
+def softmax_by_attributes(seed: int) -> Model:
+    """Softmaxes as hls4ml's reader of HGQ2 describes them: every type and size an attribute."""
+    from hls4ml.model.types import FixedPrecisionType, RoundingMode, SaturationMode
+
+    def fixed(width: int, integer: int, signed: bool = False) -> Any:
+        modes = {"rounding_mode": RoundingMode.RND, "saturation_mode": SaturationMode.SAT}
+        return FixedPrecisionType(width, integer, signed, **modes)
+
+    model = Model(seed, (3, 4), given="fixed<26,8>")
+    source = behind(model, "fixed<11,5,RND,SAT>")
+    for implementation, scale, sides in (
+        ("stable", 1.0, (3, 1)),
+        ("stable", 0.3, (1, 4)),
+        ("latency", 0.7, (1, 1)),
+    ):
+        fields: dict[str, Any] = {
+            "implementation": implementation,
+            "n_in": 12,
+            "n_outer": sides[0],
+            "n_inner": sides[1],
+            "axis": -1,
+            "exp_table_t": fixed(12, 2 if implementation == "stable" else 6),
+            "exp_table_size": 256,
+            "inv_table_t": fixed(10, 1),
+            "inv_inp_t": fixed(9, 5),
+            "inv_table_size": 512,
+            "exp_scale": scale,
+            "parallelization_factor": sides[0] * sides[1],
+        }
+        if implementation == "stable":
+            fields["inp_norm_t"] = fixed(8, 4)
+        model.add(
+            "Softmax",
+            [source],
+            (3, 4),
+            {"accum": "ufixed<18,8>", "result": "ufixed<10,0,RND,SAT>"},
+            activation="softmax",
+            **fields,
+        )
+    return model
