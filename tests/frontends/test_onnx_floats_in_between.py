@@ -49,6 +49,13 @@ def sum_times_codes(n: Net, x: str) -> str:
     return n.do("Mul", n.do("Relu", n.do("Sub", x, y)), z)
 
 
+def squared_error(n: Net, x: str) -> str:
+    """As an autoencoder's score: a function of two codes, and its mean."""
+    y = n.qdq(n.input("y", (4, 6, 5)), Q(n.dtype, 0.043, 131))
+    square = n.do("Pow", n.do("Sub", x, y), n.constant("two", np.float32(2)))
+    return n.do("GlobalAveragePool", square)
+
+
 def weighed(n: Net, x: str) -> str:
     return n.do("Conv", n.do("Sigmoid", x), n.kernel((3, 4, 3, 3), 0, 3))
 
@@ -59,7 +66,7 @@ def multiplied(n: Net, x: str) -> str:
 
 BUILDS: list[tuple[Build, float]] = [
     (pooled, 0.04), (averaged, 0.004), (gated, 0.03), (summed, 0.02), (weighed, 0.1),
-    (three_summed, 0.07), (sum_times_codes, 0.19), (multiplied, 0.5),
+    (three_summed, 0.07), (sum_times_codes, 0.19), (multiplied, 0.5), (squared_error, 0.3),
 ]  # fmt: skip
 
 

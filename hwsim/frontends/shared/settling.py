@@ -16,6 +16,7 @@ from hwsim.frontends.shared.rounding import (
     multiplied,
     placed,
     reals_by_channel,
+    reals_of_pairs,
     relabel,
     totalled,
     weighed,
@@ -28,6 +29,7 @@ from hwsim.frontends.shared.values import (
     Joined,
     Level,
     Moved,
+    OfTwoCodes,
     Padded,
     PerChannel,
     Pool,
@@ -38,7 +40,17 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import BatchNorm, ChannelTable, Concat, MaxPool, Op, Quant, Relu, Table
+from hwsim.ops import (
+    BatchNorm,
+    ChannelTable,
+    Concat,
+    MaxPool,
+    Op,
+    PairTable,
+    Quant,
+    Relu,
+    Table,
+)
 
 FINE_VALUE_BITS = 25
 """Bits of the largest value of a function that nothing rounds: one more than a float32 has."""
@@ -135,8 +147,9 @@ def level_of(
     source = real.source
     if isinstance(source, Scaled) and source.unit is None and not real.steps:
         return fine_line(run, source, real)
-    if isinstance(source, PerChannel) and not absorbed(real).steps:
-        return fine_tables(run, real)
+    taken = absorbed(real)
+    if isinstance(taken.source, PerChannel | OfTwoCodes) and not taken.steps:
+        return fine_tables(run, real, taken.source)
     if not isinstance(source, Level):
         raise HwsimError(
             f"{node}: its input must be quantized before it is used, but comes from a computation "
@@ -192,20 +205,29 @@ def fine_line(run: TensorBuilder, source: Scaled, real: Real) -> Level:
     return Level(run.made[source], unit, 0)
 
 
-def fine_tables(run: TensorBuilder, real: Real) -> Level:
-    """A function of a code and its channel that nothing rounds, in a unit as `fine` takes it."""
-    key = (real.source, real.steps)
-    source = absorbed(real).source
-    assert isinstance(source, PerChannel)
-    reals, first = reals_by_channel(run, source)
+def fine_tables(run: TensorBuilder, real: Real, source: PerChannel | OfTwoCodes) -> Level:
+    """A function of a code and its channel, or of two codes, that nothing rounds.
+
+    It is in a unit as `fine` takes it.
+    """
+    key, first = (real.source, real.steps), 0
+    if isinstance(source, PerChannel):
+        reals, first = reals_by_channel(run, source)
+        edges = [source.term.codes.edge]
+    else:
+        reals = reals_of_pairs(run, source)
+        edges = [source.a.codes.edge, source.b.codes.edge]
     if not np.isfinite(reals).all():
         raise HwsimError(f"{source.name}: its values must be finite for all codes")
     unit = 2.0 ** (math.frexp(float(np.abs(reals).max()))[1] - FINE_VALUE_BITS)
     if key not in run.made:
         values = np.rint(reals.astype(np.float64) / unit).astype(np.int64)
         fmt = Format.holding(int(values.min()), int(values.max()))
-        op = ChannelTable(values=values.T, out=fmt, first=first, quant=Quant((unit,)))
-        edge = run.emit(source.name, op, [source.term.codes.edge], f"{source.name}.fine")
+        quant = Quant((unit,))
+        op: Op = PairTable(values=values, out=fmt, quant=quant)
+        if isinstance(source, PerChannel):
+            op = ChannelTable(values=values.T, out=fmt, first=first, quant=quant)
+        edge = run.emit(source.name, op, edges, f"{source.name}.fine")
         run.made[key] = Codes(edge, fmt, real.layout)
     return Level(run.made[key], unit, 0)
 
