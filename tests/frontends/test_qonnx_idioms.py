@@ -10,7 +10,16 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from support.qonnx_nets import BREVITAS, CHANNELS_LAST, FINN, Net, differences, off_grid, on_grid
+from support.qonnx_nets import (
+    BREVITAS,
+    CHANNELS_LAST,
+    FINN,
+    Net,
+    differences,
+    executed,
+    off_grid,
+    on_grid,
+)
 
 import hwsim
 from hwsim.frontends.onnx.importer import annotated
@@ -377,3 +386,19 @@ def test_what_is_not_read_is_named_with_what_helps(op: str, said: str) -> None:
     x = n.do(op, [x, *[n.constant(1.0) for _ in range(5)]], domain=n.domain)
     with pytest.raises(hwsim.HwsimError, match=rf"but has qonnx.*{op} \('.*{said}"):
         hwsim.load(n.model(x, 3))
+
+
+@pytest.mark.parametrize(("scale", "announced"), [(2.0**-4, False), (0.071, True)])
+def test_reals_that_nothing_quantizes_are_announced_where_last_bits_may_differ(
+    scale: float, announced: bool, seed: int
+) -> None:
+    n = Net(seed)
+    model = n.model(n.do("MatMul", [n.start(40), n.weights((40, 6), scale)]), 6)
+    x = off_grid((40,), seed, batch=20)
+    if not announced:
+        assert differences(quietly(model), model, x) == 0
+        return
+    with pytest.warns(RuntimeDifference, match="its reals may differ in their last bits"):
+        graph = hwsim.load(model)
+    assert np.allclose(hwsim.emulate(graph, x), executed(model, x), rtol=1e-6, atol=1e-6)
+    assert differences(graph, model, x) > 0

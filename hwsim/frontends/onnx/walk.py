@@ -17,6 +17,7 @@ from hwsim.frontends.onnx.refusals import unsupported
 from hwsim.frontends.onnx.softmax import at_the_end
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
+from hwsim.frontends.shared.node_by_node import note_last_bits
 from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.tensors import with_views
 from hwsim.frontends.shared.values import Codes, RawInput, Real, Value
@@ -113,6 +114,8 @@ def _output_codes(run: Importer, value: Value | None, name: str) -> Codes:
     codes = settle(run, value, name)
     if run.choices is not None:
         note_reals(run, value)
+    else:
+        note_last_bits(run, value)
     return codes
 
 

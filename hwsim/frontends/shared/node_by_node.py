@@ -69,6 +69,10 @@ PASSES = (
     "QONNX's executor adds in float32, which rounds sums past 2**24 steps, as some of these may be"
     ": a code may differ by one step then"
 )
+LAST_BITS = (
+    "QONNX's executor adds in float32, with scales that are no powers of two or past 2**24 steps, "
+    "so that its reals may differ in their last bits (by about 1e-7 of the largest)"
+)
 PAIRS = (
     "QONNX's executor adds in float32, with scales that are no powers of two: for {differing:,} "
     "pairs of codes its code differs by one step"
@@ -203,6 +207,13 @@ def exact(run: TensorBuilder, source: Weighing) -> bool:
     finer = op.bias_frac - x.format.frac_bits - op.weight_format.frac_bits if op.bias.any() else 0
     most = _reach(run, source) * 2.0 ** max(finer, 0) + np.abs(op.bias)
     return float(most.max()) <= EXACT
+
+
+def note_last_bits(run: TensorBuilder, real: Real) -> None:
+    """Say it where the reals of a layer that nothing quantizes may have other last bits."""
+    source = real.source
+    if isinstance(source, Weighing) and not (exact(run, source) or rough(run, source)):
+        run.warn(source.name, LAST_BITS)
 
 
 def rough(run: TensorBuilder, source: Weighing) -> bool:
