@@ -589,6 +589,7 @@ def pointwise_cases() -> Iterator[Case]:
     yield Case("sub-plain", Sub(), (tensor(64), tensor(64)))
     yield Case("sub-aligned", Sub(), (tensor((4, 9), "s8.5"), tensor((4, 9), "u6.1")))
     yield Case("sub-unsigned", Sub(), (tensor(9, "u4", 0), tensor(9, "u8", 0, codes=(3, 99))))
+    yield Case("sub-zero-points", Sub(), (tensor(9, "u8", 77), tensor(9, "u8", 77, (5, 200))))
     yield Case("sub-broadcast", Sub(), (tensor(6, "u3"), tensor((2, 6), "s5.2")))
     yield from choice_cases()
     yield from constant_cases()
