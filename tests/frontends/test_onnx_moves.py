@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from support.onnx_compare import load
+from support.onnx_kernels import outcome
 from support.onnx_nets import Net, act, typed
 from support.onnx_run import session_of
 from support.seeds import seeded
@@ -376,3 +377,29 @@ def test_shapes_that_exporters_compute_are_read(name, tmp_path):
     (want,) = session.run(None, {"x": x})
     got = hwsim.emulate(load(model, tmp_path), x)
     assert got.shape == want.shape and np.array_equal(got, want)
+
+
+WITHOUT_A_BATCH: dict[str, Move] = {
+    "tile-rows": MOVES["tile-rows"][1],
+    "slice-whole-batch": MOVES["slice-whole-batch"][1],
+    "resize": lambda n, x: n.do(
+        "Resize", x, "", constant(n, 1, 1, 2, 2, dtype=np.float32), mode="nearest"
+    ),
+    "reshape": lambda n, x: n.do("Reshape", x, constant(n, -1, 4, 5, 6)),
+}
+"""Behind which the runtime knows no more what a free batch is called."""
+
+
+@pytest.mark.parametrize("name", [*WITHOUT_A_BATCH, "gather-rows", "slice-crop", "pad-edge"])
+def test_a_shape_that_is_computed_behind_them_is_known_as_the_runtime_knows_it(name, tmp_path):
+    """Else the quantizer before it has two readers and stays int8: the average is in floats."""
+    move = WITHOUT_A_BATCH.get(name) or MOVES[name][1]
+    n = Net("int8", seed=3)
+    y = n.round(n.do("GlobalAveragePool", n.round(move(n, n.start(*MAP)), 0.04)), 0.02)
+    count = n.do("Gather", n.do("Shape", y), n.constant("first", np.array(0)), axis=0)
+    batch = n.do("Unsqueeze", count, constant(n, [0]))
+    target = n.do("Concat", batch, constant(n, [-1]), axis=0)
+    model = n.model((n.round(n.do("Reshape", y, target), 0.02), 2, "float32"))
+    ran, said, differ = outcome(model, tmp_path, seeded(13))
+    assert ran == ([] if name in WITHOUT_A_BATCH else ["QLinearGlobalAveragePool"])
+    assert differ == 0 or said

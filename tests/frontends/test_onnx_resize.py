@@ -209,6 +209,14 @@ def test_what_cannot_be_resized_is_named(scales, modes, text, tmp_path):
     assert text in str(error.value)
 
 
+def test_sizes_that_say_a_batch_of_one_are_announced(tmp_path):
+    n = Net()
+    sizes = n.constant("sizes", np.array([1, 4, 9, 4]))
+    model = n.model((n.round(n.do("Resize", n.start(4, 6, 5), "", "", sizes), 0.03), 4, "float32"))
+    with pytest.warns(RuntimeDifference, match="one row of any batch here .* the batch stays"):
+        load(model, tmp_path)
+
+
 def test_axes_and_sizes_of_later_opsets_are_read(tmp_path):
     n = Net()
     sizes = n.constant("sizes", np.array([9, 4]))

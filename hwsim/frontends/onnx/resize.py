@@ -96,6 +96,12 @@ def _target(run: Importer, node: OnnxNode, shape: Shape) -> ResizedShape:
             fits = number in (-1, 1, run.model.batch) if sizes.size else number == 1
             if not fits:
                 raise HwsimError(f"{node}: {BATCH}, not resize it by {number:g}")
+            if number == 1 and sizes.size and run.model.batch != 1:
+                run.warn(
+                    node.name,
+                    "The runtime makes one row of any batch here (the first of its sizes is 1); "
+                    "here the batch stays",
+                )
             continue
         size = shape[axis - 1]
         lengths[axis] = int(number) if sizes.size else length(size, number)

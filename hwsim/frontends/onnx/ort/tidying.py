@@ -161,6 +161,9 @@ def known_shapes(copy: Copy) -> None:
     """The target of a Reshape that is made from its own input's shape counts as constant."""
     for step in copy.each("Reshape"):
         chain = _shape_chain(copy, step.input(1), step.inputs[0])
+        apart = any(part.op == "Shape" and part.inputs[0] != step.inputs[0] for part in chain)
+        if apart and _loses_batch(copy, step.inputs[0]):
+            continue  # the runtime finds both shapes alike by the name of their batch only
         if chain:
             step.inputs[1] = copy.fresh(step.inputs[1])
             copy.constants[step.inputs[1]] = np.zeros(copy.ranks.get(step.output, 0), np.int64)
@@ -171,6 +174,32 @@ def known_shapes(copy: Copy) -> None:
                 if part in copy.steps and not read:
                     copy.steps.remove(part)
                     copy.index()
+
+
+def _loses_batch(copy: Copy, tensor: str) -> bool:
+    """Whether the name of a free batch is lost on the way to a tensor, in the runtime's shapes."""
+    while not copy.batch and (maker := copy.makers.get(tensor)) is not None and maker.inputs:
+        first = copy.constants.get(maker.input(1))
+        match maker.op:
+            case "Tile" | "Upsample":
+                return True
+            case "Resize" if not maker.input(3):
+                return True
+            case "Reshape" if first is not None and first.size and int(first.ravel()[0]) == -1:
+                return True
+            case "Slice" if _cuts_batch(copy, maker):
+                return True
+        tensor = maker.inputs[0]
+    return False
+
+
+def _cuts_batch(copy: Copy, step: CopiedNode) -> bool:
+    """Whether the first axis is among those of a Slice."""
+    axes = copy.constants.get(step.input(3))
+    if axes is not None:
+        return bool((axes == 0).any())
+    given = step.node.integers("axes") if step.node is not None else ()
+    return not given or 0 in given
 
 
 def _codes_of(copy: Copy, tensor: str) -> str:
