@@ -20,7 +20,9 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.node_by_node import exact, powers_of_two, rough
-from hwsim.frontends.shared.rounding import TABLE_BITS
+from hwsim.frontends.shared.trying import (
+    TABLE_BITS,
+)
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Arithmetic,

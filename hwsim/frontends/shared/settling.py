@@ -10,18 +10,20 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.rounding import (
-    TABLE_BITS,
-    absorbed,
-    met,
     multiplied,
     placed,
-    reals_by_channel,
-    reals_of_pairs,
     relabel,
     totalled,
     weighed,
 )
 from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.trying import (
+    TABLE_BITS,
+    absorbed,
+    met,
+    reals_by_channel,
+    reals_of_pairs,
+)
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     After,

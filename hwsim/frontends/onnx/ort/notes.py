@@ -15,11 +15,13 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
 from hwsim.frontends.shared.rounding import (
     Quantizer,
-    absorbed,
     multiplied,
+    totalled,
+)
+from hwsim.frontends.shared.trying import (
+    absorbed,
     reals_by_channel,
     reals_of_pairs,
-    totalled,
 )
 from hwsim.frontends.shared.values import (
     Extreme,
