@@ -42,6 +42,7 @@ def converted(name: str, backend: str, io_type: str, where: Any, weights: str = 
             {
                 **{key: str(file) for key, file in files.items()},
                 **given,
+                "ProjectName": "myproject",
                 "HLSConfig": {"Model": model},
             }
         )
