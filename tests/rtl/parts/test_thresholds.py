@@ -90,12 +90,12 @@ def test_one_row_serves_many_lanes(way: Any) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_threshold_that_is_one_off_is_seen(way: Any) -> None:
     """The mutant."""
-    held = ladder(2, 3, (-7, 9), Format.int(8))
-    rows = [list(row) for row in held.rows]
-    rows[1][0] = rows[1][0] + 1 if rows[1][0] < rows[1][1] else rows[1][0] - 1
-    other = Ladder(
-        rows=tuple(map(tuple, rows)), base=held.base, step=held.step, x=held.x, out=held.out
+    fields = {"base": (0, -2), "step": (1, 1), "x": (-7, 9), "out": Format.int(8)}
+    held, other = (
+        Ladder(rows=((-3, 0, 4), (-5, inner, 6)), **fields)  # type: ignore[arg-type]
+        for inner in (1, 2)
     )
+    assert differing(way, held, lanes=1, channels=2) == 0
     assert differing(way, held, lanes=1, channels=2, built=other) > 0
 
 
