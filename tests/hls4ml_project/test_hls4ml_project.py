@@ -87,6 +87,20 @@ def test_powers_of_two_of_a_runtime_are_read_back_as_they_were(tmp_path):
         same_again(quantized(3), tmp_path, 3, io_type=io_type)
 
 
+def test_one_weight_code_off_is_noticed(tmp_path):
+    """The comparisons would see a difference: the mutant of the tests above."""
+    graph = quantized(3)
+    (op,) = [node.op for node in graph.nodes if node.op.kind == "dense"]
+    (name,) = [node.name for node in graph.nodes if node.op.kind == "dense"]
+    wrong = op.weights.copy()
+    wrong[0, 0] += 1 if wrong[0, 0] < 0 else -1
+    other = graph.with_op(name, replace(op, weights=wrong))
+    again = hwsim.load(hwsim.to_hls4ml(other, tmp_path))
+    x = data(graph, 3)
+    pairs = zip(reals(graph, x).values(), reals(again, x).values(), strict=True)
+    assert any((a != b).any() for a, b in pairs)
+
+
 def looked_up(folder) -> Graph:
     """A classifier of hls4ml with tables: softmax, sigmoid, tanh, softplus."""
     model = Model(5, (4, 4, 2), given="fixed<12,5>")

@@ -161,6 +161,22 @@ def test_counts_are_those_of_plain_fractions(rng):
     assert seen > 40
 
 
+def test_another_format_is_noticed(rng):
+    """The counts would differ: the mutant of the test above."""
+    wrong = 0
+    for _ in range(10):
+        graph = chain(rng)
+        x = np.round(rng.normal(0, 8, (6, 5, 3)) * 4) / 4
+        edges = hwsim.trace(graph, x)
+        sites, _ = all_sites(graph)
+        cast = next(site for site in sites if site.name == "cast")
+        want = plain_counts(graph, x, edges)["cast"]
+        finer = replace(cast.into, format=replace(cast.into.format, frac_bits=9, int_bits=4))
+        got = finer.count(edges["sums"], graph.types()["sums"].format.frac_bits)
+        wrong += any(getattr(got, name) != number for name, number in want.items())
+    assert wrong > 5
+
+
 def test_the_format_that_is_needed_loses_nothing_and_one_bit_less_does(rng):
     tried = 0
     for _ in range(15):
