@@ -16,6 +16,8 @@ BITS = Format.uint(31)
 
 FRACTION = 23  # stored bits of a significand
 LARGEST = 0x7F7FFFFF
+SMALL = 2.0**-125
+"""Sums of two float32 numbers are exact below it: whole multiples of the least one, of 24 bits."""
 POWERS: npt.NDArray[np.float64] = 2.0 ** (np.maximum(np.arange(255), 1) - 150.0)
 """What the lowest bit of a significand is worth, by the exponent's bits."""
 

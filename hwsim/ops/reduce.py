@@ -33,7 +33,7 @@ from hwsim.ops.base import (
     TensorType,
     require,
 )
-from hwsim.ops.floats import BITS, LARGEST, POWERS, bits_of, numbers_of
+from hwsim.ops.floats import BITS, LARGEST, POWERS, SMALL, bits_of, numbers_of
 
 
 class Reduction(Enum):
@@ -196,11 +196,16 @@ class Reduce(Op):
 
 
 def _in_turn(xp: Namespace, terms: Array) -> Array:
-    """Float32 sums of numbers (terms, sums), one term after the other."""
-    terms = xp.astype(terms, xp.float32)
+    """Float32 sums of numbers (terms, sums), one term after the other, held in float64.
+
+    A sum of two float32 numbers, rounded to float64 and then to float32, is rounded rightly. Sums
+    below `SMALL` are exact, and left as they are: a GPU's float32 has no denormal numbers.
+    """
     total = terms[0, :]
     for k in range(1, terms.shape[0]):
-        total = total + terms[k, :]
+        wide = total + terms[k, :]
+        rounded = xp.astype(xp.astype(wide, xp.float32), xp.float64)
+        total = xp.where(wide < SMALL, wide, rounded)
     return total
 
 
