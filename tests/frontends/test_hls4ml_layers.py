@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.hls4ml_csim import SAMPLES, check, emulated
 from support.hls4ml_layer_heads import lines, maps, vectors
+from support.hls4ml_layers import pool
 from support.hls4ml_models import Model, csim
 
 import hwsim
@@ -113,6 +114,15 @@ def test_elements_without_bits_are_zero_and_need_no_compiler(tmp_path):
     graph = hwsim.load(model.build(tmp_path, backend="hwsim"))
     found = hwsim.emulate(graph, np.array([[1.3, 3.0, -2.0], [3.5, 1.0, 1.0]]))
     assert found.tolist() == [[1.5, 0.0, 0.0], [3.5, 0.0, 0.0]]
+
+
+@pytest.mark.slow
+def test_vivados_streamed_broadcast_gives_csims_codes(tmp_path):
+    model = Model(9, (3, 4, 2), given="fixed<9,4,RND,SAT>")
+    largest = pool(model, "x", "Max", (3, 4), {"result": "fixed<9,4>", "accum": "fixed<9,4>"})
+    map_ = model.activation("x", "linear", {"result": "fixed<10,4,RND,SAT>"})
+    model.merge(largest, map_, {"result": "fixed<9,5>"}, op="multiply")
+    check(model, tmp_path, stream=True, backend="Vivado")
 
 
 def exact(seed: int) -> Model:
