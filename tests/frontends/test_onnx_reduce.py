@@ -130,6 +130,18 @@ def test_sums_and_means_differ_only_as_announced(tmp_path: Path, rng, op, where)
         assert different <= count * 0.02 and (said or not different)
 
 
+@pytest.mark.parametrize("terms", [2, 4])
+def test_means_of_a_power_of_two_announce_ties_of_a_scale_that_is_none(tmp_path: Path, rng, terms):
+    """Of equal scales the ratio is a power of two, but the runtime's sums are rounded."""
+    given = {"constants": {"axes": np.array([1])}, "inputs": ("axes",)}
+    told = {}
+    for scale in (0.0307, 0.03125):
+        made = model("ReduceMean", (terms, 7), scales=(scale, scale), **given)
+        told[scale] = compared(made, tmp_path, rng, 4_000)[1:]
+    assert told[0.0307][0] > 100 and "up to" in told[0.0307][1]
+    assert told[0.03125] == (0, "")
+
+
 def test_a_maximum_along_the_channels_of_a_map_moves_no_code(tmp_path: Path):
     given = {"constants": {"axes": np.array([1])}, "inputs": ("axes",)}
     graph = load(model("ReduceMax", (6, 4, 5), **given), tmp_path)
@@ -170,6 +182,16 @@ def test_normalizations_are_announced_and_differ_by_few_steps(tmp_path: Path, rn
             assert "'op': ONNX Runtime" in said
             total, wrong = total + count, wrong + different
     assert total >= 50_000 and wrong <= total // 10_000
+
+
+def test_a_norm_of_reals_whose_squares_fit_no_integer_is_refused(tmp_path: Path, rng):
+    made = norm("InstanceNormalization", (4, 5, 6), rng)
+    made.graph.node.insert(1, helper.make_node("Sigmoid", ["r"], ["s"], name="sigmoid"))
+    made.graph.node[2].input[0] = "s"
+    with pytest.raises(
+        HwsimError, match=r"the squares of its input must fit 63 bits, not 6\d; put"
+    ):
+        load(made, tmp_path)
 
 
 def apart(size: int, rng: np.random.Generator, *, power: bool, factors: bool) -> onnx.ModelProto:

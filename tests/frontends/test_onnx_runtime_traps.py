@@ -190,6 +190,55 @@ def test_an_exponential_at_the_end_is_announced(tmp_path: Path, seed: int) -> No
     assert "last bits" in said
 
 
+NOTHINGS = {
+    "Add": (0.0, -0.0),
+    "Sub": (0.0,),
+    "Mul": (1.0,),
+    "Div": (1.0,),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("op", NOTHINGS)
+def test_arithmetic_that_changes_nothing_leaves_two_pairs_in_a_row(
+    op: str, turned: bool, tmp_path: Path, seed: int
+) -> None:
+    """The runtime takes x + 0 and x * 1 away and makes one pair of two; 0 - x and 1 / x stay."""
+    for value in NOTHINGS[op]:
+        for shape in ((), (1,), (1, 1)):
+            n = Net()
+            held = n.constant("k", np.full(shape, value, np.float32))
+            x = n.start(12)
+            same = n.do(op, held, x) if turned else n.do(op, x, held)
+            made = n.model((n.dense(n.round(same, 0.05, 20), 7, 12), 2, "float32"))
+            ran, said, differ = outcome(made, tmp_path, seed)
+            assert (ran, said, differ) == (["QGemm"], "", 0)
+
+
+@pytest.mark.parametrize(("op", "value"), [("Add", 0.0), ("Mul", 1.0)])
+def test_a_layer_keeps_its_integers_before_arithmetic_that_changes_nothing(
+    op: str, value: float, tmp_path: Path, seed: int
+) -> None:
+    n = Net()
+    sums = n.do("MatMul", n.start(12), n.kernel((12, 7), 1))
+    same = n.do(op, sums, n.constant("k", np.float32(value)))
+    ran, said, differ = outcome(n.model((n.round(same, 0.9), 2, "float32")), tmp_path, seed)
+    assert (ran, said, differ) == (["QLinearMatMul"], "", 0)
+
+
+@pytest.mark.parametrize("kind", ["factors", "function"])
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_the_largest_of_reals_that_nothing_rounds_is_announced(
+    op: str, kind: str, tmp_path: Path, seed: int
+) -> None:
+    n = Net()
+    x = n.start(3, 4, 5)
+    reals = norm(n, x, 3) if kind == "factors" else n.do("Exp", x)
+    made = n.model((n.do(op, reals, axes=[1, 3]), 4, "float32"))
+    _, said, differ = outcome(made, tmp_path, seed)
+    assert "last bits" in said and (differ or kind == "function")
+
+
 def test_pairs_without_a_common_range_are_refused(tmp_path: Path) -> None:
     n = Net()
     x = n.qdq(n.qdq(n.input("x", (4,)), Q("uint8", 0.03, 255)), Q("uint8", 0.02, 0))

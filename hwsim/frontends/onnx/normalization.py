@@ -25,6 +25,7 @@ from hwsim.ops import BatchNorm, Mul, Quant, Reduce, Reduction, Relu, Requantize
 
 PRECISE = 25  # bits of the smallest root, where they fit
 LEAST_PRECISE = 14
+WIDEST = 63  # bits of a row's squares, which are below 2**63
 MOST = 61  # bits of a product with a root
 FRACTION = 24  # bits of a normalized code
 
@@ -97,6 +98,12 @@ def normalized(
     total = run.emit(f"{name}.spread", add, [squares], f"{name}.spread")
     # Squares are not below 0, which the bounds of a product do not know.
     total = run.emit(f"{name}.positive", Relu(), [total], f"{name}.positive")
+    widest = max(run.types[edge].magnitude for edge in (squares, total)).bit_length()
+    if widest > WIDEST:
+        raise HwsimError(
+            f"{node}: the squares of its input must fit {WIDEST} bits, not {widest}; put "
+            f"{run.a_quantizer} before it, or one of fewer bits"
+        )
     under = epsilon * float(n) ** 3 / float(np.float32(level.scale)) ** 2
     bits = _bits(node, run.types[distance].magnitude, run.types[total].hi, under)
     root = run.emit(

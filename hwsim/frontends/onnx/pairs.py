@@ -263,7 +263,7 @@ def _level(run: Importer, node: OnnxNode, real: Real) -> Level:
     edge, unit, _ = fine_units.summed(run, source, scale, source.name)
     zero: list[Op] = [Relu(zero_point=0)] if real.steps else []
     edge = run.chain(source.name, edge, zero, f"{source.name}.kept")
-    return Level(Codes(edge, run.types[edge].format, real.layout), unit, 0)
+    return Level(Codes(edge, run.types[edge].format, real.layout), unit, 0, fine=True)
 
 
 def _laid(

@@ -28,6 +28,7 @@ from hwsim.frontends.shared.values import (
     NO_PADDING,
     After,
     Codes,
+    FloatArray,
     Joined,
     Level,
     Moved,
@@ -204,7 +205,7 @@ def fine_line(run: TensorBuilder, source: Scaled, real: Real) -> Level:
         name = f"{source.name}.fine"
         made = run.emit(name, op, [edge], name)
         run.made[source] = Codes(made, run.types[made].format, real.layout)
-    return Level(run.made[source], unit, 0)
+    return Level(run.made[source], unit, 0, fine=True)
 
 
 def fine_tables(run: TensorBuilder, real: Real, source: PerChannel | OfTwoCodes) -> Level:
@@ -231,7 +232,13 @@ def fine_tables(run: TensorBuilder, real: Real, source: PerChannel | OfTwoCodes)
             op = ChannelTable(values=values.T, out=fmt, first=first, quant=quant)
         edge = run.emit(source.name, op, edges, f"{source.name}.fine")
         run.made[key] = Codes(edge, fmt, real.layout)
-    return Level(run.made[key], unit, 0)
+    return Level(run.made[key], unit, 0, fine=_is_rounded(reals, unit))
+
+
+def _is_rounded(reals: FloatArray, unit: float) -> bool:
+    """Whether some of the reals are no whole numbers of a unit."""
+    steps = reals.astype(np.float64) / unit
+    return not np.array_equal(np.rint(steps), steps)
 
 
 def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:
@@ -258,7 +265,7 @@ def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:
         op = Table(values=values, out=fmt, quant=Quant((unit,)), first=first)
         edge = run.emit(functions[-1].name, op, [level.codes.edge], f"{level.codes.edge}.fine")
         run.made[key] = Codes(edge, fmt, real.layout)
-    return Level(run.made[key], unit, 0)
+    return Level(run.made[key], unit, 0, fine=_is_rounded(reals, unit))
 
 
 def _exactly(run: TensorBuilder, level: Level, real: Real) -> Level | None:

@@ -59,13 +59,15 @@ class Level:
     """Codes with their meaning: real = (code - zero_point) * scale, in float32.
 
     With `scales` there is one for each of the innermost indices of the codes, and `scale` is NaN;
-    the edge's type then says nothing of them.
+    the edge's type then says nothing of them. `fine` codes stand for reals that nothing has
+    rounded, in a unit about as fine as a float32's.
     """
 
     codes: Codes
     scale: float
     zero_point: int
     scales: FloatArray | None = None
+    fine: bool = False
 
     @property
     def factors(self) -> FloatArray:

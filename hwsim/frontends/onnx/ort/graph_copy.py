@@ -154,6 +154,29 @@ def takes_all(node: OnnxNode, constants: Mapping[str, Array]) -> bool:
     return far and (steps is None or bool((steps == 1).all()))
 
 
+NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
+
+
+def passed_on(node: OnnxNode, constants: Mapping[str, Array], ranks: Mapping[str, int]) -> int:
+    """Which input the runtime puts in the place of a node that does nothing; -1 where none.
+
+    A Slice or Expand as `takes_all` has it; x + 0, 0 + x, x - 0, x * 1, 1 * x and x / 1 with a
+    float constant of one element that brings no more axes. Source: `noop_elimination.cc`.
+    """
+    if takes_all(node, constants):
+        return 0
+    if node.op not in NEUTRAL or node.domain or len(node.inputs) != 2:
+        return -1
+    given = [constants.get(name) for name in node.inputs]
+    kept = 0 if given[1] is not None else 1
+    value, rank = given[1 - kept], ranks.get(node.inputs[kept], 0)
+    ordered = kept and node.op in ("Sub", "Div")
+    if value is None or given[kept] is not None or ordered or value.size != 1:
+        return -1
+    nothing = value.dtype == np.float32 and float(value.ravel()[0]) == NEUTRAL[node.op]
+    return kept if nothing and value.ndim <= max(rank, 1) else -1
+
+
 def copy_of(model: OnnxModel) -> Copy:
     """A copy of the model's graph; `Constant` nodes are constants."""
     constants: dict[str, Array] = dict(model.constants)

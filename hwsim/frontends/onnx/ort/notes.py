@@ -284,7 +284,8 @@ def _ties_of_total(run: Importer, source: Total, by: Quantizer) -> float:
     """The share of sums along axes that lie so near a tie that float32 may decide otherwise."""
     edge, unit = totalled(run, source)
     kind, step = run.types[edge], float(unit[0]) / by.scale
-    if math.frexp(step)[0] == 0.5 and kind.magnitude < EXACT_FLOAT:
+    exact = all(math.frexp(scale)[0] == 0.5 for scale in (float(unit[0]), by.scale))
+    if exact and kind.magnitude < EXACT_FLOAT:
         return 0.0
     terms = run.types[source.input.codes.edge].size // kind.size
     return _near_totals(kind, step, by, terms)
@@ -364,6 +365,11 @@ def _node_of(functions: Sequence[Unary]) -> str:
     return name.partition("'")[2].removesuffix("'") or name
 
 
+def _maker(run: Importer, level: Level) -> str:
+    """The name of the node that makes codes."""
+    return next((n.name for n in run.nodes if level.codes.edge in n.outputs), level.codes.edge)
+
+
 def note_reals(run: Importer, real: Real) -> None:
     """Warn where the reals of a tensor that nothing quantizes may differ."""
     source = real.source
@@ -374,6 +380,8 @@ def note_reals(run: Importer, real: Real) -> None:
         _note_product(run, source, None)
     if isinstance(source, Scaled | Total):
         run.warn(source.name, LAST_BITS)
+    if isinstance(source, Level) and source.fine:
+        run.warn(_maker(run, source), LAST_BITS)
     if not isinstance(source, Weighing):
         return
     _note_first(run, source)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
-from hwsim.frontends.onnx.ort.graph_copy import DQ, Q, takes_all
+from hwsim.frontends.onnx.ort.graph_copy import DQ, Q, copy_of, passed_on
 
 F32 = np.float32
 Parameters = tuple[np.float32, int, str]
@@ -22,7 +22,7 @@ Parameters = tuple[np.float32, int, str]
 def merged_pairs(model: OnnxModel) -> tuple[OnnxModel, dict[str, float]]:
     """The model without what does nothing, and with one pair for each two in a row.
 
-    Identity, Dropout, Cast, and the likes of a Slice that takes all.
+    Identity, Dropout, Cast, and the likes of a Slice that takes all or of x + 0.
 
     The runtime makes one pass over all nodes, rounds the float biases of layers, and only then
     makes more passes for longer rows of pairs. So also given are the scales that some tensors
@@ -53,15 +53,17 @@ def _scales(model: OnnxModel) -> dict[str, float]:
 
 def _without_nothings(model: OnnxModel) -> OnnxModel:
     outputs = {port.name for port in model.outputs}
+    copy = copy_of(model)
     same: dict[str, str] = {}
     reals: set[str] = set()
     kept = []
     for node in model.nodes:
         inputs = tuple(same.get(name, name) for name in node.inputs)
-        nothing = node.op in ("Identity", "Dropout") or takes_all(node, model.constants)
-        nothing = nothing or _is_cast_of_reals(node, inputs, reals)
+        plain = node.op in ("Identity", "Dropout") or _is_cast_of_reals(node, inputs, reals)
+        passed = 0 if plain else passed_on(node, copy.constants, copy.ranks)
+        nothing = passed >= 0
         if nothing and node.inputs and node.output not in outputs:
-            same[node.output] = inputs[0]
+            same[node.output] = inputs[passed]
         else:
             kept.append(replace(node, inputs=inputs))
         if node.op == DQ or nothing:

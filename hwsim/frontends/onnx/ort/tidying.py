@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hwsim.frontends.onnx.ort.graph_copy import DQ, Array, CopiedNode, Copy, Q, takes_all
+from hwsim.frontends.onnx.ort.graph_copy import DQ, NEUTRAL, Array, CopiedNode, Copy, Q, passed_on
 
 
 def folded(copy: Copy) -> None:
@@ -78,12 +78,16 @@ def _turn(copy: Copy, source: CopiedNode, step: CopiedNode, codes: Array) -> Non
 
 
 def nothings(copy: Copy) -> None:
-    """Identity, Dropout, Cast to float32 and Slices of all go, and a ReLU before a Clip."""
-    for step in copy.each("Slice", "Expand"):
+    """What changes nothing goes (Identity, a Slice of all, x + 0 …), and a ReLU before a Clip."""
+    for step in copy.each("Slice", "Expand", *NEUTRAL):
         if step.node is None or step.output in copy.outputs:
             continue
-        if takes_all(replace(step.node, inputs=tuple(step.inputs)), copy.constants):
+        node = replace(step.node, inputs=tuple(step.inputs))
+        kept = passed_on(node, copy.constants, copy.ranks)
+        if kept >= 0:
+            step.inputs = [step.inputs[kept]]
             copy.drop(step)
+            copy.index()
     for step in copy.each("Identity", "Dropout", "Cast"):
         real = step.op != "Cast" or (step.integer("to", 0) == 1 and _is_real(copy, step.inputs[0]))
         if step.output not in copy.outputs and real:
