@@ -207,6 +207,23 @@ def test_a_softmax_of_codes_is_along_any_axis(tmp_path: Path, rng, shape, opset,
         assert np.array_equal(hwsim.emulate(load(made, tmp_path), feeds), ran.outputs["y"])
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 5), (7, 4, 1), (2, 3, 5, 2), (6, 4)], ids=str)
+def test_a_softmax_behind_a_transpose_is_along_the_new_axes(tmp_path: Path, rng, shape):
+    rank = len(shape)
+    for axis in range(1, rank + 1):
+        for end in ("uint8", "int8"):  # of another type than its input's it runs in float32
+            order = (0, *range(2, rank + 1), 1)
+            made = model("Softmax", shape, end=end, axis=axis, scales=(0.1, 1 / 200))
+            made.graph.node.insert(1, helper.make_node("Transpose", ["r"], ["t"], perm=order))
+            made.graph.node[2].input[0] = "t"
+            graph, fed = load(made, tmp_path), codes_of(rng, "uint8", shape, 60)
+            (port,) = made.graph.output
+            want = run_ort(made, fed).outputs[port.name]
+            off = np.count_nonzero(hwsim.emulate(graph, fed["x"]) != want)
+            assert off == 0 if end == "uint8" else off <= want.size // 500
+            assert len(np.unique(want)) > 3 or shape[axis % rank] == 1
+
+
 def test_an_order_of_the_sum_that_is_not_the_rows_is_seen(rng):
     """The mutant: float32 sums from the last term to the first."""
     x = TensorType((1000,), BITS, None, (0, 0x3F800000))

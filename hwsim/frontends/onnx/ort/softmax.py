@@ -8,6 +8,7 @@ Source: `qlinear_softmax.cc`, checked by experiment (docs/frontends.md).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,7 +37,8 @@ def rounded(run: TensorBuilder, source: Softmax, by: Quantizer, out: str) -> tup
             f"{source.name}: a LogSoftmax must stand at the end of the model, without a quantizer"
         )
     level = level_of(run, source.name, source.input)
-    codes = run.arranged(level.codes, source.layout, source.name)
+    held = replace(level.codes, layout=source.input.layout)  # behind a Transpose it lies otherwise
+    codes = run.arranged(held, source.layout, source.name)
     edge, kind = codes.edge, run.types[codes.edge]
     if kind.hi - kind.lo >= MOST_ENTRIES:
         raise HwsimError(
