@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from hwsim.errors import HwsimError
@@ -44,10 +45,22 @@ REALS = Choice(RuntimeKernel.FLOAT, bias_codes=True)
 """What a runtime does that computes all of the model in reals and has no kernels of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which axis of a model's tensor holds the batch, and `inner` elements of it for each sample.
+
+    That axis counts (outer, batch, inner), as (batch * heads) does after a Reshape.
+    """
+
+    axis: int
+    inner: int
+
+
 class Importer(TensorBuilder):
     """A TensorBuilder that knows the tensors of an ONNX model by name.
 
     `choices` are the kernels that the model's runtime takes, None where it has none of its own.
+    `places` are of tensors whose batch is not the first axis; their layouts have all of its axes.
     """
 
     a_quantizer: ClassVar[str] = "a quantizer (QuantizeLinear and DequantizeLinear, or Quant)"
@@ -57,6 +70,7 @@ class Importer(TensorBuilder):
         self.model = model
         self.choices: Mapping[str, Choice] | None = None
         self.values: dict[str, Value] = {n: Constant(a) for n, a in model.constants.items()}
+        self.places: dict[str, Place] = {}
 
     def named(self, error: HwsimError, node: OnnxNode) -> HwsimError:
         """The same error with the file, and the node where it is not named yet."""

@@ -79,7 +79,7 @@ def cut(run: Importer, node: OnnxNode) -> None:
             )
         place = axis % rank - 1
         if place < 0:
-            if not _is_all(wanted, run.model.batch):
+            if not is_all(wanted, run.model.batch):
                 raise HwsimError(f"{node}: {BATCH}, not take {wanted.start} to {wanted.stop} of it")
             continue
         if indices[place] is not None:
@@ -88,7 +88,7 @@ def cut(run: Importer, node: OnnxNode) -> None:
     taken(run, node, value, indices)
 
 
-def _is_all(wanted: slice, batch: int | None) -> bool:
+def is_all(wanted: slice, batch: int | None) -> bool:
     """Whether a slice takes all of the batch."""
     most = 1 << 31 if batch is None else batch  # what exporters write for "to the end" is more
     return bool(wanted.step == 1 and wanted.start == 0 and wanted.stop >= min(most, (1 << 31) - 1))

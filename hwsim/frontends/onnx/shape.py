@@ -205,7 +205,12 @@ def shape_of(run: Importer, node: OnnxNode) -> None:
     shape = (
         value.array.shape if isinstance(value, Constant) else (BATCH, *layout_of(value, node).shape)
     )
-    run.values[node.output] = Constant(np.array(shape, np.int64))
+    run.values[node.output] = Constant(np.array(shape[shape_part(node)], np.int64))
+
+
+def shape_part(node: OnnxNode) -> slice:
+    """The axes whose sizes a Shape gives: from opset 15 perhaps not all."""
+    return slice(node.integer("start", 0), node.integer("end", 1 << 31))
 
 
 def cast(run: Importer, node: OnnxNode) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.float_steps import PortStep
+from hwsim.frontends.onnx import batch
 from hwsim.frontends.onnx.float_chain import float_steps
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
@@ -51,7 +52,7 @@ def _read(
             if made in run.values:
                 raise HwsimError(f"{model.path}: {node}: tensor {made!r} must be made only once")
         try:
-            handlers[node.domain, node.op](run, node)
+            batch.read_node(run, node, handlers[node.domain, node.op])
         except HwsimError as error:
             raise run.named(error, node) from None
         except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
@@ -81,6 +82,11 @@ def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) 
 def _output(run: Importer, port: OnnxPort) -> OutputPort:
     value = run.values.get(port.name)
     what = f"{run.model.path}: output {port.name!r}"
+    if port.name in run.places:
+        raise HwsimError(
+            f"{what}: its first axis must be the batch, not its axis {run.places[port.name].axis}; "
+            "a Transpose behind it helps"
+        )
     try:
         reals: tuple[float, ...] | None = None
         steps: tuple[PortStep, ...] = ()
