@@ -159,11 +159,11 @@ def unsqueeze(run: Importer, node: OnnxNode) -> None:
     """Unsqueeze: axes of length 1 come, behind the batch."""
     value = run.value(node, 0)
     if isinstance(value, Constant):
-        new = axes(node, run, value.array.ndim + _count(run, node))
+        new = axes(node, run, value.array.ndim + added(run, node))
         run.values[node.output] = mapped(value, lambda array: np.expand_dims(array, new))
         return
     layout = layout_of(value, node)
-    rank = len(layout.shape) + 1 + _count(run, node)
+    rank = len(layout.shape) + 1 + added(run, node)
     new = axes(node, run, rank)
     if 0 in new or rank > 8:
         raise HwsimError(f"{node}: new axes must lie behind the batch, not at {new}")
@@ -172,7 +172,8 @@ def unsqueeze(run: Importer, node: OnnxNode) -> None:
     run.values[node.output] = relaid(value, lambda was: was.reshaped(shape))
 
 
-def _count(run: Importer, node: OnnxNode) -> int:
+def added(run: Importer, node: OnnxNode) -> int:
+    """How many axes an Unsqueeze adds."""
     return int(run.constant(node, 1).array.size) if node.input(1) else len(node.integers("axes"))
 
 

@@ -193,6 +193,7 @@ NETWORKS: dict[str, Idiom] = {
     "unet_resize": Idiom(lambda: networks.UNet(resize=True), image(1, 8, 8)),
     "cnn_1d": Idiom(networks.Cnn1d, ((2, 16),)),
     "encoder": Idiom(networks.Encoder, ((6, 3),)),
+    "encoder_layer": Idiom(networks.EncoderLayer, ((5, 3),)),
     "autoencoder": Idiom(networks.Autoencoder, image(1, 8, 8)),
 }  # fmt: skip
 ALL = IDIOMS | NETWORKS

@@ -1,4 +1,4 @@
-"""Nine small networks in the architectures that people train, for both of PyTorch's exporters.
+"""Ten small networks in the architectures that people train, for both of PyTorch's exporters.
 
 Widths and depths are those of a test; blocks, their order and their options are the originals'.
 """
@@ -182,6 +182,18 @@ class Encoder(nn.Module):
         x = self.first(x + self.mix((weights @ v).transpose(1, 2).reshape(-1, 6, 8)))
         x = self.second(x + self.feed(x))
         return self.head(x.mean(dim=1))
+
+
+class EncoderLayer(nn.Module):
+    """PyTorch's own encoder layer, which moves the batch behind time, between two dense layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(3, 8), nn.Linear(8, 4)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layer(self.embed(x))[:, 0])
 
 
 class Autoencoder(nn.Module):
