@@ -196,15 +196,22 @@ def copy_of(model: OnnxModel) -> Copy:
     copy = Copy(steps, constants, {p.name for p in model.outputs}, ranks, batch, model.opset)
     copy.types = {port.name: port.dtype for port in model.inputs}
     for step in copy.steps:
-        copy.ranks[step.output] = _rank(copy, step)
+        made = step.node.outputs if step.node is not None else (step.output,)
+        copy.ranks.update(dict.fromkeys(filter(None, made), _rank(copy, step)))
     return copy
+
+
+BROADCAST = (  # operators whose result has as many axes as the input with most of them
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul",
+    "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
+    "com.microsoft.QLinearAdd", "com.microsoft.QLinearMul",
+)  # fmt: skip
+REDUCE = ("ArgMax", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
 
 
 def _rank(copy: Copy, step: CopiedNode) -> int:
     """How many axes an output has, batch included; 0 where it is not known."""
-    first = copy.ranks.get(step.inputs[0], 0) if step.inputs else 0
-    if not first and step.inputs and step.inputs[0] in copy.constants:
-        first = copy.constants[step.inputs[0]].ndim
+    first = _axes_of(copy, step.inputs[0]) if step.inputs else 0
     more = copy.constants.get(step.input(1))
     axes = (
         int(more.size) if more is not None else len(step.node.integers("axes")) if step.node else 0
@@ -212,8 +219,6 @@ def _rank(copy: Copy, step: CopiedNode) -> int:
     match step.op:
         case "Flatten" | "Gemm":
             return 2
-        case "Add" | "Mul":
-            return max(first, copy.ranks.get(step.input(1), 0))
         case "Reshape":
             return int(more.size) if more is not None else _length(copy, step.input(1))
         case "Gather":
@@ -223,9 +228,16 @@ def _rank(copy: Copy, step: CopiedNode) -> int:
             return first - axes if axes else 0
         case "Unsqueeze":
             return first + axes
-        case "ReduceMean" | "ArgMax" if not step.integer("keepdims", 1):
-            return first - max(axes, 1)
+    if step.op in BROADCAST:
+        return max(_axes_of(copy, name) for name in step.inputs)
+    if step.op in REDUCE and not step.integer("keepdims", 1):
+        return first - max(axes, 1)
     return first
+
+
+def _axes_of(copy: Copy, tensor: str) -> int:
+    value = copy.constants.get(tensor)
+    return value.ndim if value is not None else copy.ranks.get(tensor, 0)
 
 
 def _length(copy: Copy, tensor: str, depth: int = 4) -> int:

@@ -24,6 +24,8 @@ MOVERS = (
     "Unsqueeze",
 )  # what quantizers move over
 
+TURNED = tuple(op for op in MOVERS if op != "Reshape")  # what a Transpose moves over
+
 UNSIGNED = (
     "ONNX Runtime quantizes behind {mover} once more, to uint8, since this node has no zero point, "
     "and so cuts all codes below 0 or above 255; here they are kept; give it a zero point"
@@ -68,12 +70,17 @@ def _is_moved_over(model: OnnxModel, mover: OnnxNode) -> bool:
 
 
 def note_moved(run: Importer, node: OnnxNode) -> None:
-    """Warn where a quantizer behind a Transpose may become one with the quantizer before it."""
+    """Warn where a quantizer behind a Transpose may become one with the quantizer before it.
+
+    It does where another Transpose makes that one move; other operators that it moves over may
+    stand between the two quantizers too.
+    """
     makers = {n.output: n for n in run.model.nodes}
-    before, passed = makers.get(node.input(0)), 0
-    while before is not None and before.op == "Transpose":
-        before, passed = makers.get(before.input(0)), passed + 1
-    if not passed or before is None or before.op != DQ:
+    before, passed = makers.get(node.input(0)), []
+    while before is not None and before.op in TURNED:
+        passed.append(before.op)
+        before = makers.get(before.input(0))
+    if "Transpose" not in passed or before is None or before.op != DQ:
         return
     first = makers.get(before.input(0))
     count = sum(1 for n in run.model.nodes if n.op == "Transpose")
