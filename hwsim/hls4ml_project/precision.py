@@ -31,6 +31,13 @@ class Assigned:
     rounding: Rounding = Rounding.TRN
     overflow: Overflow = Overflow.WRAP
 
+    def __post_init__(self) -> None:
+        if self.overflow is Overflow.SAT_SYM and self.format.signed and self.format.width == 1:
+            raise HwsimError(
+                "a type of one signed bit must not saturate symmetrically: ap_fixed gives -1 where "
+                "only 0 is left"
+            )
+
     def __str__(self) -> str:
         fmt = self.format
         kind = "fixed" if fmt.signed else "ufixed"

@@ -67,6 +67,8 @@ EXTREMES = (
     {"weight": "fixed<24,-4>", "accum": "fixed<32,-2,RND_ZERO,SAT_SYM>", "result": "fixed<3,-9>"},
     {"accum": "fixed<9,14,RND_MIN_INF,SAT_ZERO>", "result": "fixed<32,20>"},
     {"accum": "fixed<40,10>", "weight": "ufixed<20,3>", "result": "fixed<4,9,RND_INF,WRAP>"},
+    {"result": "fixed<1,1,RND,SAT_SYM>"},
+    {"accum": "fixed<1,3,TRN,SAT_SYM>", "result": "fixed<8,6>"},
 )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.hls4ml_csim import SAMPLES, check, emulated
 from support.hls4ml_layer_heads import lines, maps, vectors
-from support.hls4ml_layers import pool
+from support.hls4ml_layers import pool, upsampling
 from support.hls4ml_models import Model, csim
 
 import hwsim
@@ -170,6 +170,93 @@ def test_compressed_weights_are_refused(tmp_path):
     model.dense("x", 4, {}, Strategy="Resource", ReuseFactor=3, Compression=True)
     with pytest.raises(HwsimError, match=r"dense1.* not be compressed: hls4ml 1.3 writes no C\+\+"):
         hwsim.load(model.build(tmp_path, backend="hwsim"))
+
+
+STOPS = {
+    "a stride of its own": (
+        lambda model: pool(model, "x", "Max", (3, 3), {}, stride=(1, 1)),
+        r"a stride of its size, \(3, 3\), not \(1, 1\)",
+    ),
+    "padding": (
+        lambda model: pool(model, "x", "Average", (3, 3), {}, pads=(1, 1, 1, 1)),
+        r"a pool in io_stream must have no padding",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STOPS)
+def test_a_streamed_layer_that_csim_stops_at_is_refused(what, tmp_path):
+    add, said = STOPS[what]
+    model = Model(1, (6, 6, 2), given="fixed<10,4>")
+    add(model)
+    with pytest.raises(HwsimError, match=said):
+        hwsim.load(model.build(tmp_path, stream=True))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_resize_to_another_type_has_no_cpp(stream, tmp_path):
+    """hls4ml's inference can leave such a one, behind a pool say: then csim does not compile."""
+    from hls4ml.model.types import FixedPrecisionType
+
+    model = Model(1, (6, 6, 2), given="fixed<10,4>")
+    name = upsampling(model, "x", (12, 12))
+    built = model.build(tmp_path, stream=stream)
+    hwsim.load(built)
+    built.graph[name].get_output_variable().type.precision = FixedPrecisionType(9, 4)
+    with pytest.raises(HwsimError, match=r"of its input's type, s10\.6 TRN WRAP, not s9\.5 TRN"):
+        hwsim.load(built)
+
+
+@pytest.mark.parametrize("backend", ["Vitis", "Vivado"])
+@pytest.mark.parametrize("how", ["LineBuffer", "Encoded"])
+def test_a_line_is_pooled_by_any_stride_unless_it_is_encoded(backend, how, tmp_path):
+    model = Model(1, (9, 2), given="fixed<10,4>")
+    name = pool(model, "x", "Max", (3,), {}, stride=(2,))
+    model.config[name]["ConvImplementation"] = how
+    if how == "LineBuffer":
+        assert hwsim.load(model.build(tmp_path, stream=True, backend=backend)).outputs
+        return
+    with pytest.raises(HwsimError, match=r"a stride of its size, \(3,\), not \(2,\)"):
+        hwsim.load(model.build(tmp_path, stream=True, backend=backend))
+
+
+def test_slopes_of_a_wide_type_are_read_where_few_of_their_bits_count(tmp_path):
+    """PyTorch's slopes are 0.25 until they are trained, and have the width of their input."""
+    for value, counts in ((0.25, True), (0.3, False)):
+        model = Model(1, (3,), given="fixed<10,4>")
+        data = np.full(3, value)
+        model.add("PReLU", ["x"], (3,), {"param": "fixed<42,6>", "result": "fixed<16,6>"},
+                  activation="prelu", n_in=3, param_data=data)  # fmt: skip
+        built = model.build(tmp_path, backend="hwsim")
+        if counts:
+            found = hwsim.emulate(hwsim.load(built), np.array([[1.5, -2.0, -0.5]]))
+            assert found.tolist() == [[1.5, -0.5, -0.125]]
+        else:
+            with pytest.raises(HwsimError, match=r"param must have at most 32 bits that count"):
+                hwsim.load(built)
+
+
+def test_a_pointwise_layers_reuse_factor_must_suit_its_terms(tmp_path):
+    model = Model(1, (5, 5, 4), given="fixed<10,4>")
+    model.conv("x", 3, (1, 1), {}, Strategy="Resource", ReuseFactor=3)
+    with pytest.raises(HwsimError, match=r"below the 4 terms of a sum must divide their number"):
+        hwsim.load(model.build(tmp_path))
+
+
+@pytest.mark.parametrize("widths", [[1, 1, 1], [1, 4, 4]])
+def test_one_signed_bit_that_saturates_symmetrically_leaves_what_csim_leaves(widths, tmp_path):
+    from support.hls4ml_quantizers import quantizer
+
+    model = Model(1, (3,), given="fixed<8,4>")
+    kinds = (np.ones((1, 3)), np.array([widths]), np.ones((1, 3)))
+    quantizer(model, "x", kinds, ("RND", "SAT_SYM"))
+    built = model.build(tmp_path, backend="hwsim")
+    if widths == [1, 1, 1]:
+        found = hwsim.emulate(hwsim.load(built), np.array([[-3.0, 0.0, 2.0]]))
+        assert found.tolist() == [[-1.0, 0.0, 0.0]]
+    else:
+        with pytest.raises(HwsimError, match=r"one signed bit must not be among wider ones"):
+            hwsim.load(built)
 
 
 def test_one_weight_code_off_is_noticed(tmp_path):

@@ -16,7 +16,7 @@ from support.small_graphs import network
 
 import hwsim
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
+from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import ArgMax, Cast, Dense, Mul, Quant, TensorType
 
@@ -234,6 +234,16 @@ def test_a_cast_by_channel_has_no_like(tmp_path):
     graph = replace(graph, nodes=nodes, outputs=(OutputPort(name="z", tensor="z"),))
     with pytest.raises(HwsimError, match=r"node 'cast' \(cast\): .* not to one for each channel"):
         hwsim.to_hls4ml(graph, tmp_path)
+
+
+def test_one_signed_bit_that_saturates_symmetrically_has_no_like(tmp_path):
+    """Here only 0 is left of it; ap_fixed leaves -1, too."""
+    one = Cast(out=Format(True, 1, 0), overflow=Overflow.SAT_SYM)
+    port = InputPort(name="x", tensor="x", type=TensorType((3,), Format.int(4)))
+    graph = Graph((port,), (Node("one", one, ("x",), "y"),), (OutputPort(name="y", tensor="y"),))
+    assert hwsim.emulate(graph, np.array([[-3.0, 0.0, 3.0]])).tolist() == [[0.0, 0.0, 0.0]]
+    with pytest.raises(HwsimError, match=r"one signed bit must not saturate symmetrically"):
+        hwsim.to_hls4ml(graph, tmp_path / "project")
 
 
 def test_tensors_that_broadcast_have_no_like(tmp_path):

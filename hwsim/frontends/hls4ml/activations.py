@@ -16,7 +16,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.hls4ml import tables
-from hwsim.frontends.hls4ml.factors import is_bit
+from hwsim.frontends.hls4ml.factors import is_bit, narrowed
 from hwsim.frontends.hls4ml.folding import folded
 from hwsim.frontends.hls4ml.importer import LayerBuilder, result
 from hwsim.frontends.hls4ml.lookup import check_size, converted, index, lookup, table_from
@@ -113,10 +113,11 @@ def affine(
 ) -> str:
     """A tensor times one code of `fmt`, and one code with `frac` fraction bits added."""
     channels = build.types[source].channels
+    factors = narrowed("param", np.full(channels, factor), fmt)
     op = BatchNorm(
-        scale=np.full(channels, factor),
+        scale=factors.codes,
         bias=np.full(channels, offset),
-        scale_format=fmt,
+        scale_format=factors.format,
         bias_frac=frac,
     )
     return build.add(name, op, source)
@@ -165,10 +166,11 @@ def prelu(one: ActivationLayer, build: LayerBuilder, source: str) -> str:
     flat = len(kind.shape) > 1
     if flat:
         source = build.add(f"{one.name}/flat", Flatten(), source)
+    factors = narrowed("param", alpha.reshape(-1), precision.format)
     op = BatchNorm(
-        scale=alpha.reshape(-1),
+        scale=factors.codes,
         bias=np.zeros(alpha.size, np.int64),
-        scale_format=precision.format,
+        scale_format=factors.format,
     )
     down = build.add(f"{one.name}/slope", op, below(build, one.name, source))
     made = joined(

@@ -66,10 +66,10 @@ def read_factors(layer: Any, name: str, data: TensorType) -> Factors:
     if precision.format.width == 1:  # too narrow for hardware's factors; the same numbers in two
         fmt = precision.format
         return Factors(codes, Format(True, fmt.int_bits + (not fmt.signed), fmt.frac_bits))
-    return _narrowed(codes, precision.format)
+    return narrowed(name, codes, precision.format)
 
 
-def _narrowed(codes: IntArray, fmt: Format) -> Factors:
+def narrowed(name: str, codes: IntArray, fmt: Format) -> Factors:
     """The same numbers in the fewest bits where their type has more than hardware's factors."""
     if fmt.width <= MOST_WEIGHT_BITS:
         return Factors(codes, fmt)
@@ -77,7 +77,13 @@ def _narrowed(codes: IntArray, fmt: Format) -> Factors:
     zeros = (every & -every).bit_length() - 1 if every else 0
     codes = codes >> zeros
     low, high = min(int(codes.min()), -1), max(int(codes.max()), 0)
-    return Factors(codes, Format.holding(low, high, fmt.frac_bits - zeros))
+    least = Format.holding(low, high, fmt.frac_bits - zeros)
+    if least.width > MOST_WEIGHT_BITS:
+        raise HwsimError(
+            f"{name} must have at most {MOST_WEIGHT_BITS} bits that count, not {least.width}: "
+            f"give its precision fewer than the {fmt.width} that it has"
+        )
+    return Factors(codes, least)
 
 
 def read_exact(layer: Any, name: str) -> Factors:

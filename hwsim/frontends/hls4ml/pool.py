@@ -22,6 +22,8 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
     kind, name = build.types[source], layer.outputs[0]
     whole = "pool_width" not in layer.attributes
     window = Window(kind.shape[:-1]) if whole else window_of(layer, "pool")
+    if build.stream and not whole:
+        _check_streamed(layer, window)
     acc = read_precision("the precision 'accum'", layer.get_attr("accum_t").precision)
     if layer.get_attr("pool_op") == "Max":
         if any(window.padding) and not kind.format.signed:
@@ -40,6 +42,18 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
         shape = tuple(int(n) for n in layer.variables[name].shape)
         pooled = build.add(f"{name}/shape", Reshape(shape=shape), pooled)
     build.finish(layer, pooled)
+
+
+def _check_streamed(layer: Any, window: Window) -> None:
+    """HwsimError for a window at which csim stops: an assertion of `nnet_pooling_stream.h`."""
+    if any(window.padding):
+        raise HwsimError("a pool in io_stream must have no padding: csim stops there")
+    encoded = str(layer.model.config.get_conv_implementation(layer)).lower() == "encoded"
+    if (encoded or len(window.kernel) == 2) and window.stride != window.kernel:
+        raise HwsimError(
+            f"a pool in io_stream must have a stride of its size, {window.kernel}, not "
+            f"{window.stride}: csim stops there"
+        )
 
 
 def _half_padded(build: LayerBuilder, name: str, source: str, window: Window) -> tuple[str, Window]:

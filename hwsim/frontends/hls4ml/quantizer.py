@@ -9,6 +9,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.hls4ml.importer import LayerBuilder
+from hwsim.frontends.hls4ml.types import as_assigned
 from hwsim.ops import Cast, Flatten, Reshape
 
 
@@ -30,6 +31,7 @@ def read_quantizer(build: LayerBuilder, layer: Any) -> None:
         Format(bool(k), int(i), int(b) - int(i)) if b > 0 else None
         for k, b, i in zip(*rows, strict=True)
     ]
+    modes = modes[0], _overflow([fmt for fmt in formats if fmt is not None], modes[1])
     if None not in formats and len(set(formats)) == 1 and formats[0] is not None:
         op = Cast(out=formats[0], rounding=modes[0], overflow=modes[1])
     else:
@@ -40,3 +42,14 @@ def read_quantizer(build: LayerBuilder, layer: Any) -> None:
     if flat:
         edge = build.add(f"{name}/shape", Reshape(shape=shape), edge)
     build.finish(layer, edge)
+
+
+def _overflow(formats: list[Format], mode: Overflow) -> Overflow:
+    """The mode of all elements, as ap_fixed has it."""
+    found = {as_assigned(fmt, mode) for fmt in formats} or {mode}
+    if len(found) > 1:
+        raise HwsimError(
+            "a quantizer's elements of one signed bit must not be among wider ones under SAT_SYM: "
+            "csim leaves -1 there, which is not symmetric"
+        )
+    return found.pop()

@@ -7,6 +7,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.hls4ml.importer import LayerBuilder, result, sides_of
+from hwsim.frontends.hls4ml.types import read_precision
 from hwsim.ops import Select
 
 
@@ -39,6 +40,12 @@ def read_resize(build: LayerBuilder, layer: Any) -> None:
     _channels_last(layer)
     if str(layer.get_attr("algorithm")) != "nearest":
         raise HwsimError(f"a resize's algorithm must be nearest, not {layer.get_attr('algorithm')}")
+    given = read_precision("the input's precision", layer.get_input_variable().type.precision)
+    if result(layer) != given:
+        raise HwsimError(
+            f"a resize's result must be of its input's type, {given}, not {result(layer)}: the C++ "
+            "of hls4ml 1.3 copies between one type only"
+        )
     source, name = build.edge(layer.inputs[0]), layer.outputs[0]
     shape = tuple(int(n) for n in layer.variables[name].shape)
     for axis, (was, wanted) in enumerate(

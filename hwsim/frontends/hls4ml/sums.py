@@ -47,7 +47,10 @@ def order(reuse: int, terms: int, overflow: Overflow) -> tuple[int, ...] | None:
     """
     if reuse <= terms:
         if terms % reuse:
-            raise HwsimError(f"a reuse factor up to {terms} must divide it, and {reuse} does not")
+            raise HwsimError(
+                f"a reuse factor below the {terms} terms of a sum must divide their number, and "
+                f"{reuse} does not: hls4ml's C++ stops at an assertion"
+            )
         return tuple(k for start in range(reuse) for k in range(start, terms, reuse))
     # Above, each output has an order of its own unless all start with the first term; where sums
     # wrap, none matters.

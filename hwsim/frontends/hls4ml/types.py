@@ -62,11 +62,14 @@ def read_precision(what: str, precision: Any) -> Precision:
         raise HwsimError(f"{what}: {error}") from None
     if kind in WHOLE:
         return Precision(fmt, Rounding.TRN_ZERO, Overflow.WRAP)
-    return Precision(
-        fmt,
-        Rounding(precision.rounding_mode.name),
-        Overflow(precision.saturation_mode.name),
-    )
+    mode = Overflow(precision.saturation_mode.name)
+    return Precision(fmt, Rounding(precision.rounding_mode.name), as_assigned(fmt, mode))
+
+
+def as_assigned(fmt: Format, mode: Overflow) -> Overflow:
+    """The mode that gives what ap_fixed does: `SAT_SYM` of one signed bit leaves -1, not 0."""
+    one_bit = fmt.signed and fmt.width == 1
+    return Overflow.SAT if one_bit and mode is Overflow.SAT_SYM else mode
 
 
 WHOLE = (
