@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -23,6 +24,10 @@ FLOAT_ENDS = ("Softmax", "LogSoftmax")  # the last bits of an exponential are no
 HLS4ML = {"Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 1}}
 
 
+class OracleError(Exception):
+    """The tool that a model was made for does not run it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A model as a Graph, and the function of its inputs that the oracle computes."""
@@ -33,11 +38,17 @@ class Opened:
 
 
 def open_model(files: Sequence[Path], scratch: Path) -> Opened:
-    """The Graph and the oracle of one ONNX file, or of a Keras network and its weights."""
+    """The Graph and the oracle of one ONNX file, or of a Keras network and its weights.
+
+    HwsimError where it is no model, or none for hwsim or for hls4ml's converter.
+    """
     if len(files) > 1:
         return _keras(files[0], files[1], scratch)
     (path,) = files
-    nodes = onnx.load(path).graph.node
+    try:
+        nodes = onnx.load(path).graph.node
+    except Exception as error:  # of any bytes
+        raise hwsim.HwsimError(f"{path.name} must be an ONNX model ({_said(error)})") from None
     if any(node.op_type in ("Quant", "IntQuant", "BipolarQuant") for node in nodes):
         return _qonnx(path, scratch)
     if any("Linear" in node.op_type for node in nodes):
@@ -46,9 +57,17 @@ def open_model(files: Sequence[Path], scratch: Path) -> Opened:
 
 
 def compared(model: Opened, count: int, seed: int) -> dict[str, Any]:
-    """How many codes of all outputs there are, and how many are others."""
+    """How many codes of all outputs there are, and how many are others.
+
+    OracleError where the tool does not run.
+    """
     x = {port.name: inputs(port, count, seed + k) for k, port in enumerate(model.graph.inputs)}
-    theirs = model.run(x)
+    try:
+        theirs = model.run(x)
+    except OracleError as error:
+        raise OracleError(f"{model.oracle}: {error}") from None
+    except Exception as error:  # whatever it meets
+        raise OracleError(f"{model.oracle} ends with {_said(error)}") from error
     got = hwsim.emulate(model.graph, x)
     ours = got if isinstance(got, dict) else {model.graph.outputs[0].name: got}
     pairs = list(zip(ours.values(), theirs.values(), strict=True))
@@ -60,6 +79,10 @@ def compared(model: Opened, count: int, seed: int) -> dict[str, Any]:
             int((np.asarray(a).ravel() != np.asarray(b).ravel()).sum()) for a, b in pairs
         ),
     }
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def other_codes(ours: Any, theirs: Any) -> int:
@@ -116,16 +139,30 @@ def _qonnx(path: Path, scratch: Path) -> Opened:
     proto = _without_float_end(onnx.load(path))
     cut = scratch / path.name
     onnx.save(proto, cut)
-    wrapped = cleanup_model(ModelWrapper(str(cut)))
-    (given,) = [port.name for port in wrapped.graph.input]
 
     def run(x: Arrays) -> Arrays:
-        (array,) = x.values()
-        rows = [execute_onnx(wrapped, {given: row[None]}) for row in array]
+        wrapped = cleanup_model(ModelWrapper(str(cut)))
+        _executable(wrapped.model)
+        given = [port.name for port in wrapped.graph.input]
+        rows = [
+            execute_onnx(wrapped, {name: row[None] for name, row in zip(given, each, strict=True)})
+            for each in zip(*x.values(), strict=True)
+        ]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     hwsim.load(path)  # the whole file has to load, too
     return Opened(hwsim.load(cut), "QONNX 1.0", run)
+
+
+def _executable(model: onnx.ModelProto) -> None:
+    """Give operators with the channels last the standard's opset.
+
+    The executor takes the version of their own domain, 1, for it, and some need a newer one.
+    """
+    standard = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    for each in model.opset_import:
+        if each.domain == "qonnx.custom_op.channels_last":
+            each.version = standard
 
 
 def _without_float_end(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -192,9 +229,34 @@ def _hls4ml(make: Callable[[str], Any]) -> Opened:
 
     def run(x: Arrays) -> Arrays:
         arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in x.values()]
-        return csim(theirs, arrays[0] if len(arrays) == 1 else arrays)
+        return _apart(lambda: csim(theirs, arrays[0] if len(arrays) == 1 else arrays))
 
     return Opened(graph, "hls4ml 1.3, csim", run)
+
+
+def _apart(work: Callable[[], Arrays]) -> Arrays:
+    """The result of C++ in a process of its own, which an assertion of it may end."""
+    processes = multiprocessing.get_context("fork")
+    receiver, sender = processes.Pipe(duplex=False)
+
+    def child() -> None:
+        try:
+            sender.send(work())
+        except Exception as error:  # a compiler's, say
+            sender.send(_said(error))
+
+    process = processes.Process(target=child)
+    process.start()
+    sender.close()
+    try:
+        found = receiver.recv()
+    except EOFError:
+        raise OracleError("its C++ ends the process") from None
+    finally:
+        process.join()
+    if isinstance(found, str):
+        raise OracleError(found)
+    return cast(Arrays, found)
 
 
 def _by_hls4ml(make: Callable[[str], Any]) -> Any:
@@ -202,6 +264,4 @@ def _by_hls4ml(make: Callable[[str], Any]) -> Any:
     try:
         return make("Vitis")
     except Exception as error:  # whatever it meets
-        raise hwsim.HwsimError(
-            f"hls4ml's own converter ends with {type(error).__name__}: {error}"
-        ) from None
+        raise hwsim.HwsimError(f"hls4ml's own converter ends with {_said(error)}") from None

@@ -60,8 +60,9 @@ def found(folder: Path) -> Iterator[Published]:
         yield Published(path.stem, (path,))
     for path in sorted(folder.rglob("*.json")):
         longer = [p.stem for p in path.parent.glob(f"{path.stem}?*.json")]
-        for weights in sorted(path.parent.glob(f"{path.stem}*_weights.h5")):
-            if not any(weights.name.startswith(other) for other in longer):
+        for weights in sorted(path.parent.glob("*_weights.h5")):
+            mine = weights.name.startswith(f"{path.stem}_")
+            if mine and not any(weights.name.startswith(f"{other}_") for other in longer):
                 yield Published(weights.stem.removesuffix("_weights"), (path, weights))
 
 
@@ -78,7 +79,10 @@ def measured(model: Published, count: int) -> Row:
         row |= {"loads": True, "oracle": pair.oracle, "load_seconds": time.perf_counter() - start}
         row["warnings"] = sum(issubclass(w.category, RuntimeDifference) for w in said)
         row |= hardware(pair.graph)
-        row |= model_oracles.compared(pair, count, SEED)
+        try:
+            row |= model_oracles.compared(pair, count, SEED)
+        except model_oracles.OracleError as error:
+            row |= {"not_compared": _short(str(error), model)}
     return row
 
 
@@ -103,6 +107,7 @@ def hardware(graph: hwsim.Graph) -> Row:
 def _short(text: str, model: Published) -> str:
     for path in model.files:
         text = text.replace(str(path), path.name)
+    text = " ".join(text.split())  # of a compiler or a runtime, it has lines
     return text if len(text) < 200 else text[:197] + "..."
 
 
@@ -116,15 +121,24 @@ def page(rows: list[Row]) -> str:
     for row in sorted(rows, key=lambda row: (row["source"], row["name"].lower())):
         start = f"| {row['name']} | {row['source']} | `{row['sha256'][:12]}` "
         if not row["loads"]:
-            lines.append(f"{start}| refused: {row['refused']} | | | | | |")
+            lines.append(f"{start}| refused: {_cell(row['refused'])} | | | | | |")
             continue
         built = row["hardware"] or f"none: {row['without_hardware']}"
+        end = f"| {built} | {_number(row.get('cycles'))} |"
+        if "not_compared" in row:
+            lines.append(f"{start}| nothing: {_cell(row['not_compared'])} | | | {end}")
+            continue
         told = f" ({row['warnings']} warnings)" if row["warnings"] else ""
         lines.append(
             f"{start}| {row['oracle']} | {row['inputs']:,} | {row['codes']:,} | "
-            f"{row['different']:,}{told} | {built} | {_number(row.get('cycles'))} |"
+            f"{row['different']:,}{told} {end}"
         )
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text that ends no cell of a table."""
+    return text.replace("|", "\\|")
 
 
 def _number(value: int | None) -> str:
@@ -142,6 +156,13 @@ def rewritten(path: Path, rows: list[Row]) -> str:
     if not mark:
         raise SystemExit(f"error: {path} must have the lines {BEGIN!r} and {END!r}")
     return f"{before}{BEGIN}\n\n{page(rows)}\n{END}{after}"
+
+
+def keep(path: Path, rows: list[Row]) -> None:
+    """Write the rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = provenance("onnxruntime", "qonnx", "hls4ml", "numpy")
+    write_json(path, {"made": made, "models": rows})
 
 
 def main() -> int:
@@ -166,14 +187,7 @@ def main() -> int:
             rows[row["sha256"]] = row
             print(json.dumps(row), flush=True)
             wrong += bool(row.get("different")) and not row["warnings"]
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
-        options.json,
-        {
-            "made": provenance("onnxruntime", "qonnx", "hls4ml", "numpy"),
-            "models": list(rows.values()),
-        },
-    )
+            keep(options.json, list(rows.values()))  # each: C++ that stops ends this process, too
     if options.page:
         options.page.write_text(rewritten(options.page, list(rows.values())), encoding="utf-8")
     return 1 if wrong else 0

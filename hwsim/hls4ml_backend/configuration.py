@@ -124,7 +124,7 @@ def _check_values(where: str, given: Mapping[str, Any], types: set[str]) -> None
         refuse_unknown(f"a key of {where}['Precision']", precision, types | set(PRECISIONS))
     strategy = given.get("Strategy")
     strategies = {convert_to_snake_case(s) for s in (*STRATEGIES, *SOFTMAX)}
-    if strategy is not None and convert_to_snake_case(strategy) not in strategies:
+    if strategy is not None and convert_to_snake_case(str(strategy)) not in strategies:
         wanted = ", ".join(STRATEGIES)
         raise HwsimError(
             f"{where}['Strategy'] must be one of {wanted}, {nearest(strategy, STRATEGIES)}"

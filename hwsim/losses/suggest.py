@@ -143,13 +143,13 @@ def _widened(
     """Without the losses of a site."""
     setting, why = _setting(site), "nothing wider is known"
     if not setting[1]:
-        return "no precision of hls4ml sets it"
+        return "no precision is suggested for it, which is a part of a layer that shares one"
     for into in _formats(site, found, margin, overflow_only):
         try:
             other = site.widened(graph, into)
             planned(other)
         except HwsimError as error:
-            why = str(error)
+            why = f"a wider one does not fit what reads it ({error})"
             continue
         return other, _text(into, site.into), setting
     return why
@@ -165,7 +165,7 @@ def _softmax(
     maker = graph.makers().get(site.cast.source)
     before = [s for s in sites if maker is not None and s.edge == maker.inputs[-1]]
     if not before or maker is None or maker.op.kind != "sub" or found.extent is None:
-        return "it wraps, and no precision of hls4ml sets it"
+        return "it wraps, and no precision is suggested for it"
     held, more = before[0].into.format, margin if isinstance(margin, int) else 0
     extent = site.proven() if margin == INTERVALS else found.extent
     whole = (extent | Extent(Fraction(0), Fraction(0), None)).format(0).int_bits + 1 + more
@@ -223,6 +223,6 @@ def merged(config: Mapping[str, Any], suggestion: Suggestion) -> dict[str, Any]:
     for name, given in suggestion.config["LayerName"].items():
         layer = layers.setdefault(name, {})
         held = layer.get("Precision")
-        before = dict(held) if isinstance(held, Mapping) else {"result": held} if held else {}
+        before = dict(held) if isinstance(held, Mapping) else {"default": held} if held else {}
         layer["Precision"] = before | given["Precision"]
     return {**config, "LayerName": layers}

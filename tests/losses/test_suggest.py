@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.cli_calls import refused, run, tiny
 from support.hls4ml_models import Model
+from support.seeds import seeded
 
 import hwsim
 from hwsim.errors import HwsimError
@@ -113,6 +114,31 @@ def test_the_input_of_a_softmax_that_wraps_gets_the_integer_bits(options, tmp_pa
     found = hwsim.hazards(model.build(tmp_path, backend="hwsim"), x)
     assert not any(row.count.overflows for row in found.rows)
     assert not any("softmax" in sentence for sentence in found.named)
+
+
+def test_a_precision_for_all_of_a_layer_stays_that_of_the_rest(tmp_path):
+    model = Model(1, (3,), given="fixed<8,4>")
+    name = model.dense("x", 2, {})
+    model.config[name]["Precision"] = "fixed<6,1>"
+    x = np.random.default_rng(seeded(2)).normal(0, 3, (50, 3)).astype(np.float32)
+    made = hwsim.suggest(hwsim.load(model.build(tmp_path, backend="hwsim")), x)
+    config = merged({"LayerName": model.config}, made)["LayerName"]
+    assert config[name]["Precision"].pop("default") == "fixed<6,1>"
+    assert set(config[name]["Precision"]) == {"accum", "result"}
+    before = model.build(tmp_path, backend="hwsim").graph[name].weights["weight"]
+    model.config = merged({"LayerName": model.config}, made)["LayerName"]
+    after = model.build(tmp_path, backend="hwsim").graph[name].weights["weight"]
+    assert str(before.type.precision) == str(after.type.precision) == "fixed<6,1,TRN,WRAP,0>"
+
+
+def test_branches_that_share_a_precision_are_told_and_not_widened(tmp_path):
+    model = Model(1, (4,), given="fixed<12,6>")
+    types = {"param": "fixed<8,1>", "result": "fixed<6,3>"}
+    model.add("LeakyReLU", ["x"], (4,), types, activation="leaky_relu", n_in=4, activ_param=0.25)
+    graph = hwsim.load(model.build(tmp_path, backend="hwsim"))
+    made = hwsim.suggest(graph, np.random.default_rng(seeded(2)).normal(0, 3, (50, 4)).astype(np.float32))
+    assert any("/down: no precision is suggested for it" in sentence for sentence in made.left)
+    assert made.config == {"LayerName": {}}
 
 
 def test_it_is_printed_as_yaml(tmp_path, capsys):
