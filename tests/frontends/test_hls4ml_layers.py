@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.hls4ml_csim import SAMPLES, check, emulated
 from support.hls4ml_layer_heads import lines, maps, vectors
-from support.hls4ml_layers import pool, upsampling
+from support.hls4ml_layers import dot, pool, upsampling
 from support.hls4ml_models import Model, csim
 
 import hwsim
@@ -191,6 +191,27 @@ def test_a_streamed_layer_that_csim_stops_at_is_refused(what, tmp_path):
     add(model)
     with pytest.raises(HwsimError, match=said):
         hwsim.load(model.build(tmp_path, stream=True))
+
+
+def a_quantizer(model: Model) -> None:
+    from support.hls4ml_quantizers import quantizer
+
+    quantizer(model, "x", (np.ones((1, 3)), np.array([[4, 3, 5]]), np.ones((1, 3))), ("RND", "SAT"))
+
+
+@pytest.mark.parametrize(
+    ("add", "said"),
+    [
+        (lambda model: dot(model, "x", model.input("z", (3,), "fixed<8,4>"), {}), "a Dot must"),
+        (a_quantizer, "a FixedPointQuantizer must"),
+    ],
+)
+def test_a_layer_without_streamed_cpp_is_refused_in_a_stream(add, said, tmp_path):
+    model = Model(1, (3,), given="fixed<8,4>")
+    add(model)
+    hwsim.load(model.build(tmp_path, backend="hwsim"))
+    with pytest.raises(HwsimError, match=said + " be in io_parallel: hls4ml 1.3 has no other"):
+        hwsim.load(model.build(tmp_path, backend="hwsim", stream=True))
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -136,7 +136,8 @@ def test_branches_that_share_a_precision_are_told_and_not_widened(tmp_path):
     types = {"param": "fixed<8,1>", "result": "fixed<6,3>"}
     model.add("LeakyReLU", ["x"], (4,), types, activation="leaky_relu", n_in=4, activ_param=0.25)
     graph = hwsim.load(model.build(tmp_path, backend="hwsim"))
-    made = hwsim.suggest(graph, np.random.default_rng(seeded(2)).normal(0, 3, (50, 4)).astype(np.float32))
+    x = np.random.default_rng(seeded(2)).normal(0, 3, (50, 4))
+    made = hwsim.suggest(graph, x.astype(np.float32))
     assert any("/down: no precision is suggested for it" in sentence for sentence in made.left)
     assert made.config == {"LayerName": {}}
 

@@ -38,6 +38,9 @@ EXACT_BACKENDS = ("vivado", "vitis", "vivadoaccelerator", "hwsim")
 GATHERING = ("Dense", "Reshape", "Repack", "Clone")
 """What takes a stream's codes whatever its beats."""
 
+NOT_STREAMED = ("Dot", "FixedPointQuantizer", "GarNet", "GarNetStack")
+"""What hls4ml 1.3 has no streamed C++ for, beside the layers whose own rules say so."""
+
 RULES: Mapping[str, Callable[[LayerBuilder, Any], None]] = {
     "Dense": weighted.read_dense,
     "Conv1D": weighted.read_conv,
@@ -117,10 +120,16 @@ def _read(build: LayerBuilder, layer: Any) -> None:
     """One layer, by its rule."""
     try:
         if build.stream:
+            _check_streamed(layer)
             _check_beats(layer)
         RULES[_kind(layer)](build, layer)
     except HwsimError as error:
         raise HwsimError(f"layer {layer.name!r}: {error}") from None
+
+
+def _check_streamed(layer: Any) -> None:
+    if _kind(layer) in NOT_STREAMED:
+        raise HwsimError(f"a {_kind(layer)} must be in io_parallel: hls4ml 1.3 has no other")
 
 
 def _check_beats(layer: Any) -> None:
