@@ -221,6 +221,24 @@ def test_a_product_behind_what_has_more_axes_than_its_first_input_is_no_gemm(
     assert "QGemm" not in ran and differ <= 1
 
 
+@pytest.mark.parametrize("op", ["Conv", "AveragePool"])
+@pytest.mark.parametrize("order", [[0, 3, 1, 2], [0, 1, 3, 2], None])
+def test_a_pad_takes_zeros_around_a_map_that_lies_otherwise(
+    order: list[int] | None, op: str, tmp_path: Path, seed: int
+) -> None:
+    """Behind a product along the width, or a Transpose, the codes move before they are padded."""
+    n = Net()
+    x = n.round(n.do("MatMul", n.start(4, 5, 3), n.kernel((3, 4), 1)), 0.125)
+    x = n.do("Transpose", x, perm=order) if order is not None else x
+    x = n.do("Pad", x, n.ints(0, 0, 1, 1, 0, 0, 0, 1))
+    if op == "Conv":
+        y = n.conv(x, 4, 2)
+    else:
+        y = n.round(n.do("AveragePool", x, kernel_shape=[2, 2], count_include_pad=1), 0.06)
+    _, said, differ = outcome(n.model((y, 4, "float32")), tmp_path, seed)
+    assert differ == 0 if op == "Conv" and not said else differ < 9
+
+
 def test_an_exponential_at_the_end_is_announced(tmp_path: Path, seed: int) -> None:
     n = Net()
     _, said, _ = outcome(n.model((n.do("Elu", n.start(64)), 2, "float32")), tmp_path, seed)

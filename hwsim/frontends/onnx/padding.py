@@ -111,7 +111,7 @@ def _pending(run: Importer, node: OnnxNode, given: Any, amounts: Sequence[tuple[
     real = run.real(node, 0)
     level, _ = map_level(run, node, real)
     codes = replace(level.codes, padding=added_padding(level.codes.padding, new))
-    run.values[node.output] = Real(replace(level, codes=codes), real.layout)
+    run.values[node.output] = Real(replace(level, codes=codes), codes.layout)
 
 
 def _framed(
