@@ -176,7 +176,11 @@ def main() -> int:
     parser.add_argument("--page", type=Path, help="rewrite the table of this page")
     options = parser.parse_args()
     one_thread()
-    kept = json.loads(options.json.read_text("utf-8"))["models"] if options.json.exists() else []
+    kept = (
+        json.loads(options.json.read_text(encoding="utf-8"))["models"]
+        if options.json.exists()
+        else []
+    )
     rows = {row["sha256"]: row for row in kept}
     wrong = 0
     for folder in options.folders:

@@ -83,9 +83,9 @@ def run(
         offered = [False] * len(sources)
         promised: list[int | None] = [None] * len(sinks)
         rest, cycle = surplus, 0
-        while rest:
+        while rest or (reset_at is not None and cycle <= reset_at):
             if all(len(g) >= n for g, (_, _, n) in zip(got, sinks, strict=True)):
-                rest -= 1
+                rest = max(rest - 1, 0)
             assert cycle < limit, f"no end after {limit} cycles: {[len(g) for g in got]} beats"
             for k, (port, bits, ws) in enumerate(sources):
                 offered[k] = offered[k] or (sent[k] < len(ws) and rng.random() >= idle)
@@ -111,6 +111,7 @@ def run(
                     taken[k].append(cycle)
                     offered[k] = False
             if resetting:
+                rest = surplus
                 sent, offered = [0] * len(sources), [False] * len(sources)
                 promised = [None] * len(sinks)
                 for log in (*got, *when, *taken):

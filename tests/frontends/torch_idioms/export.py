@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import networks
+import architectures
 import onnx
 import torch
 import torch.nn.functional as F
@@ -185,16 +185,16 @@ IDIOMS: dict[str, Idiom] = {
 }  # fmt: skip
 
 NETWORKS: dict[str, Idiom] = {
-    "cnn": Idiom(networks.Cnn, image(1, 8, 8)),
-    "resnet8": Idiom(networks.ResNet8, image(3, 8, 8)),
-    "mobilenet_v2": Idiom(networks.MobileNetV2, image(3, 12, 12)),
-    "mobilenet_v3": Idiom(networks.MobileNetV3, image(3, 10, 10)),
-    "unet_transposed": Idiom(lambda: networks.UNet(resize=False), image(1, 8, 8)),
-    "unet_resize": Idiom(lambda: networks.UNet(resize=True), image(1, 8, 8)),
-    "cnn_1d": Idiom(networks.Cnn1d, ((2, 16),)),
-    "encoder": Idiom(networks.Encoder, ((6, 3),)),
-    "encoder_layer": Idiom(networks.EncoderLayer, ((5, 3),)),
-    "autoencoder": Idiom(networks.Autoencoder, image(1, 8, 8)),
+    "cnn": Idiom(architectures.Cnn, image(1, 8, 8)),
+    "resnet8": Idiom(architectures.ResNet8, image(3, 8, 8)),
+    "mobilenet_v2": Idiom(architectures.MobileNetV2, image(3, 12, 12)),
+    "mobilenet_v3": Idiom(architectures.MobileNetV3, image(3, 10, 10)),
+    "unet_transposed": Idiom(lambda: architectures.UNet(resize=False), image(1, 8, 8)),
+    "unet_resize": Idiom(lambda: architectures.UNet(resize=True), image(1, 8, 8)),
+    "cnn_1d": Idiom(architectures.Cnn1d, ((2, 16),)),
+    "encoder": Idiom(architectures.Encoder, ((6, 3),)),
+    "encoder_layer": Idiom(architectures.EncoderLayer, ((5, 3),)),
+    "autoencoder": Idiom(architectures.Autoencoder, image(1, 8, 8)),
 }  # fmt: skip
 ALL = IDIOMS | NETWORKS
 

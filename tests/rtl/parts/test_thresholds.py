@@ -41,7 +41,9 @@ def differing(
     lo, hi = held.x
     fmt = Format.holding(lo, hi)
     near = [t + d for row in held.rows for t in row for d in (-1, 0, 1)]
-    codes = [rng.choice([rng.choice(near), rng.randint(lo, hi)]) for _ in range(40 * channels)]
+    codes = [code for code in rng.sample(near, min(len(near), 20)) for _ in range(channels)]
+    while len(codes) < 40 * channels:
+        codes.append(rng.choice([rng.choice(near), rng.randint(lo, hi)]))
     codes = [min(max(code, lo), hi) for code in codes]
     op = Thresholds(
         values=np.array(held.rows), base=np.array(held.base), step=np.array(held.step), out=held.out

@@ -215,6 +215,7 @@ JOINED = {
     "argmax": beside_its_input(BY_KIND["argmax"], join=CONCAT),
     "concat": beside_its_input(BY_KIND["table"], join=CONCAT),
     "pad": padded_on_either_side(),
+    "reduce": beside_its_input(BY_KIND["reduce"], join=CONCAT),
 }
 
 

@@ -38,6 +38,9 @@ class ndarray:
     def __getitem__(self, at: Any) -> ndarray:
         return ndarray(self._array[_on_host(at)])
 
+    def __setitem__(self, at: Any, value: Any) -> None:
+        self._array[_on_host(at)] = _on_host(value)
+
     def __bool__(self) -> bool:
         return bool(self._array)
 
