@@ -184,61 +184,6 @@ def test_a_transpose_that_leaves_two_pairs_in_a_row_is_announced(tmp_path: Path,
     assert (said, differ) == ("", 0)
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2, 3, 1]])
-@pytest.mark.parametrize("mover", ["Unsqueeze", "Slice", "Reshape"])
-def test_it_is_so_behind_a_transpose_and_another_mover(
-    mover: str, order: list[int], tmp_path: Path, seed: int
-) -> None:
-    """Over a Reshape no Transpose moves."""
-    n = Net()
-    x = n.do("Transpose", n.qdq(n.input("x", (3, 4, 5)), Q("uint8", 0.03, 120)), perm=order)
-    given = {"Unsqueeze": [(1,)], "Slice": [(-1,), (-99,), (1,), (-1,)], "Reshape": [(0, 6, -1)]}
-    x = n.do(mover, x, *(n.ints(*values) for values in given[mover]))
-    rank = {"Unsqueeze": 5, "Slice": 4, "Reshape": 3}[mover]
-    turned = n.do("Transpose", n.qdq(x, Q("uint8", 0.02, 90)), perm=[0, *range(2, rank), 1])
-    made = n.model((n.round(n.do("Abs", turned), 0.01), rank, "float32"))
-    _, said, differ = outcome(made, tmp_path, seed)
-    assert ("may move the Transpose" in said) == (differ > 0) == (mover != "Reshape")
-
-
-@pytest.mark.parametrize("op", ["Min", "Div", "Where", "Split"])
-def test_a_product_behind_what_has_more_axes_than_its_first_input_is_no_gemm(
-    op: str, tmp_path: Path, seed: int
-) -> None:
-    """Only where both factors have two axes does the runtime make a Gemm of MatMul and Add."""
-    n = Net()
-    x = n.start(6, 2, 4)
-    half = n.constant("half", np.full((2, 4), 0.5, np.float32))
-    mask = n.constant("mask", np.arange(8).reshape(2, 4) % 3 > 0)
-    if op == "Split":
-        n.nodes.append(onnx.helper.make_node("Split", [x, n.ints(1, 5)], ["p", "q"], axis=1))
-        x = "q"
-    else:
-        x = n.do(op, *{"Min": (half, x), "Div": (x, half), "Where": (mask, x, half)}[op])
-    sums = n.do("MatMul", n.round(x, 0.04), n.kernel((4, 7), 1))
-    made = n.model((n.round(n.do("Add", sums, row(n)), 0.4), 4, "float32"))
-    ran, _, differ = outcome(made, tmp_path, seed)
-    assert "QGemm" not in ran and differ <= 1
-
-
-@pytest.mark.parametrize("op", ["Conv", "AveragePool"])
-@pytest.mark.parametrize("order", [[0, 3, 1, 2], [0, 1, 3, 2], None])
-def test_a_pad_takes_zeros_around_a_map_that_lies_otherwise(
-    order: list[int] | None, op: str, tmp_path: Path, seed: int
-) -> None:
-    """Behind a product along the width, or a Transpose, the codes move before they are padded."""
-    n = Net()
-    x = n.round(n.do("MatMul", n.start(4, 5, 3), n.kernel((3, 4), 1)), 0.125)
-    x = n.do("Transpose", x, perm=order) if order is not None else x
-    x = n.do("Pad", x, n.ints(0, 0, 1, 1, 0, 0, 0, 1))
-    if op == "Conv":
-        y = n.conv(x, 4, 2)
-    else:
-        y = n.round(n.do("AveragePool", x, kernel_shape=[2, 2], count_include_pad=1), 0.06)
-    _, said, differ = outcome(n.model((y, 4, "float32")), tmp_path, seed)
-    assert differ == 0 if op == "Conv" and not said else differ < 9
-
-
 def test_an_exponential_at_the_end_is_announced(tmp_path: Path, seed: int) -> None:
     n = Net()
     _, said, _ = outcome(n.model((n.do("Elu", n.start(64)), 2, "float32")), tmp_path, seed)

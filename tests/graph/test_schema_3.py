@@ -1,4 +1,4 @@
-"""A saved graph of schema 3, kept as it was first written: steps at ports, and what came with it."""
+"""A saved graph of schema 3, kept as it was first written: steps at ports and new operators."""
 
 from __future__ import annotations
 

@@ -155,7 +155,8 @@ class TensorBuilder(Builder):
             name = f"{codes.edge}.transpose"
             edge = self.chain(name, codes.edge, ops, name)
             self.made[key] = replace(codes, edge=edge, layout=wanted)
-        return replace(self.made[key], padding=codes.padding)
+        # The same codes may have been moved under another shape, (96, 1) in the place of (1, 96).
+        return replace(self.made[key], padding=codes.padding, layout=wanted)
 
     def _ask_for_view(self, codes: Codes, wanted: Arrangement) -> None:
         """Start anew where the port of a graph input could show its edge in the wanted order."""

@@ -35,6 +35,11 @@ MOVED = (
     "between theirs, so that any code may differ, by up to a step of the coarser one"
 )
 
+TURNED_SOFTMAX = (
+    "ONNX Runtime may move the Transpose beside this softmax and then compute it in float32, so "
+    "that any code may differ; here it is that of its integer kernel"
+)
+
 
 def refuse_moved_rows(model: OnnxModel, tensors: Collection[str]) -> None:
     """Raise HwsimError where what three or more pairs in a row gave goes over an operator.
@@ -92,6 +97,15 @@ def note_moved(run: Importer, node: OnnxNode) -> None:
     alone = all(len(_readers(run.model, n.output)) == 1 for n in (first, before))
     if alone and inner[2] in ("int8", "uint8"):
         run.warn(node.name, MOVED)
+
+
+def is_turned(model: OnnxModel, tensor: str) -> bool:
+    """Whether a node has a Transpose before or behind it that another Transpose makes move."""
+    makers = {n.output: n for n in model.nodes}
+    before = makers.get(makers[tensor].input(0))
+    beside = [*_readers(model, tensor), *([before] if before is not None else [])]
+    several = sum(1 for n in model.nodes if n.op == "Transpose") > 1
+    return several and any(n.op == "Transpose" for n in beside)
 
 
 def _readers(model: OnnxModel, tensor: str) -> list[OnnxNode]:

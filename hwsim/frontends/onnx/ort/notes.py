@@ -13,6 +13,7 @@ import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
+from hwsim.frontends.onnx.ort.moves import TURNED_SOFTMAX, is_turned
 from hwsim.frontends.shared.rounding import (
     Quantizer,
     multiplied,
@@ -127,6 +128,8 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             if not source.whole:
                 often = SHARES[8 if by.format.width <= 8 else 16]
                 run.warn(source.name, FLOAT_SOFTMAX.format(share=often))
+            elif is_turned(run.model, source.tensor):
+                run.warn(source.name, TURNED_SOFTMAX)
 
 
 def _note_pair(run: Importer, source: Pair, by: Quantizer) -> None:
