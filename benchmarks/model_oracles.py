@@ -155,14 +155,16 @@ def _qonnx(path: Path, scratch: Path) -> Opened:
 
 
 def _executable(model: onnx.ModelProto) -> None:
-    """Give operators with the channels last the standard's opset.
+    """Take what says nothing from pools with the channels last.
 
-    The executor takes the version of their own domain, 1, for it, and some need a newer one.
+    The executor runs them by the first opset, whatever the model's, which knows no such attributes.
     """
-    standard = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-    for each in model.opset_import:
-        if each.domain == "qonnx.custom_op.channels_last":
-            each.version = standard
+    for node in model.graph.node:
+        if node.domain == "qonnx.custom_op.channels_last" and node.op_type == "MaxPool":
+            for each in list(node.attribute):
+                plain = set(each.ints) == {1} if each.name == "dilations" else each.i == 0
+                if each.name in ("ceil_mode", "storage_order", "dilations") and plain:
+                    node.attribute.remove(each)
 
 
 def _without_float_end(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -229,12 +231,12 @@ def _hls4ml(make: Callable[[str], Any]) -> Opened:
 
     def run(x: Arrays) -> Arrays:
         arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in x.values()]
-        return _apart(lambda: csim(theirs, arrays[0] if len(arrays) == 1 else arrays))
+        return apart(lambda: csim(theirs, arrays[0] if len(arrays) == 1 else arrays))
 
     return Opened(graph, "hls4ml 1.3, csim", run)
 
 
-def _apart(work: Callable[[], Arrays]) -> Arrays:
+def apart(work: Callable[[], Arrays]) -> Arrays:
     """The result of C++ in a process of its own, which an assertion of it may end."""
     processes = multiprocessing.get_context("fork")
     receiver, sender = processes.Pipe(duplex=False)
