@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from hwsim.frontends.onnx.batch_reading import FIRST, MADE, Reading
+from hwsim.frontends.onnx.batch_reading import FIRST, MADE, NOWHERE, Reading
 from hwsim.frontends.onnx.batch_rules import RULES
 from hwsim.frontends.onnx.importer import Handler, Importer, Place
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.shape import BATCH, added, axes, layout_of, relaid, shape_part
+from hwsim.frontends.onnx.shape import added, axes, layout_of, relaid, shape_part
 from hwsim.frontends.shared.values import Constant
 from hwsim.ops.base import Shape
 
@@ -58,7 +58,7 @@ def _moved(run: Importer, node: OnnxNode) -> Reading | None:
     viewed = f"{node.input(0)}{MADE}viewed"
     run.values[viewed] = relaid(value, lambda layout: layout.reshaped((1, *layout.shape)))
     node = replace(node, inputs=(viewed, *node.inputs[1:]))
-    return Reading(run, node, 0, FIRST, shape)
+    return Reading(run, node, 0, NOWHERE if run.model.batch == 1 else FIRST, shape)
 
 
 def _turns(run: Importer, node: OnnxNode, shape: Shape) -> bool:
@@ -73,7 +73,9 @@ def _merges(run: Importer, node: OnnxNode, shape: Shape) -> bool:
     if not isinstance(target, Constant) or not target.array.size:
         return False
     first, *rest = (int(d) for d in target.array.ravel())
-    return first < 0 and all(d > 0 for d in rest) and math.prod(rest) < math.prod(shape)
+    batch = run.model.batch
+    several = first < 0 or (batch is not None and first > batch and first % batch == 0)
+    return several and all(d > 0 for d in rest) and math.prod(rest) < math.prod(shape)
 
 
 def _precedes(run: Importer, node: OnnxNode, shape: Shape) -> bool:
@@ -81,8 +83,14 @@ def _precedes(run: Importer, node: OnnxNode, shape: Shape) -> bool:
     return 0 in axes(node, run, len(shape) + added(run, node))
 
 
+def _squeezes(run: Importer, node: OnnxNode, shape: Shape) -> bool:
+    """Whether a Squeeze takes the batch out, as it may where it is 1."""
+    return run.model.batch == 1 and 0 in axes(node, run, len(shape))
+
+
 STARTS: dict[str, Callable[[Importer, OnnxNode, Shape], bool]] = {
     "Reshape": _merges,
+    "Squeeze": _squeezes,
     "Transpose": _turns,
     "Unsqueeze": _precedes,
 }
@@ -92,7 +100,7 @@ STARTS: dict[str, Callable[[Importer, OnnxNode, Shape], bool]] = {
 def _settle(run: Importer, node: OnnxNode, name: str, place: Place) -> None:
     """Remember where a tensor holds its batch; as the first axis it needs no place."""
     shape = layout_of(run.values[name], node).shape
-    if place == FIRST and shape[0] == 1:
+    if place in (FIRST, NOWHERE) and shape[:1] == (1,):
         run.values[name] = relaid(run.values[name], lambda layout: layout.reshaped(shape[1:]))
     else:
         run.places[name] = place
@@ -100,6 +108,4 @@ def _settle(run: Importer, node: OnnxNode, name: str, place: Place) -> None:
 
 def _shape(found: Reading) -> Constant:
     """Shape: below 0 where it counts samples."""
-    sizes = list(found.shape)
-    sizes[found.place.axis] *= BATCH
-    return Constant(np.array(sizes[shape_part(found.node)], np.int64))
+    return Constant(np.array(found.counted[shape_part(found.node)], np.int64))

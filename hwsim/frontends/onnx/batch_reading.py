@@ -10,10 +10,13 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer, Place
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.shape import BATCH
 from hwsim.frontends.shared.values import Constant
 from hwsim.ops.base import Shape
 
 FIRST = Place(0, 1)
+NOWHERE = Place(-1, 1)
+"""Of a model for one sample at a time: it cannot mix samples, whatever it does with its axes."""
 MADE = "\0"  # ahead of what is added to the name of a tensor, which no file has
 
 
@@ -35,9 +38,18 @@ class Reading:
     def refusal(self, must: str) -> HwsimError:
         """What to say of a node that would mix samples, or that no rule reads."""
         name = self.node.input(self.position).partition(MADE)[0]
-        return HwsimError(
-            f"{self.node}: {must}; the batch is in axis {self.place.axis} of {name!r}"
-        )
+        held = f"is in axis {self.place.axis} of" if self.place != NOWHERE else "is not that of"
+        return HwsimError(f"{self.node}: {must}; the batch {held} {name!r}")
+
+    @property
+    def counted(self) -> list[int]:
+        """The tensor's sizes, below 0 where they count samples."""
+        axis = self.place.axis if self.place != NOWHERE else None
+        return [BATCH * size if i == axis else size for i, size in enumerate(self.shape)]
+
+    def became(self, kept: Sequence[int]) -> Place:
+        """The batch's place where the tensor's axes are these axes of the result's, in order."""
+        return Place(kept[self.place.axis], self.place.inner) if self.place != NOWHERE else NOWHERE
 
     def apart(self, given: int, rank: int) -> int:
         """An axis of a tensor of that rank, counted from 0, that does not hold the batch."""

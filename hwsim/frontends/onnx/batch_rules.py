@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.batch_reading import Reading
+from hwsim.frontends.onnx.batch_reading import NOWHERE, Reading
 from hwsim.frontends.onnx.constants import slices
 from hwsim.frontends.onnx.functions import CONTRIBUTED, FUNCTIONS
 from hwsim.frontends.onnx.importer import Place
@@ -46,7 +46,7 @@ def _check_alike(found: Reading, name: str) -> None:
     shape = layout_of(found.run.value(found.node, found.node.inputs.index(name)), found.node).shape
     place, axis = found.run.places.get(name), found.place.axis
     alike = place == found.place and len(shape) == found.rank
-    if not alike or shape[axis] != found.shape[axis]:
+    if not alike or (place != NOWHERE and shape[axis] != found.shape[axis]):
         raise found.refusal(f"its tensors must hold their batch alike, which {name!r} does not")
 
 
@@ -64,15 +64,14 @@ def _transpose(found: Reading) -> tuple[OnnxNode, Place]:
             f"{found.node}: attribute 'perm' must permute {found.rank} axes, not be {order}"
         )
     node = replace(found.node, attributes={"perm": [0, *(axis + 1 for axis in order)]})
-    return node, Place(order.index(found.place.axis), found.place.inner)
+    return node, found.became([order.index(axis) for axis in range(found.rank)])
 
 
 def _reshape(found: Reading) -> tuple[OnnxNode, Place]:
     target = [int(d) for d in found.run.constant(found.node, 1).array.ravel()]
     if found.node.integer("allowzero", 0) and 0 in target:
         raise HwsimError(f"{found.node}: with 'allowzero' 1 its target shape must have no 0")
-    old = list(found.shape)
-    old[found.place.axis] *= BATCH
+    old = found.counted
     target = [old[i] if d == 0 and i < len(old) else d for i, d in enumerate(target)]
     return _reshaped(found, target)
 
@@ -84,10 +83,10 @@ def _reshaped(found: Reading, target: Sequence[int]) -> tuple[OnnxNode, Place]:
     ways = set()
     for axis, shape in _targets(target, math.prod(found.shape), batch):
         inner, rest = divmod(inside, math.prod(shape[axis + 1 :]))
-        if not rest and inner and shape[axis] % inner == 0:
+        if place == NOWHERE:
+            ways.add((shape, NOWHERE))
+        elif not rest and inner and shape[axis] % inner == 0:
             ways.add((shape, Place(axis, inner)))
-    if batch == 1 and len(ways) > 1:  # any is right for one sample: best an axis of its own
-        ways = {min(ways, key=lambda way: (way[0][way[1].axis], way[1].axis))}
     if len(ways) != 1:
         raise found.refusal(
             f"its target shape must keep the batch whole in one axis, not be {list(target)}"
@@ -111,9 +110,8 @@ def _targets(target: Sequence[int], size: int, batch: int | None) -> Iterator[tu
 
 
 def _flatten(found: Reading) -> tuple[OnnxNode, Place]:
-    axis, sizes = found.node.integer("axis", 1), list(found.shape)
+    axis, sizes = found.node.integer("axis", 1), found.counted
     axis = axis + found.rank if axis < 0 else axis
-    sizes[found.place.axis] *= BATCH
     return _reshaped(found, (math.prod(sizes[:axis]), math.prod(sizes[axis:])))
 
 
@@ -133,7 +131,7 @@ def _unsqueeze(found: Reading) -> tuple[OnnxNode, Place]:
     kept = [axis for axis in range(rank) if axis not in new]
     if len(kept) != found.rank:
         raise HwsimError(f"{node}: its new axes must differ, not be {new}")
-    return _with_axes(found, new), Place(kept[found.place.axis], found.place.inner)
+    return _with_axes(found, new), found.became(kept)
 
 
 def _with_axes(found: Reading, given: Sequence[int]) -> OnnxNode:
@@ -243,7 +241,7 @@ def _matmul(found: Reading) -> tuple[OnnxNode, Place]:
 
 
 def _gemm(found: Reading) -> tuple[OnnxNode, Place]:
-    if found.position != 0 or found.rank != 2 or found.place.axis != 0:
+    if found.position != 0 or found.rank != 2 or found.place.axis > 0:
         raise found.refusal("its product must keep samples apart, as rows of a first matrix")
     return found.node, found.place
 

@@ -84,8 +84,8 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
     what = f"{run.model.path}: output {port.name!r}"
     if port.name in run.places:
         raise HwsimError(
-            f"{what}: its first axis must be the batch, not its axis {run.places[port.name].axis}; "
-            "a Transpose behind it helps"
+            f"{what}: its first axis must be the batch alone; a Transpose or Reshape behind "
+            "it helps"
         )
     try:
         reals: tuple[float, ...] | None = None
