@@ -110,6 +110,13 @@ def test_a_table_of_2_to_the_18_entries_is_read(tmp_path):
     assert np.unique(graph.nodes[-1].op.values).size > 500
 
 
+def test_a_function_in_a_layer_without_its_types_is_refused(tmp_path):
+    model = Model(71, (4,))
+    model.activation("x", "hard_sigmoid", {})  # hls4ml's own readers write a HardActivation
+    with pytest.raises(HwsimError, match="hard_sigmoid must have its type slope_t, and has none"):
+        hwsim.load(model.build(tmp_path))
+
+
 def test_relu6_has_no_streamed_form(tmp_path):
     model = Model(71, (4,))
     activation(model, "x", "relu6", {})

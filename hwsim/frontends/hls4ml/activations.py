@@ -46,7 +46,10 @@ class ActivationLayer:
 
     def type(self, name: str) -> Precision:
         """Another type of the layer."""
-        return read_precision(f"the precision {name!r}", self.layer.get_attr(f"{name}_t").precision)
+        held = self.layer.get_attr(f"{name}_t")
+        if held is None:  # hard_sigmoid in an Activation, say, where hls4ml has a HardActivation
+            raise HwsimError(f"{function(self.layer)} must have its type {name}_t, and has none")
+        return read_precision(f"the precision {name!r}", held.precision)
 
     def number(self, name: str, kind: Precision, default: float = 1.0) -> int:
         """The code of an attribute that the C++ holds in a type."""
