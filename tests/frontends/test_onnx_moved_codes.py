@@ -70,6 +70,18 @@ def test_a_pad_takes_zeros_around_a_map_that_lies_otherwise(
     assert differ == 0 if op == "Conv" and not said else differ < 9
 
 
+def test_two_transposes_move_ahead_of_a_reshape_too(tmp_path: Path, seed: int) -> None:
+    n = Net()
+    x = n.do(
+        "Transpose", n.qdq(n.input("x", (2, 7, 6)), Q("uint8", 2.0**-8, 131)), perm=[0, 1, 3, 2]
+    )
+    x = n.do("Slice", x, n.ints(-1), n.ints(-99), n.ints(2), n.ints(-1))
+    x = n.do("Reshape", n.do("Transpose", x, perm=[0, 3, 1, 2]), n.ints(0, 14, 6, 1))
+    made = n.model((n.qdq(x, Q("uint8", 2.0**-8, 90)), 4, "float32"))
+    _, said, differ = outcome(made, tmp_path, seed)
+    assert differ and "may move the Transpose" in said
+
+
 @pytest.mark.parametrize("turns", [1, 2])
 def test_a_softmax_between_transposes_is_announced(turns: int, tmp_path: Path, seed: int) -> None:
     n = Net("int8")

@@ -13,7 +13,7 @@ import pytest
 from support.onnx_builder import Q
 from support.onnx_compare import load
 from support.onnx_kernels import outcome
-from support.onnx_nets import Net, norm, row
+from support.onnx_nets import Net, norm, row, typed
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.builder import RuntimeDifference
@@ -237,6 +237,17 @@ def test_the_largest_of_reals_that_nothing_rounds_is_announced(
     made = n.model((n.do(op, reals, axes=[1, 3]), 4, "float32"))
     _, said, differ = outcome(made, tmp_path, seed)
     assert "last bits" in said and (differ or kind == "function")
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+def test_two_pairs_of_16_bits_are_one_too(dtype: str, tmp_path: Path, seed: int) -> None:
+    n = Net()
+    middle = 32768 if dtype == "uint16" else 0
+    x = n.qdq(n.input("x", (40,)), Q(dtype, 2.0**-6, middle - 90))
+    y = n.qdq(n.do("Identity", x), Q(dtype, 2.0**-5, middle + 1000))
+    y = n.qdq(n.do("Abs", y), Q(dtype, 2.0**-7, middle))
+    _, said, differ = outcome(typed(n, (y, 2, "float32")), tmp_path, seed)
+    assert (said, differ) == ("", 0)
 
 
 def test_pairs_without_a_common_range_are_refused(tmp_path: Path) -> None:

@@ -284,3 +284,23 @@ def test_too_many_thresholds_are_refused_in_a_sentence() -> None:
     x = n.norm(n.do("MatMul", [n.start(4), n.weights((4, 40))]), 40)
     with pytest.raises(hwsim.HwsimError, match=r"at most 262144 thresholds in all channels"):
         hwsim.load(n.model(n.quant(x, 2.0**-13, 16), 40))
+
+
+@pytest.mark.parametrize(("size", "told"), [(5, True), (4, False)])
+def test_last_bits_of_a_mean_at_the_end_are_announced(size: int, told: bool, seed: int) -> None:
+    n = Net(seed)
+    mean = n.do("ReduceMean", [n.start(size, 3)], axes=[1], keepdims=1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        graph = hwsim.load(made := n.model(mean, 1, 3))
+    assert any("last bits" in str(w.message) for w in said) == told
+    assert told or differences(graph, made, on_grid(n.shape, seed)) == 0
+
+
+def test_what_moves_behind_a_factor_a_channel_at_the_end_is_refused_in_a_sentence() -> None:
+    n = Net(0)
+    x = n.norm(n.start(4), 4)
+    pads = n.constant([0, 1, 0, 2], np.int64)
+    x = n.do("Pad", [x, pads, n.constant(0.5)])
+    with pytest.raises(hwsim.HwsimError, match="pad2_n must be followed by a quantizer"):
+        hwsim.load(n.model(x, 7))

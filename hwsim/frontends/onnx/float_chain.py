@@ -275,6 +275,9 @@ def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[PortStep, ...]]:
         real = replace(real, source=replace(source, scale=1.0, scales=None))
     if first is None:
         return real, scaled
+    for step in real.steps[first:]:
+        if not isinstance(step, Arithmetic | Unary):  # it moves what constants are laid along
+            raise HwsimError(f"{step.name} must be followed by a quantizer")
     found: list[PortStep] = [*scaled]
     for step in real.steps[first:]:
         if isinstance(step, Arithmetic):

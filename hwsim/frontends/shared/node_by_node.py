@@ -23,6 +23,7 @@ from hwsim.frontends.shared.rounding import (
     multiplied,
     quantize,
     step_ops,
+    totalled,
     weighed,
 )
 from hwsim.frontends.shared.step_functions import (
@@ -48,6 +49,7 @@ from hwsim.frontends.shared.values import (
     Product,
     Real,
     Source,
+    Total,
     Unary,
     Weighing,
 )
@@ -213,6 +215,8 @@ def note_last_bits(run: TensorBuilder, real: Real) -> None:
     """Say it where the reals of a layer that nothing quantizes may have other last bits."""
     source = real.source
     if isinstance(source, Weighing) and not (exact(run, source) or rough(run, source)):
+        run.warn(source.name, LAST_BITS)
+    if isinstance(source, Total) and source.mean and not powers_of_two(totalled(run, source)[1]):
         run.warn(source.name, LAST_BITS)
 
 

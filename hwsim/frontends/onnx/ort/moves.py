@@ -12,7 +12,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.graph_copy import DQ, Q
-from hwsim.frontends.onnx.ort.pairs import parameters
+from hwsim.frontends.onnx.ort.pairs import MERGED, parameters
 from hwsim.ops import TensorType
 
 MOVERS = (
@@ -23,8 +23,6 @@ MOVERS = (
     "Transpose",
     "Unsqueeze",
 )  # what quantizers move over
-
-TURNED = tuple(op for op in MOVERS if op != "Reshape")  # what a Transpose moves over
 
 UNSIGNED = (
     "ONNX Runtime quantizes behind {mover} once more, to uint8, since this node has no zero point, "
@@ -77,15 +75,16 @@ def _is_moved_over(model: OnnxModel, mover: OnnxNode) -> bool:
 def note_moved(run: Importer, node: OnnxNode) -> None:
     """Warn where a quantizer behind a Transpose may become one with the quantizer before it.
 
-    It does where another Transpose makes that one move; other operators that it moves over may
-    stand between the two quantizers too.
+    It does where another Transpose makes that one move; other operators that quantizers move
+    over may stand between the two quantizers too.
     """
     makers = {n.output: n for n in run.model.nodes}
     before, passed = makers.get(node.input(0)), []
-    while before is not None and before.op in TURNED:
+    while before is not None and before.op in MOVERS:
         passed.append(before.op)
         before = makers.get(before.input(0))
-    if "Transpose" not in passed or before is None or before.op != DQ:
+    least = 1 + ("Reshape" in passed)  # over which no Transpose moves
+    if passed.count("Transpose") < least or before is None or before.op != DQ:
         return
     first = makers.get(before.input(0))
     count = sum(1 for n in run.model.nodes if n.op == "Transpose")
@@ -95,7 +94,7 @@ def note_moved(run: Importer, node: OnnxNode) -> None:
     if inner is None or outer is None or inner == outer or inner[2] != outer[2]:
         return
     alone = all(len(_readers(run.model, n.output)) == 1 for n in (first, before))
-    if alone and inner[2] in ("int8", "uint8"):
+    if alone and inner[2] in MERGED:
         run.warn(node.name, MOVED)
 
 

@@ -16,6 +16,7 @@ from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.graph_copy import DQ, Q, copy_of, passed_on
 
 F32 = np.float32
+MERGED = ("int8", "uint8", "int16", "uint16")  # types of codes of which two pairs become one
 Parameters = tuple[np.float32, int, str]
 
 
@@ -113,7 +114,7 @@ def _first_double(model: OnnxModel, done: set[str]) -> Double | None:
         agreed = agreed and all(outer == parameters(model, node) for node in last)
         if inner is None or outer is None or not agreed or inner[2] != outer[2]:
             continue
-        if inner[2] in ("int8", "uint8"):
+        if inner[2] in MERGED:
             return Double(first, second, third, last)
     return None
 
