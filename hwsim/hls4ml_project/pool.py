@@ -17,12 +17,21 @@ from hwsim.hls4ml_project.weighted import window_fields
 from hwsim.ops import AvgPool, Divide, MaxPool, Stepwise, Window
 
 
+def _check_streamed(draft: Draft, window: Window) -> None:
+    """HwsimError for a stream of windows at which hls4ml's C++ stops."""
+    if not draft.stream:
+        return
+    require(not any(window.padding), "a padded pool must not be streamed: hls4ml aborts")
+    apart = len(window.kernel) == 1 or window.stride == window.kernel
+    require(apart, "a map's pool must have a stride of its size to be streamed: hls4ml aborts")
+
+
 def write_max(draft: Draft, node: Node) -> None:
     """The largest code; padded, in a type with a sign, where hls4ml pads with the least code."""
     op, source = node.op, node.inputs[0]
     assert isinstance(op, MaxPool)
     padded = any(op.window.padding)
-    require(not (padded and draft.stream), "a padded pool must not be streamed: hls4ml aborts")
+    _check_streamed(draft, op.window)
     held, name = draft.types[source].format, draft.names[source]
     if padded:
         wide = f"{node.output}/signed"
@@ -36,10 +45,7 @@ def write_average(draft: Draft, node: Node) -> None:
     """A sum and the division that follows it, or a mean that is exact."""
     op = node.op
     assert isinstance(op, AvgPool)
-    require(
-        not (any(op.window.padding) and draft.stream),
-        "a padded pool must not be streamed: hls4ml aborts",
-    )
+    _check_streamed(draft, op.window)
     if isinstance(op.accumulator, Stepwise):
         _stepwise(draft, node, op, op.accumulator)
         return

@@ -18,7 +18,7 @@ import hwsim
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import ArgMax, Cast, Dense, Mul, Quant, TensorType
+from hwsim.ops import ArgMax, Cast, Dense, MaxPool, Mul, Quant, TensorType, Window
 
 pytestmark = pytest.mark.needs("hls4ml")
 SAMPLES = 2000
@@ -234,6 +234,23 @@ def test_a_cast_by_channel_has_no_like(tmp_path):
     graph = replace(graph, nodes=nodes, outputs=(OutputPort(name="z", tensor="z"),))
     with pytest.raises(HwsimError, match=r"node 'cast' \(cast\): .* not to one for each channel"):
         hwsim.to_hls4ml(graph, tmp_path)
+
+
+def test_windows_that_overlap_are_written_for_streams_of_lines_alone(tmp_path):
+    for shape, kernel in (((6, 2), (3,)), ((6, 6, 2), (3, 3))):
+        port = InputPort(name="x", tensor="x", type=TensorType(shape, Format.int(4)))
+        pool = Node("m", MaxPool(window=Window(kernel, (1,) * len(kernel))), ("x",), "y")
+        graph = Graph((port,), (pool,), (OutputPort(name="y", tensor="y"),))
+        hwsim.to_hls4ml(graph, tmp_path / f"parallel{len(kernel)}")
+        if len(kernel) == 1:
+            made = hwsim.to_hls4ml(graph, tmp_path / "stream", io_type="io_stream")
+            x = np.random.default_rng(seeded(6)).integers(-8, 8, (20, *shape)).astype(np.float32)
+            assert (
+                hwsim.emulate(hwsim.load(made), x) == hwsim.emulate(graph, x).reshape(20, -1)
+            ).all()
+            continue
+        with pytest.raises(HwsimError, match="a stride of its size to be streamed"):
+            hwsim.to_hls4ml(graph, tmp_path / "stream", io_type="io_stream")
 
 
 def test_one_signed_bit_that_saturates_symmetrically_has_no_like(tmp_path):
