@@ -41,7 +41,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import BatchNorm, Carrier, ChannelTable, Mul, Requantize, TensorType
+from hwsim.ops import BatchNorm, Carrier, ChannelTable, Mul, PairTable, Requantize, TensorType
 
 MOST_SUMS = 1 << 20  # of an average that are tried one by one
 EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
@@ -152,7 +152,10 @@ def _tried_product(run: Importer, a: Level, b: Level, by: Quantizer) -> tuple[in
     reals = [_all_reals(run, level)[:, 0] for level in (a, b)]
     theirs = by.codes((reals[0][:, None] * reals[1]).ravel())
     edges = a.codes.edge, b.codes.edge
-    product = next(n for n in run.nodes if n.inputs == edges and isinstance(n.op, Mul))
+    both = [n for n in run.nodes if n.inputs == edges and isinstance(n.op, Mul | PairTable)]
+    product = both[-1]
+    if isinstance(product.op, PairTable):
+        return theirs.size, 0  # a function of the product: the runtime's own codes
     rounding = next(n for n in reversed(run.nodes) if n.inputs == product.outputs)
     kinds = [run.types[edge] for edge in edges]
     codes = np.meshgrid(*(np.arange(kind.lo, kind.hi + 1) for kind in kinds), indexing="ij")
