@@ -453,3 +453,20 @@ def test_a_pool_over_a_huge_kernel_is_refused(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", RuntimeDifference)
         text = refusal(write(tmp_path, model.SerializeToString()))
     assert "AveragePool 'pool': its padded input must have at most 67108864 elements" in text
+
+
+def test_a_zero_point_that_is_no_whole_number_is_refused(tmp_path: Path) -> None:
+    model = om.conv()
+    node = next(n for n in model.graph.node if n.op_type == "QuantizeLinear")
+    set_constant(model, node.input[2], np.float32(np.nan))
+    refusal(write(tmp_path, model.SerializeToString()))
+
+
+def test_a_slice_without_ends_is_refused(tmp_path: Path) -> None:
+    model = om.conv()
+    node = next(n for n in model.graph.node if n.op_type == "DequantizeLinear")
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "starts"))
+    name, node.output[0] = node.output[0], "whole"
+    at = list(model.graph.node).index(node)
+    model.graph.node.insert(at + 1, helper.make_node("Slice", ["whole", "starts"], [name]))
+    refusal(write(tmp_path, model.SerializeToString()))

@@ -147,6 +147,8 @@ def takes_all(node: OnnxNode, constants: Mapping[str, Array]) -> bool:
         return not any(starts) and bool(ends) and min(ends) >= FAR_END
     if any(array is None for array, name in zip(given, node.inputs[1:], strict=True) if name):
         return False
+    if len(given) < 2 or given[0] is None or given[1] is None:  # which its reader refuses
+        return False
     starts_, ends_ = given[:2]
     steps = given[3] if len(given) > 3 else None
     assert starts_ is not None and ends_ is not None

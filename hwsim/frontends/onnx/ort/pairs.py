@@ -125,6 +125,8 @@ def parameters(model: OnnxModel, node: OnnxNode) -> Parameters | None:
     if any(v is None or v.size != 1 or v.ndim > 1 for v in values):
         return None
     scale, zero = (np.asarray(v).ravel()[0] for v in values)
+    if zero.dtype.kind not in "iu":  # which the reader of the node refuses
+        return None
     return (F32(scale), int(zero), zero.dtype.name) if scale.dtype == np.float32 else None
 
 
