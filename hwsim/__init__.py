@@ -7,7 +7,7 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends import load
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.losses.report import Hazards
-from hwsim.losses.suggest import Suggestion
+from hwsim.losses.suggestion import Suggestion
 from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation

@@ -17,7 +17,7 @@ from hwsim.extras import hardware
 from hwsim.frontends import as_graph
 from hwsim.graph import Graph
 from hwsim.losses.report import Hazards
-from hwsim.losses.suggest import Suggestion
+from hwsim.losses.suggestion import Suggestion
 from hwsim.reporting.facts import rate_text
 from hwsim.reporting.tradeoff import Plans
 
@@ -67,7 +67,7 @@ def hazards(model: Any, x: Any, *, effect_samples: int = 1000) -> Hazards:
     where that place alone loses nothing.
     Raises HwsimError for a model with state, and for data that do not fit.
     """
-    from hwsim.losses import find
+    from hwsim.losses.find import find
     from hwsim.losses.model_graph import changed_weights
 
     found = find(as_graph(model), x, effect_samples=effect_samples)

@@ -191,7 +191,7 @@ def hazards(
     from hwsim.cli.batch import open_inputs
     from hwsim.cli.losses import show_hazards, show_suggestion
     from hwsim.frontends import load
-    from hwsim.losses import find
+    from hwsim.losses.find import find
     from hwsim.losses.suggest import suggest
 
     if top is not None and top < 1:

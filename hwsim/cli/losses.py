@@ -10,7 +10,7 @@ from hwsim.cli.console import console, print_json, print_note
 from hwsim.cli.sheet import table
 
 if TYPE_CHECKING:
-    from hwsim.losses.suggest import Suggestion
+    from hwsim.losses.suggestion import Suggestion
 
 Facts = Mapping[str, Any]
 OUT = ("wrapped", "saturated", "zeroed", "clamped")

@@ -38,8 +38,8 @@ class WeightedSum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableSum:
-    """`rint(float32((table_a[a] + table_b[b]) * 2**-shift))`: one float32 addition, literally.
+class TabledSum:
+    """The shared base of sums of what tables hold for each code.
 
     Entries are in the order of the codes, the lowest first: `a_low` and `b_low`.
     """
@@ -48,64 +48,58 @@ class TableSum:
     table_b: tuple[int, ...]
     a_low: int
     b_low: int
-    shift: int
     out: Output
+
+    def total(self, a: IntArray, b: IntArray) -> IntArray:
+        """The sums of the entries of pairs."""
+        return np.asarray(
+            np.array(self.table_a)[a - self.a_low] + np.array(self.table_b)[b - self.b_low]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSum(TabledSum):
+    """`rint(float32((table_a[a] + table_b[b]) * 2**-shift))`: one float32 addition, literally."""
+
+    shift: int
 
     def run(self, a: IntArray, b: IntArray) -> IntArray:
         """The codes of pairs."""
-        total = np.array(self.table_a)[a - self.a_low] + np.array(self.table_b)[b - self.b_low]
-        rounded = round_to_f32(np.abs(total))
-        whole = shift_round(np, rounded, self.shift, Rounding.RND_CONV)
+        total = self.total(a, b)
+        whole = shift_round(np, round_to_f32(np.abs(total)), self.shift, Rounding.RND_CONV)
         return self.out.run(np.asarray(np.sign(total) * whole))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FittedSum:
-    """`round((table_a[a] + table_b[b]) * 2**-shift)`, with entries that were chosen to be right.
+class FittedSum(TabledSum):
+    """`round((table_a[a] + table_b[b]) * 2**-shift)`, with entries that were chosen to be right."""
 
-    Entries are in the order of the codes, the lowest first: `a_low` and `b_low`.
-    """
-
-    table_a: tuple[int, ...]
-    table_b: tuple[int, ...]
-    a_low: int
-    b_low: int
     shift: int
     rounding: Rounding
-    out: Output
 
     def run(self, a: IntArray, b: IntArray) -> IntArray:
         """The codes of pairs."""
-        total = np.array(self.table_a)[a - self.a_low] + np.array(self.table_b)[b - self.b_low]
-        return self.out.run(np.asarray(shift_round(np, total, self.shift, self.rounding)))
+        rounded = shift_round(np, self.total(a, b), self.shift, self.rounding)
+        return self.out.run(np.asarray(rounded))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchedSum:
+class SearchedSum(TabledSum):
     """`low` and one more for each threshold that `table_a[a] + table_b[b]` reaches.
 
-    Entries are in the order of the codes, the lowest first: `a_low` and `b_low`. `thresholds` never
-    fall.
+    `thresholds` never fall.
     """
 
-    table_a: tuple[int, ...]
-    table_b: tuple[int, ...]
-    a_low: int
-    b_low: int
     thresholds: tuple[int, ...]
     low: int
-    out: Output
 
     def run(self, a: IntArray, b: IntArray) -> IntArray:
         """The codes of pairs."""
-        total = np.array(self.table_a)[a - self.a_low] + np.array(self.table_b)[b - self.b_low]
-        reached = np.searchsorted(np.array(self.thresholds), total, side="right")
+        reached = np.searchsorted(np.array(self.thresholds), self.total(a, b), side="right")
         return np.asarray(reached + self.low)
 
 
-TabledSum = TableSum | FittedSum | SearchedSum
-"""Sums of what tables hold for each code."""
-SumForm = WeightedSum | TabledSum
+SumForm = WeightedSum | TableSum | FittedSum | SearchedSum
 
 
 def choose_add(op: ScaledAdd, a: TensorType, b: TensorType) -> SumForm | None:
@@ -246,13 +240,8 @@ def _after(rounding: Rounding, out: Output) -> Output:
 
 def table_sum(op: ScaledAdd, a: TensorType, b: TensorType) -> TableSum | None:
     """Both addends for each code as exact integers over one power of two; None past 62 bits."""
-    (ra, rb), (sa, sb, _) = op.ratios, op.shifts
-    first = [(code + sa) * ra for code in range(a.lo, a.hi + 1)]
-    second = [float(np.float32((code + sb) * rb + op.offset)) for code in range(b.lo, b.hi + 1)]
-    if op.divisor is not None:  # a power of two
-        first = [float(np.float32(x)) / op.divisor for x in first]
-        second = [x / op.divisor for x in second]
-    whole = _whole(first, second)
+    divisor = 1.0 if op.divisor is None else op.divisor  # a power of two
+    whole = _whole(*([x / divisor for x in addends] for addends in _addends(op, a, b)))
     if whole is None:
         return None
     table_a, table_b, shift = whole
@@ -264,6 +253,16 @@ def table_sum(op: ScaledAdd, a: TensorType, b: TensorType) -> TableSum | None:
         shift=shift,
         out=Output(format=op.out, zero_point=-op.shifts[2]),
     )
+
+
+def _addends(op: ScaledAdd, a: TensorType, b: TensorType) -> tuple[list[float], list[float]]:
+    """What each code of `a` and of `b` adds, rounded as the operator rounds it before its sum."""
+    (ra, rb), (sa, sb, _) = op.ratios, op.shifts
+    first = [(code + sa) * ra for code in range(a.lo, a.hi + 1)]
+    second = [float(np.float32((code + sb) * rb + op.offset)) for code in range(b.lo, b.hi + 1)]
+    if op.divisor is not None:
+        first = [float(np.float32(x)) for x in first]
+    return first, second
 
 
 def _whole(
@@ -285,12 +284,7 @@ def searched_sum(
 
     The float32 sum rises with the exact one, and all that follows rises with it. None past 62 bits.
     """
-    (ra, rb), (sa, sb, _) = op.ratios, op.shifts
-    first = [(code + sa) * ra for code in range(a.lo, a.hi + 1)]
-    second = [float(np.float32((code + sb) * rb + op.offset)) for code in range(b.lo, b.hi + 1)]
-    if op.divisor is not None:
-        first = [float(np.float32(x)) for x in first]
-    whole = _whole(first, second)
+    whole = _whole(*_addends(op, a, b))
     if whole is None:
         return None
     addends = [np.array(entries) for entries in whole[:2]]

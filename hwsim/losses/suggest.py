@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +15,7 @@ from hwsim.losses.count import Count, Extent, Into
 from hwsim.losses.find import Say, all_sites, checked, count, wider
 from hwsim.losses.report import precision_text
 from hwsim.losses.sites import Site
+from hwsim.losses.suggestion import Suggestion
 from hwsim.ops import Stepwise, Weighted
 
 INTERVALS = "intervals"
@@ -33,39 +32,6 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """What the part behind a layer's name says of the precision that sets it, by the kind of place."""
-
-
-@dataclass(slots=True)
-class Suggestion:
-    """Precisions by layer and type, the graph that has them, and what they leave.
-
-    `config` is a part of an HLSConfig: `LayerName`, the layers, `Precision`. `left` are sentences
-    about places that still lose something. The tables of a softmax that wrapped are still the old
-    ones in `graph`; a conversion makes them anew.
-    """
-
-    graph: Graph
-    config: dict[str, dict[str, dict[str, dict[str, str]]]]
-    left: list[str] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        layers = self.config["LayerName"]
-        count = sum(len(one["Precision"]) for one in layers.values())
-        rest = f", {len(self.left)} places left" if self.left else ""
-        return f"Suggestion({count} precisions of {len(layers)} layers{rest})"
-
-    @property
-    def yaml(self) -> str:
-        """The configuration as YAML."""
-        lines = ["LayerName:"] if self.config["LayerName"] else ["LayerName: {}"]
-        for layer, given in self.config["LayerName"].items():
-            lines += [f"  {_key(layer)}:", "    Precision:"]
-            lines += [f"      {name}: {text}" for name, text in given["Precision"].items()]
-        return "\n".join(lines) + "\n"
-
-
-def _key(name: str) -> str:
-    return name if name.isidentifier() else json.dumps(name)
 
 
 def suggest(

@@ -15,7 +15,7 @@ from amaranth.hdl import Value
 from hwsim.errors import HwsimError
 from rtl.parts.arith import bounds, holding
 from rtl.parts.multiply import LIMB, limb_shapes, limbs
-from rtl.parts.stream import blank
+from rtl.parts.stream import Beat, blank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,44 @@ class Timing:
 
     load: Any
     cycle: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatAtWork:
+    """Its timing, and `leaves` where it goes to `offer`, whose data are still open."""
+
+    timing: Timing
+    leaves: Any
+    offer: Any
+
+
+def beat_at_work(m: Module, i: Any, o: Any, target: Beat, cycles: int) -> BeatAtWork:
+    """The control of a part that works on one beat for so many cycles, and then offers it on `o`.
+
+    `o` comes from registers, and no path leads from `o.ready` to `i.ready`. `last` passes through.
+    """
+    cycle = Signal(range(cycles + 1))  # 0: nothing is at work; `cycles`: a beat is done
+    load, leaves, done, full = (Signal(name=name) for name in ("load", "leaves", "done", "full"))
+    last, offer = blank(1, "last"), blank(target, "offer")
+    m.d.comb += [
+        done.eq(cycle == cycles),
+        leaves.eq(done & (~full | o.ready)),
+        i.ready.eq((cycle == 0) | (done & ~full)),  # whatever `o.ready` is
+        load.eq(i.valid & i.ready),
+        o.valid.eq(full),
+        o.payload.eq(offer),
+    ]
+    with m.If(o.ready):
+        m.d.sync += full.eq(0)
+    with m.If(load):
+        m.d.sync += [cycle.eq(1), last.eq(i.payload.last)]
+    with m.Elif(leaves):
+        m.d.sync += cycle.eq(0)
+    with m.Elif((cycle != 0) & ~done):
+        m.d.sync += cycle.eq(cycle + 1)
+    with m.If(leaves):
+        m.d.sync += [full.eq(1), offer.last.eq(last)]
+    return BeatAtWork(timing=Timing(load=load, cycle=cycle), leaves=leaves, offer=offer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

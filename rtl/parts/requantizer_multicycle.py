@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Shape, Signal
+from amaranth import Module, Shape
 from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.fixed import Format, Overflow
 from hwsim.forms.requantizers import Form
 from rtl.parts import arith
-from rtl.parts.multicycle import Multiplication, Timing
+from rtl.parts.multicycle import Multiplication, Timing, beat_at_work
 from rtl.parts.pipeline import ChannelConstants, Lane, constant_shape
 from rtl.parts.recipes import Recipe, recipe
 from rtl.parts.requantizer import Range, check_lanes, trimmed
@@ -55,35 +55,12 @@ class MulticycleRequantizer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        end = self.cycles
-        cycle = Signal(range(end + 1))  # 0: nothing is at work; `end`: a beat is done
-        load, leaves, done, full = Signal(), Signal(), Signal(), Signal()
-        last = blank(1, "last")
-        m.d.comb += [
-            done.eq(cycle == end),
-            leaves.eq(done & (~full | self.o.ready)),
-            self.i.ready.eq((cycle == 0) | (done & ~full)),  # whatever `o.ready` is
-            load.eq(self.i.valid & self.i.ready),
-            self.o.valid.eq(full),
-        ]
-        with m.If(self.o.ready):
-            m.d.sync += full.eq(0)
-        with m.If(load):
-            m.d.sync += [cycle.eq(1), last.eq(self.i.payload.last)]
-        with m.Elif(leaves):
-            m.d.sync += cycle.eq(0)
-        with m.Elif((cycle != 0) & ~done):
-            m.d.sync += cycle.eq(cycle + 1)
-        offer = blank(self.target, "offer")
-        m.d.comb += self.o.payload.eq(offer)
-        timing = Timing(load=load, cycle=cycle)
-        constants = self.constants.held(m, advance=leaves)
+        work = beat_at_work(m, self.i, self.o, self.target, self.cycles)
+        constants = self.constants.held(m, advance=work.leaves)
         for k, fields in enumerate(constants):
-            code = self._code(m, timing, self.i.payload.data[k], fields, k)
-            with m.If(leaves):
-                m.d.sync += offer.data[k].eq(code)
-        with m.If(leaves):
-            m.d.sync += [full.eq(1), offer.last.eq(last)]
+            code = self._code(m, work.timing, self.i.payload.data[k], fields, k)
+            with m.If(work.leaves):
+                m.d.sync += work.offer.data[k].eq(code)
         return m
 
     def _code(self, m: Module, timing: Timing, code: Any, fields: Lane, k: int) -> Any:

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from rtl.parts import arith
+from rtl.parts.multicycle import Timing, beat_at_work
 from rtl.parts.pipeline import ChannelConstants, Lane, Pipeline
 from rtl.parts.requantizer import trimmed
 from rtl.parts.rom import constant_memory
@@ -195,36 +196,14 @@ class Search(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        end = self.cycles
-        cycle = Signal(range(end + 1))  # 0: nothing is at work; `end`: a beat is done
-        load, leaves, done, full = Signal(), Signal(), Signal(), Signal()
-        last = blank(1, "last")
-        m.d.comb += [
-            done.eq(cycle == end),
-            leaves.eq(done & (~full | self.o.ready)),
-            self.i.ready.eq((cycle == 0) | (done & ~full)),  # whatever `o.ready` is
-            load.eq(self.i.valid & self.i.ready),
-            self.o.valid.eq(full),
-        ]
-        with m.If(self.o.ready):
-            m.d.sync += full.eq(0)
-        with m.If(load):
-            m.d.sync += [cycle.eq(1), last.eq(self.i.payload.last)]
-        with m.Elif(leaves):
-            m.d.sync += cycle.eq(0)
-        with m.Elif((cycle != 0) & ~done):
-            m.d.sync += cycle.eq(cycle + 1)
-        block, following = self._block(m, load)
-        offer = blank(self.target, "offer")
-        m.d.comb += self.o.payload.eq(offer)
-        constants = self.constants.held(m, advance=leaves)
+        work = beat_at_work(m, self.i, self.o, self.target, self.cycles)
+        blocks = self._block(m, work.timing.load)
+        constants = self.constants.held(m, advance=work.leaves)
         for k, fields in enumerate(constants):
-            count = self._found(m, k, load, cycle, (block, following))
+            count = self._found(m, k, work.timing, blocks)
             code = stepped(m, fields, count, self.ladder)
-            with m.If(leaves):
-                m.d.sync += offer.data[k].eq(code)
-        with m.If(leaves):
-            m.d.sync += [full.eq(1), offer.last.eq(last)]
+            with m.If(work.leaves):
+                m.d.sync += work.offer.data[k].eq(code)
         return m
 
     def _block(self, m: Module, load: Any) -> tuple[Any, Any]:
@@ -237,9 +216,9 @@ class Search(wiring.Component):
             ]
         return block, following
 
-    def _found(self, m: Module, k: int, load: Any, cycle: Any, blocks: tuple[Any, Any]) -> Any:
+    def _found(self, m: Module, k: int, timing: Timing, blocks: tuple[Any, Any]) -> Any:
         """How many thresholds lane `k`'s code reaches, from the cycle after the last comparison."""
-        bits = self.ladder.bits
+        bits, load, cycle = self.ladder.bits, timing.load, timing.cycle
         shape = arith.holding(*self.ladder.met)
         store = constant_memory(shape, self._rows(k), block=self.block)
         m.submodules[f"thresholds_{k}"] = store

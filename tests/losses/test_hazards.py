@@ -16,9 +16,9 @@ import hwsim
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.losses import Hazards
-from hwsim.losses import find as losses
 from hwsim.losses.find import all_sites, checked, count, wider
+from hwsim.losses.find import find as losses
+from hwsim.losses.report import Hazards
 from hwsim.ops import (
     AvgPool,
     Cast,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.qonnx_rules import no_factors, power_of_two, round_reals
-from hwsim.frontends.shared.node_by_node import Stepped, exact
+from hwsim.frontends.onnx.qonnx_rules import power_of_two, round_reals
+from hwsim.frontends.onnx.qonnx_stepped import OnlySteps
+from hwsim.frontends.shared.node_by_node import exact
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     FloatArray,
@@ -20,24 +20,24 @@ from hwsim.frontends.shared.values import (
     Pair,
     Pool,
     Real,
-    Scaled,
     Unary,
     Weighing,
 )
-from hwsim.ops import Op, Quant
+from hwsim.ops import Quant
 from hwsim.ops.base import IntArray
 
 ALONE = "scales that differ by channel must be of a layer's sum, an average, a sum or codes"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EachChannel(Stepped):
+class EachChannel(OnlySteps):
     """The rule of each channel: `round(clamp(x / scales + zero)) - zero`, in steps of `gaps`.
 
     With `sign` it is 1 or -1. `one` is the real of a step of the codes that all channels share,
     NaN where there is none; then gaps are 1. Arrays have the channels as the codes lie.
     """
 
+    wanted: ClassVar[str] = ALONE
     scales: FloatArray
     low: IntArray
     high: IntArray
@@ -61,11 +61,6 @@ class EachChannel(Stepped):
     def scale(self) -> float:  # type: ignore[override]
         """That all channels share, or NaN."""
         return self.one
-
-    @property
-    def zero_point(self) -> int:  # type: ignore[override]
-        """Taken off."""
-        return 0
 
     @property
     def format(self) -> Format:  # type: ignore[override]
@@ -92,32 +87,6 @@ class EachChannel(Stepped):
     def port(self, node: object) -> dict[str, Any]:
         """Refused: a port rounds all channels alike."""
         raise HwsimError(f"{node}: an input of the graph must have one format for all channels")
-
-    def usual(self, run: TensorBuilder, real: Real) -> bool:
-        """Never."""
-        return False
-
-    def products(self, scale: npt.NDArray[np.float64]) -> list[Op] | None:
-        """None: they are thresholds."""
-        return None
-
-    def sum(
-        self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
-    ) -> tuple[str, list[Op]]:
-        """Never asked for."""
-        raise HwsimError(ALONE)
-
-    def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
-        """Never asked for."""
-        raise HwsimError(ALONE)
-
-    def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
-        """Never asked for."""
-        raise HwsimError(ALONE)
-
-    def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
-        """Refused, as for one scale."""
-        raise no_factors(source)
 
 
 def each_channel(

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.qonnx_rules import no_factors, power_of_two
-from hwsim.frontends.shared.node_by_node import Stepped
+from hwsim.frontends.onnx.qonnx_rules import power_of_two
+from hwsim.frontends.onnx.qonnx_stepped import OnlySteps
 from hwsim.frontends.shared.rounding import quantize
-from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.values import FloatArray, Level, Mean, Pair, Real, Scaled
-from hwsim.ops import Op, Quant
+from hwsim.frontends.shared.values import FloatArray, Level, Real
+from hwsim.ops import Quant
 from hwsim.ops.base import IntArray
 
 LAYOUTS = {1: "NC", 2: "NWC", 3: "NCHW"}
@@ -26,12 +24,13 @@ LAYOUTS = {1: "NC", 2: "NWC", 3: "NCHW"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MultiThreshold(Stepped):
+class MultiThreshold(OnlySteps):
     """Rows of thresholds, one or one a channel as the codes lie; codes `low + spacing * n`.
 
     Source: QONNX 1.0 `custom_op/general/multithreshold.py`.
     """
 
+    wanted: ClassVar[str] = "thresholds must be of reals"
     values: FloatArray
     low: int
     gap: int
@@ -51,11 +50,6 @@ class MultiThreshold(Stepped):
     def scale(self) -> float:  # type: ignore[override]
         """What a step of the codes is worth."""
         return self.unit
-
-    @property
-    def zero_point(self) -> int:  # type: ignore[override]
-        """Codes have none."""
-        return 0
 
     @property
     def format(self) -> Format:  # type: ignore[override]
@@ -83,32 +77,6 @@ class MultiThreshold(Stepped):
     def port(self, node: object) -> dict[str, Any]:
         """Refused: a port rounds to a grid."""
         raise HwsimError(f"{node}: an input of the graph must have a Quant node, or be annotated")
-
-    def usual(self, run: TensorBuilder, real: Real) -> bool:
-        """Never."""
-        return False
-
-    def products(self, scale: npt.NDArray[np.float64]) -> list[Op] | None:
-        """None: they are thresholds."""
-        return None
-
-    def sum(
-        self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
-    ) -> tuple[str, list[Op]]:
-        """Never asked for."""
-        raise HwsimError("thresholds must be of reals")
-
-    def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
-        """Never asked for."""
-        raise HwsimError("thresholds must be of reals")
-
-    def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
-        """Never asked for."""
-        raise HwsimError("thresholds must be of reals")
-
-    def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
-        """Refused, as by a Quant."""
-        raise no_factors(source)
 
 
 def multi_threshold(run: Importer, node: OnnxNode) -> None:
