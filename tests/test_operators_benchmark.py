@@ -1,0 +1,34 @@
+"""Each ONNX operator alone, as `benchmarks/onnx_operators.py` tries it: read, and equal."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.needs("onnxruntime")
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def operators(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("onnx_operators")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_every_operator_alone_gives_the_runtimes_codes(operators, dtype):
+    """Powers of two, hence ties, and odd zero points."""
+    setting = operators.Setting(dtype, "powers", odd=True, per_channel=True)
+    rows = {name: operators.measured(name, setting, 200) for name in operators.OPERATORS}
+    assert [name for name, row in rows.items() if row["different"]] == []
+    assert min(row["compared"] for row in rows.values() if "refused" not in row) >= 200
+
+
+def test_another_zero_point_would_be_noticed(operators, monkeypatch):
+    setting = operators.Setting("int8", "powers", odd=True, per_channel=False)
+    whole = operators.hwsim.emulate
+    step = 2.0**-6
+    monkeypatch.setattr(operators.hwsim, "emulate", lambda *given: whole(*given) + step)
+    assert operators.measured("Relu", setting, 200)["different"] > 0
