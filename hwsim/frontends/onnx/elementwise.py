@@ -15,7 +15,7 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.onnx.pairs import paired, repeated
-from hwsim.frontends.onnx.scale import along, folded
+from hwsim.frontends.onnx.scale import along, arithmetic_of, folded
 from hwsim.frontends.onnx.weighted import biased
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.literals import literal
@@ -78,7 +78,8 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
         value = F32(bias.array.reshape(())[()])
         return real.then(Unary(str(node), lambda x: x + value, rising=True))
     offset = bias.array.astype(np.float64)
-    return along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
+    own = arithmetic_of(node, bias.array.astype(F32))
+    return along(run, node, real, np.ones_like(offset), offset, own)
 
 
 def sum_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:

@@ -214,16 +214,10 @@ def _varies(whole: FloatArray, axis: int) -> bool:
     return bool((whole != whole.take([0], axis=axis)).any())
 
 
-def normalized(run: Importer, node: OnnxNode, constants: list[Any], epsilon: float) -> bool:
-    """BatchNormalization of an input or in a QONNX model; False for another.
-
-    ONNX Runtime's kernel for one row: a factor and an offset a channel, each rounded to float32.
-    """
-    value = run.value(node, 0)
-    if run.choices is not None and not isinstance(value, RawInput):
-        return False
-    shape = value.plain.shape if isinstance(value, RawInput) else run.real(node, 0).layout.shape
-    count = shape[0] if shape else 0
+def line(
+    node: OnnxNode, constants: list[Any], epsilon: float, count: int
+) -> tuple[FloatArray, FloatArray]:
+    """Factor and offset of a BatchNormalization of `count` channels, each rounded to float32."""
     scale, bias, mean, variance = (np.asarray(c).astype(F32).ravel() for c in constants)
     if any(values.size != count for values in (scale, bias, mean, variance)):
         raise HwsimError(f"{node}: its constants must have one value for each of {count} channels")
@@ -233,7 +227,20 @@ def normalized(run: Importer, node: OnnxNode, constants: list[Any], epsilon: flo
     if not (wide > 0).all():
         raise HwsimError(f"{node}: its variance must be above 0")
     factor = scale * (F32(1) / np.sqrt(wide))
-    offset = bias - mean * factor
+    return factor, bias - mean * factor
+
+
+def normalized(run: Importer, node: OnnxNode, constants: list[Any], epsilon: float) -> bool:
+    """BatchNormalization of an input or in a QONNX model; False for another.
+
+    ONNX Runtime's kernel: a product and a sum, each rounded to float32.
+    """
+    value = run.value(node, 0)
+    if run.choices is not None and not isinstance(value, RawInput):
+        return False
+    shape = value.plain.shape if isinstance(value, RawInput) else run.real(node, 0).layout.shape
+    count = shape[0] if shape else 0
+    factor, offset = line(node, constants, epsilon, count)
     places = (count, *(1,) * (len(shape) - 1))
     for op, values in (("mul", factor), ("add", offset)):
         array = values.reshape(places)

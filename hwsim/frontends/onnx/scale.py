@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,23 @@ from hwsim.frontends.shared.values import (
 F32 = np.float32
 F64 = np.float64
 Factors = npt.NDArray[np.float64]
+Function = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What the runtime computes of float32 values: `make` makes it of a node's constants."""
+
+    values: tuple[FloatArray, ...]
+    make: Callable[..., Function]
+
+    def over(self, change: Callable[[FloatArray], FloatArray]) -> Own:
+        """With its constants laid otherwise."""
+        return replace(self, values=tuple(change(value) for value in self.values))
+
+    def function(self) -> Function:
+        """Of values, channels innermost."""
+        return self.make(*(value.ravel() for value in self.values))
 
 
 def batch_norm(run: Importer, node: OnnxNode) -> None:
@@ -41,15 +59,11 @@ def batch_norm(run: Importer, node: OnnxNode) -> None:
     if float_chain.normalized(run, node, constants, node.real("epsilon", 1e-5)):
         return
     real = run.real(node, 0)
-    scale, bias, mean, variance = (array.astype(F64).ravel() for array in constants)
     count = real.layout.shape[0] if real.layout.shape else 0
-    if any(values.size != count for values in (scale, bias, mean, variance)):
-        raise HwsimError(f"{node}: its constants must have one value for each of {count} channels")
-    spread = variance + node.real("epsilon", 1e-5)
-    if not (spread > 0).all():
-        raise HwsimError(f"{node}: its variance must be above 0")
-    factor = scale / np.sqrt(spread)
-    run.values[node.output] = by_channel(run, node, real, 0, factor, bias - mean * factor, None)
+    factor, offset = float_chain.line(node, constants, node.real("epsilon", 1e-5), count)
+    own = Own((factor, offset), lambda scale, bias: lambda x: x * scale + bias)
+    wide = factor.astype(F64), offset.astype(F64)
+    run.values[node.output] = by_channel(run, node, real, 0, *wide, own)
 
 
 def arithmetic(run: Importer, node: OnnxNode) -> None:
@@ -85,7 +99,8 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
         run.values[node.output] = real.then(_function(node, F32(value.ravel()[0]), reverse))
         return
     factor, offset = _line(node.op, value.astype(F64), reverse)
-    run.values[node.output] = along(run, node, real, factor, offset, value)
+    own = arithmetic_of(node, value, reverse=reverse)
+    run.values[node.output] = along(run, node, real, factor, offset, own)
 
 
 def _divided(x: FloatArray, value: Any) -> FloatArray:
@@ -133,6 +148,11 @@ def _function(node: OnnxNode, value: Any, reverse: bool) -> Unary:
     return Unary(str(node), lambda x: x - value, rising=True)
 
 
+def arithmetic_of(node: OnnxNode, value: FloatArray, *, reverse: bool = False) -> Own:
+    """What the runtime computes of a tensor and a constant, which comes first if `reverse`."""
+    return Own((value,), lambda value: _function(node, value, reverse).function)
+
+
 def _line(op: str, value: Factors, reverse: bool) -> tuple[Factors, Factors]:
     """Factor and offset of `x * value`, `x / value`, `x - value` or `value - x`."""
     if op == "Mul":
@@ -168,9 +188,9 @@ def along(
     real: Real,
     factor: Factors,
     offset: Factors,
-    value: FloatArray | None = None,
+    own: Own | None = None,
 ) -> Real:
-    """Constants that broadcast to the tensor, applied; `value` is the node's own.
+    """Constants that broadcast to the tensor, applied; `own` is how the runtime does it.
 
     Those that vary along several axes are applied to each element of the tensor as a flat one.
     """
@@ -179,18 +199,18 @@ def along(
     axes = [axis for axis, size in enumerate(given) if size > 1]
     fits = len(given) == len(shape) + 1 and 0 not in axes
     if fits and len(axes) > 1 and all(given[axis] == shape[axis - 1] for axis in axes):
-        return _by_element(run, node, real, factor, offset, value)
+        return _by_element(run, node, real, factor, offset, own)
     if not fits or len(axes) > 1:
         raise HwsimError(
             f"{node}: its constant must broadcast to (batch, {', '.join(map(str, shape))}), not "
             f"be of shape {factor.shape}"
         )
     if not axes:
-        return by_channel(run, node, real, None, factor.ravel(), offset.ravel(), value)
+        return by_channel(run, node, real, None, factor.ravel(), offset.ravel(), own)
     axis = axes[0] - 1
     if given[axes[0]] != shape[axis]:
         raise HwsimError(f"{node}: its constant must have {shape[axis]} values, not {factor.size}")
-    return by_channel(run, node, real, axis, factor.ravel(), offset.ravel(), value)
+    return by_channel(run, node, real, axis, factor.ravel(), offset.ravel(), own)
 
 
 def _by_element(
@@ -199,12 +219,13 @@ def _by_element(
     real: Real,
     factor: Factors,
     offset: Factors,
-    value: FloatArray | None,
+    own: Own | None,
 ) -> Real:
     """`x * factor + offset`, one of each for every element of the tensor as a flat one."""
     shape = real.layout.shape
     many = [np.broadcast_to(part, (1, *shape)).reshape(-1) for part in (factor, offset)]
-    own = None if value is None else np.broadcast_to(value, (1, *shape)).reshape(-1)
+    if own is not None:
+        own = own.over(lambda part: np.broadcast_to(part, (1, *shape)).reshape(-1))
     flat = replace(real, layout=real.layout.reshaped((real.layout.size,)))
     found = by_channel(run, node, flat, 0, many[0], many[1], own)
     return replace(found, layout=found.layout.reshaped(shape))
@@ -217,7 +238,7 @@ def by_channel(
     axis: int | None,
     factor: Factors,
     offset: Factors,
-    value: FloatArray | None,
+    own: Own | None,
 ) -> Real:
     """`x * factor + offset`, one of each, or one for every index of `axis` (the batch apart)."""
     if not (np.isfinite(factor).all() and np.isfinite(offset).all()):
@@ -235,12 +256,9 @@ def by_channel(
             codes = run.flat(codes)
             order = codes.layout.order
             factor, offset = factor[order], offset[order]
-            value = None if value is None else value.ravel()[order]
+            own = None if own is None else own.over(lambda part: part.ravel()[order])
         elif axis is not None:
             codes = run.arranged(codes, wanted, node)
         term, layout = replace(level, codes=codes), codes.layout
-    function = None
-    if value is not None:
-        reverse = isinstance(run.value(node, 0), Constant)
-        function = _function(node, value.ravel(), reverse).function
+    function = None if own is None else own.function()
     return Real(Scaled(node.name, term, factor, offset, function=function), layout)
