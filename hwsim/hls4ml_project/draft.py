@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, Node
 from hwsim.hls4ml_project.precision import Assigned, assignment, reals_of, room
+from hwsim.hls4ml_project.strategy import KernelFamily, Strategy
 from hwsim.ops import Cast, Flatten, Requantize, Reshape, TensorType
 
 RESERVED = {
@@ -30,12 +31,13 @@ class Draft:
 
     `names` are the layers that hold edges, `parts` the edges whose shape those between layers have
     that make up one node. `done` are nodes that a layer before them took in, and
-    `troubles` sentences about those that cannot be written.
+    `troubles` sentences about those that cannot be written, `notes` about those that are otherwise
+    than asked for.
     """
 
     graph: Graph
     stream: bool
-    strategy: dict[str, Any]
+    strategy: Strategy
     layers: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Draft:
     done: set[str] = field(default_factory=set)
     troubles: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def shown(self) -> dict[str, str]:
@@ -113,6 +116,14 @@ class Draft:
             **(options or {}),
         }
         self.names[edge], self.types[edge] = name, result
+
+    def options(self, what: str, family: KernelFamily, terms: int, outputs: int) -> dict[str, Any]:
+        """Strategy and reuse factor of a layer whose sums take any order: as asked for, or near."""
+        found = self.strategy.options(family, terms, outputs)
+        said = self.strategy.said(what, found)
+        if said is not None:
+            self.notes.append(said)
+        return found
 
     def source(self, node: Node, place: int = 0) -> list[str]:
         """The layer that a node reads, as hls4ml's list of inputs."""

@@ -10,6 +10,7 @@ from hwsim.fixed import Format
 from hwsim.graph import Node
 from hwsim.hls4ml_project.draft import Draft, require
 from hwsim.hls4ml_project.precision import Assigned
+from hwsim.hls4ml_project.strategy import KernelFamily
 from hwsim.ops import EXACT, Reduce, Reduction
 
 ONE = Assigned(Format(True, 2, 0))
@@ -89,7 +90,7 @@ def _ones(
         result,
         inputs,
         precision={"weight": ONE, "bias": ONE, "accum": wide},
-        options=dict(draft.strategy),
+        options=draft.options(f"edge {edge!r}", KernelFamily.DENSE, *shape),
         n_in=shape[0],
         n_out=shape[1],
         use_bias=True,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hwsim.graph import Node
 from hwsim.hls4ml_project.draft import Draft, require
+from hwsim.hls4ml_project.padding import add_padding
 from hwsim.hls4ml_project.precision import Assigned
-from hwsim.hls4ml_project.weighted import AXES
 from hwsim.ops import Concat, Pad, Transpose
 
 
@@ -88,17 +86,4 @@ def write_pad(draft: Draft, node: Node) -> None:
         "a pad must put zeros around one or two axes that are no channels",
     )
     require(not any(between for _, _, between in maps), "a pad must put nothing between codes")
-    made, rank = draft.kind(node.output).shape, len(maps)
-    fields: dict[str, Any] = {"n_chan": kind.channels}
-    sides = (("top", "bottom"), ("left", "right"))[-rank:]
-    for axis, (name, side, ends) in enumerate(zip(AXES[-rank:], sides, maps, strict=True)):
-        fields[f"in_{name}"], fields[f"out_{name}"] = kind.shape[axis], made[axis]
-        fields |= {f"pad_{at}": count for at, count in zip(side, ends[:2], strict=True)}
-    draft.add(
-        f"ZeroPadding{rank}D",
-        node.output,
-        Assigned(draft.types[node.inputs[0]].format),
-        draft.source(node),
-        data_format="channels_last",
-        **fields,
-    )
+    add_padding(draft, node.output, node.inputs[0], [(a, b) for a, b, _ in maps])

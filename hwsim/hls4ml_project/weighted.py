@@ -10,11 +10,10 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Node
 from hwsim.hls4ml_project.draft import Draft, require
+from hwsim.hls4ml_project.padding import AXES, SIDES, add_padding
 from hwsim.hls4ml_project.precision import Assigned, Decimals, decimals, room, units
+from hwsim.hls4ml_project.strategy import LATENCY, RESOURCE, KernelFamily
 from hwsim.ops import Conv, Dense, Stepwise, TensorType, Weighted, Window
-
-AXES = ("height", "width")
-SIDES = ("top", "left", "bottom", "right")
 
 
 def write_dense(draft: Draft, node: Node) -> None:
@@ -27,7 +26,7 @@ def write_dense(draft: Draft, node: Node) -> None:
         _conv(draft, node, Window(kernel, kernel, (0, 0) * len(kernel)))
         return
     terms, outputs = op.weights.shape
-    weights, constants = _weighted(draft, node)
+    weights, constants = _weighted(draft, node, KernelFamily.DENSE)
     edge, result = draft.result(node)
     draft.add(
         "Dense",
@@ -51,11 +50,16 @@ def write_conv(draft: Draft, node: Node) -> None:
 def _conv(draft: Draft, node: Node, window: Window) -> None:
     op, kind = node.op, draft.kind(node.inputs[0])
     assert isinstance(op, Weighted)
-    weights, constants = _weighted(draft, node)
-    outputs, groups = op.outputs, getattr(op, "groups", 1)
+    outputs, groups = op.outputs, _groups(op)
+    deep = groups == kind.channels and groups == outputs and groups > 1
+    weights, constants = _weighted(
+        draft, node, KernelFamily.DEPTHWISE if deep else KernelFamily.CONV
+    )
     shaped = weights.reshape(*window.kernel, -1, outputs)
     rank = len(window.kernel)
-    if groups == kind.channels and groups == outputs and groups > 1:
+    source, shape = _padded(draft, node, window)
+    window = window if shape == kind.shape else Window(window.kernel, window.stride)
+    if deep:
         name, key = f"DepthwiseConv{rank}D", "depthwise_data"
         shaped = np.moveaxis(shaped, -1, -2)
         constants |= {"depth_multiplier": 1, "depthwise_quantizer": None}
@@ -67,14 +71,34 @@ def _conv(draft: Draft, node: Node, window: Window) -> None:
         name,
         edge,
         result,
-        draft.source(node),
+        [source],
         n_chan=kind.channels,
         n_filt=outputs,
         dilation=1,
-        **window_fields(window, kind.shape, draft.kind(node.output).shape, "filt"),
+        **window_fields(window, shape, draft.kind(node.output).shape, "filt"),
         **{key: shaped},
         **constants,
     )
+
+
+def _groups(op: Weighted) -> int:
+    return op.groups if isinstance(op, Conv) else 1
+
+
+def _padded(draft: Draft, node: Node, window: Window) -> tuple[str, tuple[int, ...]]:
+    """The layer that a window moves on, and its shape.
+
+    In a stream hls4ml pads by a layer of its own, which it puts in front of all readers of the same
+    tensor: that layer is written here, for this reader alone.
+    """
+    source, shape = node.inputs[0], draft.kind(node.inputs[0]).shape
+    if not (draft.stream and any(window.padding)):
+        return draft.names[source], shape
+    rank = len(window.kernel)
+    ends = list(zip(window.padding[:rank], window.padding[rank:], strict=True))
+    edge = f"{node.output}/padded"
+    made = add_padding(draft, edge, source, ends)
+    return draft.names[edge], made
 
 
 def _ungrouped(weights: Any, groups: int) -> Any:
@@ -108,12 +132,13 @@ def window_fields(
     return fields | {f"pad_{side}": n for side, n in zip(sides, window.padding, strict=True)}
 
 
-def _weighted(draft: Draft, node: Node) -> tuple[Any, dict[str, Any]]:
+def _weighted(draft: Draft, node: Node, family: KernelFamily) -> tuple[Any, dict[str, Any]]:
     """Weights as (terms, outputs) of reals; and bias, types, strategy of the layer."""
     op, x = node.op, draft.kind(node.inputs[0])
     assert isinstance(op, Weighted)
     weights, bias = _constants(draft, node, op, x)
-    accumulator, options = _accumulator(draft, node, op, x)
+    accumulator = _accumulator(draft, node, op)
+    options = _options(draft, node, op, family)
     # A product has the bits of both its factors.
     given = draft.types[node.inputs[0]].format
     product = Format(
@@ -167,30 +192,43 @@ def _lean(codes: Any, frac_bits: int, what: str) -> Decimals:
     return decimals(array // (1 << zeros), frac_bits - zeros, what)
 
 
-def _accumulator(
-    draft: Draft, node: Node, op: Weighted, x: TensorType
-) -> tuple[Assigned, dict[str, Any]]:
-    """The type of the sums, and the strategy that adds them in their order."""
+def _accumulator(draft: Draft, node: Node, op: Weighted) -> Assigned:
+    """The type of the sums."""
     acc = op.accumulator
-    if not isinstance(acc, Stepwise):
-        reals = draft.reals(node.output)
-        # Any order is exact in it: what leaves the range on the way comes back.
-        signed = Format(True, reals.int_bits + (not reals.signed), reals.frac_bits)
-        return Assigned(signed), dict(draft.strategy)
-    steps = op.steps(x)
-    into = Assigned(acc.format, acc.rounding, acc.overflow)
-    if bool(steps.any_order.all()):
-        return into, dict(draft.strategy)
-    if acc.order is None:
-        return into, {"Strategy": "Latency", "ReuseFactor": 1}
-    return into, {"Strategy": "Resource", "ReuseFactor": _reuse(acc.order)}
+    if isinstance(acc, Stepwise):
+        return Assigned(acc.format, acc.rounding, acc.overflow)
+    reals = draft.reals(node.output)
+    # Any order is exact in it: what leaves the range on the way comes back.
+    return Assigned(Format(True, reals.int_bits + (not reals.signed), reals.frac_bits))
 
 
-def _reuse(order: tuple[int, ...]) -> int:
-    """The reuse factor by which hls4ml adds in an order; HwsimError where none does."""
-    terms = len(order)
-    step = order[1] - order[0] if terms > 1 else 1
-    divides = 0 < step <= terms and terms % step == 0
-    if divides and order == tuple(k for at in range(step) for k in range(at, terms, step)):
-        return step
+def _options(draft: Draft, node: Node, op: Weighted, family: KernelFamily) -> dict[str, Any]:
+    """The strategy that adds sums in their order; where any order will do, the one asked for."""
+    x, acc, groups = draft.kind(node.inputs[0]), op.accumulator, _groups(op)
+    terms = len(op.matrix()) * groups
+    if isinstance(acc, Stepwise):
+        free = bool(op.steps(x).any_order.all())
+        if draft.strategy.exactly if free else acc.order is None:
+            return {"Strategy": LATENCY, "ReuseFactor": 1}
+        if not free and acc.order is not None:
+            parallel = family is KernelFamily.DEPTHWISE and not draft.stream
+            require(not parallel, "a depthwise layer adds in the order of its window in parallel")
+            return {"Strategy": RESOURCE, "ReuseFactor": _reuse(acc.order, x.channels, groups)}
+    return draft.options(f"node {node.name!r}", family, terms, op.outputs)
+
+
+def _reuse(order: tuple[int, ...], channels: int, groups: int) -> int:
+    """The reuse factor by which hls4ml adds in an order; HwsimError where none does.
+
+    Groups are written as one, with weights of 0 between them: a step within the channels of a group
+    stays what it is, one over whole positions is as many channels longer.
+    """
+    count, own = len(order), channels // groups
+    step = order[1] - order[0] if count > 1 else 1
+    divides = 0 < step <= count and count % step == 0
+    if divides and order == tuple(k for at in range(step) for k in range(at, count, step)):
+        if groups == 1 or own % step == 0:
+            return step
+        if step % own == 0:
+            return step * groups
     raise HwsimError("an accumulator that depends on the order must add in one of hls4ml's")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, OutputPort
 from hwsim.hls4ml_project import elementwise, pool, reduce, shape, weighted
 from hwsim.hls4ml_project.draft import Draft
 from hwsim.hls4ml_project.precision import entering, in_reals
+from hwsim.hls4ml_project.strategy import Strategy
 
 RULES: Mapping[str, Callable[[Draft, Node], None]] = {
     "add": elementwise.write_pair,
@@ -45,13 +46,11 @@ INTEGERS = (
 )
 
 
-def drafted(
-    graph: Graph, *, stream: bool, strategy: Mapping[str, Any], integers: bool = False
-) -> Draft:
+def drafted(graph: Graph, *, stream: bool, strategy: Strategy, integers: bool = False) -> Draft:
     """The layers of a graph; HwsimError lists all that cannot be written."""
     if graph.state:
         raise HwsimError("a graph must have no state to be written for hls4ml")
-    draft = Draft(graph, stream, dict(strategy))
+    draft = Draft(graph, stream, strategy)
     for port in graph.inputs:
         with _told(draft, f"input {port.name!r}", [port.tensor]):
             draft.add_input(port.name, port.tensor, entering(port, integers=integers))
@@ -62,6 +61,8 @@ def drafted(
     for shown in graph.outputs:
         with _told(draft, f"output {shown.name!r}", []):
             _check_output(draft, shown, integers=integers)
+    if stream:
+        _check_copies(draft)
     floats = not integers and any(t.startswith(("input", "output")) for t in draft.troubles)
     if draft.troubles:
         raise HwsimError(
@@ -70,6 +71,22 @@ def drafted(
             + (INTEGERS if floats else "")
         )
     return draft
+
+
+MOST_COPIES = 7
+"""Readers of a stream, which hls4ml copies for each of them."""
+
+
+def _check_copies(draft: Draft) -> None:
+    """Have streams with more readers than hls4ml copies them for among the troubles."""
+    readers = Counter(name for layer in draft.layers for name in layer.get("inputs", ()))
+    readers.update({draft.names[edge] for edge in draft.shown.values()})
+    for edge, name in draft.names.items():
+        if readers.pop(name, 0) > MOST_COPIES:
+            draft.troubles.append(
+                f"edge {edge!r}: what is streamed must have at most {MOST_COPIES} readers, for "
+                "which hls4ml copies it"
+            )
 
 
 @contextlib.contextmanager

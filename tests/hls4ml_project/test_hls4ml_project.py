@@ -202,7 +202,11 @@ def test_bad_calls_are_refused_in_a_sentence(tmp_path):
     for given, sentence in (
         ({"backend": "Quartus"}, "backend must be Vitis or Vivado, not 'Quartus'"),
         ({"io_type": "io"}, "io_type must be io_parallel or io_stream, not 'io'"),
-        ({"strategy": "DA"}, "strategy must be Latency or Resource, not 'DA'"),
+        ({"strategy": "DA"}, "Resource, Resource_Unrolled or Distributed_Arithmetic, not 'DA'"),
+        (
+            {"strategy": "Distributed_Arithmetic", "reuse_factor": 2},
+            "reuse_factor must be 1 for Distributed_Arithmetic, not 2",
+        ),
         ({"reuse_factor": 0}, "reuse_factor must be a whole number from 1 on, not 0"),
     ):
         with pytest.raises(HwsimError, match=sentence):

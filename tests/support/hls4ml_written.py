@@ -213,3 +213,42 @@ def quantized(seed: int) -> Graph:
     )
     make.end(make.add(counted, odd))
     return make.graph()
+
+
+def strategy_heads(seed: int, *, rank: int) -> Graph:
+    """Sums of all kinds on a map or a line: pointwise, padded, grouped, depthwise, of one term."""
+    rng = np.random.default_rng(seed)
+    make = Heads(rng, TensorType((4,) * rank + (4,), Format(True, 4, 4)), overflow=Overflow.SAT)
+    kind = (Conv1D, Conv2D)[rank - 1]
+
+    def conv(source: str, size: int, inside: int, out: int, pad: int = 0, **given: Any) -> str:
+        kernel = (size,) * rank
+        window = Window(kernel, (1,) * rank, (pad,) * (2 * rank))
+        weights = make.weights(*kernel, inside, out)
+        return make.add(kind(**weights, window=window, groups=4 // inside, **given), source)
+
+    deep = make.cast(conv("x", 3, 4, 4, 1), Format(True, 3, 3))
+    flat = make.add(Flatten())
+    size = 4**rank * 4
+    two = tuple(k for first in range(2) for k in range(first, size, 2))
+    ends = [
+        conv("x", 1, 4, 3),
+        conv(deep, 3, 1, 4, 1),
+        conv(deep, 2, 2, 4),
+        make.add(Dense(**make.weights(4, 5))),
+        make.add(Dense(**make.weights(4, 1)), deep),
+        make.add(Dense(**make.weights(size, 3)), flat),
+        make.add(
+            Dense(
+                **make.weights(size, 2),
+                **make.steps(),
+            ),
+            flat,
+        ),
+    ]
+    steps = Stepwise(format=Format(True, 4, 5), order=two, overflow=Overflow.SAT)
+    ends.append(make.add(Dense(**make.weights(size, 2), accumulator=steps), flat))
+    wraps = Stepwise(format=Format(True, 3, 6))
+    ends.append(conv("x", 2, 4, 2, accumulator=wraps))
+    make.end(*[make.cast(end) for end in ends])
+    return make.graph()
