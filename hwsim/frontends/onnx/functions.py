@@ -230,8 +230,13 @@ def power(run: Importer, node: OnnxNode) -> None:
         raise HwsimError(f"{node}: its base or its exponent must be one finite number")
     value = float(given.ravel()[0])
     if place == 0:
-        function: Function = partial(exponentials.power, exponent=value)
-        rough = value not in (0.0, 1.0, 2.0, 3.0)
+        shape = (run.model.batch or 1, *run.real(node, 0).layout.shape)
+        # The runtime has squares and cubes for many elements that meet one exponent. It looks at as
+        # many last axes as the exponent has, and at one at least.
+        multiplies = value in (2.0, 3.0) and max(shape[-max(given.ndim, 1) :]) > 1
+        turns = 1 in shape[1:] and sum(n.op == "Transpose" for n in run.model.nodes) > 1
+        function: Function = partial(exponentials.power, exponent=value, multiplies=multiplies)
+        rough = value not in (0.0, 1.0) and (not multiplies or turns)
     else:
         function, rough = partial(_power_of, base=value), True
     step = Unary(str(node), _quiet(function), rising=False, rough=rough)

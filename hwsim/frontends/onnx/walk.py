@@ -13,6 +13,7 @@ from hwsim.frontends.onnx.float_chain import float_steps
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.ort.kernels import Choice
+from hwsim.frontends.onnx.ort.moves import note_shown
 from hwsim.frontends.onnx.ort.notes import note_functions, note_reals
 from hwsim.frontends.onnx.refusals import unsupported
 from hwsim.frontends.onnx.softmax import at_the_end
@@ -94,6 +95,7 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
             value, rows = at_the_end(value)
             if run.choices is not None:
                 note_functions(run, value)
+                note_shown(run, port.name)
             value, steps = float_steps(run, value)
             if not steps:
                 value, reals = tabled(value)

@@ -144,9 +144,9 @@ def softsign(x: FloatArray) -> FloatArray:
     return ONE / (ONE + np.abs(x)) * x
 
 
-def power(x: FloatArray, exponent: float) -> FloatArray:
-    """Pow: small whole exponents multiply, others are rounded once here."""
-    if exponent in (2.0, 3.0):
+def power(x: FloatArray, exponent: float, *, multiplies: bool = True) -> FloatArray:
+    """Pow: small whole exponents multiply, if wanted; others are rounded once here."""
+    if multiplies and exponent in (2.0, 3.0):
         return x * x if exponent == 2.0 else x * x * x
     out: FloatArray = np.power(x.astype(np.float64), float(exponent)).astype(np.float32)
     return out

@@ -1,12 +1,16 @@
 """Warnings where ONNX Runtime moves quantizers or a Transpose and so changes what is computed.
 
-Both were found by experiment: a DequantizeLinear that moves forward takes a QuantizeLinear along,
-whose type without a zero point is uint8; and a Transpose that moves leaves two pairs in a row.
+All were found by experiment: a DequantizeLinear that moves forward takes a QuantizeLinear along,
+whose type without a zero point is uint8; and a Transpose that moves leaves two pairs in a row,
+gives codes one reader or several, and takes a quantizer to an output before it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
+
+import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
@@ -34,8 +38,16 @@ MOVED = (
 )
 
 TURNED_SOFTMAX = (
-    "ONNX Runtime may move the Transpose beside this softmax and then compute it in float32, so "
-    "that any code may differ; here it is that of its integer kernel"
+    "ONNX Runtime may move the Transpose beside this softmax and then compute it with its other "
+    "kernel, so that any code may differ; here it is that of {kernel}"
+)
+TURNED = (
+    "ONNX Runtime may move the Transposes before it and then choose another kernel, so that codes "
+    "that meet a tie may differ by one step, and reals in their last bits"
+)
+SHOWN = (
+    "ONNX Runtime may move the Transpose behind it, and then rounds this output by the quantizer "
+    "there ({quantizer}); here it is as the model has it; leave out that output, or quantize it"
 )
 
 
@@ -65,11 +77,10 @@ def note_unsigned(run: Importer, node: OnnxNode, kind: TensorType) -> None:
 
 
 def _is_moved_over(model: OnnxModel, mover: OnnxNode) -> bool:
-    """Whether a DequantizeLinear goes on behind an operator: not where quantizers alone read it."""
+    """Whether a DequantizeLinear goes on behind an operator: not where a quantizer reads it."""
     if mover.op == "MaxPool" and model.opset < 12:
         return False
-    shown = mover.output in {port.name for port in model.outputs}
-    return shown or any(n.op != Q for n in _readers(model, mover.output))
+    return all(n.op != Q for n in _readers(model, mover.output))
 
 
 def note_moved(run: Importer, node: OnnxNode) -> None:
@@ -105,6 +116,43 @@ def is_turned(model: OnnxModel, tensor: str) -> bool:
     beside = [*_readers(model, tensor), *([before] if before is not None else [])]
     several = sum(1 for n in model.nodes if n.op == "Transpose") > 1
     return several and any(n.op == "Transpose" for n in beside)
+
+
+def note_turned(run: Importer, name: str, tensor: str) -> None:
+    """Warn where Transposes on the way to a node may move, and so change how its codes are held.
+
+    int8 stays int8 where several nodes read it. So it matters where two Transposes stand on one
+    way of such codes, and something on the way has several readers.
+    """
+    makers = {n.output: n for n in run.model.nodes}
+    counts = Counter(source for n in run.model.nodes for source in n.inputs)
+    counts.update(port.name for port in run.model.outputs)
+    for source in makers[tensor].inputs if tensor in makers else ():
+        turns, several, signed = 0, False, False
+        while (maker := makers.get(source)) is not None and maker.op in (*MOVERS, Q, DQ):
+            zero = run.model.constants.get(maker.input(2)) if maker.op in (Q, DQ) else None
+            signed = signed or (zero is not None and zero.dtype == np.int8)
+            several = several or counts[source] > 1
+            turns += maker.op == "Transpose"
+            source = maker.input(0)
+        if turns > 1 and several and signed:
+            run.warn(name, TURNED)
+            return
+
+
+def note_shown(run: Importer, output: str) -> None:
+    """Warn where an output of reals is transposed and quantized too."""
+    makers = {n.output: n for n in run.model.nodes}
+    if output not in makers or makers[output].op == DQ:
+        return
+    for reader in _readers(run.model, output):
+        way = reader
+        if way.op != "Transpose":
+            continue
+        while way.op in MOVERS and len(behind := _readers(run.model, way.output)) == 1:
+            way = behind[0]
+        if way.op == Q:
+            run.warn(makers[output].name, SHOWN.format(quantizer=way.name))
 
 
 def _readers(model: OnnxModel, tensor: str) -> list[OnnxNode]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
-from hwsim.frontends.onnx.ort.moves import TURNED_SOFTMAX, is_turned
+from hwsim.frontends.onnx.ort.moves import TURNED_SOFTMAX, is_turned, note_turned
 from hwsim.frontends.shared.rounding import (
     Quantizer,
     multiplied,
@@ -91,6 +91,8 @@ WRAPS = (
 def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     """Warn where the codes of a tensor that `by` quantizes may differ."""
     real = absorbed(real)
+    if isinstance(real.source, Pair | Mean | Weighing | Product):
+        note_turned(run, real.source.name, real.source.tensor)
     match real.source:
         case Pair() as source:
             _note_terms(run, (source.a, source.b))
@@ -125,11 +127,12 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             if share:
                 run.warn(source.name, TIES.format(share=100 * share))
         case Softmax() as source:
-            if not source.whole:
+            if is_turned(run.model, source.tensor):
+                kernel = "its integer kernel" if source.whole else "float32"
+                run.warn(source.name, TURNED_SOFTMAX.format(kernel=kernel))
+            elif not source.whole:
                 often = SHARES[8 if by.format.width <= 8 else 16]
                 run.warn(source.name, FLOAT_SOFTMAX.format(share=often))
-            elif is_turned(run.model, source.tensor):
-                run.warn(source.name, TURNED_SOFTMAX)
 
 
 def _note_pair(run: Importer, source: Pair, by: Quantizer) -> None:
@@ -382,6 +385,8 @@ def note_reals(run: Importer, real: Real) -> None:
     if isinstance(source, Joined):
         for part in source.parts:
             note_reals(run, part)
+    if isinstance(source, Product | Weighing):
+        note_turned(run, source.name, source.tensor)
     if isinstance(source, Product):
         _note_product(run, source, None)
     if isinstance(source, Scaled | Total):

@@ -5,6 +5,7 @@ Source: ONNX Runtime 1.32 `double_qdq_pairs_remover.cc`, checked by experiment (
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,10 +28,12 @@ def merged_pairs(model: OnnxModel) -> tuple[OnnxModel, dict[str, float]]:
 
     The runtime makes one pass over all nodes, rounds the float biases of layers, and only then
     makes more passes for longer rows of pairs. So also given are the scales that some tensors
-    (outputs of a DequantizeLinear) had for these biases.
+    (outputs of a DequantizeLinear) had for these biases. Behind each pass go the quantizers that
+    repeat the codes of the dequantizer before them, which then stand in no row any more.
     """
     model = _one_pass(_without_nothings(model))
     early = _scales(model)
+    model = _without_repeated(model)
     while (smaller := _one_pass(model)) is not model:
         model = smaller
     now = _scales(model)
@@ -44,6 +47,38 @@ def _one_pass(model: OnnxModel) -> OnnxModel:
         model = _merged(model, found)
         done |= {found.first.output, *(node.output for node in found.last)}
     return model
+
+
+def _without_repeated(model: OnnxModel) -> OnnxModel:
+    """Without the quantizers that give the very codes that their dequantizer has.
+
+    A dequantizer behind a quantizer that it alone reads makes a pair, which the next pass takes.
+    """
+    makers = {node.output: node for node in model.nodes}
+    outputs = {port.name for port in model.outputs}
+    counts = Counter(name for node in model.nodes for name in node.inputs)
+    same: dict[str, str] = {}
+    for node in model.nodes:
+        before = makers.get(node.input(0))
+        if node.op != Q or node.output in outputs or before is None or before.op != DQ:
+            continue
+        given = parameters(model, node)
+        if given is None or given != parameters(model, before):
+            continue
+        codes = same.get(before.input(0), before.input(0))
+        first = makers.get(codes)
+        pair = first is not None and first.op == Q and counts[codes] == 1
+        if codes not in model.constants and not pair:
+            same[node.output] = codes
+    if not same:
+        return model
+    nodes = tuple(
+        replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
+        for node in model.nodes
+        if node.output not in same
+    )
+    read = {name for node in nodes for name in node.inputs} | outputs
+    return replace(model, nodes=tuple(n for n in nodes if n.op != DQ or n.output in read))
 
 
 def _scales(model: OnnxModel) -> dict[str, float]:

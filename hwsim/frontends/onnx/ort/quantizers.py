@@ -39,10 +39,19 @@ def _scalar_parameters(copy: Copy, step: CopiedNode) -> bool:
 
 
 def _insert_pair(copy: Copy, tensor: str, readers: Sequence[CopiedNode], like: CopiedNode) -> None:
-    """Between a tensor and some of its readers."""
+    """Between a tensor and its readers; one that is an output of the graph then comes from a DQ."""
     given, code = like.inputs[1:], copy.fresh(tensor)
-    position = min(copy.steps.index(reader) for reader in readers)
-    new = [CopiedNode(Q, [tensor, *given], code, like.node if not like.input(2) else None)]
+    source, shown = tensor, list[CopiedNode]()
+    maker = copy.maker(tensor)
+    if tensor in copy.outputs and maker is not None:
+        source = maker.output = copy.fresh(tensor)
+        copy.ranks[source] = copy.ranks.get(tensor, 0)
+        shown = [CopiedNode(DQ, [code, *given], tensor)]
+        position = copy.steps.index(maker) + 1
+    else:
+        position = min(copy.steps.index(reader) for reader in readers)
+    kept = like.node if not like.input(2) else None
+    new = [CopiedNode(Q, [source, *given], code, kept), *shown]
     for reader in readers:
         real = copy.fresh(tensor)
         new.append(CopiedNode(DQ, [code, *given], real))
@@ -53,7 +62,11 @@ def _insert_pair(copy: Copy, tensor: str, readers: Sequence[CopiedNode], like: C
 
 
 def dequantizers_forward(copy: Copy) -> None:
-    """A pair Q, DQ behind each shape operator or max pool that starts at a dequantizer."""
+    """A pair Q, DQ behind each shape operator or max pool that starts at a dequantizer.
+
+    None, nor any further on, where a quantizer is among the readers of its result. A graph's output
+    is a reader like others.
+    """
     for step in copy.each(DQ):
         mover = copy.only_reader(step.output)
         if mover is None or step.inputs[0] in copy.constants:
@@ -63,10 +76,10 @@ def dequantizers_forward(copy: Copy) -> None:
         movers = [mover]
         while movers:
             mover = movers.pop()
-            if not _propagates(copy, mover) or mover.output in copy.outputs:
+            readers = list(copy.readers(mover.output))
+            if not _propagates(copy, mover) or any(reader.op == Q for reader in readers):
                 continue
-            readers = [r for r in copy.readers(mover.output) if r.op != Q]
-            if readers:
+            if readers or mover.output in copy.outputs:
                 _insert_pair(copy, mover.output, readers, step)
             movers += readers
 
