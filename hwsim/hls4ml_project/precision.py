@@ -44,6 +44,12 @@ class Assigned:
         modes = "" if self.plain else f",{self.rounding.value},{self.overflow.value}"
         return f"{kind}<{fmt.width},{fmt.int_bits}{modes}>"
 
+    def scaled(self, bits: int) -> Assigned:
+        """The same codes, each worth `2**bits` times as much."""
+        fmt = self.format
+        moved = Format(fmt.signed, fmt.int_bits + bits, fmt.frac_bits - bits)
+        return Assigned(moved, self.rounding, self.overflow)
+
     @property
     def plain(self) -> bool:
         """Whether the modes are those of a type that names none."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, OutputPort
-from hwsim.hls4ml_project import elementwise, pool, reduce, shape, weighted
+from hwsim.hls4ml_project import elementwise, lookup, pool, reduce, shape, steps, weighted
 from hwsim.hls4ml_project.draft import Draft
 from hwsim.hls4ml_project.precision import entering, in_reals
 from hwsim.hls4ml_project.strategy import Strategy
@@ -32,9 +32,10 @@ RULES: Mapping[str, Callable[[Draft, Node], None]] = {
     "relu": elementwise.write_relu,
     "requantize": elementwise.write_cast,
     "reshape": shape.write_reshape,
+    "scaled_add": steps.write_scaled_add,
     "sub": elementwise.write_pair,
-    "table": elementwise.write_table,
-    "thresholds": elementwise.write_thresholds,
+    "table": lookup.write_table,
+    "thresholds": steps.write_thresholds,
     "transpose": shape.write_transpose,
 }
 """How a node is written, by its operator's kind."""
