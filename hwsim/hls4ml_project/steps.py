@@ -39,7 +39,7 @@ class Ends:
         """Of codes from `low` to `high`; with `odd` by an odd offset only, or by an even one."""
         count = high - low + 1
         bits = count.bit_length() - 1
-        if count == 1 << bits:
+        if count == 1 << bits and bits:
             for signed in (low < 0, low >= 0):
                 fmt = Format(signed, bits, 0)
                 if odd is None or (fmt.min - low) % 2 == odd:
@@ -138,7 +138,8 @@ def write_thresholds(draft: Draft, node: Node) -> None:
         return
     require(
         count <= MOST_THRESHOLDS,
-        f"there must be at most {MOST_THRESHOLDS} thresholds a channel, not {count}",
+        f"there must be at most {MOST_THRESHOLDS} thresholds a channel that lie on no line, not "
+        f"{count}",
     )
     given, made, channels = units(kind), units(out), range(kind.channels)
     values = np.clip(op.values, kind.lo, kind.hi + 1)
