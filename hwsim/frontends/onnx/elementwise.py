@@ -54,9 +54,11 @@ def add(run: Importer, node: OnnxNode) -> None:
 
 def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> Real:
     source = real.source
-    if isinstance(source, Weighing) and not real.steps:
-        if source.op.bias.any():
-            raise HwsimError(f"{node}: its input has a bias already")
+    number = bias.array.size == 1
+    if isinstance(source, Weighing) and not real.steps and source.op.bias.any() and not number:
+        offset = bias.array.astype(np.float64)
+        return along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
+    if isinstance(source, Weighing) and not (real.steps or (number and _kept(run, source))):
         outputs = source.op.outputs
         fits = bias.array.size == 1 or bias.array.shape[-1] == outputs == bias.array.size
         if isinstance(source.op, Conv):
@@ -74,12 +76,18 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
         return replace(real, source=biased(run, node, source, bias))
     if run.choice(node.output).kernel is RuntimeKernel.INTEGER:
         return sum_of_codes(run, node, real, bias)
-    if bias.array.size == 1:
+    if number:
         value = F32(bias.array.reshape(())[()])
         return real.then(Unary(str(node), lambda x: x + value, rising=True))
     offset = bias.array.astype(np.float64)
     own = arithmetic_of(node, bias.array.astype(F32))
     return along(run, node, real, np.ones_like(offset), offset, own)
+
+
+def _kept(run: Importer, source: Weighing) -> bool:
+    """Whether a layer has a bias, or its sum is read without the number that is added to it."""
+    readers = [node for node in run.model.nodes if source.tensor in node.inputs]
+    return bool(source.op.bias.any()) or len(readers) > 1
 
 
 def sum_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:

@@ -26,7 +26,9 @@ from hwsim.frontends.shared.values import (
     OfTwoCodes,
     Pair,
     PerChannel,
+    RawInput,
     Real,
+    Scaled,
     Source,
     Unary,
     Weighing,
@@ -101,7 +103,8 @@ def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
 
     A quantizer then tries all codes in the runtime's own arithmetic: x * f(x) is one table.
     """
-    if not (first.steps or second.steps) and operation(node) in OPERATORS:
+    plain = not (first.steps or second.steps) and operation(node) in OPERATORS
+    if plain and (first.source is second.source or not (_scaled(first) or _scaled(second))):
         return None  # a kernel may take it
     return jointly(node, [first, second], ARITHMETIC[operation(node)])
 
@@ -110,6 +113,7 @@ def jointly(
     node: OnnxNode, operands: Sequence[Real | Constant], function: Callable[..., FloatArray]
 ) -> Real | None:
     """A function of several functions of one code, and of numbers; None where they are none."""
+    operands = [_unscaled(x) if isinstance(x, Real) else x for x in operands]
     reals = [x for x in operands if isinstance(x, Real)]
     first = reals[0]
     for real in reals:
@@ -133,6 +137,24 @@ def jointly(
     rough = any(s.rough for part in parts if isinstance(part, tuple) for s in part)
     step = Unary(str(node), partial(_combined, function, parts), rising=False, rough=rough)
     return replace(first, steps=(*first.steps[:kept], step))
+
+
+def _scaled(real: Real) -> bool:
+    """Whether it is a layer's sum times one number, plus one."""
+    source = real.source
+    if not isinstance(source, Scaled) or source.unit is not None or source.function is None:
+        return False
+    return source.factor.size == source.offset.size == 1 and isinstance(source.term, Weighing)
+
+
+def _unscaled(real: Real) -> Real:
+    """The sum itself, with a function."""
+    source = real.source
+    if not _scaled(real):
+        return real
+    assert isinstance(source, Scaled) and source.function is not None
+    step = Unary(source.name, source.function, rising=bool(source.factor.min() >= 0))
+    return replace(real, source=source.term, steps=(step, *real.steps))
 
 
 def _combined(
@@ -216,7 +238,9 @@ def _of_two(
 
 
 def _same(a: Source, b: Source) -> bool:
-    """Whether two tensors are the same codes with the same meaning."""
+    """Whether two tensors are the same codes with the same meaning, or the same unrounded one."""
+    if a is b:
+        return not isinstance(a, RawInput)
     if not (isinstance(a, Level) and isinstance(b, Level)):
         return False
     given = [(x.codes.edge, x.codes.padding, x.scale, x.zero_point) for x in (a, b)]

@@ -15,6 +15,7 @@ from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
+from hwsim.frontends.onnx.ort.sum_functions import is_sum
 from hwsim.frontends.onnx.pairs import NARROW, OPERATORS, of_one_code, of_two_codes, paired, varying
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
@@ -95,7 +96,7 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
     if run.choice(node.output).kernel is RuntimeKernel.INTEGER:
         run.values[node.output] = product_of_codes(run, node, real, constant)
         return
-    if value.size == 1 and isinstance(real.source, Level):
+    if value.size == 1 and (isinstance(real.source, Level) or is_sum(real)):
         run.values[node.output] = real.then(_function(node, F32(value.ravel()[0]), reverse))
         return
     factor, offset = _line(node.op, value.astype(F64), reverse)

@@ -69,11 +69,21 @@ def _summed(run: TensorBuilder, source: Pair, scale: float, out: str) -> tuple[s
 
 def scaled(run: TensorBuilder, source: Scaled, by: Quantizer) -> tuple[str, list[Op]]:
     """Operators that round a tensor times a factor a channel, after the edge given back."""
+    fine, bits = _line(run, source, by.scale)
+    return fine, [_rounded(by, bits)]
+
+
+def line(run: TensorBuilder, source: Scaled, scale: float) -> tuple[str, float]:
+    """The edge of a tensor times a factor a channel, and what a step of it is worth."""
+    edge, bits = _line(run, source, scale)
+    return edge, scale * 2.0 ** -(bits + run.types[edge].format.frac_bits)
+
+
+def _line(run: TensorBuilder, source: Scaled, scale: float) -> tuple[str, int]:
     edge, unit, zero = _term(run, source.term)
     term = edge, unit * source.factor, zero
-    (bits,) = _bits(run, by.scale, source.name, [term], source.offset)
-    fine = _in_fine_units(run, by.scale, source.name, term, source.offset, bits, bits)
-    return fine, [_rounded(by, bits)]
+    (bits,) = _bits(run, scale, source.name, [term], source.offset)
+    return _in_fine_units(run, scale, source.name, term, source.offset, bits, bits), bits
 
 
 def _term(run: TensorBuilder, part: Level | Weighing) -> Term:

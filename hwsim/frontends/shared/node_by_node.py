@@ -35,6 +35,7 @@ from hwsim.frontends.shared.step_functions import (
     step_function,
 )
 from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.turning import FoundPath, by_path
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     After,
@@ -58,6 +59,7 @@ from hwsim.ops.base import IntArray
 from hwsim.ops.thresholds import MOST_THRESHOLDS
 
 F32, F64 = np.float32, np.float64
+Found = FoundThresholds | FoundTable | FoundPath
 EXACT = 1 << 24  # whole numbers up to it are exact in float32
 ROUGH_BITS = 24
 MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu")
@@ -137,7 +139,7 @@ class Stepped(Quantizer):
             return None
         edge, sums = sums_of(run, real.source, self, out)
         functions = tuple(s for s in real.steps if isinstance(s, Unary | Arithmetic))
-        ahead, behind = _pools(real)
+        ahead, behind = pools(real)
         edge = run.chain(name, edge, ahead, f"{out}.pool")
         for function in functions:
             if isinstance(function, Unary) and function.rough:
@@ -173,7 +175,7 @@ class Stepped(Quantizer):
         name: str,
     ) -> list[Op]:
         """A requantizer that gives the very same codes, or the thresholds."""
-        found = step_function(sums, rule)
+        found = step_function(sums, rule) or _turning(sums, rule)
         functions = rule.functions[len(sums.first) :]
         products = None if sums.scale is None else self.products(sums.scale)
         if products is not None and all(isinstance(f, Unary) and f.clamp for f in functions):
@@ -197,7 +199,12 @@ class Stepped(Quantizer):
             run.warn(name, NEAR.format(doubtful=found.doubtful, count=found.count))
         if ops and found.equal(lambda k: _run(ops, k), sums.kind):
             return ops
-        return [found.op(self.format, self.quant)]
+        return found.ops(self.format, self.quant)
+
+
+def _turning(sums: WholeSums, rule: FloatRule) -> FoundPath | None:
+    """Of a function that turns, or of more whole numbers than are tried one by one."""
+    return None if rule.steady or rule.spacing != 1 else by_path(sums, rule)
 
 
 def exact(run: TensorBuilder, source: Weighing) -> bool:
@@ -352,7 +359,7 @@ def _pairs_that_differ(
     source: Pair,
     sums: WholeSums,
     rule: FloatRule,
-    found: FoundThresholds | FoundTable,
+    found: Found,
 ) -> int | None:
     """For how many pairs of codes the runtime gives another; None where they are too many."""
     a, b = source.a, source.b
@@ -377,17 +384,17 @@ def _told(run: TensorBuilder, real: Real) -> bool:
     return isinstance(real.source, Weighing) and rough(run, real.source)
 
 
-def _pools(real: Real) -> tuple[list[Op], list[Op]]:
+def pools(real: Real) -> tuple[list[Op], list[Op]]:
     """Max pools ahead of the thresholds and behind them: they go over what rises."""
     places = [i for i, step in enumerate(real.steps) if isinstance(step, Pool)]
-    pools: list[Op] = [MaxPool(window=s.window) for s in real.steps if isinstance(s, Pool)]
-    if not pools:
+    ops: list[Op] = [MaxPool(window=s.window) for s in real.steps if isinstance(s, Pool)]
+    if not ops:
         return [], []
     before, after = real.steps[: places[-1]], real.steps[places[0] + 1 :]
     if all(_rises(s) for s in after):
-        return [], pools
+        return [], ops
     if all(_rises(s) for s in before):
-        return pools, []
+        return ops, []
     raise HwsimError(TURNS.format(name=real.steps[places[0]].name))
 
 

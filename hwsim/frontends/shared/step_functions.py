@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.values import Arithmetic, FloatArray, Unary
-from hwsim.ops import Quant, Table, TensorType, Thresholds
+from hwsim.ops import Op, Quant, Table, TensorType, Thresholds
 from hwsim.ops.base import IntArray
 from hwsim.ops.elementwise import MOST_ENTRIES
 from hwsim.ops.thresholds import MOST_THRESHOLDS
@@ -97,12 +96,12 @@ class FoundThresholds:
         counts = [np.searchsorted(row, k[..., 0], side="right") for row in self.at]
         return self.first + self.step * np.stack(counts, axis=-1)
 
-    def op(self, out: Format, quant: Quant | None) -> Thresholds:
+    def ops(self, out: Format, quant: Quant | None) -> list[Op]:
         """The operator, with one row where all are alike."""
         at, first, step = self.at, self.first, self.step
         if len(at) > 1 and all((part == part[:1]).all() for part in (at, first, step)):
             at, first, step = at[:1], first[:1], step[:1]
-        return Thresholds(values=at, base=first, step=step, out=out, quant=quant)
+        return [Thresholds(values=at, base=first, step=step, out=out, quant=quant)]
 
     def equal(self, codes: Callable[[IntArray], IntArray], kind: TensorType) -> bool:
         """Whether another function of the codes has the very same thresholds.
@@ -137,9 +136,9 @@ class FoundTable:
         """What it gives for codes of the edge."""
         return self.held[k - self.first]
 
-    def op(self, out: Format, quant: Quant | None) -> Table:
+    def ops(self, out: Format, quant: Quant | None) -> list[Op]:
         """The operator."""
-        return Table(values=self.held, out=out, quant=quant, first=self.first)
+        return [Table(values=self.held, out=out, quant=quant, first=self.first)]
 
     def equal(self, codes: Callable[[IntArray], IntArray], kind: TensorType) -> bool:
         """Whether another function of the codes is the same."""
@@ -150,7 +149,7 @@ class FoundTable:
 def step_function(sums: WholeSums, rule: FloatRule) -> FoundThresholds | FoundTable | None:
     """The thresholds of a rule on an edge's codes, or a table of one that turns.
 
-    None where there would be too many. HwsimError for a rule that turns and is no table.
+    None where there would be too many, and for a rule that turns and is no table.
     """
     rows = max(sums.rows, rule.all_rows)
     kind = sums.kind
@@ -201,13 +200,8 @@ def _one_way(codes: IntArray) -> bool:
 
 
 def _entries(sums: WholeSums, rule: FloatRule, codes: IntArray) -> FoundTable | None:
-    """One row of codes as a table."""
-    if (codes != codes[:, :1]).any():
-        raise HwsimError(
-            "a function that turns, of a tensor with constants for each channel, must have a "
-            "quantizer before it"
-        )
-    if len(codes) > MOST_ENTRIES:
+    """One row of codes as a table; None where there are several, or too many."""
+    if len(codes) > MOST_ENTRIES or (codes != codes[:, :1]).any():
         return None
     doubtful = 0
     if sums.error.any():

@@ -12,11 +12,13 @@ from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     Extreme,
     FloatArray,
+    Joined,
     Level,
     OfTwoCodes,
     Pair,
     PerChannel,
     Real,
+    Scaled,
     Unary,
 )
 from hwsim.ops import Add, Mul, Sub, TensorType
@@ -29,13 +31,19 @@ TABLE_BITS = 12
 def absorbed(real: Real) -> Real:
     """Functions right behind one of a code and its channel, or of two codes, taken into it.
 
-    Into the parts of a Max or Min, where they rise.
+    Into the parts of a Max or Min, where they rise, and of a Concat.
     """
     source = real.source
     steps = tuple(takewhile(lambda step: isinstance(step, Unary), real.steps))
     functions = [step for step in steps if isinstance(step, Unary)]
     if isinstance(source, Pair) and not all(step.clamp for step in functions):
         source = _of_two_codes(source) or source
+    if isinstance(source, Joined) and not all(step.clamp for step in functions):
+        parts = tuple(part.then(functions[0]) for part in source.parts)
+        whole = replace(source, parts=parts)
+        return absorbed(replace(real, source=whole, steps=real.steps[1:]))
+    if isinstance(source, Scaled) and not all(step.clamp for step in functions):
+        source = _of_channel(source) or source
     if isinstance(source, Extreme) and functions and functions[0].rising:
         return absorbed(replace(real, source=_each(source, functions[0]), steps=real.steps[1:]))
     if not functions or not isinstance(source, PerChannel | OfTwoCodes):
@@ -64,6 +72,15 @@ def _of_two_codes(source: Pair) -> OfTwoCodes | None:
         return None
     operation = {Add: np.add, Sub: np.subtract, Mul: np.multiply}[type(source.op)]
     return OfTwoCodes(source.name, a, b, operation)
+
+
+def _of_channel(source: Scaled) -> PerChannel | None:
+    """What the runtime computes of narrow codes and their channel as any function of them."""
+    if source.unit is not None or source.function is None or not isinstance(source.term, Level):
+        return None
+    if source.term.codes.format.width > TABLE_BITS:
+        return None
+    return PerChannel(source.name, source.term, source.function)
 
 
 def _each(source: Extreme, step: Unary) -> Extreme:

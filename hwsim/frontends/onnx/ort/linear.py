@@ -13,10 +13,11 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.ort import float_math, softmax
+from hwsim.frontends.onnx.ort import float_math, softmax, sum_functions
 from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.rounding import Quantizer, quantize, tables
 from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.trying import absorbed
 from hwsim.frontends.shared.values import (
     Arithmetic,
     Codes,
@@ -66,7 +67,10 @@ class Linear(Quantizer):
         return Quant((self.scale,), self.zero_point)
 
     def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
-        """Arithmetic by channel on an input's integers, tried for all of them."""
+        """Functions of unrounded sums; arithmetic by channel on an input's integers, all tried."""
+        real = absorbed(real)
+        if sum_functions.is_function_of_sums(real):
+            return sum_functions.function_of_sums(run, real, self, name, out)
         steps = [s for s in real.steps if isinstance(s, Unary | Arithmetic)]
         several = any(isinstance(s, Arithmetic) for s in steps) and len(steps) == len(real.steps)
         if not several or not isinstance(real.source, Level):

@@ -14,6 +14,7 @@ import numpy as np
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
 from hwsim.frontends.onnx.ort.moves import TURNED_SOFTMAX, is_turned, note_turned
+from hwsim.frontends.onnx.ort.sum_functions import is_function_of_sums, tried_sums
 from hwsim.frontends.shared.rounding import (
     Quantizer,
     multiplied,
@@ -34,9 +35,11 @@ from hwsim.frontends.shared.values import (
     Pair,
     PerChannel,
     Product,
+    RawInput,
     Real,
     Scaled,
     Softmax,
+    Source,
     Total,
     Unary,
     Weighing,
@@ -93,6 +96,9 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     real = absorbed(real)
     if isinstance(real.source, Pair | Mean | Weighing | Product):
         note_turned(run, real.source.name, real.source.tensor)
+    if is_function_of_sums(real):
+        _note_function(run, real, by)
+        return
     match real.source:
         case Pair() as source:
             _note_terms(run, (source.a, source.b))
@@ -133,6 +139,52 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             elif not source.whole:
                 often = SHARES[8 if by.format.width <= 8 else 16]
                 run.warn(source.name, FLOAT_SOFTMAX.format(share=often))
+
+
+def _note_function(run: Importer, real: Real, by: Quantizer) -> None:
+    """Of exact sums, by more than a clamp: the runtime takes it of its own, rounded ones."""
+    source = real.source
+    functions = [step for step in real.steps if isinstance(step, Unary)]
+    exact = False
+    match source:
+        case Weighing():
+            _note_first(run, source)
+            if run.choice(source.tensor).kernel is RuntimeKernel.BLOCKS:
+                return
+            exact = _is_exact(run, source) or _exact_in_floats(run, source, None)
+        case Product():
+            exact = run.choice(source.tensor).kernel in WHOLE_SUMS
+        case Pair():
+            _note_terms(run, (source.a, source.b))
+        case Scaled():
+            _note_terms(run, (source.term,))
+    bits = 8 if by.format.width <= 8 else 16
+    text = ROUNDED.format(share=SHARES[bits])
+    if isinstance(source, Pair | Scaled):  # in a fine unit
+        run.warn(source.name, text)
+        return
+    tried = tried_sums(run, real, by)
+    if exact:
+        share = tried.missed(by)
+        if any(step.rough for step in functions):
+            share = max(share, _near_ties(tried.values, by))
+        if share:
+            run.warn(_name(source, functions), ROUGH_TIES.format(share=100 * share))
+        return
+    near = tried.near
+    if near > OFTEN * 2 ** (bits - 8):
+        text = SUM_TIES.format(share=100 * near)
+    run.warn(_name(source, functions), text)
+
+
+def _name(source: Source, functions: Sequence[Unary]) -> str:
+    """Of the node that adds."""
+    return functions[0].name if isinstance(source, Level | RawInput) else source.name
+
+
+def _is_exact(run: Importer, source: Weighing) -> bool:
+    """Whether the runtime adds whole numbers."""
+    return source.exact and run.choice(source.tensor).kernel in WHOLE_SUMS
 
 
 def _note_pair(run: Importer, source: Pair, by: Quantizer) -> None:
