@@ -55,10 +55,7 @@ def add(run: Importer, node: OnnxNode) -> None:
 def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> Real:
     source = real.source
     number = bias.array.size == 1
-    if isinstance(source, Weighing) and not real.steps and source.op.bias.any() and not number:
-        offset = bias.array.astype(np.float64)
-        return along(run, node, real, np.ones_like(offset), offset, bias.array.astype(F32))
-    if isinstance(source, Weighing) and not (real.steps or (number and _kept(run, source))):
+    if isinstance(source, Weighing) and not (real.steps or _kept(run, source, number=number)):
         outputs = source.op.outputs
         fits = bias.array.size == 1 or bias.array.shape[-1] == outputs == bias.array.size
         if isinstance(source.op, Conv):
@@ -84,10 +81,10 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
     return along(run, node, real, np.ones_like(offset), offset, own)
 
 
-def _kept(run: Importer, source: Weighing) -> bool:
-    """Whether a layer has a bias, or its sum is read without the number that is added to it."""
+def _kept(run: Importer, source: Weighing, *, number: bool) -> bool:
+    """Whether a layer has a bias, or others read its sum without a number that is added to it."""
     readers = [node for node in run.model.nodes if source.tensor in node.inputs]
-    return bool(source.op.bias.any()) or len(readers) > 1
+    return bool(source.op.bias.any()) or (number and len(readers) > 1)
 
 
 def sum_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) -> Real:
