@@ -14,6 +14,7 @@ import numpy as np
 from hwsim.data.prepare import Preparation
 from hwsim.errors import HwsimError
 from hwsim.extras import library
+from hwsim.float_steps import FloatStep, computed
 from hwsim.ports import InputPort, channel_place, seen_shape, user_shape
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
@@ -25,6 +26,7 @@ SUFFIXES = (
 MODES = {1: "L", 3: "RGB"}
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L")
 PER_255 = (1.0, 255.0)
+LIMITS = ("max", "min")  # steps that scale nothing
 INSTALL = '"hwsim[images]"'
 
 
@@ -61,8 +63,9 @@ class Images:
 
     @property
     def default(self) -> tuple[float, float]:
-        """The factor where none is given: 1/255, and 1 where the model takes integers."""
-        return PER_255 if self.port.element is None else (1.0, 1.0)
+        """The factor where none is given: 1/255, and 1 where the model itself takes pixels."""
+        whole = self.port.element is not None or scales_pixels(self.port)
+        return (1.0, 1.0) if whole else PER_255
 
     def _as_input(self, pixels: Any) -> Any:
         if len(self.port.type.shape) == 3:
@@ -98,6 +101,23 @@ class Images:
                 f"{file} must be {size[0]} pixels wide and {size[1]} high as the model's input "
                 f"{self.port.name!r}, not {image.size[0]} and {image.size[1]}; --resize scales it"
             )
+
+
+def scales_pixels(port: InputPort) -> bool:
+    """Whether the model's own arithmetic ahead of its first quantizer brings 0 to 255 to its range.
+
+    `x / 255` does, and a mean and deviation of pixels; those of numbers from 0 to 1 go far beyond.
+    """
+    steps = tuple(s for s in port.steps if isinstance(s, FloatStep) and s.op not in LIMITS)
+    if not steps:
+        return False
+    ends = np.broadcast_to(np.array([0, 255], np.float32).reshape(2, 1), (2, port.type.size))
+    reals = computed(np, steps, ends.reshape(2, *user_shape(port.type, port)))
+    kind = port.type
+    scale = max(kind.scales())
+    low, high = ((code - kind.zero_point) * scale for code in (kind.lo, kind.hi))
+    span = high - low
+    return bool(reals.min() >= low - span and reals.max() <= high + span)
 
 
 def picture_shape(port: InputPort) -> tuple[int, int, int]:

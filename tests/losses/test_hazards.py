@@ -19,7 +19,9 @@ from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.losses.find import all_sites, checked, count, wider
 from hwsim.losses.find import find as losses
 from hwsim.losses.report import Hazards
+from hwsim.losses.table import RULES, SAFE
 from hwsim.ops import (
+    OPERATORS,
     AvgPool,
     Cast,
     Conv1D,
@@ -309,3 +311,9 @@ def test_the_summary_is_one_line():
     text = repr(hwsim.hazards(narrow(Format(True, 4, 2)), np.array([[9.0, 1.0]])))
     assert "1 out of range" in text and "most at 'cast'" in text and "\n" not in text
     assert isinstance(hwsim.hazards(narrow(Format(True, 8, 4)), np.zeros((1, 2))), Hazards)
+
+
+def test_every_operator_is_looked_into_or_known_to_lose_nothing():
+    """A new one needs a rule in losses/table.py, or its place among the safe."""
+    assert set(OPERATORS) == set(RULES) | set(SAFE)
+    assert not set(RULES) & set(SAFE)

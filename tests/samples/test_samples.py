@@ -12,8 +12,9 @@ from hwsim.data import Images, Preparation, read_labelled
 from hwsim.data.csv_file import read_table
 from hwsim.data.images import list_images
 from hwsim.fixed import Format
+from hwsim.float_steps import FloatStep
 from hwsim.graph import InputPort
-from hwsim.ops import TensorType
+from hwsim.ops import Quant, TensorType
 from hwsim.ports import channels_first
 
 pillow = pytest.importorskip("PIL.Image")
@@ -63,6 +64,28 @@ def test_a_model_of_integers_takes_the_pixels_themselves(classes):
     files = list_images(folder).files
     got = Images(files, port(5, 4, 3, element="uint8"), PLAIN)[:]
     assert got.dtype == np.uint8 and np.array_equal(got, pixels)
+
+
+@pytest.mark.parametrize(
+    ("steps", "raw"),
+    [
+        ([("div", 255.0)], True),
+        ([("mul", 1 / 255), ("sub", 0.449), ("div", 0.226)], True),
+        ([("sub", 123.7), ("div", 57.4)], True),
+        ([("sub", 0.449), ("div", 0.226)], False),  # mean and deviation of numbers up to 1
+        ([("mul", 2.0), ("sub", 1.0)], False),
+        ([("max", 0.0), ("min", 1.0)], False),  # scales nothing
+    ],
+)
+def test_pixels_stay_whole_where_the_models_own_port_brings_them_to_its_range(classes, steps, raw):
+    folder, pixels = classes
+    quant = Quant((2.64 * 2 / 255,), 128)
+    kind = TensorType((5, 4, 3), Format.uint(8), quant)
+    found = tuple(FloatStep(op=op, values=(value,)) for op, value in steps)
+    whole = InputPort(name="x", tensor="x", type=kind, steps=found)
+    got = Images(list_images(folder).files, whole, PLAIN)[:]
+    wanted = pixels.astype(np.float32)
+    assert np.array_equal(got, wanted if raw else wanted / np.float32(255))
 
 
 def test_scale_mean_and_std_are_done_in_float32_one_after_the_other(classes):
