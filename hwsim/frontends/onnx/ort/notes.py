@@ -14,8 +14,10 @@ import numpy as np
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
 from hwsim.frontends.onnx.ort.moves import TURNED_SOFTMAX, is_turned, note_turned
+from hwsim.frontends.onnx.ort.shares import share_of_ties
 from hwsim.frontends.onnx.ort.sum_functions import is_function_of_sums, tried_sums
 from hwsim.frontends.shared.rounding import (
+    Made,
     Quantizer,
     multiplied,
     totalled,
@@ -26,6 +28,7 @@ from hwsim.frontends.shared.trying import (
     reals_of_pairs,
 )
 from hwsim.frontends.shared.values import (
+    Codes,
     Extreme,
     FloatArray,
     Joined,
@@ -53,6 +56,7 @@ INT32 = (-(1 << 31), (1 << 31) - 1)
 SUMS = "ONNX Runtime adds in float32 here, not with its integer kernels"
 ROUNDED = f"{SUMS}, so that about one code in {{share}} that this node gives may differ by one step"
 SHARES = {8: "200,000", 16: "1,000"}  # by the bits of the result
+USUAL = {8: 5e-6, 16: 1e-3}  # the same
 TIES = (
     "ONNX Runtime averages in float32 here, so that exact ties may round the other way: up to "
     "{share:.2g} % of the codes, by one step; the exact average is rounded to nearest even here"
@@ -93,6 +97,8 @@ WRAPS = (
 
 def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     """Warn where the codes of a tensor that `by` quantizes may differ."""
+    held = run.made.get(Made(real.source, real.steps, by))
+    edge = held.edge if isinstance(held, Codes) else ""
     real = absorbed(real)
     if isinstance(real.source, Pair | Mean | Weighing | Product):
         note_turned(run, real.source.name, real.source.tensor)
@@ -102,11 +108,11 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
     match real.source:
         case Pair() as source:
             _note_terms(run, (source.a, source.b))
-            _note_pair(run, source, by)
+            _note_pair(run, source, by, edge)
         case Scaled() as source:
             _note_terms(run, (source.term,))
             if source.unit is None:  # else followed step by step
-                _note_scaled(run, source, by)
+                _note_scaled(run, source, by, edge)
         case Level() as source:  # followed step by step
             _note_rough(run, source, real, by)
         case Joined() | Extreme() as source:
@@ -125,9 +131,9 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             if share:
                 run.warn(source.name, TIES.format(share=100 * share))
         case Weighing() as source:
-            _note_sums(run, source, by)
+            _note_sums(run, source, by, edge)
         case Product() as source:
-            _note_product(run, source, by)
+            _note_product(run, source, by, edge)
         case Total() as source:
             share = _ties_of_total(run, source, by)
             if share:
@@ -187,9 +193,25 @@ def _is_exact(run: Importer, source: Weighing) -> bool:
     return source.exact and run.choice(source.tensor).kernel in WHOLE_SUMS
 
 
-def _note_pair(run: Importer, source: Pair, by: Quantizer) -> None:
+def _note_rounded(run: Importer, name: str, by: Quantizer, edge: str) -> None:
+    """Warn that sums are rounded in float32, and how often; `edge` has their codes."""
+    makers = {made: node for node in run.nodes for made in node.outputs}
+    node = makers.get(edge)
+    while node is not None and not (isinstance(node.op, Requantize) and node.op.quant == by.quant):
+        node = makers.get(node.inputs[0]) if len(node.inputs) == 1 else None
+    share = 0.0
+    if node is not None and isinstance(node.op, Requantize):
+        share = share_of_ties(run, node.op, node.inputs[0])
+    if share > OFTEN:
+        run.warn(name, SUM_TIES.format(share=100 * share))
+        return
+    bits = 8 if by.format.width <= 8 else 16
+    often = f"{round(1 / share):,}" if share > USUAL[bits] else SHARES[bits]
+    run.warn(name, ROUNDED.format(share=often))
+
+
+def _note_pair(run: Importer, source: Pair, by: Quantizer, edge: str) -> None:
     """Pairs of narrow codes are followed step by step, but for products that are taken of reals."""
-    share = SHARES[8 if by.format.width <= 8 else 16]
     a, b = source.a, source.b
     if not source.wide:
         if not (source.in_reals and isinstance(source.op, Mul)):
@@ -198,8 +220,9 @@ def _note_pair(run: Importer, source: Pair, by: Quantizer) -> None:
         pairs, different = _tried_product(run, a, b, by)
         if not different:
             return
-        share = f"{max(pairs // different, 1):,}"
-    run.warn(source.name, ROUNDED.format(share=share))
+        run.warn(source.name, ROUNDED.format(share=f"{max(pairs // different, 1):,}"))
+        return
+    _note_rounded(run, source.name, by, edge)
 
 
 def _tried_product(run: Importer, a: Level, b: Level, by: Quantizer) -> tuple[int, int]:
@@ -234,17 +257,16 @@ def _note_first(run: Importer, source: Weighing) -> None:
         run.warn(source.name, BLOCKS)
 
 
-def _note_scaled(run: Importer, source: Scaled, by: Quantizer) -> None:
+def _note_scaled(run: Importer, source: Scaled, by: Quantizer, edge: str) -> None:
     """Where it is known what the runtime computes of each code, all are tried."""
-    share = SHARES[8 if by.format.width <= 8 else 16]
     kind = run.types[source.term.codes.edge] if isinstance(source.term, Level) else None
     few = kind is not None and kind.hi - kind.lo < MOST_SUMS // kind.channels
     if isinstance(source.term, Level) and source.function is not None and few:
         codes, different = _tried(run, source, source.term, by)
-        if not different:
-            return
-        share = f"{max(codes // different, 1):,}"
-    run.warn(source.name, ROUNDED.format(share=share))
+        if different:
+            run.warn(source.name, ROUNDED.format(share=f"{max(codes // different, 1):,}"))
+        return
+    _note_rounded(run, source.name, by, edge)
 
 
 def _all_reals(run: Importer, level: Level) -> FloatArray:
@@ -273,7 +295,7 @@ def _tried(run: Importer, source: Scaled, level: Level, by: Quantizer) -> tuple[
     return codes.size, int(np.count_nonzero(ours != theirs))
 
 
-def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:
+def _note_sums(run: Importer, source: Weighing, by: Quantizer, edge: str) -> None:
     kernel = run.choice(source.tensor).kernel
     _note_first(run, source)
     if (
@@ -281,37 +303,10 @@ def _note_sums(run: Importer, source: Weighing, by: Quantizer) -> None:
         and not (kernel is RuntimeKernel.INTEGER and source.exact)
         and not _exact_in_floats(run, source, by)
     ):
-        share = _sums_near_ties(run, source, by)
-        if share > OFTEN:
-            run.warn(source.name, SUM_TIES.format(share=100 * share))
-            return
-        run.warn(source.name, ROUNDED.format(share=SHARES[8 if by.format.width <= 8 else 16]))
+        _note_rounded(run, source.name, by, edge)
 
 
-def _sums_near_ties(run: Importer, source: Weighing, by: Quantizer) -> float:
-    """The share of all sums that float32 may round the other way; 0 where they are too many."""
-    kind = run.types[run.sums[source]]
-    if kind.hi - kind.lo >= MOST_SUMS:
-        return 0.0
-    finer = 2.0 ** -(kind.format.frac_bits - _own_bits(run, source))
-    sums, lowest = np.arange(kind.lo, kind.hi + 1), by.format.min - by.zero_point
-    found = 0.0
-    for scale in set(source.scale.tolist()):
-        steps = sums * (scale * finer / by.scale)
-        inside = (steps > lowest - 1) & (steps < by.format.max - by.zero_point + 1)
-        errors = 2.0**-20 * (np.abs(steps) + 1)
-        near = np.abs(steps - np.floor(steps) - 0.5) <= errors
-        found = max(found, float((near & inside).sum() / max(inside.sum(), 1)))
-    return found
-
-
-def _own_bits(run: Importer, source: Weighing) -> int:
-    """Fraction bits of a product of input and weight."""
-    data = run.types[source.input.codes.edge].format
-    return data.frac_bits + source.op.weight_format.frac_bits
-
-
-def _note_product(run: Importer, source: Product, by: Quantizer | None) -> None:
+def _note_product(run: Importer, source: Product, by: Quantizer | None, edge: str = "") -> None:
     """Of two tensors: followed where the runtime adds whole numbers."""
     whole = run.choice(source.tensor).kernel in WHOLE_SUMS
     kind = run.types[multiplied(run, source)]
@@ -320,8 +315,10 @@ def _note_product(run: Importer, source: Product, by: Quantizer | None) -> None:
     scales = [float(source.scale), *([by.scale] if by is not None else [])]
     if whole or (kind.magnitude < EXACT_FLOAT and all(math.frexp(s)[0] == 0.5 for s in scales)):
         return
-    share = SHARES[8 if by is None or by.format.width <= 8 else 16]
-    run.warn(source.name, LAST_BITS if by is None else ROUNDED.format(share=share))
+    if by is None:
+        run.warn(source.name, LAST_BITS)
+    else:
+        _note_rounded(run, source.name, by, edge)
 
 
 def _ties(run: Importer, source: Mean, by: Quantizer) -> float:
