@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Overflow, Rounding
+from hwsim.fixed import Overflow, Rounding, round_int
 from hwsim.frontends.hls4ml.importer import LayerBuilder, window_of
 from hwsim.frontends.hls4ml.types import Precision, read_precision
-from hwsim.ops import AvgPool, Divide, MaxPool, Reshape, Stepwise, TensorType, Window
+from hwsim.ops import Add, AvgPool, Divide, MaxPool, Reshape, Select, Stepwise, TensorType, Window
 
 # Modes that give the same whether a code or its sum with a code on the coarser grid is rounded.
 EVEN_HANDED = (Rounding.TRN, Rounding.RND, Rounding.RND_MIN_INF)
+RISING = (Overflow.SAT, Overflow.SAT_SYM)
+"""Modes by which a larger number never becomes a smaller one."""
+MOST_STEPS = 256
+"""Of a window whose sums are added by operators of their own."""
 
 
 def read_pool(build: LayerBuilder, layer: Any) -> None:
@@ -32,10 +38,11 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
             source = build.cast(f"{name}/gathered", source, acc)
             pooled = build.add(f"{name}/max", MaxPool(window=window), source)
         else:
+            _check_rising(build.types[source], acc)
             pooled = build.add(f"{name}/max", MaxPool(window=window), source)
             pooled = build.cast(f"{name}/accum", pooled, acc)
     else:
-        pooled = _average(build, layer, window, source, acc)
+        pooled = _average(build, layer, window, source, acc, whole=whole)
     if set(kind.shape[:-1]) != {1} and layer.variables[name].shape != list(
         build.types[pooled].shape
     ):
@@ -77,23 +84,95 @@ def adds_alike(kind: TensorType, window: Window, acc: Precision) -> bool:
     return even and (fits or acc.overflow is Overflow.WRAP)
 
 
-def _average(build: LayerBuilder, layer: Any, window: Window, source: str, acc: Precision) -> str:
+def _check_rising(kind: TensorType, acc: Precision) -> None:
+    """HwsimError where the largest number may not stay the largest in `accum_t`.
+
+    The C++ compares each code with the largest so far, which it holds in that type.
+    """
+    drop = kind.format.frac_bits - acc.format.frac_bits
+    ends = [round_int(code, drop, acc.rounding) for code in (kind.lo, kind.hi)]
+    if acc.overflow not in RISING and not (acc.least <= ends[0] and ends[1] <= acc.format.max):
+        raise HwsimError(
+            f"a max pool's accumulator must hold the codes of its input, {kind.format}, or "
+            f"saturate, not be {acc}: the C++ compares with what is left of the largest so far"
+        )
+
+
+def _average(
+    build: LayerBuilder, layer: Any, window: Window, source: str, acc: Precision, *, whole: bool
+) -> str:
     """The sum in `accum_t`, divided toward zero at its binary point."""
     kind, name = build.types[source], layer.outputs[0]
-    sums = AvgPool(
-        window=window,
-        accumulator=Stepwise(format=acc.format, rounding=acc.rounding, overflow=acc.overflow),
-    )
-    if not adds_alike(kind, window, acc):
-        raise HwsimError(
-            f"an average pool's accumulator must hold its sums, or wrap and round by "
-            f"{', '.join(r.value for r in EVEN_HANDED)}, not be {acc.format} with "
-            f"{acc.rounding.value} and {acc.overflow.value}"
+    if adds_alike(kind, window, acc) or (whole and build.stream):  # a stream's whole sum: in turn
+        sums = AvgPool(
+            window=window,
+            accumulator=Stepwise(format=acc.format, rounding=acc.rounding, overflow=acc.overflow),
         )
-    total = build.add(f"{name}/sum", sums, source)
+        total = build.add(f"{name}/sum", sums, source)
+    elif window.size > MOST_STEPS:
+        raise HwsimError(
+            f"an average pool's accumulator must hold its sums of {window.size} codes, or wrap and "
+            f"round by {', '.join(r.value for r in EVEN_HANDED)}, not be {acc}"
+        )
+    else:
+        total = _added(build, name, _views(build, name, source, window), acc)
+    if whole or not build.stream:
+        _check_divided(build.types[total], acc, window)
     counted = bool(layer.get_attr("count_pad", True)) or not any(window.padding)
     divisors = np.array([window.size]) if counted else _overlaps(window, kind, build.types[total])
     return build.add(f"{name}/mean", Divide(divisors=divisors), total)
+
+
+def _check_divided(total: TensorType, acc: Precision, window: Window) -> None:
+    """HwsimError for a negative `ap_int`, which the C++ divides as if it were unsigned."""
+    if acc.whole and total.lo < 0 and window.size > 1:
+        raise HwsimError(
+            f"an average pool's accumulator must be fixed<…>, or never negative, not "
+            f"int<{acc.format.width}>: ap_types divide a negative ap_int as an unsigned number"
+        )
+
+
+def _views(build: LayerBuilder, name: str, source: str, window: Window) -> list[str]:
+    """The codes that each position of the window meets, row by row."""
+    if any(window.padding):
+        source = build.padded(f"{name}/around", source, window.padding)
+    counts = window.positions(build.types[source].shape[:-1])
+    found = []
+    for place in itertools.product(*map(range, window.kernel)):
+        edge = source
+        for axis, (first, count) in enumerate(zip(place, counts, strict=True)):
+            stride = window.stride[axis]
+            indices = tuple(range(first, first + count * stride, stride))
+            if len(indices) != build.types[edge].shape[axis]:
+                at = f"{name}/{'.'.join(map(str, place))}/{axis}"
+                edge = build.add(at, Select(axis=axis, indices=indices), edge)
+        found.append(edge)
+    return found
+
+
+def _added(build: LayerBuilder, name: str, terms: Sequence[str], acc: Precision) -> str:
+    """The terms' sum in `accum_t`: one after the other; in a stream, each assigned, as a tree."""
+    if build.stream:
+        held = [build.cast(f"{name}/term{k}", term, acc) for k, term in enumerate(terms)]
+        return _tree(build, f"{name}/sum", held, acc)
+    total = build.cast(f"{name}/sum0", terms[0], acc)
+    for place, term in enumerate(terms[1:], 1):
+        total = _pair(build, f"{name}/sum{place}", total, term, acc)
+    return total
+
+
+def _tree(build: LayerBuilder, name: str, terms: Sequence[str], acc: Precision) -> str:
+    """`reduce` of `nnet_common.h`: left as many terms as the largest power of two below all."""
+    if len(terms) == 1:
+        return terms[0]
+    most = 1 << (len(terms) - 1).bit_length() - 1
+    left = _tree(build, f"{name}.0", terms[:most], acc)
+    right = _tree(build, f"{name}.1", terms[most:], acc)
+    return _pair(build, name, left, right, acc)
+
+
+def _pair(build: LayerBuilder, name: str, a: str, b: str, acc: Precision) -> str:
+    return build.cast(name, build.add(f"{name}/full", Add(), a, b), acc)
 
 
 def _overlaps(window: Window, kind: TensorType, out: TensorType) -> Any:

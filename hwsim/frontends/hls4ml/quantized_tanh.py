@@ -29,6 +29,11 @@ def read_quantized_tanh(build: LayerBuilder, layer: Any) -> None:
             f"a quantized tanh must have thresholds for each of {kind.channels} channels, not "
             f"{len(rows)}"
         )
+    if flat and build.stream:
+        raise HwsimError(
+            "a quantized tanh in io_stream must have thresholds for each channel, not for each "
+            "code: hls4ml 1.3 has no C++ for it"
+        )
     if flat:
         source = build.add(f"{name}/flat", Flatten(), source)
     op = Thresholds(

@@ -43,6 +43,12 @@ def read_transpose(build: LayerBuilder, layer: Any) -> None:
     rank = len(build.types[source].shape)
     while len(axes) > rank and axes[0] == 0:
         axes = tuple(axis - 1 for axis in axes[1:])
+    shape = build.types[source].shape
+    if build.stream and axes == (0, 1) and shape[1] > 1:
+        raise HwsimError(
+            f"a transpose of two axes in io_stream must swap them, not leave {shape}: the C++ of "
+            "hls4ml 1.3 swaps them whatever its perm is"
+        )
     build.finish(layer, build.add(f"{name}/turned", Transpose(axes=axes), source))
 
 

@@ -17,11 +17,15 @@ from hwsim.ops.base import IntArray
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """An `ap_fixed` or `ap_int` type: a format, and what an assignment to it does."""
+    """An `ap_fixed` or `ap_int` type: a format, and what an assignment to it does.
+
+    `whole` says that it is an `ap_int`, which takes a double in a way of its own.
+    """
 
     format: Format
     rounding: Rounding
     overflow: Overflow
+    whole: bool = False
 
     def __str__(self) -> str:
         """As `hwsim inspect` shows an accumulator: s10.7 RND SAT."""
@@ -50,7 +54,8 @@ def read_precision(what: str, precision: Any) -> Precision:
         raise HwsimError(f"{what} must be a known precision, but is still 'auto'")
     if kind not in _FIXED:
         raise HwsimError(f"{what} must be a fixed-point or integer precision, not {precision}")
-    if getattr(precision, "saturation_bits", 0):
+    wraps = kind not in WHOLE and precision.saturation_mode.name == Overflow.WRAP.value
+    if wraps and precision.saturation_bits:  # those that saturate have no use for them
         raise HwsimError(f"{what} must wrap without saturation bits, not {precision}")
     try:
         fmt = Format(
@@ -61,7 +66,7 @@ def read_precision(what: str, precision: Any) -> Precision:
     except HwsimError as error:
         raise HwsimError(f"{what}: {error}") from None
     if kind in WHOLE:
-        return Precision(fmt, Rounding.TRN_ZERO, Overflow.WRAP)
+        return Precision(fmt, Rounding.TRN_ZERO, Overflow.WRAP, whole=True)
     mode = Overflow(precision.saturation_mode.name)
     return Precision(fmt, Rounding(precision.rounding_mode.name), as_assigned(fmt, mode))
 
@@ -126,8 +131,13 @@ LARGE = 2.0**62
 
 
 def assigned(values: npt.NDArray[np.float64], precision: Precision) -> IntArray:
-    """Doubles assigned to a type, exactly; infinity counts as a power of two beyond every type."""
+    """Doubles assigned to a type, exactly; infinity counts as a power of two beyond every type.
+
+    An `ap_int` makes 1 of what lies between -0.5 and 0 (`ap_int_base(double)`).
+    """
     fmt = precision.format
+    if precision.whole:
+        values = np.where((values > -0.5) & (values < 0), 1.0, values)
     steps = np.ldexp(values, fmt.frac_bits)
     far = np.abs(steps) >= LARGE  # whole numbers, multiples of 2**10
     whole = round_real(np, np.where(far, 0.0, steps), precision.rounding).astype(np.int64)

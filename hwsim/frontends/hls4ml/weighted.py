@@ -46,6 +46,7 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
     source, window = _windowed(build, layer)
     channels, outputs = int(layer.get_attr("n_chan")), int(layer.get_attr("n_filt"))
     rank, terms = len(window.kernel), window.size * channels
+    _check_kernel(layer, terms)
     factors, biases = _constants(build, layer, source)
     weights = _turned(layer, factors.codes, (*range(1, rank + 2), 0))
     op = CONVOLUTIONS[rank](
@@ -57,6 +58,16 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
         accumulator=sums_of(layer, terms),
     )
     _finish(build, layer, op, source, _counted(build, layer, terms))
+
+
+def _check_kernel(layer: Any, terms: int) -> None:
+    """HwsimError for a reuse factor that hls4ml corrects in all but pointwise convolutions."""
+    reuse = int(layer.get_attr("reuse_factor") or 1)
+    if strategy_of(layer) == "resource" and reuse > terms and reuse % terms:
+        raise HwsimError(
+            f"a convolution's reuse factor above its {terms} terms must be a multiple of them, not "
+            f"{reuse}: hls4ml 1.3 has no C++ for it"
+        )
 
 
 def read_depthwise(build: LayerBuilder, layer: Any) -> None:
@@ -110,6 +121,8 @@ def _windowed(build: LayerBuilder, layer: Any) -> tuple[str, Window]:
         if int(layer.get_attr(what, 1) or 1) != 1:
             raise HwsimError(f"a convolution's {what} must be 1, not {layer.get_attr(what)}")
     window, precision = window_of(layer, "filt"), layer.get_input_variable().type.precision
+    if build.stream and str(layer.get_attr("implementation")).lower() == "encoded":
+        _check_encoded(window)
     if name in build.paddings and not is_sign(precision):
         pads = tuple(a + b for a, b in zip(window.padding, build.paddings[name], strict=True))
         if all(pad < size for pad, size in zip(pads, window.kernel * 2, strict=True)):
@@ -119,6 +132,16 @@ def _windowed(build: LayerBuilder, layer: Any) -> tuple[str, Window]:
         source = build.padded(f"{layer.outputs[0]}/padded", source, window.padding)
         window = Window(window.kernel, window.stride)
     return source, window
+
+
+def _check_encoded(window: Window) -> None:
+    """HwsimError for a window whose sides differ: the instructions are those of its height."""
+    for what, sizes in (("kernel", window.kernel), ("stride", window.stride)):
+        if len(set(sizes)) > 1:
+            raise HwsimError(
+                f"a convolution by the implementation Encoded must have a square {what}, not "
+                f"{sizes}: the C++ of hls4ml 1.3 has no other; LineBuffer takes any"
+            )
 
 
 def _counted(build: LayerBuilder, layer: Any, terms: int) -> int:
