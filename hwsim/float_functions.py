@@ -11,11 +11,12 @@ multiply-adds, the sum runs in 16 lanes, which are added at the end. Source: MLA
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.fixed import Array, Namespace
+from hwsim.fixed import Array, Namespace, Rounding, round_real
 
 LANES = 16
 LOWEST = -103.9720840454  # below, an exponential is 0
@@ -184,3 +185,19 @@ def tanh(xp: Namespace, x: Array) -> Array:
     x = xp.clip(x, -9.0, 9.0)
     square = x * x
     return _polynomial(xp, square, TANH_TOP) * x / _polynomial(xp, square, TANH_BOTTOM)
+
+
+def minifloat(
+    xp: Namespace, x: Array, mantissa: int, lowest: int, highest: float, rounding: Rounding
+) -> Array:
+    """The nearest float of so many mantissa bits, at least `2**lowest` apart times them.
+
+    Below `2**lowest` numbers are as far apart as just above it (subnormal); past `highest` they are
+    that. Each step is exact, and a tie goes as `rounding` says. Source: QONNX 1.0
+    `custom_op/general/floatquant.py`.
+    """
+    binades = np.exp2(np.arange(lowest, max(math.frexp(highest)[1], lowest + 1))).astype(np.float32)
+    place = xp.searchsorted(xp.asarray(binades[1:]), xp.abs(x), side="right")
+    units = xp.asarray(binades * np.float32(2.0**-mantissa))
+    unit = xp.reshape(xp.take(units, xp.reshape(place, (-1,))), x.shape)
+    return xp.clip(round_real(xp, x / unit, rounding) * unit, -highest, highest)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Array, Namespace
-from hwsim.float_functions import log_softmax, sigmoid, softmax, tanh
+from hwsim.fixed import Array, Namespace, Rounding
+from hwsim.float_functions import log_softmax, minifloat, sigmoid, softmax, tanh
 from hwsim.ops.base import MOST_TOLD
 
 Shape = tuple[int, ...]
@@ -135,7 +135,49 @@ class UnaryStep:
         return f"{self.op}(x)"
 
 
-PortStep = FloatStep | RowStep | UnaryStep
+NEAREST = (Rounding.RND_CONV, Rounding.RND_INF, Rounding.RND_ZERO)
+"""Roundings of a MinifloatStep: ties to even, away from zero, to zero."""
+MANTISSA_BITS, EXPONENTS = 23, (-126, 127)  # of float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinifloatStep:
+    """Each number rounded to a small float: `mantissa_bits` behind the leading one.
+
+    Numbers below `2**lowest` are subnormal, those past `highest` saturate to it.
+    """
+
+    mantissa_bits: int
+    lowest: int
+    highest: float
+    rounding: Rounding = Rounding.RND_CONV
+
+    def __post_init__(self) -> None:
+        bits, low = self.mantissa_bits, self.lowest
+        if not 0 <= bits <= MANTISSA_BITS or not EXPONENTS[0] <= low - bits <= EXPONENTS[1]:
+            raise HwsimError(
+                f"a small float must have 0 to {MANTISSA_BITS} mantissa bits and steps from "
+                f"2**{EXPONENTS[0]} to 2**{EXPONENTS[1]}, not {bits} and 2**{low - bits}"
+            )
+        if not (math.isfinite(self.highest) and self.highest > 0):
+            raise HwsimError(f"a small float's largest must be above 0, not {self.highest}")
+        if self.rounding not in NEAREST:
+            raise HwsimError(
+                f"a small float must be rounded to nearest, not by {self.rounding.name}"
+            )
+
+    def run(self, xp: Namespace, x: Array) -> Array:
+        """What it makes of float32 numbers."""
+        return minifloat(xp, x, self.mantissa_bits, self.lowest, self.highest, self.rounding)
+
+    def __str__(self) -> str:
+        return (
+            f"minifloat(x) of {self.mantissa_bits} mantissa bits behind a leading one, steps from "
+            f"{2.0 ** (self.lowest - self.mantissa_bits):.9g}, up to {self.highest:.9g}"
+        )
+
+
+PortStep = FloatStep | RowStep | UnaryStep | MinifloatStep
 RealSteps = Sequence[PortStep]
 
 
@@ -157,7 +199,7 @@ def computed(xp: Namespace, steps: RealSteps, x: Array) -> Array:
     """What the steps make of reals, (batch, *user's axes), one after the other in float32."""
     x = xp.astype(x, xp.float32, copy=False)
     for step in steps:
-        if isinstance(step, RowStep):
+        if isinstance(step, RowStep | MinifloatStep):
             x = step.run(xp, x)
         elif isinstance(step, UnaryStep):
             x = FUNCTIONS[step.op](xp, x)
@@ -175,7 +217,7 @@ def check_steps(what: str, steps: RealSteps, seen: Shape) -> None:
                     f"{what} must have steps along its {len(seen)} axes, not along {step.axes}"
                 )
             continue
-        if isinstance(step, UnaryStep):
+        if isinstance(step, UnaryStep | MinifloatStep):
             continue
         rank = len(step.shape)
         pairs = zip(step.shape, seen[len(seen) - rank :], strict=True) if rank <= len(seen) else ()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from hwsim import saved_ports, storage
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow, Rounding
-from hwsim.float_steps import FloatStep, RowStep, UnaryStep
+from hwsim.float_steps import FloatStep, MinifloatStep, RowStep, UnaryStep
 from hwsim.ops import (
     OPERATORS,
     Balanced,
@@ -239,8 +239,9 @@ class Graph:
 
 
 CODEC = storage.Codec.of(
-    InputPort, OutputPort, FloatStep, RowStep, UnaryStep, State, TensorType, Quant, Window,
-    Exact, Stepwise, Balanced, Float32, Rounding, Overflow, Scheme, Reduction, *OPERATORS.values(),
+    InputPort, OutputPort, FloatStep, RowStep, UnaryStep, MinifloatStep, State, TensorType, Quant,
+    Window, Exact, Stepwise, Balanced, Float32, Rounding, Overflow, Scheme, Reduction,
+    *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from fractions import Fraction
 
 import array_api_strict
 import numpy as np
@@ -11,8 +13,18 @@ import pytest
 import hwsim
 from hwsim.build_folder import Manifest
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
-from hwsim.float_steps import ARITHMETIC, FloatStep, RowStep, UnaryStep, computed, narrowed
+from hwsim.fixed import Format, Rounding
+from hwsim.float_steps import (
+    ARITHMETIC,
+    NEAREST,
+    FloatStep,
+    MinifloatStep,
+    PortStep,
+    RowStep,
+    UnaryStep,
+    computed,
+    narrowed,
+)
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Relu, TensorType
 from hwsim.ports import channels_first
@@ -22,7 +34,7 @@ F32 = np.float32
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def graph(steps: tuple[FloatStep, ...], after: tuple[FloatStep | RowStep, ...] = ()) -> Graph:
+def graph(steps: tuple[PortStep, ...], after: tuple[PortStep, ...] = ()) -> Graph:
     """Images (channels, height, width) that lie channels-last inside."""
     kind = TensorType((4, 5, 3), Format.parse("s8.5"))
     port = InputPort(name="x", tensor="x", type=kind, axes=channels_first(3), steps=steps)
@@ -200,3 +212,52 @@ def test_a_step_on_numbers_is_that_function_of_each(tmp_path, xp, op, rng):
     assert describe(made)["outputs"][0]["steps"] == [f"{op}(x)"]
     with pytest.raises(HwsimError, match="must be one of sigmoid, tanh, not 'sinh'"):
         UnaryStep(op="sinh")
+
+
+SMALL = MinifloatStep(mantissa_bits=1, lowest=-2, highest=24.0)
+
+
+def nearest(x: Fraction, rounding: Rounding) -> Fraction:
+    """The nearest float of SMALL's, by trying all of them."""
+    held = [Fraction(k, 8) for k in range(2)]
+    held += [Fraction(k, 2) * Fraction(2) ** power for power in range(-2, 5) for k in (2, 3)]
+    size = abs(x)
+    best = min(abs(size - f) for f in held)
+    found = sorted(f for f in held if abs(size - f) == best)
+    tie = {Rounding.RND_ZERO: found[0], Rounding.RND_INF: found[-1]}
+    places = [held.index(f) for f in found]
+    even = held[places[0] if places[0] % 2 == 0 else places[-1]]
+    return (1 if x >= 0 else -1) * tie.get(rounding, even)
+
+
+@pytest.mark.parametrize("xp", [np, array_api_strict], ids=lambda xp: xp.__name__)
+@pytest.mark.parametrize("rounding", NEAREST, ids=lambda r: r.name)
+def test_a_small_float_is_the_nearest_of_all_there_are(xp, rounding, rng):
+    """Ties are met: all numbers between two neighbours are whole sixteenths."""
+    x = np.concatenate([np.arange(-450, 451) / 16, rng.normal(0, 6, 300)]).astype(F32)
+    step = replace(SMALL, rounding=rounding)
+    got = np.asarray(computed(xp, (step,), xp.asarray(x)))
+    assert got.tolist() == [float(nearest(Fraction(float(v)), rounding)) for v in x]
+    assert len(np.unique(got)) == 31
+
+
+def test_a_small_float_at_a_port_is_saved_and_told(tmp_path):
+    made = graph((FloatStep(op="div", values=(3.0,)), SMALL))
+    made.save(tmp_path / "small.hwsim")
+    assert Graph.load(tmp_path / "small.hwsim").inputs == made.inputs
+    said = "minifloat(x) of 1 mantissa bits behind a leading one, steps from 0.125, up to 24"
+    assert describe(made)["inputs"][0]["steps"][1] == said
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"mantissa_bits": 24}, "must have 0 to 23 mantissa bits"),
+        ({"lowest": -126}, r"and steps from 2\*\*-126 to 2\*\*127, not 1 and 2\*\*-127"),
+        ({"highest": 0.0}, "largest must be above 0, not 0.0"),
+        ({"rounding": Rounding.TRN}, "must be rounded to nearest, not by TRN"),
+    ],
+)
+def test_a_small_float_that_there_is_not_is_refused(fields, said):
+    with pytest.raises(HwsimError, match=said):
+        replace(SMALL, **fields)

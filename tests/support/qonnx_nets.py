@@ -59,6 +59,27 @@ class Net:
     def sign(self, x: str, scale: npt.ArrayLike = 1.0) -> str:
         return self.do("BipolarQuant", [x, self.constant(scale)], domain=self.domain)
 
+    def floats(
+        self,
+        x: str,
+        exponent: int,
+        mantissa: int,
+        scale: npt.ArrayLike = 1.0,
+        *,
+        most: float | None = None,
+        bias: float | None = None,
+        mode: str = "ROUND",
+        saturation: int = 1,
+    ) -> str:
+        """FloatQuant, with the exponent bias and the largest float that Brevitas would take."""
+        offset = 2.0 ** (exponent - 1) - 1 if bias is None else bias
+        top = (2 - 2.0**-mantissa) * 2.0 ** (2.0**exponent - 1 - offset)
+        numbers = (scale, exponent, mantissa, offset, top if most is None else most)
+        rule = {"rounding_mode": mode, "saturation": saturation}
+        rule |= {"has_inf": 0, "has_nan": 0, "has_subnormal": 1}
+        inputs = [x, *[self.constant(value) for value in numbers]]
+        return self.do("FloatQuant", inputs, domain=self.domain, **rule)
+
     def start(self, *shape: int, scale: float = 2.0**-5, bits: int = 8, **rule: Any) -> str:
         self.shape = shape
         return self.quant("x", scale, bits, **rule)

@@ -18,6 +18,7 @@ from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.qonnx_bipolar import Bipolar
 from hwsim.frontends.onnx.qonnx_channels import by_channel, innermost
 from hwsim.frontends.onnx.qonnx_each import by_formats, each_channel
+from hwsim.frontends.onnx.qonnx_float import float_quant
 from hwsim.frontends.onnx.qonnx_rules import MODES, IntQuant, power_of_two
 from hwsim.frontends.onnx.qonnx_thresholds import multi_threshold
 from hwsim.frontends.onnx.qonnx_trunc import trunc
@@ -194,6 +195,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **FLOAT_HANDLERS,
     **{(d, op): quant for d in DOMAINS for op in ("Quant", "IntQuant")},
     **{(d, "BipolarQuant"): bipolar_quant for d in DOMAINS},
+    **{(d, "FloatQuant"): float_quant for d in DOMAINS},
     **{(d, "Trunc"): trunc for d in DOMAINS},
     **{(d, "MultiThreshold"): multi_threshold for d in DOMAINS},
     **{(d, "MaxPoolNHWC"): qonnx_last.between_transposes for d in DOMAINS},

@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.constants import mapped
+from hwsim.frontends.onnx.folded_weights import folded_weights
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS
@@ -33,9 +34,14 @@ from hwsim.ops.base import IntArray
 F32 = np.float32
 
 
-def weights_of(run: Importer, node: OnnxNode, position: int) -> Constant:
-    """A constant that came through a quantizer."""
+def weights_of(run: Importer, node: OnnxNode, position: int, axis: int = 0) -> Constant:
+    """A constant that came through a quantizer, or a QONNX model's whose quantizer was folded.
+
+    `axis` is that of its output channels.
+    """
     value = run.constant(node, position)
+    if value.codes is None and run.choices is None:
+        value = folded_weights(value, axis)
     if value.codes is None or value.scale is None:
         raise HwsimError(
             f"{node}: its weights {node.input(position)!r} must be quantized (DequantizeLinear or "
@@ -281,7 +287,7 @@ def dense(
 
 def gemm(run: Importer, node: OnnxNode) -> None:
     """Gemm with constant weights."""
-    weights = weights_of(run, node, 1)
+    weights = weights_of(run, node, 1, 0 if node.integer("transB", 0) else 1)
     alpha, beta = positive_alpha(node), node.real("beta", 1.0)
     if node.integer("transA", 0):
         raise HwsimError(f"{node}: 'transA' must be 0")
@@ -308,4 +314,4 @@ def turned(weights: Constant) -> Constant:
 
 def matmul(run: Importer, node: OnnxNode) -> None:
     """MatMul with constant weights on the right."""
-    run.values[node.output] = dense(run, node, run.real(node, 0), weights_of(run, node, 1), None)
+    run.values[node.output] = dense(run, node, run.real(node, 0), weights_of(run, node, 1, 1), None)

@@ -66,9 +66,11 @@ MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu")
 UNIT = 2.0**-24  # of a float32's rounding
 MOST_PAIRS = 1 << 20
 NEAR = (
-    "QONNX's executor adds in float32, with scales that are no powers of two, and at {doubtful:,} "
-    "of its {count:,} thresholds its rounding decides: a code may differ by one step there"
+    "QONNX's executor adds in float32, {why}, and at {doubtful:,} of its {count:,} thresholds its "
+    "rounding decides: a code may differ by one step there"
 )
+ODD_SCALES = "with scales that are no powers of two"
+LONG_SUMS = "which rounds sums past 2**24 steps"
 PASSES = (
     "QONNX's executor adds in float32, which rounds sums past 2**24 steps, as some of these may be"
     ": a code may differ by one step then"
@@ -196,7 +198,8 @@ class Stepped(Quantizer):
         if differing:
             run.warn(name, PAIRS.format(differing=differing))
         elif differing is None and found.doubtful and not _told(run, real):
-            run.warn(name, NEAR.format(doubtful=found.doubtful, count=found.count))
+            why = LONG_SUMS if _powers(real.source) else ODD_SCALES
+            run.warn(name, NEAR.format(why=why, doubtful=found.doubtful, count=found.count))
         if ops and found.equal(lambda k: _run(ops, k), sums.kind):
             return ops
         return found.ops(self.format, self.quant)
@@ -382,6 +385,11 @@ def _pairs_that_differ(
 def _told(run: TensorBuilder, real: Real) -> bool:
     """Whether the input's own warning says all."""
     return isinstance(real.source, Weighing) and rough(run, real.source)
+
+
+def _powers(source: Source) -> bool:
+    """Whether a layer's scales are powers of two, so that only its long sums are rounded."""
+    return isinstance(source, Weighing) and powers_of_two(source.scale)
 
 
 def pools(real: Real) -> tuple[list[Op], list[Op]]:

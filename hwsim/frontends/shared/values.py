@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.fixed import Format
-from hwsim.float_steps import ARITHMETIC, FloatStep
+from hwsim.float_steps import ARITHMETIC, PortStep
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.ops import Add, Conv, Dense, Maximum, Minimum, Mul, Op, Pad, Sub, Window
 from hwsim.ops.base import IntArray
@@ -51,7 +51,7 @@ class RawInput:
     plain: Arrangement
     channels_last: Arrangement
     padding: Padding = NO_PADDING
-    steps: tuple[FloatStep, ...] = ()  # what was computed of it so far, on the user's axes
+    steps: tuple[PortStep, ...] = ()  # what was computed of it so far, on the user's axes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
