@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,11 +18,13 @@ from hwsim.frontends.onnx.pairs import paired, repeated
 from hwsim.frontends.onnx.scale import along, arithmetic_of, folded
 from hwsim.frontends.onnx.weighted import biased
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.literals import literal
+from hwsim.frontends.shared.literals import level_behind, literal
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     Codes,
     Constant,
+    Fixed,
+    FloatArray,
     Joined,
     Level,
     RawInput,
@@ -128,13 +130,19 @@ def concat(run: Importer, node: OnnxNode) -> None:
         joined = np.concatenate(arrays, axis=node.integer("axis", 0))
         run.values[node.output] = Constant(joined)
         return
-    reals = [run.real(node, i) for i in range(len(node.inputs))]
-    run.values[node.output] = concatenated(run, node, reals, node.integer("axis", 1))
+    parts: list[Real | Constant] = [
+        v if isinstance(v, Constant) else run.real(node, i) for i, v in enumerate(values)
+    ]
+    run.values[node.output] = concatenated(run, node, parts, node.integer("axis", 1))
 
 
-def concatenated(run: Importer, node: OnnxNode, reals: list[Real], axis: int) -> Real:
-    """Tensors one after the other along an axis that is not the batch."""
-    shapes = [r.layout.shape for r in reals]
+def concatenated(
+    run: Importer, node: OnnxNode, parts: Sequence[Real | Constant], axis: int
+) -> Real:
+    """Tensors one after the other along an axis that is not the batch; some may be constant."""
+    shapes = [
+        _each(run, node, p).shape if isinstance(p, Constant) else p.layout.shape for p in parts
+    ]
     rank = len(shapes[0]) + 1
     axis = axis + rank if axis < 0 else axis
     if not 1 <= axis < rank or any(len(s) != rank - 1 for s in shapes):
@@ -147,13 +155,45 @@ def concatenated(run: Importer, node: OnnxNode, reals: list[Real], axis: int) ->
     if len(rest) != 1:
         raise HwsimError(f"{node}: its inputs must agree but for axis {axis}, not be {shapes}")
     shape = (*shapes[0][: axis - 1], sum(ends), *shapes[0][axis:])
+    moving = [part for part in parts if isinstance(part, Real)]
+    place, lying = _in_place(moving, axis) if run.choices is not None else (-1, None)
+    way = lying or (lambda shape: Arrangement.innermost(shape, axis - 1))
+    if rank == 2:
+        way = Arrangement.plain
+    reals = [p if isinstance(p, Real) else _fixed(run, node, p, moving[0], way) for p in parts]
     if rank == 2:
         starts = np.cumsum([0, *ends[:-1]])
         order = np.concatenate([r.layout.order + s for r, s in zip(reals, starts, strict=True)])
         return Real(Joined(node.name, tuple(reals), 0), Arrangement(shape, shape, order))
-    place, lying = _in_place(reals, axis) if run.choices is not None else (-1, None)
-    layout = Arrangement.innermost(shape, axis - 1) if lying is None else lying(shape)
-    return Real(Joined(node.name, tuple(reals), axis - 1, place), layout)
+    return Real(Joined(node.name, tuple(reals), axis - 1, place), way(shape))
+
+
+def _each(run: Importer, node: OnnxNode, constant: Constant) -> FloatArray:
+    """What a constant is for each sample."""
+    array: FloatArray = constant.array.astype(F32)
+    alike = array.ndim > 0 and array.shape[0] in (1, run.model.batch)
+    if not alike or (array != array[:1]).any():
+        raise HwsimError(
+            f"{node}: a constant that is concatenated must be the same for all samples, its first "
+            f"axis 1, not of shape {array.shape}"
+        )
+    each: FloatArray = array[0]
+    return each
+
+
+def _fixed(
+    run: Importer,
+    node: OnnxNode,
+    constant: Constant,
+    beside: Real,
+    way: Callable[[Shape], Arrangement],
+) -> Real:
+    """A constant as a tensor that lies as the others do."""
+    each = _each(run, node, constant)
+    layout = way(each.shape)
+    values = each.reshape(-1)[layout.order].reshape(layout.physical)
+    like = level_behind(beside.source).codes
+    return Real(Fixed(node.name, values, like), layout)
 
 
 def _in_place(reals: list[Real], axis: int) -> tuple[int, Callable[[Shape], Arrangement] | None]:

@@ -31,22 +31,14 @@ from hwsim.frontends.onnx.pairs import paired
 from hwsim.frontends.onnx.scale import product_of_codes
 from hwsim.frontends.onnx.types import format_of
 from hwsim.frontends.onnx.walk import read_graph
+from hwsim.frontends.shared.literals import level_behind
 from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import (
     Codes,
     Constant,
-    Extreme,
-    Joined,
     Level,
-    OfTwoCodes,
-    Pair,
-    PerChannel,
-    Product,
     RawInput,
     Real,
-    Scaled,
-    Softmax,
-    Source,
 )
 from hwsim.graph import Graph
 from hwsim.ops import TensorType
@@ -75,28 +67,6 @@ def quantize_linear(run: Importer, node: OnnxNode) -> None:
         note_codes(run, real, by)
         note_moved(run, node)
     run.values[node.output] = codes
-
-
-def level_behind(source: Source) -> Level:
-    """The codes, or the first of them, that a source reads."""
-    match source:
-        case Level():
-            return source
-        case Joined():
-            return level_behind(source.parts[0].source)
-        case Pair() | OfTwoCodes():
-            return level_behind(source.a)
-        case Product():
-            return source.a
-        case Scaled() | PerChannel():
-            return level_behind(source.term)
-        case Extreme():
-            return level_behind(source.parts[0].source)
-        case Softmax():
-            return level_behind(source.input.source)
-        case RawInput():
-            raise HwsimError(f"input {source.name!r} must be quantized first")
-    return source.input
 
 
 def dequantize_linear(run: Importer, node: OnnxNode) -> None:
@@ -238,7 +208,14 @@ def qlinear_mul(run: Importer, node: OnnxNode) -> None:
 
 def qlinear_concat(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QLinearConcat: each input through its own table."""
-    reals = [given(run, node, i) for i in range(2, len(node.inputs), 3)]
+    reals: list[Real | Constant] = []
+    for i in range(2, len(node.inputs), 3):
+        codes = run.value(node, i)
+        if isinstance(codes, Constant):
+            scale, zero = run.constant(node, i + 1), optional(run, node, i + 2)
+            reals.append(dequantized(node, codes, scale, zero))
+        else:
+            reals.append(given(run, node, i))
     rounded(run, node, elementwise.concatenated(run, node, reals, node.integer("axis", 1)), 0)
 
 

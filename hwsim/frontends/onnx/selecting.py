@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import constants
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.shape import BATCH as BATCH_SIZE
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.values import Codes, Constant, RawInput, Real
@@ -130,6 +131,7 @@ def expand(run: Importer, node: OnnxNode) -> None:
     wanted = [int(size) for size in run.constant(node, 1).array.ravel()]
     given = run.value(node, 0)
     if isinstance(given, Constant):
+        wanted = _for_each_sample(wanted)
         shape = np.broadcast_shapes(given.array.shape, tuple(wanted))
         _check_size(node, shape)
         run.values[node.output] = constants.mapped(given, lambda x: np.broadcast_to(x, shape))
@@ -154,6 +156,7 @@ def tile(run: Importer, node: OnnxNode) -> None:
     repeats = [int(count) for count in run.constant(node, 1).array.ravel()]
     given = run.value(node, 0)
     if isinstance(given, Constant):
+        repeats = _for_each_sample(repeats)
         _check_size(node, tuple(s * n for s, n in zip(given.array.shape, repeats, strict=True)))
         run.values[node.output] = constants.mapped(given, lambda x: np.tile(x, repeats))
         return
@@ -168,6 +171,11 @@ def tile(run: Importer, node: OnnxNode) -> None:
     sizes = list(zip(shape, repeats[1:], strict=True))
     _check_size(node, tuple(size * count for size, count in sizes))
     taken(run, node, value, [[*range(size)] * n if n > 1 else None for size, n in sizes])
+
+
+def _for_each_sample(sizes: list[int]) -> list[int]:
+    """Sizes or repeats of a constant, which is the same for all that the first axis counts."""
+    return [1, *sizes[1:]] if sizes[:1] == [BATCH_SIZE] else sizes
 
 
 def _check_size(node: OnnxNode, shape: Shape) -> None:

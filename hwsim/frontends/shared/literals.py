@@ -11,8 +11,22 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.values import Codes
-from hwsim.ops import Literal, Quant
+from hwsim.frontends.shared.values import (
+    Codes,
+    Extreme,
+    Fixed,
+    Joined,
+    Level,
+    OfTwoCodes,
+    Pair,
+    PerChannel,
+    Product,
+    RawInput,
+    Scaled,
+    Softmax,
+    Source,
+)
+from hwsim.ops import Flatten, Literal, Op, Quant, Reshape, Select
 from hwsim.ops.base import IntArray
 
 Values = npt.NDArray[Any]
@@ -33,6 +47,45 @@ def literal(
         name, Literal(values=lying, out=fmt, quant=quant), [like.edge], f"{like.edge}.{name}"
     )
     return Codes(edge, fmt, like.layout)
+
+
+def alone(
+    run: TensorBuilder,
+    like: Codes,
+    values: IntArray,
+    fmt: Format,
+    *,
+    quant: Quant | None,
+    name: str,
+) -> str:
+    """The edge of codes for every sample, of a shape of its own; any edge of `like` drives it."""
+    size = run.types[like.edge].size
+    ops: list[Op] = [Flatten()]
+    if size != values.size:
+        ops.append(Select(axis=0, indices=(0,) * values.size))
+    ops += [Reshape(shape=values.shape), Literal(values=values, out=fmt, quant=quant)]
+    return run.chain(name, like.edge, ops, f"{like.edge}.{name}")
+
+
+def level_behind(source: Source) -> Level:
+    """The codes, or the first of them, that a source reads; HwsimError where there are none."""
+    match source:
+        case Level():
+            return source
+        case Joined() | Extreme():
+            moving = [part.source for part in source.parts if not isinstance(part.source, Fixed)]
+            return level_behind(moving[0])
+        case Pair() | OfTwoCodes():
+            return level_behind(source.a)
+        case Product():
+            return source.a
+        case Scaled() | PerChannel():
+            return level_behind(source.term)
+        case Softmax():
+            return level_behind(source.input.source)
+        case RawInput() | Fixed():
+            raise HwsimError(f"{source.name!r} must be quantized first")
+    return source.input
 
 
 def lying_as(layout: Arrangement, values: Values, name: str) -> Values:

@@ -12,7 +12,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.literals import literal
+from hwsim.frontends.shared.literals import alone, literal
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import (
     absorbed,
@@ -26,6 +26,7 @@ from hwsim.frontends.shared.values import (
     Arithmetic,
     Codes,
     Extreme,
+    Fixed,
     FloatArray,
     Joined,
     Level,
@@ -237,6 +238,11 @@ def _quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str
             edge, ops = by.sum(run, edge, unit, 0)
         case Softmax():
             edge, ops = by.softmax(run, source, out)
+        case Fixed():
+            codes = by.codes(source.values)
+            name_of = f"{source.name}.constant"
+            edge = alone(run, source.like, codes, by.format, quant=by.quant, name=name_of)
+            ops = []
         case PerChannel():
             edge, ops = source.term.codes.edge, [tables(run, source, by)]
         case OfTwoCodes():

@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     Extreme,
+    Fixed,
     FloatArray,
     Joined,
     Level,
@@ -38,6 +39,10 @@ def absorbed(real: Real) -> Real:
     functions = [step for step in steps if isinstance(step, Unary)]
     if isinstance(source, Pair) and not all(step.clamp for step in functions):
         source = _of_two_codes(source) or source
+    if isinstance(source, Fixed):
+        for step in functions:
+            source = replace(source, values=step.function(source.values))
+        return replace(real, source=source, steps=real.steps[len(steps) :])
     if isinstance(source, Joined) and not all(step.clamp for step in functions):
         parts = tuple(part.then(functions[0]) for part in source.parts)
         whole = replace(source, parts=parts)

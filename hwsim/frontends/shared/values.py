@@ -218,6 +218,18 @@ class Extreme:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Fixed:
+    """Constant reals, the same for every sample, as their codes will lie (a class token).
+
+    An edge of `like` drives theirs, whatever it holds.
+    """
+
+    name: str
+    values: FloatArray
+    like: Codes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Joined:
     """Tensors to be concatenated along an axis (the batch apart) once each has been rounded.
 
@@ -327,6 +339,7 @@ Source = (
     | Pair
     | Scaled
     | Joined
+    | Fixed
     | PerChannel
     | Extreme
     | OfTwoCodes
