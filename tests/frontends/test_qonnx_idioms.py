@@ -376,7 +376,7 @@ def test_a_network_of_the_zoos_kind_gives_the_executors_values(
     assert differences(graph, model, off_grid(n.shape, seed, batch=10)) == 0
 
 
-@pytest.mark.parametrize(("op", "said"), [("Im2Col", "are FINN's own forms")])
+@pytest.mark.parametrize(("op", "said"), [("DebugMarker", "extract_model cuts out")])
 def test_what_is_not_read_is_named_with_what_helps(op: str, said: str) -> None:
     n = Net(0)
     x = n.do("MatMul", [n.start(4), n.weights((4, 3))])

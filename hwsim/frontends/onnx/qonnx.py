@@ -11,7 +11,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx import qonnx_last
+from hwsim.frontends.onnx import qonnx_last, qonnx_linear, qonnx_lowered
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -28,7 +28,7 @@ from hwsim.frontends.shared.values import Constant, FloatArray, Level, RawInput,
 from hwsim.graph import Graph
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
-ROUND = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "FloatQuant")
+ROUND = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "FloatQuant", "QuantAvgPool2d")
 QUANTIZERS = {(d, op) for d in DOMAINS for op in ROUND}
 """What makes a model one of QONNX; not all of them are read."""
 MAX_BITS = 32
@@ -196,6 +196,11 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **{(d, op): quant for d in DOMAINS for op in ("Quant", "IntQuant")},
     **{(d, "BipolarQuant"): bipolar_quant for d in DOMAINS},
     **{(d, "FloatQuant"): float_quant for d in DOMAINS},
+    **{(d, "Im2Col"): qonnx_lowered.im2col for d in DOMAINS},
+    **{(d, "XnorPopcountMatMul"): qonnx_lowered.xnor_popcount for d in DOMAINS},
+    **{(d, "QuantAvgPool2d"): qonnx_lowered.quant_avg_pool for d in DOMAINS},
+    ("", "MatMul"): qonnx_lowered.product,
+    **qonnx_linear.HANDLERS,
     **{(d, "Trunc"): trunc for d in DOMAINS},
     **{(d, "MultiThreshold"): multi_threshold for d in DOMAINS},
     **{(d, "MaxPoolNHWC"): qonnx_last.between_transposes for d in DOMAINS},

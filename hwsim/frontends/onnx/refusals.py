@@ -18,15 +18,10 @@ STEP_BY_STEP = (
     "Linear, Sigmoid, Tanh and Mul before quantize_static, or let hls4ml convert the PyTorch or "
     "Keras model, whose LSTM and GRU are read"
 )
-FINNS_OWN = (
-    "Im2Col, XnorPopcountMatMul and QuantAvgPool2d are FINN's own forms: read the model as it was "
-    "before FINN lowered it"
-)
 LEFT_OUT = "what comes after the scores can be done outside of the model"
 STATIC = f"scales that are found anew for each input become fixed ones by {QUANTIZE}"
 ADVICE: dict[str, str] = {
     **dict.fromkeys(DYNAMIC, STATIC),
-    **dict.fromkeys(("Im2Col", "XnorPopcountMatMul", "QuantAvgPool2d"), FINNS_OWN),
     **dict.fromkeys(("TopK", "NonMaxSuppression"), LEFT_OUT),
     **dict.fromkeys((*RECURRENT, "DynamicQuantizeLSTM"), STEP_BY_STEP),
 }
