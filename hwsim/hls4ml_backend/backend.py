@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from hls4ml.backends import FPGABackend
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
 from hls4ml.model.flow import get_flow, register_flow
@@ -105,7 +106,9 @@ class HwsimBackend(VitisBackend):
             "optimize", passes, requires=get_flow(OPTIMIZE).requires, backend=self.name
         )
         requires = [ours if one == OPTIMIZE else one for one in vitis if one not in CPLUSPLUS]
-        first = register_flow("read", [f"{NAME}:remember_layers"], backend=self.name)
+        first = register_flow(
+            "read", [f"{NAME}:remember_layers", f"{NAME}:list_regions"], backend=self.name
+        )
         last = register_flow(
             "check", [f"{NAME}:check_config", f"{NAME}:attach_trace"], backend=self.name
         )
@@ -123,6 +126,16 @@ class HwsimBackend(VitisBackend):
     def remember_layers(self, model: Any) -> None:
         """Keep what passes change: the layers as read, and the configuration as given."""
         self._read[model] = Read(_classes(model), deepcopy(model.config.config["HLSConfig"]))
+
+    @model_optimizer()
+    def list_regions(self, model: Any) -> None:
+        """Make lists of the empty regions of ONNX's Resize.
+
+        hls4ml 1.3 asks whether they are true, which NumPy says of no empty array from 2.2 on.
+        """
+        for layer in model.get_layers():
+            if layer.class_name == "Constant" and np.size(layer.get_attr("value")) == 0:
+                layer.set_attr("value", [])
 
     @model_optimizer()
     def check_config(self, model: Any) -> None:

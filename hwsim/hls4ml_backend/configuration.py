@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hls4ml.backends import FPGABackend
 from hls4ml.model.attributes import TypeAttribute, WeightAttribute
-from hls4ml.model.layers import layer_map
+from hls4ml.model.layers import GarNet, layer_map
 from hls4ml.utils.string_utils import convert_to_snake_case
 
 from hwsim.errors import HwsimError
-from hwsim.hls4ml_backend.options import nearest, refuse_unknown
+from hwsim.hls4ml_backend.options import is_near, nearest, refuse_unknown
 from hwsim.notices import warn
 
 Kinds = Mapping[str, type[Any]]  # classes of layers by name in lower case, as hls4ml compares them
@@ -35,6 +35,10 @@ READ_THERE = ("accum", "result")
 """Types that hls4ml reads among the precisions although they have a default."""
 PRECISIONS: tuple[str, ...] = ("default", "depthwise", "dw_output", "maximum", "pointwise")
 PRECISIONS += ("pointwise_result", "recurrent")
+ASKED_FOR: Mapping[type[Any], tuple[str, ...]] = {
+    GarNet: ("edge_weight", "edge_weight_aggr", "aggr", "norm"),
+}
+"""Types that a layer's template asks the configuration for, by the layer's class."""
 
 
 def check_keys(config: Mapping[str, Any], read: Kinds, made: Kinds) -> None:
@@ -48,12 +52,7 @@ def check_keys(config: Mapping[str, Any], read: Kinds, made: Kinds) -> None:
     refuse_unknown("a key of hls_config['Model']", model, MODEL)
     known = _types(kind for kinds in layers.values() for kind in kinds)
     _check_values("hls_config['Model']", model, known)
-    for name, given in (config.get("LayerName") or {}).items():
-        if name.lower() not in layers:
-            raise HwsimError(
-                "a layer in hls_config['LayerName'] must be one of "
-                f"{', '.join(sorted(layers))}, {nearest(name, layers)}"
-            )
+    for name, given in _of_layers(config.get("LayerName") or {}, layers):
         _check_layer(f"hls_config['LayerName'][{name!r}]", given or {}, layers[name.lower()])
     kinds = {name.lower(): kind for name, kind in layer_map.items()}
     for name, given in (config.get("LayerType") or {}).items():
@@ -64,6 +63,35 @@ def check_keys(config: Mapping[str, Any], read: Kinds, made: Kinds) -> None:
         same = [k for k in layers.values() if any(issubclass(c, kind) for c in k)]
         for classes in same or [[kind]]:
             _check_layer(f"hls_config['LayerType'][{name!r}]", given or {}, classes)
+
+
+class NoSuchLayer(UserWarning):
+    """Keys of a configuration for a layer that the model does not have."""
+
+
+def _of_layers(
+    section: Mapping[str, Any], layers: Mapping[str, Sequence[type[Any]]]
+) -> Iterator[tuple[str, Any]]:
+    """The entries of `LayerName` for layers that are there.
+
+    Another is refused where it is near to a name that is there, as a slip of the pen, or where all
+    are others. Among right ones it is told: published configurations name layers of the training.
+    """
+    there = any(name.lower() in layers for name in section)
+    for name, given in section.items():
+        if name.lower() in layers:
+            yield name, given
+            continue
+        if is_near(name, layers) or not there:
+            raise HwsimError(
+                "a layer in hls_config['LayerName'] must be one of "
+                f"{', '.join(sorted(layers))}, {nearest(name, layers)}"
+            )
+        warn(
+            f"hls_config['LayerName'][{name!r}] counts for nothing: the model has no such layer, "
+            f"but {', '.join(sorted(layers))}",
+            NoSuchLayer,
+        )
 
 
 def _classes(name: str, read: Kinds, made: Kinds) -> list[type[Any]]:
@@ -79,7 +107,7 @@ def _classes(name: str, read: Kinds, made: Kinds) -> list[type[Any]]:
 
 def _check_layer(where: str, given: Mapping[str, Any], kinds: Sequence[type[Any]]) -> None:
     attributes = [a for kind in kinds for a in kind.expected_attributes if a.configurable]
-    types = _types(kinds)
+    types = _types(kinds) | _asked_for(kinds)
     plain = [a.config_name for a in attributes if not isinstance(a, TypeAttribute)]
     known = {*LAYER, *plain, *(f"{name}_t" for name in types)}
     snakes = {convert_to_snake_case(name) for name in known}
@@ -129,6 +157,17 @@ def _check_values(where: str, given: Mapping[str, Any], types: set[str]) -> None
         raise HwsimError(
             f"{where}['Strategy'] must be one of {wanted}, {nearest(strategy, STRATEGIES)}"
         )
+
+
+def _asked_for(kinds: Iterable[type[Any]]) -> set[str]:
+    """The precisions that the templates of such layers look for in the configuration."""
+    return {
+        name
+        for kind in kinds
+        for base, names in ASKED_FOR.items()
+        if issubclass(kind, base)
+        for name in names
+    }
 
 
 def _types(kinds: Iterable[type[Any]]) -> set[str]:

@@ -24,9 +24,19 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """`not 'targte' (did you mean target?)`, the second half only where some name is near."""
+    found = _nearest(name, names)
+    return f"not {name!r}" + (f" (did you mean {found}?)" if found else "")
+
+
+def is_near(name: str, names: Iterable[str]) -> bool:
+    """Whether some name is so near that `nearest` names it."""
+    return _nearest(name, names) is not None
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
     by_lower = {known.lower(): known for known in names}
     found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-    return f"not {name!r}" + (f" (did you mean {by_lower[found[0]]}?)" if found else "")
+    return by_lower[found[0]] if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

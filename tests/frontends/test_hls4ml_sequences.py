@@ -209,6 +209,21 @@ def test_recurrent_layers_begin_with_the_states_that_they_are_given(tmp_path):
     assert all((zeros[name] != got[name]).any() for name in got)
 
 
+INNER = {
+    "edge_weight": "ufixed<10,0,TRN,SAT>",
+    "edge_weight_aggr": "ufixed<12,2,TRN,SAT>",
+    "aggr": "fixed<15,5,TRN,SAT>",
+    "norm": "ufixed<14,4,TRN,SAT>",
+}
+"""As hls4ml's own configuration has them."""
+NARROW = {
+    "edge_weight": "ufixed<7,0,RND,SAT>",
+    "edge_weight_aggr": "ufixed<6,1,RND_CONV,SAT>",
+    "aggr": "fixed<9,2,RND_INF,SAT_SYM>",
+}
+"""In which sums round, and saturate between one vertex and the next."""
+
+
 def vertices(seed: int) -> tuple[Model, dict]:
     """GarNets on sixteen vertices of three features, and inputs with every number of vertices."""
     model = Model(seed, (16, 3), given="fixed<14,5,RND,SAT>")
@@ -216,6 +231,8 @@ def vertices(seed: int) -> tuple[Model, dict]:
     garnet(model, "x", whole, (4,), "fixed<16,6>", 4)
     garnet(model, "x", real, (3,), "fixed<12,5,RND,SAT>", 2)
     garnet(model, "x", whole, (3, 2, 4), "fixed<14,6,RND_CONV,SAT>", 4)
+    garnet(model, "x", whole, (4,), "fixed<16,6>", 4, INNER)
+    garnet(model, "x", whole, (3, 4), "fixed<14,6>", 2, NARROW)
     x = model.data(SAMPLES).astype(np.float64)
     counts = model.np.integers(0, 32, (SAMPLES, 1)).astype(np.float64)
     reals = model.np.normal(8, 10, (SAMPLES, 1))

@@ -99,6 +99,25 @@ def test_unknown_options_and_keys_are_refused_with_the_nearest_name(tmp_path):
         model.build(tmp_path, backend="hwsim")
 
 
+def named(tmp_path, layer):
+    model = Model(39, (4,))
+    model.dense("x", 3, {})
+    model.config[layer] = {"Precision": {"result": "fixed<8,4>"}}
+    return model.build(tmp_path, backend="hwsim")
+
+
+def test_keys_for_a_layer_that_is_not_there_are_refused_or_told(tmp_path):
+    with pytest.raises(HwsimError, match=r"'dense2' \(did you mean dense1\?\)"):
+        named(tmp_path, "dense2")
+    with pytest.warns(UserWarning, match=r"\['regression'\] counts for nothing: .* no such layer"):
+        named(tmp_path, "regression")
+    model = Model(39, (4,))
+    model.dense("x", 3, {})
+    model.config = {"regression": {}, "classification": {}}
+    with pytest.raises(HwsimError, match=r"must be one of dense1, x, not 'regression'"):
+        model.build(tmp_path, backend="hwsim")
+
+
 def test_a_tables_type_that_hls4ml_passes_over_is_told(tmp_path):
     """Among the precisions, where hls4ml's own config_from_… puts it, it is not read."""
     model = Model(38, (4,))

@@ -14,9 +14,13 @@ def garnet(
     outputs: tuple[int, ...],
     result: str,
     groups: int,
+    types: dict[str, str] | None = None,
     **fields: Any,
 ) -> str:
-    """One layer, or several as a stack, each with three aggregators and two latent features."""
+    """One layer, or several as a stack, each with three aggregators and two latent features.
+
+    `types` are those within: edge_weight, edge_weight_aggr, aggr.
+    """
     vertices, features = model.shapes[source]
     stacked = len(outputs) > 1
     widths = [features, *outputs[:-1]]
@@ -36,7 +40,7 @@ def garnet(
         "GarNetStack" if stacked else "GarNet",
         [source, counted],
         (outputs[-1],),
-        {"result": result},
+        {"result": result, **(types or {})},
         {"ReuseFactor": groups},
         n_vertices=vertices,
         n_in_features=widths if stacked else features,

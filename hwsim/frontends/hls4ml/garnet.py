@@ -33,6 +33,7 @@ from hwsim.ops import (
     Sub,
     Table,
 )
+from hwsim.ops.base import IntArray
 
 DISTANCE = Precision(Format(True, 4, 8), Rounding.TRN, Overflow.SAT)
 SQUARE = Precision(Format(True, 9, 16), Rounding.TRN, Overflow.WRAP)
@@ -155,27 +156,49 @@ def _averaged(
 ) -> str:
     """The sums of each group, divided by its vertices, then theirs, divided by their number."""
     vertices, channels = build.types[source].shape
-    source = build.cast(f"{edge}/terms", source, precision)  # sums that cut off take any order
+    if precision.cuts_and_wraps:  # such sums take any order
+        source = build.cast(f"{edge}/terms", source, precision)
     shape = (types.groups, vertices // types.groups, channels)
     grouped = build.add(f"{edge}/groups", Reshape(shape=shape), source)
     for axis, bits in ((1, types.group_bits), (0, int(math.log2(types.groups)))):
-        total = Reduce(reduction=Reduction.SUM, axes=(axis,))
-        grouped = build.cast(
-            f"{edge}/{axis}/sum", build.add(f"{edge}/{axis}/full", total, grouped), precision
-        )
+        grouped = _sum(build, f"{edge}/{axis}", grouped, axis, precision)
         grouped = _shifted(build, f"{edge}/{axis}", grouped, bits, precision)
     return build.add(f"{edge}/row", Reshape(shape=(1, channels)), grouped)
 
 
+def _sum(build: LayerBuilder, edge: str, source: str, axis: int, precision: Precision) -> str:
+    """The sums along an axis; each sum of the last step and a full term is assigned to the type."""
+    kind = build.types[source]
+    if precision.cuts_and_wraps:
+        total = Reduce(reduction=Reduction.SUM, axes=(axis,))
+        return build.cast(f"{edge}/sum", build.add(f"{edge}/full", total, source), precision)
+    if precision.holds(kind.lo, kind.hi, kind.format.frac_bits):  # as a step assigns its term
+        stepped = Reduce(reduction=Reduction.SUM, axes=(axis,), accumulator=_steps(precision))
+        return build.add(f"{edge}/sum", stepped, source)
+    first, *others = _parts(build, source, (1,) * kind.shape[axis], axis)
+    found = build.cast(f"{edge}/0/sum", first, precision)
+    for at, part in enumerate(others, 1):
+        full = build.add(f"{edge}/{at}/full", Add(), found, part)
+        found = build.cast(f"{edge}/{at}/sum", full, precision)
+    return found
+
+
+def _steps(precision: Precision) -> Stepwise:
+    return Stepwise(
+        format=precision.format, rounding=precision.rounding, overflow=precision.overflow
+    )
+
+
 def _shifted(build: LayerBuilder, edge: str, source: str, bits: int, precision: Precision) -> str:
-    """A right shift within a type."""
+    """A right shift within a type: C++ cuts off what goes out, whatever the type's rounding."""
     channels = build.types[source].channels
     share = BatchNorm(
         scale=np.ones(channels, np.int64),
         bias=np.zeros(channels, np.int64),
         scale_format=Format(True, 2 - bits, bits),
     )
-    return build.cast(f"{edge}/shifted", build.add(f"{edge}/share", share, source), precision)
+    cut = Precision(precision.format, Rounding.TRN, Overflow.WRAP)
+    return build.cast(f"{edge}/shifted", build.add(f"{edge}/share", share, source), cut)
 
 
 def _base(
@@ -186,26 +209,57 @@ def _base(
     types: Types,
     at: int,
 ) -> str:
-    """What an aggregator gives to all outputs; sums that cut off and wrap take any order."""
-    sums = Stepwise(
-        format=types.features.format,
-        rounding=types.features.rounding,
-        overflow=types.features.overflow,
-    )
+    """What an aggregator gives to all outputs."""
+    if not types.features.cuts_and_wraps:
+        return _base_by_steps(build, edge, pair, kernels, types, at)
     found = []
     for (codes, precision), source, what in zip(
         (kernels.edges, kernels.features), pair, ("edge", "features"), strict=True
     ):
-        outputs = len(kernels.bias[0].reshape(-1))
-        weights = codes.reshape(outputs, -1, build.types[source].channels)[:, at, :]
         op = Dense(
-            weights=weights.T,
-            bias=np.zeros(outputs, np.int64),
+            weights=_of_aggregator(codes, kernels, build.types[source].channels, at),
+            bias=np.zeros(kernels.outputs, np.int64),
             weight_format=precision.format,
-            accumulator=sums,
+            accumulator=_steps(types.features),  # in any order
         )
         found.append(build.add(f"{edge}/{what}", op, source))
     return build.cast(f"{edge}/base", build.add(f"{edge}/both", Add(), *found), types.features)
+
+
+def _base_by_steps(
+    build: LayerBuilder,
+    edge: str,
+    pair: tuple[str, str],
+    kernels: Kernels,
+    types: Types,
+    at: int,
+) -> str:
+    """The same where the sum of the last step and a full product is assigned each time."""
+    weight, features = pair
+    terms = build.types[features].channels
+    columns = [weight, *_columns(build, features, (1,) * terms)]
+    rows = [
+        (row, precision)
+        for codes, precision, many in ((*kernels.edges, 1), (*kernels.features, terms))
+        for row in _of_aggregator(codes, kernels, many, at)
+    ]
+    total = ""
+    for step, (column, (row, precision)) in enumerate(zip(columns, rows, strict=True)):
+        product = Dense(
+            weights=row[None],
+            bias=np.zeros(kernels.outputs, np.int64),
+            weight_format=precision.format,
+        )
+        full = build.add(f"{edge}/{step}/product", product, column)
+        if total:
+            full = build.add(f"{edge}/{step}/full", Add(), total, full)
+        total = build.cast(f"{edge}/{step}/base", full, types.features)
+    return total
+
+
+def _of_aggregator(codes: IntArray, kernels: Kernels, terms: int, at: int) -> IntArray:
+    """The weights with which one of the aggregators counts: (terms, outputs)."""
+    return codes.reshape(kernels.outputs, -1, terms)[:, at, :].T
 
 
 def _vertices(
@@ -247,7 +301,12 @@ def _bias(build: LayerBuilder, name: str, counted: str, kernels: Kernels, types:
 
 
 def _columns(build: LayerBuilder, edge: str, sizes: tuple[int, ...]) -> list[str]:
+    return _parts(build, edge, sizes, 1)
+
+
+def _parts(build: LayerBuilder, edge: str, sizes: tuple[int, ...], axis: int) -> list[str]:
+    """One edge for each of the sizes along an axis."""
     if len(sizes) == 1:
         return [edge]
     edges = [f"{edge}.{part}" for part in range(len(sizes))]
-    return list(build.emit_all(f"{edge}/parts", Split(axis=1, sizes=sizes), [edge], edges))
+    return list(build.emit_all(f"{edge}/parts", Split(axis=axis, sizes=sizes), [edge], edges))

@@ -40,6 +40,11 @@ class Kernels:
     edges: tuple[IntArray, Precision]  # (outputs, aggregators)
     bias: tuple[IntArray, Precision]
 
+    @property
+    def outputs(self) -> int:
+        """How many numbers the sublayer gives of each vertex."""
+        return int(self.bias[0].size)
+
 
 def read_types(layer: Any) -> Types:
     """The types of the template, where the configuration does not say others."""
@@ -60,8 +65,6 @@ def read_types(layer: Any) -> Types:
         given, kind = layer.model.config.get_precision(layer, var=name)
         if not kind.endswith("default_t"):
             made[name] = read_precision(f"the precision {name!r}", given)
-        if (made[name].rounding, made[name].overflow) != wrap:
-            raise HwsimError(f"the precision {name!r} must cut off and wrap, not be {made[name]}")
     return Types(made["edge_weight"], made["edge_weight_aggr"], made["aggr"], vertices, groups)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.errors import HwsimError
 from hwsim.frontends.hls4ml.types import Precision, read_precision
 from hwsim.frontends.shared.builder import Builder
-from hwsim.ops import Op, Pad, Stepwise, Window
+from hwsim.ops import Op, Pad, Reshape, Stepwise, Window
 
 SIDES = ("top", "left", "bottom", "right")
 
@@ -31,6 +31,21 @@ class LayerBuilder(Builder):
         if name in self.paddings:
             self.edges[name] = self.padded(name, self.edges[name], self.paddings.pop(name))
         return self.edges[name]
+
+    def map(self, layer: Any) -> str:
+        """The edge of a layer's input; a map in the rows in which the layer's C++ reads it.
+
+        They are other rows where hls4ml has mistaken a map's height for its width, as it does in a
+        Resize of ONNX.
+        """
+        source = self.edge(layer.inputs[0])
+        kind = self.types[source]
+        if len(kind.shape) != 3 or layer.get_attr("in_height") is None:
+            return source
+        rows = (int(layer.get_attr("in_height")), int(layer.get_attr("in_width")), kind.channels)
+        if rows == kind.shape or math.prod(rows) != kind.size:
+            return source
+        return self.add(f"{layer.outputs[0]}/read", Reshape(shape=rows), source)
 
     def padded(self, edge: str, source: str, padding: tuple[int, ...], code: int = 0) -> str:
         """A line or map with a code around it; `padding` as in a Window."""

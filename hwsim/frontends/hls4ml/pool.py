@@ -24,7 +24,7 @@ MOST_STEPS = 256
 
 def read_pool(build: LayerBuilder, layer: Any) -> None:
     """Max and average pools; what a stream gathers it assigns to `accum_t` first."""
-    source = build.edge(layer.inputs[0])
+    source = build.map(layer)
     kind, name = build.types[source], layer.outputs[0]
     whole = "pool_width" not in layer.attributes
     window = Window(kind.shape[:-1]) if whole else window_of(layer, "pool")

@@ -15,7 +15,7 @@ def read_zero_padding(build: LayerBuilder, layer: Any) -> None:
     """Kept for the layers that follow: convolutions take it in, others read a Pad."""
     _channels_last(layer)
     name = layer.outputs[0]
-    source = build.cast(f"{name}/value", build.edge(layer.inputs[0]), result(layer))
+    source = build.cast(f"{name}/value", build.map(layer), result(layer))
     build.edges[name] = source
     rank = len(build.types[source].shape) - 1
     build.paddings[name] = tuple(int(layer.get_attr(f"pad_{side}")) for side in sides_of(rank))
@@ -24,7 +24,7 @@ def read_zero_padding(build: LayerBuilder, layer: Any) -> None:
 def read_cropping(build: LayerBuilder, layer: Any) -> None:
     """What is left of each axis (`nnet_cropping.h`)."""
     _channels_last(layer)
-    source, name = build.edge(layer.inputs[0]), layer.outputs[0]
+    source, name = build.map(layer), layer.outputs[0]
     shape = tuple(int(n) for n in layer.variables[name].shape)
     befores = sides_of(len(shape) - 1)[: len(shape) - 1]
     for axis, side in enumerate(befores):
@@ -46,7 +46,7 @@ def read_resize(build: LayerBuilder, layer: Any) -> None:
             f"a resize's result must be of its input's type, {given}, not {result(layer)}: the C++ "
             "of hls4ml 1.3 copies between one type only"
         )
-    source, name = build.edge(layer.inputs[0]), layer.outputs[0]
+    source, name = build.map(layer), layer.outputs[0]
     shape = tuple(int(n) for n in layer.variables[name].shape)
     for axis, (was, wanted) in enumerate(
         zip(build.types[source].shape[:-1], shape[:-1], strict=True)

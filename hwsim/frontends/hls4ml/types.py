@@ -36,6 +36,11 @@ class Precision:
         return Cast(out=self.format, rounding=self.rounding, overflow=self.overflow)
 
     @property
+    def cuts_and_wraps(self) -> bool:
+        """Whether sums of whole steps of this type may be added in any order, and cast once."""
+        return (self.rounding, self.overflow) == (Rounding.TRN, Overflow.WRAP)
+
+    @property
     def least(self) -> int:
         """The smallest code that an assignment can leave."""
         symmetric = self.overflow is Overflow.SAT_SYM and self.format.signed

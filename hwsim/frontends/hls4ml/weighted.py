@@ -127,7 +127,7 @@ def _windowed(build: LayerBuilder, layer: Any) -> tuple[str, Window]:
         pads = tuple(a + b for a, b in zip(window.padding, build.paddings[name], strict=True))
         if all(pad < size for pad, size in zip(pads, window.kernel * 2, strict=True)):
             return build.edges[name], Window(window.kernel, window.stride, pads)
-    source = build.edge(name)
+    source = build.map(layer)
     if any(window.padding) and is_sign(precision):  # zeros are codes here, and mean -1
         source = build.padded(f"{layer.outputs[0]}/padded", source, window.padding)
         window = Window(window.kernel, window.stride)
