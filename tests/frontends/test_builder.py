@@ -11,7 +11,7 @@ from hwsim import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.builder import MAX_ELEMENTS, Builder, RuntimeDifference
 from hwsim.graph import InputPort, OutputPort
-from hwsim.ops import Add, Cast, Dense, Flatten, Relu, Reshape, TensorType
+from hwsim.ops import Add, Cast, Dense, Flatten, Mul, Relu, Reshape, TensorType
 
 
 def started(shape: tuple[int, ...] = (4,), source: object = "net.file") -> Builder:
@@ -38,6 +38,19 @@ def test_types_and_proven_bounds_are_known_as_soon_as_an_edge_is_made():
     )
     kind = build.types[build.emit("fc", op, [build.emit("relu", Relu(), ["x"], "r")], "sum")]
     assert (kind.lo, kind.hi) == (7, 7 + 3 * 4 * 127)
+
+
+@pytest.mark.parametrize(("width", "fits"), [(31, True), (32, True), (33, False), (48, False)])
+def test_what_no_integer_array_holds_is_refused_as_soon_as_it_is_made(width: int, fits: bool):
+    build = Builder("net.file")
+    build.input(InputPort(name="x", tensor="x", type=TensorType((4,), Format.int(width))))
+    if fits:
+        assert build.emit("square", Mul(), ["x", "x"], "square") == "square"
+        return
+    with pytest.raises(
+        HwsimError, match=r"node 'square': its whole numbers must fit 63 bits, not (65|95)"
+    ):
+        build.emit("square", Mul(), ["x", "x"], "square")
 
 
 def test_nodes_that_no_output_depends_on_are_left_out():

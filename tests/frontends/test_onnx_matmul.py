@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.onnx_builder import Array
 from support.onnx_compare import load
+from support.onnx_nets import Net, feeds
 from support.onnx_run import run_ort
 
 import hwsim
@@ -143,3 +144,19 @@ def test_factors_that_do_not_fit_are_refused(tmp_path: Path, rng):
         load(model(("uint8",) * 3, ((4, 6), (5, 3)), rng), tmp_path)
     with pytest.raises(HwsimError, match=r"'mm': the axes ahead of its matrices must broadcast"):
         load(model(("uint8",) * 3, ((2, 4, 6), (3, 6, 3)), rng), tmp_path)
+
+
+def test_a_product_of_two_norms_that_nothing_rounds_is_computed(tmp_path: Path, seed: int) -> None:
+    """Their fine codes have too many bits for a product, and get fewer."""
+    n = Net()
+    x = n.start(4, 8)
+    ones, zeros = n.constant("g", np.ones(8, np.float32)), n.constant("h", np.zeros(8, np.float32))
+    norm = n.do("LayerNormalization", x, ones, zeros)
+    out = n.do("MatMul", norm, n.do("Transpose", norm, perm=[0, 2, 1]))
+    model = n.model((out, 3, "float32"))
+    data = feeds(model, seed)
+    with pytest.warns(RuntimeDifference, match="last bits"):
+        graph = load(model, tmp_path)
+    (want,) = run_ort(model, data).outputs.values()
+    got = hwsim.emulate(graph, data["x"])
+    assert np.abs(got - want).max() <= 2e-6 * np.abs(want).max()

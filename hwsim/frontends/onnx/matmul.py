@@ -11,7 +11,7 @@ from hwsim.frontends.onnx import weighted
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.settling import level_of
+from hwsim.frontends.shared.settling import level_of, narrowed
 from hwsim.frontends.shared.values import NO_PADDING, Constant, Level, Product, Real
 
 
@@ -26,6 +26,9 @@ def matmul(run: Importer, node: OnnxNode) -> None:
             "factors and the result"
         )
     run.values[node.output] = product(run, node, run.real(node, 0), run.real(node, 1))
+
+
+MOST_BITS = 61  # of the sums of products
 
 
 def product(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
@@ -45,6 +48,9 @@ def product(run: Importer, node: OnnxNode, first: Real, second: Real) -> Real:
             f"{shapes[1][:-2]}"
         ) from None
     a, b = (_plain(run, node, real) for real in (first, second))
+    terms = sum(run.types[level.codes.edge].magnitude.bit_length() for level in (a, b))
+    if terms + shapes[0][-1].bit_length() > MOST_BITS:
+        a, b = (narrowed(run, level, f"{node.name}.narrow") for level in (a, b))
     shape = (*(int(size) for size in outer), shapes[0][-2], shapes[1][-1])
     return Real(Product(node.name, node.output, a, b), Arrangement.plain(shape))
 

@@ -97,18 +97,18 @@ def normalized(
         raise HwsimError(f"{node}: 'epsilon' must be a finite number above 0, not {epsilon}")
     n = math.prod(kind.shape[place] for place in places)
     name, distance = node.name, _distances(run, node, level, codes, places, n)
+    widest = (n * run.types[distance].magnitude ** 2).bit_length()
+    if widest > WIDEST:
+        raise HwsimError(
+            f"{node}: the squares of its input must fit {WIDEST} bits, not {widest}; put "
+            f"{run.a_quantizer} before it, or one of fewer bits"
+        )
     product = Mul(quant=Quant((1.0,)))
     squares = run.emit(f"{name}.squares", product, [distance, distance], f"{name}.squares")
     add = Reduce(reduction=Reduction.SUM, axes=places)
     total = run.emit(f"{name}.spread", add, [squares], f"{name}.spread")
     # Squares are not below 0, which the bounds of a product do not know.
     total = run.emit(f"{name}.positive", Relu(), [total], f"{name}.positive")
-    widest = max(run.types[edge].magnitude for edge in (squares, total)).bit_length()
-    if widest > WIDEST:
-        raise HwsimError(
-            f"{node}: the squares of its input must fit {WIDEST} bits, not {widest}; put "
-            f"{run.a_quantizer} before it, or one of fewer bits"
-        )
     under = epsilon * float(n) ** 3 / float(np.float32(level.scale)) ** 2
     bits = _bits(node, run.types[distance].magnitude, run.types[total].hi, under)
     root = run.emit(

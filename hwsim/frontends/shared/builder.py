@@ -14,9 +14,10 @@ from typing import Any
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.notices import warn
-from hwsim.ops import Op, TensorType
+from hwsim.ops import Carrier, Op, TensorType
 from hwsim.state import State
 
+WIDE = 31  # bits of codes with which an operator may pass 63 bits
 MAX_ELEMENTS = 1 << 26  # of one activation tensor, so that a tiny file cannot ask for gigabytes
 
 
@@ -83,7 +84,9 @@ class Builder:
         """As `emit`, for an operator with several outputs; gives their edges."""
         name = self.unique(name)
         try:
-            kinds = op.output_types([self.types[i] for i in inputs])
+            given = [self.types[i] for i in inputs]
+            kinds = op.output_types(given)
+            _fits(op, given, kinds)
         except HwsimError as error:
             raise HwsimError(f"node {name!r}: {error}") from None
         made = []
@@ -159,6 +162,18 @@ def _free(name: str, taken: set[str] | Mapping[str, object]) -> str:
         count += 1
         chosen = f"{name}.{count}"
     return chosen
+
+
+def _fits(op: Op, given: Sequence[TensorType], made: Sequence[TensorType]) -> None:
+    """Refuse what no backend can compute, here and not when it is run."""
+    if max((kind.format.width for kind in (*given, *made)), default=0) < WIDE:
+        return
+    bound = max(op.bound(given), *(kind.magnitude for kind in made))
+    if bound >= Carrier.INT64.limit:
+        raise HwsimError(
+            f"its whole numbers must fit 63 bits, not {bound.bit_length()}; what it is computed of "
+            "must be quantized, or to fewer bits"
+        )
 
 
 def _bounded(what: str, kind: TensorType) -> None:

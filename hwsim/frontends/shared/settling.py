@@ -52,6 +52,8 @@ from hwsim.ops import (
     PairTable,
     Quant,
     Relu,
+    Requantize,
+    Scheme,
     Table,
 )
 
@@ -206,6 +208,24 @@ def fine_line(run: TensorBuilder, source: Scaled, real: Real) -> Level:
         made = run.emit(name, op, [edge], name)
         run.made[source] = Codes(made, run.types[made].format, real.layout)
     return Level(run.made[source], unit, 0, fine=True)
+
+
+def narrowed(run: TensorBuilder, level: Level, name: str) -> Level:
+    """Reals that nothing has rounded, in no more bits than a function has: for their product."""
+    kind = run.types[level.codes.edge]
+    extra = kind.magnitude.bit_length() - FINE_VALUE_BITS
+    if extra <= 0 or not level.fine:
+        return level
+    unit = level.scale * 2.0**extra
+    op = Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(2.0**-extra,),
+        input_zero_point=level.zero_point,
+        out=Format.int(FINE_VALUE_BITS + 2),
+        quant=Quant((unit,)),
+    )
+    edge = run.emit(name, op, [level.codes.edge], name)
+    return Level(Codes(edge, op.out, level.codes.layout), unit, 0, fine=True)
 
 
 def fine_tables(run: TensorBuilder, real: Real, source: PerChannel | OfTwoCodes) -> Level:
