@@ -19,6 +19,7 @@ from rtl.layers import (
     quotient,
     reduce,
     requantize,
+    rsqrt,
     scale,
     select,
     shape,
@@ -62,6 +63,7 @@ HARDWARE: Mapping[type[Op], Record] = {
         requantize.RequantizedByLimbs,
     ),
     ops.Reshape: (Wires,),
+    ops.Rsqrt: (rsqrt.LookedUpRoot, rsqrt.DigitByDigit),
     ops.ScaledAdd: (pairs.ScaledAdded,),
     ops.Select: (select.Kept, select.Replayed, select.Reordered),
     ops.Split: (shape.InBlocks,),
@@ -71,9 +73,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Transpose: (shape.Transposed,),
 }
 
-WITHOUT: Mapping[type[Op], str] = {
-    ops.Rsqrt: "reciprocal square roots run in the emulator only",
-}
+WITHOUT: Mapping[type[Op], str] = {}
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 
 UNKNOWN = "no hardware is known for this operator; the emulator runs it"

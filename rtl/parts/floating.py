@@ -70,28 +70,30 @@ def to_significand(m: Module, lane: Lane, most: int) -> Lane:
     return {**lane, "x": out}
 
 
-def half_step(m: Module, value: Any, width: int) -> tuple[Signal, Signal]:
+def half_step(
+    m: Module, value: Any, width: int, precision: int = F32_BITS
+) -> tuple[Signal, Signal]:
     """Half a float32 step at the magnitude `value`, as one bit `edge`, and `reach`, all bits below.
 
     The dropped bits are those of both. Bit k is below if `value` has a bit at k + 25 or above; it
-    is the half step itself if its highest bit is k + 24.
+    is the half step itself if its highest bit is k + 24: `precision`, other floats' with another.
     """
     reach, edge = Signal(width), Signal(width)
     bits = Value.cast(value)
     for k in range(width):
-        inside, top = bits[k + F32_BITS + 1 :].any(), bits[k + F32_BITS : k + F32_BITS + 1].any()
+        inside, top = bits[k + precision + 1 :].any(), bits[k + precision : k + precision + 1].any()
         m.d.comb += [reach[k].eq(inside), edge[k].eq(top & ~inside)]
     return reach, edge
 
 
-def split_step(m: Module, lane: Lane) -> Lane:
-    """Find the float32 step of `y`."""
-    reach, edge = half_step(m, lane["y"], len(Value.cast(lane["y"])))
+def split_step(m: Module, lane: Lane, precision: int = F32_BITS) -> Lane:
+    """Find the float32 step of `y`, or that of floats with another `precision`."""
+    reach, edge = half_step(m, lane["y"], len(Value.cast(lane["y"])), precision)
     return {**lane, "reach": reach, "edge": edge}
 
 
 def round_step(m: Module, lane: Lane) -> Lane:
-    """Round `y` to 24 significant bits, ties to even."""
+    """Round `y` to the significant bits of its step, ties to even."""
     y, reach, edge = (Value.cast(lane[name]) for name in ("y", "reach", "edge"))
     odd = (y & (edge << 1)).any()
     up = (y & edge).any() & ((y & reach).any() | odd)

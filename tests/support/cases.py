@@ -419,13 +419,15 @@ def float_cases() -> Iterator[Case]:
 
 def rsqrt_cases() -> Iterator[Case]:
     """Reciprocals of square roots, of few bits and of many."""
-    for name, fmt, offset, bits in (
-        ("plain", "u8", 1.0, 8),
-        ("fraction", "u8", 0.1, 12),
-        ("wide", "u40", 67_000.25, 44),
+    for name, shape, fmt, offset, bits in (
+        ("plain", (64, 4), "u8", 1.0, 8),
+        ("fraction", (64, 4), "u8", 0.1, 12),
+        ("wide", (2, 6), "u40", 67_000.25, 44),
+        ("rows", (7, 1), "u20", 13.7, 30),
+        ("rounded", (2, 3), "u62", 0.013, 48),
+        ("whole", (3, 2), "u60", 4.0, 53),
     ):
-        op = Rsqrt(offset=offset, bits=bits)
-        yield Case(f"rsqrt-{name}", op, (tensor((4, 64), fmt),), built=False)
+        yield Case(f"rsqrt-{name}", Rsqrt(offset=offset, bits=bits), (tensor(shape, fmt),))
 
 
 def quotient_cases() -> Iterator[Case]:

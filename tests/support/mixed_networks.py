@@ -37,6 +37,7 @@ from hwsim.ops import (
     Relu,
     Requantize,
     Reshape,
+    Rsqrt,
     ScaledAdd,
     Scheme,
     Select,
@@ -298,6 +299,16 @@ def shares(net: Mixed) -> None:
     net.edge = net.emit(Quotient(out=Format.uint(6), factor=63), net.edge, below)
 
 
+def normalized(net: Mixed) -> None:
+    """Each code times one over the root of the squares along the channels."""
+    squares = net.emit(Mul(), net.edge, net.edge)
+    total = net.emit(Reduce(reduction=Reduction.SUM, axes=(len(net.x.shape) - 1,)), squares)
+    total = net.emit(Relu(), total)
+    offset = float(net.one_of(1.0, 0.37, 250.5))
+    root = net.emit(Rsqrt(offset=offset, bits=8), total)
+    net.edge = net.emit(Mul(), net.edge, root)
+
+
 def products(net: Mixed) -> None:
     """A matrix times itself, turned."""
     axes = (*range(len(net.x.shape) - 2), len(net.x.shape) - 1, len(net.x.shape) - 2)
@@ -315,6 +326,7 @@ STEPS: tuple[tuple[Step, Callable[[TensorType], bool], set[type[Op]]], ...] = (
     (met, lambda x: True, set()),
     (softmax, lambda x: x.channels > 1, set()),
     (shares, lambda x: x.channels > 1, {Quotient}),
+    (normalized, lambda x: x.channels > 1, {Rsqrt}),
     (products, lambda x: len(x.shape) >= 2 and x.shape[-2] <= 8, {MatMul}),
 )
 """What can come next: for which tensors, and with the hardware of which operators."""
