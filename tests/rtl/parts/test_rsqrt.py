@@ -101,7 +101,7 @@ def test_codes_that_the_roundings_on_the_way_decide_are_float64s(seed):
     """Its mutant: no code of these is what one rounding of the exact number gives."""
     rng, form = random.Random(seed), (12, 4.0, 53)
     shown = [c for c in range(1 << 12) if float64(c, *form[1:]) != once(c, *form[1:])]
-    assert len(shown) > 100
+    assert len(shown) > 50
     codes = rng.sample(shown, 20)
     assert outputs(form, codes, rng) == [float64(code, *form[1:]) for code in codes]
 
