@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+from support.onnx_builder import Q
 from support.onnx_compare import load
 from support.onnx_kernels import outcome
-from support.onnx_nets import Net
-from support.onnx_run import session_of
+from support.onnx_nets import Net, feed, typed
+from support.onnx_run import run_ort, session_of
 from support.seeds import seeded
 
 import hwsim
@@ -73,3 +75,23 @@ def test_a_window_that_meets_nothing_is_refused(tmp_path):
     y = n.do("MaxPool", n.start(2, 3, 9), kernel_shape=[2, 1], dilations=[5, 1], pads=[4, 0, 4, 0])
     with pytest.raises(HwsimError, match="each of its windows must meet some place of the map"):
         load(n.model((n.round(y, 0.03), 4, "float32")), tmp_path)
+
+
+@pytest.mark.parametrize("include", [0, 1])
+@pytest.mark.parametrize("case", DILATED)
+def test_a_dilated_average_is_that_of_what_its_windows_meet(case, include, tmp_path, seed):
+    """To 16 bits: between 8-bit quantizers the runtime itself cannot make a kernel of it."""
+    shape, attributes = DILATED[case]
+    n = Net(seed=seed)
+    x = n.qdq(n.input("x", shape), Q("uint8", 0.03125, 119))
+    y = n.do("AveragePool", x, count_include_pad=include, **attributes)
+    model = typed(n, (n.qdq(y, Q("uint16", 2.0**-12, 30_000)), len(shape) + 1, "float32"))
+    with warnings.catch_warnings(record=True):  # ties, of windows of 3 and 6
+        warnings.simplefilter("always")
+        graph = load(model, tmp_path)
+    data = feed(model, seed)
+    (want,) = run_ort(model, data).outputs.values()
+    got = hwsim.emulate(graph, data)
+    assert got.shape == want.shape
+    assert (np.abs(got - want) * 2.0**12 > 0.5).mean() <= (0 if case == "plain" else 1e-3)
+    assert unsupported(graph) == ()

@@ -257,6 +257,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(EACH, _each),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _reduce),
     "ArgMax": _arg_max,
+    "ArgMin": _arg_max,
     "Concat": _concat,
     "DequantizeLinear": _quantized,
     "Flatten": _flatten,

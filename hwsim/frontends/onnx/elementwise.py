@@ -32,7 +32,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import ArgMax, Conv, Quant, Relu
+from hwsim.ops import Conv, Quant, Relu
 from hwsim.ops.base import Shape
 
 F32 = np.float32
@@ -108,7 +108,17 @@ def sum_of_codes(run: Importer, node: OnnxNode, real: Real, constant: Constant) 
 
 
 def total(run: Importer, node: OnnxNode) -> None:
-    """Sum: from the first on, one tensor after the other."""
+    """Sum: from the first on, one tensor after the other; Mean divides it by their number."""
+    _summed(run, node)
+    made, count = run.values[node.output], F32(len(node.inputs))
+    if node.op == "Mean" and isinstance(made, Real):
+        step = Unary(str(node), lambda x: x / count, rising=True)
+        run.values[node.output] = made.then(step)
+    elif node.op == "Mean" and isinstance(made, Constant):
+        run.values[node.output] = Constant(made.array / count)
+
+
+def _summed(run: Importer, node: OnnxNode) -> None:
     if not node.inputs:
         raise HwsimError(f"{node}: it must have at least one input")
     if len(node.inputs) == 1:
@@ -263,28 +273,6 @@ def _limit(run: Importer, node: OnnxNode, position: int, default: float) -> floa
     if value.size != 1 or np.isnan(value.reshape(())[()]):
         raise HwsimError(f"{node}: its limits must be numbers")
     return float(value.reshape(())[()])
-
-
-def arg_max(run: Importer, node: OnnxNode) -> None:
-    """ArgMax along an axis that is not the batch."""
-    value = run.value(node, 0)
-    codes = value if isinstance(value, Codes) else level_of(run, node, run.real(node, 0)).codes
-    layout = codes.layout if isinstance(value, Codes) else run.real(node, 0).layout
-    rank = len(layout.shape) + 1
-    axis = node.integer("axis", 0)
-    axis = axis + rank if axis < 0 else axis
-    if not 1 <= axis < rank or node.integer("select_last_index", 0):
-        raise HwsimError(
-            f"{node}: it must take the first maximum along an axis that is not the batch"
-        )
-    wanted = Arrangement.innermost(layout.shape, axis - 1)
-    held = run.arranged(replace(codes, layout=layout), wanted, node)
-    edge = run.emit(node.name, ArgMax(), [held.edge], node.output)
-    kind = run.types[edge]
-    rest = layout.shape[: axis - 1], layout.shape[axis:]
-    shape = (*rest[0], *([1] if node.integer("keepdims", 1) else []), *rest[1])
-    found = replace(Arrangement.plain(shape), physical=kind.shape)
-    run.values[node.output] = Codes(edge, kind.format, found)
 
 
 def identity(run: Importer, node: OnnxNode) -> None:

@@ -15,6 +15,7 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort import exponentials, float_math
 from hwsim.frontends.onnx.pairs import of_one_code, of_two_codes, varying
+from hwsim.frontends.onnx.two_codes import of_operands
 from hwsim.frontends.shared.values import (
     Constant,
     FloatArray,
@@ -195,7 +196,13 @@ CONTRIBUTED: dict[str, Maker] = {
 
 
 def prelu(run: Importer, node: OnnxNode) -> None:
-    """PRelu with one slope, or several that broadcast to the tensor."""
+    """PRelu with one slope, or several that broadcast to the tensor, or computed ones."""
+    if not isinstance(run.value(node, 1), Constant):
+        found = of_operands(run, node, [run.real(node, 0), run.real(node, 1)], _bent)
+        if found is None:
+            raise HwsimError(f"{node}: computed slopes and what they bend must be narrow codes")
+        run.values[node.output] = found
+        return
     real, slope = run.real(node, 0), run.constant(node, 1).array.astype(F32)
     if not np.isfinite(slope).all():
         raise HwsimError(f"{node}: its slopes must be finite")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hwsim.frontends.onnx import (
+    arg,
     blocks,
     constants,
     elementwise,
@@ -29,7 +30,8 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     **{("", name): functions.unary for name in functions.FUNCTIONS},
     **{("", name): logic.logic for name in logic.LOGIC},
     ("", "Add"): elementwise.add,
-    ("", "ArgMax"): elementwise.arg_max,
+    ("", "ArgMax"): arg.arg_max,
+    ("", "ArgMin"): arg.arg_max,
     ("", "AveragePool"): pool.average_pool,
     ("", "Clip"): elementwise.clip,
     ("", "Concat"): elementwise.concat,
@@ -57,6 +59,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Softmax"): softmax.softmax,
     ("", "BatchNormalization"): scale.batch_norm,
     ("", "Sum"): elementwise.total,
+    ("", "Mean"): elementwise.total,
     ("", "Div"): scale.arithmetic,
     ("", "Mul"): scale.arithmetic,
     ("", "Sub"): scale.arithmetic,

@@ -12,7 +12,8 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.pairs import jointly
+from hwsim.frontends.onnx.pairs import NARROW, jointly
+from hwsim.frontends.onnx.two_codes import of_operands
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.literals import lying_as, smallest
 from hwsim.frontends.shared.settling import level_of
@@ -54,8 +55,11 @@ def logic(run: Importer, node: OnnxNode) -> None:
     if found is None and node.op == "Where":
         found = _by_mask(run, node, operands)
     if found is None:
+        found = of_operands(run, node, operands, _as_number(function))
+    if found is None:
         raise HwsimError(
-            f"{node}: what it compares must be functions of one tensor of codes, and numbers"
+            f"{node}: what it compares must be numbers, and functions of one tensor of codes or of "
+            f"two of at most {NARROW} bits"
         )
     run.values[node.output] = found
 

@@ -95,7 +95,7 @@ def lying(held: Sequence[Arrangement], shape: Shape) -> tuple[Sequence[Arrangeme
 
 def operation(node: OnnxNode) -> str:
     """What a node does with two operands, by the name of ONNX's operator for it."""
-    return {"Sum": "Add"}.get(node.op, node.op.removeprefix("QLinear"))
+    return {"Mean": "Add", "Sum": "Add"}.get(node.op, node.op.removeprefix("QLinear"))
 
 
 def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
@@ -117,7 +117,7 @@ def jointly(
     reals = [x for x in operands if isinstance(x, Real)]
     first = reals[0]
     for real in reals:
-        if not (_same(first.source, real.source) and real.layout.shape == first.layout.shape):
+        if not (same_codes(first.source, real.source) and real.layout.shape == first.layout.shape):
             return None
         if not real.layout.same(first.layout):
             return None
@@ -130,7 +130,7 @@ def jointly(
                 return None
             parts.append(operand.array.ravel()[0])
             continue
-        rest = _functions(operand.steps[kept:])
+        rest = functions_of(operand.steps[kept:])
         if rest is None:
             return None
         parts.append(rest)
@@ -204,7 +204,7 @@ def of_two_codes(run: Importer, node: OnnxNode, first: Real, second: Real) -> Re
     a, b = first.source, second.source
     if not (isinstance(a, Level) and isinstance(b, Level)):
         return None
-    one, other = (_functions(real.steps) for real in (first, second))
+    one, other = (functions_of(real.steps) for real in (first, second))
     narrow = all(x.codes.format.width <= NARROW and x.scales is None for x in (a, b))
     if one is None or other is None or not narrow:
         return None
@@ -237,7 +237,7 @@ def _of_two(
         return operation(a, b)
 
 
-def _same(a: Source, b: Source) -> bool:
+def same_codes(a: Source, b: Source) -> bool:
     """Whether two tensors are the same codes with the same meaning, or the same unrounded one."""
     if a is b:
         return not isinstance(a, RawInput)
@@ -247,7 +247,7 @@ def _same(a: Source, b: Source) -> bool:
     return given[0] == given[1] and a.scales is None and b.scales is None
 
 
-def _functions(steps: Sequence[After]) -> tuple[Unary, ...] | None:
+def functions_of(steps: Sequence[After]) -> tuple[Unary, ...] | None:
     """The steps, where all of them are functions of one value."""
     found = tuple(step for step in steps if isinstance(step, Unary))
     return found if len(found) == len(steps) else None

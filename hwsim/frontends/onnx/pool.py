@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TypeVar, cast
 
@@ -22,7 +23,6 @@ from hwsim.frontends.onnx.window import (
     grown_by,
     is_map,
     map_level,
-    refuse_dilation,
     window_of,
 )
 from hwsim.frontends.shared import moves
@@ -30,6 +30,7 @@ from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Codes,
+    Level,
     Mean,
     Padding,
     Pool,
@@ -93,10 +94,11 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
     level, shape = map_level(run, node, real)
     extra = level.codes.padding
     level = replace(level, codes=replace(level.codes, padding=NO_PADDING))
+    if not whole and set(node.integers("dilations", (1,))) != {1}:
+        return _dilated(run, node, level, shape, extra)
     if whole:
         window = Window(shape[1:])
     else:
-        refuse_dilation(node)
         window = window_of(node, shape, node.integers("kernel_shape"), extra)
     if whole and extra != NO_PADDING:
         raise HwsimError(f"{node}: a Pad must be followed by a convolution")
@@ -117,6 +119,49 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
         )
     mean = Mean(node.name, node.output, level, window, whole, in_reals, counts)
     return Real(mean, layout)
+
+
+def _dilated(run: Importer, node: OnnxNode, level: Level, shape: Shape, extra: Padding) -> Real:
+    """An average over windows with gaps: what each meets stands side by side, zeros around it."""
+    if extra != NO_PADDING:
+        raise HwsimError(f"{node}: a Pad before windows with gaps must be followed by a quantizer")
+    kernel, rank = node.integers("kernel_shape"), len(shape) - 1
+    apart, strides = node.integers("dilations"), node.integers("strides", (1,) * rank)
+    if not len(kernel) == len(apart) == len(strides) == rank or min(*kernel, *apart, *strides) < 1:
+        raise HwsimError(
+            f"{node}: its 'kernel_shape', 'dilations' and 'strides' must be {rank} numbers from 1"
+        )
+    window = window_of(
+        node, shape, tuple((k - 1) * d + 1 for k, d in zip(kernel, apart, strict=True))
+    )
+    taps, counts = [], np.ones((), np.int64)
+    for size, k, d, stride, (before, after) in zip(
+        shape[1:], kernel, apart, window.stride, window.ends, strict=True
+    ):
+        starts = range(0, before + size + after - (k - 1) * d, stride)
+        met = np.array([[start + tap * d for tap in range(k)] for start in starts])
+        taps.append(met.ravel().tolist())
+        inside = ((met >= before) & (met < before + size)).sum(axis=1)
+        counts = np.multiply.outer(counts, inside)
+    frame = [(0, 0, 0), *((before, after, 0) for before, after in window.ends)]
+    name, out = f"{node.name}.windows", f"{node.output}.windows"
+    codes = moves.padded(run, level.codes, frame, level.zero_point, f"{name}.frame", f"{out}.frame")
+    way = moves.selected(codes.layout, [None, *taps])
+    beside = moves.gone(run, codes, way, name, out)
+    assert isinstance(beside, Codes)
+    even = bool(node.integer("count_include_pad", 0)) or bool((counts == math.prod(kernel)).all())
+    if not even and counts.size * shape[0] > MOST_UNEVEN:
+        raise HwsimError(f"{node}: its windows must all have the same size: 'count_include_pad' 1")
+    mean = Mean(
+        node.name,
+        node.output,
+        replace(level, codes=beside),
+        Window(kernel, kernel),
+        whole=False,
+        in_reals=True,
+        counts=None if even else counts,
+    )
+    return Real(mean, Arrangement.map((shape[0], *counts.shape)))
 
 
 def _counts(node: OnnxNode, shape: Shape, window: Window, extra: Padding) -> IntArray | None:

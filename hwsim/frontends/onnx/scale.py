@@ -170,7 +170,7 @@ def folded(node: OnnxNode, first: Constant, second: Constant) -> Constant:
     if math.prod(np.broadcast_shapes(a.shape, b.shape)) > MAX_ELEMENTS:
         raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
     match node.op:
-        case "Add" | "Sum":
+        case "Add" | "Mean" | "Sum":
             return Constant(a + b)
         case "Sub":
             return Constant(a - b)

@@ -206,8 +206,3 @@ def dilated_taps(node: OnnxNode, shape: Shape, kernel: Shape) -> list[list[int]]
             ]
         )
     return found
-
-
-def refuse_dilation(node: OnnxNode) -> None:
-    if set(node.integers("dilations", (1,))) != {1}:
-        raise HwsimError(f"{node}: 'dilations' must be 1")

@@ -38,7 +38,7 @@ def absorbed(real: Real) -> Real:
     steps = tuple(takewhile(lambda step: isinstance(step, Unary), real.steps))
     functions = [step for step in steps if isinstance(step, Unary)]
     if isinstance(source, Pair) and not all(step.clamp for step in functions):
-        source = _of_two_codes(source) or source
+        source = narrow_pair(source) or source
     if isinstance(source, Fixed):
         for step in functions:
             source = replace(source, values=step.function(source.values))
@@ -70,7 +70,7 @@ def absorbed(real: Real) -> Real:
     return replace(real, source=taken, steps=real.steps[len(steps) :])
 
 
-def _of_two_codes(source: Pair) -> OfTwoCodes | None:
+def narrow_pair(source: Pair) -> OfTwoCodes | None:
     """A sum or product of float32 values of narrow codes as any function of them."""
     a, b = source.a, source.b
     if not (source.in_reals and isinstance(a, Level) and isinstance(b, Level)) or source.wide:

@@ -208,7 +208,7 @@ BROADCAST = (  # operators whose result has as many axes as the input with most 
     "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
     "com.microsoft.QLinearAdd", "com.microsoft.QLinearMul",
 )  # fmt: skip
-REDUCE = ("ArgMax", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
+REDUCE = ("ArgMax", "ArgMin", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
 
 
 def _rank(copy: Copy, step: CopiedNode) -> int:

@@ -126,11 +126,23 @@ def _same_codes(copy: Copy, step: CopiedNode, source: CopiedNode) -> bool:
 
 
 def repeated_clamps(copy: Copy) -> None:
-    """A ReLU or Clip that the quantizer behind it repeats goes."""
+    """A ReLU or Clip that the quantizer behind it repeats goes.
+
+    The quantizer is then taken over a Transpose before it, and over nothing else.
+    """
     for step in copy.each(*CLAMPS):
         reader = copy.only_reader(step.output)
-        if reader is not None and reader.op == Q and repeated(copy, step, reader):
-            copy.drop(step)
+        if reader is None or reader.op != Q or not repeated(copy, step, reader):
+            continue
+        copy.drop(step)
+        turned = copy.maker(reader.inputs[0], "Transpose")
+        if turned is None or copy.only_reader(turned.output) is not reader:
+            continue
+        tensor = turned.inputs[0]
+        maker = copy.maker(tensor)
+        alone = maker is not None and maker.op != DQ and copy.only_reader(tensor) is turned
+        if alone and _scalar_parameters(copy, reader):
+            _insert_pair(copy, tensor, [turned], reader)
 
 
 def repeated(copy: Copy, step: CopiedNode, quantizer: CopiedNode) -> bool:
