@@ -39,6 +39,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "ConvTranspose"): transposed.conv_transpose,
     ("", "Dropout"): elementwise.identity,
     ("", "InstanceNormalization"): normalization.instance_norm,
+    ("", "GroupNormalization"): normalization.group_norm,
     ("", "LayerNormalization"): normalization.layer_norm,
     ("", "ReduceMax"): reduce.reduced,
     ("", "ReduceMin"): reduce.reduced,

@@ -1,4 +1,4 @@
-"""LayerNormalization and InstanceNormalization: exact means and variances, one reciprocal root.
+"""Normalizations of layers, instances and groups: exact means and variances, one reciprocal root.
 
 With n codes in a row and d = n * code - (their sum), the result is d * sqrt(n) over the square root
 of (sum of d**2) + eps * n**3 / scale**2, times a factor and plus an offset a channel. ONNX Runtime
@@ -21,7 +21,19 @@ from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import NO_PADDING, Codes, Level, Real, Scaled
-from hwsim.ops import BatchNorm, Mul, Quant, Reduce, Reduction, Relu, Requantize, Rsqrt, Scheme, Sub
+from hwsim.ops import (
+    BatchNorm,
+    Mul,
+    Quant,
+    Reduce,
+    Reduction,
+    Relu,
+    Requantize,
+    Reshape,
+    Rsqrt,
+    Scheme,
+    Sub,
+)
 
 PRECISE = 25  # bits of the smallest root, where they fit
 LEAST_PRECISE = 14
@@ -32,6 +44,12 @@ FRACTION = 24  # bits of a normalized code
 ALIKE = (
     "ONNX Runtime's float32 loses digits here where the numbers of a row are nearly alike, so that "
     "more codes of such rows differ (measured: one in 500, by one step, at a scale of 0.023)"
+)
+
+GROUPS = (
+    "ONNX Runtime subtracts two float32 means here, of squares and of the numbers, so that more "
+    "codes differ in groups whose numbers are nearly alike and far from 0 (measured: one in 50, by "
+    "one step, where they spread over a step at 150 steps from 0)"
 )
 
 
@@ -68,6 +86,29 @@ def instance_norm(run: Importer, node: OnnxNode) -> None:
     run.values[node.output] = normalized(run, node, real, codes, places, constants)
 
 
+def group_norm(run: Importer, node: OnnxNode) -> None:
+    """GroupNormalization: the channels of a map or line in groups, each group by itself.
+
+    Factors and offsets are one a channel, or before opset 21 one a group.
+    """
+    real = run.real(node, 0)
+    shape, groups = real.layout.shape, node.integer("num_groups", 0)
+    if len(shape) < 2 or groups < 1 or shape[0] % groups:
+        raise HwsimError(
+            f"{node}: its input must be a map or a line whose channels are a multiple of "
+            f"'num_groups', not {groups} groups of {shape}"
+        )
+    codes = _codes(run, node, real, Arrangement.map(shape))
+    apart = (*shape[1:], groups, shape[0] // groups)
+    edge = run.chain(f"{node.name}.groups", codes.edge, [Reshape(shape=apart)], f"{node.name}.in")
+    grouped = replace(codes, edge=edge, layout=replace(codes.layout, physical=apart))
+    places = (*range(len(shape) - 1), len(shape))
+    constants = [run.constant(node, i).array.ravel() for i in (1, 2)]
+    each = [np.repeat(a, shape[0] // groups) if a.size == groups else a for a in constants]
+    ready = normalized(run, node, real, grouped, places, (each[0], each[1]), GROUPS)
+    run.values[node.output] = ready
+
+
 def _codes(run: Importer, node: OnnxNode, real: Real, wanted: Arrangement) -> Codes:
     codes = replace(level_of(run, node, real).codes, layout=real.layout)
     if codes.padding != NO_PADDING:
@@ -82,11 +123,15 @@ def normalized(
     codes: Codes,
     places: tuple[int, ...],
     constants: tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]],
+    alike: str = ALIKE,
 ) -> Real:
     """The normalized tensor, still to be rounded; `places` are the edge's axes of one row."""
     level = level_of(run, node, real)
     kind = run.types[codes.edge]
-    channels = kind.shape[-1]
+    # Groups lie apart only as long as they are normalized.
+    grouped = len(kind.shape) > len(codes.layout.shape)
+    physical = (*kind.shape[:-2], codes.layout.shape[0]) if grouped else kind.shape
+    channels = physical[-1]
     factor, offset = (np.asarray(array, np.float64).ravel() for array in constants)
     if any(array.size not in (1, channels) for array in (factor, offset)):
         raise HwsimError(f"{node}: its factors and offsets must be one, or one for each channel")
@@ -123,9 +168,13 @@ def normalized(
         quant=Quant((unit,)),
     )
     edge = run.emit(f"{name}.normal", rounding, [wide], f"{name}.normal")
-    held = Codes(edge, rounding.out, codes.layout)
-    run.warn(name, ALIKE)
-    return Real(Scaled(name, Level(held, unit, 0), factor, offset), codes.layout)
+    layout = codes.layout
+    if layout.physical != physical:
+        edge = run.emit(f"{name}.whole", Reshape(shape=physical), [edge], f"{name}.whole")
+        layout = replace(layout, physical=physical)
+    held = Codes(edge, rounding.out, layout)
+    run.warn(name, alike)
+    return Real(Scaled(name, Level(held, unit, 0), factor, offset), layout)
 
 
 def _distances(
