@@ -71,11 +71,8 @@ class ScaledAdd(Pairwise):
             max(a.format.width, b.format.width) <= 8,
             f"a scaled add's inputs must have at most 8 bits, not {a.format} and {b.format}",
         )
-        grain = min(_grain(abs(value)) for value in (*self.ratios, self.offset) if value)
-        factors = [t.magnitude + abs(s) for t, s in zip(inputs, self.shifts, strict=False)]
-        reach = factors[0] * self.ratios[0] + factors[1] * abs(self.ratios[1]) + abs(self.offset)
         require(
-            reach < 2.0**53 * grain,
+            self.adds_exactly(inputs),
             "a scaled add's ratios and offset must be near enough to add up exactly in float64, "
             f"not {self.ratios} and {self.offset}",
         )
@@ -86,6 +83,13 @@ class ScaledAdd(Pairwise):
             self.prepare(inputs, Carrier.FLOAT64),
         )
         return TensorType(self.shape(inputs), self.out, self.quant, (int(ends[0]), int(ends[1])))
+
+    def adds_exactly(self, inputs: Sequence[TensorType]) -> bool:
+        """Whether float64 holds each product and sum that is rounded to float32."""
+        grain = min(_grain(abs(value)) for value in (*self.ratios, self.offset) if value)
+        factors = [t.magnitude + abs(s) for t, s in zip(inputs, self.shifts, strict=False)]
+        reach = factors[0] * self.ratios[0] + factors[1] * abs(self.ratios[1]) + abs(self.offset)
+        return reach < 2.0**53 * grain
 
     def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
         """Products of an 8-bit code and a float32 are exact in float64."""

@@ -233,7 +233,7 @@ def attribute(model: onnx.ModelProto, op: str, name: str, value: Any) -> None:
 
 
 def float_weights(model: onnx.ModelProto) -> None:
-    plain = numpy_helper.from_array(np.ones((8, 4, 3, 3), np.float32), "plain")
+    plain = numpy_helper.from_array(np.full((8, 4, 3, 3), np.nan, np.float32), "plain")
     model.graph.initializer.append(plain)
     rewire(model, "Conv", 1, "plain")
 
@@ -247,9 +247,9 @@ BAD_CONTENT: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
         lambda m: rewire(m, "Conv", 0, "x"),
         r"Conv 'conv': input 0 \('x'\) must be a quantized tensor \(behind QuantizeLinear",
     ),
-    "float weights": (
+    "float weights that are no numbers": (
         float_weights,
-        "Conv 'conv': its weights 'plain' must be quantized",
+        "Conv 'conv': its weights must be finite floats",
     ),
     "a scale that is computed": (
         lambda m: rewire(m, "QuantizeLinear", 1, "x"),

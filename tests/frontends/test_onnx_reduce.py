@@ -197,14 +197,14 @@ def test_rows_of_nearly_one_number_are_announced_and_differ_by_one_step(tmp_path
     assert wrong <= total // 50
 
 
-def test_a_norm_of_reals_whose_squares_fit_no_integer_is_refused(tmp_path: Path, rng):
+def test_a_norm_of_reals_that_nothing_rounds_is_announced(tmp_path: Path, rng):
+    """Their distances from the mean are rounded to as many bits as leave room for the squares."""
     made = norm("InstanceNormalization", (4, 5, 6), rng)
     made.graph.node.insert(1, helper.make_node("Sigmoid", ["r"], ["s"], name="sigmoid"))
     made.graph.node[2].input[0] = "s"
-    with pytest.raises(
-        HwsimError, match=r"the squares of its input must fit 63 bits, not 6\d; put"
-    ):
-        load(made, tmp_path)
+    count, different, said = compared(made, tmp_path, rng, 300)
+    assert different * 1_000 <= count, f"{different} of {count} codes differ"
+    assert "may differ by one step" in said
 
 
 def apart(size: int, rng: np.random.Generator, *, power: bool, factors: bool) -> onnx.ModelProto:

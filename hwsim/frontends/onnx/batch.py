@@ -19,7 +19,14 @@ from hwsim.frontends.onnx.batch_reading import FIRST, MADE, NOWHERE, Reading
 from hwsim.frontends.onnx.batch_rules import RULES
 from hwsim.frontends.onnx.importer import Handler, Importer, Place
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.shape import added, axes, layout_of, relaid, shape_part
+from hwsim.frontends.onnx.shape import (
+    added,
+    axes,
+    layout_of,
+    relaid,
+    reshape,
+    shape_part,
+)
 from hwsim.frontends.shared.values import Constant
 from hwsim.ops.base import Shape
 
@@ -37,7 +44,7 @@ def read_node(run: Importer, node: OnnxNode, handler: Handler) -> None:
     if rule is None:
         raise found.refusal("it must have its batch as the first axis")
     node, place = rule(found)
-    handler(run, node)
+    (reshape if node.op == "Reshape" else handler)(run, node)  # a Flatten becomes one
     for name in filter(None, node.outputs):
         _settle(run, node, name, place)
 
@@ -78,6 +85,12 @@ def _merges(run: Importer, node: OnnxNode, shape: Shape) -> bool:
     return several and all(d > 0 for d in rest) and math.prod(rest) < math.prod(shape)
 
 
+def _flattens(run: Importer, node: OnnxNode, shape: Shape) -> bool:
+    """Whether a Flatten makes one axis of the batch and axes behind it."""
+    axis = node.integer("axis", 1)
+    return 1 < axis + len(shape) * (axis < 0) <= len(shape)
+
+
 def _precedes(run: Importer, node: OnnxNode, shape: Shape) -> bool:
     """Whether an Unsqueeze makes an axis ahead of the batch."""
     return 0 in axes(node, run, len(shape) + added(run, node))
@@ -89,6 +102,7 @@ def _squeezes(run: Importer, node: OnnxNode, shape: Shape) -> bool:
 
 
 STARTS: dict[str, Callable[[Importer, OnnxNode, Shape], bool]] = {
+    "Flatten": _flattens,
     "Reshape": _merges,
     "Squeeze": _squeezes,
     "Transpose": _turns,

@@ -209,6 +209,13 @@ def _norm(found: Reading) -> tuple[OnnxNode, Place]:
     return found.with_axis(axis), found.place
 
 
+def _batch_norm(found: Reading) -> tuple[OnnxNode, Place]:
+    """Of rows (batch * length, channels), as of a token's features."""
+    if found.rank < 2 or found.place.axis == 1:
+        raise found.refusal("its channels must not hold the batch")
+    return replace(found.node, attributes={**found.node.attributes, "axis": 2}), found.place
+
+
 def _reduce(found: Reading) -> tuple[OnnxNode, Place]:
     given = axes(found.node, found.run, found.rank)
     if not given:
@@ -258,6 +265,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _reduce),
     "ArgMax": _arg_max,
     "ArgMin": _arg_max,
+    "BatchNormalization": _batch_norm,
     "Concat": _concat,
     "DequantizeLinear": _quantized,
     "Flatten": _flatten,

@@ -14,10 +14,12 @@ from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, RuntimeKernel
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Constant, Level, RawInput, Real, Value
-from hwsim.ops import TensorType
+from hwsim.ops import Quant, TensorType
 
 UNQUANTIZED = Format(True, 8, 24)
 """Of an input of reals that a QONNX model quantizes nowhere."""
+UNQUANTIZED_WIDE = Format(True, 12, 20)
+"""Of one that another model computes with as it is, pixels too."""
 
 
 def annotated(datatype: str) -> tuple[Format, tuple[int, int] | None] | None:
@@ -72,6 +74,11 @@ class Importer(TensorBuilder):
         self.values: dict[str, Value] = {n: Constant(a) for n, a in model.constants.items()}
         self.places: dict[str, Place] = {}
 
+    @property
+    def computes_reals(self) -> bool:
+        """ONNX Runtime does, and it is announced; QONNX's executor is followed node by node."""
+        return self.choices is not None
+
     def named(self, error: HwsimError, node: OnnxNode) -> HwsimError:
         """The same error with the file, and the node where it is not named yet."""
         text = str(error)
@@ -99,7 +106,8 @@ class Importer(TensorBuilder):
         value = self.value(node, position)
         if isinstance(value, Real):
             return value
-        if isinstance(value, RawInput) and self.choices is None and value.dtype == "float32":
+        bare = isinstance(value, RawInput) and value.name not in self.inputs
+        if isinstance(value, RawInput) and bare and value.dtype == "float32":
             return self._unquantized(node.input(position), value)
         what = {Constant: "a constant", Codes: "integer codes"}.get(
             type(value), "an input of the graph that nothing quantizes"
@@ -127,15 +135,25 @@ class Importer(TensorBuilder):
             known = Real(Level(codes, 2.0**-fmt.frac_bits, 0), codes.layout)
             self.values[name] = known
             return known
-        codes = self.input_codes(raw, TensorType((), UNQUANTIZED), rule, raw.name)
-        reals = Real(Level(codes, 2.0**-UNQUANTIZED.frac_bits, 0), codes.layout)
+        if self.choices is None:
+            fmt, kind = UNQUANTIZED, TensorType((), UNQUANTIZED)
+        else:  # whole numbers with a scale, as all edges of such a model
+            fmt, rule = UNQUANTIZED_WIDE, {}
+            kind = TensorType((), Format.int(fmt.width), Quant((2.0**-fmt.frac_bits,)))
+        codes = self.input_codes(raw, kind, rule, raw.name)
+        reals = Real(Level(codes, 2.0**-fmt.frac_bits, 0, fine=self.computes_reals), codes.layout)
         self.values[name] = reals
-        limit = 2.0 ** (UNQUANTIZED.int_bits - 1)
+        limit = 2.0 ** (fmt.int_bits - 1)
+        runtime = (
+            "QONNX's executor rounds the sums that it makes of them to float32"
+            if self.choices is None
+            else "ONNX Runtime goes on in float32, so that about one code in 50,000 (8-bit result) "
+            "may differ by one step"
+        )
         self.warn(
             raw.name,
-            f"nothing quantizes this input of the graph: its reals are rounded to {UNQUANTIZED} "
-            f"(from {-limit:.0f} to {limit:.0f}, in steps of 2**-{UNQUANTIZED.frac_bits}), and "
-            "QONNX's executor rounds the sums that it makes of them to float32",
+            f"nothing quantizes this input of the graph: its reals are rounded to {fmt} "
+            f"(from {-limit:.0f} to {limit:.0f}, in steps of 2**-{fmt.frac_bits}), and {runtime}",
         )
         return reals
 

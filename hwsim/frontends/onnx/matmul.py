@@ -21,11 +21,25 @@ def matmul(run: Importer, node: OnnxNode) -> None:
         weighted.matmul(run, node)
         return
     if isinstance(run.value(node, 0), Constant):
-        raise HwsimError(
-            f"{node}: constant weights must stand on the right of a product; transpose both "
-            "factors and the result"
-        )
+        weights = weighted.weights_of(run, node, 0, 0)
+        run.values[node.output] = from_the_left(run, node, weights, run.real(node, 1))
+        return
     run.values[node.output] = product(run, node, run.real(node, 0), run.real(node, 1))
+
+
+def from_the_left(run: Importer, node: OnnxNode, weights: Constant, real: Real) -> Real:
+    """A constant matrix times a tensor of matrices: the product of both transposed."""
+    shape = real.layout.shape
+    if weights.array.ndim != 2 or len(shape) < 2:
+        raise HwsimError(
+            f"{node}: constant weights on the left of a product must be a matrix, and the tensor "
+            f"on its right of shape (batch, ..., k, n), not {weights.array.shape} and (batch, "
+            f"{_text(shape)})"
+        )
+    order = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    aside = replace(real, layout=real.layout.transposed(order))
+    found = weighted.dense(run, node, aside, weighted.turned(weights), None)
+    return replace(found, layout=found.layout.transposed(order))
 
 
 MOST_BITS = 61  # of the sums of products

@@ -38,6 +38,7 @@ from hwsim.ops import (
 PRECISE = 25  # bits of the smallest root, where they fit
 LEAST_PRECISE = 14
 WIDEST = 63  # bits of a row's squares, which are below 2**63
+SHORT = 27  # bits of the largest distance of wide codes, as many as a float32 has and more
 MOST = 61  # bits of a product with a root
 FRACTION = 24  # bits of a normalized code
 
@@ -142,6 +143,7 @@ def normalized(
         raise HwsimError(f"{node}: 'epsilon' must be a finite number above 0, not {epsilon}")
     n = math.prod(kind.shape[place] for place in places)
     name, distance = node.name, _distances(run, node, level, codes, places, n)
+    distance, dropped = _shortened(run, name, distance, n)
     widest = (n * run.types[distance].magnitude ** 2).bit_length()
     if widest > WIDEST:
         raise HwsimError(
@@ -154,7 +156,7 @@ def normalized(
     total = run.emit(f"{name}.spread", add, [squares], f"{name}.spread")
     # Squares are not below 0, which the bounds of a product do not know.
     total = run.emit(f"{name}.positive", Relu(), [total], f"{name}.positive")
-    under = epsilon * float(n) ** 3 / float(np.float32(level.scale)) ** 2
+    under = epsilon * float(n) ** 3 / (float(np.float32(level.scale)) * 2.0**dropped) ** 2
     bits = _bits(node, run.types[distance].magnitude, run.types[total].hi, under)
     root = run.emit(
         f"{name}.root", Rsqrt(offset=under, bits=bits, quant=Quant((1.0,))), [total], f"{name}.root"
@@ -194,6 +196,21 @@ def _distances(
     )
     scaled = run.emit(f"{node.name}.times", times, [codes.edge], f"{node.name}.times")
     return run.emit(f"{node.name}.distance", Sub(), [scaled, total], f"{node.name}.distance")
+
+
+def _shortened(run: Importer, name: str, distance: str, n: int) -> tuple[str, int]:
+    """Distances whose n squares add up, and how many bits they lost: none of narrow codes."""
+    room = min(SHORT, (WIDEST - 1 - (n - 1).bit_length()) // 2)
+    extra = run.types[distance].magnitude.bit_length() - room
+    if extra <= 0:
+        return distance, 0
+    rounding = Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(2.0**-extra,),
+        out=Format.int(room + 1),
+        quant=Quant((1.0,)),
+    )
+    return run.emit(f"{name}.short", rounding, [distance], f"{name}.short"), extra
 
 
 def _bits(node: OnnxNode, distance: int, spread: int, under: float) -> int:

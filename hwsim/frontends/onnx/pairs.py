@@ -13,13 +13,11 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
-from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.literals import lying_as, smallest
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     After,
-    Codes,
     Constant,
     FloatArray,
     Level,
@@ -33,7 +31,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import Add, Mul, Op, Relu, Sub
+from hwsim.ops import Add, Mul, Sub
 from hwsim.ops.base import Shape
 
 OPERATORS: dict[str, Add | Sub | Mul] = {"Add": Add(), "Sub": Sub(), "Mul": Mul()}
@@ -67,7 +65,7 @@ def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) ->
     shape = common_shape(node, first.layout.shape, second.layout.shape)
     if op == "Add" and repeated(first.layout.shape, shape):
         first, second = second, first
-    term = _level if op == "Mul" else _term
+    term = level_of if op == "Mul" else _term
     a, b = (term(run, node, real) for real in (first, second))
     held = first.layout, second.layout
     layouts, result = lying(held, shape)
@@ -272,22 +270,7 @@ def common_shape(node: OnnxNode, a: Shape, b: Shape) -> Shape:
 def _term(run: Importer, node: OnnxNode, real: Real) -> Level | Weighing:
     if isinstance(real.source, Weighing) and not real.steps:
         return real.source
-    return _level(run, node, real)
-
-
-def _level(run: Importer, node: OnnxNode, real: Real) -> Level:
-    """Codes; also the sum of others that nothing has rounded, in a unit finer than a float32's."""
-    source = real.source
-    if not isinstance(source, Pair) or isinstance(source.op, Mul) or run.choices is None:
-        return level_of(run, node, real)
-    if not all(isinstance(step, Unary) and step.low == 0 and not step.high for step in real.steps):
-        return level_of(run, node, real)
-    parts = (source.a, source.b)
-    scale = max(float(np.max(x.scale)) for x in parts)
-    edge, unit, _ = fine_units.summed(run, source, scale, source.name)
-    zero: list[Op] = [Relu(zero_point=0)] if real.steps else []
-    edge = run.chain(source.name, edge, zero, f"{source.name}.kept")
-    return Level(Codes(edge, run.types[edge].format, real.layout), unit, 0, fine=True)
+    return level_of(run, node, real)
 
 
 def _laid(

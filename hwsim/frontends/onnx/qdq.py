@@ -16,6 +16,7 @@ from hwsim.frontends.onnx.fused_norms import with_norms
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.ort.float_weights import with_integer_weights
 from hwsim.frontends.onnx.ort.kernels import choices
 from hwsim.frontends.onnx.ort.moves import note_moved, note_unsigned, refuse_moved_rows
 from hwsim.frontends.onnx.ort.notes import note_codes
@@ -29,6 +30,7 @@ from hwsim.frontends.onnx.ort.parameters import (
 )
 from hwsim.frontends.onnx.pairs import paired
 from hwsim.frontends.onnx.scale import product_of_codes
+from hwsim.frontends.onnx.strided import with_samples_apart
 from hwsim.frontends.onnx.types import format_of
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.literals import level_behind
@@ -156,6 +158,10 @@ def qlinear_conv(run: Importer, node: OnnxNode) -> None:
 
 def qlinear_matmul(run: Importer, node: OnnxNode) -> None:
     """QLinearMatMul with constant weights, or of two tensors."""
+    if isinstance(run.value(node, 0), Constant):
+        left = given_weights(run, node, 0, 0)
+        rounded(run, node, matmul.from_the_left(run, node, left, given(run, node, 3)), 6)
+        return
     if not isinstance(run.value(node, 3), Constant):
         rounded(run, node, matmul.product(run, node, given(run, node, 0), given(run, node, 3)), 6)
         return
@@ -264,5 +270,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 def read(model: OnnxModel) -> Graph:
     """The Graph of a model in QDQ or QLinear form."""
     model, scales = merged_pairs(with_norms(model))
+    model = with_integer_weights(model)
     refuse_moved_rows(model, scales)
-    return read_graph(model, HANDLERS, lambda m: choices(m, scales))
+    return read_graph(with_samples_apart(model), HANDLERS, lambda _: choices(model, scales))

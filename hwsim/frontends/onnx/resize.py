@@ -82,7 +82,8 @@ def _target(run: Importer, node: OnnxNode, shape: Shape) -> ResizedShape:
         scales = np.asarray(given, F32)
     along = [axis % rank for axis in node.integers("axes", range(rank))]
     wanted = sizes if sizes.size else scales
-    if len(wanted) != len(along) or not np.isfinite(wanted).all() or (wanted <= 0).any():
+    counted = np.array([n for axis, n in zip(along, wanted, strict=False) if (axis, n) != (0, -1)])
+    if len(wanted) != len(along) or not np.isfinite(wanted).all() or (counted <= 0).any():
         raise HwsimError(
             f"{node}: its scales or sizes must be a number above 0 for each of {len(along)} axes, "
             f"not {wanted.tolist()}"

@@ -53,18 +53,19 @@ class Own:
 
 
 def batch_norm(run: Importer, node: OnnxNode) -> None:
-    """BatchNormalization at inference, along axis 1."""
+    """BatchNormalization at inference, along axis 1; along `axis` as `batch_rules.py` has it."""
     if node.integer("training_mode", 0) or node.integer("spatial", 1) != 1:
         raise HwsimError(f"{node}: 'training_mode' must be 0 and 'spatial' 1")
     constants = [run.constant(node, i).array for i in range(1, 5)]
-    if float_chain.normalized(run, node, constants, node.real("epsilon", 1e-5)):
+    axis = node.integer("axis", 1) - 1
+    if not axis and float_chain.normalized(run, node, constants, node.real("epsilon", 1e-5)):
         return
     real = run.real(node, 0)
-    count = real.layout.shape[0] if real.layout.shape else 0
+    count = real.layout.shape[axis] if real.layout.shape else 0
     factor, offset = float_chain.line(node, constants, node.real("epsilon", 1e-5), count)
     own = Own((factor, offset), lambda scale, bias: lambda x: x * scale + bias)
     wide = factor.astype(F64), offset.astype(F64)
-    run.values[node.output] = by_channel(run, node, real, 0, *wide, own)
+    run.values[node.output] = by_channel(run, node, real, axis, *wide, own)
 
 
 def arithmetic(run: Importer, node: OnnxNode) -> None:
@@ -96,7 +97,8 @@ def arithmetic(run: Importer, node: OnnxNode) -> None:
     if run.choice(node.output).kernel is RuntimeKernel.INTEGER:
         run.values[node.output] = product_of_codes(run, node, real, constant)
         return
-    if value.size == 1 and (isinstance(real.source, Level) or is_sum(real)):
+    plain = isinstance(real.source, Level) and not real.source.fine
+    if value.size == 1 and (plain or is_sum(real)):
         run.values[node.output] = real.then(_function(node, F32(value.ravel()[0]), reverse))
         return
     factor, offset = _line(node.op, value.astype(F64), reverse)

@@ -44,7 +44,7 @@ class Stretch:
 
 def conv_transpose(run: Importer, node: OnnxNode) -> None:
     """ConvTranspose along one axis or two."""
-    real, weights = run.real(node, 0), weights_of(run, node, 1)
+    real, weights = run.real(node, 0), weights_of(run, node, 1, 1)
     bias = run.constant(node, 2) if node.input(2) else None
     level, shape = map_level(run, node, real)
     if level.codes.padding != NO_PADDING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from hwsim.fixed import Format
 from hwsim.frontends.onnx import float_chain
 from hwsim.frontends.onnx.constants import mapped
 from hwsim.frontends.onnx.folded_weights import folded_weights
-from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.importer import UNQUANTIZED_WIDE, Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS
 from hwsim.frontends.onnx.window import dilated, map_level, window_in_frame
@@ -34,20 +35,51 @@ from hwsim.ops.base import IntArray
 F32 = np.float32
 
 
-def weights_of(run: Importer, node: OnnxNode, position: int, axis: int = 0) -> Constant:
+FLOAT_BITS = 24
+"""Bits of the largest weight of a channel that nothing has quantized, as many as float32 has."""
+MOST_SUM_BITS = 61
+"""Fewer bits where sums of wide codes would pass these."""
+
+
+def weights_of(run: Importer, node: OnnxNode, position: int, axis: int) -> Constant:
     """A constant that came through a quantizer, or a QONNX model's whose quantizer was folded.
 
-    `axis` is that of its output channels.
+    Plain floats of another model are taken in a fine unit for each channel. `axis` is that of the
+    output channels.
     """
     value = run.constant(node, position)
     if value.codes is None and run.choices is None:
         value = folded_weights(value, axis)
+    if value.codes is None and run.computes_reals and value.array.ndim > axis:
+        terms = value.array.size // max(value.array.shape[axis], 1)
+        room = MOST_SUM_BITS - _width(run, node, 1 - position) - terms.bit_length()
+        return _of_floats(node, value.array, axis, min(FLOAT_BITS, room))
     if value.codes is None or value.scale is None:
         raise HwsimError(
             f"{node}: its weights {node.input(position)!r} must be quantized (DequantizeLinear or "
             "Quant of a constant), not plain floats"
         )
     return value
+
+
+def _width(run: Importer, node: OnnxNode, position: int) -> int:
+    """Bits of the codes that float weights meet, as many as there may be where that is open."""
+    value = run.values.get(node.input(position))
+    if isinstance(value, Real) and isinstance(value.source, Level) and not value.steps:
+        return value.source.codes.format.width
+    return UNQUANTIZED_WIDE.width
+
+
+def _of_floats(node: OnnxNode, array: npt.NDArray[Any], axis: int, bits: int) -> Constant:
+    """Powers of two of which each channel's largest weight has so many bits."""
+    if array.dtype.kind != "f" or not np.isfinite(array).all() or not array.size:
+        raise HwsimError(f"{node}: its weights must be finite floats")
+    others = tuple(place for place in range(array.ndim) if place != axis)
+    tops = np.abs(array.astype(np.float64)).max(axis=others, keepdims=True)
+    units = 2.0 ** (np.frexp(np.where(tops > 0, tops, 1.0))[1] - bits)
+    codes = np.rint(array / units).astype(np.int64)
+    fmt = Format.holding(int(codes.min()), int(codes.max()))
+    return Constant(array, codes, fmt, units.astype(F32))
 
 
 def scales_along(node: OnnxNode, weights: Constant, axis: int) -> FloatArray:
@@ -199,7 +231,7 @@ def _spare_bits(run: Importer, source: Weighing, bias: npt.NDArray[np.float64]) 
 def conv(run: Importer, node: OnnxNode) -> None:
     """Conv along one axis or two."""
     real = run.real(node, 0)
-    weights = weights_of(run, node, 1)
+    weights = weights_of(run, node, 1, 0)
     bias = run.constant(node, 2) if node.input(2) else None
     run.values[node.output] = convolution(run, node, real, weights, bias)
 

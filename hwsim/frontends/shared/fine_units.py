@@ -79,6 +79,13 @@ def line(run: TensorBuilder, source: Scaled, scale: float) -> tuple[str, float]:
     return edge, scale * 2.0 ** -(bits + run.types[edge].format.frac_bits)
 
 
+def in_unit(run: TensorBuilder, source: Scaled, unit: float, fmt: Format) -> str:
+    """The edge of a tensor times a factor a channel, rounded to codes of `unit`."""
+    edge, bits = _line(run, source, unit)
+    op = Requantize(scheme=Scheme.SHIFT, multiplier=(2.0**-bits,), out=fmt, quant=Quant((unit,)))
+    return run.emit(f"{edge}.rounded", op, [edge], f"{edge}.rounded")
+
+
 def _line(run: TensorBuilder, source: Scaled, scale: float) -> tuple[str, int]:
     edge, unit, zero = _term(run, source.term)
     term = edge, unit * source.factor, zero

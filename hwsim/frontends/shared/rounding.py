@@ -63,6 +63,7 @@ from hwsim.ops import (
     TensorType,
 )
 from hwsim.ops.base import IntArray
+from hwsim.ops.elementwise import MOST_ENTRIES
 
 
 class Quantizer(ABC):
@@ -413,7 +414,7 @@ def _quantize_level(
     if not pooled_last and not all(s.rising for s in before):
         raise HwsimError(f"{name}: a function after a max pool must be rising")
     ops: list[Op]
-    if by.shifts(level) and all(f.clamp for f in functions):
+    if (by.shifts(level) or _is_wide(run, level)) and all(f.clamp for f in functions):
         edge, ops = by.sum(run, codes.edge, np.array([level.scale], np.float32), level.zero_point)
         for function in functions:
             ops += step_ops(run, function, by)
@@ -424,6 +425,12 @@ def _quantize_level(
     ops = [*ops, *pools] if pooled_last else [*pools, *ops]
     edge = run.chain(name, edge, ops, out)
     return Codes(edge, by.format, real.layout, codes.padding)
+
+
+def _is_wide(run: TensorBuilder, level: Level) -> bool:
+    """Whether codes are too many for a table."""
+    kind = run.types[level.codes.edge]
+    return level.fine and kind.hi - kind.lo >= MOST_ENTRIES
 
 
 def _table(kind: TensorType, level: Level, functions: Sequence[Unary], by: Quantizer) -> list[Op]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.frontends.shared import exact_levels, joining
+from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.rounding import (
-    multiplied,
     placed,
     relabel,
-    totalled,
     weighed,
 )
 from hwsim.frontends.shared.tensors import TensorBuilder
@@ -69,7 +69,7 @@ FINE_FACTOR_BITS = 20
 def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
     """Codes that mean exactly the reals of `real`, which no quantizer reads."""
     source = real.source
-    if isinstance(source, Joined):
+    if isinstance(source, Joined) and not run.computes_reals:
         return _settled_parts(run, source, real, name)
     if isinstance(source, Weighing):
         edge, _ = weighed(run, source)
@@ -78,11 +78,9 @@ def settle(run: TensorBuilder, real: Real, name: str) -> Codes:
         return Codes(edge, run.types[edge].format, real.layout)
     if isinstance(source, Scaled) and source.unit is None and not real.steps:
         return fine_line(run, source, real).codes
-    if isinstance(source, Product | Total):
-        edge = multiplied(run, source) if isinstance(source, Product) else totalled(run, source)[0]
-        ops = [op for step in real.steps for op in _settled_step(step)]
-        edge = run.chain(f"{name}.steps", edge, ops, f"{name}.sums")
-        return Codes(edge, run.types[edge].format, real.layout)
+    if run.computes_reals or isinstance(source, Product | Total):
+        real = whole(run, name, real)
+        source = real.source
     if isinstance(source, Level):
         codes = source.codes
         kind = run.types[codes.edge]
@@ -155,6 +153,9 @@ def level_of(
     taken = absorbed(real)
     if isinstance(taken.source, PerChannel | OfTwoCodes) and not taken.steps:
         return fine_tables(run, real, taken.source)
+    if run.computes_reals:
+        real = whole(run, node, real)
+        source = real.source
     if not isinstance(source, Level):
         raise HwsimError(
             f"{node}: its input must be quantized before it is used, but comes from a computation "
@@ -178,6 +179,31 @@ def level_of(
         name = source.codes.edge
         run.made[key] = _stepped(run, source, source.codes, real, name)
     return replace(source, codes=run.made[key])
+
+
+def whole(run: TensorBuilder, node: object, real: Real) -> Real:
+    """What no quantizer reads as codes of its own scale, if it has one, with its steps to come.
+
+    What has been computed of several tensors is in a unit finer than a float32's.
+    """
+    source = real.source
+    if source not in run.levels:
+        level: Level | None
+        if isinstance(source, Joined):
+            parts = [_lying(level_of(run, node, part), part.layout) for part in source.parts]
+            level = joining.joined(run, source, parts, real.layout)
+        elif isinstance(source, Scaled) and source.unit is None and real.steps:
+            level = fine_line(run, source, real)
+        else:
+            level = exact_levels.whole(run, source, real.layout)
+        if level is None:
+            return real
+        run.levels[source] = level
+    return replace(real, source=run.levels[source])
+
+
+def _lying(level: Level, layout: Arrangement) -> Level:
+    return replace(level, codes=replace(level.codes, layout=layout))
 
 
 def fine_line(run: TensorBuilder, source: Scaled, real: Real) -> Level:

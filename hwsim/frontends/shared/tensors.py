@@ -16,7 +16,15 @@ from hwsim.errors import HwsimError
 from hwsim.float_steps import PortStep
 from hwsim.frontends.shared.arrangement import Arrangement, View, inverse, moving, view_of
 from hwsim.frontends.shared.builder import Builder
-from hwsim.frontends.shared.values import NO_PADDING, Codes, Mean, RawInput, Weighing
+from hwsim.frontends.shared.values import (
+    NO_PADDING,
+    Codes,
+    Level,
+    Mean,
+    RawInput,
+    Source,
+    Weighing,
+)
 from hwsim.graph import Graph, InputPort, OutputPort, user_shape
 from hwsim.ops import Cast, Flatten, Relu, Requantize, Reshape, Table, TensorType
 from hwsim.ports import channels_first
@@ -46,8 +54,9 @@ class TensorBuilder(Builder):
     """A Builder whose tensors lie on edges in arrangements of their own.
 
     `views` are how the ports of some inputs have to show their edges. `made` and `sums` keep what
-    was computed once, so that each further reader of the same tensor shares it. `a_quantizer` is
-    what sentences call the operator that rounds reals in the model's framework.
+    was computed once, so that each further reader of the same tensor shares it, and `levels` what
+    nothing has rounded as codes. `a_quantizer` is what sentences call the operator that rounds
+    reals in the model's framework.
     """
 
     a_quantizer: ClassVar[str] = "a quantizer"
@@ -57,6 +66,12 @@ class TensorBuilder(Builder):
         self.views = dict(views or {})
         self.made: dict[object, Codes] = {}
         self.sums: dict[Weighing | Mean, str] = {}
+        self.levels: dict[Source, Level] = {}
+
+    @property
+    def computes_reals(self) -> bool:
+        """Whether the model's runtime goes on in float32 with what no quantizer reads."""
+        return False
 
     def input_codes(
         self, raw: RawInput, kind: TensorType, options: Mapping[str, Any], out: str

@@ -27,6 +27,7 @@ class CopiedNode:
     node: OnnxNode | None = None
     origins: tuple[str, ...] = ()
     bias_codes: bool = False  # its bias was made int32 by the runtime
+    weight_codes: bool = False  # and its float weights int8
     axis: int | None = None  # of its scales, where that changed
 
     def input(self, position: int) -> str:

@@ -39,6 +39,7 @@ from hwsim.ops import (
     Literal,
     Mul,
     Op,
+    PairTable,
     Quant,
     Requantize,
     Reshape,
@@ -144,7 +145,7 @@ class Linear(Quantizer):
                 quant=self.quant,
                 divisor=float(F32(self.scale)),
             )
-            return run.emit(source.name, op, [a.codes.edge, b.codes.edge], out), []
+            return _sum_of(run, source.name, op, [a.codes.edge, b.codes.edge], out)
         shift = source.shift
         _near(source.name, max(a.scale, b.scale), self.scale)
         ra, rb = (F32(level.scale) / F32(self.scale) for level in (a, b))
@@ -159,7 +160,7 @@ class Linear(Quantizer):
         )
         edges = [a.codes.edge, b.codes.edge]
         alone = _with_a_number(run, op, edges)
-        return (run.emit(source.name, op, edges, out), []) if alone is None else alone
+        return _sum_of(run, source.name, op, edges, out) if alone is None else alone
 
     def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """The product and offset in a fine unit, rounded; or QLinearMul's product of codes."""
@@ -238,6 +239,33 @@ class Linear(Quantizer):
         rounding = replace(rounding, out=held, zero_point=zero, quant=Quant((self.scale,), zero))
         back = np.arange(held.min, held.max + 1) - shift
         return [rounding, Table(values=back, out=self.format, quant=self.quant)]
+
+
+def _sum_of(
+    run: TensorBuilder, name: str, op: ScaledAdd, edges: Sequence[str], out: str
+) -> tuple[str, list[Op]]:
+    """The sum; where scales are so unlike that float64 does not hold it, by trying all pairs.
+
+    The smaller operand then often changes no code at all, and the sum is a table of the other.
+    """
+    kinds = [run.types[edge] for edge in edges]
+    if max(kind.format.width for kind in kinds) > 8 or op.adds_exactly(kinds):
+        return run.emit(name, op, edges, out), []
+    (sa, sb, so), (ra, rb) = op.shifts, (F32(ratio) for ratio in op.ratios)
+    a, b = (np.arange(k.format.min, k.format.max + 1) for k in kinds)
+    one, other = (a + sa).astype(np.float32)[:, None], (b + sb).astype(np.float32)[None, :]
+    total: Any
+    if op.divisor is None:
+        total = float_math.fma(one, ra, float_math.fma(other, rb, F32(op.offset)))
+    else:
+        total = (one * ra + other * rb) / F32(op.divisor)
+    values = np.clip(np.rint(total), op.out.min + so, op.out.max + so).astype(np.int64) - so
+    if (values == values[:1]).all():
+        return edges[1], [Table(values=values[0], out=op.out, quant=op.quant)]
+    if (values == values[:, :1]).all():
+        return edges[0], [Table(values=values[:, 0], out=op.out, quant=op.quant)]
+    pairs = PairTable(values=values, out=op.out, quant=op.quant)
+    return run.emit(name, pairs, edges, out), []
 
 
 def _with_a_number(

@@ -113,13 +113,16 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             _note_terms(run, (source.term,))
             if source.unit is None:  # else followed step by step
                 _note_scaled(run, source, by, edge)
+        case Level(fine=True) as source:
+            _note_fine(run, source, real, by)
         case Level() as source:  # followed step by step
             _note_rough(run, source, real, by)
         case Joined() | Extreme() as source:
             for part in source.parts:
                 note_codes(run, part, by)
         case PerChannel() as source:
-            share = _near_ties(reals_by_channel(run, source)[0], by) if source.rough else 0
+            rough = source.rough or source.term.fine
+            share = _near_ties(reals_by_channel(run, source)[0], by) if rough else 0
             if share:
                 run.warn(source.name, ROUGH_TIES.format(share=100 * share))
         case OfTwoCodes() as source:
@@ -261,7 +264,8 @@ def _note_scaled(run: Importer, source: Scaled, by: Quantizer, edge: str) -> Non
     """Where it is known what the runtime computes of each code, all are tried."""
     kind = run.types[source.term.codes.edge] if isinstance(source.term, Level) else None
     few = kind is not None and kind.hi - kind.lo < MOST_SUMS // kind.channels
-    if isinstance(source.term, Level) and source.function is not None and few:
+    known = isinstance(source.term, Level) and not source.term.fine
+    if isinstance(source.term, Level) and source.function is not None and few and known:
         codes, different = _tried(run, source, source.term, by)
         if different:
             run.warn(source.name, ROUNDED.format(share=f"{max(codes // different, 1):,}"))
@@ -400,6 +404,20 @@ def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
         run.warn(_node_of(functions), ROUGH_TIES.format(share=100 * share))
 
 
+def _note_fine(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
+    """Codes of reals that the runtime has rounded to float32 on the way."""
+    kind, share = run.types[level.codes.edge], 0.0
+    if kind.hi - kind.lo < MOST_SUMS:
+        codes = np.arange(kind.lo, kind.hi + 1)
+        reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
+        for step in (step for step in real.steps if isinstance(step, Unary)):
+            reals = step.function(reals)
+        share = _near_ties(reals, by)
+    text = SUM_TIES.format(share=100 * share) if share > OFTEN else ROUNDED
+    often = SHARES[8 if by.format.width <= 8 else 16]
+    run.warn(_maker(run, level), text.format(share=often))
+
+
 def _near_ties(reals: FloatArray, by: Quantizer) -> float:
     """The share of reals that lie so near a tie that other last bits give another code."""
     steps = reals.astype(np.float64) / by.scale
@@ -434,11 +452,13 @@ def note_reals(run: Importer, real: Real) -> None:
     if isinstance(source, Joined):
         for part in source.parts:
             note_reals(run, part)
+        if _is_rescaled(run, source):
+            run.warn(source.name, LAST_BITS)
     if isinstance(source, Product | Weighing):
         note_turned(run, source.name, source.tensor)
     if isinstance(source, Product):
         _note_product(run, source, None)
-    if isinstance(source, Scaled | Total):
+    if isinstance(source, Scaled | Total | Mean | Pair):
         run.warn(source.name, LAST_BITS)
     if isinstance(source, Level) and source.fine:
         run.warn(_maker(run, source), LAST_BITS)
@@ -455,6 +475,15 @@ def note_reals(run: Importer, real: Real) -> None:
         and not _exact_in_floats(run, source, None)
     ):
         run.warn(source.name, LAST_BITS)
+
+
+def _is_rescaled(run: Importer, source: Joined) -> bool:
+    """Whether the parts of what is joined were brought to a unit that is none of theirs."""
+    level = run.levels.get(source)
+    parts = [run.levels.get(part.source, part.source) for part in source.parts]
+    return level is not None and any(
+        not isinstance(part, Level) or part.scale != level.scale for part in parts
+    )
 
 
 def _wraps(run: Importer, source: Weighing) -> bool:

@@ -6,6 +6,8 @@ import numpy as np
 
 from hwsim.frontends.onnx.ort.graph_copy import CLAMPS, DQ, CopiedNode, Copy, Q
 
+F32 = np.float32
+
 
 def products_with_bias(copy: Copy) -> None:
     """MatMul and the Add of a bias become a Gemm."""
@@ -62,13 +64,16 @@ def _shape_behind(copy: Copy, tensor: str) -> tuple[int, ...] | None:
 
 
 def integer_biases(copy: Copy) -> None:
-    """The float bias of a layer that a quantizer ends becomes int32."""
+    """The float bias of a layer that a quantizer ends becomes int32, and float weights int8."""
     for step in copy.each("Conv", "ConvTranspose", "Gemm"):
         data, weights = copy.maker(step.inputs[0], DQ), copy.maker(step.inputs[1], DQ)
         bias = copy.constants.get(step.input(2))
-        if data is None or weights is None or bias is None or bias.ndim != 1:
+        if data is None or (step.input(2) and (bias is None or bias.ndim != 1)):
             continue
         if copy.scalar(data.input(1)) is None or not _ends_in_quantizer(copy, step):
+            continue
+        weights = _integer_weights(copy, step) if weights is None else weights
+        if weights is None or bias is None:
             continue
         scale = copy.constants.get(weights.input(1))
         channels = 0 if step.op == "Conv" or step.integer("transB", 0) else 1
@@ -89,6 +94,28 @@ def integer_biases(copy: Copy) -> None:
         copy.steps.insert(copy.steps.index(step), CopiedNode(DQ, [codes, named], real))
         step.inputs[2] = real
         copy.index()
+
+
+def _integer_weights(copy: Copy, step: CopiedNode) -> CopiedNode | None:
+    """The dequantizer of weights that are float32 constants: one scale, and a zero point."""
+    floats = copy.constants.get(step.inputs[1])
+    if floats is None or floats.dtype != np.float32 or not np.isfinite(floats).all():
+        return None
+    if not floats.size:
+        return None
+    low, high = np.minimum(floats.min(), F32(0)), np.maximum(floats.max(), F32(0))
+    scale = (high - low) / F32(255) if high > low else F32(1)
+    zero = np.rint(np.clip(F32(-128) - low / scale, F32(-128), F32(127)))
+    codes = np.clip(np.rint(floats / scale) + zero, -128, 127).astype(np.int8)
+    named = [copy.fresh(step.inputs[1]) for _ in range(4)]
+    for name, value in zip(named, (codes, np.float32(scale), zero.astype(np.int8)), strict=False):
+        copy.constants[name] = np.asarray(value)
+    made = CopiedNode(DQ, named[:3], named[3])
+    copy.steps.insert(copy.steps.index(step), made)
+    step.inputs[1], step.weight_codes = named[3], True
+    copy.ranks[named[3]] = floats.ndim
+    copy.index()
+    return made
 
 
 def _weights_rank(copy: Copy, weights: CopiedNode) -> int:

@@ -23,6 +23,7 @@ from hwsim.frontends.shared.rounding import (
 )
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums
 from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.trying import TABLE_BITS
 from hwsim.frontends.shared.turning import by_path
 from hwsim.frontends.shared.values import (
     Codes,
@@ -58,7 +59,10 @@ def is_sum(real: Real) -> bool:
 def is_function_of_sums(real: Real) -> bool:
     """Whether more than a clamp stands between an unrounded source and its quantizer."""
     functions = [step for step in real.steps if isinstance(step, Unary)]
-    taken = isinstance(real.source, Weighing | Product | Total | Mean | Pair | Scaled)
+    source = real.source
+    taken = isinstance(source, Weighing | Product | Total | Mean | Pair | Scaled)
+    if isinstance(source, Level):
+        taken = source.fine and source.codes.format.width > TABLE_BITS
     return taken and not all(step.clamp for step in functions)
 
 
@@ -131,6 +135,8 @@ def _sums(run: TensorBuilder, real: Real, by: Quantizer, out: str) -> tuple[str,
             edge, scale = multiplied(run, source), np.array([source.scale])
         case Total():
             edge, scale = totalled(run, source)
+        case Level():
+            edge, scale = source.codes.edge, np.array([source.scale])
         case Mean() if source.counts is None:
             edge = averaged(run, source)
             scale = np.array([source.input.scale / source.window.size])

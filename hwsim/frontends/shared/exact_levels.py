@@ -1,0 +1,100 @@
+"""Sums, means and products of codes that nothing rounds, as whole numbers with a scale.
+
+What a model goes on to compute of them would be wider with each step: beyond WIDEST bits they are
+rounded, still finer than the float32 that the model's runtime has there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwsim.fixed import Format
+from hwsim.frontends.shared import fine_units
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.rounding import averaged, multiplied, totalled, weighed
+from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.values import (
+    Codes,
+    Level,
+    Mean,
+    Pair,
+    Product,
+    Scaled,
+    Source,
+    Total,
+    Weighing,
+)
+from hwsim.ops import Mul, Quant, Requantize, Scheme
+
+WIDEST = 28
+"""Bits of the largest result that is taken as it is."""
+KEPT = 26
+"""Bits of the largest of those that are rounded."""
+
+
+def whole(run: TensorBuilder, source: Source, layout: Arrangement) -> Level | None:
+    """The exact result of a source, its reals in `layout`; None of one that has none.
+
+    A sum of terms of different scales is in a unit finer than a float32's. The model's runtime
+    rounds reals meanwhile, so that its last bits are others: the level counts as `fine`.
+    """
+    match source:
+        case Mean(counts=counts) if counts is None or counts.max() == counts.min():
+            edge = averaged(run, source)
+        case Total():
+            edge, _ = totalled(run, source)
+        case Product():
+            edge = multiplied(run, source)
+        case Weighing():
+            edge = _layer(run, source)
+        case Pair():
+            edge = _of_two(run, source, layout)
+        case _:
+            return None
+    edge = _narrowed(run, edge)
+    kind = run.types[edge]
+    return Level(Codes(edge, kind.format, layout), kind.scales()[0], 0, fine=True)
+
+
+def _layer(run: TensorBuilder, source: Weighing) -> str:
+    """The edge of a layer's sums, of one scale for all channels."""
+    edge, scale = weighed(run, source)
+    if np.all(scale == scale[0]):
+        return edge
+    ones = np.ones(1)
+    edge, _ = fine_units.line(run, Scaled(source.name, source, ones, 0 * ones), float(scale.max()))
+    return edge
+
+
+def _of_two(run: TensorBuilder, source: Pair, layout: Arrangement) -> str:
+    """The edge of a sum, a difference or a product of two tensors."""
+    if source not in run.made:
+        a, b = source.a, source.b
+        if isinstance(source.op, Mul) and isinstance(a, Level) and isinstance(b, Level):
+            unit: Any = np.float32(a.scale) * np.float32(b.scale)
+            op = Mul(zero_points=(a.zero_point, b.zero_point), quant=Quant((float(unit),)))
+            edges = [a.codes.edge, b.codes.edge]
+            edge = run.emit(source.name, op, edges, f"{source.name}.whole")
+        else:
+            scale = max(float(np.max(part.scale)) for part in (a, b))
+            edge, _, _ = fine_units.summed(run, source, scale, source.name)
+        run.made[source] = Codes(edge, run.types[edge].format, layout)
+    return run.made[source].edge
+
+
+def _narrowed(run: TensorBuilder, edge: str) -> str:
+    """An edge of no more bits than later steps have room for."""
+    kind = run.types[edge]
+    extra = kind.magnitude.bit_length() - KEPT
+    if extra <= WIDEST - KEPT:
+        return edge
+    unit = kind.scales()[0] * 2.0**extra
+    op = Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(2.0**-extra,),
+        out=Format.int(KEPT + 1),
+        quant=Quant((unit,)),
+    )
+    return run.emit(f"{edge}.kept", op, [edge], f"{edge}.kept")
