@@ -134,6 +134,12 @@ def joined_before_a_layer(n: Net, x: str) -> str:
     return n.do("Conv", joined(n, x), n.kernel((3, 12, 1, 1), 0, 3))
 
 
+def attended(n: Net, x: str) -> str:
+    """A softmax of scores that nothing rounds: exponentials of more codes than one table holds."""
+    turned = n.do("Transpose", other(n, 0.021), perm=[0, 1, 3, 2])
+    return n.do("Softmax", n.do("MatMul", x, turned), axis=-1)
+
+
 def two_layers(n: Net, x: str) -> str:
     """The second one of the first one's unrounded sums."""
     return n.do("Conv", n.do("Relu", layer(n, x)), n.kernel((3, 4, 3, 3), 0, 3))
@@ -141,7 +147,8 @@ def two_layers(n: Net, x: str) -> str:
 
 BETWEEN: list[tuple[Build, float]] = [
     (upward, 0.08), (head, 0.3), (by_rows, 0.09),
-    (normalized, 0.013), (joined_before_a_layer, 0.5), (two_layers, 0.9), (chained, 0.4),
+    (normalized, 0.013), (joined_before_a_layer, 0.5), (attended, 1 / 256), (two_layers, 0.9),
+    (chained, 0.4),
 ]  # fmt: skip
 
 

@@ -13,13 +13,27 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
+from hwsim.fixed import Format, Rounding
 from hwsim.float_functions import logarithm
 from hwsim.frontends.shared.rounding import Quantizer
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Softmax
-from hwsim.ops import Float32, Op, Quotient, Reduce, Reduction, Relu, Sub, Table
+from hwsim.ops import (
+    BatchNorm,
+    Float32,
+    Mul,
+    Op,
+    Quant,
+    Quotient,
+    Reduce,
+    Reduction,
+    Relu,
+    Requantize,
+    Scheme,
+    Sub,
+    Table,
+)
 from hwsim.ops.base import IntArray
 from hwsim.ops.elementwise import MOST_ENTRIES
 from hwsim.ops.floats import BITS, patterns
@@ -28,6 +42,8 @@ from hwsim.ops.quotient import MOST_FACTOR
 F32 = np.float32
 RESERVE = 5.0  # that the logarithm of the sum of exponentials stays below its limit
 FRACTION = 30  # bits of exponentials where the runtime computes in float32
+DISTANCE_BITS = 28  # that two tables hold
+FACTOR_BITS = 24  # of one over the output's scale, where exponentials need two tables
 
 
 def rounded(run: TensorBuilder, source: Softmax, by: Quantizer, out: str) -> tuple[str, list[Op]]:
@@ -40,11 +56,6 @@ def rounded(run: TensorBuilder, source: Softmax, by: Quantizer, out: str) -> tup
     held = replace(level.codes, layout=source.input.layout)  # behind a Transpose it lies otherwise
     codes = run.arranged(held, source.layout, source.name)
     edge, kind = codes.edge, run.types[codes.edge]
-    if kind.hi - kind.lo >= MOST_ENTRIES:
-        raise HwsimError(
-            f"{source.name}: the input of a softmax must have at most {MOST_ENTRIES} codes that "
-            f"can occur, since it needs a table of them, not codes from {kind.lo} to {kind.hi}"
-        )
     axes = (len(kind.shape) - 1,)
     top = run.emit(
         f"{source.name}.max", Reduce(reduction=Reduction.MAX, axes=axes), [edge], f"{out}.max"
@@ -97,6 +108,8 @@ def _in_fixed_point(
 ) -> tuple[str, list[Op]]:
     """Exponentials of 30 bits, one table for the sum and one, over the output's scale, above it."""
     kind = run.types[below]
+    if kind.hi >= MOST_ENTRIES:
+        return _of_wide_codes(run, source, level, by, below, out)
     exact = np.exp(-np.arange(kind.hi + 1) * float(F32(level.scale)))
     edges = []
     for name, step in (("exp", 1.0), ("scaled", by.scale)):
@@ -108,3 +121,76 @@ def _in_fixed_point(
     total = _of_one(run, source, total, 1 << FRACTION, out)
     quotient = Quotient(out=by.format, zero_point=by.zero_point, quant=by.quant)
     return run.emit(source.name, quotient, [edges[1], total], out), []
+
+
+def _of_wide_codes(
+    run: TensorBuilder, source: Softmax, level: Level, by: Quantizer, below: str, out: str
+) -> tuple[str, list[Op]]:
+    """As `_in_fixed_point`, of exponentials that one table cannot hold."""
+    terms = _by_two_tables(run, source, float(F32(level.scale)), below, out)
+    add = Reduce(reduction=Reduction.SUM, axes=(len(run.types[terms].shape) - 1,))
+    total = run.emit(f"{source.name}.sum", add, [terms], f"{out}.sum")
+    total = _of_one(run, source, total, 1 << FRACTION, out)
+    power = FACTOR_BITS + math.ceil(math.log2(by.scale))
+    above = _times(run, f"{source.name}.scaled", terms, round(2.0**power / by.scale))
+    under = _times(run, f"{source.name}.under", total, 1 << power)
+    quotient = Quotient(out=by.format, zero_point=by.zero_point, quant=by.quant)
+    return run.emit(source.name, quotient, [above, under], out), []
+
+
+def _by_two_tables(run: TensorBuilder, source: Softmax, scale: float, below: str, out: str) -> str:
+    """exp(-distance): of the distance's upper bits times that of its lower bits.
+
+    Distances whose exponential is 0 in 30 bits count as the first of them.
+    """
+    name, kind = source.name, run.types[below]
+    last = min(math.ceil((FRACTION + 2) * math.log(2) / scale), kind.hi)
+    near = run.emit(f"{name}.near", Relu(maximum=last), [below], f"{out}.near")
+    extra = max(last.bit_length() - DISTANCE_BITS, 0)
+    if extra:
+        shorter = Requantize(
+            scheme=Scheme.SHIFT,
+            multiplier=(2.0**-extra,),
+            out=Format.uint(DISTANCE_BITS),
+            quant=Quant((1.0,)),
+        )
+        near = run.emit(f"{name}.short", shorter, [near], f"{out}.short")
+        last, scale = run.types[near].hi, scale * 2.0**extra
+    fine = max((last.bit_length() + 1) // 2, 1)
+    cut = Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(2.0**-fine,),
+        out=Format.uint(max(last.bit_length() - fine, 1)),
+        rounding=Rounding.TRN,
+        quant=Quant((1.0,)),
+    )
+    upper = run.emit(f"{name}.upper", cut, [near], f"{out}.upper")
+    held = _times(run, f"{name}.held", upper, 1 << fine, run.types[near].quant)
+    lower = run.emit(f"{name}.lower", Sub(), [near, held], f"{out}.lower")
+    kept = Relu(maximum=(1 << fine) - 1)  # as it is in any case, which bounds do not know
+    lower = run.emit(f"{name}.kept", kept, [lower], f"{out}.kept")
+    edges = []
+    for edge, step in ((upper, 1 << fine), (lower, 1)):
+        exact = np.exp(-np.arange(run.types[edge].hi + 1) * (step * scale))
+        values: IntArray = np.rint(exact * 2.0**FRACTION).astype(np.int64)
+        table = Table(values=values, out=Format.holding(0, 1 << FRACTION), first=0)
+        edges.append(run.emit(f"{edge}.exp", table, [edge], f"{edge}.exp"))
+    product = run.emit(f"{name}.product", Mul(), edges, f"{out}.product")
+    rounding = Requantize(
+        scheme=Scheme.SHIFT, multiplier=(2.0**-FRACTION,), out=Format.uint(FRACTION + 1)
+    )
+    return run.emit(f"{name}.exp", rounding, [product], f"{out}.exp")
+
+
+def _times(
+    run: TensorBuilder, name: str, edge: str, factor: int, quant: Quant | None = None
+) -> str:
+    """Codes times a whole number, of that meaning."""
+    channels = run.types[edge].channels
+    op = BatchNorm(
+        scale=np.full(channels, factor),
+        bias=np.zeros(channels, np.int64),
+        scale_format=Format.holding(0, factor),
+        quant=quant or Quant((1.0,)),
+    )
+    return run.emit(name, op, [edge], name)
