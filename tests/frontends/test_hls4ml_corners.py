@@ -11,6 +11,7 @@ from support.hls4ml_activations import activation
 from support.hls4ml_csim import check, emulated
 from support.hls4ml_layers import batchnorm_flat, pool
 from support.hls4ml_models import Model, precision
+from support.hls4ml_sequences import time_distributed
 from support.oracle import c_divide, cast
 
 import hwsim
@@ -134,6 +135,22 @@ def between(model: Model) -> None:
     model.conv("x", 2, (1, 1), {}, Strategy="Resource", ReuseFactor=5)
 
 
+def beyond(model: Model) -> None:
+    model.conv("x", 2, (1, 1), {}, Strategy="Resource_Unrolled", ReuseFactor=8)
+
+
+def two_readers(model: Model) -> None:
+    kinds = {"result": "fixed<10,5>"}
+    told = {"activation": "relu", "n_in": 8}
+    steps = time_distributed(model, "x", "Activation", (4, 2), kinds, **told)
+    model.merge(steps, model.activation(steps, "relu", {}), {})
+
+
+def fused(model: Model) -> None:
+    conv = model.conv("x", 1, (3, 3), {"result": "auto"})
+    batchnorm_flat(model, conv, {})
+
+
 def each_code(model: Model) -> None:
     norm = batchnorm_flat(model, "x", {})
     model.layers[-1]["gamma_data"] = np.ones(32)
@@ -148,7 +165,14 @@ def each_code(model: Model) -> None:
         (left_alone, True, r"of two axes in io_stream must swap them, not leave \(4, 8\)"),
         (tall, True, r"the implementation Encoded must have a square kernel, not \(2, 1\)"),
         (uneven, True, r"the implementation Encoded must have a square stride, not \(1, 2\)"),
-        (between, False, r"above its 2 terms must be a multiple of them, not 5"),
+        (between, False, r"above its 2 terms must be a multiple of them that .*4 weights, not 5"),
+        (beyond, False, r"above its 2 terms must be a multiple of them that .*4 weights, not 8"),
+        (
+            two_readers,
+            False,
+            r"input 'steps1' must come from a layer before it, and not from within",
+        ),
+        (fused, False, r"a layer of this shape must have 18 weights, not 72"),
         (each_code, True, r"must have thresholds for each channel, not for each code"),
     ],
 )

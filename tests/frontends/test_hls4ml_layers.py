@@ -165,11 +165,15 @@ def test_weights_off_every_grid_are_refused_for_distributed_arithmetic(tmp_path)
         hwsim.load(model.build(tmp_path, backend="hwsim"))
 
 
-def test_compressed_weights_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("backend", "strategy"),
+    [("Vitis", "Latency"), ("Vivado", "Latency"), ("hwsim", "Latency"), ("hwsim", "Resource")],
+)
+def test_compressed_weights_are_refused(backend, strategy, tmp_path):
     model = Model(1, (6,))
-    model.dense("x", 4, {}, Strategy="Resource", ReuseFactor=3, Compression=True)
+    model.dense("x", 4, {}, Strategy=strategy, ReuseFactor=3, Compression=True)
     with pytest.raises(HwsimError, match=r"dense1.* not be compressed: hls4ml 1.3 writes no C\+\+"):
-        hwsim.load(model.build(tmp_path, backend="hwsim"))
+        hwsim.load(model.build(tmp_path, backend=backend))
 
 
 STOPS = {

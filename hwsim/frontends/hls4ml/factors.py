@@ -52,7 +52,7 @@ def read_factors(layer: Any, name: str, data: TensorType) -> Factors:
     variable = layer.weights[name]
     if "Exponent" in type(variable.type.precision).__name__:
         return _powers(name, variable, data)
-    if "Compressed" in type(variable).__name__:
+    if any("Compressed" in type(told).__name__ for told in (variable, variable.type)):
         raise HwsimError(COMPRESSED)
     if type(variable).__name__ not in PLAIN:
         raise HwsimError(f"{name} must be plain weights, not a {type(variable).__name__}")

@@ -30,6 +30,11 @@ class LayerBuilder(Builder):
         """The edge that holds hls4ml's tensor `name`."""
         if name in self.paddings:
             self.edges[name] = self.padded(name, self.edges[name], self.paddings.pop(name))
+        if name not in self.edges:
+            raise HwsimError(
+                f"its input {name!r} must come from a layer before it, and not from within the "
+                "time steps of a TimeDistributed"
+            )
         return self.edges[name]
 
     def map(self, layer: Any) -> str:

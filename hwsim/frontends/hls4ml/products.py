@@ -81,12 +81,7 @@ def _origin(model: Any, name: str) -> str:
 def read_einsum_dense(build: LayerBuilder, layer: Any) -> None:
     """A dense layer for each index that input and kernel share, between two transposes."""
     name, source = layer.outputs[0], build.edge(layer.inputs[0])
-    if build.stream:
-        raise HwsimError("an EinsumDense's io_type must be io_parallel: hls4ml 1.3 has no other")
-    if str(layer.get_attr("strategy")) != "latency":
-        raise HwsimError(
-            f"an EinsumDense's strategy must be latency, not {layer.get_attr('strategy')}"
-        )
+    _check_kind(layer, build)
     shared, rows, terms, outputs = (
         int(layer.get_attr(f"n_{what}"))
         for what in ("inplace", "free_data", "contract", "free_kernel")
@@ -125,8 +120,7 @@ def read_einsum_dense(build: LayerBuilder, layer: Any) -> None:
 def read_einsum(build: LayerBuilder, layer: Any) -> None:
     """Sums of products of two tensors, between transposes."""
     name = layer.outputs[0]
-    if build.stream:
-        raise HwsimError("an Einsum's io_type must be io_parallel: hls4ml 1.3 has no other")
+    _check_kind(layer, build)
     shared = int(layer.get_attr("n_inplace"))
     sides = []
     for at in (0, 1):
@@ -145,6 +139,15 @@ def read_einsum(build: LayerBuilder, layer: Any) -> None:
         sides[1] = build.add(f"{name}/signs", signs, sides[1])
     accum = read_precision("the precision 'accum'", layer.get_attr("accum_t").precision)
     _placed(build, layer, _products(build, name, sides[0], sides[1], accum))
+
+
+def _check_kind(layer: Any, build: LayerBuilder) -> None:
+    """HwsimError for an io_type or a strategy that hls4ml 1.3 has no C++ for."""
+    told = f"an {layer.class_name}'s"
+    if build.stream:
+        raise HwsimError(f"{told} io_type must be io_parallel: hls4ml 1.3 has no other")
+    if str(layer.get_attr("strategy")).lower() != "latency":
+        raise HwsimError(f"{told} strategy must be latency, not {layer.get_attr('strategy')}")
 
 
 def _check_numbers(layer: Any, source: str) -> None:

@@ -28,7 +28,9 @@ class Precision:
     whole: bool = False
 
     def __str__(self) -> str:
-        """As `hwsim inspect` shows an accumulator: s10.7 RND SAT."""
+        """As `hwsim inspect` shows an accumulator: s10.7 RND SAT; or int<8>."""
+        if self.whole:
+            return f"{'' if self.format.signed else 'u'}int<{self.format.width}>"
         return f"{self.format} {self.rounding.value} {self.overflow.value}"
 
     def cast(self) -> Cast:

@@ -30,7 +30,7 @@ def read_dense(build: LayerBuilder, layer: Any) -> None:
     """Products and partial sums in `accum_t`, in the strategy's order (`nnet_dense_*.h`)."""
     source = build.edge(layer.inputs[0])
     terms, outputs = int(layer.get_attr("n_in")), int(layer.get_attr("n_out"))
-    factors, biases = _constants(build, layer, source)
+    factors, biases = _constants(build, layer, source, terms * outputs)
     op = Dense(
         weights=_matrix(layer, factors.codes, terms, outputs),
         bias=biases.codes.reshape(outputs),
@@ -46,8 +46,8 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
     source, window = _windowed(build, layer)
     channels, outputs = int(layer.get_attr("n_chan")), int(layer.get_attr("n_filt"))
     rank, terms = len(window.kernel), window.size * channels
-    _check_kernel(layer, terms)
-    factors, biases = _constants(build, layer, source)
+    _check_kernel(layer, terms, outputs)
+    factors, biases = _constants(build, layer, source, terms * outputs)
     weights = _turned(layer, factors.codes, (*range(1, rank + 2), 0))
     op = CONVOLUTIONS[rank](
         weights=weights.reshape(*window.kernel, channels, outputs),
@@ -60,13 +60,18 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
     _finish(build, layer, op, source, _counted(build, layer, terms))
 
 
-def _check_kernel(layer: Any, terms: int) -> None:
-    """HwsimError for a reuse factor that hls4ml corrects in all but pointwise convolutions."""
+def _check_kernel(layer: Any, terms: int, outputs: int) -> None:
+    """HwsimError for a reuse factor that hls4ml corrects in all but pointwise convolutions.
+
+    Its C++ has no kernel for such a one, or reads past the weights.
+    """
     reuse = int(layer.get_attr("reuse_factor") or 1)
-    if strategy_of(layer) == "resource" and reuse > terms and reuse % terms:
+    if strategy_of(layer) not in ("resource", "resource_unrolled") or reuse <= terms:
+        return
+    if reuse % terms or terms * outputs % reuse:
         raise HwsimError(
-            f"a convolution's reuse factor above its {terms} terms must be a multiple of them, not "
-            f"{reuse}: hls4ml 1.3 has no C++ for it"
+            f"a convolution's reuse factor above its {terms} terms must be a multiple of them that "
+            f"divides its {terms * outputs} weights, not {reuse}: hls4ml 1.3 has no C++ for it"
         )
 
 
@@ -83,7 +88,7 @@ def read_depthwise(build: LayerBuilder, layer: Any) -> None:
         )
     if strategy_of(layer) in EXACTLY:
         raise HwsimError("a depthwise layer must have a strategy other than Distributed_Arithmetic")
-    factors, biases = _constants(build, layer, source)
+    factors, biases = _constants(build, layer, source, window.size * channels)
     op = CONVOLUTIONS[len(window.kernel)](
         weights=factors.codes.reshape(*window.kernel, 1, channels),
         bias=biases.codes.reshape(channels),
@@ -153,9 +158,18 @@ def _counted(build: LayerBuilder, layer: Any, terms: int) -> int:
     return terms
 
 
-def _constants(build: LayerBuilder, layer: Any, source: str) -> tuple[Factors, Factors]:
-    """Weights and biases as the strategy takes them."""
-    if strategy_of(layer) in EXACTLY:
+def _constants(build: LayerBuilder, layer: Any, source: str, count: int) -> tuple[Factors, Factors]:
+    """Weights, `count` of them, and biases as the strategy takes them.
+
+    hls4ml can leave more where it fuses a batch norm for each element into a layer.
+    """
+    exactly = strategy_of(layer) in EXACTLY
+    weights = layer.weights.get("weight")
+    packed = weights is None or "Compressed" in type(weights.type).__name__
+    if not packed and np.size(weights.data) != count:
+        held = np.size(weights.data)
+        raise HwsimError(f"a layer of this shape must have {count} weights, not {held}")
+    if exactly:
         return read_exact(layer, "weight"), read_exact(layer, "bias")
     bias, precision = read_weights("bias", layer.weights["bias"])
     factors = read_factors(layer, "weight", build.types[source])
