@@ -94,3 +94,27 @@ def test_scales_that_meet_no_ties_keep_the_usual_share(
     differ, claim = measured(build, 0.0378519, 0.0412347, tmp_path, seed)
     assert claim == USUAL
     assert differ <= 20 * USUAL
+
+
+@pytest.mark.parametrize("op", ["InstanceNormalization", "LayerNormalization"])
+def test_rows_of_nearly_one_number_differ_by_no_more_than_the_warning_says(
+    op: str, tmp_path: Path, seed: int
+) -> None:
+    n = Net(seed=seed)
+    x = n.qdq(n.input("x", (3, 16)), Q("uint8", 0.25, 3))
+    size = 3 if op == "InstanceNormalization" else 16
+    factor = n.constant("g", n.rng.uniform(0.5, 1.5, size).astype(np.float32))
+    offset = n.constant("h", n.rng.normal(0, 1, size).astype(np.float32))
+    model = n.model((n.do(op, x, factor, offset), 3, "float32"))
+    with pytest.warns(RuntimeDifference, match="nearly alike") as caught:
+        graph = load(model, tmp_path)
+    said = next(str(w.message) for w in caught if "nearly alike" in str(w.message))
+    claim = re.search(r"differ by up to ([\d.e-]+),", said)
+    assert claim is not None
+    rng = np.random.default_rng(seed)
+    codes = np.clip(rng.integers(0, 256, (600, 3, 1)) + (rng.random((600, 3, 16)) < 0.1), 0, 255)
+    data = {"x": ((codes - 3) * np.float32(0.25)).astype(np.float32)}
+    (want,), (got,) = (d.values() for d in (run_ort(model, data).outputs, emulated(graph, data)))
+    off = float(np.abs(want - got).max())
+    print(f"{off:.3g} of {claim[1]}")
+    assert 0 < off <= float(claim[1])
