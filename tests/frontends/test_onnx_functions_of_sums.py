@@ -19,6 +19,7 @@ from hwsim.frontends.onnx.ort import float_math
 from hwsim.frontends.onnx.ort.linear import Linear
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.frontends.shared.paths import path
+from rtl.layers.table import unsupported
 
 Build = Callable[[Net, str], str]
 
@@ -119,6 +120,7 @@ def compared(model: onnx.ModelProto, folder: Path, seed: int) -> tuple[np.ndarra
         shape = (150, *[d.dim_value for d in port.type.tensor_type.shape.dim[1:]])
         feeds[port.name] = rng.normal(0, 1.5, shape).astype(np.float32)
     (want,) = run_ort(model, feeds).outputs.values()
+    assert unsupported(graph) == ()
     scale = float(graph.types()[graph.outputs[0].tensor].quant.scale[0])
     assert len(np.unique(want)) > 10
     off = np.rint(np.abs(hwsim.emulate(graph, feeds) - want) / scale)
@@ -156,6 +158,22 @@ def test_a_matrix_product_of_whole_numbers_is_followed_bit_for_bit(
     x = n.qdq(n.input("x", (48,)), Q("uint8", 0.031, 133))
     y = silu(n, n.do("MatMul", x, n.kernel((48, 20), 1)))
     off, said = compared(n.model((n.qdq(y, Q("uint8", 0.017, 44)), 2, "float32")), tmp_path, seed)
+    assert not off.any() and not said
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_a_product_that_was_saved_as_the_runtimes_own_operator_is_read(
+    dtype: str, channels: int, tmp_path: Path, seed: int
+) -> None:
+    """MatMulIntegerToFloat, and a function of what it gives."""
+    n = Net(dtype, seed=seed)
+    codes = n.code_input("x", (8,), Q(dtype, 0.03, 5), ends=True)
+    held = n.weights((8, 6), channels, pow2=False, dtype="int8").add(n, "w")
+    inputs = [codes[0], held[0], codes[1], held[1], codes[2], held[2]]
+    y = n.node("MatMulIntegerToFloat", inputs, "y", domain="com.microsoft")
+    y = n.qdq(n.do("Sigmoid", y), Q(dtype, 0.004, 3))
+    off, said = compared(n.finish(y, rank=2), tmp_path, seed)
     assert not off.any() and not said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 
 import numpy as np
@@ -13,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 import hwsim
 from hwsim import HwsimError
 from hwsim.frontends import FILES, OBJECTS
-from hwsim.frontends.onnx.refusals import unsupported
+from hwsim.frontends.onnx.qdq import HANDLERS
+from hwsim.frontends.onnx.refusals import ADVICE, unsupported
 from hwsim.frontends.unread import UNREAD
 
 MODEL = "examples/models/digits_cnn_int8.onnx"
@@ -191,6 +193,10 @@ def test_an_installed_package_that_reads_nothing_is_named_in_one_sentence(
         ("LSTM", "write its steps out in Linear, Sigmoid, Tanh and Mul"),
         ("com.microsoft.DynamicQuantizeLSTM", "or let hls4ml convert the PyTorch or Keras model"),
         ("com.microsoft.DynamicQuantizeMatMul", "become fixed ones by onnxruntime.quantization"),
+        ("com.microsoft.SkipLayerNormalization", "quantize the model as it was exported"),
+        ("com.microsoft.nchwc.Conv", "what ONNX Runtime's optimizers write"),
+        ("com.microsoft.MatMulNBits", "weights alone are quantized in such a model"),
+        ("com.microsoft.QLinearWhere", "in the format QuantFormat.QDQ"),
         ("NonMaxSuppression", "what comes after the scores can be done outside of the model"),
     ],
 )
@@ -198,3 +204,14 @@ def test_operators_without_a_rule_are_named_with_what_helps(op, help_):
     text = unsupported("m.onnx", [(op, "a"), (op, "b")])
     assert f"but has {op} ('a', 'b'); what helps: " in text
     assert help_ in text and "onnx.utils.extract_model" in text
+
+
+def test_every_quantized_operator_of_onnxruntime_is_read_or_has_advice():
+    """Of its own domain: those of the installed version, by name."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
+
+    names = {s.name for s in get_all_operator_schema() if s.domain == "com.microsoft"}
+    quantized = {n for n in names if re.search(r"^Q[A-Z]|uantiz|Integer|Ordere|NBits|BFP", n)}
+    known = {name for domain, name in HANDLERS if domain in ("com.microsoft", "")}
+    assert len(quantized) > 30
+    assert quantized - known - set(ADVICE) == set()

@@ -188,6 +188,16 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
         run.values[node.output] = real
 
 
+def matmul_to_float(run: Importer, node: OnnxNode) -> None:
+    """com.microsoft MatMulIntegerToFloat with constant weights and scales."""
+    real = leveled(run, node, 0, run.constant(node, 2), optional(run, node, 4))
+    codes, turned = run.constant(node, 1), replace(node, attributes={"axis": 1})
+    weights = dequantized(turned, codes, run.constant(node, 3), optional(run, node, 5))
+    if node.input(6):
+        raise HwsimError(f"{node}: its bias must be an Add behind it")
+    run.values[node.output] = weighted.dense(run, node, real, weights, None)
+
+
 def qlinear_add(run: Importer, node: OnnxNode) -> None:
     """com.microsoft QLinearAdd of two tensors, or of a tensor and constant codes."""
     place = next((i for i in (3, 0) if isinstance(run.value(node, i), Constant)), None)
@@ -255,6 +265,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (MICROSOFT, "DequantizeLinear"): dequantize_linear,
     ("", "QLinearConv"): qlinear_conv,
     ("", "QLinearMatMul"): qlinear_matmul,
+    (MICROSOFT, "MatMulIntegerToFloat"): matmul_to_float,
     (MICROSOFT, "QGemm"): qgemm,
     (MICROSOFT, "QLinearAdd"): qlinear_add,
     (MICROSOFT, "QLinearAveragePool"): qlinear_pool,

@@ -9,6 +9,29 @@ from hwsim.frontends.unread import QUANTIZE
 DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
 """ONNX operators of models whose scales are found anew for each input."""
 
+FUSED = (
+    "Attention", "BiasAdd", "BiasGelu", "BiasSoftmax", "EmbedLayerNormalization", "FusedConv",
+    "FusedGemm", "FusedMatMul", "FusedMatMulActivation", "GemmFastGelu", "GroupQueryAttention",
+    "MultiHeadAttention", "NhwcConv", "NhwcFusedConv", "NhwcMaxPool", "QAttention",
+    "QEmbedLayerNormalization", "ReorderInput", "ReorderOutput", "SkipGroupNorm",
+    "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "TransposeMatMul",
+)  # fmt: skip
+"""Operators of models that an optimizer of ONNX Runtime has written."""
+LAYOUTS = ("com.microsoft.nchwc.", "com.ms.internal.nhwc.")
+WEIGHTS = (
+    "GatherBlockQuantized", "GemmFloat8", "MatMulBlockQuantizedFp4Weight",
+    "MatMulBlockQuantizedFp8Weight", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "MatMulNBitsMlp",
+    "MatMulNBitsQLoRA", "MatMulNBitsQkv", "QMoE",
+)  # fmt: skip
+QLINEAR = (
+    "DequantizeBFP", "MatMulInteger16", "MulInteger", "QLinearConv", "QLinearReduceMean",
+    "QLinearWhere", "QuantizeBFP", "ReduceSumInteger",
+)  # fmt: skip
+ORDERED = (
+    "DequantizeWithOrder", "QOrderedAttention", "QOrderedGelu", "QOrderedLayerNormalization",
+    "QOrderedLongformerAttention", "QOrderedMatMul", "QuantizeWithOrder",
+)  # fmt: skip
+
 NAMED = 5
 """Nodes of one unsupported operator that are named; the others are counted."""
 
@@ -18,11 +41,24 @@ STEP_BY_STEP = (
     "Linear, Sigmoid, Tanh and Mul before quantize_static, or let hls4ml convert the PyTorch or "
     "Keras model, whose LSTM and GRU are read"
 )
+OWN_FUSIONS = (
+    "what ONNX Runtime's optimizers write (fused nodes, attention in one node, other layouts) is "
+    "read as it was before: quantize the model as it was exported, and give that file"
+)
+WEIGHTS_ALONE = f"weights alone are quantized in such a model; {QUANTIZE} quantizes activations too"
+AS_QDQ = "in the format QuantFormat.QDQ the same quantizer writes operators that are read"
+NO_CPU = "it has no kernel on a CPU to be compared with; the model before it was lowered is read"
+IN_PARTS = "PyTorch and tf2onnx write it as MatMul, Mul, Transpose and ReduceSum, which are read"
 LEFT_OUT = "what comes after the scores can be done outside of the model"
 STATIC = f"scales that are found anew for each input become fixed ones by {QUANTIZE}"
 ADVICE: dict[str, str] = {
     **dict.fromkeys(DYNAMIC, STATIC),
     **dict.fromkeys(("TopK", "NonMaxSuppression"), LEFT_OUT),
+    **dict.fromkeys(FUSED, OWN_FUSIONS),
+    **dict.fromkeys(WEIGHTS, WEIGHTS_ALONE),
+    **dict.fromkeys(QLINEAR, AS_QDQ),
+    **dict.fromkeys(ORDERED, NO_CPU),
+    "Einsum": IN_PARTS,
     **dict.fromkeys((*RECURRENT, "DynamicQuantizeLSTM"), STEP_BY_STEP),
 }
 """What helps where a node of that operator is in the way."""
@@ -36,7 +72,7 @@ def unsupported(name: object, nodes: Iterable[tuple[str, str]]) -> str:
     for op, node in nodes:
         found.setdefault(op if op.isprintable() else repr(op), []).append(repr(node))
     listed = "; ".join(f"{op} ({_some(names)})" for op, names in found.items())
-    plain = [op.rpartition(".")[2] for op in found]
+    plain = ["FusedConv" if op.startswith(LAYOUTS) else op.rpartition(".")[2] for op in found]
     advice = [*dict.fromkeys(ADVICE[op] for op in plain if op in ADVICE), CUT]
     return (
         f"{name} must use supported operators only, but has {listed}; what helps: "

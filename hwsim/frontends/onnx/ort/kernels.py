@@ -89,6 +89,8 @@ def chosen(copy: Copy, step: CopiedNode) -> Choice:
     """The kernel that one step gets."""
     if step.op.removeprefix("com.microsoft.").startswith(("QLinear", "QGemm")):
         return Choice(RuntimeKernel.INTEGER)
+    if step.op == "com.microsoft.MatMulIntegerToFloat":
+        return Choice(RuntimeKernel.TO_FLOAT)
     rule = RULES.get(step.op)
     group = grouped(copy, step) if rule is not None else None
     kernel = RuntimeKernel.FLOAT
