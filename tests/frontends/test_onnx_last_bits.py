@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from support.onnx_builder import Q
 from support.onnx_compare import load
@@ -13,6 +14,7 @@ from support.onnx_kernels import differing, emulated, outcome
 from support.onnx_nets import Net, feeds
 from support.onnx_run import run_ort
 
+import hwsim
 from hwsim.frontends.shared.builder import RuntimeDifference
 
 WIDE, NARROW = Q("int8", 0.08206339180469513, 0), Q("int8", 0.07536784559488297, 0)
@@ -126,3 +128,26 @@ def test_transposes_that_leave_codes_of_int8_with_two_readers_are_announced(
     out = n.do("MatMul", n.do("Transpose", once, perm=[0, 1, 3, 2]), once)
     model = n.model((out, 4, "float32"), (n.do("Tanh", x), 2, "float32"))
     assert announced(model, "choose another kernel", tmp_path, seed)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+def test_products_that_the_runtime_has_saved_as_its_own_are_read(
+    both: bool, several: bool, tmp_path: Path, seed: int
+) -> None:
+    """MatMulIntegerToFloat, in a file that ONNX Runtime's optimizer has written."""
+    n = Net()
+    x = n.qdq(n.input("x", (5, 12)), ONE)
+    w = n.weights((12, 7), 7 if several else 1, pow2=False, dtype="int8").real(n, "w", 1)
+    out = n.do("MatMul", x, turned(n, x) if both else w)
+    model = n.model((out, 3, "float32"))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "saved.onnx")
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    saved = onnx.load(tmp_path / "saved.onnx")
+    assert "MatMulIntegerToFloat" in {node.op_type for node in saved.graph.node}
+    data = feeds(model, seed)
+    graph = hwsim.load(tmp_path / "saved.onnx")
+    assert differing(emulated(graph, data), run_ort(saved, data).outputs) == 0

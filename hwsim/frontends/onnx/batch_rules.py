@@ -274,6 +274,7 @@ RULES: dict[str, Rule] = {
     "LayerNormalization": _norm,
     "LogSoftmax": _softmax,
     "MatMul": _matmul,
+    "MatMulIntegerToFloat": _matmul,
     "QGemm": _gemm,
     "QLinearConcat": _concat,
     "QLinearMatMul": _matmul,

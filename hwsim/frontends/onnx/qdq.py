@@ -189,12 +189,17 @@ def qgemm(run: Importer, node: OnnxNode) -> None:
 
 
 def matmul_to_float(run: Importer, node: OnnxNode) -> None:
-    """com.microsoft MatMulIntegerToFloat with constant weights and scales."""
+    """com.microsoft MatMulIntegerToFloat with constant weights, or of two tensors."""
     real = leveled(run, node, 0, run.constant(node, 2), optional(run, node, 4))
-    codes, turned = run.constant(node, 1), replace(node, attributes={"axis": 1})
-    weights = dequantized(turned, codes, run.constant(node, 3), optional(run, node, 5))
+    scale, zero = run.constant(node, 3), optional(run, node, 5)
     if node.input(6):
         raise HwsimError(f"{node}: its bias must be an Add behind it")
+    if not isinstance(run.value(node, 1), Constant):
+        other = leveled(run, node, 1, scale, zero)
+        run.values[node.output] = matmul.product(run, node, real, other)
+        return
+    turned = replace(node, attributes={"axis": 1})
+    weights = dequantized(turned, run.constant(node, 1), scale, zero)
     run.values[node.output] = weighted.dense(run, node, real, weights, None)
 
 

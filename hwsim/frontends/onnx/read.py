@@ -13,6 +13,7 @@ from hwsim.frontends.onnx.refusals import unquantized
 from hwsim.graph import Graph
 
 LINEAR_OPS = ("QuantizeLinear", "DequantizeLinear")
+INTEGER_OPS = ("QLinear", "QGemm", "MatMulIntegerToFloat")
 
 
 def read(path: Path) -> Graph:
@@ -29,6 +30,6 @@ def _graph(model: OnnxModel) -> Graph:
     ops = {(node.domain, node.op) for node in model.nodes}
     if any(op in qonnx.QUANTIZERS for op in ops):
         return qonnx.read(model)
-    if not any(op in LINEAR_OPS or op.startswith(("QLinear", "QGemm")) for _, op in ops):
+    if not any(op in LINEAR_OPS or op.startswith(INTEGER_OPS) for _, op in ops):
         raise HwsimError(unquantized(model.path, {op for _, op in ops}))
     return qdq.read(model)

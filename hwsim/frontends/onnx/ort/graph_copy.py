@@ -207,7 +207,7 @@ def copy_of(model: OnnxModel) -> Copy:
 BROADCAST = (  # operators whose result has as many axes as the input with most of them
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul",
     "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
-    "com.microsoft.QLinearAdd", "com.microsoft.QLinearMul",
+    "com.microsoft.MatMulIntegerToFloat", "com.microsoft.QLinearAdd", "com.microsoft.QLinearMul",
 )  # fmt: skip
 REDUCE = ("ArgMax", "ArgMin", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
 
