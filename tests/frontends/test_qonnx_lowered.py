@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from support.qonnx_nets import Net, differences, off_grid, on_grid
 
 import hwsim
 from hwsim.frontends.onnx import qonnx_lowered
+from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import AvgPool, Conv, Dense
 
 pytest.importorskip("qonnx")
@@ -221,3 +223,31 @@ def test_forms_that_finn_does_not_make_are_refused(build: Callable[[Net], str], 
     n = Net(0)
     with pytest.raises(hwsim.HwsimError, match=said):
         hwsim.load(n.model(build(n), 2))
+
+
+def taken_out(n: Net) -> onnx.ModelProto:
+    """Quant nodes of scale 1 between a Div and a Mul, before a layer and before a sum of two."""
+
+    def quant(x: str, scale: float, bits: int = 4) -> str:
+        x = n.quant(n.do("Div", [x, n.constant(scale)]), 1.0, bits)
+        return n.do("Mul", [x, n.constant(scale)])
+
+    def dense(x: str) -> str:
+        return n.norm(n.do("MatMul", [x, n.weights((12, 12))]), 12)
+
+    x = quant(dense(n.start(12)), 0.213)
+    x = n.do("Relu", [n.do("Add", [quant(dense(x), 0.117), quant(x, 0.31, 3)])])
+    return n.model(n.quant(dense(quant(x, 0.25)), 0.07, 6), 12)
+
+
+def test_scales_that_a_tool_took_out_of_quantizers_go_back_into_codes(seed: int) -> None:
+    """A layer then reads as few bits as before, not reals in units as fine as a float32's."""
+    n = Net(seed)
+    model = taken_out(n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeDifference)
+        graph = hwsim.load(model)
+    assert differences(graph, model, off_grid((12,), seed, batch=30)) == 0
+    layers = [node for node in graph.nodes if isinstance(node.op, Dense)]
+    types = graph.types()
+    assert [types[node.inputs[0]].format.width <= 8 for node in layers] == [True] * 3

@@ -29,6 +29,8 @@ from hwsim.frontends.shared.values import (
     Constant,
     FloatArray,
     Level,
+    OfTwoCodes,
+    PerChannel,
     Pool,
     RawInput,
     Real,
@@ -179,7 +181,8 @@ def real_step(run: Importer, node: OnnxNode, real: Real, op: str, array: FloatAr
     """A computed tensor with one more step."""
     if array.size == 1:
         step = Arithmetic(str(node), op, array.reshape(1))
-        narrow = isinstance(real.source, Level) and real.source.scales is None
+        tabled = isinstance(real.source, OfTwoCodes | PerChannel)  # tried code by code, as it is
+        narrow = tabled or (isinstance(real.source, Level) and real.source.scales is None)
         if narrow and not any(isinstance(s, Arithmetic) for s in real.steps):
             return real.then(Unary(step.name, step.function, rising=step.rising))
         return real.then(step)

@@ -43,6 +43,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
+from hwsim.frontends.shared.whole_numbers import in_steps
 from hwsim.ops import (
     BatchNorm,
     ChannelTable,
@@ -56,6 +57,7 @@ from hwsim.ops import (
     Scheme,
     Table,
 )
+from hwsim.ops.base import IntArray
 
 FINE_VALUE_BITS = 25
 """Bits of the largest value of a function that nothing rounds: one more than a float32 has."""
@@ -317,7 +319,7 @@ def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:
 def _exactly(run: TensorBuilder, level: Level, real: Real) -> Level | None:
     """Codes whose reals are the very values of functions of a narrow code; None where none are.
 
-    A table gives them in steps of a power of two, no more than float32 holds.
+    A table gives them in steps of a power of two, no more than float32 holds, or of another.
     """
     codes, functions = level.codes, [s for s in real.steps if isinstance(s, Unary)]
     plain = all(_is_relu(s) for s in functions) or len(functions) < len(real.steps)
@@ -328,21 +330,36 @@ def _exactly(run: TensorBuilder, level: Level, real: Real) -> Level | None:
     reals = (held - level.zero_point).astype(np.float32) * np.float32(level.scale)
     for function in functions:
         reals = function.function(reals)
+    found = _in_powers(reals) or _in_one_step(reals, kind.format.width)
+    if found is None:
+        return None
+    values, step, bits = found
+    fmt = Format.holding(int(values.min()), int(values.max()), bits)
+    key, name = (level, real.steps, "values"), f"{codes.edge}.values"
+    if key not in run.made:
+        quant = None if step == 2.0**-bits else Quant((step,))
+        op = Table(values=values, out=fmt, first=kind.lo, quant=quant)
+        run.made[key] = Codes(run.emit(name, op, [codes.edge], name), fmt, real.layout)
+    return Level(replace(run.made[key], layout=real.layout), step, 0)
+
+
+def _in_powers(reals: FloatArray) -> tuple[IntArray, float, int] | None:
+    """Whole numbers of a power of two, what that is, and its fraction bits."""
     for bits in range(FLOAT_BITS):
         whole = reals.astype(np.float64) * 2.0**bits
         if (np.abs(whole) > 1 << FLOAT_BITS).any() or not np.isfinite(whole).all():
             return None
         if (whole == np.rint(whole)).all():
-            break
-    else:
+            return whole.astype(np.int64), 2.0**-bits, bits
+    return None
+
+
+def _in_one_step(reals: FloatArray, width: int) -> tuple[IntArray, float, int] | None:
+    """The same of any step (codes times a constant), in as many bits and a sign."""
+    found = in_steps(reals) if np.isfinite(reals).all() else None
+    if found is None or np.abs(found[0]).max() >> width:
         return None
-    values = whole.astype(np.int64)
-    fmt = Format.holding(int(values.min()), int(values.max()), bits)
-    key, name = (level, real.steps, "values"), f"{codes.edge}.values"
-    if key not in run.made:
-        op = Table(values=values, out=fmt, first=kind.lo)
-        run.made[key] = Codes(run.emit(name, op, [codes.edge], name), fmt, real.layout)
-    return Level(replace(run.made[key], layout=real.layout), 2.0**-bits, 0)
+    return found[0], float(found[1]), 0
 
 
 def _stepped(run: TensorBuilder, level: Level, codes: Codes, real: Real, name: str) -> Codes:
