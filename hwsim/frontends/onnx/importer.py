@@ -67,8 +67,13 @@ class Importer(TensorBuilder):
 
     a_quantizer: ClassVar[str] = "a quantizer (QuantizeLinear and DequantizeLinear, or Quant)"
 
-    def __init__(self, model: OnnxModel, views: Mapping[str, View] | None = None) -> None:
-        super().__init__(model.path, views)
+    def __init__(
+        self,
+        model: OnnxModel,
+        views: Mapping[str, View] | None = None,
+        grids: Mapping[str, Format] | None = None,
+    ) -> None:
+        super().__init__(model.path, views, grids)
         self.model = model
         self.choices: Mapping[str, Choice] | None = None
         self.values: dict[str, Value] = {n: Constant(a) for n, a in model.constants.items()}

@@ -60,9 +60,7 @@ def quantize_linear(run: Importer, node: OnnxNode) -> None:
     if isinstance(value, RawInput):
         if not value.dtype.startswith("float"):
             raise HwsimError(f"{node}: its input must be reals, not {value.dtype}")
-        codes = run.input_codes(
-            value, TensorType((), by.format, by.quant), by.port(node), node.output
-        )
+        codes = by.enter(run, value, node.name, node.output)
     else:
         real = run.real(node, 0)
         codes = quantize(run, real, by, node.name, node.output)

@@ -34,7 +34,7 @@ def read_graph(
     choices: Callable[[OnnxModel], Choices] | None = None,
 ) -> Graph:
     """The Graph of the whole model; `choices` says which kernels its runtime takes."""
-    return with_views(lambda views: _read(Importer(model, views), handlers, choices))
+    return with_views(lambda views, grids: _read(Importer(model, views, grids), handlers, choices))
 
 
 def _read(

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hwsim.errors import HwsimError
+from hwsim.fixed import Format
 from hwsim.float_steps import PortStep
 from hwsim.frontends.shared.arrangement import Arrangement, View, inverse, moving, view_of
 from hwsim.frontends.shared.builder import Builder
@@ -40,20 +41,35 @@ class Rearranged(Exception):
         self.name, self.view = name, view
 
 
-def with_views(read: Callable[[Mapping[str, View]], Graph]) -> Graph:
-    """What `read` gives for the views that its own TensorBuilder asks for by `Rearranged`."""
+class Gridded(Exception):
+    """An input should have one port of so fine a format that several quantizers can follow it."""
+
+    def __init__(self, name: str, format: Format) -> None:
+        super().__init__(name)
+        self.name, self.format = name, format
+
+
+Read = Callable[[Mapping[str, View], Mapping[str, Format]], Graph]
+
+
+def with_views(read: Read) -> Graph:
+    """What `read` gives for what its own TensorBuilder asks for by `Rearranged` and `Gridded`."""
     views: dict[str, View] = {}
-    while True:  # at most once more for each input
+    grids: dict[str, Format] = {}
+    while True:  # at most once more for each input, and for each quantizer of one
         try:
-            return read(views)
+            return read(views, grids)
         except Rearranged as asked:
             views[asked.name] = asked.view
+        except Gridded as asked:
+            grids[asked.name] = asked.format
 
 
 class TensorBuilder(Builder):
     """A Builder whose tensors lie on edges in arrangements of their own.
 
-    `views` are how the ports of some inputs have to show their edges. `made` and `sums` keep what
+    `views` are how the ports of some inputs have to show their edges, `grids` the formats of those
+    that several quantizers read. `made` and `sums` keep what
     was computed once, so that each further reader of the same tensor shares it, and `levels` what
     nothing has rounded as codes. `a_quantizer` is what sentences call the operator that rounds
     reals in the model's framework.
@@ -61,9 +77,14 @@ class TensorBuilder(Builder):
 
     a_quantizer: ClassVar[str] = "a quantizer"
 
-    def __init__(self, source: object = None, views: Mapping[str, View] | None = None) -> None:
+    def __init__(
+        self,
+        source: object = None,
+        views: Mapping[str, View] | None = None,
+        grids: Mapping[str, Format] | None = None,
+    ) -> None:
         super().__init__(source)
-        self.views = dict(views or {})
+        self.views, self.grids = dict(views or {}), dict(grids or {})
         self.made: dict[object, Codes] = {}
         self.sums: dict[Weighing | Mean, str] = {}
         self.levels: dict[Source, Level] = {}

@@ -13,10 +13,10 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx.ort import float_math, softmax, sum_functions
+from hwsim.frontends.onnx.ort import float_math, shared_inputs, softmax, sum_functions
 from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.rounding import Quantizer, quantize, tables
-from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.tensors import Gridded, TensorBuilder
 from hwsim.frontends.shared.trying import absorbed
 from hwsim.frontends.shared.values import (
     Arithmetic,
@@ -26,6 +26,7 @@ from hwsim.frontends.shared.values import (
     Mean,
     Pair,
     PerChannel,
+    RawInput,
     Real,
     Scaled,
     Softmax,
@@ -66,6 +67,19 @@ class Linear(Quantizer):
     def quant(self) -> Quant:
         """Scale and zero point."""
         return Quant((self.scale,), self.zero_point)
+
+    def enter(self, run: TensorBuilder, raw: RawInput, name: str, out: str) -> Codes:
+        """At the input's port; where another quantizer has one, by thresholds of its own."""
+        if raw.name in run.grids:
+            return shared_inputs.entered(run, raw, self, name, out)
+        known = run.inputs.get(raw.name)
+        quant = None if known is None else known.type.quant
+        if known is not None and quant is not None and known.steps == raw.steps:
+            other = Linear(known.type.format, quant.scale[0], quant.zero_point)
+            if other != self:
+                grids = (shared_inputs.grid_of(raw.name, by) for by in (self, other))
+                raise Gridded(raw.name, shared_inputs.both(raw.name, *grids))
+        return Quantizer.enter(self, run, raw, name, out)  # a slotted class has no super()
 
     def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
         """Functions of unrounded sums; arithmetic by channel on an input's integers, all tried."""
