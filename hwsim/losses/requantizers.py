@@ -12,6 +12,7 @@ from hwsim.losses.count import Count, Extent, Into
 from hwsim.losses.sites import Seen, Site
 from hwsim.ops import (
     Op,
+    Quotient,
     Relu,
     Requantize,
     ScaledAdd,
@@ -25,27 +26,29 @@ WIDE = Format.int(24)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequantizeSite(Site):
-    """A Requantize or a ScaledAdd: its scale rounds every code by design, so only ends count.
+    """A Requantize, a ScaledAdd or a Quotient: it rounds every code by design, so only ends count.
 
     Where the least code stands for 0, numbers below it are those of a ReLU, and do not count.
     """
 
-    op: Requantize | ScaledAdd
+    op: Requantize | ScaledAdd | Quotient
     sources: tuple[str, ...]
     kinds: tuple[TensorType, ...]
-    wide: Requantize | ScaledAdd
+    wide: Requantize | ScaledAdd | Quotient
 
     @classmethod
     def of(cls, graph: Graph, node: Node) -> RequantizeSite | None:
         """Of a node; none where its format is too wide for a wider one."""
         op, kinds = node.op, graph.input_types(node)
-        assert isinstance(op, Requantize | ScaledAdd)
+        assert isinstance(op, Requantize | ScaledAdd | Quotient)
         room = max(WIDE.width, op.out.width + 1)
         if room > WIDE.width and not (isinstance(op, Requantize) and op.scheme is Scheme.SHIFT):
             return None
         mode, rounding = Overflow.SAT, Rounding.RND_CONV
         if isinstance(op, Requantize):
             mode, rounding = op.overflow, op.rounding
+        if isinstance(op, Quotient):
+            mode, rounding = Overflow.SAT, op.rounding
         return cls(
             name=node.name,
             edge=node.output,

@@ -19,13 +19,14 @@ RULES: Mapping[str, Callable[[Graph, Node], Site | None]] = {
     "reduce": ReduceSite.of,
     "relu": ClampSite.of,
     "requantize": RequantizeSite.of,
+    "quotient": RequantizeSite.of,
     "scaled_add": RequantizeSite.of,
 }
 """The site of a node by its operator's kind."""
 
 SAFE = (
     "add", "argmax", "batchnorm", "channel_table", "concat", "divide", "flatten", "literal",
-    "matmul", "maximum", "maxpool", "minimum", "mul", "pad", "pair_table", "quotient", "reshape",
+    "matmul", "maximum", "maxpool", "minimum", "mul", "pad", "pair_table", "reshape",
     "rsqrt", "select", "split", "sub", "table", "thresholds", "transpose",
 )  # fmt: skip
 """Kinds of operators that assign nothing to a format: what they give holds all that they compute.

@@ -26,6 +26,8 @@ from hwsim.ops import (
     Cast,
     Conv1D,
     Dense,
+    Op,
+    Quotient,
     Relu,
     Requantize,
     Scheme,
@@ -295,6 +297,36 @@ def test_it_is_a_command_too(tmp_path, capsys):
     np.save(tmp_path / "bad.npy", np.zeros((2, 3)))
     bad = refused(capsys, "hazards", tmp_path / "m.hwsim", "-i", tmp_path / "bad.npy")
     assert "must have shape (batch, 2), not (2, 3)" in bad
+
+
+def kinds_of(cls: type) -> set[str]:
+    """The kinds of all operators below a class."""
+    found = {cls.kind} if isinstance(getattr(cls, "kind", None), str) else set()
+    return found.union(*map(kinds_of, cls.__subclasses__()))
+
+
+def test_every_operator_is_looked_into_or_known_to_lose_nothing():
+    assert set(RULES) | set(SAFE) == kinds_of(Op) and not set(RULES) & set(SAFE)
+
+
+def test_a_quotient_counts_what_saturates():
+    """As in a softmax: 256 times a share of 1 has no code of 8 bits."""
+    ports = [
+        InputPort(name=n, tensor=n, type=TensorType((1,), Format.uint(6), range=(least, 63)))
+        for n, least in (("a", 0), ("b", 1))
+    ]
+    op = Quotient(out=Format.uint(8), factor=256)
+    graph = Graph(
+        tuple(ports), (Node("q", op, ("a", "b"), "y"),), (OutputPort(name="y", tensor="y"),)
+    )
+    a, b = (array.reshape(-1, 1) for array in np.meshgrid(np.arange(64), np.arange(1, 64)))
+    (row,) = losses(graph, {"a": a, "b": b}).rows
+    over = sum(
+        oracle.rounded(Fraction(256 * int(p), int(q)), "RND_CONV") > 255
+        for p, q in zip(a.ravel(), b.ravel(), strict=True)
+    )
+    assert (row.what, row.count.saturated) == ("requantize", over) and over > 1000
+    assert row.effect is not None and row.effect.changed > 0
 
 
 def test_bad_calls_are_refused_in_a_sentence():
