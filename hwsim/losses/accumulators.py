@@ -19,6 +19,7 @@ from hwsim.ops import (
     Balanced,
     Conv,
     Dense,
+    Op,
     Reduce,
     Stepwise,
     TensorType,
@@ -69,11 +70,15 @@ class SumsSite(Site):
         """Of all partial sums that must be held."""
         return self.sums.proven()
 
-    def widened(self, graph: Graph, into: Format) -> Graph:
+    def wide_op(self, into: Format) -> Op:
         """Another format of the accumulator."""
         acc = self.op.accumulator
         assert isinstance(acc, Stepwise)
-        return graph.with_op(self.name, replace(self.op, accumulator=replace(acc, format=into)))
+        return replace(self.op, accumulator=replace(acc, format=into))
+
+    def widened(self, graph: Graph, into: Format) -> Graph:
+        """That operator alone."""
+        return graph.with_op(self.name, self.wide_op(into))
 
 
 def _columns(op: Weighted | AvgPool, x: Any) -> Iterator[tuple[slice, Any]]:
@@ -148,8 +153,12 @@ class ReduceSite(Site):
         low, high = min(self.kind.lo, 0) * self._terms, max(self.kind.hi, 0) * self._terms
         return Extent.between(low, high, self.kind.format.frac_bits)
 
-    def widened(self, graph: Graph, into: Format) -> Graph:
+    def wide_op(self, into: Format) -> Op:
         """Another format of the accumulator."""
         acc = self.op.accumulator
         assert isinstance(acc, Stepwise | Balanced)
-        return graph.with_op(self.name, replace(self.op, accumulator=replace(acc, format=into)))
+        return replace(self.op, accumulator=replace(acc, format=into))
+
+    def widened(self, graph: Graph, into: Format) -> Graph:
+        """That operator alone."""
+        return graph.with_op(self.name, self.wide_op(into))

@@ -14,6 +14,7 @@ from hwsim.losses.count import Count, Extent, Into
 from hwsim.losses.sites import Seen, Site
 from hwsim.ops import (
     Cast,
+    Op,
     Relu,
     TensorType,
 )
@@ -70,9 +71,13 @@ class CastSite(Site):
         """What the input is proved to be."""
         return Extent.between(self.kind.lo, self.kind.hi, self.kind.format.frac_bits)
 
-    def widened(self, graph: Graph, into: Format) -> Graph:
+    def wide_op(self, into: Format) -> Op:
         """One format for all channels."""
-        return graph.with_op(self.name, replace(self.op, out=into, channels=None))
+        return replace(self.op, out=into, channels=None)
+
+    def widened(self, graph: Graph, into: Format) -> Graph:
+        """That operator alone."""
+        return graph.with_op(self.name, self.wide_op(into))
 
 
 def cast_site(graph: Graph, node: Node) -> Site:

@@ -10,6 +10,7 @@ from typing import Any
 from hwsim.fixed import Format
 from hwsim.graph import Graph
 from hwsim.losses.count import Count, Extent, Into
+from hwsim.ops import Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class Site(ABC):
     @abstractmethod
     def widened(self, graph: Graph, into: Format) -> Graph:
         """The graph with another format here; HwsimError where it does not fit what follows."""
+
+    def wide_op(self, into: Format) -> Op | None:
+        """The operator with another format, where that is all that changes."""
+        return None
 
     @property
     def keeps_fraction(self) -> bool:

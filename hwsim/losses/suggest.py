@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -10,9 +11,11 @@ from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph
-from hwsim.losses.casts import IndexSite
+from hwsim.losses.casts import TABLES, IndexSite
 from hwsim.losses.count import Count, Extent, Into
+from hwsim.losses.declared import declared
 from hwsim.losses.find import Say, all_sites, checked, count, wider
+from hwsim.losses.parts import Parts
 from hwsim.losses.report import precision_text
 from hwsim.losses.sites import Site
 from hwsim.losses.suggestion import Suggestion
@@ -20,18 +23,6 @@ from hwsim.ops import Stepwise, Weighted
 
 INTERVALS = "intervals"
 """The margin that holds whatever the intervals prove."""
-
-PARTS: Mapping[str, Mapping[str, str]] = {
-    "sums": {"sum": "accum", "total": "accum"},
-    "cast": {
-        "accum": "accum",
-        "gathered": "accum",
-        "sum": "inv_inp",
-        "value": "result",
-        "result": "result",
-    },
-}
-"""What the part behind a layer's name says of the precision that sets it, by the kind of place."""
 
 
 def suggest(
@@ -52,27 +43,10 @@ def suggest(
     did not come from hls4ml.
     """
     _check(graph, margin)
-    arrays, wide, config, left = checked(graph, x), graph, dict[str, Any](), dict[str, str]()
-    while True:
-        sites, _ = all_sites(wide)
-        counts = count(wide, sites, arrays, say)
-        for site, found in zip(sites, counts, strict=True):
-            if site.name in left or not _bad(site, found, overflow_only):
-                continue
-            if isinstance(site, IndexSite):
-                outcome = _softmax(wide, site, found, sites, margin)
-            else:
-                outcome = _widened(wide, site, found, margin, overflow_only)
-            if isinstance(outcome, str):
-                left[site.name] = f"{site.name}: {outcome}"
-                continue
-            wide, precision, (layer, types) = outcome
-            known = (names or {}).get(layer, layer)
-            precisions = config.setdefault(known, {"Precision": {}})["Precision"]
-            precisions |= dict.fromkeys(types, precision)
-            break
-        else:
-            return Suggestion(wide, {"LayerName": config}, list(left.values()))
+    search = Search(declared(graph), checked(graph, x), margin, overflow_only, names or {})
+    while search.step(say):
+        pass
+    return Suggestion(search.graph, {"LayerName": search.config}, list(search.left.values()))
 
 
 def _check(graph: Graph, margin: int | str) -> None:
@@ -99,26 +73,104 @@ def _bad(site: Site, found: Count, overflow_only: bool) -> bool:
     return found.overflows > 0 or rounds
 
 
-Outcome = tuple[Graph, str, tuple[str, tuple[str, ...]]] | str
-"""A wider graph, the precision that makes it so and where that is set; or why there is none."""
+Setting = Mapping[str, tuple[str, ...]]
+"""The precisions of hls4ml that set a place, by layer; none where nothing does."""
+
+Outcome = tuple[Graph | None, str, Setting] | str
+"""A wider graph, the precision that makes it so and where that is set; or why there is none.
+
+Without a graph the precision is for the next conversion, which makes tables anew.
+"""
+
+AGAIN = (
+    "what stands behind it was counted with the old one, since tables are made of it: convert, and "
+    "suggest again"
+)
 
 
-def _widened(
-    graph: Graph, site: Site, found: Count, margin: int | str, overflow_only: bool
-) -> Outcome:
-    """Without the losses of a site."""
-    setting, why = _setting(site), "nothing wider is known"
-    if not setting[1]:
-        return "no precision is suggested for it, which is a part of a layer that shares one"
-    for into in _formats(site, found, margin, overflow_only):
-        try:
-            other = site.widened(graph, into)
-            planned(other)
-        except HwsimError as error:
-            why = f"a wider one does not fit what reads it ({error})"
-            continue
-        return other, _text(into, site.into), setting
-    return why
+@dataclass(slots=True)
+class Search:
+    """What has been widened so far, and what is left."""
+
+    graph: Graph
+    arrays: Mapping[str, Any]
+    margin: int | str
+    overflow_only: bool
+    names: Mapping[str, str]
+    config: dict[str, Any] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def step(self, say: Say | None) -> bool:
+        """Widen the first place that loses something; whether there was one."""
+        sites, _ = all_sites(self.graph)
+        found = count(self.graph, sites, self.arrays, say)
+        for site, lost in zip(sites, found, strict=True):
+            if site.name in self.left or not _bad(site, lost, self.overflow_only):
+                continue
+            parts = Parts.of(site, sites)
+            if isinstance(site, IndexSite) and "/" in site.name:
+                outcome = _softmax(self.graph, site, lost, sites, self.margin)
+            else:
+                whole = sum(
+                    (c for s, c in zip(sites, found, strict=True) if s in parts.sites), lost
+                )
+                outcome = self._widened(parts, whole)
+            self._take(outcome, parts)
+            return True
+        return False
+
+    def _take(self, outcome: Outcome, parts: Parts) -> None:
+        """Keep what a step found."""
+        if isinstance(outcome, str):
+            name = parts.sites[0].name
+            self.left[name] = f"{name}: {outcome}"
+            return
+        graph, precision, setting = outcome
+        for layer, types in setting.items():
+            known = self.names.get(layer, layer)
+            precisions = self.config.setdefault(known, {"Precision": {}})["Precision"]
+            precisions |= dict.fromkeys(types, precision)
+        if graph is not None:
+            self.graph = graph
+            return
+        shown = ", ".join(setting)
+        self.left |= {site.name: f"{shown}: {AGAIN}" for site in parts.sites}
+
+    def _widened(self, parts: Parts, found: Count) -> Outcome:
+        """Without the losses of all places that share a precision."""
+        site, why = parts.sites[0], "nothing wider is known"
+        if not any(parts.setting(self.graph).values()):
+            return "no precision is suggested for it, which is a part of a layer that shares one"
+        if parts.rounds and not found.overflows:
+            return "what it rounds stays: each step would need twice as many bits to lose none"
+        keeps = self.overflow_only or parts.rounds
+        formats = _formats(site, found, self.margin, keeps)
+        setting, tabled = parts.setting(self.graph), None
+        for into in formats:
+            precision = _text(into, site.into)
+            if parts.recurrent:
+                return None, precision, setting
+            try:
+                other = parts.widened(self.graph, into)
+                planned(other)
+            except HwsimError as error:
+                tabled = tabled or (precision if _before_table(self.graph, site) else None)
+                why = f"a wider one does not fit what reads it ({error})"
+                continue
+            return other, precision, setting
+        return why if tabled is None else (None, tabled, setting)
+
+
+def _before_table(graph: Graph, site: Site) -> bool:
+    """Whether a table reads what is assigned, before another assignment."""
+    edges = [site.edge]
+    while edges:
+        for reader in graph.consumers(edges.pop()):
+            if reader.op.kind in TABLES:
+                return True
+            if reader.op.kind not in ("cast", "dense", "conv1d", "conv2d"):
+                edges += reader.outputs
+    return False
 
 
 def _softmax(
@@ -141,7 +193,7 @@ def _softmax(
         planned(other)
     except HwsimError as error:
         return str(error)
-    return other, _text(into, before[0].into), _setting(before[0])
+    return other, _text(into, before[0].into), Parts.of(before[0], sites).setting(graph)
 
 
 def _formats(site: Site, found: Count, margin: int | str, overflow_only: bool) -> Sequence[Format]:
@@ -163,18 +215,6 @@ def _holding(fmt: Format, proven: Extent) -> Format:
     signed = fmt.signed or least.signed
     whole = max(least.int_bits, fmt.int_bits + (signed and not fmt.signed))
     return Format(signed, whole, fmt.frac_bits)
-
-
-def _setting(site: Site) -> tuple[str, tuple[str, ...]]:
-    """The layer and the precisions of hls4ml that set a place; none where nothing does.
-
-    Sums that carry the name of their layer are its result as well: both types are one.
-    """
-    layer, _, part = site.name.partition("/")
-    if not part:
-        return layer, ("accum", "result") if site.what == "sums" else ("result",)
-    name = PARTS.get(site.what, {}).get(part, "result" if part.isdecimal() else "")
-    return layer, (name,) if name else ()
 
 
 def _text(fmt: Format, modes: Into) -> str:

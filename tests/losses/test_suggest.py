@@ -131,17 +131,6 @@ def test_a_precision_for_all_of_a_layer_stays_that_of_the_rest(tmp_path):
     assert str(before.type.precision) == str(after.type.precision) == "fixed<6,1,TRN,WRAP,0>"
 
 
-def test_branches_that_share_a_precision_are_told_and_not_widened(tmp_path):
-    model = Model(1, (4,), given="fixed<12,6>")
-    types = {"param": "fixed<8,1>", "result": "fixed<6,3>"}
-    model.add("LeakyReLU", ["x"], (4,), types, activation="leaky_relu", n_in=4, activ_param=0.25)
-    graph = hwsim.load(model.build(tmp_path, backend="hwsim"))
-    x = np.random.default_rng(seeded(2)).normal(0, 3, (50, 4))
-    made = hwsim.suggest(graph, x.astype(np.float32))
-    assert any("/down: no precision is suggested for it" in sentence for sentence in made.left)
-    assert made.config == {"LayerName": {}}
-
-
 def test_it_is_printed_as_yaml(tmp_path, capsys):
     yaml = pytest.importorskip("yaml")
     graph, x = hwsim.load(classifier("scores").build(tmp_path, backend="hwsim")), inputs()
