@@ -43,7 +43,7 @@ def suggest(
     did not come from hls4ml.
     """
     _check(graph, margin)
-    search = Search(declared(graph), checked(graph, x), margin, overflow_only, names or {})
+    search = Widening(declared(graph), checked(graph, x), margin, overflow_only, names or {})
     while search.step(say):
         pass
     return Suggestion(search.graph, {"LayerName": search.config}, list(search.left.values()))
@@ -89,7 +89,7 @@ AGAIN = (
 
 
 @dataclass(slots=True)
-class Search:
+class Widening:
     """What has been widened so far, and what is left."""
 
     graph: Graph
