@@ -140,6 +140,13 @@ def attended(n: Net, x: str) -> str:
     return n.do("Softmax", n.do("MatMul", x, turned), axis=-1)
 
 
+def gated(n: Net, x: str) -> str:
+    """SiLU of a layer's sums that nothing rounds, times another tensor, and then a layer."""
+    y = layer(n, x)
+    y = n.do("Mul", n.do("Mul", y, n.do("Sigmoid", y)), other(n, 0.0043))
+    return n.do("Conv", y, n.kernel((3, 4, 3, 3), 0, 3))
+
+
 def two_layers(n: Net, x: str) -> str:
     """The second one of the first one's unrounded sums."""
     return n.do("Conv", n.do("Relu", layer(n, x)), n.kernel((3, 4, 3, 3), 0, 3))
@@ -148,7 +155,7 @@ def two_layers(n: Net, x: str) -> str:
 BETWEEN: list[tuple[Build, float]] = [
     (upward, 0.08), (head, 0.3), (by_rows, 0.09),
     (normalized, 0.013), (joined_before_a_layer, 0.5), (attended, 1 / 256), (two_layers, 0.9),
-    (chained, 0.4),
+    (chained, 0.4), (gated, 0.3),
 ]  # fmt: skip
 
 

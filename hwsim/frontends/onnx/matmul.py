@@ -11,7 +11,8 @@ from hwsim.frontends.onnx import weighted
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.settling import level_of, narrowed
+from hwsim.frontends.shared.exact_levels import narrowed
+from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import NO_PADDING, Constant, Level, Product, Real
 
 

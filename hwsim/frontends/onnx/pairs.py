@@ -14,6 +14,7 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.exact_levels import narrowed
 from hwsim.frontends.shared.literals import lying_as, smallest
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
@@ -66,7 +67,7 @@ def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) ->
     if op == "Add" and repeated(first.layout.shape, shape):
         first, second = second, first
     term = level_of if op == "Mul" else _term
-    a, b = (term(run, node, real) for real in (first, second))
+    a, b = (_narrow(run, term(run, node, real)) for real in (first, second))
     held = first.layout, second.layout
     layouts, result = lying(held, shape)
     a, b = (
@@ -265,6 +266,17 @@ def common_shape(node: OnnxNode, a: Shape, b: Shape) -> Shape:
         except ValueError:
             pass
     raise HwsimError(f"{node}: its inputs must have shapes that broadcast, not {a} and {b}")
+
+
+def _narrow(run: Importer, term: Level | Weighing) -> Level | Weighing:
+    """An operand that leaves room for the other one's fraction bits."""
+    if isinstance(term, Level) and term.codes.format.width > MOST_BITS:
+        return narrowed(run, term, f"{term.codes.edge}.narrow")
+    return term
+
+
+MOST_BITS = 40
+"""Of codes that are added to or multiplied by others as they are."""
 
 
 def _term(run: Importer, node: OnnxNode, real: Real) -> Level | Weighing:

@@ -248,7 +248,8 @@ def by_channel(
         raise HwsimError(f"{node}: its constants must be finite")
     layout, source = real.layout, real.source
     wanted = layout if axis is None else Arrangement.innermost(layout.shape, axis)
-    if isinstance(source, Weighing) and not real.steps:
+    at_once = isinstance(source, Weighing) and not real.steps
+    if isinstance(source, Weighing) and at_once and (layout.same(wanted) or run.choices is None):
         if not layout.same(wanted):
             raise HwsimError(f"{node}: it must scale the channels of a layer's sum")
         term: Level | Weighing = source

@@ -28,10 +28,10 @@ from hwsim.frontends.shared.values import (
 )
 from hwsim.ops import Mul, Quant, Requantize, Scheme
 
-WIDEST = 28
+FINE_VALUE_BITS = 25
+"""Bits of the largest value of a function that nothing rounds: one more than a float32 has."""
+WIDEST = 36
 """Bits of the largest result that is taken as it is."""
-KEPT = 26
-"""Bits of the largest of those that are rounded."""
 
 
 def whole(run: TensorBuilder, source: Source, layout: Arrangement) -> Level | None:
@@ -53,9 +53,10 @@ def whole(run: TensorBuilder, source: Source, layout: Arrangement) -> Level | No
             edge = _of_two(run, source, layout)
         case _:
             return None
-    edge = _narrowed(run, edge)
     kind = run.types[edge]
-    return Level(Codes(edge, kind.format, layout), kind.scales()[0], 0, fine=True)
+    level = Level(Codes(edge, kind.format, layout), kind.scales()[0], 0, fine=True)
+    wide = kind.magnitude.bit_length() > WIDEST
+    return narrowed(run, level, f"{edge}.kept") if wide else level
 
 
 def _layer(run: TensorBuilder, source: Weighing) -> str:
@@ -84,17 +85,19 @@ def _of_two(run: TensorBuilder, source: Pair, layout: Arrangement) -> str:
     return run.made[source].edge
 
 
-def _narrowed(run: TensorBuilder, edge: str) -> str:
-    """An edge of no more bits than later steps have room for."""
-    kind = run.types[edge]
-    extra = kind.magnitude.bit_length() - KEPT
-    if extra <= WIDEST - KEPT:
-        return edge
-    unit = kind.scales()[0] * 2.0**extra
+def narrowed(run: TensorBuilder, level: Level, name: str) -> Level:
+    """Reals that nothing has rounded, in no more bits than a function has: for their product."""
+    kind = run.types[level.codes.edge]
+    extra = kind.magnitude.bit_length() - FINE_VALUE_BITS
+    if extra <= 0 or not level.fine:
+        return level
+    unit = level.scale * 2.0**extra
     op = Requantize(
         scheme=Scheme.SHIFT,
         multiplier=(2.0**-extra,),
-        out=Format.int(KEPT + 1),
+        input_zero_point=level.zero_point,
+        out=Format.int(FINE_VALUE_BITS + 2),
         quant=Quant((unit,)),
     )
-    return run.emit(f"{edge}.kept", op, [edge], f"{edge}.kept")
+    edge = run.emit(name, op, [level.codes.edge], name)
+    return Level(Codes(edge, op.out, level.codes.layout), unit, 0, fine=True)

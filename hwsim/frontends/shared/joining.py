@@ -11,7 +11,7 @@ import numpy as np
 from hwsim.fixed import Format
 from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.exact_levels import KEPT
+from hwsim.frontends.shared.exact_levels import FINE_VALUE_BITS
 from hwsim.frontends.shared.rounding import placed, relabel
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Joined, Level, Scaled
@@ -29,7 +29,7 @@ def joined(
         held = [_said(run, part) for part in parts]
     else:
         tops = [part.scale * run.types[part.codes.edge].magnitude for part in parts]
-        unit, zero = 2.0 ** (math.ceil(math.log2(max(tops))) - KEPT), 0
+        unit, zero = 2.0 ** (math.ceil(math.log2(max(tops))) - FINE_VALUE_BITS), 0
         held = [_in_unit(run, source.name, part, unit) for part in parts]
     edges = [placed(run, codes, source).edge for codes in held]
     edge = run.emit(source.name, Concat(axis=source.place), edges, f"{source.name}.joined")
@@ -47,7 +47,7 @@ def _said(run: TensorBuilder, part: Level) -> Codes:
 
 def _in_unit(run: TensorBuilder, name: str, part: Level, unit: float) -> Codes:
     """The same reals as whole numbers of `unit`."""
-    ones, fmt = np.ones(1), Format.int(KEPT + 2)
+    ones, fmt = np.ones(1), Format.int(FINE_VALUE_BITS + 2)
     line = Scaled(name, part, ones, 0 * ones)
     edge = fine_units.in_unit(run, line, unit, fmt)
     return replace(part.codes, edge=edge, format=fmt)

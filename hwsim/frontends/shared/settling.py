@@ -11,6 +11,8 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared import exact_levels, joining
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.exact_levels import FINE_VALUE_BITS
+from hwsim.frontends.shared.interpolated import interpolated
 from hwsim.frontends.shared.rounding import (
     placed,
     relabel,
@@ -53,14 +55,11 @@ from hwsim.ops import (
     PairTable,
     Quant,
     Relu,
-    Requantize,
-    Scheme,
     Table,
 )
 from hwsim.ops.base import IntArray
+from hwsim.ops.elementwise import MOST_ENTRIES
 
-FINE_VALUE_BITS = 25
-"""Bits of the largest value of a function that nothing rounds: one more than a float32 has."""
 FLOAT_BITS = 24
 
 
@@ -238,24 +237,6 @@ def fine_line(run: TensorBuilder, source: Scaled, real: Real) -> Level:
     return Level(run.made[source], unit, 0, fine=True)
 
 
-def narrowed(run: TensorBuilder, level: Level, name: str) -> Level:
-    """Reals that nothing has rounded, in no more bits than a function has: for their product."""
-    kind = run.types[level.codes.edge]
-    extra = kind.magnitude.bit_length() - FINE_VALUE_BITS
-    if extra <= 0 or not level.fine:
-        return level
-    unit = level.scale * 2.0**extra
-    op = Requantize(
-        scheme=Scheme.SHIFT,
-        multiplier=(2.0**-extra,),
-        input_zero_point=level.zero_point,
-        out=Format.int(FINE_VALUE_BITS + 2),
-        quant=Quant((unit,)),
-    )
-    edge = run.emit(name, op, [level.codes.edge], name)
-    return Level(Codes(edge, op.out, level.codes.layout), unit, 0, fine=True)
-
-
 def fine_tables(run: TensorBuilder, real: Real, source: PerChannel | OfTwoCodes) -> Level:
     """A function of a code and its channel, or of two codes, that nothing rounds.
 
@@ -299,6 +280,8 @@ def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:
         raise HwsimError(f"{functions[0].name} must be followed by a quantizer")
     key = (level, real.steps)
     kind = run.types[level.codes.edge]
+    if level.fine and kind.hi - kind.lo >= MOST_ENTRIES and not level.zero_point:
+        return _of_lines(run, level, functions, real)
     codes, first = met(kind, f"{node}: what a function is taken of")
     reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
     for function in functions:
@@ -314,6 +297,15 @@ def fine(run: TensorBuilder, node: object, level: Level, real: Real) -> Level:
         edge = run.emit(functions[-1].name, op, [level.codes.edge], f"{level.codes.edge}.fine")
         run.made[key] = Codes(edge, fmt, real.layout)
     return Level(run.made[key], unit, 0, fine=_is_rounded(reals, unit))
+
+
+def _of_lines(run: TensorBuilder, level: Level, functions: list[Unary], real: Real) -> Level:
+    key = (level, real.steps)
+    if key not in run.lines:
+        name = f"{level.codes.edge}.{len(run.lines)}"
+        codes, unit = interpolated(run, level, functions, name)
+        run.lines[key] = Level(replace(codes, layout=real.layout), unit, 0, fine=True)
+    return run.lines[key]
 
 
 def _exactly(run: TensorBuilder, level: Level, real: Real) -> Level | None:

@@ -88,6 +88,7 @@ class TensorBuilder(Builder):
         self.made: dict[object, Codes] = {}
         self.sums: dict[Weighing | Mean, str] = {}
         self.levels: dict[Source, Level] = {}
+        self.lines: dict[object, Level] = {}
 
     @property
     def computes_reals(self) -> bool:
