@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.hls4ml_activations import activation
 from support.hls4ml_csim import check, emulated
-from support.hls4ml_layers import batchnorm_flat, pool
+from support.hls4ml_layers import batchnorm_flat, concatenate, pool
 from support.hls4ml_models import Model, precision
 from support.hls4ml_sequences import time_distributed
 from support.oracle import c_divide, cast
@@ -109,6 +109,16 @@ def test_modes_that_saturate_have_no_use_for_saturation_bits(tmp_path):
     activation(model, "x", "linear", {"result": "fixed<6,3,RND,WRAP,2>"})
     with pytest.raises(HwsimError, match="must wrap without saturation bits"):
         hwsim.load(model.build(tmp_path))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1, 3), (2, 3)])
+def test_a_global_pool_of_one_position_has_no_axes_left_but_channels(shape, tmp_path):
+    model = Model(1, shape, given="fixed<10,5>")
+    pooled = (model.global_pool_line if len(shape) == 2 else model.global_pool)("x", "Max", {})
+    concatenate(model, pooled, model.input("z", (2,), "fixed<10,5>"), -1, {"result": "fixed<10,5>"})
+    graph = hwsim.load(model.build(tmp_path))
+    x = {"x": np.full((1, *shape), 1.5), "z": np.array([[2.0, -3.0]])}
+    assert hwsim.emulate(graph, x).tolist() == [[1.5, 1.5, 1.5, 2.0, -3.0]]
 
 
 def wrapping_maximum(model: Model) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.hls4ml.factors import is_sign, is_ternary
+from hwsim.frontends.hls4ml.factors import is_sign, is_ternary, narrowed
 from hwsim.frontends.hls4ml.importer import LayerBuilder
 from hwsim.frontends.hls4ml.lookup import check_size, index, table_from
 from hwsim.frontends.hls4ml.types import Precision, assigned, read_precision, read_weights
@@ -68,11 +68,8 @@ def _mean(build: LayerBuilder, edge: str, source: str, accum: Precision) -> str:
         weight_format=Format.int(2),
         accumulator=Stepwise(format=accum.format, rounding=accum.rounding, overflow=accum.overflow),
     )
-    share = BatchNorm(
-        scale=assigned(np.array([1.0 / terms]), accum),
-        bias=np.zeros(1, np.int64),
-        scale_format=accum.format,
-    )
+    part = narrowed("1 / length in accum_t", assigned(np.array([1.0 / terms]), accum), accum.format)
+    share = BatchNorm(scale=part.codes, bias=np.zeros(1, np.int64), scale_format=part.format)
     total = build.add(f"{edge}/sum", sums, source)
     return build.cast(edge, build.add(f"{edge}/full", share, total), accum)
 
@@ -107,9 +104,10 @@ def _affine(layer: Any, terms: int) -> BatchNorm:
             f"a layer normalization's scale and bias must have {terms} entries, not {scale.size} "
             f"and {bias.size}"
         )
+    factors = narrowed("scale", scale.reshape(-1), precision.format)
     return BatchNorm(
-        scale=scale.reshape(-1),
+        scale=factors.codes,
         bias=bias.reshape(-1),
-        scale_format=precision.format,
+        scale_format=factors.format,
         bias_frac=bias_precision.format.frac_bits,
     )

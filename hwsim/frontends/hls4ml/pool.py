@@ -43,10 +43,8 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
             pooled = build.cast(f"{name}/accum", pooled, acc)
     else:
         pooled = _average(build, layer, window, source, acc, whole=whole)
-    if set(kind.shape[:-1]) != {1} and layer.variables[name].shape != list(
-        build.types[pooled].shape
-    ):
-        shape = tuple(int(n) for n in layer.variables[name].shape)
+    shape = tuple(int(n) for n in layer.variables[name].shape)
+    if build.types[pooled].shape != shape:
         pooled = build.add(f"{name}/shape", Reshape(shape=shape), pooled)
     build.finish(layer, pooled)
 
