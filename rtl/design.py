@@ -21,8 +21,9 @@ from rtl.names import identifiers
 from rtl.parts import stream
 from rtl.parts.axis import AxisIn, AxisOut, lane_bits
 from rtl.parts.fifo import Fifo
+from rtl.parts.lanes import Widen
 from rtl.parts.stream import Beat, Fork
-from rtl.plan.lanes import edge_lanes
+from rtl.plan.lanes import edge_lanes, fifo_lanes
 from rtl.plan.plan import Plan
 
 
@@ -98,7 +99,7 @@ class Design(wiring.Component):
             self._wire_axis(m, p, axis)
             self._distribute(m, p.tensor, axis.o, p.beat, readers, taps)
         for node in self.graph.nodes:
-            beats = tuple(self._beat(edge) for edge in node.inputs)
+            beats = tuple(self._reads(node, index) for index in range(len(node.inputs)))
             layer = self._layer(node, beats)
             m.submodules[self.names.node(node.name)] = layer
             for index in range(len(node.inputs)):
@@ -115,6 +116,13 @@ class Design(wiring.Component):
     def _beat(self, edge: str) -> Beat:
         lanes = edge_lanes(self.graph, self.plan)[edge]
         return Beat.of(lanes, self.graph.types()[edge].format)
+
+    def _reads(self, node: Node, index: int) -> Beat:
+        """The beat that comes to an input of a node, behind its FIFO if it has one."""
+        beat = self._beat(node.inputs[index])
+        if (node.name, index) not in self.plan.fifos:
+            return beat
+        return beat.with_lanes(fifo_lanes(self.graph, self.plan, node, index, beat.lanes))
 
     def _layer(self, node: Node, beats: tuple[Beat, ...]) -> Layer:
         chosen = self.plan.nodes[node.name]
@@ -166,11 +174,19 @@ class Design(wiring.Component):
         for (node, index), end in zip(keys, ends, strict=True):
             depth = self.plan.fifos.get((node, int(index))) if node else None
             if depth is not None:
-                fifo = Fifo(beat, depth)
-                m.submodules[self.names.fifo(node, int(index))] = fifo
-                wiring.connect(m, end, fifo.i)
-                end = fifo.o
+                end = self._held(m, node, int(index), end, beat, depth)
             taps[node, index] = end
+
+    def _held(self, m: Module, node: str, index: int, source: Any, beat: Beat, depth: int) -> Any:
+        """What leaves the FIFO in front of an input."""
+        reader = self.graph.node(node)
+        held = beat.with_lanes(fifo_lanes(self.graph, self.plan, reader, index, beat.lanes))
+        fifo: Any = Fifo(held, depth)
+        if held.lanes > beat.lanes:
+            fifo = Layer((beat,), held, [Widen(beat, held.lanes), fifo])
+        m.submodules[self.names.fifo(node, index)] = fifo
+        wiring.connect(m, source, fifo.input(0) if isinstance(fifo, Layer) else fifo.i)
+        return fifo.o
 
     def _wire_axis(self, m: Module, p: AxisPort, axis: Any) -> None:
         for signal in ("tdata", "tvalid", "tready", "tlast"):

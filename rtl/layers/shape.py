@@ -120,6 +120,11 @@ class Interleaved(OnLanes):
         start = sum(widths[:index])
         return turn * widths[index] + np.clip(place - start + 1, 0, widths[index])
 
+    def gathers(self, plan: LanePlan, index: int, map_cycles: int, pace: float) -> int:
+        """What an even maker gives of its block while the blocks of the others go through."""
+        widths = self.blocks()
+        return -(-widths[index] * (sum(widths) - widths[index]) // sum(widths))
+
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """All inputs brought to the plan's lanes, then one after the other."""
         out = beats[0].with_lanes(plan.lanes)

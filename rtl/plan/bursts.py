@@ -6,7 +6,8 @@ most that it takes, in any stretch of time, beyond what is made in that time.
 
 A node that gives to several outputs in turn would wait for the reader of one while those of the
 others wait for it. What must be held is the most that it gives, in any stretch of time, beyond what
-an even reader takes.
+an even reader takes. One that takes from several inputs in turn would wait for the maker of one in
+the same way, and the makers of the others for it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import numpy as np
 from hwsim.graph import Graph, Node
 from rtl.layers.table import implementation
 from rtl.plan.cost import bottleneck
-from rtl.plan.lanes import edge_lanes
+from rtl.plan.lanes import edge_lanes, fifo_lanes
 from rtl.plan.plan import FifoKey, Plan
 
 SHARE = 32  # a wait is paid with memory where it is over 1/32 of the work
+TURN = 3  # beats beyond a block's, for the registers between a maker and a reader in turn
 
 
 def bursts(graph: Graph, plan: Plan) -> dict[FifoKey, int]:
@@ -34,18 +36,24 @@ def bursts(graph: Graph, plan: Plan) -> dict[FifoKey, int]:
         chosen = plan.nodes[node.name]
         way = implementation(graph, node, chosen)
         own = way.cycles(chosen)
+        whole = sum(types[edge].size for edge in node.inputs)
+        turns = sum(max(own * types[edge].size / whole, cycles[edge]) for edge in node.inputs)
         for index, edge in enumerate(node.inputs):
             pace = cycles[edge] / types[edge].size
             codes = way.gathers(chosen, index, period, pace)
-            if own + codes * pace > period + period / SHARE:
-                found[node.name, index] = -(-codes // lanes[edge])
+            late = own + codes * pace if len(node.inputs) == 1 else turns
+            if codes and late > period + period / SHARE:
+                beat = fifo_lanes(graph, plan, node, index, lanes[edge])
+                more = TURN if len(node.inputs) > 1 else 0
+                found[node.name, index] = -(-codes // beat) + more
         made = max(own, *(cycles[edge] for edge in node.inputs))
         cycles.update(dict.fromkeys(node.outputs, made))
         if len(node.outputs) > 1:
             held.update(_held(graph, plan, node, period))
         for index, edge in enumerate(node.inputs):
             if edge in held:
-                key, depth = (node.name, index), -(-held[edge] // lanes[edge])
+                beat = fifo_lanes(graph, plan, node, index, lanes[edge])
+                key, depth = (node.name, index), -(-held[edge] // beat)
                 found[key] = max(found.get(key, 0), depth)
     return found
 

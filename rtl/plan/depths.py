@@ -26,7 +26,7 @@ from rtl.layers.base import Counts
 from rtl.layers.table import implementation
 from rtl.plan.bursts import bursts
 from rtl.plan.flight import in_flight
-from rtl.plan.lanes import edge_lanes
+from rtl.plan.lanes import edge_lanes, fifo_lanes
 from rtl.plan.plan import FifoKey, Plan
 
 SLACK = 16  # beats beyond the proof at least, for registers on the way
@@ -55,7 +55,9 @@ def proven_depths(graph: Graph, plan: Plan) -> dict[FifoKey, int]:
     joins = [node for node in graph.nodes if len(node.inputs) > 1]
     for group in [*((join,) for join in joins), *entangled(graph, joins)]:
         for (node, index), codes in _join_depths(graph, plan, group).items():
-            beats = -(-codes // lanes[graph.node(node).inputs[index]])
+            reader = graph.node(node)
+            held = fifo_lanes(graph, plan, reader, index, lanes[reader.inputs[index]])
+            beats = -(-codes // held)
             key = (node, index)
             depths[key] = max(depths.get(key, 1), beats)
     return depths

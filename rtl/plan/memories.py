@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwsim.graph import Graph
 from rtl.layers.memory import Memory, fifo_memory
 from rtl.layers.table import implementation
-from rtl.plan.lanes import edge_lanes
+from rtl.plan.lanes import edge_lanes, fifo_lanes
 from rtl.plan.plan import Plan
 
 
@@ -18,6 +18,7 @@ def memories(graph: Graph, plan: Plan) -> dict[str, tuple[Memory, ...]]:
         own = list(implementation(graph, node, chosen).memories(chosen))
         for index, edge in enumerate(node.inputs):
             depth = plan.fifos.get((node.name, index))
-            own += fifo_memory(depth or 0, lanes[edge] * types[edge].format.width)
+            held = fifo_lanes(graph, plan, node, index, lanes[edge])
+            own += fifo_memory(depth or 0, held * types[edge].format.width)
         found[node.name] = tuple(memory for memory in own if memory.bits)
     return found

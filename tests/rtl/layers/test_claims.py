@@ -18,7 +18,7 @@ from support.together import fed_fast, three_options, together
 
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import Cast, Conv2D, Requantize, Scheme, Split, Window
+from hwsim.ops import Cast, Concat, Conv2D, Requantize, Scheme, Split, Window
 from rtl.design import Design
 from rtl.flow import rtlil, verilog, yosys
 from rtl.flow.instances import by_node
@@ -28,11 +28,13 @@ from rtl.layers.table import implementation
 from rtl.layers.walk import Walk
 from rtl.plan.bursts import SHARE, bursts
 from rtl.plan.cost import bottleneck
+from rtl.plan.depths import with_depths
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan
 from rtl.plan.search import menu, plan_for_cycles
 from rtl.targets import ecp5
 
+S8 = Format.int(8)
 SAMPLES = 6  # the last two are far enough from the first for a steady pace
 EVEN = ("cast", "relu", "table")  # a beat a cycle, whatever they compute
 
@@ -205,6 +207,33 @@ def test_slow_layers_behind_a_split_keep_the_pace_of_one():
     assert wanted == {("to8_a", 0): 17, ("to8_b", 0): 17}
     assert pace(wanted) == claim < 300
     assert pace({}) > 1.5 * claim
+
+
+@pytest.mark.parametrize(
+    ("axis", "cycles", "without"), [(0, 300, 1.5), (0, 32, 1.5), (1, 300, 1.1)]
+)
+def test_slow_layers_ahead_of_a_concat_keep_the_pace_of_one(axis, cycles, without):
+    """While one block is taken, the other's layer must go on; at full speed in wider beats."""
+    nodes = [
+        Node(f"to8_{k}", Requantize(scheme=Scheme.SINGLE, multiplier=(m,), out=S8), ("x",), k)
+        for k, m in (("a", 0.3), ("b", 0.4))
+    ]
+    nodes.append(Node("concat", Concat(axis=axis), ("a", "b"), "y"))
+    port = InputPort(name="x", tensor="x", type=cases.tensor((8, 4)))
+    graph = Graph((port,), tuple(nodes), (OutputPort(name="y", tensor="y"),))
+    plan = with_depths(graph, plan_for_cycles(graph, cycles))
+    codes = np.random.default_rng(seeded(6)).integers(-128, 128, (SAMPLES, 8, 4))
+
+    def pace(chosen: Plan) -> int:
+        _, when = rtl_designs.simulate(graph, chosen, {"x": codes})
+        ends = np.array(when["y"]).reshape(SAMPLES, -1)[:, -1]
+        return int(ends[-1] - ends[-2])
+
+    claim, held = bottleneck(graph, plan).cycles, bursts(graph, plan)
+    assert set(held) == {("concat", 0), ("concat", 1)}
+    assert pace(plan) == claim <= cycles
+    fifos = {key: depth for key, depth in plan.fifos.items() if key not in held}
+    assert pace(dataclasses.replace(plan, fifos=fifos)) > without * claim
 
 
 def test_a_layer_that_takes_pixels_in_bursts_keeps_its_pace_behind_a_fifo_alone():
