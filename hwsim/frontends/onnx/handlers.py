@@ -5,6 +5,7 @@ from __future__ import annotations
 from hwsim.frontends.onnx import (
     arg,
     blocks,
+    constant_math,
     constants,
     elementwise,
     extremes,
@@ -53,6 +54,7 @@ FLOAT_HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "MaxPool"): pool.max_pool,
     ("", "Min"): extremes.extreme,
     **{("", op): constants.evaluated for op in ("Range", "ReduceProd", "ScatterND", "Size")},
+    **{("", op): constant_math.of_constants for op in ("CumSum", "EyeLike", "Trilu")},
     ("", "Mod"): constants.modulo,
     ("", "Pad"): padding.pad,
     ("", "ReduceMean"): reduce.summed,

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.float_steps import PortStep
-from hwsim.frontends.onnx import batch
+from hwsim.frontends.onnx import batch, constant_math
 from hwsim.frontends.onnx.float_chain import float_steps
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
@@ -53,7 +53,10 @@ def _read(
             if made in run.values:
                 raise HwsimError(f"{model.path}: {node}: tensor {made!r} must be made only once")
         try:
-            batch.read_node(run, node, handlers[node.domain, node.op])
+            if constant_math.is_constant(run, node):
+                constant_math.compute(run, node)
+            else:
+                batch.read_node(run, node, handlers[node.domain, node.op])
         except HwsimError as error:
             raise run.named(error, node) from None
         except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
