@@ -16,6 +16,7 @@ from support.hls4ml_models import csim
 from support.onnx_run import run_ort
 
 import hwsim
+from hwsim.frontends.onnx.qonnx import QUANTIZERS
 from hwsim.graph import Graph, InputPort, Node, OutputPort, user_shape
 from hwsim.ops import Flatten
 
@@ -50,7 +51,7 @@ def open_model(files: Sequence[Path], scratch: Path) -> Opened:
         nodes = onnx.load(path).graph.node
     except Exception as error:  # of any bytes
         raise hwsim.HwsimError(f"{path.name} must be an ONNX model ({_said(error)})") from None
-    if any(node.op_type in ("Quant", "IntQuant", "BipolarQuant") for node in nodes):
+    if any((node.domain, node.op_type) in QUANTIZERS for node in nodes):
         return _qonnx(path, scratch)
     if any("Linear" in node.op_type for node in nodes):
         return Opened(hwsim.load(path), "ONNX Runtime 1.32", lambda x: run_ort(path, x).outputs)
