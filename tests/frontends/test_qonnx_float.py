@@ -16,6 +16,7 @@ from hwsim.float_steps import MinifloatStep
 from hwsim.frontends.onnx import qonnx_float
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.ops import Conv, Table, Thresholds
+from rtl.layers.table import unsupported
 
 pytest.importorskip("qonnx")
 
@@ -85,6 +86,7 @@ def test_few_exponent_bits_keep_sums_exact_and_nothing_is_announced(
     assert any(isinstance(step, MinifloatStep) for step in graph.inputs[0].steps)
     kinds = [type(node.op) for node in graph.nodes]
     assert Thresholds in kinds and Table in kinds
+    assert unsupported(graph) == ()
 
 
 def alone(n: Net, **rule: Any) -> onnx.ModelProto:
