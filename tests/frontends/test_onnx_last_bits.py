@@ -11,7 +11,7 @@ import pytest
 from support.onnx_builder import Q
 from support.onnx_compare import load
 from support.onnx_kernels import differing, emulated, outcome
-from support.onnx_nets import Net, feeds
+from support.onnx_nets import Net, feeds, typed
 from support.onnx_run import run_ort
 
 import hwsim
@@ -151,3 +151,18 @@ def test_products_that_the_runtime_has_saved_as_its_own_are_read(
     data = feeds(model, seed)
     graph = hwsim.load(tmp_path / "saved.onnx")
     assert differing(emulated(graph, data), run_ort(saved, data).outputs) == 0
+
+
+def test_a_product_in_blocks_is_announced_before_another_layer_too(
+    tmp_path: Path, seed: int
+) -> None:
+    """Weights of 8 bits behind a 16-bit input, and nothing that rounds the sum."""
+    n = Net()
+    x = n.qdq(n.input("x", (4, 12)), Q("int16", 0.003, 3))
+    inner = n.do("MatMul", x, n.kernel((12, 7), 1))
+    out = n.qdq(n.do("Conv", inner, n.kernel((3, 4, 3), 0)), Q("int16", 0.001, 3))
+    model = typed(n, (out, 3, "float32"))
+    ran, said, differ = outcome(model, tmp_path, seed)
+    assert ran == ["MatMulNBits"]
+    assert "in blocks" in said
+    assert differ

@@ -14,7 +14,7 @@ from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.ort.kernels import Choice
 from hwsim.frontends.onnx.ort.moves import note_shown
-from hwsim.frontends.onnx.ort.notes import note_functions, note_reals
+from hwsim.frontends.onnx.ort.notes import note_functions, note_layers, note_reals
 from hwsim.frontends.onnx.refusals import unsupported
 from hwsim.frontends.onnx.softmax import at_the_end
 from hwsim.frontends.shared.arrangement import Arrangement
@@ -63,6 +63,8 @@ def _read(
             # Whatever NumPy says to values that no handler thought of.
             raise HwsimError(f"{run.model.path}: {node}: it must be valid ({error})") from None
     outputs = tuple(_output(run, port) for port in run.model.outputs)
+    if choices is not None:
+        note_layers(run)
     return run.graph(outputs, inputs=[port.name for port in run.model.inputs])
 
 

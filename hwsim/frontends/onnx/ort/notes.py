@@ -260,6 +260,13 @@ def _note_first(run: Importer, source: Weighing) -> None:
         run.warn(source.name, BLOCKS)
 
 
+def note_layers(run: Importer) -> None:
+    """Warn of all layers, whatever reads their sums, that the runtime wraps or rounds before."""
+    for source in run.sums:
+        if isinstance(source, Weighing):
+            _note_first(run, source)
+
+
 def _note_scaled(run: Importer, source: Scaled, by: Quantizer, edge: str) -> None:
     """Where it is known what the runtime computes of each code, all are tried."""
     kind = run.types[source.term.codes.edge] if isinstance(source.term, Level) else None

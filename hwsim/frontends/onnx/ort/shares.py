@@ -75,10 +75,20 @@ def _of(rounding: Requantize, values: IntArray) -> float:
 
 
 def _drawn(run: Builder, edge: str) -> Iterator[IntArray]:
-    """Sums of codes of each kind; none where there is too much to compute."""
-    order = _needed(run, edge)
-    if order is None:
-        return
+    """Sums of codes of each kind; none where there is too much to compute.
+
+    What the last codes are computed of is drawn too, since codes of one tensor belong together.
+    """
+    near, whole = (_needed(run, edge, most) for most in (LEAF_BITS, 0))
+    if near is not None:
+        yield from _sums(run, edge, near, tuple(Drawing))
+    if whole is not None and whole != near:
+        yield from _sums(run, edge, whole, (Drawing.ALL,))
+
+
+def _sums(
+    run: Builder, edge: str, order: list[Node], drawings: tuple[Drawing, ...]
+) -> Iterator[IntArray]:
     kinds = dict(run.types)
     one = order[-1]
     if len(order) == 1 and isinstance(one.op, Conv):  # some places of a map are enough
@@ -95,7 +105,7 @@ def _drawn(run: Builder, edge: str) -> Iterator[IntArray]:
     if work > MOST_WORK:
         return
     rows = max(1, min(math.ceil(SAMPLES / kinds[edge].size), MOST_WORK // max(work, 1)))
-    for drawing in Drawing:
+    for drawing in drawings:
         held = _computed(order, kinds, rows, drawing)
         yield held[edge].reshape(-1, kinds[edge].channels)
 
@@ -130,14 +140,14 @@ def _codes(kind: TensorType, rows: int, rng: np.random.Generator, drawing: Drawi
     return codes
 
 
-def _needed(run: Builder, edge: str) -> list[Node] | None:
-    """The nodes between narrow codes and an edge, in order; None where they are too many."""
+def _needed(run: Builder, edge: str, most: int) -> list[Node] | None:
+    """The nodes from codes of at most so many bits to an edge; None where they are too many."""
     makers = {name: node for node in run.nodes for name in node.outputs}
     wanted, found = [edge], dict[str, Node]()
     while wanted:
         name = wanted.pop()
         node = makers.get(name)
-        narrow = name != edge and run.types[name].format.width <= LEAF_BITS
+        narrow = name != edge and run.types[name].format.width <= most
         if node is None or narrow:
             continue
         carriers = node.op.carriers([run.types[given] for given in node.inputs])
