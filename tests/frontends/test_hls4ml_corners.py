@@ -141,12 +141,16 @@ def uneven(model: Model) -> None:
     model.conv("x", 2, (2, 2), {}, stride=(1, 2), ConvImplementation="Encoded")
 
 
+def past_the_window(model: Model) -> None:
+    model.conv("x", 2, (2, 2), {}, Strategy="Resource", ReuseFactor=16)
+
+
 def between(model: Model) -> None:
     model.conv("x", 2, (1, 1), {}, Strategy="Resource", ReuseFactor=5)
 
 
 def beyond(model: Model) -> None:
-    model.conv("x", 2, (1, 1), {}, Strategy="Resource_Unrolled", ReuseFactor=8)
+    model.conv("x", 2, (1, 1), {}, Strategy="Resource", ReuseFactor=8)
 
 
 def two_readers(model: Model) -> None:
@@ -175,8 +179,9 @@ def each_code(model: Model) -> None:
         (left_alone, True, r"of two axes in io_stream must swap them, not leave \(4, 8\)"),
         (tall, True, r"the implementation Encoded must have a square kernel, not \(2, 1\)"),
         (uneven, True, r"the implementation Encoded must have a square stride, not \(1, 2\)"),
-        (between, False, r"above its 2 terms must be a multiple of them that .*4 weights, not 5"),
-        (beyond, False, r"above its 2 terms must be a multiple of them that .*4 weights, not 8"),
+        (past_the_window, False, r"in io_parallel must be at most its 8 terms, not 16"),
+        (between, True, r"above its 2 terms must be a multiple of them that .*4 weights, not 5"),
+        (beyond, True, r"above its 2 terms must be a multiple of them that .*4 weights, not 8"),
         (
             two_readers,
             False,

@@ -46,7 +46,7 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
     source, window = _windowed(build, layer)
     channels, outputs = int(layer.get_attr("n_chan")), int(layer.get_attr("n_filt"))
     rank, terms = len(window.kernel), window.size * channels
-    _check_kernel(layer, terms, outputs)
+    _check_kernel(build, layer, terms, outputs)
     factors, biases = _constants(build, layer, source, terms * outputs)
     weights = _turned(layer, factors.codes, (*range(1, rank + 2), 0))
     op = CONVOLUTIONS[rank](
@@ -60,14 +60,20 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
     _finish(build, layer, op, source, _counted(build, layer, terms))
 
 
-def _check_kernel(layer: Any, terms: int, outputs: int) -> None:
-    """HwsimError for a reuse factor that hls4ml corrects in all but pointwise convolutions.
+def _check_kernel(build: LayerBuilder, layer: Any, terms: int, outputs: int) -> None:
+    """HwsimError for a reuse factor that the kernels of hls4ml's convolutions cannot follow.
 
-    Its C++ has no kernel for such a one, or reads past the weights.
+    In parallel they read past the window where it is above the terms. In a stream hls4ml corrects
+    the factors of all but pointwise convolutions.
     """
     reuse = int(layer.get_attr("reuse_factor") or 1)
     if strategy_of(layer) not in ("resource", "resource_unrolled") or reuse <= terms:
         return
+    if not build.stream:
+        raise HwsimError(
+            f"a convolution's reuse factor in io_parallel must be at most its {terms} terms, not "
+            f"{reuse}: the C++ of hls4ml 1.3 stops there or reads past its window"
+        )
     if reuse % terms or terms * outputs % reuse:
         raise HwsimError(
             f"a convolution's reuse factor above its {terms} terms must be a multiple of them that "
