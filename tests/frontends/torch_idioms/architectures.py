@@ -213,3 +213,85 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.decode(self.encode(x))
+
+
+class Detector(nn.Module):
+    """As YOLO: SiLU, a split that is joined again, pools in a row, upsampling, a decoded head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*normed(3, 4, 3, stride=2), nn.SiLU())
+        self.cut = nn.Sequential(*normed(4, 8, 1), nn.SiLU())
+        self.inner = nn.Sequential(*normed(4, 4, 3), nn.SiLU())
+        self.down = nn.Sequential(*normed(12, 6, 3, stride=2), nn.SiLU())
+        self.pool = nn.MaxPool2d(5, 1, 2)
+        self.up = nn.Upsample(scale_factor=2)
+        self.head = nn.Conv2d(24, 6, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = self.cut(self.stem(x)).chunk(2, 1)
+        wide = torch.cat([first, second, second + self.inner(second)], 1)
+        deep = self.down(wide)
+        deep = self.up(torch.cat([deep, self.pool(deep)], 1))
+        found = self.head(torch.cat([deep, wide], 1)).flatten(2).permute(0, 2, 1)
+        box, score = found.split((4, 2), 2)
+        return torch.cat([box.sigmoid() * 2 - 0.5, score.sigmoid()], 2)
+
+
+class ConvNext(nn.Module):
+    """Layer norms over channels that lie last, a layer scale of 1e-6, a mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.deep = nn.Conv2d(3, 4, 2, 2), nn.Conv2d(4, 4, 3, 1, 1, groups=4)
+        self.norm, self.last = nn.LayerNorm(4), nn.LayerNorm(4)
+        self.feed = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 4))
+        self.scale = nn.Parameter(torch.full((4, 1, 1), 1e-6))
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y = self.feed(self.norm(self.deep(x).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        x = self.last((x + self.scale * y).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.head(self.pool(x).flatten(1))
+
+
+class WaveNet(nn.Module):
+    """Gates of causal, dilated convolutions; sums of what they skip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(1, 4, 1)
+        self.filters, self.gates = (
+            nn.ModuleList(nn.Conv1d(4, 4, 2, dilation=2**i) for i in range(3)) for _ in range(2)
+        )
+        self.mix = nn.ModuleList(nn.Conv1d(4, 4, 1) for _ in range(3))
+        self.last = nn.Conv1d(4, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, kept = self.first(x), torch.zeros(1)
+        for i, (filtered, gate, mix) in enumerate(
+            zip(self.filters, self.gates, self.mix, strict=True)
+        ):
+            padded = nn.functional.pad(x, (2**i, 0))
+            y = mix(torch.tanh(filtered(padded)) * torch.sigmoid(gate(padded)))
+            x, kept = x + y, y if i == 0 else kept + y
+        return self.last(torch.relu(kept))
+
+
+class Segmenter(nn.Module):
+    """As DeepLab: dilated convolutions side by side, one of a mean; resized to the input's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = nn.Sequential(*normed(3, 4, 3, stride=2), nn.ReLU())
+        self.near = nn.Conv2d(4, 3, 1)
+        self.far = nn.Conv2d(4, 3, 3, padding=2, dilation=2)
+        self.whole = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 3, 1), nn.ReLU())
+        self.head = nn.Conv2d(9, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.back(x)
+        mean = nn.functional.interpolate(self.whole(y), size=y.shape[-2:], mode="bilinear")
+        y = self.head(torch.cat([self.near(y), self.far(y), mean], 1))
+        return nn.functional.interpolate(y, size=x.shape[-2:], mode="bilinear")

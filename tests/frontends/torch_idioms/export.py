@@ -195,6 +195,10 @@ NETWORKS: dict[str, Idiom] = {
     "encoder": Idiom(architectures.Encoder, ((6, 3),)),
     "encoder_layer": Idiom(architectures.EncoderLayer, ((5, 3),)),
     "autoencoder": Idiom(architectures.Autoencoder, image(1, 8, 8)),
+    "detector": Idiom(architectures.Detector, image(3, 16, 16)),
+    "convnext": Idiom(architectures.ConvNext, image(3, 8, 8)),
+    "wavenet": Idiom(architectures.WaveNet, ((1, 16),)),
+    "segmenter": Idiom(architectures.Segmenter, image(3, 8, 8)),
 }  # fmt: skip
 ALL = IDIOMS | NETWORKS
 
