@@ -304,3 +304,16 @@ def test_what_moves_behind_a_factor_a_channel_at_the_end_is_refused_in_a_sentenc
     x = n.do("Pad", [x, pads, n.constant(0.5)])
     with pytest.raises(hwsim.HwsimError, match="pad2_n must be followed by a quantizer"):
         hwsim.load(n.model(x, 7))
+
+
+@pytest.mark.parametrize("kind", ["gemm", "conv"])
+def test_a_function_that_turns_may_have_constants_for_each_channel_before_it(
+    kind: str, seed: int
+) -> None:
+    """Each channel's own way through the codes: thresholds that count, and a table a channel."""
+    n = Net(seed)
+    x, channels, shape = layer(n, kind)
+    x = n.quant(n.do("Abs", [n.norm(x, channels)]), 0.0717, 4, signed=1)
+    model = n.model(x, *shape)
+    x = np.concatenate([on_grid(n.shape, seed, batch=20), off_grid(n.shape, seed, batch=20)])
+    assert differences(quietly(model), model, x) == 0
