@@ -26,9 +26,10 @@ from hwsim.forms.requantizers import (
     TwoRoundings,
 )
 from hwsim.forms.thresholds import Bound, StepFunction, thresholds
-from hwsim.ops.requantize import FLOAT_SCHEMES, Requantize, Scheme
+from hwsim.ops.requantize import FLOAT_SCHEMES, TWO_ROUNDINGS, Requantize, Scheme
 
 MOST_LEVELS = 4096  # codes of the output beyond which only literal forms are made
+MOST_SUM_BITS = {Scheme.REDUCED: 48, **dict.fromkeys(TWO_ROUNDINGS, 32)}
 FLOAT_OUT_BITS = 20  # beyond 2**21 a float32's own rounding reaches whole numbers
 
 
@@ -75,7 +76,7 @@ def literal_form(op: Requantize, out: Output, longest: int = LONGEST_SHIFT) -> F
             out=out,
             zero_point_first=op.scheme is Scheme.F32_RNE_IN,
         )
-    if op.scheme is Scheme.GEMMLOWP_DOUBLE:
+    if op.scheme in TWO_ROUNDINGS:
         m, s = op.fixed_point()
         return TwoRoundings(
             m=tuple(m.tolist()),
@@ -83,9 +84,12 @@ def literal_form(op: Requantize, out: Output, longest: int = LONGEST_SHIFT) -> F
             right=tuple(np.maximum(-s, 0).tolist()),
             input_zero_point=op.input_zero_point,
             out=out,
+            rounding=Rounding.RND if op.scheme is Scheme.RUY else Rounding.RND_INF,
         )
     if op.scheme is Scheme.SINGLE:
         return _once(op, out, *_fixed_parts(op), Rounding.RND)
+    if op.scheme is Scheme.HALF_AWAY:
+        return _once(op, out, *_fixed_parts(op), Rounding.RND_INF)
     if op.scheme is Scheme.REDUCED:
         m, right = op.reduced_point()
         return _once(op, out, tuple(m.tolist()), tuple(right.tolist()), Rounding.RND)
@@ -97,7 +101,7 @@ def _fit(bits: int, lo: int, hi: int) -> bool:
 
 
 def _check(op: Requantize, lo: int, hi: int) -> None:
-    most = {Scheme.GEMMLOWP_DOUBLE: 32, Scheme.REDUCED: 48}.get(op.scheme, 62)
+    most = MOST_SUM_BITS.get(op.scheme, 62)
     if not _fit(most, lo, hi):
         raise HwsimError(
             f"a sum requantized by {op.scheme.value} must fit {most} bits, not range from {lo} to "
@@ -119,7 +123,7 @@ def _candidates(
     forms += [
         narrowest(steps, out, shared=shared, split=op.input_zero_point) for shared in (True, False)
     ]
-    if op.scheme is Scheme.GEMMLOWP_DOUBLE:
+    if op.scheme in TWO_ROUNDINGS:
         forms.append(_once(op, out, *_fixed_parts(op), Rounding.RND))
     width = max(abs(int(steps.lo.min())), abs(int(steps.hi.max()))).bit_length()
     most = min(operand_bits[-1], 62 - width)  # so that `run` stays inside int64

@@ -81,6 +81,8 @@ class Affine:
 class TwoRoundings:
     """gemmlowp's pair: `(x - zero) * 2**left * m` by 31 bits, ties up, then by `right`, ties away.
 
+    With `rounding` RND the second rounding has ties up too, as in ruy.
+
     The saturating rounding doubling high multiplication truncates a nudged product toward zero;
     over all signs that is rounding to nearest with ties up.
     """
@@ -90,6 +92,7 @@ class TwoRoundings:
     right: PerChannel
     input_zero_point: int
     out: Output
+    rounding: Rounding = Rounding.RND_INF
 
     @property
     def bits(self) -> int:
@@ -100,7 +103,7 @@ class TwoRoundings:
         """The codes of `x`, whose last axis is the channels."""
         product = ((x - self.input_zero_point) << np.array(self.left)) * np.array(self.m)
         high = shift_round(np, product, 31, Rounding.RND)
-        return self.out.run(_by_channel(high, self.right, Rounding.RND_INF))
+        return self.out.run(_by_channel(high, self.right, self.rounding))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

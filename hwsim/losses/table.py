@@ -27,7 +27,7 @@ RULES: Mapping[str, Callable[[Graph, Node], Site | None]] = {
 SAFE = (
     "add", "argmax", "batchnorm", "channel_table", "concat", "divide", "flatten", "literal",
     "matmul", "maximum", "maxpool", "minimum", "mul", "pad", "pair_table", "reshape",
-    "rsqrt", "select", "split", "sub", "table", "thresholds", "transpose",
+    "rsqrt", "select", "share", "split", "sub", "table", "thresholds", "transpose",
 )  # fmt: skip
 """Kinds of operators that assign nothing to a format: what they give holds all that they compute.
 

@@ -21,6 +21,7 @@ from hwsim.ops.scale import BatchNorm, Divide
 from hwsim.ops.scaled_add import ScaledAdd
 from hwsim.ops.select import Select
 from hwsim.ops.shape import ArgMax, Concat, Flatten, Reshape, Split, Transpose
+from hwsim.ops.share import Division, Share
 from hwsim.ops.tables import ChannelTable, PairTable
 from hwsim.ops.thresholds import Thresholds
 from hwsim.ops.weighted import Weighted
@@ -45,6 +46,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Divide",
+    "Division",
     "Exact",
     "Flatten",
     "Float32",
@@ -68,6 +70,7 @@ __all__ = [
     "ScaledAdd",
     "Scheme",
     "Select",
+    "Share",
     "Split",
     "Stepwise",
     "Sub",

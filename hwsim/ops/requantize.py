@@ -47,6 +47,8 @@ class Scheme(Enum):
 
     SHIFT = "shift"  # a power of two, one rounding (any mode)
     GEMMLOWP_DOUBLE = "gemmlowp_double"  # two roundings, as TensorFlow Lite Micro
+    RUY = "ruy"  # two roundings as well, ties up in both, as TensorFlow Lite's optimized kernels
+    HALF_AWAY = "half_away"  # 31-bit multiplier, one rounding, ties away from zero
     SINGLE = "single"  # 31-bit multiplier, one rounding, ties up
     REDUCED = "reduced"  # 15-bit multiplier for sums of up to 48 bits, one rounding, ties up
     F32_RNE_OUT = "f32_rne_out"  # float32 product, to nearest even, then the zero point
@@ -54,6 +56,8 @@ class Scheme(Enum):
 
 
 FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
+TWO_ROUNDINGS = (Scheme.GEMMLOWP_DOUBLE, Scheme.RUY)
+SCHEMAS = {Scheme.REDUCED: 2, Scheme.RUY: 3, Scheme.HALF_AWAY: 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -111,7 +115,7 @@ class Requantize(Op):
     @property
     def schema(self) -> int:
         """The oldest schema of saved graphs that can say it."""
-        return 2 if self.scheme is Scheme.REDUCED else 1
+        return SCHEMAS.get(self.scheme, 1)
 
     @property
     def shifts(self) -> tuple[int, ...]:
@@ -204,14 +208,16 @@ class Requantize(Op):
                 return grown + abs(self.zero_point) + (1 << self.out.width)
             case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
                 return top
-            case Scheme.GEMMLOWP_DOUBLE:
+            case Scheme.GEMMLOWP_DOUBLE | Scheme.RUY:
                 left = max(0, int(self.fixed_point()[1].max()))
                 if top << left >= 1 << 31:
                     raise HwsimError(
-                        "a sum requantized by gemmlowp_double must fit 32 bits after its left "
+                        f"a sum requantized by {self.scheme.value} must fit 32 bits after its left "
                         f"shift, not reach {top} * 2**{left}"
                     )
                 return (top << left << 31) + (1 << 30)  # the product and its nudge
+            case Scheme.HALF_AWAY:
+                return self._single_product(top)
             case Scheme.SINGLE:
                 return LIMBS_BOUND if self._in_limbs(top) else self._single_product(top)
             case Scheme.REDUCED:
@@ -250,12 +256,15 @@ class Requantize(Op):
                 )
             case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
                 return {"factor": np.array(self.multiplier, np.float32)}
-            case Scheme.GEMMLOWP_DOUBLE:
+            case Scheme.GEMMLOWP_DOUBLE | Scheme.RUY:
                 m, s = self.fixed_point()
-                return {"m": m, "left": np.maximum(s, 0), "right": np.maximum(-s, 0)}
-            case Scheme.SINGLE:
+                right = np.maximum(-s, 0)
+                # The half step of a shift by 0 is 0.
+                half = (1 << right) >> 1
+                return {"m": m, "left": np.maximum(s, 0), "right": right, "half": half}
+            case Scheme.SINGLE | Scheme.HALF_AWAY:
                 m, s = self.fixed_point()
-                if self._in_limbs(top):
+                if self.scheme is Scheme.SINGLE and self._in_limbs(top):
                     return {"m": m, **limb_shifts(31 - s)}
                 return {"m": m, "half": 1 << (30 - s), "right": 31 - s}
             case Scheme.REDUCED:
@@ -283,6 +292,11 @@ class Requantize(Op):
                 return xp.astype(y, x.dtype, copy=False)
             case Scheme.GEMMLOWP_DOUBLE:
                 y = divide_by_power(xp, high_product(xp, x << k["left"], k["m"]), k["right"])
+            case Scheme.RUY:
+                y = (high_product(xp, x << k["left"], k["m"]) + k["half"]) >> k["right"]
+            case Scheme.HALF_AWAY:
+                product = x * k["m"]
+                y = (product + k["half"] - xp.astype(product < 0, x.dtype)) >> k["right"]
             case Scheme.SINGLE if "high_half" in k:
                 y = wide_product(xp, x, k)
             case Scheme.SINGLE | Scheme.REDUCED:

@@ -73,7 +73,9 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Transpose: (shape.Transposed,),
 }
 
-WITHOUT: Mapping[type[Op], str] = {}
+WITHOUT: Mapping[type[Op], str] = {
+    ops.Share: "the divisions of TensorFlow Lite's softmax run in the emulator only",
+}
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 
 UNKNOWN = "no hardware is known for this operator; the emulator runs it"

@@ -171,7 +171,7 @@ def _two_roundings(form: TwoRoundings, codes: Format, x: Range) -> Recipe:
         x=x,
         fields=fields,
         before=centre(form.input_zero_point, x),
-        after=[stages[0], *_chained([*stages[1:], *closing(shift, Rounding.RND_INF, form.out)])],
+        after=[stages[0], *_chained([*stages[1:], *closing(shift, form.rounding, form.out)])],
     )
 
 

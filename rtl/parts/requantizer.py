@@ -123,7 +123,7 @@ def two_roundings(form: TwoRoundings, x: Range) -> tuple[Fields, list[Stage]]:
     aligning(tuple(-left for left in form.left), fields, stages, least=0)
     stages.append(rounding_stage(31, Rounding.RND))
     shift = aligning(form.right, fields, stages)
-    return fields, stages + closing(shift, Rounding.RND_INF, form.out)
+    return fields, stages + closing(shift, form.rounding, form.out)
 
 
 def float_product(form: FloatProduct, x: Range) -> tuple[Fields, list[Stage]]:

@@ -71,6 +71,12 @@ def oracle(op: Requantize, x: int, channel: int) -> int:
             y = round(float32(product + zero))
         case Scheme.GEMMLOWP_DOUBLE:
             y = rounding_divide(high_product(acc << max(s, 0), m), max(-s, 0)) + zero
+        case Scheme.RUY:
+            high = ((acc << max(s, 0)) * m + 2**30) // 2**31
+            y = math.floor(Fraction(high, 2 ** max(-s, 0)) + Fraction(1, 2)) + zero
+        case Scheme.HALF_AWAY:
+            size = math.floor(Fraction(abs(acc) * m, 2 ** (31 - s)) + Fraction(1, 2))
+            y = (size if acc > 0 else -size) + zero
         case Scheme.REDUCED:
             m = 0x7FFF if m >= 0x7FFF0000 else (m + 2**15) // 2**16
             y = math.floor(Fraction(acc * m, 2 ** (15 - s)) + Fraction(1, 2)) + zero

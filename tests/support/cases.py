@@ -30,6 +30,7 @@ from hwsim.ops import (
     Conv2D,
     Dense,
     Divide,
+    Division,
     Flatten,
     Float32,
     Literal,
@@ -52,6 +53,7 @@ from hwsim.ops import (
     ScaledAdd,
     Scheme,
     Select,
+    Share,
     Split,
     Stepwise,
     Sub,
@@ -415,6 +417,7 @@ def float_cases() -> Iterator[Case]:
     yield Case("reduce-float-columns", floats, (tensor((7, 3), "u31", codes=(0, one)),), False)
     yield from quotient_cases()
     yield from rsqrt_cases()
+    yield from share_cases()
 
 
 def rsqrt_cases() -> Iterator[Case]:
@@ -428,6 +431,25 @@ def rsqrt_cases() -> Iterator[Case]:
         ("whole", (3, 2), "u60", 4.0, 53),
     ):
         yield Case(f"rsqrt-{name}", Rsqrt(offset=offset, bits=bits), (tensor(shape, fmt),))
+
+
+def share_cases() -> Iterator[Case]:
+    """Shares by Newton steps of sums of all sizes, and of float32 numbers."""
+    one = 1 << 31
+    fields = {"out": S8, "zero_point": -128, "quant": Quant((1 / 256,), -128)}
+    for name, terms, sums in (
+        ("small", 1 << 12, (1, 1 << 9)),
+        ("whole", one, (1 << 19, 1 << 24)),
+        ("large", one, (1 << 29, one)),
+    ):
+        types = tensor((64, 2), "u31", codes=(0, terms - 1)), tensor((64, 1), "u31", codes=sums)
+        by_steps = Share(division=Division.NEWTON, **fields)
+        yield Case(f"share-newton-{name}", by_steps, types, built=False)
+    bits = 127 << 23
+    for name, ends in (("near", (bits, bits + (1 << 24))), ("far", (1 << 23, bits + (9 << 23)))):
+        types = tensor((64, 2), "u31", codes=(0, bits)), tensor((64, 1), "u31", codes=ends)
+        in_floats = Share(division=Division.FLOAT32, **fields)
+        yield Case(f"share-float32-{name}", in_floats, types, built=False)
 
 
 def quotient_cases() -> Iterator[Case]:

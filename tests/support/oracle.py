@@ -109,6 +109,19 @@ def reduced(x: int, value: float) -> int:
     return (x * m + 2 ** (14 - shift)) >> (15 - shift)
 
 
+def ruy(x: int, value: float) -> int:
+    """Both of gemmlowp's roundings, with ties up."""
+    m, shift = quantized_multiplier(value)
+    high = ((x << max(shift, 0)) * m + 2**30) // 2**31
+    return rounded(Fraction(high, 2 ** max(-shift, 0)), "RND")
+
+
+def half_away(x: int, value: float) -> int:
+    """The 31-bit multiplier, one rounding with ties away from zero."""
+    m, shift = quantized_multiplier(value)
+    return rounded(Fraction(x * m, 2 ** (31 - shift)), "RND_INF")
+
+
 def requantize(op: Any, x: int, value: float) -> int:
     """One code; `value` is the channel's multiplier."""
     x -= op.input_zero_point
@@ -119,6 +132,10 @@ def requantize(op: Any, x: int, value: float) -> int:
             overflow = op.overflow.value
         case "gemmlowp_double":
             y = gemmlowp(x, value) + op.zero_point
+        case "ruy":
+            y = ruy(x, value) + op.zero_point
+        case "half_away":
+            y = half_away(x, value) + op.zero_point
         case "single":
             y = single(x, value) + op.zero_point
         case "reduced":

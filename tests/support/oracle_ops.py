@@ -211,6 +211,41 @@ def quotient(op: Any, a: int, b: int) -> int:
     return fitted(whole + op.zero_point, op.out, "SAT")
 
 
+def doubling_high(a: int, b: int) -> int:
+    """SaturatingRoundingDoublingHighMul of gemmlowp."""
+    ab = a * b
+    return c_divide(ab + (2**30 if ab >= 0 else 1 - 2**30), 2**31)
+
+
+def by_power(x: int, right: int) -> int:
+    """RoundingDivideByPOT of gemmlowp: ties away from zero."""
+    return rounded(Fraction(x, 2**right), "RND_INF")
+
+
+def saturating_left(x: int, left: int) -> int:
+    """SaturatingRoundingMultiplyByPOT of gemmlowp."""
+    threshold = 2 ** (31 - left) - 1
+    return 2**31 - 1 if x > threshold else -(2**31) if x < -threshold else x * 2**left
+
+
+def share(op: Any, term: int, total: int) -> int:
+    """The last step of TensorFlow Lite's softmax: reference kernel, or in float32."""
+    if op.division.value == "float32":
+        scaled = f32(float_of(total) / 256)
+        value = f32(float_of(term) * f32(1 / scaled))
+        return fitted(math.floor(value + Fraction(1, 2)) + op.zero_point, op.out, "SAT")
+    headroom = 32 - total.bit_length()
+    shifted = total * 2**headroom - 2**31  # x of 1 + x, 31 fraction bits
+    denominator = (shifted + 2**31) // 2
+    x = 1515870810 + doubling_high(denominator, -1010580540)
+    for _ in range(3):
+        product = doubling_high(denominator, x)
+        x += saturating_left(doubling_high(x, 2**29 - product), 2)
+    inverse = saturating_left(x, 1)
+    value = by_power(doubling_high(inverse, term), 12 + 23 - headroom)
+    return fitted(value + op.zero_point, op.out, "SAT")
+
+
 def balanced(acc: Any, codes: list[int]) -> int:
     """A tree of sums: the left part is the largest power of two below the number of terms."""
     if len(codes) == 1:
@@ -381,6 +416,9 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
             return each(a, lambda p, q, _: (p - za) * (q - zb), b)
         case "rsqrt":
             return each(x, lambda code, _: round(2.0**op.bits / math.sqrt(code + op.offset)))
+        case "share":
+            a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
+            return each(a, lambda p, q, _: share(op, p, q), b)
         case "quotient":
             a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
             return each(a, lambda p, q, _: quotient(op, p, q), b)

@@ -1,0 +1,76 @@
+"""MAX_POOL_2D and AVERAGE_POOL_2D."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.model import LiteNode
+from hwsim.frontends.tflite.rounding import activation
+from hwsim.frontends.tflite.windows import window
+from hwsim.ops import AvgPool, Flatten, MaxPool, Op, Quant, Requantize, Reshape, Scheme, Window
+
+
+def _window(run: Importer, node: LiteNode) -> Window:
+    kernel = int(node.options["filter_h"]), int(node.options["filter_w"])
+    return window(run, node, kernel, run.shape(run.tensor(node, 0)))
+
+
+def _same_meaning(run: Importer, node: LiteNode) -> None:
+    given, made = run.meaning(run.tensor(node, 0)), run.meaning(run.made(node))
+    if (given.scale, given.zero_point) != (made.scale, made.zero_point):
+        raise HwsimError(
+            f"{node}: its output must have the scale and zero point of its input, "
+            f"{given.scale} and {given.zero_point}, not {made.scale} and {made.zero_point}"
+        )
+
+
+def max_pool(run: Importer, node: LiteNode) -> None:
+    """The largest code; positions outside of the map never win."""
+    _same_meaning(run, node)
+    run.give(node, [MaxPool(window=_window(run, node)), *activation(run, node, run.made(node))],
+             run.edge(node))  # fmt: skip
+
+
+def average_pool(run: Importer, node: LiteNode) -> None:
+    """The mean of the codes inside the map, ties away from code 0."""
+    _same_meaning(run, node)
+    view, made = _window(run, node), run.made(node)
+    kind = run.types[run.edge(node)]
+    name = run.label(made)
+    sums = run.emit(f"{name}.sum", AvgPool(window=view), [run.edge(node)], f"{name}.sum")
+    shape = run.types[sums].shape
+    counts = _counts(view, kind.shape[:2])
+    quant = run.meaning(made)
+    several = len(set(counts.ravel().tolist())) > 1
+    each = np.repeat(counts.ravel(), shape[-1]) if several else counts.ravel()[:1]
+    mean = Requantize(
+        scheme=Scheme.HALF_AWAY,
+        multiplier=tuple(_share(int(count)) for count in each),
+        out=run.format(made),
+        quant=Quant((float(quant.scale),), quant.zero_point),
+    )
+    ops: list[Op] = [Flatten(), mean, Reshape(shape=shape)] if several else [mean]
+    run.give(node, [*ops, *activation(run, node, made)], sums)
+
+
+def _share(count: int) -> float:
+    """1 / count with 31 bits, no less: then ties are ties, and all else is far from one."""
+    fraction, exponent = math.frexp(1 / count)
+    return math.ldexp(math.ceil(fraction * 2**31), exponent - 31)
+
+
+def _counts(
+    view: Window, shape: tuple[int, ...]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """How many cells of each window lie inside of the map."""
+    inside = []
+    for axis in (0, 1):
+        before, after = view.ends[axis]
+        size, step, kernel = shape[axis], view.stride[axis], view.kernel[axis]
+        starts = np.arange(0, size + before + after - kernel + 1, step) - before
+        inside.append(np.minimum(starts + kernel, size) - np.maximum(starts, 0))
+    return np.asarray(np.multiply.outer(inside[0], inside[1]), np.int64)

@@ -1,0 +1,41 @@
+"""TensorFlow Lite files: int8 models with the integers of a kernel set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.tflite.file import read_file
+from hwsim.frontends.tflite.handlers import HANDLERS
+from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.kernels import kernel_set
+from hwsim.frontends.tflite.model import LiteModel
+from hwsim.graph import Graph
+
+
+def read(path: Path, like: str | None = None) -> Graph:
+    """The Graph of a `.tflite` file; `like` names the kernel set, `tflm` where it is left out."""
+    chosen = kernel_set(like)
+    model = read_file(path)
+    _check_operators(model)
+    run = Importer(model, chosen)
+    try:
+        run.read_inputs()
+        for node in model.main.nodes:
+            HANDLERS[node.op](run, node)
+        return run.graph(run.outputs())
+    except HwsimError as error:
+        place = f"{path}: "
+        text = str(error)
+        raise HwsimError(text if text.startswith(place) else place + text) from None
+
+
+def _check_operators(model: LiteModel) -> None:
+    """Raise HwsimError that lists all operators which are not read."""
+    missing: dict[str, list[str]] = {}
+    for node in model.main.nodes:
+        if node.op not in HANDLERS:
+            missing.setdefault(node.op, []).append(node.name.partition(";")[0])
+    if missing:
+        listed = ", ".join(f"{op} ({names[0]!r})" for op, names in sorted(missing.items()))
+        raise HwsimError(f"{model.path} must use supported operators only, but has {listed}")

@@ -1,0 +1,51 @@
+"""From a sum to codes of the result, as each kernel set rounds it, and fused activations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.kernels import Float64Array, limits
+from hwsim.frontends.tflite.model import LiteNode, LiteTensor
+from hwsim.frontends.tflite.schema import ACTIVATIONS
+from hwsim.ops import Op, Quant, Relu, Requantize, Scheme
+
+
+def requantized(
+    run: Importer, tensor: LiteTensor, scheme: Scheme, factor: Float64Array
+) -> Requantize:
+    """The rounding of sums of which one step is worth `factor` steps of a tensor."""
+    quant = run.meaning(tensor)
+    values = tuple(float(v) for v in factor)
+    return Requantize(
+        scheme=scheme,
+        multiplier=values[:1] if len(set(values)) == 1 else values,
+        out=run.format(tensor),
+        zero_point=quant.zero_point,
+        quant=Quant((float(quant.scale),), quant.zero_point),
+    )
+
+
+def activation(run: Importer, node: LiteNode, tensor: LiteTensor) -> list[Op]:
+    """The clamp of an operator's fused activation; nothing where it clamps nothing."""
+    number = int(node.options.get("activation", 0))
+    name = ACTIVATIONS[number] if 0 <= number < len(ACTIVATIONS) else str(number)
+    if name not in ("NONE", "RELU", "RELU6", "RELU_N1_TO_1"):
+        raise HwsimError(f"{node}: its fused activation must clamp, not be {name}")
+    quant, fmt = run.meaning(tensor), run.format(tensor)
+    low, high = limits(run.like, name, quant.scale, quant.zero_point, (fmt.min, fmt.max))
+    return clamp(fmt, low, max(low, high))
+
+
+def clamp(fmt: Format, low: int, high: int) -> list[Op]:
+    """What keeps codes of a format between two of them."""
+    if (low, high) == (fmt.min, fmt.max):
+        return []
+    return [Relu(zero_point=low, maximum=None if high == fmt.max else high)]
+
+
+def ones(count: int) -> Float64Array:
+    """As many factors of 1."""
+    return np.ones(count)

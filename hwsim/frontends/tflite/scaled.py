@@ -1,0 +1,39 @@
+"""Codes times a real multiplier, as the kernels of unary and binary operators compute them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.frontends.tflite import gemmlowp
+from hwsim.frontends.tflite.kernels import F32
+from hwsim.ops.base import IntArray
+from hwsim.ops.fixed_point import divide_by_power, high_product
+
+Float64Array = npt.NDArray[np.float64]
+
+
+def double(values: IntArray, factor: float) -> IntArray:
+    """Two roundings, the second with ties away from zero: gemmlowp's."""
+    m, shift = gemmlowp.multiplier(factor)
+    high = high_product(np, values << max(shift, 0), np.array(m))
+    return np.asarray(divide_by_power(np, high, np.array(max(-shift, 0))), np.int64)
+
+
+def ruy(values: IntArray, factor: float) -> IntArray:
+    """Two roundings with ties up in both."""
+    m, shift = gemmlowp.multiplier(factor)
+    high = high_product(np, values << max(shift, 0), np.array(m))
+    right = max(-shift, 0)
+    return np.asarray((high + ((1 << right) >> 1)) >> right, np.int64)
+
+
+def to_even(values: IntArray, factor: float) -> IntArray:
+    """The float32 product, to nearest even."""
+    return np.asarray(np.rint(values.astype(F32) * F32(factor)), np.int64)
+
+
+def away(values: npt.NDArray[np.floating]) -> IntArray:
+    """To nearest, ties away from zero."""
+    wide = values.astype(np.float64)
+    return np.asarray(np.copysign(np.floor(np.abs(wide) + 0.5), wide), np.int64)

@@ -1,0 +1,99 @@
+"""SOFTMAX along the last axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.tflite import gemmlowp
+from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.model import LiteNode
+from hwsim.ops import (
+    Division,
+    Exact,
+    Float32,
+    Quant,
+    Reduce,
+    Reduction,
+    Relu,
+    Share,
+    Sub,
+    Table,
+)
+from hwsim.ops.base import IntArray
+from hwsim.ops.floats import BITS, patterns
+from hwsim.ops.share import SUM_FRACTION
+
+CODES = 256
+IN_FLOATS = (KernelSet.BUILTIN, KernelSet.XNNPACK)
+OUTPUT = (2.0**-8, -128)  # scale and zero point of every int8 softmax
+
+
+def softmax(run: Importer, node: LiteNode) -> None:
+    """Exponentials of the distance to the row's largest code, over their sum."""
+    given, made = run.tensor(node, 0), run.made(node)
+    quant, result = run.meaning(given), run.meaning(made)
+    if given.dtype != "int8" or made.dtype != "int8":
+        raise HwsimError(f"{node}: it must be of int8, not {given.dtype} and {made.dtype}")
+    if (float(result.scale), result.zero_point) != OUTPUT:
+        raise HwsimError(
+            f"{node}: its output must have scale 1/256 and zero point -128, not {result.scale} and "
+            f"{result.zero_point}"
+        )
+    beta, edge = F32(node.options["beta"]), run.edge(node)
+    if not (math.isfinite(beta) and beta > 0):
+        raise HwsimError(f"{node}: its beta must be a finite number above 0, not {beta}")
+    name = run.label(made)
+    axes = (len(run.types[edge].shape) - 1,)
+    top = run.emit(f"{name}.max", Reduce(reduction=Reduction.MAX, axes=axes), [edge], f"{name}.max")
+    below = run.emit(f"{name}.below", Sub(), [top, edge], f"{name}.below")
+    below = run.emit(f"{name}.distance", Relu(), [below], f"{name}.distance")
+    if run.like in IN_FLOATS:
+        values = patterns(_exponentials(quant.scale, beta))
+        terms = run.emit(f"{name}.exp", _table(run, below, values), [below], f"{name}.exp")
+        total = _sum(run, name, terms, axes, Float32(), int(values[0]))
+        division = Division.FLOAT32
+    else:
+        values = gemmlowp.exponentials(float(quant.scale), float(beta))
+        terms = run.emit(f"{name}.exp", _table(run, below, values), [below], f"{name}.exp")
+        added = gemmlowp.divided(values, SUM_FRACTION)
+        parts = run.emit(f"{name}.terms", _table(run, below, added), [below], f"{name}.terms")
+        total = _sum(run, name, parts, axes, Exact(), int(added[0]))
+        division = Division.NEWTON
+    share = Share(
+        out=run.format(made),
+        division=division,
+        zero_point=result.zero_point,
+        quant=Quant((float(result.scale),), result.zero_point),
+    )
+    run.give(node, [share], terms, total)
+
+
+def _exponentials(scale: np.float32, beta: np.float32) -> IntArray | Sequence[float]:
+    """The table of the optimized kernel, for distances of 0 to 255."""
+    step = F32(-F32(scale) * beta)
+    return [math.exp(float(F32(step * F32(distance)))) for distance in range(CODES)]
+
+
+def _table(run: Importer, edge: str, values: IntArray) -> Table:
+    """The entries for the distances that there can be."""
+    kind = run.types[edge]
+    return Table(values=values[: kind.hi + 1], out=BITS, first=0)
+
+
+def _sum(
+    run: Importer,
+    name: str,
+    terms: str,
+    axes: tuple[int, ...],
+    accumulator: Exact | Float32,
+    least: int,
+) -> str:
+    """The sum of a row, which is at least the term of its largest code, as its type then says."""
+    add = Reduce(reduction=Reduction.SUM, axes=axes, accumulator=accumulator)
+    total = run.emit(f"{name}.sum", add, [terms], f"{name}.sum")
+    return run.emit(f"{name}.total", Relu(zero_point=least), [total], f"{name}.total")

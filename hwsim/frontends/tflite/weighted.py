@@ -1,0 +1,177 @@
+"""Layers with weights: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.kernels import (
+    CONVOLUTIONS,
+    FULLY_CONNECTED,
+    LANES,
+    Float64Array,
+    KernelSet,
+    multipliers,
+)
+from hwsim.frontends.tflite.model import LiteNode
+from hwsim.frontends.tflite.rounding import activation, requantized
+from hwsim.frontends.tflite.windows import stretched, window
+from hwsim.ops import Concat, Conv2D, Dense, Flatten, Op, Scheme, Split
+
+WIDE = "the sum of {node} may pass 32 bits, where the runtime's wraps; here it is exact"
+
+
+def conv(run: Importer, node: LiteNode) -> None:
+    """CONV_2D; weights (out, height, width, in / groups)."""
+    weights = np.moveaxis(_weights(run, node, 4), 0, -1)
+    channels = run.shape(run.tensor(node, 0))[-1]
+    if not weights.shape[2] or channels % weights.shape[2]:
+        raise HwsimError(
+            f"{node}: its weights' input channels ({weights.shape[2]}) must divide those of its "
+            f"input ({channels})"
+        )
+    _convolved(run, node, weights, channels // weights.shape[2], lanes=False)
+
+
+def depthwise(run: Importer, node: LiteNode) -> None:
+    """DEPTHWISE_CONV_2D; weights (1, height, width, in * multiplier)."""
+    weights = _weights(run, node, 4)
+    channels = run.shape(run.tensor(node, 0))[-1]
+    if weights.shape[0] != 1 or weights.shape[3] % channels:
+        raise HwsimError(
+            f"{node}: its weights must be of shape (1, height, width, a multiple of {channels}), "
+            f"not {weights.shape}"
+        )
+    _convolved(run, node, weights[0][:, :, None, :], channels, lanes=True)
+
+
+def _convolved(
+    run: Importer, node: LiteNode, weights: npt.NDArray[Any], groups: int, *, lanes: bool
+) -> None:
+    """A convolution, rounded; with `lanes` by the depthwise kernels."""
+    kind = run.kind(run.tensor(node, 0))
+    held = stretched(node, weights.astype(np.int64))
+    op = Conv2D(
+        weights=held,
+        bias=_bias(run, node, held.shape[-1]),
+        weight_format=_weight_format(run, node),
+        bias_frac=0,
+        zero_point=kind.zero_point,
+        window=window(run, node, held.shape[:2], kind.shape),
+        groups=groups,
+    )
+    factor = _factor(run, node, held.shape[-1], dense=False)
+    _rounded(run, node, op, CONVOLUTIONS[run.like], factor, lanes=lanes)
+
+
+def fully_connected(run: Importer, node: LiteNode) -> None:
+    """FULLY_CONNECTED; weights (out, in), over the last axis or over all of them."""
+    if node.options["weights_format"]:
+        raise HwsimError(f"{node}: its weights must be in the usual order, not shuffled")
+    weights = _weights(run, node, 2).T.astype(np.int64)
+    kind, edge = run.kind(run.tensor(node, 0)), run.edge(node)
+    op = Dense(
+        weights=weights,
+        bias=_bias(run, node, weights.shape[1]),
+        weight_format=_weight_format(run, node),
+        bias_frac=0,
+        zero_point=kind.zero_point,
+    )
+    wanted = run.shape(run.made(node))
+    if len(kind.shape) > 1 and len(wanted) == 1 and kind.size == weights.shape[0]:
+        edge = run.emit(f"{edge}.flat", Flatten(), [edge], f"{edge}.flat")
+    elif wanted != (*kind.shape[:-1], weights.shape[1]):
+        raise HwsimError(
+            f"{node}: its output must keep the axes of its input {kind.shape}, not be of shape "
+            f"{wanted}"
+        )
+    factor = _factor(run, node, weights.shape[1], dense=True)
+    _rounded(run, node, op, FULLY_CONNECTED[run.like], factor, lanes=False, edge=edge)
+
+
+def _weights(run: Importer, node: LiteNode, rank: int) -> npt.NDArray[Any]:
+    """A layer's weights, whose zero points must be 0."""
+    tensor, values = run.tensor(node, 1), run.constant(node, 1)
+    if values.ndim != rank or tensor.dtype not in ("int8", "int4"):
+        raise HwsimError(
+            f"{node}: its weights must be int8 or int4 of {rank} axes, not {tensor.dtype} of shape "
+            f"{values.shape}"
+        )
+    if any(run.quant(tensor).zero_points):
+        raise HwsimError(f"{node}: its weights must have zero point 0")
+    return values
+
+
+def _weight_format(run: Importer, node: LiteNode) -> Format:
+    return Format.int(4 if run.tensor(node, 1).dtype == "int4" else 8)
+
+
+def _bias(run: Importer, node: LiteNode, count: int) -> npt.NDArray[np.int64]:
+    """A layer's bias in steps of its sums; zeros where it has none."""
+    if not run.has(node, 2):
+        return np.zeros(count, np.int64)
+    tensor, values = run.tensor(node, 2), run.constant(node, 2)
+    if tensor.dtype not in ("int32", "int64") or values.shape != (count,):
+        raise HwsimError(
+            f"{node}: its bias must be {count} values of int32 or int64, not {tensor.dtype} of "
+            f"shape {values.shape}"
+        )
+    return values.astype(np.int64)
+
+
+def _factor(run: Importer, node: LiteNode, count: int, *, dense: bool) -> Float64Array:
+    """Multipliers of the sums, one or one a channel."""
+    scales = run.quant(run.tensor(node, 1)).scales
+    if scales.size not in (1, count):
+        raise HwsimError(f"{node}: its weights must have 1 scale or {count}, not {scales.size}")
+    given, out = run.meaning(run.tensor(node, 0)), run.meaning(run.made(node))
+    return multipliers(run.like, given.scale, scales, out.scale, dense=dense)
+
+
+def _rounded(
+    run: Importer,
+    node: LiteNode,
+    op: Op,
+    scheme: Scheme,
+    factor: Float64Array,
+    *,
+    lanes: bool,
+    edge: str | None = None,
+) -> None:
+    """A layer's sums as codes of its output."""
+    made = run.made(node)
+    name = run.label(made)
+    sums = run.emit(f"{name}.sum", op, [edge or run.edge(node)], f"{name}.sum")
+    kind = run.types[sums]
+    if kind.magnitude >= 1 << 31:
+        run.warn(name, WIDE.format(node=node.op))
+    after = activation(run, node, made)
+    channels = kind.channels
+    vector = channels // LANES * LANES
+    if not (lanes and run.like is KernelSet.BUILTIN) or vector == channels:
+        run.give(node, [requantized(run, made, scheme, factor), *after], sums)
+        return
+    second = Scheme.GEMMLOWP_DOUBLE
+    if not vector:
+        run.give(node, [requantized(run, made, second, factor), *after], sums)
+        return
+    sizes = (vector, channels - vector)
+    parts = run.emit_all(
+        f"{name}.lanes",
+        Split(sizes=sizes, axis=len(kind.shape) - 1),
+        [sums],
+        [f"{name}.0", f"{name}.1"],
+    )
+    each = np.broadcast_to(factor, (channels,))
+    rounded = [
+        run.emit(f"{name}.{i}", requantized(run, made, how, share), [part], f"{name}.{i}.codes")
+        for i, (part, how, share) in enumerate(
+            zip(parts, (scheme, second), (each[:vector], each[vector:]), strict=True)
+        )
+    ]
+    run.give(node, [Concat(), *after], *rounded)

@@ -1,0 +1,114 @@
+"""What share of a sum each of its terms is: the last step of TensorFlow Lite's softmax kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+import numpy as np
+
+from hwsim.fixed import Array, Format, Namespace, Overflow, overflow
+from hwsim.ops.base import Carrier, Constants, Quant, TensorType, require
+from hwsim.ops.fixed_point import divide_by_power, high_product
+from hwsim.ops.floats import BITS, LARGEST, POWERS, numbers_of
+from hwsim.ops.pairs import Pairwise
+
+SUM_FRACTION = 12  # bits that terms lose before they are added, as gemmlowp's softmax does it
+NEWTON_STEPS = 3
+THREE_HALVES = (1515870810, -1010580540)  # 48/17 and -32/17 with 29 fraction bits
+MOST_SUM = (1 << 31) - 1
+
+
+class Division(Enum):
+    """How a share is computed."""
+
+    NEWTON = "newton"  # gemmlowp: a reciprocal of 31 bits by three Newton steps
+    FLOAT32 = "float32"  # float32 bit patterns: the reciprocal, then the product, each rounded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Share(Pairwise):
+    """`256 * term / sum`, as a runtime's kernel rounds it, and a zero point; saturates at `out`.
+
+    By NEWTON the terms have 31 fraction bits, and the sum is that of terms without their lowest 12.
+    By FLOAT32 both are bit patterns of float32 numbers, and ties go away from zero. Sources:
+    gemmlowp `fixedpoint.h` (one_over_one_plus_x_for_x_in_0_1), TensorFlow Lite `softmax.h`.
+    """
+
+    kind: ClassVar[str] = "share"
+    out: Format
+    division: Division
+    zero_point: int = 0
+    quant: Quant | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.out.min <= self.zero_point <= self.out.max,
+            f"a share's zero point must be a code of {self.out}, not {self.zero_point}",
+        )
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        """Codes from the zero point up."""
+        terms, total = inputs
+        most = MOST_SUM if self.division is Division.NEWTON else LARGEST
+        require(
+            terms.lo >= 0 and total.lo >= 1 and max(terms.hi, total.hi) <= most,
+            f"a share must be of terms of 0 or more in sums of 1 or more, both up to {most}, not "
+            f"of terms from {terms.lo} to {terms.hi} in sums from {total.lo} to {total.hi}",
+        )
+        require(
+            self.division is Division.NEWTON or terms.format == total.format == BITS,
+            f"terms and sums of a share in float32 must be bit patterns, in {BITS}",
+        )
+        return TensorType(self.shape(inputs), self.out, self.quant, (self.zero_point, self.out.max))
+
+    def bound(self, inputs: Sequence[TensorType]) -> int:
+        """Products of 31 bits and their half step."""
+        return (1 << 62) - 1 if self.division is Division.NEWTON else LARGEST
+
+    def carriers(self, inputs: Sequence[TensorType]) -> tuple[Carrier, ...]:
+        """Products of 62 bits, or the bits of patterns."""
+        return (Carrier.INT64,)
+
+    def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
+        """What bit patterns are worth."""
+        return {"powers": POWERS} if self.division is Division.FLOAT32 else {}
+
+    def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
+        """Shares of 256."""
+        if self.division is Division.FLOAT32:
+            terms, sums = (
+                xp.astype(numbers_of(xp, bits, k["powers"]), xp.float32) for bits in (a, b)
+            )
+            one = xp.ones_like(sums)
+            shares = xp.astype(terms * (one / (sums * np.float32(2.0**-8))), xp.float64)
+            whole = xp.astype(xp.floor(shares + 0.5), xp.int64)
+        else:
+            inverse, headroom = reciprocal(xp, b)
+            whole = divide_by_power(xp, high_product(xp, inverse, a), SUM_FRACTION + 23 - headroom)
+        return overflow(xp, whole + self.zero_point, self.out, Overflow.SAT)
+
+
+def reciprocal(xp: Namespace, total: Array) -> tuple[Array, Array]:
+    """gemmlowp's 1 / total for totals of up to 31 bits: 31 fraction bits, and the bits above it."""
+    headroom = xp.zeros_like(total)
+    for step in (16, 8, 4, 2, 1):
+        small = xp.astype(total < (1 << 32 - step), xp.int64)
+        total = total << (small * step)
+        headroom = headroom + small * step
+    half = total >> 1  # (1 + x) / 2 of the normalized 1 + x
+    product, minus = THREE_HALVES
+    x = product + high_product(xp, half, xp.full_like(half, minus))
+    for _ in range(NEWTON_STEPS):
+        rest = (1 << 29) - high_product(xp, half, x)
+        x = x + _shifted(xp, high_product(xp, x, rest), 2)
+    return _shifted(xp, x, 1), headroom
+
+
+def _shifted(xp: Namespace, x: Array, left: int) -> Array:
+    """A left shift that saturates at 32 bits."""
+    limit = (1 << 31 - left) - 1
+    shifted = xp.clip(x, -limit - 1, limit + 1) << left
+    return xp.clip(shifted, -(1 << 31), (1 << 31) - 1)
