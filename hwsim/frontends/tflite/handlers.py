@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from hwsim.frontends.tflite import moving, pairs, pool, softmax, unary, weighted
+from hwsim.frontends.tflite import (
+    moving,
+    pairs,
+    pool,
+    products,
+    reduce,
+    resize,
+    softmax,
+    unary,
+    weighted,
+)
 from hwsim.frontends.tflite.importer import Handler
 
 HANDLERS: dict[str, Handler] = {
     "ADD": pairs.add,
+    "ARG_MAX": reduce.arg,
+    "ARG_MIN": reduce.arg,
     "AVERAGE_POOL_2D": pool.average_pool,
+    "BATCH_MATMUL": products.batch_matmul,
     "CONCATENATION": moving.concatenation,
     "CONV_2D": weighted.conv,
     "DEPTHWISE_CONV_2D": weighted.depthwise,
@@ -20,6 +33,7 @@ HANDLERS: dict[str, Handler] = {
     "LOGISTIC": unary.handler(unary.logistic),
     "MAXIMUM": pairs.extreme,
     "MAX_POOL_2D": pool.max_pool,
+    "MEAN": reduce.summed,
     "MINIMUM": pairs.extreme,
     "MIRROR_PAD": moving.mirror_pad,
     "MUL": pairs.mul,
@@ -28,10 +42,14 @@ HANDLERS: dict[str, Handler] = {
     "PADV2": moving.pad,
     "PRELU": unary.prelu,
     "QUANTIZE": unary.quantize,
+    "REDUCE_MAX": reduce.reduced,
+    "REDUCE_MIN": reduce.reduced,
     "RELU": unary.handler(unary.clamped("RELU")),
     "RELU6": unary.handler(unary.clamped("RELU6")),
     "RELU_N1_TO_1": unary.handler(unary.clamped("RELU_N1_TO_1")),
     "RESHAPE": moving.reshape,
+    "RESIZE_BILINEAR": resize.bilinear,
+    "RESIZE_NEAREST_NEIGHBOR": resize.nearest,
     "SLICE": moving.slice_,
     "SOFTMAX": softmax.softmax,
     "SPACE_TO_DEPTH": moving.space_to_depth,
@@ -40,8 +58,10 @@ HANDLERS: dict[str, Handler] = {
     "SQUEEZE": moving.reshape,
     "STRIDED_SLICE": moving.strided_slice,
     "SUB": pairs.add,
+    "SUM": reduce.summed,
     "TANH": unary.handler(unary.tanh),
     "TRANSPOSE": moving.transpose,
+    "TRANSPOSE_CONV": weighted.transpose_conv,
     "UNPACK": moving.unpack,
 }
 """By the operator's name in the schema."""

@@ -18,7 +18,8 @@ MIRRORS = ("REFLECT", "SYMMETRIC")
 
 
 def reshaped(held: tuple[int, ...], wanted: tuple[int, ...]) -> list[Op]:
-    """What gives codes another shape."""
+    """What gives codes another shape; a scalar is an axis of 1, which its reader need not see."""
+    wanted = wanted or (1,)
     if held == wanted:
         return []
     return [Flatten() if len(wanted) == 1 else Reshape(shape=wanted)]

@@ -21,7 +21,7 @@ from hwsim.frontends.tflite.kernels import (
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
 from hwsim.frontends.tflite.windows import stretched, window
-from hwsim.ops import Concat, Conv2D, Dense, Flatten, Op, Scheme, Split
+from hwsim.ops import Concat, Conv2D, Dense, Flatten, Op, Pad, Scheme, Split, Window
 
 WIDE = "the sum of {node} may pass 32 bits, where the runtime's wraps; here it is exact"
 
@@ -48,6 +48,45 @@ def depthwise(run: Importer, node: LiteNode) -> None:
             f"not {weights.shape}"
         )
     _convolved(run, node, weights[0][:, :, None, :], channels, lanes=True)
+
+
+def transpose_conv(run: Importer, node: LiteNode) -> None:
+    """TRANSPOSE_CONV: a convolution over a stretched map, its kernel turned round."""
+    weights = np.asarray(_weights(run, node, 4)).astype(np.int64)
+    kind, made, edge = run.kind(run.tensor(node, 2)), run.made(node), run.edge(node, 2)
+    if len(kind.shape) != 3 or weights.shape[3] != kind.channels:
+        raise HwsimError(
+            f"{node}: its weights' input channels ({weights.shape[3]}) must be those of its input "
+            f"({kind.shape})"
+        )
+    held = np.flip(weights, (1, 2)).transpose(1, 2, 3, 0)
+    wanted = run.shape(made)
+    strides = int(node.options["stride_h"]), int(node.options["stride_w"])
+    if len(wanted) != 3 or min(strides) < 1:
+        raise HwsimError(f"{node}: it must make a map with strides of 1 or more, not {wanted}")
+    before, after = [0, 0, 0], [0, 0, 0]
+    for axis in (0, 1):
+        size, step, reach = kind.shape[axis], strides[axis], held.shape[axis]
+        whole = (size - 1) * step + reach
+        cut = 0 if node.options["padding"] else max(whole - wanted[axis], 0) // 2
+        before[axis] = reach - 1 - cut
+        after[axis] = wanted[axis] + reach - 1 - ((size - 1) * step + 1) - before[axis]
+    if min(*before, *after) < 0:
+        raise HwsimError(f"{node}: its strides {strides} must not pass its kernel by more")
+    between = (strides[0] - 1, strides[1] - 1, 0)
+    name = run.label(made)
+    pad = Pad(before=tuple(before), after=tuple(after), between=between, code=kind.zero_point)
+    wide = run.emit(f"{name}.stretched", pad, [edge], f"{name}.stretched")
+    op = Conv2D(
+        weights=held,
+        bias=_bias(run, node, held.shape[-1], place=3),
+        weight_format=_weight_format(run, node),
+        bias_frac=0,
+        zero_point=kind.zero_point,
+        window=Window((held.shape[0], held.shape[1])),
+    )
+    factor = _factor(run, node, held.shape[-1], dense=False, place=2)
+    _rounded(run, node, op, CONVOLUTIONS[run.like], factor, lanes=True, edge=wide)
 
 
 def _convolved(
@@ -111,11 +150,11 @@ def _weight_format(run: Importer, node: LiteNode) -> Format:
     return Format.int(4 if run.tensor(node, 1).dtype == "int4" else 8)
 
 
-def _bias(run: Importer, node: LiteNode, count: int) -> npt.NDArray[np.int64]:
+def _bias(run: Importer, node: LiteNode, count: int, place: int = 2) -> npt.NDArray[np.int64]:
     """A layer's bias in steps of its sums; zeros where it has none."""
-    if not run.has(node, 2):
+    if not run.has(node, place):
         return np.zeros(count, np.int64)
-    tensor, values = run.tensor(node, 2), run.constant(node, 2)
+    tensor, values = run.tensor(node, place), run.constant(node, place)
     if tensor.dtype not in ("int32", "int64") or values.shape != (count,):
         raise HwsimError(
             f"{node}: its bias must be {count} values of int32 or int64, not {tensor.dtype} of "
@@ -124,12 +163,14 @@ def _bias(run: Importer, node: LiteNode, count: int) -> npt.NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def _factor(run: Importer, node: LiteNode, count: int, *, dense: bool) -> Float64Array:
+def _factor(
+    run: Importer, node: LiteNode, count: int, *, dense: bool, place: int = 0
+) -> Float64Array:
     """Multipliers of the sums, one or one a channel."""
     scales = run.quant(run.tensor(node, 1)).scales
     if scales.size not in (1, count):
         raise HwsimError(f"{node}: its weights must have 1 scale or {count}, not {scales.size}")
-    given, out = run.meaning(run.tensor(node, 0)), run.meaning(run.made(node))
+    given, out = run.meaning(run.tensor(node, place)), run.meaning(run.made(node))
     return multipliers(run.like, given.scale, scales, out.scale, dense=dense)
 
 

@@ -1,0 +1,41 @@
+"""BATCH_MATMUL."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.model import LiteNode
+from hwsim.frontends.tflite.pairs import operand
+from hwsim.frontends.tflite.rounding import requantized
+from hwsim.ops import MatMul, Quant, Scheme, Transpose
+
+
+def batch_matmul(run: Importer, node: LiteNode) -> None:
+    """The product of two tensors of matrices, either of which may be turned first."""
+    meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
+    made = run.made(node)
+    name, out = run.label(made), run.meaning(made)
+    edges = []
+    for place, flag in enumerate(("adj_x", "adj_y")):
+        edge = operand(run, node, place)
+        rank = len(run.types[edge].shape)
+        if rank < 2:
+            raise HwsimError(f"{node}: its inputs must be matrices, not of rank {rank + 1}")
+        if node.options[flag]:
+            axes = (*range(rank - 2), rank - 1, rank - 2)
+            edge = run.emit(f"{name}.{flag}", Transpose(axes=axes), [edge], f"{name}.{flag}")
+        edges.append(edge)
+    first, second = (float(meant.scale) for meant in meanings)
+    zeros = meanings[0].zero_point, meanings[1].zero_point
+    both = MatMul(zero_points=zeros, quant=Quant((first * second,)))
+    product = run.emit(f"{name}.product", both, edges, f"{name}.product")
+    scheme, factor = Scheme.GEMMLOWP_DOUBLE, first * second / float(out.scale)
+    single = F32(F32(first) * F32(second))
+    if run.like is KernelSet.XNNPACK and not zeros[1]:
+        scheme, factor = Scheme.F32_RNE_OUT, float(single / F32(out.scale))
+    elif run.like is not KernelSet.TFLM:
+        factor = float(single) / float(out.scale)
+    run.give(node, [requantized(run, made, scheme, np.array([factor]))], product)

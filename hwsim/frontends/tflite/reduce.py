@@ -1,0 +1,162 @@
+"""MEAN, SUM, REDUCE_MAX, REDUCE_MIN, ARG_MAX and ARG_MIN."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.tflite import gemmlowp
+from hwsim.frontends.tflite.importer import Importer, whole
+from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.model import LiteNode, LiteQuant
+from hwsim.frontends.tflite.moving import reshaped
+from hwsim.frontends.tflite.scaled import away, double, ruy
+from hwsim.frontends.tflite.stepped import Function, stepped
+from hwsim.ops import ArgMax, Concat, Op, Quant, Reduce, Reduction, Split, Table, Transpose
+from hwsim.ops.base import IntArray
+from hwsim.ops.fixed_point import divide_by_power, high_product
+
+LANES = 16
+PLACES = (0, 1)  # height and width, the batch apart
+
+
+def axes_of(run: Importer, node: LiteNode) -> tuple[int, ...]:
+    """The axes without the batch; HwsimError where the batch is one of them."""
+    rank = len(run.tensor(node, 0).shape)
+    axes = {axis + rank if axis < 0 else axis for axis in whole(run.constant(node, 1))}
+    if not axes or min(axes) < 1 or max(axes) >= rank:
+        raise HwsimError(f"{node}: its axes must be some of 1 to {rank - 1}, not {sorted(axes)}")
+    return tuple(sorted(axis - 1 for axis in axes))
+
+
+def reduced(run: Importer, node: LiteNode) -> None:
+    """The largest or smallest code along axes."""
+    kind = Reduction.MAX if node.op == "REDUCE_MAX" else Reduction.MIN
+    op, edge = Reduce(reduction=kind, axes=axes_of(run, node)), run.edge(node)
+    held = op.output_types([run.types[edge]])[0].shape
+    run.give(node, [op, *reshaped(held, run.shape(run.made(node)))], edge)
+
+
+def summed(run: Importer, node: LiteNode) -> None:
+    """SUM and MEAN: of the codes as they are, then brought to the output's scale."""
+    axes, edge, made = axes_of(run, node), run.edge(node), run.made(node)
+    before, after = run.meaning(run.tensor(node, 0)), run.meaning(made)
+    name, out = run.label(made), run.format(made)
+    if node.op == "SUM" and run.like is KernelSet.REFERENCE:
+        raise HwsimError(
+            f"{node}: the reference kernel reads int8 codes as uint8 here and is wrong; the other "
+            "kernel sets are not"
+        )
+    sums = run.emit(
+        f"{name}.sum", Reduce(reduction=Reduction.SUM, axes=axes), [edge], f"{name}.sum"
+    )
+    kind, given = run.types[sums], run.types[edge]
+    count = math.prod(given.shape[axis] for axis in axes)
+    quant = Quant((float(after.scale),), after.zero_point)
+    rules = _rules(run, node, axes, len(given.shape), count, before, after)
+    back = reshaped(kind.shape, run.shape(made))
+    ops: list[Op] = [stepped(kind, rule, out, quant) for rule in rules]
+    channels = kind.channels
+    vector = channels // LANES * LANES
+    if len(ops) == 1 or vector in (0, channels):
+        run.give(node, [ops[-1] if not vector else ops[0], *back], sums)
+        return
+    split = Split(axis=len(kind.shape) - 1, sizes=(vector, channels - vector))
+    parts = run.emit_all(f"{name}.parts", split, [sums], [f"{name}.lanes", f"{name}.tail"])
+    rounded = [
+        run.emit(f"{part}.codes", op, [part], f"{part}.codes")
+        for part, op in zip(parts, ops, strict=True)
+    ]
+    run.give(node, [Concat(axis=len(kind.shape) - 1), *back], *rounded)
+
+
+def _rules(
+    run: Importer,
+    node: LiteNode,
+    axes: tuple[int, ...],
+    rank: int,
+    count: int,
+    before: LiteQuant,
+    after: LiteQuant,
+) -> list[Function]:
+    """What the kernel makes of sums of codes: one rule, or that of lanes and that of the rest."""
+    if run.like is KernelSet.XNNPACK:
+        return [_in_float32(count, before, after, mean=node.op == "MEAN")]
+    if node.op == "SUM":
+        if run.like is KernelSet.TFLM:
+            ratio = float(before.scale) / float(after.scale)
+            return [lambda s: double(s - count * before.zero_point, ratio) + after.zero_point]
+        return [_sum_of_builtin(count, before, after)]
+    if run.like is KernelSet.BUILTIN and axes == PLACES and rank == 3 and node.options["keep_dims"]:
+        return _mean_of_lanes(count, before, after)
+    return [_mean(count, before, after)]
+
+
+def _mean(count: int, before: LiteQuant, after: LiteQuant) -> Function:
+    """The reference kernel: the division goes into the multiplier, which it truncates."""
+    m, shift = gemmlowp.multiplier(float(before.scale) / float(after.scale))
+    left = min(count.bit_length() - 1, 32, 31 + shift)
+    part, power = (m << left) // count, shift - left
+
+    def function(sums: IntArray) -> IntArray:
+        centred = (sums - before.zero_point * count) << max(power, 0)
+        high = high_product(np, centred, np.array(part))
+        means = divide_by_power(np, high, np.array(max(-power, 0))) + after.zero_point
+        return np.asarray(means, np.int64)
+
+    return function
+
+
+def _mean_of_lanes(count: int, before: LiteQuant, after: LiteQuant) -> list[Function]:
+    """The optimized kernel: the part of the zero points is rounded by itself."""
+    moved = F32(F32(F32(before.zero_point) * F32(before.scale)) / F32(after.scale))
+    half = F32(0.5) if moved > 0 else F32(-0.5)
+    bias = after.zero_point - int(np.trunc(F32(moved + half)))
+    ratio = float(F32(before.scale) / F32(F32(count) * F32(after.scale)))
+    return [lambda s: ruy(s, ratio) + bias, lambda s: double(s, ratio) + bias]
+
+
+def _in_float32(count: int, before: LiteQuant, after: LiteQuant, *, mean: bool) -> Function:
+    """XNNPACK: a product and a sum in float32, to nearest even."""
+    factor = F32(before.scale) / F32(after.scale)
+    factor = F32(factor * F32(F32(1) / F32(count))) if mean else factor
+    offset = F32(F32(after.zero_point) - F32(F32(count * before.zero_point) * factor))
+
+    def function(sums: IntArray) -> IntArray:
+        return np.asarray(np.rint((sums.astype(F32) * factor).astype(F32) + offset), np.int64)
+
+    return function
+
+
+def _sum_of_builtin(count: int, before: LiteQuant, after: LiteQuant) -> Function:
+    factor = F32(before.scale) / F32(after.scale)
+    offset = F32(F32(F32(-before.zero_point) * factor) * F32(count))
+
+    def function(sums: IntArray) -> IntArray:
+        return away((sums.astype(F32) * factor).astype(F32) + offset) + after.zero_point
+
+    return function
+
+
+def arg(run: Importer, node: LiteNode) -> None:
+    """ARG_MAX and ARG_MIN along any axis: the first of equal codes."""
+    edge, given = run.edge(node), run.tensor(node, 0)
+    (value,) = whole(run.constant(node, 1))
+    rank = len(given.shape)
+    axis = (value + rank if value < 0 else value) - 1
+    kind = run.types[edge]
+    if not 0 <= axis < len(kind.shape):
+        raise HwsimError(f"{node}: its axis must be one from 1 to {rank - 1}, not {value}")
+    ops: list[Op] = []
+    if node.op == "ARG_MIN":
+        values = -1 - np.arange(kind.format.min, kind.format.max + 1)
+        values = values if kind.format.signed else values + 1 + kind.format.max
+        ops.append(Table(values=values, out=kind.format))
+    others = [place for place in range(len(kind.shape)) if place != axis]
+    if axis != len(kind.shape) - 1:
+        ops.append(Transpose(axes=(*others, axis)))
+    ops.append(ArgMax())
+    wanted = tuple(kind.shape[place] for place in others)
+    run.give(node, [*ops, *reshaped((*wanted, 1), wanted)], edge)
