@@ -10,6 +10,7 @@ from hwsim.frontends.tflite import (
     reduce,
     resize,
     softmax,
+    state,
     unary,
     weighted,
 )
@@ -19,8 +20,10 @@ HANDLERS: dict[str, Handler] = {
     "ADD": pairs.add,
     "ARG_MAX": reduce.arg,
     "ARG_MIN": reduce.arg,
+    "ASSIGN_VARIABLE": state.assign,
     "AVERAGE_POOL_2D": pool.average_pool,
     "BATCH_MATMUL": products.batch_matmul,
+    "CALL_ONCE": state.call_once,
     "CONCATENATION": moving.concatenation,
     "CONV_2D": weighted.conv,
     "DEPTHWISE_CONV_2D": weighted.depthwise,
@@ -42,6 +45,7 @@ HANDLERS: dict[str, Handler] = {
     "PADV2": moving.pad,
     "PRELU": unary.prelu,
     "QUANTIZE": unary.quantize,
+    "READ_VARIABLE": state.read,
     "REDUCE_MAX": reduce.reduced,
     "REDUCE_MIN": reduce.reduced,
     "RELU": unary.handler(unary.clamped("RELU")),
@@ -63,5 +67,6 @@ HANDLERS: dict[str, Handler] = {
     "TRANSPOSE": moving.transpose,
     "TRANSPOSE_CONV": weighted.transpose_conv,
     "UNPACK": moving.unpack,
+    "VAR_HANDLE": state.handle,
 }
 """By the operator's name in the schema."""

@@ -15,6 +15,7 @@ from hwsim.frontends.tflite.kernels import KernelSet
 from hwsim.frontends.tflite.model import LiteModel, LiteNode, LiteQuant, LiteTensor
 from hwsim.graph import InputPort, OutputPort
 from hwsim.ops import Op, Quant, TensorType
+from hwsim.ops.base import IntArray
 
 FORMATS = {
     "int8": Format.int(8),
@@ -34,6 +35,10 @@ class Importer(Builder):
         super().__init__(model.path)
         self.model, self.like, self.tensors = model, like, model.main.tensors
         self.edges: dict[int, str] = {}
+        self.handles: dict[int, str] = {}  # names of variables, by the tensor that stands for one
+        self.initial: dict[str, IntArray] = {}  # codes of variables at the first step, by name
+        self.variables: dict[str, str] = {}  # edges that are read, by name
+        self.assigned: dict[str, str] = {}  # edges that this step has assigned, by name
 
     def tensor(self, node: LiteNode, place: int) -> LiteTensor:
         """An input of an operator; HwsimError where it is left out."""
