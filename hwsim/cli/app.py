@@ -25,6 +25,7 @@ from hwsim.cli.options import (
     Inputs,
     Json,
     Labels,
+    Like,
     Mean,
     Model,
     Output,
@@ -72,13 +73,13 @@ def _root(
 
 
 @app.command(epilog=examples("inspect model.onnx"))
-def inspect(model: Model, as_json: Json = False) -> None:
+def inspect(model: Model, like: Like = None, as_json: Json = False) -> None:
     """Show a model as the graph of integer operators that everything else works on."""
     from hwsim.frontends import load
     from hwsim.reporting.facts import describe
 
     with Progress(f"reading {model}"):
-        facts = {"model": str(model), **describe(load(model))}
+        facts = {"model": str(model), **describe(load(model, like=like))}
     if as_json:
         print_json(facts)
         return
@@ -99,6 +100,7 @@ def emulate(
     codes: Annotated[
         bool, typer.Option("--codes", help="Integer codes in and out, not reals.")
     ] = False,
+    like: Like = None,
     as_json: Json = False,
 ) -> None:
     """Run a model bit-exactly on a batch."""
@@ -106,7 +108,7 @@ def emulate(
     from hwsim.frontends import load
 
     with Progress(f"reading {model}") as progress:
-        graph = load(model)
+        graph = load(model, like=like)
         started = time.monotonic()
         samples, written = emulate_files(graph, inputs, outputs, codes=codes, progress=progress)
         seconds = time.monotonic() - started
@@ -139,6 +141,7 @@ def accuracy(
     mean: Mean = None,
     std: Std = None,
     resize: Resize = False,
+    like: Like = None,
     as_json: Json = False,
 ) -> None:
     """Count how often a classifier is right on labelled data: top-1, top-5, by class.
@@ -148,11 +151,12 @@ def accuracy(
     """
     from hwsim.cli.labelled import accuracy_of_files
     from hwsim.data import Preparation
+    from hwsim.frontends import load
 
     prepare = Preparation.parse(scale, mean, std, resize=resize)
     with Progress(f"reading {model}") as progress:
         found, says = accuracy_of_files(
-            model, inputs, labels, classes, prepare, output, reference, progress
+            load(model, like=like), inputs, labels, classes, prepare, output, reference, progress
         )
     if as_json:
         source = {"model": str(model), "input": inputs, "prepared": says or None}
@@ -185,6 +189,7 @@ def hazards(
     overflow_only: Annotated[
         bool, typer.Option("--overflow-only", help="Suggest no more fraction bits.")
     ] = False,
+    like: Like = None,
     as_json: Json = False,
 ) -> None:
     """Count on real data where numbers wrap, saturate or lose bits, and what that changes."""
@@ -198,7 +203,7 @@ def hazards(
         raise HwsimError(f"--top must be at least 1, not {top}")
     more = int(margin) if margin.isdecimal() else margin
     with Progress(f"reading {model}") as progress:
-        graph = load(model)
+        graph = load(model, like=like)
         arrays = open_inputs(graph, inputs)
         if wanted:
             made = suggest(
@@ -235,15 +240,17 @@ def plan(
         Path | None,
         typer.Option(metavar="FILE", help="An .svg of frames per second against multipliers."),
     ] = None,
+    like: Like = None,
     as_json: Json = False,
 ) -> None:
     """Show what can be had: plans from the smallest to the fastest, without synthesis."""
+    from hwsim.frontends import load
     from hwsim.verbs import plan as find
 
     if picture is not None and picture.suffix.lower() != ".svg":
         raise HwsimError(f"the picture must be an .svg file, not {str(picture)!r}")
     with Progress(f"planning {model}"):
-        found = find(model, target=target, clock=clock)
+        found = find(load(model, like=like), target=target, clock=clock)
     facts = {"model": str(model), **found.to_dict()}
     chosen = found.fastest or next(option for option in found.options if option["default"])
     facts["next"] = (
@@ -292,14 +299,16 @@ def build(
     pins: Annotated[
         Path | None, typer.Option(metavar="FILE", help="An LPF file that locates every port.")
     ] = None,
+    like: Like = None,
     as_json: Json = False,
 ) -> None:
     """Write Verilog, memories and manifest, and make the bitstream."""
+    from hwsim.frontends import load
     from hwsim.verbs import build as make
 
     with Progress(f"reading {model}") as progress:
         made = make(
-            model,
+            load(model, like=like),
             out,
             target=target,
             clock=clock,
@@ -341,14 +350,16 @@ def to_hls4ml(
     integers: Annotated[
         bool, typer.Option("--integers", help="Leave out scales and float32 at both ends.")
     ] = False,
+    like: Like = None,
     as_json: Json = False,
 ) -> None:
     """Write a model as an hls4ml project whose C++ simulation gives the same codes."""
+    from hwsim.frontends import load
     from hwsim.hls4ml_project import write_project
 
     with Progress(f"writing {out}"):
         facts = write_project(
-            model,
+            load(model, like=like),
             out,
             backend=backend,
             io_type=io,

@@ -13,7 +13,6 @@ from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import check_names, choose_output, measure
 from hwsim.evaluation.reference import onnx_reference
 from hwsim.evaluation.scores import Accuracy
-from hwsim.frontends import load
 from hwsim.graph import Graph
 from hwsim.reporting.folder import read_graph
 from hwsim.verification import Trial
@@ -21,7 +20,7 @@ from hwsim.verification import prepare as make_trial
 
 
 def accuracy_of_files(
-    model: Path,
+    graph: Graph,
     inputs: Sequence[str],
     labels: Path | None,
     classes: Path | None,
@@ -30,8 +29,7 @@ def accuracy_of_files(
     reference: Path | None,
     progress: Progress,
 ) -> tuple[Accuracy, str]:
-    """The accuracy of a model file on labelled files, and what was done to the data in words."""
-    graph = load(model)
+    """The accuracy of a model on labelled files, and what was done to the data in words."""
     port = choose_output(graph, output)
     progress("reading samples and labels")
     data = _read(graph, inputs, labels, classes, prepare, required=True)

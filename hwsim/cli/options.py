@@ -11,6 +11,13 @@ from typer.core import TyperGroup
 from hwsim.frontends import FILES
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help=f"A {' or '.join(FILES)} file.")]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUNTIME",
+        help="Whose integers, of a .tflite file: tflm, reference, builtin or xnnpack.",
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `hwsim build` wrote.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Inputs = Annotated[

@@ -26,6 +26,13 @@ class FileReader(Protocol):
         """The Graph in the file; HwsimError names the file, node and tensor that do not fit."""
 
 
+class LikeReader(Protocol):
+    """One that knows several runtimes of the same files, whose names its `LIKE` holds."""
+
+    def read(self, path: Path, like: str, /) -> Graph:
+        """The Graph in the file, with the integers of that runtime."""
+
+
 class ObjectReader(Protocol):
     """A module that reads a framework's models in memory."""
 
@@ -37,6 +44,7 @@ GROUP = "hwsim.frontends"
 FILES = {
     ".onnx": "hwsim.frontends.onnx.read",
     ".hwsim": "hwsim.frontends.saved",
+    ".tflite": "hwsim.frontends.tflite.read",
 }
 """The reader of a file by its suffix, in lower case."""
 
@@ -47,22 +55,33 @@ OBJECTS = {
 """The reader of an object by its class, or one that it derives from: top-level package and name."""
 
 
-def load(model: str | Path | object) -> Graph:
+def load(model: str | Path | object, *, like: str | None = None) -> Graph:
     """The Graph in a model file; HwsimError names the file, node and tensor that do not fit.
 
     `.onnx`: ONNX with QuantizeLinear/DequantizeLinear, QLinear operators, or QONNX quantizers.
+    `.tflite`: TensorFlow Lite of int8; `like` names the kernel set whose integers are wanted:
+    `tflm` (the default), `reference`, `builtin` or `xnnpack`.
     `.hwsim`: a Graph written by `Graph.save`. An hls4ml `ModelGraph` and an ONNX `ModelProto` are
     taken as they are. Model files are read as untrusted data: nothing in them is executed, and
     memory is bounded by their size.
     """
     if not isinstance(model, str | Path):
+        if like is not None:
+            raise HwsimError(f"a model in memory must be read without 'like', not like {like!r}")
         return _read_object(model)
     path = Path(model)
     suffix = path.suffix.lower()
     known = FILES if suffix in FILES else FILES | _installed(files=True)
     if suffix not in known:
         raise HwsimError(unread_file(path, known))
-    return cast(FileReader, _reader(known, suffix, "read")).read(path)
+    reader = _reader(known, suffix, "read")
+    if like is None:
+        return cast(FileReader, reader).read(path)
+    ways: tuple[str, ...] = getattr(reader, "LIKE", ())
+    if like not in ways:
+        must = f"one of {', '.join(ways)}" if ways else "left out: there is one way to read it"
+        raise HwsimError(f"{path}: what the model is to be like must be {must}, not {like!r}")
+    return cast(LikeReader, reader).read(path, like)
 
 
 def _read_object(model: object) -> Graph:

@@ -19,13 +19,7 @@ SAVED_MODEL = (
     "a TensorFlow model",
     f"python -m tf2onnx.convert --saved-model FOLDER --output float.onnx, then {QUANTIZE}",
 )
-CONVERTED = "python -m tf2onnx.convert --tflite MODEL --output model.onnx"
-TFLITE = (
-    "a TensorFlow Lite file",
-    f"{CONVERTED}; the integers are then those of ONNX Runtime",
-)
 UNREAD: dict[str, tuple[str, str]] = {
-    ".tflite": TFLITE,
     **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt"), CHECKPOINT),
     **dict.fromkeys((".keras", ".h5", ".hdf5"), KERAS),
     ".pb": SAVED_MODEL,

@@ -32,7 +32,6 @@ def sentence(model: object) -> str:
 @pytest.mark.parametrize(
     ("name", "kind", "way"),
     [
-        ("m.tflite", "a TensorFlow Lite file", "tf2onnx.convert --tflite"),
         ("m.pt", "a PyTorch file", "torch.onnx.export"),
         ("M.PTH", "a PyTorch file", "quantize_static"),
         ("m.keras", "a Keras model", "format='onnx'"),
@@ -43,7 +42,9 @@ def sentence(model: object) -> str:
 )
 def test_files_of_other_kinds_are_named_with_the_way_from_them(name, kind, way):
     text = sentence(name)
-    assert text.startswith(f"a model must be a file that ends in .onnx or .hwsim, not {name!r}")
+    assert text.startswith(
+        f"a model must be a file that ends in .onnx or .hwsim or .tflite, not {name!r}"
+    )
     assert kind in text and way in text.partition("the way:")[2]
 
 
@@ -160,7 +161,7 @@ def test_an_installed_package_reads_objects_of_its_class_and_of_those_that_deriv
     assert sentence(3).startswith(
         "a model must be a file, an ONNX ModelProto, an hls4ml ModelGraph or a thing Network, not"
     )
-    assert "that ends in .onnx or .hwsim or .thing, not 'm.bin'" in sentence("m.bin")
+    assert "that ends in .onnx or .hwsim or .tflite or .thing, not 'm.bin'" in sentence("m.bin")
     sys.modules.pop("hwsim_thing.read"), sys.modules.pop("hwsim_thing")
 
 

@@ -46,6 +46,8 @@ class Lite:
 
     tensors: list[Written] = field(default_factory=list)
     nodes: list[tuple[str, list[int], list[int], dict[str, Any]]] = field(default_factory=list)
+    first: list[tuple[str, Array]] = field(default_factory=list)  # variables' initial codes
+    repeated: int = 1  # how often the subgraph is listed
 
     def add(self, tensor: Written) -> int:
         self.tensors.append(tensor)
@@ -71,6 +73,8 @@ class Lite:
 
     def build(self, inputs: list[int], outputs: list[int]) -> bytes:
         """The bytes of the file."""
+        if self.first:
+            self._begun()
         b = flatbuffers.Builder(1 << 12)
         buffers = [self._buffer(b, None)]
         placed = []
@@ -78,7 +82,12 @@ class Lite:
             placed.append(len(buffers) if tensor.data is not None else 0)
             if tensor.data is not None:
                 buffers.append(self._buffer(b, tensor.data))
-        names = sorted({op for op, *_ in self.nodes})
+        begin = self._beginning() if self.first else None
+        if begin is not None:
+            for tensor in begin.tensors:
+                if tensor.data is not None:
+                    buffers.append(self._buffer(b, tensor.data))
+        names = sorted({op for op, *_ in [*self.nodes, *(begin.nodes if begin else [])]})
         codes = []
         for op in names:
             b.StartObject(4)
@@ -86,20 +95,45 @@ class Lite:
             b.PrependInt32Slot(2, 1, 1)
             b.PrependInt32Slot(3, CODES.index(op), 0)
             codes.append(b.EndObject())
+        whole = self._graph(b, names, placed, inputs, outputs)
+        graphs = [whole] * self.repeated
+        if begin is not None:
+            ahead = len(buffers) - sum(t.data is not None for t in begin.tensors)
+            there = [0 if t.data is None else (ahead := ahead + 1) - 1 for t in begin.tensors]
+            graphs.append(begin._graph(b, names, there, [], []))
+        listed = _offsets(b, graphs)
+        operators, stored = _offsets(b, codes), _offsets(b, buffers)
+        b.StartObject(8)
+        b.PrependUint32Slot(0, 3, 0)
+        for slot, vector in ((1, operators), (2, listed), (4, stored)):
+            b.PrependUOffsetTRelativeSlot(slot, vector, 0)
+        b.Finish(b.EndObject(), b"TFL3")
+        return bytes(b.Output())
+
+    def _begun(self) -> None:
+        """The operator that runs the second subgraph once, ahead of all others."""
+        if self.nodes[0][0] != "CALL_ONCE":
+            self.nodes.insert(0, ("CALL_ONCE", [], [], {"subgraph": 1}))
+
+    def _beginning(self) -> Lite:
+        """The subgraph that assigns the variables' initial codes."""
+        made = Lite()
+        for name, codes in self.first:
+            handle = made.add(Written(f"{name} handle", (), "resource"))
+            made.node("VAR_HANDLE", [], [handle], name=name)
+            made.node("ASSIGN_VARIABLE", [handle, made.constant(name, codes, 1.0)], [])
+        return made
+
+    def _graph(
+        self, b: Any, names: list[str], placed: list[int], inputs: list[int], outputs: list[int]
+    ) -> int:
         tensors = [self._tensor(b, t, at) for t, at in zip(self.tensors, placed, strict=True)]
         nodes = [self._node(b, names.index(op), op, *rest) for op, *rest in self.nodes]
         held = _offsets(b, tensors), _ints(b, inputs), _ints(b, outputs), _offsets(b, nodes)
         b.StartObject(5)
         for slot, vector in enumerate(held):
             b.PrependUOffsetTRelativeSlot(slot, vector, 0)
-        graphs = _offsets(b, [b.EndObject()])
-        operators, stored = _offsets(b, codes), _offsets(b, buffers)
-        b.StartObject(8)
-        b.PrependUint32Slot(0, 3, 0)
-        for slot, vector in ((1, operators), (2, graphs), (4, stored)):
-            b.PrependUOffsetTRelativeSlot(slot, vector, 0)
-        b.Finish(b.EndObject(), b"TFL3")
-        return bytes(b.Output())
+        return int(b.EndObject())
 
     def _buffer(self, b: Any, data: Array | None) -> int:
         vector = None
@@ -147,11 +181,15 @@ class Lite:
         given, made, held = _ints(b, inputs), _ints(b, outputs), None
         if op in UNIONS:
             known = OPTIONS[op]
-            vectors = {k: _ints(b, v) for k, v in options.items() if known[k][1] == "ints"}
+            vectors = {
+                k: _ints(b, v) if known[k][1] == "ints" else b.CreateString(v)
+                for k, v in options.items()
+                if known[k][1] in ("ints", "text")
+            }
             b.StartObject(8)
             for key, value in options.items():
                 slot, kind, _ = known[key]
-                if kind == "ints":
+                if key in vectors:
                     b.PrependUOffsetTRelativeSlot(slot, vectors[key], 0)
                 else:
                     getattr(b, SLOTS[kind])(slot, value, None)

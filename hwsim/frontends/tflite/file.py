@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite.flatbuffer import Bytes, MalformedError, Table
+from hwsim.frontends.tflite.flatbuffer import Bytes, MalformedError, Record
 from hwsim.frontends.tflite.model import (
     LiteModel,
     LiteNode,
@@ -60,7 +60,7 @@ def read_file(path: Path) -> LiteModel:
         ) from None
 
 
-def _model(path: Path, root: Table) -> LiteModel:
+def _model(path: Path, root: Record) -> LiteModel:
     version = int(root.scalar(0, "u32"))
     if version != VERSION:
         raise MalformedError(f"schema version {version}, not {VERSION}")
@@ -72,7 +72,7 @@ def _model(path: Path, root: Table) -> LiteModel:
     return LiteModel(path, graphs)
 
 
-def _name(code: Table) -> str:
+def _name(code: Record) -> str:
     """An operator's name: a builtin one's, or `CUSTOM name`."""
     number = max(int(code.scalar(0, "i8")), int(code.scalar(3, "i32")))
     if not number >= 0 or number == OLD_CODES:
@@ -81,7 +81,7 @@ def _name(code: Table) -> str:
     return f"CUSTOM {code.text(1)}" if name == "CUSTOM" else name
 
 
-def _buffer(table: Table) -> npt.NDArray[np.uint8]:
+def _buffer(table: Record) -> npt.NDArray[np.uint8]:
     """The bytes of a buffer; an empty one belongs to tensors that are computed."""
     if int(table.scalar(1, "u64")) > 1:
         raise MalformedError("buffers outside of the FlatBuffer, as models above 2 GiB have them")
@@ -90,7 +90,7 @@ def _buffer(table: Table) -> npt.NDArray[np.uint8]:
 
 
 def _subgraph(
-    path: Path, table: Table, names: list[str], buffers: list[npt.NDArray[np.uint8]]
+    path: Path, table: Record, names: list[str], buffers: list[npt.NDArray[np.uint8]]
 ) -> Subgraph:
     tensors = tuple(_tensor(path, i, one, buffers) for i, one in enumerate(table.tables(0)))
 
@@ -117,7 +117,7 @@ def _subgraph(
     return Subgraph(tensors, inputs, outputs, tuple(nodes))
 
 
-def _options(name: str, table: Table | None) -> dict[str, Any]:
+def _options(name: str, table: Record | None) -> dict[str, Any]:
     """What an operator's options say, defaults where they are left out."""
     found: dict[str, Any] = {}
     for key, (slot, kind, default) in OPTIONS.get(name, {}).items():
@@ -133,7 +133,7 @@ def _options(name: str, table: Table | None) -> dict[str, Any]:
 
 
 def _tensor(
-    path: Path, place: int, table: Table, buffers: list[npt.NDArray[np.uint8]]
+    path: Path, place: int, table: Record, buffers: list[npt.NDArray[np.uint8]]
 ) -> LiteTensor:
     name = table.text(3) or f"tensor {place}"
     dtype = DTYPES.get(int(table.scalar(1, "i8")), "unknown")
@@ -177,7 +177,7 @@ def _data(
     return raw.view(np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
 
-def _quant(path: Path, name: str, table: Table) -> LiteQuant | None:
+def _quant(path: Path, name: str, table: Record) -> LiteQuant | None:
     """Scales and zero points; None where there are none."""
     scales = table.array(2, "f32")
     if scales is None or not scales.size:

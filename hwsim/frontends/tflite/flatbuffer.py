@@ -2,7 +2,7 @@
 
 A table is found by an offset; its vtable says where each field lies, by slot (FlatBuffers,
 "Internals"). One table may be named many times, so that a small file could ask for a great deal of
-work: as many tables are read as the file has bytes at most.
+work: no more tables are read than a file of that size can hold.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 SCALARS = {"bool": "<?", "i8": "<b", "u8": "<B", "i16": "<h", "u16": "<H", "i32": "<i",
            "u32": "<I", "i64": "<q", "u64": "<Q", "f32": "<f"}  # fmt: skip
 DTYPES = {"i8": "<i1", "u8": "<u1", "i32": "<i4", "i64": "<i8", "f32": "<f4"}
+LEAST_TABLE = 8  # bytes of one: where its vtable is, and the offset that leads to it
 MOST_TEXT = 1 << 16  # characters of a name
 
 
@@ -32,7 +33,7 @@ class Bytes:
     left: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.left = len(self.data)
+        self.left = len(self.data) // LEAST_TABLE
 
     def scalar(self, kind: str, at: int) -> Any:
         """One number."""
@@ -49,17 +50,17 @@ class Bytes:
         """Where the offset there leads."""
         return at + int(self.scalar("u32", at))
 
-    def root(self, identifier: bytes) -> Table:
+    def root(self, identifier: bytes) -> Record:
         """The table that the file holds, whose identifier stands behind the first offset."""
         self.check(0, 8)
         if self.data[4:8] != identifier:
             raise MalformedError(f"the identifier {self.data[4:8]!r}, not {identifier!r}")
-        return Table.at(self, self.target(0))
+        return Record.at(self, self.target(0))
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """One table: fields by slot; a field that is left out has its default."""
+class Record:
+    """A table: fields by slot; a field that is left out has its default."""
 
     source: Bytes
     position: int
@@ -67,11 +68,11 @@ class Table:
     slots: int
 
     @classmethod
-    def at(cls, source: Bytes, position: int) -> Table:
+    def at(cls, source: Bytes, position: int) -> Record:
         """The table at a position."""
         source.left -= 1
         if source.left < 0:
-            raise MalformedError("more tables than it has bytes")
+            raise MalformedError("more tables than it has room for")
         vtable = position - int(source.scalar("i32", position))
         size = int(source.scalar("u16", vtable))
         source.check(vtable, size)
@@ -89,10 +90,10 @@ class Table:
         at = self._field(slot)
         return default if at is None else self.source.scalar(kind, at)
 
-    def table(self, slot: int) -> Table | None:
+    def table(self, slot: int) -> Record | None:
         """A table; None where it is left out."""
         at = self._field(slot)
-        return None if at is None else Table.at(self.source, self.source.target(at))
+        return None if at is None else Record.at(self.source, self.source.target(at))
 
     def _vector(self, slot: int, size: int) -> tuple[int, int] | None:
         """Where a vector's elements lie, and how many of `size` bytes there are."""
@@ -104,14 +105,14 @@ class Table:
         self.source.check(begin + 4, count * size)
         return begin + 4, count
 
-    def tables(self, slot: int) -> list[Table]:
+    def tables(self, slot: int) -> list[Record]:
         """A vector of tables."""
         found = self._vector(slot, 4)
         if found is None:
             return []
         begin, count = found
         places = range(begin, begin + 4 * count, 4)
-        return [Table.at(self.source, self.source.target(at)) for at in places]
+        return [Record.at(self.source, self.source.target(at)) for at in places]
 
     def array(self, slot: int, kind: str) -> npt.NDArray[Any] | None:
         """A vector of numbers, a view of the file; None where it is left out."""

@@ -25,7 +25,7 @@ FORMATS = {
 """Types of quantized activations."""
 
 
-class Importer(Builder):
+class LiteImporter(Builder):
     """A Builder that knows the model: which edge holds which tensor, and what is constant.
 
     Edges have the tensors' axes but for the first, which is the batch.
@@ -152,7 +152,7 @@ class Importer(Builder):
         return ports
 
 
-Handler = Callable[[Importer, LiteNode], None]
+Handler = Callable[[LiteImporter, LiteNode], None]
 
 
 def whole(values: npt.NDArray[Any]) -> list[int]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.ops import Concat, Flatten, Op, Reshape, Split, Table
 
 
-def tabled(run: Importer, name: str, edge: str, vector: Table, tail: Table, lanes: int) -> str:
+def tabled(run: LiteImporter, name: str, edge: str, vector: Table, tail: Table, lanes: int) -> str:
     """A function of each code of a tensor, which is one run; gives the edge."""
     kind = run.types[edge]
     whole = kind.size // lanes * lanes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite.importer import Importer, whole
+from hwsim.frontends.tflite.importer import LiteImporter, whole
 from hwsim.frontends.tflite.kernels import KernelSet
 from hwsim.frontends.tflite.model import LiteNode, LiteTensor
 from hwsim.frontends.tflite.rounding import activation
@@ -25,7 +25,7 @@ def reshaped(held: tuple[int, ...], wanted: tuple[int, ...]) -> list[Op]:
     return [Flatten() if len(wanted) == 1 else Reshape(shape=wanted)]
 
 
-def reshape(run: Importer, node: LiteNode) -> None:
+def reshape(run: LiteImporter, node: LiteNode) -> None:
     """RESHAPE, SQUEEZE and EXPAND_DIMS: the output's own shape says it."""
     edge, wanted = run.edge(node), run.shape(run.made(node))
     held = run.types[edge].shape
@@ -43,7 +43,7 @@ def axis_of(node: LiteNode, value: int, tensor: LiteTensor) -> int:
     return axis - 1
 
 
-def _same_meaning(run: Importer, node: LiteNode, tensors: Sequence[LiteTensor]) -> None:
+def _same_meaning(run: LiteImporter, node: LiteNode, tensors: Sequence[LiteTensor]) -> None:
     """Raise HwsimError unless all have the output's scale and zero point."""
     made = run.meaning(run.made(node))
     for tensor in tensors:
@@ -55,7 +55,7 @@ def _same_meaning(run: Importer, node: LiteNode, tensors: Sequence[LiteTensor]) 
             )
 
 
-def concatenation(run: Importer, node: LiteNode) -> None:
+def concatenation(run: LiteImporter, node: LiteNode) -> None:
     """CONCATENATION of tensors of one meaning."""
     tensors = [run.tensor(node, place) for place in range(len(node.inputs))]
     _same_meaning(run, node, tensors)
@@ -64,7 +64,7 @@ def concatenation(run: Importer, node: LiteNode) -> None:
     run.give(node, [Concat(axis=axis), *activation(run, node, run.made(node))], *edges)
 
 
-def pack(run: Importer, node: LiteNode) -> None:
+def pack(run: LiteImporter, node: LiteNode) -> None:
     """PACK: a new axis along which tensors follow one another."""
     made = run.made(node)
     axis = axis_of(node, int(node.options["axis"]), made)
@@ -78,7 +78,7 @@ def pack(run: Importer, node: LiteNode) -> None:
     run.give(node, [Concat(axis=axis)], *edges)
 
 
-def unpack(run: Importer, node: LiteNode) -> None:
+def unpack(run: LiteImporter, node: LiteNode) -> None:
     """UNPACK: each index of an axis as a tensor of its own."""
     edge, tensor = run.edge(node), run.tensor(node, 0)
     axis = axis_of(node, int(node.options["axis"]), tensor)
@@ -86,7 +86,7 @@ def unpack(run: Importer, node: LiteNode) -> None:
     _split(run, node, edge, axis, sizes)
 
 
-def split(run: Importer, node: LiteNode) -> None:
+def split(run: LiteImporter, node: LiteNode) -> None:
     """SPLIT into equal parts; the axis is the first input."""
     (value,) = whole(run.constant(node, 0))
     edge, count = run.edge(node, 1), len(node.outputs)
@@ -97,7 +97,7 @@ def split(run: Importer, node: LiteNode) -> None:
     _split(run, node, edge, axis, (length // count,) * count)
 
 
-def split_v(run: Importer, node: LiteNode) -> None:
+def split_v(run: LiteImporter, node: LiteNode) -> None:
     """SPLIT_V into parts of given sizes, one of which may be -1."""
     sizes, (value,) = whole(run.constant(node, 1)), whole(run.constant(node, 2))
     edge = run.edge(node)
@@ -106,7 +106,7 @@ def split_v(run: Importer, node: LiteNode) -> None:
     _split(run, node, edge, axis, tuple(rest if size == -1 else size for size in sizes))
 
 
-def _split(run: Importer, node: LiteNode, edge: str, axis: int, sizes: tuple[int, ...]) -> None:
+def _split(run: LiteImporter, node: LiteNode, edge: str, axis: int, sizes: tuple[int, ...]) -> None:
     """Parts of a tensor, each in the shape of its output."""
     if len(sizes) != len(node.outputs):
         raise HwsimError(f"{node}: it must have {len(sizes)} outputs, not {len(node.outputs)}")
@@ -118,7 +118,7 @@ def _split(run: Importer, node: LiteNode, edge: str, axis: int, sizes: tuple[int
         run.edges[index] = run.chain(f"{name}.shape", part, ops, f"{name}.shape")
 
 
-def transpose(run: Importer, node: LiteNode) -> None:
+def transpose(run: LiteImporter, node: LiteNode) -> None:
     """TRANSPOSE that leaves the batch first."""
     order = whole(run.constant(node, 1))
     rank = len(run.tensor(node, 0).shape)
@@ -130,7 +130,7 @@ def transpose(run: Importer, node: LiteNode) -> None:
     run.give(node, [Transpose(axes=axes)] if moves else [], run.edge(node))
 
 
-def pad(run: Importer, node: LiteNode) -> None:
+def pad(run: LiteImporter, node: LiteNode) -> None:
     """PAD with the output's zero point, PADV2 with a code of its own."""
     rows = run.constant(node, 1).astype(np.int64)
     rank = len(run.tensor(node, 0).shape)
@@ -149,7 +149,7 @@ def pad(run: Importer, node: LiteNode) -> None:
     run.give(node, _meant(run, node, ops), run.edge(node))
 
 
-def mirror_pad(run: Importer, node: LiteNode) -> None:
+def mirror_pad(run: LiteImporter, node: LiteNode) -> None:
     """MIRROR_PAD: the codes at the edges once more, in the reverse order."""
     rows = run.constant(node, 1).astype(np.int64)
     edge, number = run.edge(node), int(node.options["mode"])
@@ -168,7 +168,7 @@ def mirror_pad(run: Importer, node: LiteNode) -> None:
     run.give(node, ops, edge)
 
 
-def strided_slice(run: Importer, node: LiteNode) -> None:
+def strided_slice(run: LiteImporter, node: LiteNode) -> None:
     """STRIDED_SLICE by constants; axes may go, and none may come."""
     given = run.tensor(node, 0)
     edge, rank = run.edge(node), len(given.shape)
@@ -197,7 +197,7 @@ def strided_slice(run: Importer, node: LiteNode) -> None:
     run.give(node, [*ops, *reshaped(held, run.shape(run.made(node)))], edge)
 
 
-def slice_(run: Importer, node: LiteNode) -> None:
+def slice_(run: LiteImporter, node: LiteNode) -> None:
     """SLICE by constants; a size of -1 takes all that is left."""
     begin, size = whole(run.constant(node, 1)), whole(run.constant(node, 2))
     edge = run.edge(node)
@@ -215,7 +215,7 @@ def slice_(run: Importer, node: LiteNode) -> None:
     run.give(node, ops, edge)
 
 
-def gather(run: Importer, node: LiteNode) -> None:
+def gather(run: LiteImporter, node: LiteNode) -> None:
     """GATHER by constant indices."""
     indices = run.constant(node, 1)
     edge, given = run.edge(node), run.tensor(node, 0)
@@ -229,14 +229,14 @@ def gather(run: Importer, node: LiteNode) -> None:
     run.give(node, [*ops, *reshaped(held, run.shape(run.made(node)))], edge)
 
 
-def _shape_after(run: Importer, edge: str, ops: Sequence[Op]) -> tuple[int, ...]:
+def _shape_after(run: LiteImporter, edge: str, ops: Sequence[Op]) -> tuple[int, ...]:
     kind = run.types[edge]
     for op in ops:
         (kind,) = op.output_types([kind])
     return kind.shape
 
 
-def _meant(run: Importer, node: LiteNode, ops: list[Op]) -> list[Op]:
+def _meant(run: LiteImporter, node: LiteNode, ops: list[Op]) -> list[Op]:
     """The same codes, with the meaning that the model gives the output."""
     given, made = run.meaning(run.tensor(node, 0)), run.meaning(run.made(node))
     if (given.scale, given.zero_point) != (made.scale, made.zero_point):
@@ -247,7 +247,7 @@ def _meant(run: Importer, node: LiteNode, ops: list[Op]) -> list[Op]:
     return ops
 
 
-def space_to_depth(run: Importer, node: LiteNode) -> None:
+def space_to_depth(run: LiteImporter, node: LiteNode) -> None:
     """SPACE_TO_DEPTH: blocks of places become channels, row by row."""
     edge, block = run.edge(node), int(node.options["block"])
     height, width, channels = _map(run, node, edge)
@@ -262,7 +262,7 @@ def space_to_depth(run: Importer, node: LiteNode) -> None:
     )
 
 
-def depth_to_space(run: Importer, node: LiteNode) -> None:
+def depth_to_space(run: LiteImporter, node: LiteNode) -> None:
     """DEPTH_TO_SPACE: channels become blocks of places, row by row."""
     edge, block = run.edge(node), int(node.options["block"])
     height, width, channels = _map(run, node, edge)
@@ -278,7 +278,7 @@ def depth_to_space(run: Importer, node: LiteNode) -> None:
     )
 
 
-def _map(run: Importer, node: LiteNode, edge: str) -> tuple[int, int, int]:
+def _map(run: LiteImporter, node: LiteNode, edge: str) -> tuple[int, int, int]:
     shape = run.types[edge].shape
     if len(shape) != 3:
         raise HwsimError(f"{node}: its input must have four axes, not shape {(1, *shape)}")

@@ -9,7 +9,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Rounding
 from hwsim.frontends.tflite import gemmlowp
-from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
@@ -38,7 +38,7 @@ LANES = 16  # codes that the optimized kernels' vector code adds at a time
 SHIFT = 20  # bits that codes are shifted left before they are brought to one scale
 
 
-def operand(run: Importer, node: LiteNode, place: int) -> str:
+def operand(run: LiteImporter, node: LiteNode, place: int) -> str:
     """The edge of an operand; a constant becomes one."""
     tensor = run.tensor(node, place)
     index = node.inputs[place]
@@ -53,7 +53,7 @@ def operand(run: Importer, node: LiteNode, place: int) -> str:
     return run.edges[index]
 
 
-def add(run: Importer, node: LiteNode) -> None:
+def add(run: LiteImporter, node: LiteNode) -> None:
     """ADD and SUB."""
     edges = [operand(run, node, place) for place in (0, 1)]
     meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
@@ -109,7 +109,7 @@ def _one_rounding(values: IntArray, factor: float) -> IntArray:
 
 
 def _sum(
-    run: Importer,
+    run: LiteImporter,
     node: LiteNode,
     name: str,
     edges: list[str],
@@ -129,7 +129,7 @@ def _sum(
     return run.emit(f"{name}.sum", both, parts, f"{name}.sum")
 
 
-def _term(run: Importer, name: str, edge: str, values: IntArray) -> str:
+def _term(run: LiteImporter, name: str, edge: str, values: IntArray) -> str:
     """A tensor brought to the common scale: a table of its codes."""
     out = Format.holding(int(values.min()), int(values.max()))
     return run.emit(name, Table(values=values, out=out), [edge], name)
@@ -141,7 +141,7 @@ def _delegated(scales: list[float], out: float) -> bool:
     return all(2.0**-10 <= ratio < 2.0**8 for ratio in ratios)
 
 
-def _in_one_shift(run: Importer, node: LiteNode, edges: list[str]) -> None:
+def _in_one_shift(run: LiteImporter, node: LiteNode, edges: list[str]) -> None:
     """XNNPACK: whole multiples of both, added, and one shift with ties up."""
     meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
     made = run.made(node)
@@ -167,7 +167,7 @@ def _in_one_shift(run: Importer, node: LiteNode, edges: list[str]) -> None:
     run.give(node, [rounding, *activation(run, node, made)], total)
 
 
-def mul(run: Importer, node: LiteNode) -> None:
+def mul(run: LiteImporter, node: LiteNode) -> None:
     """MUL."""
     edges = [operand(run, node, place) for place in (0, 1)]
     meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
@@ -187,7 +187,7 @@ def mul(run: Importer, node: LiteNode) -> None:
     run.give(node, [rounding, *activation(run, node, made)], product)
 
 
-def extreme(run: Importer, node: LiteNode) -> None:
+def extreme(run: LiteImporter, node: LiteNode) -> None:
     """MAXIMUM and MINIMUM: of the codes as they are, whatever they mean."""
     edges = [operand(run, node, place) for place in (0, 1)]
     run.give(node, [Maximum() if node.op == "MAXIMUM" else Minimum()], *edges)

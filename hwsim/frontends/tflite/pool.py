@@ -7,19 +7,19 @@ import math
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation
 from hwsim.frontends.tflite.windows import window
 from hwsim.ops import AvgPool, Flatten, MaxPool, Op, Quant, Requantize, Reshape, Scheme, Window
 
 
-def _window(run: Importer, node: LiteNode) -> Window:
+def _window(run: LiteImporter, node: LiteNode) -> Window:
     kernel = int(node.options["filter_h"]), int(node.options["filter_w"])
     return window(run, node, kernel, run.shape(run.tensor(node, 0)))
 
 
-def _same_meaning(run: Importer, node: LiteNode) -> None:
+def _same_meaning(run: LiteImporter, node: LiteNode) -> None:
     given, made = run.meaning(run.tensor(node, 0)), run.meaning(run.made(node))
     if (given.scale, given.zero_point) != (made.scale, made.zero_point):
         raise HwsimError(
@@ -28,14 +28,14 @@ def _same_meaning(run: Importer, node: LiteNode) -> None:
         )
 
 
-def max_pool(run: Importer, node: LiteNode) -> None:
+def max_pool(run: LiteImporter, node: LiteNode) -> None:
     """The largest code; positions outside of the map never win."""
     _same_meaning(run, node)
     run.give(node, [MaxPool(window=_window(run, node)), *activation(run, node, run.made(node))],
              run.edge(node))  # fmt: skip
 
 
-def average_pool(run: Importer, node: LiteNode) -> None:
+def average_pool(run: LiteImporter, node: LiteNode) -> None:
     """The mean of the codes inside the map, ties away from code 0."""
     _same_meaning(run, node)
     view, made = _window(run, node), run.made(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.pairs import operand
@@ -13,7 +13,7 @@ from hwsim.frontends.tflite.rounding import requantized
 from hwsim.ops import MatMul, Quant, Scheme, Transpose
 
 
-def batch_matmul(run: Importer, node: LiteNode) -> None:
+def batch_matmul(run: LiteImporter, node: LiteNode) -> None:
     """The product of two tensors of matrices, either of which may be turned first."""
     meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
     made = run.made(node)

@@ -7,10 +7,12 @@ from pathlib import Path
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.file import read_file
 from hwsim.frontends.tflite.handlers import HANDLERS
-from hwsim.frontends.tflite.importer import Importer
-from hwsim.frontends.tflite.kernels import kernel_set
+from hwsim.frontends.tflite.importer import LiteImporter
+from hwsim.frontends.tflite.kernels import KernelSet, kernel_set
 from hwsim.frontends.tflite.model import LiteModel
 from hwsim.graph import Graph
+
+LIKE = tuple(known.value for known in KernelSet)
 
 
 def read(path: Path, like: str | None = None) -> Graph:
@@ -18,7 +20,7 @@ def read(path: Path, like: str | None = None) -> Graph:
     chosen = kernel_set(like)
     model = read_file(path)
     _check_operators(model)
-    run = Importer(model, chosen)
+    run = LiteImporter(model, chosen)
     try:
         run.read_inputs()
         for node in model.main.nodes:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp
-from hwsim.frontends.tflite.importer import Importer, whole
+from hwsim.frontends.tflite.importer import LiteImporter, whole
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.moving import reshaped
@@ -22,7 +22,7 @@ LANES = 16
 PLACES = (0, 1)  # height and width, the batch apart
 
 
-def axes_of(run: Importer, node: LiteNode) -> tuple[int, ...]:
+def axes_of(run: LiteImporter, node: LiteNode) -> tuple[int, ...]:
     """The axes without the batch; HwsimError where the batch is one of them."""
     rank = len(run.tensor(node, 0).shape)
     axes = {axis + rank if axis < 0 else axis for axis in whole(run.constant(node, 1))}
@@ -31,7 +31,7 @@ def axes_of(run: Importer, node: LiteNode) -> tuple[int, ...]:
     return tuple(sorted(axis - 1 for axis in axes))
 
 
-def reduced(run: Importer, node: LiteNode) -> None:
+def reduced(run: LiteImporter, node: LiteNode) -> None:
     """The largest or smallest code along axes."""
     kind = Reduction.MAX if node.op == "REDUCE_MAX" else Reduction.MIN
     op, edge = Reduce(reduction=kind, axes=axes_of(run, node)), run.edge(node)
@@ -39,7 +39,7 @@ def reduced(run: Importer, node: LiteNode) -> None:
     run.give(node, [op, *reshaped(held, run.shape(run.made(node)))], edge)
 
 
-def summed(run: Importer, node: LiteNode) -> None:
+def summed(run: LiteImporter, node: LiteNode) -> None:
     """SUM and MEAN: of the codes as they are, then brought to the output's scale."""
     axes, edge, made = axes_of(run, node), run.edge(node), run.made(node)
     before, after = run.meaning(run.tensor(node, 0)), run.meaning(made)
@@ -73,7 +73,7 @@ def summed(run: Importer, node: LiteNode) -> None:
 
 
 def _rules(
-    run: Importer,
+    run: LiteImporter,
     node: LiteNode,
     axes: tuple[int, ...],
     rank: int,
@@ -140,7 +140,7 @@ def _sum_of_builtin(count: int, before: LiteQuant, after: LiteQuant) -> Function
     return function
 
 
-def arg(run: Importer, node: LiteNode) -> None:
+def arg(run: LiteImporter, node: LiteNode) -> None:
     """ARG_MAX and ARG_MIN along any axis: the first of equal codes."""
     edge, given = run.edge(node), run.tensor(node, 0)
     (value,) = whole(run.constant(node, 1))

@@ -6,7 +6,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Rounding
-from hwsim.frontends.tflite.importer import Importer, whole
+from hwsim.frontends.tflite.importer import LiteImporter, whole
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.ops import Dense, Op, Quant, Requantize, Scheme, Select, Transpose
@@ -17,7 +17,7 @@ FRACTION_XNNPACK = 11
 MOST = 1 << 14  # places of an axis
 
 
-def _sizes(run: Importer, node: LiteNode) -> tuple[tuple[int, int], tuple[int, int], int]:
+def _sizes(run: LiteImporter, node: LiteNode) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Height and width before and after, and the channels."""
     shape = run.types[run.edge(node)].shape
     wanted = whole(run.constant(node, 1))
@@ -31,7 +31,7 @@ def _sizes(run: Importer, node: LiteNode) -> tuple[tuple[int, int], tuple[int, i
     return (shape[0], shape[1]), (wanted[0], wanted[1]), shape[2]
 
 
-def nearest(run: Importer, node: LiteNode) -> None:
+def nearest(run: LiteImporter, node: LiteNode) -> None:
     """The code of the nearest place, by the kernel's float32 arithmetic."""
     before, after, _ = _sizes(run, node)
     align, half = bool(node.options["align_corners"]), bool(node.options["half_pixel"])
@@ -48,7 +48,7 @@ def nearest(run: Importer, node: LiteNode) -> None:
     run.give(node, ops, run.edge(node))
 
 
-def bilinear(run: Importer, node: LiteNode) -> None:
+def bilinear(run: LiteImporter, node: LiteNode) -> None:
     """Shares of the four nearest codes: whole numbers along each axis, rounded once."""
     before, after, _ = _sizes(run, node)
     edge, made = run.edge(node), run.made(node)

@@ -6,7 +6,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import Float64Array, limits
 from hwsim.frontends.tflite.model import LiteNode, LiteTensor
 from hwsim.frontends.tflite.schema import ACTIVATIONS
@@ -14,7 +14,7 @@ from hwsim.ops import Op, Quant, Relu, Requantize, Scheme
 
 
 def requantized(
-    run: Importer, tensor: LiteTensor, scheme: Scheme, factor: Float64Array
+    run: LiteImporter, tensor: LiteTensor, scheme: Scheme, factor: Float64Array
 ) -> Requantize:
     """The rounding of sums of which one step is worth `factor` steps of a tensor."""
     quant = run.meaning(tensor)
@@ -28,7 +28,7 @@ def requantized(
     )
 
 
-def activation(run: Importer, node: LiteNode, tensor: LiteTensor) -> list[Op]:
+def activation(run: LiteImporter, node: LiteNode, tensor: LiteTensor) -> list[Op]:
     """The clamp of an operator's fused activation; nothing where it clamps nothing."""
     number = int(node.options.get("activation", 0))
     name = ACTIVATIONS[number] if 0 <= number < len(ACTIVATIONS) else str(number)

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.frontends.tflite import gemmlowp
-from hwsim.frontends.tflite.kernels import F32
 from hwsim.ops.base import IntArray
 from hwsim.ops.fixed_point import divide_by_power, high_product
 
@@ -26,11 +25,6 @@ def ruy(values: IntArray, factor: float) -> IntArray:
     high = high_product(np, values << max(shift, 0), np.array(m))
     right = max(-shift, 0)
     return np.asarray((high + ((1 << right) >> 1)) >> right, np.int64)
-
-
-def to_even(values: IntArray, factor: float) -> IntArray:
-    """The float32 product, to nearest even."""
-    return np.asarray(np.rint(values.astype(F32) * F32(factor)), np.int64)
 
 
 def away(values: npt.NDArray[np.floating]) -> IntArray:

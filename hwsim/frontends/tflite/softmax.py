@@ -9,7 +9,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp
-from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.ops import (
@@ -33,7 +33,7 @@ IN_FLOATS = (KernelSet.BUILTIN, KernelSet.XNNPACK)
 OUTPUT = (2.0**-8, -128)  # scale and zero point of every int8 softmax
 
 
-def softmax(run: Importer, node: LiteNode) -> None:
+def softmax(run: LiteImporter, node: LiteNode) -> None:
     """Exponentials of the distance to the row's largest code, over their sum."""
     given, made = run.tensor(node, 0), run.made(node)
     quant, result = run.meaning(given), run.meaning(made)
@@ -79,14 +79,14 @@ def _exponentials(scale: np.float32, beta: np.float32) -> IntArray | Sequence[fl
     return [math.exp(float(F32(step * F32(distance)))) for distance in range(CODES)]
 
 
-def _table(run: Importer, edge: str, values: IntArray) -> Table:
+def _table(run: LiteImporter, edge: str, values: IntArray) -> Table:
     """The entries for the distances that there can be."""
     kind = run.types[edge]
     return Table(values=values[: kind.hi + 1], out=BITS, first=0)
 
 
 def _sum(
-    run: Importer,
+    run: LiteImporter,
     name: str,
     terms: str,
     axes: tuple[int, ...],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.model import LiteNode, LiteTensor, Subgraph
 from hwsim.ops.base import IntArray
 
 
-def call_once(run: Importer, node: LiteNode) -> None:
+def call_once(run: LiteImporter, node: LiteNode) -> None:
     """The subgraph that runs before the first inference: constants assigned to variables."""
     number = int(node.options["subgraph"])
     if not 0 < number < len(run.model.subgraphs):
@@ -40,19 +40,19 @@ def _name(node: LiteNode) -> str:
     return f"{node.options['container']}/{node.options['name']}".strip("/") or "variable"
 
 
-def handle(run: Importer, node: LiteNode) -> None:
+def handle(run: LiteImporter, node: LiteNode) -> None:
     """A variable of that name, which other operators read and assign."""
     run.handles[node.outputs[0]] = _name(node)
 
 
-def _variable(run: Importer, node: LiteNode) -> str:
+def _variable(run: LiteImporter, node: LiteNode) -> str:
     index = node.inputs[0] if node.inputs else -1
     if index not in run.handles:
         raise HwsimError(f"{node}: its first input must be a variable")
     return run.handles[index]
 
 
-def read(run: Importer, node: LiteNode) -> None:
+def read(run: LiteImporter, node: LiteNode) -> None:
     """What the step before left, or the initial codes."""
     name, made = _variable(run, node), run.made(node)
     if name in run.assigned:
@@ -70,7 +70,7 @@ def read(run: Importer, node: LiteNode) -> None:
     run.edges[node.outputs[0]] = edge
 
 
-def initial(run: Importer, name: str, shape: tuple[int, ...]) -> IntArray | int:
+def initial(run: LiteImporter, name: str, shape: tuple[int, ...]) -> IntArray | int:
     """The codes of a variable at the first step; those of 0 where nothing assigns any."""
     found = run.initial.get(name)
     if found is None:
@@ -80,7 +80,7 @@ def initial(run: Importer, name: str, shape: tuple[int, ...]) -> IntArray | int:
     return found.reshape(shape)
 
 
-def assign(run: Importer, node: LiteNode) -> None:
+def assign(run: LiteImporter, node: LiteNode) -> None:
     """What the next step will read."""
     name = _variable(run, node)
     edge = run.edge(node, 1)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp, lanes
-from hwsim.frontends.tflite.importer import Handler, Importer
+from hwsim.frontends.tflite.importer import Handler, LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet, limits
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.scaled import away, double, ruy
@@ -19,14 +19,14 @@ from hwsim.ops.base import IntArray
 QUANTIZE_LANES = 16
 HALF_RANGE = 1 << 8  # XNNPACK's fraction bits of a multiplier of codes, as a factor
 
-Function = Callable[[Importer, LiteNode, IntArray, LiteQuant, LiteQuant], IntArray]
+Function = Callable[[LiteImporter, LiteNode, IntArray, LiteQuant, LiteQuant], IntArray]
 """Codes of the result for input codes without their zero point, from both meanings."""
 
 
 def handler(function: Function) -> Handler:
     """A handler of operators of one input whose codes that function gives."""
 
-    def handle(run: Importer, node: LiteNode) -> None:
+    def handle(run: LiteImporter, node: LiteNode) -> None:
         given, made = run.tensor(node, 0), run.made(node)
         kind, out = run.types[run.edge(node)], run.format(made)
         codes = np.arange(kind.format.min, kind.format.max + 1)
@@ -38,7 +38,7 @@ def handler(function: Function) -> Handler:
     return handle
 
 
-def _table(run: Importer, node: LiteNode, values: IntArray) -> Table:
+def _table(run: LiteImporter, node: LiteNode, values: IntArray) -> Table:
     made = run.made(node)
     quant = run.meaning(made)
     meaning = Quant((float(quant.scale),), quant.zero_point)
@@ -49,7 +49,7 @@ def clamped(name: str) -> Function:
     """RELU, RELU6 or RELU_N1_TO_1, brought to the scale of the output."""
 
     def function(
-        run: Importer, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
+        run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
     ) -> IntArray:
         made = run.format(run.made(node))
         ends = (made.min, made.max)
@@ -69,7 +69,7 @@ def clamped(name: str) -> Function:
 
 
 def leaky_relu(
-    run: Importer, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
+    run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """LEAKY_RELU."""
     alpha = F32(node.options["alpha"])
@@ -87,7 +87,7 @@ def leaky_relu(
 
 
 def hard_swish(
-    run: Importer, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
+    run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """HARD_SWISH, in 16-bit fixed point; the same in all kernel sets."""
     fine = F32(F32(1 / 128) * F32(before.scale))
@@ -119,7 +119,7 @@ def _product(a: IntArray, b: int) -> IntArray:
 
 
 def tanh(
-    run: Importer, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
+    run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """TANH."""
     if run.like is KernelSet.TFLM:
@@ -131,7 +131,7 @@ def tanh(
 
 
 def logistic(
-    run: Importer, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
+    run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """LOGISTIC."""
     fixed = float(after.scale) == 2.0**-8 and after.zero_point == -128
@@ -142,7 +142,7 @@ def logistic(
     return _rounded(run, reals, after)
 
 
-def _rounded(run: Importer, reals: npt.NDArray[np.float32], after: LiteQuant) -> IntArray:
+def _rounded(run: LiteImporter, reals: npt.NDArray[np.float32], after: LiteQuant) -> IntArray:
     """Float32 numbers as codes: the zero point before rounding in XNNPACK, behind it elsewhere."""
     steps = reals * (F32(1) / F32(after.scale))
     if run.like is KernelSet.XNNPACK:
@@ -150,7 +150,7 @@ def _rounded(run: Importer, reals: npt.NDArray[np.float32], after: LiteQuant) ->
     return away(steps) + after.zero_point
 
 
-def quantize(run: Importer, node: LiteNode) -> None:
+def quantize(run: LiteImporter, node: LiteNode) -> None:
     """QUANTIZE of codes: another scale, zero point or signedness."""
     given, made = run.tensor(node, 0), run.made(node)
     before, after = run.meaning(given), run.meaning(made)
@@ -176,7 +176,7 @@ def quantize(run: Importer, node: LiteNode) -> None:
     run.edges[node.outputs[0]] = lanes.tabled(run, name, edge, *tables, QUANTIZE_LANES)
 
 
-def prelu(run: Importer, node: LiteNode) -> None:
+def prelu(run: LiteImporter, node: LiteNode) -> None:
     """PRELU with one slope, or one a channel."""
     given, made, edge = run.tensor(node, 0), run.made(node), run.edge(node)
     slopes, meant = run.constant(node, 1), run.meaning(run.tensor(node, 1))

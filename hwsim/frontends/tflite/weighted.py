@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.tflite.importer import Importer
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import (
     CONVOLUTIONS,
     FULLY_CONNECTED,
@@ -26,7 +26,7 @@ from hwsim.ops import Concat, Conv2D, Dense, Flatten, Op, Pad, Scheme, Split, Wi
 WIDE = "the sum of {node} may pass 32 bits, where the runtime's wraps; here it is exact"
 
 
-def conv(run: Importer, node: LiteNode) -> None:
+def conv(run: LiteImporter, node: LiteNode) -> None:
     """CONV_2D; weights (out, height, width, in / groups)."""
     weights = np.moveaxis(_weights(run, node, 4), 0, -1)
     channels = run.shape(run.tensor(node, 0))[-1]
@@ -38,7 +38,7 @@ def conv(run: Importer, node: LiteNode) -> None:
     _convolved(run, node, weights, channels // weights.shape[2], lanes=False)
 
 
-def depthwise(run: Importer, node: LiteNode) -> None:
+def depthwise(run: LiteImporter, node: LiteNode) -> None:
     """DEPTHWISE_CONV_2D; weights (1, height, width, in * multiplier)."""
     weights = _weights(run, node, 4)
     channels = run.shape(run.tensor(node, 0))[-1]
@@ -50,7 +50,7 @@ def depthwise(run: Importer, node: LiteNode) -> None:
     _convolved(run, node, weights[0][:, :, None, :], channels, lanes=True)
 
 
-def transpose_conv(run: Importer, node: LiteNode) -> None:
+def transpose_conv(run: LiteImporter, node: LiteNode) -> None:
     """TRANSPOSE_CONV: a convolution over a stretched map, its kernel turned round."""
     weights = np.asarray(_weights(run, node, 4)).astype(np.int64)
     kind, made, edge = run.kind(run.tensor(node, 2)), run.made(node), run.edge(node, 2)
@@ -90,7 +90,7 @@ def transpose_conv(run: Importer, node: LiteNode) -> None:
 
 
 def _convolved(
-    run: Importer, node: LiteNode, weights: npt.NDArray[Any], groups: int, *, lanes: bool
+    run: LiteImporter, node: LiteNode, weights: npt.NDArray[Any], groups: int, *, lanes: bool
 ) -> None:
     """A convolution, rounded; with `lanes` by the depthwise kernels."""
     kind = run.kind(run.tensor(node, 0))
@@ -108,7 +108,7 @@ def _convolved(
     _rounded(run, node, op, CONVOLUTIONS[run.like], factor, lanes=lanes)
 
 
-def fully_connected(run: Importer, node: LiteNode) -> None:
+def fully_connected(run: LiteImporter, node: LiteNode) -> None:
     """FULLY_CONNECTED; weights (out, in), over the last axis or over all of them."""
     if node.options["weights_format"]:
         raise HwsimError(f"{node}: its weights must be in the usual order, not shuffled")
@@ -133,7 +133,7 @@ def fully_connected(run: Importer, node: LiteNode) -> None:
     _rounded(run, node, op, FULLY_CONNECTED[run.like], factor, lanes=False, edge=edge)
 
 
-def _weights(run: Importer, node: LiteNode, rank: int) -> npt.NDArray[Any]:
+def _weights(run: LiteImporter, node: LiteNode, rank: int) -> npt.NDArray[Any]:
     """A layer's weights, whose zero points must be 0."""
     tensor, values = run.tensor(node, 1), run.constant(node, 1)
     if values.ndim != rank or tensor.dtype not in ("int8", "int4"):
@@ -146,11 +146,11 @@ def _weights(run: Importer, node: LiteNode, rank: int) -> npt.NDArray[Any]:
     return values
 
 
-def _weight_format(run: Importer, node: LiteNode) -> Format:
+def _weight_format(run: LiteImporter, node: LiteNode) -> Format:
     return Format.int(4 if run.tensor(node, 1).dtype == "int4" else 8)
 
 
-def _bias(run: Importer, node: LiteNode, count: int, place: int = 2) -> npt.NDArray[np.int64]:
+def _bias(run: LiteImporter, node: LiteNode, count: int, place: int = 2) -> npt.NDArray[np.int64]:
     """A layer's bias in steps of its sums; zeros where it has none."""
     if not run.has(node, place):
         return np.zeros(count, np.int64)
@@ -164,7 +164,7 @@ def _bias(run: Importer, node: LiteNode, count: int, place: int = 2) -> npt.NDAr
 
 
 def _factor(
-    run: Importer, node: LiteNode, count: int, *, dense: bool, place: int = 0
+    run: LiteImporter, node: LiteNode, count: int, *, dense: bool, place: int = 0
 ) -> Float64Array:
     """Multipliers of the sums, one or one a channel."""
     scales = run.quant(run.tensor(node, 1)).scales
@@ -175,7 +175,7 @@ def _factor(
 
 
 def _rounded(
-    run: Importer,
+    run: LiteImporter,
     node: LiteNode,
     op: Op,
     scheme: Scheme,

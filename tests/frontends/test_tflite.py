@@ -1,0 +1,186 @@
+"""TensorFlow Lite files: whole models, state, and what is no such file."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import tflite_run
+from support.published import folder
+from support.tflite_models import Lite, Written
+from support.tflite_operators import OPERATORS, Maker
+
+import hwsim
+from hwsim import HwsimError
+from rtl.build import Request, build
+from rtl.sim.verify import verify
+
+RUNTIMES = pytest.mark.needs("ai_edge_litert", "tflite_micro")
+PUBLISHED = sorted((folder() / "tflite").glob("*.tflite"))
+
+
+def dense(path: Path, **changes: object) -> Path:
+    """A file of one dense layer; changes go to the tensor of its input."""
+    lite = Lite()
+    fields = {"shape": (1, 4), "dtype": "int8", "scales": (0.5,), "zero_points": (3,)} | changes
+    x = lite.add(Written("x", **fields))
+    w = lite.constant("w", np.array([[1, -2, 3, 4], [5, 6, 7, -8]], np.int8), 0.25)
+    y = lite.codes("y", (1, 2), 1.0, -1)
+    lite.node("FULLY_CONNECTED", [x, w], [y])
+    path.write_bytes(lite.build([x], [y]))
+    return path
+
+
+def test_a_layer_without_a_bias_is_what_pencil_and_paper_give(tmp_path):
+    graph = hwsim.load(dense(tmp_path / "m.tflite"))
+    x = np.array([[3, 4, 103, -128]], np.int8)  # less 3: 0, 1, 100, -131
+    first, second = 0 - 2 + 300 - 524, 0 + 6 + 700 + 1048  # times 1/8
+    want = [round(first / 8) - 1, min(round(second / 8) - 1, 127)]
+    assert hwsim.emulate(graph, x).tolist() == [want]
+
+
+@RUNTIMES
+@pytest.mark.needs("models")
+@pytest.mark.parametrize("like", tflite_run.SETS)
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda p: p.stem)
+def test_a_published_model_gives_the_integers_of_every_kernel_set(path, like, seed):
+    graph = hwsim.load(path, like=like)
+    (port,) = graph.inputs
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-128, 128, (60, *port.type.shape)).astype(np.int8)
+    x[30:] = np.clip(rng.normal(port.type.zero_point, 25, x[30:].shape), -128, 127)
+    (want,) = tflite_run.ran(path.read_bytes(), like, {port.name: x})
+    assert np.array_equal(hwsim.emulate(graph, x), want)
+
+
+def counter(initial: int) -> bytes:
+    """A variable to which each step adds its input, through MAXIMUM, and shows it."""
+    lite = Lite()
+    x, kept = lite.codes("x", (1, 3), 0.5, 0), lite.codes("kept", (1, 3), 0.5, 0)
+    y = lite.codes("y", (1, 3), 0.5, 0)
+    handle = lite.add(Written("handle", (), "resource"))
+    lite.node("VAR_HANDLE", [], [handle], name="largest")
+    lite.node("READ_VARIABLE", [handle], [kept])
+    lite.node("MAXIMUM", [x, kept], [y])
+    lite.node("ASSIGN_VARIABLE", [handle, y], [])
+    lite.first = [("largest", np.full((1, 3), initial, np.int8))]
+    return lite.build([x], [y])
+
+
+@RUNTIMES
+@pytest.mark.parametrize("like", tflite_run.SETS)
+def test_a_variable_keeps_what_the_step_before_assigned(like, tmp_path, rng):
+    model = counter(-20)
+    (tmp_path / "m.tflite").write_bytes(model)
+    steps = rng.integers(-128, 100, (12, 3)).astype(np.int8)
+    graph = hwsim.load(tmp_path / "m.tflite", like=like)
+    got = hwsim.emulate(graph, steps[None])
+    assert np.array_equal(got[0], np.maximum(np.maximum.accumulate(steps), -20))
+    (want,) = tflite_run.ran(model, like, {"x": steps})
+    assert np.array_equal(got[0], want)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dtype": "float32", "scales": (), "zero_points": ()}, "'x' must be quantized"),
+        ({"scales": (), "zero_points": ()}, "'x' must be quantized, with a scale"),
+        ({"scales": (0.5, 0.25), "zero_points": (0, 0)}, "'x' must have one scale, not 2"),
+        ({"scales": (-0.5,)}, "'x' must have finite scales above 0"),
+        ({"zero_points": (1, 2)}, "'x' must have a zero point for each"),
+        ({"dtype": "int32"}, "'x' must be of int8 or uint8 or int16, not int32"),
+        ({"shape": (2, 4)}, "'x' must have a first axis of 1 for the batch"),
+        ({"shape": (1, 5)}, "last axis must be 4"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(changes, said, tmp_path):
+    path = dense(tmp_path / "m.tflite", **changes)
+    with pytest.raises(HwsimError) as refused:
+        hwsim.load(path)
+    assert said in str(refused.value) and str(path) in str(refused.value)
+
+
+def test_operators_that_are_not_read_are_all_listed(tmp_path):
+    lite = Lite()
+    x, y, z = (lite.codes(name, (1, 4), 0.5, 0) for name in "xyz")
+    lite.node("COS", [x], [y])
+    lite.node("SIN", [y], [z])
+    (tmp_path / "m.tflite").write_bytes(lite.build([x], [z]))
+    with pytest.raises(HwsimError, match=r"has COS \('y'\), SIN \('z'\)"):
+        hwsim.load(tmp_path / "m.tflite")
+
+
+def test_a_kernel_set_that_is_unknown_names_those_that_are(tmp_path):
+    path = dense(tmp_path / "m.tflite")
+    for like in ("onnxruntime", ""):
+        with pytest.raises(HwsimError, match="one of tflm, reference, builtin, xnnpack"):
+            hwsim.load(path, like=like)
+    with pytest.raises(HwsimError, match="must be left out"):
+        hwsim.load("examples/models/digits_cnn_int8.onnx", like="tflm")
+
+
+def mutants(model: bytes, rng: np.random.Generator, count: int) -> list[bytes]:
+    """Files cut off, and files with some bytes changed."""
+    found = []
+    for number in range(count):
+        data = bytearray(model)
+        if number % 4 == 0:
+            data = data[: rng.integers(0, len(data))]
+        for _ in range(rng.integers(1, 6)):
+            if data:
+                data[rng.integers(0, len(data))] = rng.integers(0, 256)
+        found.append(bytes(data))
+    return found
+
+
+def refusal(path: Path) -> str | None:
+    try:
+        hwsim.load(path)
+    except HwsimError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", ["CONV_2D", "SPLIT_V", "STRIDED_SLICE", "variable"])
+def test_a_changed_file_is_a_sentence_or_a_graph(name, tmp_path, seed):
+    maker = Maker(np.random.default_rng(seed), powers=False, odd=True)
+    if name == "variable":
+        model = counter(5)
+    else:
+        outputs = OPERATORS[name][0](maker)
+        model = maker.lite.build(maker.inputs, outputs)
+    path, read = tmp_path / "m.tflite", 0
+    for data in mutants(model, np.random.default_rng(seed), 150):
+        path.write_bytes(data)
+        said = refusal(path)
+        read += said is None
+        assert said is None or ("\n" not in said and str(path) in said)
+    assert 0 < read < 150
+
+
+def test_one_table_that_is_named_very_often_is_no_endless_work(tmp_path):
+    lite = Lite()
+    x, y = lite.codes("x", (1, 4), 0.5, 0), lite.codes("y", (1, 4), 0.5, 0)
+    lite.node("RELU", [x], [y])
+    lite.repeated = 1 << 16
+    (tmp_path / "m.tflite").write_bytes(lite.build([x], [y]))
+    with pytest.raises(HwsimError, match="more tables than it has room for"):
+        hwsim.load(tmp_path / "m.tflite")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator", "yosys")
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "MEAN"])
+@pytest.mark.parametrize("like", tflite_run.SETS)
+def test_an_operator_is_the_same_in_hardware(name, like, tmp_path, seed):
+    for number, powers in itertools.product((0, 1), (False, True)):
+        maker = Maker(np.random.default_rng(seed + number), powers, odd=True)
+        outputs = OPERATORS[name][number](maker)
+        (tmp_path / "m.tflite").write_bytes(maker.lite.build(maker.inputs, outputs))
+        graph = hwsim.load(tmp_path / "m.tflite", like=like)
+        out = tmp_path / f"out{number}{powers}"
+        build(graph, out, Request(rtl_only=True))
+        outcome = verify(out, samples=20, seed=seed % 1000)
+        assert outcome.ok and outcome.different == 0 and outcome.compared > 0
