@@ -15,6 +15,7 @@ from hwsim.float_steps import FloatStep, MinifloatStep, RowStep, UnaryStep
 from hwsim.ops import (
     OPERATORS,
     Balanced,
+    Division,
     Exact,
     Float32,
     Op,
@@ -240,7 +241,7 @@ class Graph:
 
 CODEC = storage.Codec.of(
     InputPort, OutputPort, FloatStep, RowStep, UnaryStep, MinifloatStep, State, TensorType, Quant,
-    Window, Exact, Stepwise, Balanced, Float32, Rounding, Overflow, Scheme, Reduction,
+    Window, Exact, Stepwise, Balanced, Float32, Rounding, Overflow, Scheme, Reduction, Division,
     *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-import numpy as np
-
 from hwsim.fixed import Array, Format, Namespace, Overflow, overflow
 from hwsim.ops.base import Carrier, Constants, Quant, TensorType, require
 from hwsim.ops.fixed_point import divide_by_power, high_product
-from hwsim.ops.floats import BITS, LARGEST, POWERS, numbers_of
+from hwsim.ops.floats import BITS, FRACTION, LARGEST, POWERS, numbers_of
 from hwsim.ops.pairs import Pairwise
 
 SUM_FRACTION = 12  # bits that terms lose before they are added, as gemmlowp's softmax does it
 NEWTON_STEPS = 3
 THREE_HALVES = (1515870810, -1010580540)  # 48/17 and -32/17 with 29 fraction bits
 MOST_SUM = (1 << 31) - 1
+LEAST_FLOAT = 27 << FRACTION  # the pattern of 2**-100
+MOST_SHARE = 2.0**40  # far above any code
 
 
 class Division(Enum):
@@ -83,7 +83,8 @@ class Share(Pairwise):
                 xp.astype(numbers_of(xp, bits, k["powers"]), xp.float32) for bits in (a, b)
             )
             one = xp.ones_like(sums)
-            shares = xp.astype(terms * (one / (sums * np.float32(2.0**-8))), xp.float64)
+            shares = xp.astype(terms * (one / (sums * 2.0**-8)), xp.float64)
+            shares = xp.minimum(shares, xp.full_like(shares, MOST_SHARE))
             whole = xp.astype(xp.floor(shares + 0.5), xp.int64)
         else:
             inverse, headroom = reciprocal(xp, b)

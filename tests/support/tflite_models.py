@@ -38,6 +38,7 @@ class Written:
     zero_points: tuple[int, ...] = ()
     axis: int = 0
     data: Array | None = None
+    variable: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +60,10 @@ class Lite:
         """A computed tensor, or an input."""
         return self.add(Written(name, shape, dtype, (scale,), (zero,)))
 
+    def held(self, name: str, size: int, scale: float, zero: int, dtype: str) -> int:
+        """A variable that an operator keeps."""
+        return self.add(Written(name, (1, size), dtype, (scale,), (zero,), variable=True))
+
     def constant(self, name: str, data: Array, *scales: float, axis: int = 0, zero: int = 0) -> int:
         """A constant; with scales it is quantized."""
         zeros = (zero,) * len(scales)
@@ -67,9 +72,10 @@ class Lite:
 
     def node(self, op: str, inputs: list[int], outputs: list[int], **options: Any) -> None:
         """An operator; `activation` goes by its name."""
+        extra = options.pop("intermediates", [])
         if isinstance(options.get("activation"), str):
             options["activation"] = ACTIVATIONS.index(options["activation"])
-        self.nodes.append((op, inputs, outputs, options))
+        self.nodes.append((op, inputs, outputs, options | {"intermediates": extra}))
 
     def build(self, inputs: list[int], outputs: list[int]) -> bytes:
         """The bytes of the file."""
@@ -167,6 +173,7 @@ class Lite:
         b.PrependUOffsetTRelativeSlot(3, name, 0)
         if quant is not None:
             b.PrependUOffsetTRelativeSlot(4, quant, 0)
+        b.PrependBoolSlot(5, tensor.variable, False)
         return int(b.EndObject())
 
     def _node(
@@ -178,6 +185,8 @@ class Lite:
         outputs: list[int],
         options: dict[str, Any],
     ) -> int:
+        options = dict(options)
+        extra = _ints(b, options.pop("intermediates", []))
         given, made, held = _ints(b, inputs), _ints(b, outputs), None
         if op in UNIONS:
             known = OPTIONS[op]
@@ -201,6 +210,7 @@ class Lite:
         if held is not None:
             b.PrependUint8Slot(3, UNIONS[op], 0)
             b.PrependUOffsetTRelativeSlot(4, held, 0)
+        b.PrependUOffsetTRelativeSlot(8, extra, 0)
         return int(b.EndObject())
 
 
