@@ -62,6 +62,10 @@ class Share(Pairwise):
             self.division is Division.NEWTON or terms.format == total.format == BITS,
             f"terms and sums of a share in float32 must be bit patterns, in {BITS}",
         )
+        require(
+            self.division is Division.NEWTON or total.lo >= LEAST_FLOAT,
+            "sums of a share in float32 must be at least 2**-100, whose reciprocal is finite",
+        )
         return TensorType(self.shape(inputs), self.out, self.quant, (self.zero_point, self.out.max))
 
     def bound(self, inputs: Sequence[TensorType]) -> int:

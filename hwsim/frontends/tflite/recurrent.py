@@ -44,7 +44,7 @@ MOST_STEPS = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class LstmStep:
     """What one step of an LSTM needs besides its input and its states."""
 
     run: LiteImporter
@@ -187,7 +187,7 @@ def lstm(run: LiteImporter, node: LiteNode) -> None:
         parts = list(run.emit_all(f"{name}.steps", Split(axis=0, sizes=sizes), parts, titles))
     rows, (before, held) = [], states
     for step, part in enumerate(parts):
-        one = Cell(run, node, f"{name}.{step}", run.meaning(given), run.meaning(hidden), bits)
+        one = LstmStep(run, node, f"{name}.{step}", run.meaning(given), run.meaning(hidden), bits)
         x = one.emit(Flatten(), [part], "x")
         before, held = one.step(x, before, held)
         rows.append(one.emit(Reshape(shape=(1, units)), [before], "y"))
