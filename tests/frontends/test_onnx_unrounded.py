@@ -64,7 +64,13 @@ def chained(n: Net, x: str) -> str:
     return x
 
 
-ENDS: list[Build] = [mean, pooled, residual, product, rows, joined, chained]
+def clipped(n: Net, x: str) -> str:
+    """Cut at the end, as an image is that a network draws."""
+    low, high = (n.constant(n.name("end"), np.float32(k)) for k in (-6, 6))
+    return n.do("Clip", n.do("Add", layer(n, x), other(n)), low, high)
+
+
+ENDS: list[Build] = [clipped, mean, pooled, residual, product, rows, joined, chained]
 
 
 def loaded(made: onnx.ModelProto, folder: Path) -> tuple[hwsim.Graph, bool]:

@@ -257,6 +257,11 @@ def normalized(run: Importer, node: OnnxNode, constants: list[Any], epsilon: flo
     return True
 
 
+def _at_port(step: Unary) -> bool:
+    """Whether a port takes a function of sums: a Clip too, but no ReLU, which codes take."""
+    return step.step is not None or (step.clamp and step.high is not None)
+
+
 def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[PortStep, ...]]:
     """A tensor without the float32 steps at its end, and those on the axes that its user sees."""
     source = real.source
@@ -265,7 +270,7 @@ def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[PortStep, ...]]:
         (
             i
             for i, s in enumerate(real.steps)
-            if isinstance(s, Arithmetic) or (not tabled and isinstance(s, Unary) and s.step)
+            if isinstance(s, Arithmetic) or (not tabled and isinstance(s, Unary) and _at_port(s))
         ),
         None,
     )
