@@ -19,7 +19,7 @@ from rtl.layers.plans import LanePlan
 from rtl.parts import caster
 from rtl.parts.float_sum import FloatSum
 from rtl.parts.lanes import Lanes
-from rtl.parts.reduce import Combine, Running
+from rtl.parts.reduce import Across, Combine, Running
 from rtl.parts.stream import Beat
 
 COMBINE = {Reduction.MAX: Combine.MAX, Reduction.MIN: Combine.MIN}
@@ -85,10 +85,20 @@ class Reduced(OnLanes):
                 channels *= size
         return found
 
+    @property
+    def across(self) -> bool:
+        """Whether the channels become one, so that the codes of a beat do."""
+        return len(self.task.x.shape) - 1 in self.op.axes
+
     def widths(self) -> Sequence[int]:
-        """Divisors of the channels, or one where they become one."""
-        x = self.task.x
-        return (1,) if len(x.shape) - 1 in self.op.axes else divisors(x.channels)
+        """Divisors of the channels; one where those become one in an order."""
+        if self.across and not isinstance(self.op.accumulator, Exact):
+            return (1,)
+        return divisors(self.task.x.channels)
+
+    def output_lanes(self, plan: LanePlan, given: Sequence[int]) -> tuple[int, ...]:
+        """As many, or one where the codes of a beat become one."""
+        return (1 if self.across else plan.lanes,)
 
     def cycles(self, plan: LanePlan) -> int:
         """A beat a cycle; a float32 number takes two."""
@@ -109,10 +119,11 @@ class Reduced(OnLanes):
 
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
         """What runs of each channel, where there are several beats of them."""
+        (lanes,) = self.output_lanes(plan, ())
         return [
-            Memory(stage.channels // plan.lanes, plan.lanes * self.format(stage).width, True)
+            Memory(stage.channels // lanes, lanes * self.format(stage).width, True)
             for stage in self.stages
-            if stage.channels > plan.lanes
+            if stage.channels > lanes
         ]
 
     def used(self, plan: LanePlan, index: int, output: int) -> Counts:
@@ -142,19 +153,22 @@ class Reduced(OnLanes):
                 )
             )
             beat = Beat.of(lanes, acc.format)
-        zero = op.zero_point
+        zero, combine, beats_of_one = op.zero_point, COMBINE.get(op.reduction, Combine.SUM), 1
+        if self.across and lanes > 1:
+            parts.append(Across(beat, combine))
+            beat, beats_of_one, lanes = parts[-1].out, lanes, 1
         for stage in self.stages:
             out = Beat.of(lanes, self.format(stage))
             parts.append(
                 Running(
                     beat,
                     out,
-                    positions=stage.positions,
+                    positions=stage.positions // beats_of_one,
                     channel_beats=stage.channels // lanes,
-                    combine=COMBINE.get(op.reduction, Combine.SUM),
+                    combine=combine,
                     initial=-stage.positions * zero,
                     overflow=overflow,
                 )
             )
-            beat, zero = out, 0
+            beat, zero, beats_of_one = out, 0, 1
         return Layer(beats, beat, parts)

@@ -121,6 +121,42 @@ class Running(wiring.Component):
         return read.data
 
 
+class Across(wiring.Component):
+    """Combine the codes of each beat into one, exactly, by a tree.
+
+    Ports: `i` (In), a stream of `beat`; `o` (Out), one of `out`, 1 lane. A beat a cycle, latency 1
+    cycle; no path between the two sides. `last` passes through.
+    """
+
+    def __init__(self, beat: Beat, combine: Combine) -> None:
+        ends = arith.bounds(Signal(beat.code))
+        times = beat.lanes if combine is Combine.SUM else 1
+        self.combine, self.out = combine, Beat.of(1, Format.holding(*(times * e for e in ends)))
+        super().__init__({"i": In(beat.stream), "o": Out(self.out.stream)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.cut = cut = Slice(self.out)
+        wiring.connect(m, cut.o, wiring.flipped(self.o))
+        values: list[Any] = list(self.i.payload.data)
+        while len(values) > 1:
+            pairs = zip(values[::2], values[1::2], strict=False)
+            left = values[len(values) & ~1 :]
+            values = [self._pair(a, b) for a, b in pairs] + left
+        m.d.comb += [
+            cut.i.valid.eq(self.i.valid),
+            self.i.ready.eq(cut.i.ready),
+            cut.i.payload.last.eq(self.i.payload.last),
+            cut.i.payload.data[0].eq(values[0]),
+        ]
+        return m
+
+    def _pair(self, a: Any, b: Any) -> Any:
+        if self.combine is Combine.SUM:
+            return a + b
+        return Mux(a > b, a, b) if self.combine is Combine.MAX else Mux(a < b, a, b)
+
+
 class FirstLargest(wiring.Component):
     """Give the index of the first largest of each pixel's codes.
 
