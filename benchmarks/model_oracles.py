@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +19,7 @@ from support.hls4ml_models import csim
 from support.onnx_run import run_ort
 
 import hwsim
+from hwsim.fixed import Rounding
 from hwsim.frontends.onnx.qonnx import QUANTIZERS
 from hwsim.graph import Graph, InputPort, Node, OutputPort, user_shape
 from hwsim.ops import Flatten
@@ -23,6 +27,8 @@ from hwsim.ops import Flatten
 Arrays = Mapping[str, Any]
 FLOAT_ENDS = ("Softmax", "LogSoftmax")  # the last bits of an exponential are no integers
 BIPOLAR = (-1, 1)  # of an input that is annotated so: the executor takes these two numbers alone
+LIMIT = 1200.0  # seconds
+MOST_NUMBERS = 1 << 20  # of all inputs together, but two inputs at least
 HLS4ML = {"Model": {"Precision": "ap_fixed<16,6>", "ReuseFactor": 1}}
 
 
@@ -39,14 +45,20 @@ class Opened:
     run: Callable[[Arrays], Arrays]
 
 
-def open_model(files: Sequence[Path], scratch: Path) -> Opened:
-    """The Graph and the oracle of one ONNX file, or of a Keras network and its weights.
+def open_model(files: Sequence[Path], scratch: Path, configuration: Path | None = None) -> Opened:
+    """The Graph and the oracle of an ONNX file, a whole Keras model, or a network and its weights.
 
-    HwsimError where it is no model, or none for hwsim or for hls4ml's converter.
+    `configuration` is a file of hls4ml's, of which its section HLSConfig, the io type and the
+    backend count. HwsimError where it is no model, or none for hwsim or for hls4ml's converter.
     """
+    given = _configured(configuration)
     if len(files) > 1:
-        return _keras(files[0], files[1], scratch)
+        return _keras({"KerasJson": str(files[0]), "KerasH5": str(files[1])}, given, scratch)
     (path,) = files
+    if path.suffix == ".h5":
+        return _keras({"KerasH5": str(path)}, given, scratch)
+    if path.suffix != ".onnx":
+        return Opened(hwsim.load(path), "nothing", dict)  # which says why it cannot
     try:
         nodes = onnx.load(path).graph.node
     except Exception as error:  # of any bytes
@@ -55,7 +67,20 @@ def open_model(files: Sequence[Path], scratch: Path) -> Opened:
         return _qonnx(path, scratch)
     if any("Linear" in node.op_type for node in nodes):
         return Opened(hwsim.load(path), "ONNX Runtime 1.32", lambda x: run_ort(path, x).outputs)
-    return _float_onnx(path, scratch)
+    return _float_onnx(path, given, scratch)
+
+
+def _configured(path: Path | None) -> dict[str, Any]:
+    """What hls4ml is told: by a file, or by nobody."""
+    import yaml
+
+    given = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
+    named = given.get("Backend")
+    return {
+        "HLSConfig": given.get("HLSConfig"),
+        "IOType": given.get("IOType", "io_parallel"),
+        "Backend": named if named in ("Vivado", "Vitis") else "Vitis",
+    }
 
 
 def compared(model: Opened, count: int, seed: int) -> dict[str, Any]:
@@ -63,6 +88,8 @@ def compared(model: Opened, count: int, seed: int) -> dict[str, Any]:
 
     OracleError where the tool does not run.
     """
+    most = max(port.type.size for port in model.graph.inputs)
+    count = min(count, max(2, MOST_NUMBERS // most))
     x = {port.name: inputs(port, count, seed + k) for k, port in enumerate(model.graph.inputs)}
     try:
         theirs = model.run(x)
@@ -120,6 +147,8 @@ def inputs(port: InputPort, count: int, seed: int) -> Any:
     made = rng.uniform(-1 if signed else 0, 1, (count, *shape)) * 2.0**power
     if _kinds(port, (beyond := made * 1.1)[:64]) >= 0:
         made = beyond
+    if port.rounding is Rounding.TRN_ZERO and port.type.format.frac_bits == 0:
+        return np.rint(made).astype(np.float32)  # hls4ml's whole types are given whole numbers
     half = count // 2
     made[:half] = np.rint(made[:half] * 256 / 2.0**power) * 2.0**power / 256
     return made.astype(np.float32)
@@ -150,7 +179,9 @@ def _qonnx(path: Path, scratch: Path) -> Opened:
     onnx.save(proto, cut)
 
     def run(x: Arrays) -> Arrays:
-        wrapped = cleanup_model(ModelWrapper(str(cut)))
+        wrapped = ModelWrapper(str(cut))
+        if not wrapped.check_all_tensor_shapes_specified():  # takes minutes where maps are large
+            wrapped = cleanup_model(wrapped)
         _executable(wrapped.model)
         given = [port.name for port in wrapped.graph.input]
         rows = [
@@ -193,7 +224,7 @@ def _without_float_end(model: onnx.ModelProto) -> onnx.ModelProto:
 # hls4ml --------------------------------------------------------------------------------------
 
 
-def _float_onnx(path: Path, scratch: Path) -> Opened:
+def _float_onnx(path: Path, given: dict[str, Any], scratch: Path) -> Opened:
     from hls4ml.converters import convert_from_onnx_model
     from hls4ml.utils import config_from_onnx_model
     from qonnx.core.modelwrapper import ModelWrapper
@@ -205,39 +236,41 @@ def _float_onnx(path: Path, scratch: Path) -> Opened:
         model = cleanup_model(ModelWrapper(str(path)))
         model = model.transform(ConvertToChannelsLastAndClean()).transform(GemmToMatMul())
         model = cleanup_model(model)
-        config = config_from_onnx_model(model, granularity="name", backend=backend)
+        config = deepcopy(given["HLSConfig"]) or config_from_onnx_model(
+            model, granularity="name", backend=backend
+        )
         return convert_from_onnx_model(
             model,
             hls_config=config,
             backend=backend,
+            io_type=given["IOType"],
             output_dir=str(scratch / backend),
         )
 
-    return _hls4ml(make)
+    return _hls4ml(make, given)
 
 
-def _keras(network: Path, weights: Path, scratch: Path) -> Opened:
+def _keras(files: dict[str, str], given: dict[str, Any], scratch: Path) -> Opened:
     from hls4ml.converters.keras_v2_to_hls import keras_v2_to_hls
 
     def make(backend: str) -> Any:
         return keras_v2_to_hls(
             {
-                "KerasJson": str(network),
-                "KerasH5": str(weights),
+                **files,
                 "OutputDir": str(scratch / backend),
                 "ProjectName": "myproject",
                 "Backend": backend,
-                "IOType": "io_parallel",
-                "HLSConfig": HLS4ML,
+                "IOType": given["IOType"],
+                "HLSConfig": deepcopy(given["HLSConfig"] or HLS4ML),  # which passes write into
             }
         )
 
-    return _hls4ml(make)
+    return _hls4ml(make, given)
 
 
-def _hls4ml(make: Callable[[str], Any]) -> Opened:
+def _hls4ml(make: Callable[[str], Any], given: dict[str, Any]) -> Opened:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        theirs = _by_hls4ml(make)
+        theirs = _by_hls4ml(make, given["Backend"])
         ours = make("hwsim")
     graph = hwsim.load(ours)
 
@@ -249,11 +282,12 @@ def _hls4ml(make: Callable[[str], Any]) -> Opened:
 
 
 def apart(work: Callable[[], Arrays]) -> Arrays:
-    """The result of C++ in a process of its own, which an assertion of it may end."""
+    """The result of C++ in a process of its own, which an assertion of it may end, or `LIMIT`."""
     processes = multiprocessing.get_context("fork")
     receiver, sender = processes.Pipe(duplex=False)
 
     def child() -> None:
+        os.setsid()  # a compiler is to end with it
         try:
             sender.send(work())
         except Exception as error:  # a compiler's, say
@@ -263,6 +297,9 @@ def apart(work: Callable[[], Arrays]) -> Arrays:
     process.start()
     sender.close()
     try:
+        if not receiver.poll(LIMIT):
+            os.killpg(process.pid, signal.SIGKILL)
+            raise OracleError(f"its C++ is not compiled and run within {LIMIT / 60:.0f} minutes")
         found = receiver.recv()
     except EOFError:
         raise OracleError("its C++ ends the process") from None
@@ -273,9 +310,9 @@ def apart(work: Callable[[], Arrays]) -> Arrays:
     return cast(Arrays, found)
 
 
-def _by_hls4ml(make: Callable[[str], Any]) -> Any:
-    """The model for Vitis; HwsimError where hls4ml's own converter does not take it."""
+def _by_hls4ml(make: Callable[[str], Any], backend: str) -> Any:
+    """The model for Vitis or Vivado; HwsimError where hls4ml's own converter does not take it."""
     try:
-        return make("Vitis")
+        return make(backend)
     except Exception as error:  # whatever it meets
         raise hwsim.HwsimError(f"hls4ml's own converter ends with {_said(error)}") from None

@@ -1,11 +1,13 @@
 """Published models: do they load, with the integers of which tool, and what hardware do they get?
 
     python benchmarks/models.py FOLDER ... [--source TEXT] [--inputs N] [--only WORD]
-                                [--json FILE] [--page FILE]
+                                [--new] [--json FILE] [--page FILE]
 
-A folder is searched for `.onnx` files and for Keras pairs (`NAME.json` with `NAME*_weights.h5`).
+A folder is searched for `.onnx` files, for Keras pairs (`NAME.json` with `NAME*_weights.h5`), for
+whole Keras models (`.h5`) and for hls4ml's configurations (`.yml`), which name a model beside them.
 A file with Quant nodes is compared with QONNX's executor, one with QuantizeLinear with ONNX
-Runtime; a float file or a Keras pair is read by hls4ml, and compared with the C++ that it compiles.
+Runtime; a float file or a Keras model is read by hls4ml, and compared with the C++ that it
+compiles. What cannot be read has a row that says so.
 Rows are kept in the JSON file by the model's hash, so that each folder adds its own, and the page
 is written from all of them. Exit status 1 where a code differs without a warning.
 """
@@ -40,22 +42,42 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A model of one file, or of one for the network and one for its weights."""
+    """A model of one file, or of one for the network and one for its weights.
+
+    `configuration` is hls4ml's, where one was published with it.
+    """
 
     name: str
     files: tuple[Path, ...]
+    configuration: Path | None = None
 
     @property
     def sha256(self) -> str:
         """Of all its files, one after the other."""
         whole = hashlib.sha256()
-        for path in self.files:
+        for path in (*self.files, *filter(None, [self.configuration])):
             whole.update(path.read_bytes())
         return whole.hexdigest()
 
 
+UNREAD = (".keras", ".pt", ".pth", ".pb", ".tflite")
+"""Models, too: hwsim says of each which way there is from it."""
+CONFIGURED = ("KerasJson", "KerasH5", "OnnxModel")
+"""Where one of hls4ml's configurations names the files of its model."""
+
+
 def found(folder: Path) -> Iterator[Published]:
-    """The models below a folder."""
+    """The models below a folder, each alone and with the configurations that name it."""
+    models = [*_files(folder)]
+    yield from models
+    for path in sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")]):
+        named = _named(path)
+        for model in models:
+            if named and {file.name for file in model.files} == named:
+                yield Published(path.stem, model.files, path)
+
+
+def _files(folder: Path) -> Iterator[Published]:
     for path in sorted(folder.rglob("*.onnx")):
         yield Published(path.stem, (path,))
     for path in sorted(folder.rglob("*.json")):
@@ -64,6 +86,23 @@ def found(folder: Path) -> Iterator[Published]:
             mine = weights.name.startswith(f"{path.stem}_")
             if mine and not any(weights.name.startswith(f"{other}_") for other in longer):
                 yield Published(weights.stem.removesuffix("_weights"), (path, weights))
+    for path in sorted(folder.rglob("*")):
+        whole = path.suffix == ".h5" and not path.stem.endswith("_weights")
+        if whole or path.suffix in UNREAD:
+            yield Published(path.stem, (path,))
+
+
+def _named(configuration: Path) -> set[str]:
+    """The names of the files of a configuration's model; none where it is no such file."""
+    import yaml
+
+    try:
+        given = yaml.safe_load(configuration.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return set()
+    if not isinstance(given, dict):
+        return set()
+    return {Path(str(given[key])).name for key in CONFIGURED if key in given}
 
 
 def measured(model: Published, count: int) -> Row:
@@ -73,9 +112,11 @@ def measured(model: Published, count: int) -> Row:
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            pair = model_oracles.open_model(model.files, Path(scratch))
+            pair = model_oracles.open_model(model.files, Path(scratch), model.configuration)
         except hwsim.HwsimError as error:
             return row | {"refused": _short(str(error), model)}
+        except Exception as error:  # a fault of ours: the run goes on, and the row says so
+            return row | {"refused": _short(f"{type(error).__name__}: {error}", model)}
         row |= {"loads": True, "oracle": pair.oracle, "load_seconds": time.perf_counter() - start}
         row["warnings"] = sum(issubclass(w.category, RuntimeDifference) for w in said)
         row |= hardware(pair.graph)
@@ -83,6 +124,8 @@ def measured(model: Published, count: int) -> Row:
             row |= model_oracles.compared(pair, count, SEED)
         except model_oracles.OracleError as error:
             row |= {"not_compared": _short(str(error), model)}
+        except Exception as error:  # as above
+            row |= {"not_compared": _short(f"hwsim: {type(error).__name__}: {error}", model)}
     return row
 
 
@@ -172,6 +215,7 @@ def main() -> int:
     parser.add_argument("--source", default="", help="where the models of these folders are from")
     parser.add_argument("--inputs", type=int, default=1000)
     parser.add_argument("--only", default="", help="models whose name has this in it")
+    parser.add_argument("--new", action="store_true", help="only models that have no row yet")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks/results/models.json")
     parser.add_argument("--page", type=Path, help="rewrite the table of this page")
     options = parser.parse_args()
@@ -185,7 +229,7 @@ def main() -> int:
     wrong = 0
     for folder in options.folders:
         for model in found(folder):
-            if options.only not in model.name:
+            if options.only not in model.name or (options.new and model.sha256 in rows):
                 continue
             row = measured(model, options.inputs) | {"source": options.source or folder.name}
             rows[row["sha256"]] = row
