@@ -233,7 +233,7 @@ def _float_onnx(path: Path, given: dict[str, Any], scratch: Path) -> Opened:
     from qonnx.util.cleanup import cleanup_model
 
     def make(backend: str) -> Any:
-        model = cleanup_model(ModelWrapper(str(path)))
+        model = cleanup_model(ModelWrapper(str(path)), override_inpsize=1)  # some have a batch
         model = model.transform(ConvertToChannelsLastAndClean()).transform(GemmToMatMul())
         model = cleanup_model(model)
         config = deepcopy(given["HLSConfig"]) or config_from_onnx_model(
@@ -273,6 +273,9 @@ def _hls4ml(make: Callable[[str], Any], given: dict[str, Any]) -> Opened:
         theirs = _by_hls4ml(make, given["Backend"])
         ours = make("hwsim")
     graph = hwsim.load(ours)
+
+    # hls4ml 1.3 asks NumPy for it when it writes exponents; NumPy 2 has it no more.
+    vars(np).setdefault("product", np.prod)
 
     def run(x: Arrays) -> Arrays:
         arrays = [np.ascontiguousarray(a, dtype=np.float32) for a in x.values()]

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Overflow, Rounding, round_int
+from hwsim.fixed import Overflow, Rounding
 from hwsim.frontends.hls4ml.importer import LayerBuilder, window_of
 from hwsim.frontends.hls4ml.types import Precision, read_precision
 from hwsim.ops import Add, AvgPool, Divide, MaxPool, Reshape, Select, Stepwise, TensorType, Window
 
 # Modes that give the same whether a code or its sum with a code on the coarser grid is rounded.
 EVEN_HANDED = (Rounding.TRN, Rounding.RND, Rounding.RND_MIN_INF)
-RISING = (Overflow.SAT, Overflow.SAT_SYM)
-"""Modes by which a larger number never becomes a smaller one."""
 MOST_STEPS = 256
 """Of a window whose sums are added by operators of their own."""
 
@@ -38,7 +36,6 @@ def read_pool(build: LayerBuilder, layer: Any) -> None:
             source = build.cast(f"{name}/gathered", source, acc)
             pooled = build.add(f"{name}/max", MaxPool(window=window), source)
         else:
-            _check_rising(build.types[source], acc)
             pooled = build.add(f"{name}/max", MaxPool(window=window), source)
             pooled = build.cast(f"{name}/accum", pooled, acc)
     else:
@@ -80,20 +77,6 @@ def adds_alike(kind: TensorType, window: Window, acc: Precision) -> bool:
     fits = (most << max(left, 0)) >> max(-left, 0) < acc.format.max
     even = not drops or acc.rounding in EVEN_HANDED
     return even and (fits or acc.overflow is Overflow.WRAP)
-
-
-def _check_rising(kind: TensorType, acc: Precision) -> None:
-    """HwsimError where the largest number may not stay the largest in `accum_t`.
-
-    The C++ compares each code with the largest so far, which it holds in that type.
-    """
-    drop = kind.format.frac_bits - acc.format.frac_bits
-    ends = [round_int(code, drop, acc.rounding) for code in (kind.lo, kind.hi)]
-    if acc.overflow not in RISING and not (acc.least <= ends[0] and ends[1] <= acc.format.max):
-        raise HwsimError(
-            f"a max pool's accumulator must hold the codes of its input, {kind.format}, or "
-            f"saturate, not be {acc}: the C++ compares with what is left of the largest so far"
-        )
 
 
 def _average(
