@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ from support.hls4ml_layers import batchnorm_flat, concatenate, pool
 from support.hls4ml_models import Model, precision
 from support.hls4ml_sequences import time_distributed
 from support.oracle import c_divide, cast
+from support.seeds import seeded
 
 import hwsim
 from hwsim.errors import HwsimError
@@ -80,6 +82,52 @@ def pools(seed: int, *, stream: bool) -> Model:
 @pytest.mark.parametrize("seed", [3, 4])
 def test_pools_by_any_accumulator_give_csims_codes(seed, tmp_path):
     check(pools(seed, stream=False), tmp_path)
+
+
+def powers(overflow: str) -> Model:
+    """Dense layers of inputs of three bits, whose products with small exponents lose bits."""
+    from support.hls4ml_quantizers import Powers, quantized
+
+    model = Model(12, (6,), given="fixed<3,1>")
+    for options in ({}, {"Strategy": "Resource", "ReuseFactor": 3}):
+        accum = f"fixed<10,2,TRN,{overflow}>"
+        quantized(model, "x", Powers(4), {"accum": accum, "result": accum}, **options)
+    for layer in model.layers[1:]:
+        layer["weight_data"] = layer["weight_data"] * np.exp2(-model.np.integers(0, 9, (6, 4)))
+    return model
+
+
+def test_products_with_exponents_are_cut_as_in_cpp(tmp_path):
+    model = powers("SAT")
+    built = model.build(tmp_path, backend="hwsim")
+    codes = np.arange(-4, 4)[np.random.default_rng(seeded(9)).integers(0, 8, (200, 6))]
+    found = emulated(hwsim.load(built), np.ldexp(codes.astype(np.float32), -2))
+    dense, ordered = (name for name in found if name != "x")
+    lost = 0
+    for name, places in ((dense, range(6)), (ordered, (0, 3, 1, 4, 2, 5))):
+        layer = built.graph[name]
+        weights, bias = layer.weights["weight"].data, layer.weights["bias"].data
+        weights = weights if weights.shape == (6, 4) else weights.T
+        for row, want in zip(codes.tolist(), found[name].tolist(), strict=True):
+            for unit in range(4):
+                total = max(-512, min(511, math.floor(float(bias[unit]) * 256)))
+                for place in places:
+                    exact = Fraction(row[place], 4) * Fraction(abs(float(weights[place, unit])))
+                    kept = math.floor(exact * 2**7)  # of 14 bits, half of them before the point
+                    lost += kept != exact * 2**7
+                    sign = -1 if weights[place, unit] < 0 else 1
+                    product = max(-512, min(511, sign * kept * 2))
+                    total = max(-512, min(511, total + product))
+                assert total == want[unit]
+    assert lost > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overflow", ["SAT", "WRAP"])
+def test_products_with_exponents_that_lose_bits_give_csims_codes(overflow, tmp_path, monkeypatch):
+    # hls4ml 1.3 asks NumPy for it when it writes exponents; NumPy 2 has it no more.
+    monkeypatch.setattr(np, "product", np.prod, raising=False)
+    check(powers(overflow), tmp_path)
 
 
 @pytest.mark.slow

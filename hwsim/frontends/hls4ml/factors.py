@@ -30,10 +30,14 @@ TAKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """Codes of the weights in the variable's shape, and their format."""
+    """Codes of the weights in the variable's shape, and their format.
+
+    `kept` is how many fraction bits a product keeps in C++, where some would have more.
+    """
 
     codes: IntArray
     format: Format
+    kept: int | None = None
 
 
 def is_sign(precision: Any) -> bool:
@@ -117,7 +121,7 @@ def is_ternary(precision: Any) -> bool:
 
 
 def _powers(name: str, variable: Any, data: TensorType) -> Factors:
-    """Signs and exponents, of a product that is exact."""
+    """Signs and exponents, of a product whose first bits are all kept."""
     values, width = np.asarray(variable.data, np.float64), int(variable.type.precision.width)
     if not (np.isfinite(values).all() and values.all()):
         raise HwsimError(f"{name} must be powers of two, but hold 0, NaN or infinity")
@@ -126,17 +130,19 @@ def _powers(name: str, variable: Any, data: TensorType) -> Factors:
     low, high = int(exponents.min()), int(exponents.max())
     # A product has so many bits before and behind its point (`weight_exponential`).
     room = width + data.format.width
-    if data.format.frac_bits - low > room or data.format.int_bits + high > room:
+    if data.format.int_bits + high > room:
         raise HwsimError(
-            f"products with {name} must keep all bits in {room} before and {room} behind the point,"
-            f" not be of {data.format} with factors of 2**{low} to 2**{high}"
+            f"products with {name} must keep all bits in {room} before the point, not be of "
+            f"{data.format} with factors of up to 2**{high}"
         )
-    if high - low + 2 > MOST_WEIGHT_BITS:
+    kept = room if data.format.frac_bits - low > room else None
+    fmt = Format(True, (high if kept is None else max(high, 0)) + 2, -low)  # then 1 is a factor
+    if fmt.width > MOST_WEIGHT_BITS:
         raise HwsimError(
             f"{name} must span at most 2**{MOST_WEIGHT_BITS - 2}, not 2**{low} to 2**{high}"
         )
     codes = np.where(values < 0, -1, 1) << (exponents - low)
-    return Factors(codes, Format(True, high + 2, -low))
+    return Factors(codes, fmt, kept)
 
 
 def signs(build: LayerBuilder, edge: str, name: str, precision: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Overflow
 from hwsim.frontends.hls4ml import binary
+from hwsim.frontends.hls4ml.exponents import with_cut_inputs
 from hwsim.frontends.hls4ml.factors import (
     Factors,
     is_bit,
@@ -38,6 +39,7 @@ def read_dense(build: LayerBuilder, layer: Any) -> None:
         bias_frac=biases.format.frac_bits,
         accumulator=sums_of(layer, terms),
     )
+    op, source = with_cut_inputs(build, layer.outputs[0], op, source, factors)
     _finish(build, layer, op, source, terms)
 
 
@@ -57,6 +59,7 @@ def read_conv(build: LayerBuilder, layer: Any) -> None:
         window=window,
         accumulator=sums_of(layer, terms),
     )
+    op, source = with_cut_inputs(build, layer.outputs[0], op, source, factors)
     _finish(build, layer, op, source, _counted(build, layer, terms))
 
 
