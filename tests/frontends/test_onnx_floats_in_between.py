@@ -97,3 +97,29 @@ def test_what_is_left_in_reals_is_a_fine_fixed_point_number(
     assert off.max() <= 1
     assert np.mean(off > 0) <= 1 / 1000
     assert announced or not off.any()
+
+
+@pytest.mark.parametrize("first", ["MatMul", "Conv"])
+def test_a_norm_by_single_numbers_at_the_end_is_part_of_the_output(
+    first: str, tmp_path: Path, seed: int
+) -> None:
+    """As Brevitas ends its binary networks: a mean, a deviation, a factor and an offset."""
+    n = Net("uint8", seed=seed)
+    if first == "MatMul":
+        x = n.qdq(n.input("x", (24,)), Q("uint8", 0.05, 119))
+        out, rank = n.do("MatMul", x, n.kernel((24, 5), 1)), 2
+    else:
+        x = n.qdq(n.input("x", (4, 6, 5)), Q("uint8", 0.05, 119))
+        out, rank = n.do("Conv", x, n.kernel((3, 4, 3, 3), 0)), 4
+    for op, number in (("Sub", 0.31), ("Div", 0.77), ("Mul", 1.03), ("Add", -0.37)):
+        out = n.do(op, out, n.constant(f"{op} constant", np.float32([number])))
+    made = n.model((out, rank, "float32"))
+    onnx.save(made, tmp_path / "m.onnx")
+    with pytest.warns(RuntimeDifference, match="last bits"):
+        graph = hwsim.load(tmp_path / "m.onnx")
+    shape = [d.dim_value for d in made.graph.input[0].type.tensor_type.shape.dim[1:]]
+    x = np.random.default_rng(seed).uniform(-6, 6, (50, *shape)).astype(np.float32)
+    (want,) = run_ort(made, {"x": x}).outputs.values()
+    off = np.abs(hwsim.emulate(graph, x) - want).max()
+    assert off <= 1e-6 * np.abs(want).max()
+    assert np.unique(want).size > 100

@@ -77,7 +77,8 @@ def _add_constant(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> 
         return sum_of_codes(run, node, real, bias)
     if number:
         value = F32(bias.array.reshape(())[()])
-        return real.then(Unary(str(node), lambda x: x + value, rising=True))
+        named = ("add", float(value))
+        return real.then(Unary(str(node), lambda x: x + value, rising=True, arithmetic=named))
     offset = bias.array.astype(np.float64)
     own = arithmetic_of(node, bias.array.astype(F32))
     return along(run, node, real, np.ones_like(offset), offset, own)

@@ -34,6 +34,7 @@ from hwsim.frontends.shared.values import (
     Pool,
     RawInput,
     Real,
+    Scaled,
     Unary,
     Weighing,
 )
@@ -262,6 +263,21 @@ def _at_port(step: Unary) -> bool:
     return step.step is not None or (step.clamp and step.high is not None)
 
 
+def _arithmetic_at_the_end(real: Real) -> int | None:
+    """The first step of those at the end that a port computes, arithmetic with a number among them.
+
+    None where there is no such arithmetic, or something else behind it.
+    """
+    places = [i for i, step in enumerate(real.steps) if isinstance(step, Unary) and step.arithmetic]
+    if not places:
+        return None
+    rest = real.steps[places[0] :]
+    fits = all(
+        isinstance(step, Unary) and (step.arithmetic or step.clamp or step.step) for step in rest
+    )
+    return places[0] if fits else None
+
+
 def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[PortStep, ...]]:
     """A tensor without the float32 steps at its end, and those on the axes that its user sees."""
     source = real.source
@@ -274,6 +290,8 @@ def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[PortStep, ...]]:
         ),
         None,
     )
+    if first is None and isinstance(source, Scaled | Weighing):
+        first = _arithmetic_at_the_end(real)
     scaled: tuple[FloatStep, ...] = ()
     layout = real.layout
 
@@ -302,6 +320,9 @@ def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[PortStep, ...]]:
             found += [seen(op, np.array([v], F32)) for op, v in limits if v is not None]
         elif isinstance(step, Unary) and step.step is not None:
             found.append(UnaryStep(op=step.step))
+        elif isinstance(step, Unary) and step.arithmetic is not None:
+            op, number = step.arithmetic
+            found.append(seen(op, np.array([number], F32)))
         else:
             raise HwsimError(f"{step.name} must be followed by a quantizer")
     return replace(real, steps=real.steps[:first]), tuple(found)

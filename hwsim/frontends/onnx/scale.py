@@ -32,6 +32,9 @@ from hwsim.frontends.shared.values import (
 
 F32 = np.float32
 F64 = np.float64
+STEPS = {"Add": "add", "Div": "div", "Mul": "mul", "Sub": "sub", "Sum": "add"}
+"""Names of arithmetic in `float_steps`."""
+
 Factors = npt.NDArray[np.float64]
 Function = Callable[[FloatArray], FloatArray]
 
@@ -141,14 +144,19 @@ def _function(node: OnnxNode, value: Any, reverse: bool) -> Unary:
     """The function of a float32 and the node's constant, as the runtime computes it."""
     match node.op:
         case "Mul":
-            return Unary(str(node), lambda x: x * value, rising=bool(np.all(value >= 0)))
+            made = Unary(str(node), lambda x: x * value, rising=bool(np.all(value >= 0)))
         case "Div":
-            return Unary(str(node), lambda x: x / value, rising=bool(np.all(value > 0)))
+            made = Unary(str(node), lambda x: x / value, rising=bool(np.all(value > 0)))
         case "Add" | "Sum":
-            return Unary(str(node), lambda x: x + value, rising=True)
+            made = Unary(str(node), lambda x: x + value, rising=True)
         case _ if reverse:
-            return Unary(str(node), lambda x: value - x, rising=False)
-    return Unary(str(node), lambda x: x - value, rising=True)
+            made = Unary(str(node), lambda x: value - x, rising=False)
+        case _:
+            made = Unary(str(node), lambda x: x - value, rising=True)
+    if np.ndim(value):
+        return made
+    name = "sub_from" if node.op == "Sub" and reverse else STEPS[node.op]
+    return replace(made, arithmetic=(name, float(value)))
 
 
 def arithmetic_of(node: OnnxNode, value: FloatArray, *, reverse: bool = False) -> Own:
@@ -247,6 +255,8 @@ def by_channel(
     if not (np.isfinite(factor).all() and np.isfinite(offset).all()):
         raise HwsimError(f"{node}: its constants must be finite")
     layout, source = real.layout, real.source
+    if isinstance(source, Scaled) and axis is None and not real.steps and _of_a_sum(source):
+        return replace(real, source=_one_line(node, source, factor, offset))
     wanted = layout if axis is None else Arrangement.innermost(layout.shape, axis)
     at_once = isinstance(source, Weighing) and not real.steps
     if isinstance(source, Weighing) and at_once and (layout.same(wanted) or run.choices is None):
@@ -266,3 +276,20 @@ def by_channel(
         term, layout = replace(level, codes=codes), codes.layout
     function = None if own is None else own.function()
     return Real(Scaled(node.name, term, factor, offset, function=function), layout)
+
+
+def _of_a_sum(source: Scaled) -> bool:
+    """Whether a line is one of a layer's sum, in reals."""
+    return isinstance(source.term, Weighing) and source.unit is None
+
+
+def _one_line(node: OnnxNode, source: Scaled, factor: Factors, offset: Factors) -> Scaled:
+    """A line behind that of a layer's sum is one with it."""
+    scale, shift = float(factor.ravel()[0]), float(offset.ravel()[0])
+    return replace(
+        source,
+        name=node.name,
+        factor=source.factor * scale,
+        offset=source.offset * scale + shift,
+        function=None,
+    )

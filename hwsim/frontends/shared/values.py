@@ -265,7 +265,8 @@ class Unary:
     """A function of one float32; `low` and `high` are there where it is a clamp.
 
     `rough` says that the model's runtime gives other last bits; `step` is its name in
-    `float_steps.FUNCTIONS`, where it is there.
+    `float_steps.FUNCTIONS`, where it is there; `arithmetic` is one of `float_steps.ARITHMETIC` with
+    its constant.
     """
 
     name: str
@@ -275,6 +276,7 @@ class Unary:
     high: float | None = None
     rough: bool = False
     step: str | None = None
+    arithmetic: tuple[str, float] | None = None
 
     @property
     def clamp(self) -> bool:
