@@ -116,6 +116,20 @@ def test_elements_without_bits_are_zero_and_need_no_compiler(tmp_path):
     assert found.tolist() == [[1.5, 0.0, 0.0], [3.5, 0.0, 0.0]]
 
 
+def test_a_quantizer_has_the_formats_that_passes_leave_not_those_it_was_made_from(tmp_path):
+    """hls4ml's bit-exact pass changes the layer, not its attributes; the C++ is of the layer."""
+    from support.hls4ml_quantizers import quantizer
+
+    model = Model(1, (2,), given="fixed<8,4>")
+    kinds = (np.ones((1, 2), int), np.array([[5, 6]]), np.full((1, 2), 4))
+    quantizer(model, "x", kinds, ("TRN", "SAT"))
+    built = model.build(tmp_path, backend="hwsim")
+    layer = next(one for one in built.get_layers() if one.class_name == "FixedPointQuantizer")
+    layer.mask_kbi = np.array([[0, 1]]), np.array([[1, 6]]), np.array([[-1, 4]])
+    found = hwsim.emulate(hwsim.load(built), np.array([[3.0, 3.0], [-3.0, -3.0]]))
+    assert found.tolist() == [[0.25, 3.0], [0.0, -3.0]]
+
+
 @pytest.mark.slow
 def test_vivados_streamed_broadcast_gives_csims_codes(tmp_path):
     model = Model(9, (3, 4, 2), given="fixed<9,4,RND,SAT>")

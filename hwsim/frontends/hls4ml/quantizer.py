@@ -14,14 +14,16 @@ from hwsim.ops import Cast, Flatten, Reshape
 
 
 def read_quantizer(build: LayerBuilder, layer: Any) -> None:
-    """Each element in its own `ap_fixed`; one of no bits is 0 (`hgq_proxy_model.py`)."""
+    """Each element in its own `ap_fixed`; one of no bits is 0 (`hgq_proxy_model.py`).
+
+    The formats are those of the layer as the bit-exact pass leaves it, not those that it was made
+    from: under SAT a narrower one saturates sooner.
+    """
     source, name = build.edge(layer.inputs[0]), layer.outputs[0]
     shape = build.types[source].shape
-    keeps, widths, wholes = (
-        np.broadcast_to(np.asarray(mask)[0], shape) for mask in layer.get_attr("mask_kbi")
-    )
+    keeps, widths, wholes = (np.broadcast_to(np.asarray(mask)[0], shape) for mask in layer.mask_kbi)
     try:
-        modes = Rounding(str(layer.get_attr("RND"))), Overflow(str(layer.get_attr("SAT")))
+        modes = Rounding(str(layer.RND)), Overflow(str(layer.SAT))
     except ValueError as error:
         raise HwsimError(f"a quantizer's modes must be those of ap_fixed: {error}") from None
     masks = [mask.reshape(-1, shape[-1]) for mask in (keeps, widths, wholes)]
