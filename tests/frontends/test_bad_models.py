@@ -154,7 +154,8 @@ def test_a_pickle_is_refused_and_not_run(name: str, tmp_path: Path) -> None:
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD, "model.bin")
-    assert refusal(path) == f"a model must be a file that ends in .onnx or .hwsim, not '{path}'"
+    ends = ".onnx or .hwsim or .tflite"
+    assert refusal(path) == f"a model must be a file that ends in {ends}, not '{path}'"
 
 
 # Content

@@ -68,7 +68,7 @@ def conv_transpose(run: Importer, node: OnnxNode) -> None:
     level, window = _stretched(run, node, level, stretch, taps.shape[:rank])
     held = taps, weights.format, scale
     source = layer(run, node, level, held, bias, (window, groups))
-    *places, outputs = source.op.infer([run.types[level.codes.edge]]).shape
+    *places, outputs = source.op.infer([run.types[source.input.codes.edge]]).shape
     run.values[node.output] = Real(source, Arrangement.map((outputs, *places)))
 
 

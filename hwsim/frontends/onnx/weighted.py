@@ -19,6 +19,7 @@ from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS
 from hwsim.frontends.onnx.window import dilated, map_level, window_in_frame
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.exact_levels import narrowed
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     NO_PADDING,
@@ -39,6 +40,8 @@ FLOAT_BITS = 24
 """Bits of the largest weight of a channel that nothing has quantized, as many as float32 has."""
 MOST_SUM_BITS = 61
 """Fewer bits where sums of wide codes would pass these."""
+ROOMY_SUM_BITS = 58
+"""The same of what is summed, so that there is room for a bias."""
 
 
 def weights_of(run: Importer, node: OnnxNode, position: int, axis: int) -> Constant:
@@ -111,6 +114,7 @@ def layer(
 ) -> Weighing:
     """Dense, or a convolution with `window` (and groups): weights with output channels last."""
     codes, fmt, weight_scale = weights
+    level = _with_room(run, node, level, codes)
     if level.scales is not None:  # of a depthwise convolution: those of the data become its own
         repeated = np.repeat(level.scales, codes.shape[-1] // len(level.scales))
         level, weight_scale = replace(level, scale=1.0, scales=None), repeated * weight_scale
@@ -130,6 +134,16 @@ def layer(
         None if choice.bias_scale is None else F32(choice.bias_scale) * weight_scale,
     )
     return source if bias is None else biased(run, node, source, bias)
+
+
+def _with_room(run: Importer, node: OnnxNode, level: Level, codes: IntArray) -> Level:
+    """Reals that nothing has rounded, in fewer bits where sums of them left none for a bias."""
+    kind = run.types[level.codes.edge]
+    terms = codes.reshape(-1, codes.shape[-1])
+    largest = float(np.abs(terms).sum(axis=0, dtype=np.float64).max())
+    if level.scales is not None or largest * kind.magnitude < 2.0**ROOMY_SUM_BITS:
+        return level
+    return narrowed(run, level, f"{node.name}.narrow")
 
 
 def _with_alpha(weights: FloatArray, alpha: float, data: F32, scale: FloatArray) -> FloatArray:
@@ -265,7 +279,7 @@ def convolution(
     level = replace(level, codes=held_codes)
     held = taps, weights.format, scale
     source = layer(run, node, level, held, _among_codes(run, bias), (window, groups))
-    kind = source.op.infer([run.types[level.codes.edge]])
+    kind = source.op.infer([run.types[source.input.codes.edge]])
     *places, outputs = kind.shape
     return _beside(run, node, Real(source, Arrangement.map((outputs, *places))), bias)
 
