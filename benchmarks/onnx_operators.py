@@ -114,7 +114,7 @@ def main() -> int:
     print(table(HEAD, [_cells(name, found) for name, found in rows.items()]))
     if args.json:
         figures = {"provenance": provenance("onnxruntime", "numpy"), "seed": SEED}
-        write_json(args.json, figures | {"operators": rows})
+        write_json(args.json, figures | {"outputs": args.outputs, "operators": rows})
     if args.page:
         written(args.page, rows)
     silent = {n for n, found in rows.items() for r in found if r["different"] and not r["warned"]}
