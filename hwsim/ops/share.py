@@ -9,13 +9,16 @@ from typing import ClassVar
 
 from hwsim.fixed import Array, Format, Namespace, Overflow, overflow
 from hwsim.ops.base import Carrier, Constants, Quant, TensorType, require
-from hwsim.ops.fixed_point import divide_by_power, high_product
+from hwsim.ops.fixed_point import (
+    divide_by_power,
+    high_product,
+    reciprocal_of_half,
+    saturating_left,
+)
 from hwsim.ops.floats import BITS, FRACTION, LARGEST, POWERS, numbers_of
 from hwsim.ops.pairs import Pairwise
 
 SUM_FRACTION = 12  # bits that terms lose before they are added, as gemmlowp's softmax does it
-NEWTON_STEPS = 3
-THREE_HALVES = (1515870810, -1010580540)  # 48/17 and -32/17 with 29 fraction bits
 MOST_SUM = (1 << 31) - 1
 LEAST_FLOAT = 27 << FRACTION  # the pattern of 2**-100
 MOST_SHARE = 2.0**40  # far above any code
@@ -104,16 +107,4 @@ def reciprocal(xp: Namespace, total: Array) -> tuple[Array, Array]:
         total = total << (small * step)
         headroom = headroom + small * step
     half = total >> 1  # (1 + x) / 2 of the normalized 1 + x
-    product, minus = THREE_HALVES
-    x = product + high_product(xp, half, xp.full_like(half, minus))
-    for _ in range(NEWTON_STEPS):
-        rest = (1 << 29) - high_product(xp, half, x)
-        x = x + _shifted(xp, high_product(xp, x, rest), 2)
-    return _shifted(xp, x, 1), headroom
-
-
-def _shifted(xp: Namespace, x: Array, left: int) -> Array:
-    """A left shift that saturates at 32 bits."""
-    limit = (1 << 31 - left) - 1
-    shifted = xp.clip(x, -limit - 1, limit + 1) << left
-    return xp.clip(shifted, -(1 << 31), (1 << 31) - 1)
+    return saturating_left(xp, reciprocal_of_half(xp, half), 1), headroom

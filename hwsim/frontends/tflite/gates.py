@@ -11,88 +11,22 @@ from functools import cache
 
 import numpy as np
 
+from hwsim.frontends.tflite.fixed_point import SHORT
 from hwsim.ops.base import IntArray
 
 CODES: IntArray = np.arange(-(1 << 15), 1 << 15)
-BITS = 15
-
-
-def _high(a: IntArray, b: IntArray | int) -> IntArray:
-    """The rounding doubling high product of 16 bits."""
-    return np.asarray((a * np.asarray(b, np.int64) + (1 << 14)) >> 15, np.int64)
-
-
-def _short(constant: int) -> int:
-    """A constant of 32 bits with 16."""
-    return (constant + (1 << 15)) >> 16
-
-
-def _kept(x: IntArray) -> IntArray:
-    return np.clip(x, -(1 << 15), (1 << 15) - 1)
-
-
-def _divided(x: IntArray, right: int) -> IntArray:
-    """By a power of two, ties away from zero."""
-    if not right:
-        return x
-    return np.asarray((x + (1 << right - 1) - (x < 0)) >> right, np.int64)
-
-
-def _left(x: IntArray, by: int) -> IntArray:
-    """A left shift that saturates; a right one rounds."""
-    return _divided(x, -by) if by < 0 else _kept(x << by)
-
-
-BARREL = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
-EIGHTH, THIRD = 1895147668, 715827883
-HALF_RANGE = (1515870810, -1010580540)
-
-
-def _exp_on_negative(a: IntArray, integer_bits: int) -> IntArray:
-    """exp of codes of 0 or less; 15 fraction bits."""
-    fraction = BITS - integer_bits
-    quarter = 1 << fraction - 2
-    rest = (a & quarter - 1) - quarter
-    x = (rest << integer_bits) + (1 << 12)
-    square = _high(x, x)
-    cube, fourth = _high(square, x), _high(square, square)
-    inner = _divided(_high(_divided(fourth, 2) + cube, _short(THIRD)) + square, 1)
-    result = _kept(_short(EIGHTH) + _high(x + inner, _short(EIGHTH)))
-    remainder = rest - a
-    for exponent, factor in zip(range(-2, 5), BARREL, strict=True):
-        if integer_bits > exponent:
-            taken = (remainder & (1 << fraction + exponent)) != 0
-            result = np.where(taken, _high(result, _short(factor)), result)
-    return np.where(a == 0, (1 << 15) - 1, result)
-
-
-def _reciprocal(a: IntArray) -> IntArray:
-    """2 / (1 + a) halved, for a from 0 to 1 with 15 fraction bits; 13 of them."""
-    half = (a + (1 << 15)) >> 1
-    x = _short(HALF_RANGE[0]) + _high(half, -((-HALF_RANGE[1] + (1 << 15)) >> 16))
-    for _ in range(3):
-        x = x + _left(_high(x, (1 << 13) - _high(half, x)), 2)
-    return x
 
 
 @cache
 def logistic() -> IntArray:
     """1 / (1 + exp(-x)) of Q3.12, 15 fraction bits."""
-    exponential = _exp_on_negative(-np.abs(CODES), 3)
-    positive = _left(_reciprocal(exponential), 1)
-    positive = np.where(CODES == 0, 1 << 14, positive)
-    return np.where(CODES < 0, (1 << 15) - 1 - positive, positive)
+    return SHORT.logistic(CODES, 3)
 
 
 @cache
 def tanh(integer_bits: int) -> IntArray:
     """tanh of codes with so many integer bits, 15 fraction bits."""
-    if integer_bits < 0:
-        raise ValueError(integer_bits)
-    doubled = -np.abs(CODES)
-    exponential = _exp_on_negative(doubled, integer_bits + 1)
-    positive = _left(_reciprocal(exponential) - (1 << 13), 2)
-    return np.where(CODES == 0, 0, np.where(CODES < 0, -positive, positive))
+    return SHORT.tanh(CODES, integer_bits)
 
 
 _UP = (4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34, 35, 37, 39, 40,

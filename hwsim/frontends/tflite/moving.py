@@ -9,9 +9,8 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter, whole
-from hwsim.frontends.tflite.kernels import KernelSet
 from hwsim.frontends.tflite.model import LiteNode, LiteTensor
-from hwsim.frontends.tflite.rounding import activation
+from hwsim.frontends.tflite.rounding import activation, same_meaning
 from hwsim.ops import Concat, Flatten, Op, Pad, Reshape, Select, Split, Transpose
 
 MIRRORS = ("REFLECT", "SYMMETRIC")
@@ -43,22 +42,10 @@ def axis_of(node: LiteNode, value: int, tensor: LiteTensor) -> int:
     return axis - 1
 
 
-def _same_meaning(run: LiteImporter, node: LiteNode, tensors: Sequence[LiteTensor]) -> None:
-    """Raise HwsimError unless all have the output's scale and zero point."""
-    made = run.meaning(run.made(node))
-    for tensor in tensors:
-        given = run.meaning(tensor)
-        if (given.scale, given.zero_point) != (made.scale, made.zero_point):
-            raise HwsimError(
-                f"{node}: its inputs must have the scale and zero point of its output, as the "
-                f"runtime asks for, not {given.scale} and {given.zero_point} ({tensor.name!r})"
-            )
-
-
 def concatenation(run: LiteImporter, node: LiteNode) -> None:
     """CONCATENATION of tensors of one meaning."""
     tensors = [run.tensor(node, place) for place in range(len(node.inputs))]
-    _same_meaning(run, node, tensors)
+    same_meaning(run, node, *tensors)
     axis = axis_of(node, int(node.options["axis"]), tensors[0])
     edges = [run.edge(node, place) for place in range(len(tensors))]
     run.give(node, [Concat(axis=axis), *activation(run, node, run.made(node))], *edges)
@@ -139,14 +126,13 @@ def pad(run: LiteImporter, node: LiteNode) -> None:
             f"{node}: it must pad each of {rank} axes by 0 or more, the batch by none, not by "
             f"{rows.tolist()}"
         )
-    if run.like is KernelSet.XNNPACK and node.op == "PAD":
-        _same_meaning(run, node, [run.tensor(node, 0)])
+    same_meaning(run, node, run.tensor(node, 0))
     code = run.meaning(run.made(node)).zero_point
     if node.op == "PADV2":
         (code,) = whole(run.constant(node, 2))
     before, after = (tuple(rows[1:, end].tolist()) for end in (0, 1))
     ops: list[Op] = [Pad(before=before, after=after, code=code)] if rows.any() else []
-    run.give(node, _meant(run, node, ops), run.edge(node))
+    run.give(node, ops, run.edge(node))
 
 
 def mirror_pad(run: LiteImporter, node: LiteNode) -> None:
@@ -234,17 +220,6 @@ def _shape_after(run: LiteImporter, edge: str, ops: Sequence[Op]) -> tuple[int, 
     for op in ops:
         (kind,) = op.output_types([kind])
     return kind.shape
-
-
-def _meant(run: LiteImporter, node: LiteNode, ops: list[Op]) -> list[Op]:
-    """The same codes, with the meaning that the model gives the output."""
-    given, made = run.meaning(run.tensor(node, 0)), run.meaning(run.made(node))
-    if (given.scale, given.zero_point) != (made.scale, made.zero_point):
-        raise HwsimError(
-            f"{node}: its output must have the scale and zero point of its input, not "
-            f"{made.scale} and {made.zero_point}: the runtime copies the codes"
-        )
-    return ops
 
 
 def space_to_depth(run: LiteImporter, node: LiteNode) -> None:

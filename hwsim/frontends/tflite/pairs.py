@@ -11,23 +11,19 @@ from hwsim.fixed import Format, Rounding
 from hwsim.frontends.tflite import gemmlowp
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.lanes import Build, Lanes
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
 from hwsim.frontends.tflite.scaled import double
 from hwsim.ops import (
     Add,
-    Concat,
-    Flatten,
     Literal,
     Maximum,
     Minimum,
     Mul,
-    Op,
     Quant,
     Requantize,
-    Reshape,
     Scheme,
-    Split,
     Sub,
     Table,
 )
@@ -63,42 +59,26 @@ def add(run: LiteImporter, node: LiteNode) -> None:
     if run.like is KernelSet.XNNPACK and _delegated(scales, float(out.scale)):
         _in_one_shift(run, node, edges)
         return
-    kinds = [run.types[edge] for edge in edges]
     after = activation(run, node, made)
-    rounding = requantized(
-        run,
-        made,
-        Scheme.GEMMLOWP_DOUBLE,
-        np.array([2 * max(scales) / (2.0**SHIFT * float(out.scale))]),
-    )
-    whole = kinds[0].size // LANES * LANES
+    factor = np.array([2 * max(scales) / (2.0**SHIFT * float(out.scale))])
+    rounding = requantized(run, made, Scheme.GEMMLOWP_DOUBLE, factor)
+
+    def added(scaled: Callable[[IntArray, float], IntArray]) -> Build:
+        return lambda title, held: run.chain(
+            title, _sum(run, node, title, held, scaled=scaled), [rounding], title
+        )
+
     if run.like is not KernelSet.BUILTIN or node.op == "SUB":
-        run.give(node, [rounding, *after], _sum(run, node, name, edges, scaled=double))
+        run.give(node, after, added(double)(name, edges))
         return
-    if kinds[0].shape != kinds[1].shape:
+    shapes = [run.types[edge].shape for edge in edges]
+    if shapes[0] != shapes[1]:
         raise HwsimError(
             f"{node}: of the optimized kernels' sums those of tensors of one shape are read, not "
-            f"of {kinds[0].shape} and {kinds[1].shape}"
+            f"of {shapes[0]} and {shapes[1]}"
         )
-    if whole in (0, kinds[0].size):
-        how = double if not whole else _one_rounding
-        run.give(node, [rounding, *after], _sum(run, node, name, edges, scaled=how))
-        return
-    flattened = len(kinds[0].shape) > 1
-    halves = []
-    for place, edge in enumerate(edges):
-        flat = run.emit(f"{name}.flat", Flatten(), [edge], f"{name}.flat") if flattened else edge
-        split = Split(axis=0, sizes=(whole, kinds[0].size - whole))
-        ends = [f"{name}.lanes{place}", f"{name}.tail{place}"]
-        halves.append(run.emit_all(f"{name}.parts", split, [flat], ends))
-    made_of = []
-    for title, how, pair in zip(
-        ("lanes", "tail"), (_one_rounding, double), zip(*halves, strict=True), strict=True
-    ):
-        total = _sum(run, node, f"{name}.{title}", list(pair), scaled=how)
-        made_of.append(run.emit(f"{name}.{title}", rounding, [total], f"{name}.{title}"))
-    back: list[Op] = [Reshape(shape=kinds[0].shape)] if flattened else []
-    run.give(node, [Concat(axis=0), *back, *after], *made_of)
+    split = Lanes(LANES, added(_one_rounding), added(double))
+    run.give(node, after, split.over(run, name, edges))
 
 
 def _one_rounding(values: IntArray, factor: float) -> IntArray:

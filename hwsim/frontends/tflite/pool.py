@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 
-from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.model import LiteNode
-from hwsim.frontends.tflite.rounding import activation
+from hwsim.frontends.tflite.rounding import activation, same_meaning
 from hwsim.frontends.tflite.windows import window
 from hwsim.ops import AvgPool, Flatten, MaxPool, Op, Quant, Requantize, Reshape, Scheme, Window
 
@@ -19,25 +18,16 @@ def _window(run: LiteImporter, node: LiteNode) -> Window:
     return window(run, node, kernel, run.shape(run.tensor(node, 0)))
 
 
-def _same_meaning(run: LiteImporter, node: LiteNode) -> None:
-    given, made = run.meaning(run.tensor(node, 0)), run.meaning(run.made(node))
-    if (given.scale, given.zero_point) != (made.scale, made.zero_point):
-        raise HwsimError(
-            f"{node}: its output must have the scale and zero point of its input, "
-            f"{given.scale} and {given.zero_point}, not {made.scale} and {made.zero_point}"
-        )
-
-
 def max_pool(run: LiteImporter, node: LiteNode) -> None:
     """The largest code; positions outside of the map never win."""
-    _same_meaning(run, node)
+    same_meaning(run, node, run.tensor(node, 0))
     run.give(node, [MaxPool(window=_window(run, node)), *activation(run, node, run.made(node))],
              run.edge(node))  # fmt: skip
 
 
 def average_pool(run: LiteImporter, node: LiteNode) -> None:
     """The mean of the codes inside the map, ties away from code 0."""
-    _same_meaning(run, node)
+    same_meaning(run, node, run.tensor(node, 0))
     view, made = _window(run, node), run.made(node)
     kind = run.types[run.edge(node)]
     name = run.label(made)

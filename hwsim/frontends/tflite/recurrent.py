@@ -198,9 +198,10 @@ def lstm(run: LiteImporter, node: LiteNode) -> None:
 
 def _power(node: LiteNode, quant: LiteQuant, tensor: LiteTensor) -> int:
     fraction, exponent = math.frexp(float(quant.scale))
-    if fraction != 0.5 or quant.zero_point or tensor.dtype != "int16":
+    fits = fraction == 0.5 and -15 <= exponent - 1 <= -9  # up to 6 integer bits, as the kernels
+    if not fits or quant.zero_point or tensor.dtype != "int16":
         raise HwsimError(
-            f"{node}: its cell {tensor.name!r} must be int16 with a power of two for a scale and "
-            "zero point 0"
+            f"{node}: its cell {tensor.name!r} must be int16 with a scale from 2**-15 to 2**-9, a "
+            f"power of two, and zero point 0, not {quant.scale} and {quant.zero_point}"
         )
     return exponent - 1

@@ -10,11 +10,12 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp
 from hwsim.frontends.tflite.importer import LiteImporter, whole
 from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.lanes import Lanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.moving import reshaped
 from hwsim.frontends.tflite.scaled import away, double, ruy
 from hwsim.frontends.tflite.stepped import Function, stepped
-from hwsim.ops import ArgMax, Concat, Op, Quant, Reduce, Reduction, Split, Table, Transpose
+from hwsim.ops import ArgMax, Op, Quant, Reduce, Reduction, Table, Transpose
 from hwsim.ops.base import IntArray
 from hwsim.ops.fixed_point import divide_by_power, high_product
 
@@ -57,19 +58,13 @@ def summed(run: LiteImporter, node: LiteNode) -> None:
     quant = Quant((float(after.scale),), after.zero_point)
     rules = _rules(run, node, axes, len(given.shape), count, before, after)
     back = reshaped(kind.shape, run.shape(made))
-    ops: list[Op] = [stepped(kind, rule, out, quant) for rule in rules]
-    channels = kind.channels
-    vector = channels // LANES * LANES
-    if len(ops) == 1 or vector in (0, channels):
-        run.give(node, [ops[-1] if not vector else ops[0], *back], sums)
+    ops = [stepped(kind, rule, out, quant) for rule in rules]
+    if len(ops) == 1:
+        run.give(node, [*ops, *back], sums)
         return
-    split = Split(axis=len(kind.shape) - 1, sizes=(vector, channels - vector))
-    parts = run.emit_all(f"{name}.parts", split, [sums], [f"{name}.lanes", f"{name}.tail"])
-    rounded = [
-        run.emit(f"{part}.codes", op, [part], f"{part}.codes")
-        for part, op in zip(parts, ops, strict=True)
-    ]
-    run.give(node, [Concat(axis=len(kind.shape) - 1), *back], *rounded)
+    vector, tail = (one(run, op) for op in ops)
+    split = Lanes(LANES, vector, tail)
+    run.give(node, back, split.along(run, name, [sums], len(kind.shape) - 1))
 
 
 def _rules(

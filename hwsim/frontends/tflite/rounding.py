@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.tflite.importer import LiteImporter
@@ -28,6 +26,19 @@ def requantized(
     )
 
 
+def same_meaning(run: LiteImporter, node: LiteNode, *given: LiteTensor) -> None:
+    """Raise HwsimError unless tensors have the output's scale and zero point: codes are copied."""
+    made = run.meaning(run.made(node))
+    for tensor in given:
+        meant = run.meaning(tensor)
+        if (meant.scale, meant.zero_point) != (made.scale, made.zero_point):
+            raise HwsimError(
+                f"{node}: its inputs must have the scale and zero point of its output, "
+                f"{made.scale} and {made.zero_point}, not {meant.scale} and {meant.zero_point} "
+                f"({tensor.name!r})"
+            )
+
+
 def activation(run: LiteImporter, node: LiteNode, tensor: LiteTensor) -> list[Op]:
     """The clamp of an operator's fused activation; nothing where it clamps nothing."""
     number = int(node.options.get("activation", 0))
@@ -44,8 +55,3 @@ def clamp(fmt: Format, low: int, high: int) -> list[Op]:
     if (low, high) == (fmt.min, fmt.max):
         return []
     return [Relu(zero_point=low, maximum=None if high == fmt.max else high)]
-
-
-def ones(count: int) -> Float64Array:
-    """As many factors of 1."""
-    return np.ones(count)

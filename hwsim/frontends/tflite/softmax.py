@@ -9,6 +9,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp
+from hwsim.frontends.tflite.fixed_point import divided
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
@@ -60,7 +61,7 @@ def softmax(run: LiteImporter, node: LiteNode) -> None:
     else:
         values = gemmlowp.exponentials(float(quant.scale), float(beta))
         terms = run.emit(f"{name}.exp", _table(run, below, values), [below], f"{name}.exp")
-        added = gemmlowp.divided(values, SUM_FRACTION)
+        added = divided(values, SUM_FRACTION)
         parts = run.emit(f"{name}.terms", _table(run, below, added), [below], f"{name}.terms")
         total = _sum(run, name, parts, axes, Exact(), int(added[0]))
         division = Division.NEWTON

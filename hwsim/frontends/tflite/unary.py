@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite import gemmlowp, lanes
+from hwsim.frontends.tflite import gemmlowp
+from hwsim.frontends.tflite.fixed_point import divided
 from hwsim.frontends.tflite.importer import Handler, LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet, limits
+from hwsim.frontends.tflite.lanes import Lanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.scaled import away, double, ruy
 from hwsim.ops import ChannelTable, Quant, Table
@@ -102,11 +104,11 @@ def hard_swish(
     if relu_shift > 0:
         inner = np.clip(inner << 1, -32768, 32767)
     else:
-        inner = gemmlowp.divided(inner, -relu_shift)
+        inner = divided(inner, -relu_shift)
     inner = (inner + 32768) >> 1
     result = inner * scaled
     truncated = np.where(result >= 0, result >> 15, -(-result >> 15))
-    return gemmlowp.divided(truncated, -out_shift) + after.zero_point
+    return divided(truncated, -out_shift) + after.zero_point
 
 
 def _half(m: int) -> int:
@@ -171,9 +173,12 @@ def quantize(run: LiteImporter, node: LiteNode) -> None:
     if run.like not in (KernelSet.BUILTIN, KernelSet.XNNPACK):
         run.give(node, [table(double(x, factor))], edge)
         return
-    tables = table(ruy(x, factor)), table(double(x, factor))
-    name = run.label(made)
-    run.edges[node.outputs[0]] = lanes.tabled(run, name, edge, *tables, QUANTIZE_LANES)
+    vector, tail = table(ruy(x, factor)), table(double(x, factor))
+    if np.array_equal(vector.values, tail.values):
+        run.give(node, [vector], edge)
+        return
+    split = Lanes(QUANTIZE_LANES, one(run, vector), one(run, tail))
+    run.give(node, [], split.over(run, run.label(made), [edge]))
 
 
 def prelu(run: LiteImporter, node: LiteNode) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from hwsim.frontends.tflite.kernels import (
     KernelSet,
     multipliers,
 )
+from hwsim.frontends.tflite.lanes import Build, Lanes
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
 from hwsim.frontends.tflite.windows import stretched, window
-from hwsim.ops import Concat, Conv2D, Dense, Flatten, Op, Pad, Scheme, Split, Window
+from hwsim.ops import Conv2D, Dense, Flatten, Op, Pad, Scheme, Window
 
 WIDE = "the sum of {node} may pass 32 bits, where the runtime's wraps; here it is exact"
 
@@ -192,27 +194,20 @@ def _rounded(
     if kind.magnitude >= 1 << 31:
         run.warn(name, WIDE.format(node=node.op))
     after = activation(run, node, made)
-    channels = kind.channels
-    vector = channels // LANES * LANES
-    if not (lanes and run.like is KernelSet.BUILTIN) or vector == channels:
+    if not (lanes and run.like is KernelSet.BUILTIN):
         run.give(node, [requantized(run, made, scheme, factor), *after], sums)
         return
-    second = Scheme.GEMMLOWP_DOUBLE
-    if not vector:
-        run.give(node, [requantized(run, made, second, factor), *after], sums)
-        return
-    sizes = (vector, channels - vector)
-    parts = run.emit_all(
-        f"{name}.lanes",
-        Split(sizes=sizes, axis=len(kind.shape) - 1),
-        [sums],
-        [f"{name}.0", f"{name}.1"],
-    )
-    each = np.broadcast_to(factor, (channels,))
-    rounded = [
-        run.emit(f"{name}.{i}", requantized(run, made, how, share), [part], f"{name}.{i}.codes")
-        for i, (part, how, share) in enumerate(
-            zip(parts, (scheme, second), (each[:vector], each[vector:]), strict=True)
+    each = np.broadcast_to(factor, (kind.channels,))
+
+    def rounded(how: Scheme, share: Callable[[int], Float64Array]) -> Build:
+        """Of so many channels that lie together; `share` gives their multipliers."""
+        return lambda title, edges: run.emit(
+            title, requantized(run, made, how, share(run.types[edges[0]].channels)), edges, title
         )
-    ]
-    run.give(node, [Concat(), *after], *rounded)
+
+    split = Lanes(
+        LANES,
+        rounded(scheme, lambda count: each[:count]),
+        rounded(Scheme.GEMMLOWP_DOUBLE, lambda count: each[kind.channels - count :]),
+    )
+    run.give(node, after, split.along(run, name, [sums], len(kind.shape) - 1))
