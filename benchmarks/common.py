@@ -88,6 +88,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
+def rewritten(path: Path, script: str, rows: str) -> str:
+    """A page with the table of a script replaced, which stands between two marks."""
+    begin, end = f"<!-- rows: written by benchmarks/{script} -->", "<!-- end of rows -->"
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, mark, after = rest.partition(end)
+    if not mark:
+        raise SystemExit(f"error: {path} must have the lines {begin!r} and {end!r}")
+    return f"{before}{begin}\n\n{rows}\n{end}{after}"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:], ""])
+
+
 def _git(*words: str) -> str | None:
     try:
         done = subprocess.run(

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import model_oracles  # noqa: E402
-from common import one_thread, provenance, write_json  # noqa: E402
+from common import one_thread, provenance, rewritten, write_json  # noqa: E402
 
 import hwsim  # noqa: E402
 from hwsim.frontends.shared.builder import RuntimeDifference  # noqa: E402
@@ -188,19 +188,6 @@ def _number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-BEGIN, END = "<!-- rows: written by benchmarks/models.py -->", "<!-- end of rows -->"
-
-
-def rewritten(path: Path, rows: list[Row]) -> str:
-    """The page with its table replaced."""
-    text = path.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise SystemExit(f"error: {path} must have the lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n\n{page(rows)}\n{END}{after}"
-
-
 def keep(path: Path, rows: list[Row]) -> None:
     """Write the rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +224,8 @@ def main() -> int:
             wrong += bool(row.get("different")) and not row["warnings"]
             keep(options.json, list(rows.values()))  # each: C++ that stops ends this process, too
     if options.page:
-        options.page.write_text(rewritten(options.page, list(rows.values())), encoding="utf-8")
+        whole = rewritten(options.page, "models.py", page(list(rows.values())))
+        options.page.write_text(whole, encoding="utf-8")
     return 1 if wrong else 0
 
 

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
-from common import one_thread, provenance, table, write_json  # noqa: E402
+from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
 from operator_models import OPERATORS, Array, Maker, Setting  # noqa: E402
 from support.onnx_run import session_of  # noqa: E402
 
@@ -34,7 +34,6 @@ from hwsim.frontends.shared.builder import RuntimeDifference  # noqa: E402
 
 SEED = 20261126
 HEAD = ["operator", "compared", "powers of two", "random", "decimal", "settings that warn"]
-MARKS = ("<!-- rows: written by benchmarks/onnx_operators.py -->", "<!-- end of rows -->")
 Row = dict[str, Any]
 
 
@@ -111,26 +110,19 @@ def main() -> int:
         if args.only.lower() in name.lower():
             rows[name] = [measured(name, setting, args.outputs) for setting in settings()]
             print("  ".join(_cells(name, rows[name])), flush=True)
-    print(table(HEAD, [_cells(name, found) for name, found in rows.items()]))
+    lines = [_cells(name, found) for name, found in rows.items()]
+    print(table(HEAD, lines))
     if args.json:
         figures = {"provenance": provenance("onnxruntime", "numpy"), "seed": SEED}
-        write_json(args.json, figures | {"outputs": args.outputs, "operators": rows})
+        kept = [dict(zip(HEAD, line, strict=True)) for line in lines]
+        write_json(args.json, figures | {"outputs": args.outputs, "operators": kept})
     if args.page:
-        written(args.page, rows)
+        page = rewritten(args.page, "onnx_operators.py", markdown(HEAD, lines))
+        args.page.write_text(page, encoding="utf-8")
     silent = {n for n, found in rows.items() for r in found if r["different"] and not r["warned"]}
     if silent:
         print(f"different without a warning: {', '.join(sorted(silent))}")
     return 1 if silent else 0
-
-
-def written(page: Path, rows: dict[str, list[Row]]) -> None:
-    """The table between the two marks of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    lines = [f"| {' | '.join(HEAD)} |", "|---|" + "---|" * (len(HEAD) - 1)]
-    lines += [f"| {' | '.join(_cells(name, found))} |" for name, found in rows.items()]
-    whole = "\n".join([before + MARKS[0], "", *lines, "", MARKS[1] + after])
-    page.write_text(whole, encoding="utf-8")
 
 
 def _cells(name: str, found: list[Row]) -> list[str]:

@@ -32,3 +32,14 @@ def test_another_zero_point_would_be_noticed(operators, monkeypatch):
     step = 2.0**-6
     monkeypatch.setattr(operators.hwsim, "emulate", lambda *given: whole(*given) + step)
     assert operators.measured("Relu", setting, 200)["different"] > 0
+
+
+@pytest.mark.needs("ai_edge_litert", "tflite_micro")
+def test_lines_of_kernel_sets_count_what_differs(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("tflite_operators")
+    compared, *different = script.operator("RELU_N1_TO_1", 2)[1:]
+    assert (compared, different) == ("6,144", ["refused", "0", "0", "0"])
+    whole = script.hwsim.emulate
+    monkeypatch.setattr(script.hwsim, "emulate", lambda *given: whole(*given) + 1)
+    assert script.operator("RELU", 2)[2:] == ["2,048"] * 4

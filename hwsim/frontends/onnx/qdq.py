@@ -6,6 +6,7 @@ on; docs/frontends.md gives each formula and how it was tested.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.float_weights import with_integer_weights
 from hwsim.frontends.onnx.ort.kernels import choices
+from hwsim.frontends.onnx.ort.linear import Linear
 from hwsim.frontends.onnx.ort.moves import note_moved, note_unsigned, refuse_moved_rows
 from hwsim.frontends.onnx.ort.notes import note_codes
 from hwsim.frontends.onnx.ort.pairs import merged_pairs
@@ -34,7 +36,7 @@ from hwsim.frontends.onnx.strided import with_samples_apart
 from hwsim.frontends.onnx.types import format_of
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.literals import level_behind
-from hwsim.frontends.shared.rounding import quantize
+from hwsim.frontends.shared.rounding import Quantizer, quantize
 from hwsim.frontends.shared.values import (
     Codes,
     Constant,
@@ -50,23 +52,34 @@ MICROSOFT = "com.microsoft"
 
 def quantize_linear(run: Importer, node: OnnxNode) -> None:
     """QuantizeLinear of an input, a computed tensor or a constant."""
+    rounded = quantized_by(run, node, lambda rule: rule)
+    if rounded is not None:
+        note_codes(run, *rounded)
+        note_moved(run, node)
+
+
+def quantized_by(
+    run: Importer, node: OnnxNode, runtimes: Callable[[Linear], Quantizer]
+) -> tuple[Real, Quantizer] | None:
+    """QuantizeLinear as a runtime computes it: `runtimes` gives its rule from the node's own.
+
+    Gives the computed tensor that it rounds and the rule; None of an input or a constant.
+    """
     value = run.value(node, 0)
     scale, zero = run.constant(node, 1), optional(run, node, 2)
     dtype = output_type(node, zero)
     if isinstance(value, Constant):
         run.values[node.output] = quantized_constant(node, value, scale, zero, dtype)
-        return
-    by = quantizer(node, scale, zero, dtype)
+        return None
+    by = runtimes(quantizer(node, scale, zero, dtype))
     if isinstance(value, RawInput):
         if not value.dtype.startswith("float"):
             raise HwsimError(f"{node}: its input must be reals, not {value.dtype}")
-        codes = by.enter(run, value, node.name, node.output)
-    else:
-        real = run.real(node, 0)
-        codes = quantize(run, real, by, node.name, node.output)
-        note_codes(run, real, by)
-        note_moved(run, node)
-    run.values[node.output] = codes
+        run.values[node.output] = by.enter(run, value, node.name, node.output)
+        return None
+    real = run.real(node, 0)
+    run.values[node.output] = quantize(run, real, by, node.name, node.output)
+    return real, by
 
 
 def dequantize_linear(run: Importer, node: OnnxNode) -> None:

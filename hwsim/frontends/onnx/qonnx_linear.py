@@ -14,17 +14,15 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.onnx.ort.linear import Linear
 from hwsim.frontends.onnx.ort.parameters import (
     dequantized,
     optional,
-    output_type,
-    quantized_constant,
     quantizer,
 )
 from hwsim.frontends.onnx.qonnx_rules import IntQuant
-from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.values import Codes, Constant, FloatArray, Level, RawInput, Real
+from hwsim.frontends.shared.values import Codes, Constant, FloatArray, Level, Real
 from hwsim.ops import Quant
 from hwsim.ops.base import IntArray
 
@@ -52,21 +50,14 @@ class RoundedFirst(IntQuant):
 
 def quantize_linear(run: Importer, node: OnnxNode) -> None:
     """QuantizeLinear of a constant, an input of the graph or a computed tensor."""
-    value = run.value(node, 0)
-    scale, zero = run.constant(node, 1), optional(run, node, 2)
-    dtype = output_type(node, zero)
-    if isinstance(value, Constant):
-        run.values[node.output] = quantized_constant(node, value, scale, zero, dtype)
-        return
-    rule = quantizer(node, scale, zero, dtype)
+    qdq.quantized_by(run, node, _rounded_first)
+
+
+def _rounded_first(rule: Linear) -> RoundedFirst:
+    """The rule of QONNX's executor."""
     fmt = rule.format
-    by = RoundedFirst(fmt.width, fmt.signed, fmt.min, fmt.max, "ROUND", rule.scale, rule.zero_point)
-    if isinstance(value, RawInput):
-        if not value.dtype.startswith("float"):
-            raise HwsimError(f"{node}: its input must be reals, not {value.dtype}")
-        run.values[node.output] = by.enter(run, value, node.name, node.output)
-        return
-    run.values[node.output] = quantize(run, run.real(node, 0), by, node.name, node.output)
+    ends = fmt.width, fmt.signed, fmt.min, fmt.max
+    return RoundedFirst(*ends, "ROUND", rule.scale, rule.zero_point)
 
 
 def dequantize_linear(run: Importer, node: OnnxNode) -> None:

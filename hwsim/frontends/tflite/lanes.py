@@ -22,7 +22,7 @@ def one(run: LiteImporter, op: Op) -> Build:
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class VectorLanes:
     """How many codes the vector code takes at a time, and what it and the code for the rest do."""
 
     count: int

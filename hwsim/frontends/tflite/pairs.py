@@ -11,7 +11,7 @@ from hwsim.fixed import Format, Rounding
 from hwsim.frontends.tflite import gemmlowp
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
-from hwsim.frontends.tflite.lanes import Build, Lanes
+from hwsim.frontends.tflite.lanes import Build, VectorLanes
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
 from hwsim.frontends.tflite.scaled import double
@@ -77,7 +77,7 @@ def add(run: LiteImporter, node: LiteNode) -> None:
             f"{node}: of the optimized kernels' sums those of tensors of one shape are read, not "
             f"of {shapes[0]} and {shapes[1]}"
         )
-    split = Lanes(LANES, added(_one_rounding), added(double))
+    split = VectorLanes(LANES, added(_one_rounding), added(double))
     run.give(node, after, split.over(run, name, edges))
 
 

@@ -10,7 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp
 from hwsim.frontends.tflite.importer import LiteImporter, whole
 from hwsim.frontends.tflite.kernels import F32, KernelSet
-from hwsim.frontends.tflite.lanes import Lanes, one
+from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.moving import reshaped
 from hwsim.frontends.tflite.scaled import away, double, ruy
@@ -63,7 +63,7 @@ def summed(run: LiteImporter, node: LiteNode) -> None:
         run.give(node, [*ops, *back], sums)
         return
     vector, tail = (one(run, op) for op in ops)
-    split = Lanes(LANES, vector, tail)
+    split = VectorLanes(LANES, vector, tail)
     run.give(node, back, split.along(run, name, [sums], len(kind.shape) - 1))
 
 

@@ -12,7 +12,7 @@ from hwsim.frontends.tflite import gemmlowp
 from hwsim.frontends.tflite.fixed_point import divided
 from hwsim.frontends.tflite.importer import Handler, LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet, limits
-from hwsim.frontends.tflite.lanes import Lanes, one
+from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.scaled import away, double, ruy
 from hwsim.ops import ChannelTable, Quant, Table
@@ -177,7 +177,7 @@ def quantize(run: LiteImporter, node: LiteNode) -> None:
     if np.array_equal(vector.values, tail.values):
         run.give(node, [vector], edge)
         return
-    split = Lanes(QUANTIZE_LANES, one(run, vector), one(run, tail))
+    split = VectorLanes(QUANTIZE_LANES, one(run, vector), one(run, tail))
     run.give(node, [], split.over(run, run.label(made), [edge]))
 
 

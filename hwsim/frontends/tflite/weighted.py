@@ -19,7 +19,7 @@ from hwsim.frontends.tflite.kernels import (
     KernelSet,
     multipliers,
 )
-from hwsim.frontends.tflite.lanes import Build, Lanes
+from hwsim.frontends.tflite.lanes import Build, VectorLanes
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
 from hwsim.frontends.tflite.windows import stretched, window
@@ -205,7 +205,7 @@ def _rounded(
             title, requantized(run, made, how, share(run.types[edges[0]].channels)), edges, title
         )
 
-    split = Lanes(
+    split = VectorLanes(
         LANES,
         rounded(scheme, lambda count: each[:count]),
         rounded(Scheme.GEMMLOWP_DOUBLE, lambda count: each[kind.channels - count :]),

@@ -1,0 +1,120 @@
+"""TensorFlow Lite in hwsim and in its own runtimes, four kernel sets: are the codes equal?
+
+    python benchmarks/tflite_operators.py [--samples N] [--json FILE] [--page FILE] [MODEL ...]
+
+Each operator that the front end reads, alone, in several forms: scales that are powers of two
+(ties) or random, zero points in the middle or anywhere, so many samples each. MODELs are `.tflite`
+files with one input, which are compared besides; one with state runs as one sequence. Exit status 1
+where a code differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import numpy as np  # noqa: E402
+from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
+from support.tflite_operators import OPERATORS, Maker  # noqa: E402
+from support.tflite_run import SETS, NotRunError, ran  # noqa: E402
+
+import hwsim  # noqa: E402
+
+SEED = 20261126
+HEAD = ["operator or model", "compared", *(f"different, {like}" for like in SETS)]
+Inputs = dict[str, np.ndarray[Any, Any]]
+
+
+def compared(model: bytes, like: str, inputs: Inputs) -> tuple[int, int] | None:
+    """Outputs compared and different; None where the runtime or the front end refuses the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(model)
+        try:
+            want = ran(model, like, inputs)
+            graph = hwsim.load(path, like=like)
+        except (NotRunError, hwsim.HwsimError):
+            return None
+    feeds = {name: x[None] if graph.state else x for name, x in inputs.items()}
+    got = hwsim.emulate(graph, feeds)
+    found = list(got.values()) if isinstance(got, dict) else [got]
+    pairs = [(a[0] if graph.state else a, b) for a, b in zip(found, want, strict=False)]
+    return sum(a.size for a, _ in pairs), sum(int((a != b).sum()) for a, b in pairs)
+
+
+def operator(name: str, samples: int) -> list[str]:
+    """The line of one operator, over all its forms."""
+    totals, different = 0, dict.fromkeys(SETS, -1)
+    for number, build in enumerate(OPERATORS[name]):
+        for powers, odd in itertools.product((False, True), repeat=2):
+            rng = np.random.default_rng(
+                zlib.crc32(f"{name}|{number}|{powers}|{odd}".encode()) ^ SEED
+            )
+            maker = Maker(rng, powers, odd)
+            model = maker.lite.build(maker.inputs, build(maker))
+            tensors = [maker.lite.tensors[place] for place in maker.inputs]
+            inputs = {
+                t.name: rng.integers(-128, 128, (samples, *t.shape[1:])).astype(np.int8)
+                for t in tensors
+            }
+            for like in SETS:
+                counts = compared(model, like, inputs)
+                if counts is not None:
+                    totals += counts[0]
+                    different[like] = max(different[like], 0) + counts[1]
+    return [name, f"{totals:,}", *(_shown(different[like]) for like in SETS)]
+
+
+def published(path: Path, samples: int) -> list[str]:
+    """The line of one model, with random inputs."""
+    graph, totals = hwsim.load(path), 0
+    (port,) = graph.inputs
+    rng = np.random.default_rng(SEED)
+    x = rng.integers(-128, 128, (samples, *port.type.shape)).astype(np.int8)
+    x[samples // 2 :] = np.clip(
+        rng.normal(port.type.zero_point, 25, x[samples // 2 :].shape), -128, 127
+    )
+    line = []
+    for like in SETS:
+        counts = compared(path.read_bytes(), like, {port.name: x})
+        totals += 0 if counts is None else counts[0]
+        line.append(_shown(-1 if counts is None else counts[1]))
+    return [path.stem, f"{totals:,}", *line]
+
+
+def _shown(different: int) -> str:
+    return "refused" if different < 0 else f"{different:,}"
+
+
+def main() -> int:
+    """Measure, print a table, write JSON and page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", type=Path, metavar="MODEL")
+    parser.add_argument("--samples", type=int, default=24, help="of each form; of a model 20 times")
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--page", type=Path, help="a page whose table is written anew")
+    args = parser.parse_args()
+    lines = [operator(name, args.samples) for name in sorted(OPERATORS)]
+    lines += [published(path, 20 * args.samples) for path in args.models]
+    print(table(HEAD, lines))
+    if args.json:
+        kept = [dict(zip(HEAD, line, strict=True)) for line in lines]
+        facts = {"provenance": provenance("ai-edge-litert", "tflite-micro", "numpy"), "seed": SEED}
+        write_json(args.json, facts | {"samples": args.samples, "rows": kept})
+    if args.page:
+        page = rewritten(args.page, "tflite_operators.py", markdown(HEAD, lines))
+        args.page.write_text(page, encoding="utf-8")
+    return int(any(cell not in ("0", "refused") for line in lines for cell in line[2:]))
+
+
+if __name__ == "__main__":
+    one_thread()
+    sys.exit(main())
