@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,11 +15,19 @@ from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
 from hwsim.frontends.onnx.ort.moves import TURNED_SOFTMAX, is_turned, note_turned
 from hwsim.frontends.onnx.ort.shares import share_of_ties
 from hwsim.frontends.onnx.ort.sum_functions import is_function_of_sums, tried_sums
+from hwsim.frontends.onnx.ort.ties import (
+    EXACT_FLOAT,
+    MOST_SUMS,
+    near_means,
+    near_ties,
+    near_totals_of,
+    tried_line,
+    tried_product,
+)
 from hwsim.frontends.shared.rounding import (
     Made,
     Quantizer,
     multiplied,
-    totalled,
 )
 from hwsim.frontends.shared.trying import (
     absorbed,
@@ -30,7 +37,6 @@ from hwsim.frontends.shared.trying import (
 from hwsim.frontends.shared.values import (
     Codes,
     Extreme,
-    FloatArray,
     Joined,
     Level,
     Mean,
@@ -47,10 +53,8 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import BatchNorm, Carrier, ChannelTable, Mul, PairTable, Requantize, TensorType
+from hwsim.ops import Mul, Requantize
 
-MOST_SUMS = 1 << 20  # of an average that are tried one by one
-EXACT_FLOAT = 1 << 24  # whole numbers below it are exact in float32
 INT32 = (-(1 << 31), (1 << 31) - 1)
 
 SUMS = "ONNX Runtime adds in float32 here, not with its integer kernels"
@@ -75,8 +79,6 @@ ALPHA_BITS = (
     "ONNX Runtime multiplies by 'alpha' before the weights' scale, so that the reals may differ in "
     "their last bit"
 )
-ROUGH = 2.0**-13  # steps of the result
-ROUGH_SHARE = 2.0**-21  # of a result's distance from its zero point, where that is more
 ROUGH_TIES = (
     "ONNX Runtime's last bits are others here (those of an exponential, of a logarithm or of the C "
     "library), so that codes which meet a tie may differ by one step: up to {share:.2g} % of them"
@@ -122,15 +124,15 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
                 note_codes(run, part, by)
         case PerChannel() as source:
             rough = source.rough or source.term.fine
-            share = _near_ties(reals_by_channel(run, source)[0], by) if rough else 0
+            share = near_ties(reals_by_channel(run, source)[0], by) if rough else 0
             if share:
                 run.warn(source.name, ROUGH_TIES.format(share=100 * share))
         case OfTwoCodes() as source:
-            share = _near_ties(reals_of_pairs(run, source), by) if source.rough else 0
+            share = near_ties(reals_of_pairs(run, source), by) if source.rough else 0
             if share:
                 run.warn(source.name, ROUGH_TIES.format(share=100 * share))
         case Mean() as source:
-            share = _ties(run, source, by)
+            share = near_means(run, source, by)
             if share:
                 run.warn(source.name, TIES.format(share=100 * share))
         case Weighing() as source:
@@ -138,7 +140,7 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
         case Product() as source:
             _note_product(run, source, by, edge)
         case Total() as source:
-            share = _ties_of_total(run, source, by)
+            share = near_totals_of(run, source, by)
             if share:
                 run.warn(source.name, TIES.format(share=100 * share))
         case Softmax() as source:
@@ -176,7 +178,7 @@ def _note_function(run: Importer, real: Real, by: Quantizer) -> None:
     if exact:
         share = tried.missed(by)
         if any(step.rough for step in functions):
-            share = max(share, _near_ties(tried.values, by))
+            share = max(share, near_ties(tried.values, by))
         if share:
             run.warn(_name(source, functions), ROUGH_TIES.format(share=100 * share))
         return
@@ -220,30 +222,12 @@ def _note_pair(run: Importer, source: Pair, by: Quantizer, edge: str) -> None:
         if not (source.in_reals and isinstance(source.op, Mul)):
             return
         assert isinstance(a, Level) and isinstance(b, Level)
-        pairs, different = _tried_product(run, a, b, by)
+        pairs, different = tried_product(run, a, b, by)
         if not different:
             return
         run.warn(source.name, ROUNDED.format(share=f"{max(pairs // different, 1):,}"))
         return
     _note_rounded(run, source.name, by, edge)
-
-
-def _tried_product(run: Importer, a: Level, b: Level, by: Quantizer) -> tuple[int, int]:
-    """All pairs of codes, and for how many of them the Graph's product is rounded otherwise."""
-    reals = [_all_reals(run, level)[:, 0] for level in (a, b)]
-    theirs = by.codes((reals[0][:, None] * reals[1]).ravel())
-    edges = a.codes.edge, b.codes.edge
-    both = [n for n in run.nodes if n.inputs == edges and isinstance(n.op, Mul | PairTable)]
-    product = both[-1]
-    if isinstance(product.op, PairTable):
-        return theirs.size, 0  # a function of the product: the runtime's own codes
-    rounding = next(n for n in reversed(run.nodes) if n.inputs == product.outputs)
-    kinds = [run.types[edge] for edge in edges]
-    codes = np.meshgrid(*(np.arange(kind.lo, kind.hi + 1) for kind in kinds), indexing="ij")
-    whole = product.op.run(np, [part.reshape(-1, 1) for part in codes], {})
-    constants = rounding.op.prepare([run.types[product.output]], Carrier.INT64)
-    ours = rounding.op.run(np, [whole], constants).ravel()
-    return ours.size, int(np.count_nonzero(ours != theirs))
 
 
 def _note_terms(run: Importer, terms: Sequence[Level | Weighing]) -> None:
@@ -273,37 +257,11 @@ def _note_scaled(run: Importer, source: Scaled, by: Quantizer, edge: str) -> Non
     few = kind is not None and kind.hi - kind.lo < MOST_SUMS // kind.channels
     known = isinstance(source.term, Level) and not source.term.fine
     if isinstance(source.term, Level) and source.function is not None and few and known:
-        codes, different = _tried(run, source, source.term, by)
+        codes, different = tried_line(run, source, source.term, by)
         if different:
             run.warn(source.name, ROUNDED.format(share=f"{max(codes // different, 1):,}"))
         return
     _note_rounded(run, source.name, by, edge)
-
-
-def _all_reals(run: Importer, level: Level) -> FloatArray:
-    """What all codes mean, in every channel."""
-    kind = run.types[level.codes.edge]
-    codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
-    return (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
-
-
-def _tried(run: Importer, source: Scaled, level: Level, by: Quantizer) -> tuple[int, int]:
-    """Codes in all channels, and how many of them the Graph rounds otherwise."""
-    assert source.function is not None
-    kind = run.types[level.codes.edge]
-    codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
-    theirs = by.codes(source.function(_all_reals(run, level)))
-    edge, ours = level.codes.edge, codes
-    if any(
-        isinstance(n.op, ChannelTable) and n.inputs == (edge,) and n.op.quant == by.quant
-        for n in run.nodes
-    ):
-        return codes.size, 0  # the runtime's own codes
-    for op in (BatchNorm, Requantize):
-        node = next(n for n in reversed(run.nodes) if n.inputs == (edge,) and isinstance(n.op, op))
-        constants = node.op.prepare([run.types[edge]], Carrier.INT64)
-        ours, edge = node.op.run(np, [ours], constants), node.output
-    return codes.size, int(np.count_nonzero(ours != theirs))
 
 
 def _note_sums(run: Importer, source: Weighing, by: Quantizer, edge: str) -> None:
@@ -332,70 +290,6 @@ def _note_product(run: Importer, source: Product, by: Quantizer | None, edge: st
         _note_rounded(run, source.name, by, edge)
 
 
-def _ties(run: Importer, source: Mean, by: Quantizer) -> float:
-    """The share of all sums whose mean lies so near a tie that float32 may decide otherwise.
-
-    Integer kernels of global averages are followed exactly, and powers of two have no errors.
-    """
-    if source.whole and not source.in_reals:
-        return 0.0
-    counts = {source.window.size} if source.counts is None else set(source.counts.ravel().tolist())
-    scales = (source.input.scale, by.scale, *counts)
-    kind = run.types[run.sums[source]]
-    if all(math.frexp(scale)[0] == 0.5 for scale in scales) and kind.magnitude < EXACT_FLOAT:
-        return 0.0
-    if all(_followed(run, kind, source, by, count) for count in counts):
-        return 0.0
-    return max(_ties_of(kind, source, by, count) for count in counts)
-
-
-def _ties_of_total(run: Importer, source: Total, by: Quantizer) -> float:
-    """The share of sums along axes that lie so near a tie that float32 may decide otherwise."""
-    edge, unit = totalled(run, source)
-    kind, step = run.types[edge], float(unit[0]) / by.scale
-    exact = all(math.frexp(scale)[0] == 0.5 for scale in (float(unit[0]), by.scale))
-    if exact and kind.magnitude < EXACT_FLOAT:
-        return 0.0
-    terms = run.types[source.input.codes.edge].size // kind.size
-    return _near_totals(kind, step, by, terms)
-
-
-def _followed(run: Importer, kind: TensorType, source: Mean, by: Quantizer, count: int) -> bool:
-    """Whether all sums over `count` elements give the codes of the runtime's integer kernel.
-
-    That is tried where its sums in float32 are exact: scales that are powers of two.
-    """
-    exact = math.frexp(source.input.scale)[0] == 0.5 and kind.magnitude < EXACT_FLOAT
-    if source.in_reals or not exact or kind.hi - kind.lo >= MOST_SUMS:
-        return False
-    alone = replace(source, counts=np.full((1, 1), count))
-    (op,) = by.mean(run, run.sums[source], alone)
-    sums = np.arange(kind.lo, kind.hi + 1)
-    ours = op.run(np, [sums[:, None].astype(np.float64)], op.prepare([kind], Carrier.FLOAT64))
-    mean = (sums * source.input.scale).astype(np.float32) / np.float32(count)
-    theirs = np.rint(mean / np.float32(by.scale) + np.float32(by.zero_point))
-    return np.array_equal(ours.ravel(), np.clip(theirs, by.format.min, by.format.max))
-
-
-def _ties_of(kind: TensorType, source: Mean, by: Quantizer, count: int) -> float:
-    """The share of sums near a tie where windows hold `count` elements."""
-    return _near_totals(kind, source.input.scale / (by.scale * count), by, count)
-
-
-def _near_totals(kind: TensorType, step: float, by: Quantizer, count: int) -> float:
-    """The share of sums of `count` terms, in steps of the result, that lie near a tie."""
-    if kind.hi - kind.lo >= MOST_SUMS:  # too many to try: as likely as the errors are large
-        reach = min(kind.magnitude * step, by.format.max - by.format.min)
-        return min(1.0, (count + 8) * 2.0**-23 * (reach + 1))
-    means = np.arange(kind.lo, kind.hi + 1) * step
-    inside = (means > by.format.min - by.zero_point - 1) & (
-        means < by.format.max - by.zero_point + 1
-    )
-    errors = (count + 8) * 2.0**-24 * (np.abs(means) + abs(by.zero_point) + 1)
-    near = np.abs(means - np.floor(means) - 0.5) <= errors
-    return float((near & inside).sum() / inside.sum()) if inside.any() else 1.0
-
-
 def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
     """Codes that meet a tie as nearly as the runtime's exponential is rounded otherwise."""
     functions = [step for step in real.steps if isinstance(step, Unary)]
@@ -406,7 +300,7 @@ def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
     reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
     for step in functions:
         reals = step.function(reals)
-    share = _near_ties(reals, by)
+    share = near_ties(reals, by)
     if share:
         run.warn(_node_of(functions), ROUGH_TIES.format(share=100 * share))
 
@@ -419,20 +313,10 @@ def _note_fine(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
         reals = (codes - level.zero_point).astype(np.float32) * np.float32(level.scale)
         for step in (step for step in real.steps if isinstance(step, Unary)):
             reals = step.function(reals)
-        share = _near_ties(reals, by)
+        share = near_ties(reals, by)
     text = SUM_TIES.format(share=100 * share) if share > OFTEN else ROUNDED
     often = SHARES[8 if by.format.width <= 8 else 16]
     run.warn(_maker(run, level), text.format(share=often))
-
-
-def _near_ties(reals: FloatArray, by: Quantizer) -> float:
-    """The share of reals that lie so near a tie that other last bits give another code."""
-    steps = reals.astype(np.float64) / by.scale
-    lowest, highest = by.format.min - by.zero_point - 1, by.format.max - by.zero_point + 1
-    inside = (steps > lowest) & (steps < highest)
-    errors = np.maximum(ROUGH, np.abs(steps) * ROUGH_SHARE)
-    near = np.abs(steps - np.floor(steps) - 0.5) < errors
-    return float((near & inside).sum() / near.size)
 
 
 def note_functions(run: Importer, real: Real) -> None:
