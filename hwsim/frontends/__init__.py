@@ -40,6 +40,13 @@ class ObjectReader(Protocol):
         """The Graph of the object; HwsimError names the node and tensor that do not fit."""
 
 
+class LikeObjectReader(Protocol):
+    """One that knows several runtimes of the same models in memory, as `LikeReader` of files."""
+
+    def read_object(self, model: Any, like: str, /) -> Graph:
+        """The Graph of the object, with the integers of that runtime."""
+
+
 GROUP = "hwsim.frontends"
 FILES = {
     ".onnx": "hwsim.frontends.onnx.read",
@@ -54,44 +61,57 @@ OBJECTS = {
 }
 """The reader of an object by its class, or one that it derives from: top-level package and name."""
 
+RUNTIMES: dict[str, tuple[str, ...]] = {}
+"""Further readers of a suffix or a class, each with runtimes of its own in its `LIKE`."""
+
 
 def load(model: str | Path | object, *, like: str | None = None) -> Graph:
     """The Graph in a model file; HwsimError names the file, node and tensor that do not fit.
 
     `.onnx`: ONNX with QuantizeLinear/DequantizeLinear, QLinear operators, or QONNX quantizers.
     `.tflite`: TensorFlow Lite of int8; `like` names the kernel set whose integers are wanted:
-    `tflm` (the default), `reference`, `builtin` or `xnnpack`.
+    `tflm` (the default), `reference`, `builtin` or `xnnpack`. Other readers that know several
+    runtimes take theirs.
     `.hwsim`: a Graph written by `Graph.save`. An hls4ml `ModelGraph` and an ONNX `ModelProto` are
     taken as they are. Model files are read as untrusted data: nothing in them is executed, and
     memory is bounded by their size.
     """
     if not isinstance(model, str | Path):
-        if like is not None:
-            raise HwsimError(f"a model in memory must be read without 'like', not like {like!r}")
-        return _read_object(model)
+        return _read_object(model, like)
     path = Path(model)
     suffix = path.suffix.lower()
     known = FILES if suffix in FILES else FILES | _installed(files=True)
     if suffix not in known:
         raise HwsimError(unread_file(path, known))
-    reader = _reader(known, suffix, "read")
     if like is None:
-        return cast(FileReader, reader).read(path)
-    ways: tuple[str, ...] = getattr(reader, "LIKE", ())
-    if like not in ways:
-        must = f"one of {', '.join(ways)}" if ways else "left out: there is one way to read it"
-        raise HwsimError(f"{path}: what the model is to be like must be {must}, not {like!r}")
-    return cast(LikeReader, reader).read(path, like)
+        return cast(FileReader, _reader(known, suffix, "read")).read(path)
+    return cast(LikeReader, _like(known, suffix, "read", like, str(path))).read(path, like)
 
 
-def _read_object(model: object) -> Graph:
+def _read_object(model: object, like: str | None) -> Graph:
     """A model in memory, by the first of its classes that a reader is known for."""
     classes = list(_classes(model))
     known = OBJECTS if OBJECTS.keys() & set(classes) else OBJECTS | _installed(files=False)
-    for name in classes:
-        if name in known:
-            return cast(ObjectReader, _reader(known, name, "read_object")).read_object(model)
-    raise HwsimError(unread_object(model, known))
+    name = next((name for name in classes if name in known), None)
+    if name is None:
+        raise HwsimError(unread_object(model, known))
+    if like is None:
+        return cast(ObjectReader, _reader(known, name, "read_object")).read_object(model)
+    reader = _like(known, name, "read_object", like, name)
+    return cast(LikeObjectReader, reader).read_object(model, like)
+
+
+def _like(known: Mapping[str, str], name: str, function: str, like: str, what: str) -> ModuleType:
+    """The module that knows this runtime of such files or objects; HwsimError lists those known."""
+    ways: list[str] = []
+    for module in (known[name], *RUNTIMES.get(name, ())):
+        reader = _reader({name: module}, name, function)
+        own: tuple[str, ...] = getattr(reader, "LIKE", ())
+        if like in own:
+            return reader
+        ways += own
+    must = f"one of {', '.join(ways)}" if ways else "left out: there is one way to read it"
+    raise HwsimError(f"{what}: what the model is to be like must be {must}, not {like!r}")
 
 
 def _reader(known: Mapping[str, str], name: str, function: str) -> ModuleType:
