@@ -107,7 +107,11 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
         real = _reduced(xp, port, xp.astype(real, xp.float64))
         whole, zero = _scaled(xp, real, fmt.frac_bits), 0
     else:
-        ratio = xp.astype(x, xp.float32) / xp.asarray(np.array(kind.quant.scale, np.float32))
+        scale, real = np.array(kind.quant.scale, np.float32), xp.astype(x, xp.float32)
+        if port.reciprocal:
+            ratio = real * xp.asarray(np.float32(1) / scale)
+        else:
+            ratio = real / xp.asarray(scale)
         zero = kind.quant.zero_point
         whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
         whole = xp.clip(whole, -(2.0**62), 2.0**62)

@@ -243,6 +243,28 @@ def test_reals_with_a_scale_become_codes_as_runtimes_make_them(first, zero, seed
         assert code == oracle.fitted(whole, S8, "SAT"), value
 
 
+def test_reals_times_a_reciprocal_become_other_codes_than_a_quotient_near_ties(seed):
+    rng = np.random.default_rng(seed)
+    scale = float(np.float32(0.1))
+    x = TensorType((1,), S8, Quant((scale,), 9))
+    halves = ((np.arange(-150, 150) + 0.5) * scale).astype(np.float32)
+    values = np.concatenate([halves, np.nextafter(halves, 0), rng.normal(0, 9, 500)])
+    values = values.astype(np.float32)
+    product, quotient = (
+        planned(one(Relu(zero_point=-128), x=x, reciprocal=reciprocal))
+        .encode(values[:, None])["x"][:, 0]
+        .tolist()
+        for reciprocal in (True, False)
+    )
+    inverse = oracle.f32(1 / Fraction(scale))
+    wanted = [
+        oracle.fitted(oracle.rounded(oracle.f32(Fraction(v) * inverse), "RND_CONV") + 9, S8, "SAT")
+        for v in values.tolist()
+    ]
+    assert product == wanted
+    assert product != quotient
+
+
 def test_codes_become_reals_without_loss():
     for fmt, kind in (("s8.3", np.float32), ("s24.20", np.float32), ("s25.20", np.float64)):
         x = tensor(2, fmt)

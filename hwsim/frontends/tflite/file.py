@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite.flatbuffer import Bytes, MalformedError, Record
+from hwsim.frontends.shared.flatbuffer import Bytes, MalformedError, Record
 from hwsim.frontends.tflite.model import (
     LiteModel,
     LiteNode,
