@@ -163,6 +163,33 @@ def to_hls4ml(
     )
 
 
+def to_onnx(
+    model: Any,
+    out: str | Path | None = None,
+    *,
+    form: str = "integer",
+    integers: bool = False,
+    samples: int = 16,
+) -> Any:
+    """A model as an ONNX `ModelProto` whose runtimes give its codes; written to `out` if given.
+
+    `model` is a Graph or what `load` takes. `form` says in which operators: `integer` (plain ONNX
+    on whole numbers, for any Graph and any runtime). Ports keep their names, shapes and types; with
+    `integers` they take and give codes, in the narrowest type that holds them. A Graph with state
+    has an input and an output (`NAME.next`) more for each. What was written is run on `samples`
+    random samples, by ONNX Runtime where it is installed and else by ONNX's own evaluator, and must
+    give the same numbers; 0 leaves that out.
+    Raises HwsimError for what has no like in that form, every node in one sentence.
+    """
+    from hwsim.onnx_export import to_model
+    from hwsim.storage import write_atomically
+
+    made, _ = to_model(as_graph(model), form=form, integers=integers, samples=samples)
+    if out is not None:
+        write_atomically(Path(out), made.SerializeToString())
+    return made
+
+
 class Built(dict[str, Any]):
     """What `build.json` holds, as a dict that a notebook shows in one line."""
 

@@ -34,7 +34,17 @@ LEVELS = (
     },
     {"frontends", "emulator", "hints", "saturation", "data"},
     {"evaluation", "reporting", "losses"},
-    {"", "cli", "doctor", "hls4ml_backend", "hls4ml_project", "verbs", "verification", "__main__"},
+    {
+        "",
+        "cli",
+        "doctor",
+        "hls4ml_backend",
+        "hls4ml_project",
+        "onnx_export",
+        "verbs",
+        "verification",
+        "__main__",
+    },
 )
 RTL_LEVELS = (
     {"targets", "names"},

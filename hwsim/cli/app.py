@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hwsim import defaults
+from hwsim.cli import exports
 from hwsim.cli.console import (
     Progress,
     print_json,
@@ -373,6 +374,12 @@ def to_hls4ml(
     from hwsim.cli.tables import show_layers
 
     show_layers(facts)
+
+
+app.command(
+    name="to-onnx",
+    epilog=examples("to-onnx model.hwsim -o out.onnx", "to-onnx model.tflite -o out.onnx"),
+)(exports.to_onnx)
 
 
 @app.command(

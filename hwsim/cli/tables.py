@@ -144,6 +144,23 @@ def show_layers(facts: Facts) -> None:
     console().print(table(title, ("node", "layer", "result"), rows))
 
 
+def show_onnx(facts: Facts) -> None:
+    """What `hwsim to-onnx` wrote, and by what it was run."""
+    rows = [
+        (way, port["name"], port["type"], "×".join(map(str, port["shape"])))
+        for way, found in (("input", facts["inputs"]), ("output", facts["outputs"]))
+        for port in found
+    ]
+    title = f"{facts['file']}: {sum(facts['nodes'].values()):,} nodes, {facts['bytes']:,} bytes"
+    out = console()
+    out.print(table(title, ("port", "name", "type", "shape"), rows))
+    found = facts["check"]
+    told = (
+        "not run" if found is None else f"the same {found['compared']:,} numbers in {found['by']}"
+    )
+    out.print(told, markup=False)
+
+
 def show_build(facts: Facts) -> None:
     """What `hwsim build` made."""
     bottleneck = facts["bottleneck"]
