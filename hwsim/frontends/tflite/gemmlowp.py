@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.fixed_point import LONG, divided
 from hwsim.ops.base import IntArray
 
@@ -19,7 +20,9 @@ TANH_BITS = 4  # of what the tangent is taken
 
 
 def multiplier(value: float) -> tuple[int, int]:
-    """A real as `m * 2**(shift - 31)` with m of 31 bits."""
+    """A real as `m * 2**(shift - 31)` with m of 31 bits; HwsimError where it is not finite."""
+    if not math.isfinite(value):
+        raise HwsimError(f"scales must have finite ratios, not {value}")
     fraction, shift = math.frexp(value)
     m = math.floor(fraction * 2**31 + 0.5)
     return (m // 2, shift + 1) if m == 2**31 else (m, shift)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.tflite.kernels import KernelSet
 from hwsim.frontends.tflite.model import LiteModel, LiteNode, LiteQuant, LiteTensor
 from hwsim.graph import InputPort, OutputPort
-from hwsim.ops import Op, Quant, TensorType
+from hwsim.ops import Flatten, Literal, Op, Quant, Reshape, Select, TensorType
 from hwsim.ops.base import IntArray
 
 FORMATS = {
@@ -28,13 +29,14 @@ FORMATS = {
 class LiteImporter(Builder):
     """A Builder that knows the model: which edge holds which tensor, and what is constant.
 
-    Edges have the tensors' axes but for the first, which is the batch.
+    An edge has its tensor's axes but for a first one that is 1 long, which stands for the batch.
     """
 
     def __init__(self, model: LiteModel, like: KernelSet) -> None:
         super().__init__(model.path)
         self.model, self.like, self.tensors = model, like, model.main.tensors
         self.edges: dict[int, str] = {}
+        self.folded: dict[int, npt.NDArray[Any]] = {}  # tensors that constants make
         self.handles: dict[int, str] = {}  # names of variables, by the tensor that stands for one
         self.initial: dict[str, IntArray] = {}  # codes of variables at the first step, by name
         self.variables: dict[str, str] = {}  # edges that are read, by name
@@ -54,20 +56,62 @@ class LiteImporter(Builder):
         return self.tensors[node.outputs[place]]
 
     def edge(self, node: LiteNode, place: int = 0) -> str:
-        """The edge that holds an input; HwsimError of a constant or a tensor that nothing made."""
-        tensor = self.tensor(node, place)
-        index = node.inputs[place]
+        """The edge that holds an input; a constant becomes one beside the node's other inputs."""
+        tensor, index = self.tensor(node, place), node.inputs[place]
         if index not in self.edges:
-            what = "computed, not constant" if tensor.data is not None else "made before it is read"
-            raise HwsimError(f"{node}: input {place} ({tensor.name!r}) must be {what}")
+            values = self.value(index)
+            if values is None:
+                raise HwsimError(
+                    f"{node}: input {place} ({tensor.name!r}) must be made before it is read"
+                )
+            drivers = [self.edges[other] for other in node.inputs if other in self.edges]
+            driver = drivers[0] if drivers else next(iter(self.inputs.values())).tensor
+            self.edges[index] = self.literal(tensor, values, driver)
         return self.edges[index]
+
+    def literal(self, tensor: LiteTensor, values: npt.NDArray[Any], driver: str) -> str:
+        """The edge of a constant, which comes whenever that of `driver` does."""
+        shape = self.shape(tensor)
+        if values.size != math.prod(shape) or values.dtype.kind not in "iu":
+            raise HwsimError(
+                f"tensor {tensor.name!r} must be {math.prod(shape)} codes, not {values.size} of "
+                f"{values.dtype}"
+            )
+        kind, held = self.types[driver], values.astype(np.int64).reshape(shape)
+        ops: list[Op] = []
+        if kind.shape != shape:
+            ops = [Flatten(), Select(axis=0, indices=(0,) * held.size), Reshape(shape=shape)]
+        ops.append(Literal(values=held, out=self.format(tensor), quant=self.meant(tensor)))
+        name = self.label(tensor)
+        return self.chain(name, driver, ops, name)
+
+    def value(self, index: int) -> npt.NDArray[Any] | None:
+        """The values of a tensor that is constant, or made of constants only; else None."""
+        return self.folded.get(index, self.tensors[index].data)
 
     def constant(self, node: LiteNode, place: int) -> npt.NDArray[Any]:
         """The values of a constant input."""
         tensor = self.tensor(node, place)
-        if tensor.data is None:
+        values = self.value(node.inputs[place])
+        if values is None:
             raise HwsimError(f"{node}: input {place} ({tensor.name!r}) must be constant")
-        return tensor.data
+        return values
+
+    def whole(self, node: LiteNode, place: int) -> list[int]:
+        """A constant of whole numbers as a flat list."""
+        values = self.constant(node, place)
+        if values.dtype.kind not in "iu":
+            name = self.tensor(node, place).name
+            raise HwsimError(f"{node}: {name!r} must be whole numbers, not of {values.dtype}")
+        return [int(value) for value in values.ravel()]
+
+    def single(self, node: LiteNode, place: int) -> int:
+        """A constant of one whole number."""
+        values = self.whole(node, place)
+        if len(values) != 1:
+            name = self.tensor(node, place).name
+            raise HwsimError(f"{node}: {name!r} must be one number, not {len(values)}")
+        return values[0]
 
     def has(self, node: LiteNode, place: int) -> bool:
         """Whether an optional input is there."""
@@ -87,6 +131,13 @@ class LiteImporter(Builder):
                 f"tensor {tensor.name!r} must have one scale, not {found.scales.size}: it is no "
                 "constant"
             )
+        if tensor.dtype in FORMATS:
+            low, high = FORMATS[tensor.dtype].min, FORMATS[tensor.dtype].max
+            if not low <= found.zero_point <= high:
+                raise HwsimError(
+                    f"tensor {tensor.name!r} must have a zero point from {low} to {high}, not "
+                    f"{found.zero_point}"
+                )
         return found
 
     def format(self, tensor: LiteTensor) -> Format:
@@ -97,43 +148,94 @@ class LiteImporter(Builder):
             )
         return FORMATS[tensor.dtype]
 
+    def drops(self, tensor: LiteTensor) -> bool:
+        """Whether an edge leaves a tensor's first axis out: a batch of 1, or one left open."""
+        return bool(tensor.shape) and (tensor.shape[0] == 1 or 0 in tensor.open_axes)
+
+    def axes(self, tensor: LiteTensor, lead: int = 0) -> tuple[int, ...]:
+        """A tensor's axes from the one on that `lead` counts."""
+        first = (1,) if self.drops(tensor) else tensor.shape[:1]
+        return (*first, *tensor.shape[1:])[lead:]
+
     def shape(self, tensor: LiteTensor) -> tuple[int, ...]:
-        """A tensor's axes without the batch."""
-        if not tensor.shape or (tensor.shape[0] != 1 and 0 not in tensor.open_axes):
+        """The shape of an edge that holds a tensor; one without axes is an axis of 1."""
+        if 0 in tensor.shape[1:] or (tensor.shape[:1] == (0,) and not self.drops(tensor)):
             raise HwsimError(
-                f"tensor {tensor.name!r} must have a first axis of 1 for the batch, not shape "
-                f"{tensor.shape}"
+                f"tensor {tensor.name!r} must hold something, not be of shape {tensor.shape}"
             )
-        return tensor.shape[1:]
+        return self.axes(tensor, int(self.drops(tensor))) or (1,)
+
+    def lead(self, node: LiteNode, *places: int, axes: Sequence[int] = ()) -> int:
+        """How many first axes an operator can leave out: 1 where all its tensors drop theirs.
+
+        `places` are the inputs that count, `axes` those that it works on.
+        """
+        tensors = [self.tensor(node, place) for place in places]
+        tensors += [self.made(node, place) for place in range(len(node.outputs))]
+        return int(0 not in axes and all(self.drops(tensor) for tensor in tensors))
+
+    def seen(self, node: LiteNode, place: int, lead: int) -> str:
+        """The edge of an input with the axes from `lead` on."""
+        edge, wanted = self.edge(node, place), self.axes(self.tensor(node, place), lead)
+        if self.types[edge].shape == wanted or not wanted:
+            return edge
+        return self.emit(f"{edge}.axes", Reshape(shape=wanted), [edge], f"{edge}.axes")
+
+    def meant(self, tensor: LiteTensor) -> Quant:
+        """What an activation's codes mean."""
+        quant = self.meaning(tensor)
+        return Quant((float(quant.scale),), quant.zero_point)
 
     def kind(self, tensor: LiteTensor) -> TensorType:
         """The type of an edge that holds a tensor."""
-        quant = self.meaning(tensor)
-        return TensorType(
-            self.shape(tensor),
-            self.format(tensor),
-            Quant((float(quant.scale),), quant.zero_point),
-        )
+        quant = self.meant(tensor)
+        return TensorType(self.shape(tensor), self.format(tensor), quant)
 
     def label(self, tensor: LiteTensor) -> str:
         """A tensor's name without the names of what was merged into it."""
         return tensor.name.partition(";")[0]
 
-    def give(self, node: LiteNode, ops: list[Op], *inputs: str) -> None:
-        """Make an operator's only output by operators in a row, the first one of these edges."""
-        name = self.label(self.made(node))
-        if not ops:
-            self.edges[node.outputs[0]] = inputs[0]
-            return
-        first = self.emit(name, ops[0], inputs, f"{name}.{ops[0].kind}" if ops[1:] else name)
-        self.edges[node.outputs[0]] = self.chain(name, first, ops[1:], name)
+    def give(self, node: LiteNode, ops: Sequence[Op], *inputs: str, place: int = 0) -> None:
+        """Make an output of an operator by operators in a row, the first one of these edges."""
+        made = self.made(node, place)
+        name, shape = self.label(made), self.shape(made)
+        held = self.shape_after(name, ops, *inputs)
+        if math.prod(held) != math.prod(shape):
+            raise HwsimError(f"{node}: its output must be of shape {held}, not {shape}")
+        ops = [*ops, *reshaped(held, shape)]
+        edge = inputs[0]
+        if ops:
+            title = f"{name}.{ops[0].kind}" if ops[1:] else name
+            edge = self.chain(name, self.emit(name, ops[0], inputs, title), ops[1:], name)
+        self.edges[node.outputs[place]] = edge
+
+    def shape_after(self, name: str, ops: Sequence[Op], *inputs: str) -> tuple[int, ...]:
+        """The shape that operators in a row make; HwsimError where one does not fit."""
+        kinds = [self.types[edge] for edge in inputs]
+        try:
+            for op in ops:
+                kinds = list(op.output_types(kinds))
+        except HwsimError as error:
+            raise HwsimError(f"node {name!r}: {error}") from None
+        return kinds[0].shape
+
+    def view(self, tensor: LiteTensor) -> tuple[int, ...]:
+        """The axes that a user sees: the model's own, but for a first one that is 1 long."""
+        return self.axes(tensor, int(self.drops(tensor)))
 
     def read_inputs(self) -> None:
         """Ports of the model's inputs."""
         for index in self.model.main.inputs:
             tensor = self.tensors[index]
             kind, name = self.kind(tensor), self.label(tensor)
-            port = InputPort(name=name, tensor=name, type=kind, element=tensor.dtype)
+            seen = self.view(tensor)
+            port = InputPort(
+                name=name,
+                tensor=name,
+                type=kind,
+                element=tensor.dtype,
+                shape=None if kind.shape == seen else seen,
+            )
             self.edges[index] = self.input(port)
 
     def outputs(self) -> list[OutputPort]:
@@ -144,17 +246,23 @@ class LiteImporter(Builder):
             if index not in self.edges:
                 raise HwsimError(f"output {tensor.name!r} must be made by an operator")
             name = self.label(tensor)
-            shape = self.shape(tensor)
-            seen = None if self.types[self.edges[index]].shape == shape else shape
+            edge, seen = self.edges[index], self.view(tensor)
             ports.append(
-                OutputPort(name=name, tensor=self.edges[index], element=tensor.dtype, shape=seen)
+                OutputPort(
+                    name=name,
+                    tensor=edge,
+                    element=tensor.dtype,
+                    shape=None if self.types[edge].shape == seen else seen,
+                )
             )
         return ports
 
 
+def reshaped(held: tuple[int, ...], wanted: tuple[int, ...]) -> list[Op]:
+    """What gives codes another shape."""
+    if held == wanted:
+        return []
+    return [Flatten() if len(wanted) == 1 else Reshape(shape=wanted)]
+
+
 Handler = Callable[[LiteImporter, LiteNode], None]
-
-
-def whole(values: npt.NDArray[Any]) -> list[int]:
-    """A constant of whole numbers as a flat list."""
-    return [int(v) for v in np.asarray(values).ravel()]

@@ -73,6 +73,7 @@ def away(value: float) -> int:
     return int(np.copysign(np.floor(abs(value) + 0.5), value))
 
 
+MOST_STEPS = 1 << 30  # of a bound, beyond which a kernel's 32 bits would not hold it
 BOUNDS = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
 
 
@@ -86,6 +87,9 @@ def limits(
     least, largest = codes
 
     def code(value: float) -> int:
+        steps = float(value) / float(scale)
+        if abs(steps) >= MOST_STEPS:
+            raise HwsimError(f"a scale must be above {abs(value) / MOST_STEPS:.3g}, not {scale}")
         if like is KernelSet.XNNPACK:
             whole = F32(F32(value) / F32(scale)) + F32(zero)
             return int(np.rint(np.clip(whole, F32(least), F32(largest))))

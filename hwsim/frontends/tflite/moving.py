@@ -2,224 +2,257 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite.importer import LiteImporter, whole
-from hwsim.frontends.tflite.model import LiteNode, LiteTensor
+from hwsim.frontends.tflite.importer import LiteImporter, reshaped
+from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, same_meaning
-from hwsim.ops import Concat, Flatten, Op, Pad, Reshape, Select, Split, Transpose
+from hwsim.ops import Concat, Op, Pad, Reshape, Select, Split, Transpose
+from hwsim.ops.base import IntArray
 
+MASKS = ("begin", "end", "ellipsis", "new_axis", "shrink")
 MIRRORS = ("REFLECT", "SYMMETRIC")
-
-
-def reshaped(held: tuple[int, ...], wanted: tuple[int, ...]) -> list[Op]:
-    """What gives codes another shape; a scalar is an axis of 1, which its reader need not see."""
-    wanted = wanted or (1,)
-    if held == wanted:
-        return []
-    return [Flatten() if len(wanted) == 1 else Reshape(shape=wanted)]
 
 
 def reshape(run: LiteImporter, node: LiteNode) -> None:
     """RESHAPE, SQUEEZE and EXPAND_DIMS: the output's own shape says it."""
-    edge, wanted = run.edge(node), run.shape(run.made(node))
-    held = run.types[edge].shape
-    if math.prod(held) != math.prod(wanted):
-        raise HwsimError(f"{node}: its output {wanted} must hold what its input {held} does")
-    run.give(node, reshaped(held, wanted), edge)
+    run.give(node, [], run.edge(node))
 
 
-def axis_of(node: LiteNode, value: int, tensor: LiteTensor) -> int:
-    """An axis without the batch; HwsimError of the batch or of one that is not there."""
-    rank = len(tensor.shape)
-    axis = value + rank if value < 0 else value
-    if not 0 < axis < rank:
-        raise HwsimError(f"{node}: its axis must be one from 1 to {rank - 1}, not {value}")
-    return axis - 1
+def axis_of(node: LiteNode, value: int, rank: int) -> int:
+    """An axis by its number, which may count from the end."""
+    if not -rank <= value < rank:
+        raise HwsimError(f"{node}: its axis must be one of {rank}, not {value}")
+    return value % rank
 
 
 def concatenation(run: LiteImporter, node: LiteNode) -> None:
     """CONCATENATION of tensors of one meaning."""
+    made = run.made(node)
     tensors = [run.tensor(node, place) for place in range(len(node.inputs))]
+    if any(len(tensor.shape) != len(made.shape) for tensor in tensors) or not tensors:
+        raise HwsimError(f"{node}: its inputs must have the {len(made.shape)} axes of its output")
     same_meaning(run, node, *tensors)
-    axis = axis_of(node, int(node.options["axis"]), tensors[0])
-    edges = [run.edge(node, place) for place in range(len(tensors))]
-    run.give(node, [Concat(axis=axis), *activation(run, node, run.made(node))], *edges)
+    axis = axis_of(node, int(node.options["axis"]), len(made.shape))
+    lead = run.lead(node, *range(len(tensors)), axes=[axis])
+    edges = [run.seen(node, place, lead) for place in range(len(tensors))]
+    run.give(node, [Concat(axis=axis - lead), *activation(run, node, made)], *edges)
 
 
 def pack(run: LiteImporter, node: LiteNode) -> None:
     """PACK: a new axis along which tensors follow one another."""
-    made = run.made(node)
-    axis = axis_of(node, int(node.options["axis"]), made)
-    name = run.label(made)
-    edges = []
-    for place in range(len(node.inputs)):
-        edge = run.edge(node, place)
-        held = run.types[edge].shape
-        wide = (*held[:axis], 1, *held[axis:])
+    made, count = run.made(node), len(node.inputs)
+    if not count:
+        raise HwsimError(f"{node}: it must have inputs")
+    axis = axis_of(node, int(node.options["axis"]), len(made.shape))
+    lead, name, edges = run.lead(node, *range(count), axes=[axis]), run.label(made), []
+    for place in range(count):
+        edge, held = run.edge(node, place), run.axes(run.tensor(node, place), lead)
+        wide = (*held[: axis - lead], 1, *held[axis - lead :])
         edges.append(run.chain(f"{name}.{place}", edge, [Reshape(shape=wide)], f"{name}.{place}"))
-    run.give(node, [Concat(axis=axis)], *edges)
+    run.give(node, [Concat(axis=axis - lead)], *edges)
 
 
 def unpack(run: LiteImporter, node: LiteNode) -> None:
     """UNPACK: each index of an axis as a tensor of its own."""
-    edge, tensor = run.edge(node), run.tensor(node, 0)
-    axis = axis_of(node, int(node.options["axis"]), tensor)
-    sizes = (1,) * run.types[edge].shape[axis]
-    _split(run, node, edge, axis, sizes)
+    tensor = run.tensor(node, 0)
+    axis = axis_of(node, int(node.options["axis"]), len(tensor.shape))
+    _split(run, node, 0, axis, (1,) * run.axes(tensor)[axis])
 
 
 def split(run: LiteImporter, node: LiteNode) -> None:
     """SPLIT into equal parts; the axis is the first input."""
-    (value,) = whole(run.constant(node, 0))
-    edge, count = run.edge(node, 1), len(node.outputs)
-    axis = axis_of(node, value, run.tensor(node, 1))
-    length = run.types[edge].shape[axis]
-    if length % count:
+    tensor, count = run.tensor(node, 1), len(node.outputs)
+    axis = axis_of(node, run.single(node, 0), len(tensor.shape))
+    length = run.axes(tensor)[axis]
+    if not count or length % count:
         raise HwsimError(f"{node}: its axis must split into {count} parts, not be {length} long")
-    _split(run, node, edge, axis, (length // count,) * count)
+    _split(run, node, 1, axis, (length // count,) * count)
 
 
 def split_v(run: LiteImporter, node: LiteNode) -> None:
     """SPLIT_V into parts of given sizes, one of which may be -1."""
-    sizes, (value,) = whole(run.constant(node, 1)), whole(run.constant(node, 2))
-    edge = run.edge(node)
-    axis = axis_of(node, value, run.tensor(node, 0))
-    rest = run.types[edge].shape[axis] - sum(size for size in sizes if size >= 0)
-    _split(run, node, edge, axis, tuple(rest if size == -1 else size for size in sizes))
+    sizes, tensor = run.whole(node, 1), run.tensor(node, 0)
+    axis = axis_of(node, run.single(node, 2), len(tensor.shape))
+    rest = run.axes(tensor)[axis] - sum(size for size in sizes if size >= 0)
+    _split(run, node, 0, axis, tuple(rest if size == -1 else size for size in sizes))
 
 
-def _split(run: LiteImporter, node: LiteNode, edge: str, axis: int, sizes: tuple[int, ...]) -> None:
+def _split(
+    run: LiteImporter, node: LiteNode, place: int, axis: int, sizes: tuple[int, ...]
+) -> None:
     """Parts of a tensor, each in the shape of its output."""
     if len(sizes) != len(node.outputs):
         raise HwsimError(f"{node}: it must have {len(sizes)} outputs, not {len(node.outputs)}")
-    made = [run.made(node, place) for place in range(len(sizes))]
-    names = [run.label(tensor) for tensor in made]
-    parts = run.emit_all(names[0], Split(axis=axis, sizes=sizes), [edge], names)
-    for index, part, tensor, name in zip(node.outputs, parts, made, names, strict=True):
-        ops = reshaped(run.types[part].shape, run.shape(tensor))
-        run.edges[index] = run.chain(f"{name}.shape", part, ops, f"{name}.shape")
+    lead = run.lead(node, place, axes=[axis])
+    edge = run.seen(node, place, lead)
+    names = [run.label(run.made(node, number)) for number in range(len(sizes))]
+    parts = run.emit_all(names[0], Split(axis=axis - lead, sizes=sizes), [edge], names)
+    for number, part in enumerate(parts):
+        run.give(node, [], part, place=number)
 
 
 def transpose(run: LiteImporter, node: LiteNode) -> None:
-    """TRANSPOSE that leaves the batch first."""
-    order = whole(run.constant(node, 1))
-    rank = len(run.tensor(node, 0).shape)
-    order = [axis + rank if axis < 0 else axis for axis in order]
-    if sorted(order) != list(range(rank)) or order[0] != 0:
-        raise HwsimError(f"{node}: it must name every axis once, the batch first, not {order}")
-    axes = tuple(axis - 1 for axis in order[1:])
+    """TRANSPOSE."""
+    order, rank = run.whole(node, 1), len(run.tensor(node, 0).shape)
+    order = [axis_of(node, axis, rank) for axis in order]
+    if sorted(order) != list(range(rank)):
+        raise HwsimError(f"{node}: it must name every axis once, not {order}")
+    lead = run.lead(node, 0, axes=[] if order[:1] == [0] else [0])
+    axes = tuple(axis - lead for axis in order[lead:])
     moves = axes != tuple(range(len(axes)))
-    run.give(node, [Transpose(axes=axes)] if moves else [], run.edge(node))
+    run.give(node, [Transpose(axes=axes)] if moves else [], run.seen(node, 0, lead))
 
 
 def pad(run: LiteImporter, node: LiteNode) -> None:
     """PAD with the output's zero point, PADV2 with a code of its own."""
-    rows = run.constant(node, 1).astype(np.int64)
-    rank = len(run.tensor(node, 0).shape)
-    if rows.shape != (rank, 2) or (rows < 0).any() or rows[0].any():
+    rows, rank = _rows(run, node), len(run.tensor(node, 0).shape)
+    if rows.shape != (rank, 2) or (rows < 0).any():
         raise HwsimError(
-            f"{node}: it must pad each of {rank} axes by 0 or more, the batch by none, not by "
-            f"{rows.tolist()}"
+            f"{node}: it must pad each of {rank} axes by 0 or more, not by {rows.tolist()}"
         )
     same_meaning(run, node, run.tensor(node, 0))
     code = run.meaning(run.made(node)).zero_point
     if node.op == "PADV2":
-        (code,) = whole(run.constant(node, 2))
-    before, after = (tuple(rows[1:, end].tolist()) for end in (0, 1))
+        code = run.single(node, 2)
+    lead = run.lead(node, 0, axes=[0] if rows[:1].any() else [])
+    before, after = (tuple(rows[lead:, end].tolist()) for end in (0, 1))
     ops: list[Op] = [Pad(before=before, after=after, code=code)] if rows.any() else []
-    run.give(node, ops, run.edge(node))
+    run.give(node, ops, run.seen(node, 0, lead))
+
+
+def _rows(run: LiteImporter, node: LiteNode) -> IntArray:
+    """How much an operator pads each axis, before and after."""
+    return np.array(run.whole(node, 1), np.int64).reshape(run.constant(node, 1).shape)
 
 
 def mirror_pad(run: LiteImporter, node: LiteNode) -> None:
     """MIRROR_PAD: the codes at the edges once more, in the reverse order."""
-    rows = run.constant(node, 1).astype(np.int64)
-    edge, number = run.edge(node), int(node.options["mode"])
-    shape = run.types[edge].shape
-    if rows.shape != (len(shape) + 1, 2) or rows[0].any() or not 0 <= number < len(MIRRORS):
-        raise HwsimError(f"{node}: it must pad each axis but the batch, not by {rows.tolist()}")
+    rows, number = _rows(run, node), int(node.options["mode"])
+    shape = run.axes(run.tensor(node, 0))
+    if rows.shape != (len(shape), 2) or not 0 <= number < len(MIRRORS):
+        raise HwsimError(f"{node}: it must pad each of {len(shape)} axes, not by {rows.tolist()}")
     reflects = MIRRORS[number] == "REFLECT"  # without the edge itself
+    lead = run.lead(node, 0, axes=[0] if rows[:1].any() else [])
     ops: list[Op] = []
-    for axis, (length, (before, after)) in enumerate(zip(shape, rows[1:].tolist(), strict=True)):
+    for axis, (length, (before, after)) in enumerate(zip(shape, rows.tolist(), strict=True)):
         if not 0 <= max(before, after) <= length - reflects or min(before, after) < 0:
             raise HwsimError(f"{node}: it must pad an axis of {length} by less than its length")
         if before or after:
             ahead = range(before - 1 + reflects, reflects - 1, -1)
             behind = range(length - 1 - reflects, length - 1 - reflects - after, -1)
-            ops.append(Select(axis=axis, indices=(*ahead, *range(length), *behind)))
-    run.give(node, ops, edge)
+            indices = (*ahead, *range(length), *behind)
+            ops.append(Select(axis=axis - lead, indices=indices))
+    run.give(node, ops, run.seen(node, 0, lead))
 
 
 def strided_slice(run: LiteImporter, node: LiteNode) -> None:
-    """STRIDED_SLICE by constants; axes may go, and none may come."""
-    given = run.tensor(node, 0)
-    edge, rank = run.edge(node), len(given.shape)
-    begin, end, step = (whole(run.constant(node, place)) for place in (1, 2, 3))
-    masks = node.options
-    if masks["ellipsis_mask"] or masks["new_axis_mask"] or masks["offset"]:
-        raise HwsimError(f"{node}: it must have no ellipsis, new axis or offset")
-    if not len(begin) == len(end) == len(step) <= rank or 0 in step:
-        raise HwsimError(f"{node}: it must have a begin, end and step for up to {rank} axes")
-    ops: list[Op] = []
-    for axis in range(len(begin)):
-        length = 1 if axis == 0 else given.shape[axis]
-        first = None if masks["begin_mask"] >> axis & 1 else begin[axis]
-        last = None if masks["end_mask"] >> axis & 1 else end[axis]
-        if masks["shrink_mask"] >> axis & 1:
-            place = begin[axis]
-            first, last = place, place + 1 or None
-        indices = range(length)[first : last : step[axis]]
-        if axis == 0 and list(indices) != [0]:
-            raise HwsimError(f"{node}: it must take the whole batch")
-        if not len(indices):
-            raise HwsimError(f"{node}: it must take at least one index of axis {axis}")
-        if axis and list(indices) != list(range(length)):
-            ops.append(Select(axis=axis - 1, indices=tuple(indices)))
-    held = _shape_after(run, edge, ops)
-    run.give(node, [*ops, *reshaped(held, run.shape(run.made(node)))], edge)
+    """STRIDED_SLICE by constants."""
+    shape = run.axes(run.tensor(node, 0))
+    picked = strided(node, shape, *(run.whole(node, place) for place in (1, 2, 3)))
+    _select(run, node, [(axis, tuple(indices)) for axis, indices in enumerate(picked)])
+
+
+def strided(
+    node: LiteNode, shape: Sequence[int], begin: list[int], end: list[int], step: list[int]
+) -> list[range]:
+    """The indices that a STRIDED_SLICE takes of each axis; HwsimError where it has none."""
+    masks = {key: int(node.options[f"{key}_mask"]) for key in MASKS}
+    if not len(begin) == len(end) == len(step) or 0 in step:
+        raise HwsimError(f"{node}: it must have a begin, end and step for each of its axes")
+    if node.options["offset"]:
+        end = [first + past for first, past in zip(begin, end, strict=True)]
+    given = len(begin) - sum(masks["new_axis"] >> k & 1 for k in range(len(begin)))
+    spare = len(shape) - given + bool(masks["ellipsis"])  # axes for which an ellipsis stands
+    picked: list[range] = []
+    for k in range(len(begin)):
+        if masks["ellipsis"] >> k & 1:
+            picked += [range(length) for length in shape[len(picked) : len(picked) + spare]]
+        elif not masks["new_axis"] >> k & 1:
+            if len(picked) == len(shape):
+                break
+            length = shape[len(picked)]
+            first = None if masks["begin"] >> k & 1 else begin[k]
+            last = None if masks["end"] >> k & 1 else end[k]
+            if masks["shrink"] >> k & 1:
+                first, last = begin[k], begin[k] + 1 or None
+                if not -length <= begin[k] < length:
+                    raise HwsimError(f"{node}: it must take an index of {length}, not {begin[k]}")
+            picked.append(range(length)[first : last : 1 if masks["shrink"] >> k & 1 else step[k]])
+    if given - bool(masks["ellipsis"]) > len(shape) or spare < 0:
+        raise HwsimError(f"{node}: it must have up to {len(shape)} axes, not {given}")
+    picked += [range(length) for length in shape[len(picked) :]]
+    if not all(picked):
+        raise HwsimError(f"{node}: it must take at least one index of every axis")
+    return picked
 
 
 def slice_(run: LiteImporter, node: LiteNode) -> None:
     """SLICE by constants; a size of -1 takes all that is left."""
-    begin, size = whole(run.constant(node, 1)), whole(run.constant(node, 2))
-    edge = run.edge(node)
-    shape = (1, *run.types[edge].shape)
+    begin, size = run.whole(node, 1), run.whole(node, 2)
+    shape = run.axes(run.tensor(node, 0))
     if len(begin) != len(shape) or len(size) != len(shape):
         raise HwsimError(f"{node}: it must have a begin and a size for {len(shape)} axes")
-    ops: list[Op] = []
+    picked = []
     for axis, length in enumerate(shape):
         count = length - begin[axis] if size[axis] == -1 else size[axis]
         if not (begin[axis] >= 0 and 0 < count <= length - begin[axis]):
             raise HwsimError(f"{node}: its slice of axis {axis} must lie within {length} indices")
-        if axis and count < length:
-            indices = tuple(range(begin[axis], begin[axis] + count))
-            ops.append(Select(axis=axis - 1, indices=indices))
-    run.give(node, ops, edge)
+        picked.append((axis, tuple(range(begin[axis], begin[axis] + count))))
+    _select(run, node, picked)
 
 
 def gather(run: LiteImporter, node: LiteNode) -> None:
     """GATHER by constant indices."""
-    indices = run.constant(node, 1)
-    edge, given = run.edge(node), run.tensor(node, 0)
-    axis = axis_of(node, int(node.options["axis"]), given)
-    length = run.types[edge].shape[axis]
-    order = whole(indices)
-    if node.options["batch_dims"] or any(not 0 <= index < length for index in order):
-        raise HwsimError(f"{node}: its indices must be from 0 to {length - 1}, in no batches")
-    ops: list[Op] = [Select(axis=axis, indices=tuple(order))]
-    held = _shape_after(run, edge, ops)
-    run.give(node, [*ops, *reshaped(held, run.shape(run.made(node)))], edge)
+    shape = run.axes(run.tensor(node, 0))
+    axis = axis_of(node, int(node.options["axis"]), len(shape))
+    order = run.whole(node, 1)
+    if node.options["batch_dims"] or any(not 0 <= index < shape[axis] for index in order):
+        raise HwsimError(f"{node}: its indices must be from 0 to {shape[axis] - 1}, in no batches")
+    _select(run, node, [(axis, tuple(order))])
 
 
-def _shape_after(run: LiteImporter, edge: str, ops: Sequence[Op]) -> tuple[int, ...]:
-    kind = run.types[edge]
-    for op in ops:
-        (kind,) = op.output_types([kind])
-    return kind.shape
+def tile(run: LiteImporter, node: LiteNode) -> None:
+    """TILE: a tensor several times along its axes."""
+    shape, times = run.axes(run.tensor(node, 0)), run.whole(node, 1)
+    if len(times) != len(shape) or min(times, default=1) < 1:
+        raise HwsimError(f"{node}: it must repeat {len(shape)} axes once or more, not {times}")
+    repeated = zip(shape, times, strict=True)
+    _select(run, node, [(k, (*range(n),) * count) for k, (n, count) in enumerate(repeated)])
+
+
+def broadcast_to(run: LiteImporter, node: LiteNode) -> None:
+    """BROADCAST_TO: axes of 1 as often as the output's have indices."""
+    wanted, shape = run.axes(run.made(node)), run.axes(run.tensor(node, 0))
+    held = (1,) * (len(wanted) - len(shape)) + shape
+    if len(held) != len(wanted) or any(n not in (1, m) for n, m in zip(held, wanted, strict=True)):
+        raise HwsimError(f"{node}: its input {shape} must broadcast to {wanted}")
+    edge, name = run.edge(node), f"{run.label(run.made(node))}.axes"
+    edge = run.chain(name, edge, reshaped(run.types[edge].shape, held), name)
+    pairs = enumerate(zip(held, wanted, strict=True))
+    ops = [Select(axis=k, indices=(0,) * m) for k, (n, m) in pairs if n != m]
+    run.give(node, ops, edge)
+
+
+def reverse(run: LiteImporter, node: LiteNode) -> None:
+    """REVERSE_V2: axes the other way round."""
+    shape = run.axes(run.tensor(node, 0))
+    axes = [axis_of(node, axis, len(shape)) for axis in run.whole(node, 1)]
+    _select(run, node, [(axis, tuple(reversed(range(shape[axis])))) for axis in axes])
+
+
+def _select(
+    run: LiteImporter, node: LiteNode, picked: Sequence[tuple[int, tuple[int, ...]]]
+) -> None:
+    """The codes at some indices of axes, in the shape of the output."""
+    shape = run.axes(run.tensor(node, 0))
+    picked = [(axis, order) for axis, order in picked if order != tuple(range(shape[axis]))]
+    lead = run.lead(node, 0, axes=[axis for axis, _ in picked])
+    ops = [Select(axis=axis - lead, indices=order) for axis, order in picked]
+    run.give(node, ops, run.seen(node, 0, lead))
 
 
 def space_to_depth(run: LiteImporter, node: LiteNode) -> None:

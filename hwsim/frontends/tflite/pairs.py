@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Rounding
 from hwsim.frontends.tflite import gemmlowp
 from hwsim.frontends.tflite.importer import LiteImporter
@@ -21,37 +21,54 @@ from hwsim.ops import (
     Maximum,
     Minimum,
     Mul,
+    Op,
     Quant,
     Requantize,
+    Reshape,
     Scheme,
+    Select,
     Sub,
     Table,
 )
 from hwsim.ops.base import IntArray
 from hwsim.ops.fixed_point import high_product
 
-LANES = 16  # codes that the optimized kernels' vector code adds at a time
+LANES, SCALAR_LANES = (
+    16,
+    8,
+)  # codes that the optimized kernels' vector code adds at a time, to others and to one
 SHIFT = 20  # bits that codes are shifted left before they are brought to one scale
 
 
-def operand(run: LiteImporter, node: LiteNode, place: int) -> str:
-    """The edge of an operand; a constant becomes one."""
-    tensor = run.tensor(node, place)
-    index = node.inputs[place]
-    if tensor.data is None or index in run.edges:
-        return run.edge(node, place)
-    quant, fmt = run.meaning(tensor), run.format(tensor)
-    shape = tensor.shape[1:] if len(tensor.shape) == len(run.made(node).shape) else tensor.shape
-    values = np.asarray(tensor.data).astype(np.int64).reshape(shape)
-    literal = Literal(values=values, out=fmt, quant=Quant((float(quant.scale),), quant.zero_point))
-    name = run.label(tensor)
-    run.edges[index] = run.emit(name, literal, [], name)
-    return run.edges[index]
+def operands(run: LiteImporter, node: LiteNode) -> list[str]:
+    """The edges of both operands, whose shapes broadcast.
+
+    A constant comes with the other operand, in its shape unless it is larger.
+    """
+    edges: list[str] = []
+    for place in (0, 1):
+        tensor, other = run.tensor(node, place), node.inputs[1 - place] if node.inputs[1:] else -1
+        values = run.value(node.inputs[place])
+        if node.inputs[place] in run.edges or values is None or other not in run.edges:
+            edges.append(run.edge(node, place))
+            continue
+        driver = run.edges[other]
+        shape, held = run.types[driver].shape, run.shape(tensor)
+        spread = len(held) <= len(shape) and all(
+            n in (1, m) for n, m in zip(held[::-1], shape[::-1], strict=False)
+        )
+        if not spread or values.dtype.kind not in "iu" or values.size != math.prod(held):
+            edges.append(run.literal(tensor, values, driver))
+            continue
+        codes, name = values.astype(np.int64).reshape(held), run.label(tensor)
+        literal = Literal(values=codes, out=run.format(tensor), quant=run.meant(tensor))
+        edges.append(run.emit(name, literal, [driver], name))
+    return edges
 
 
 def add(run: LiteImporter, node: LiteNode) -> None:
     """ADD and SUB."""
-    edges = [operand(run, node, place) for place in (0, 1)]
+    edges = operands(run, node)
     meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
     made = run.made(node)
     out, name = run.meaning(made), run.label(made)
@@ -71,14 +88,61 @@ def add(run: LiteImporter, node: LiteNode) -> None:
     if run.like is not KernelSet.BUILTIN or node.op == "SUB":
         run.give(node, after, added(double)(name, edges))
         return
+    length, lanes = vector_run(*(run.axes(run.tensor(node, place)) for place in (0, 1)))
+    split = VectorLanes(lanes, added(_one_rounding), added(double))
     shapes = [run.types[edge].shape for edge in edges]
-    if shapes[0] != shapes[1]:
-        raise HwsimError(
-            f"{node}: of the optimized kernels' sums those of tensors of one shape are read, not "
-            f"of {shapes[0]} and {shapes[1]}"
-        )
-    split = VectorLanes(LANES, added(_one_rounding), added(double))
-    run.give(node, after, split.over(run, name, edges))
+    if shapes[0] == shapes[1]:
+        run.give(node, after, split.over(run, name, edges))
+    elif length < lanes or length % lanes == 0:
+        rule = split.tail if length < lanes else split.vector
+        run.give(node, after, rule(name, edges))
+    else:
+        whole = np.broadcast_shapes(*shapes)
+        rows = [_spread(run, edge, whole, length) for edge in edges]
+        run.give(node, after, split.along(run, name, rows, 1))
+
+
+def vector_run(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, int]:
+    """How many codes the optimized kernels add in one go, and how many at a time; 0 for none.
+
+    Axes that lie side by side and repeat, or do not, are one. Of what is not five such axes at most
+    every code is added alone. Source: TensorFlow Lite `ProcessBroadcastShapes`.
+    """
+    rank = max(len(first), len(second))
+    a, b = ((1,) * (rank - len(shape)) + shape for shape in (first, second))
+    if a == b:
+        return math.prod(a), LANES
+    unlike = next(axis for axis in reversed(range(rank)) if a[axis] != b[axis])
+    a, b = (a, b) if a[unlike] == 1 else (b, a)  # the one that repeats innermost comes first
+    folds, left = [], rank
+    for fits in (_alike, _repeats, _alike, lambda n, m: m == 1, _alike):
+        size = 1
+        while left and fits(a[left - 1], b[left - 1]):
+            left -= 1
+            size *= max(a[left], b[left])
+        folds.append(size)
+    if left:
+        return 0, LANES
+    return (folds[0], LANES) if folds[0] > 1 else (folds[1], SCALAR_LANES)
+
+
+def _alike(n: int, m: int) -> bool:
+    return n == m
+
+
+def _repeats(n: int, m: int) -> bool:
+    return n == 1
+
+
+def _spread(run: LiteImporter, edge: str, shape: tuple[int, ...], length: int) -> str:
+    """A tensor as often as its axes of 1 repeat, in rows of so many codes."""
+    held = run.types[edge].shape
+    wide = (1,) * (len(shape) - len(held)) + held
+    ops: list[Op] = [] if wide == held else [Reshape(shape=wide)]
+    pairs = enumerate(zip(wide, shape, strict=True))
+    ops += [Select(axis=axis, indices=(0,) * m) for axis, (n, m) in pairs if n != m]
+    ops.append(Reshape(shape=(math.prod(shape) // length, length)))
+    return run.chain(f"{edge}.rows", edge, ops, f"{edge}.rows")
 
 
 def _one_rounding(values: IntArray, factor: float) -> IntArray:
@@ -149,7 +213,7 @@ def _in_one_shift(run: LiteImporter, node: LiteNode, edges: list[str]) -> None:
 
 def mul(run: LiteImporter, node: LiteNode) -> None:
     """MUL."""
-    edges = [operand(run, node, place) for place in (0, 1)]
+    edges = operands(run, node)
     meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
     made = run.made(node)
     out, name = run.meaning(made), run.label(made)
@@ -169,5 +233,5 @@ def mul(run: LiteImporter, node: LiteNode) -> None:
 
 def extreme(run: LiteImporter, node: LiteNode) -> None:
     """MAXIMUM and MINIMUM: of the codes as they are, whatever they mean."""
-    edges = [operand(run, node, place) for place in (0, 1)]
+    edges = operands(run, node)
     run.give(node, [Maximum() if node.op == "MAXIMUM" else Minimum()], *edges)

@@ -6,11 +6,15 @@ import math
 
 import numpy as np
 
+from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, same_meaning
 from hwsim.frontends.tflite.windows import window
 from hwsim.ops import AvgPool, Flatten, MaxPool, Op, Quant, Requantize, Reshape, Scheme, Window
+from hwsim.ops.base import IntArray
+
+MOST_FACTORS = 1 << 22  # of one operator
 
 
 def _window(run: LiteImporter, node: LiteNode) -> Window:
@@ -33,10 +37,16 @@ def average_pool(run: LiteImporter, node: LiteNode) -> None:
     name = run.label(made)
     sums = run.emit(f"{name}.sum", AvgPool(window=view), [run.edge(node)], f"{name}.sum")
     shape = run.types[sums].shape
-    counts = _counts(view, kind.shape[:2])
+    rows, columns = _counts(view, kind.shape[:2])
     quant = run.meaning(made)
-    several = len(set(counts.ravel().tolist())) > 1
-    each = np.repeat(counts.ravel(), shape[-1]) if several else counts.ravel()[:1]
+    several = len({*rows}) > 1 or len({*columns}) > 1
+    if several and math.prod(shape) > MOST_FACTORS:
+        raise HwsimError(
+            f"{node}: of windows that reach past the map there must be at most {MOST_FACTORS} "
+            f"means, not {math.prod(shape)}"
+        )
+    counts = np.multiply.outer(rows, columns).ravel() if several else rows[0] * columns[:1]
+    each = np.repeat(counts, shape[-1]) if several else counts
     mean = Requantize(
         scheme=Scheme.HALF_AWAY,
         multiplier=tuple(_share(int(count)) for count in each),
@@ -53,14 +63,12 @@ def _share(count: int) -> float:
     return math.ldexp(math.ceil(fraction * 2**31), exponent - 31)
 
 
-def _counts(
-    view: Window, shape: tuple[int, ...]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """How many cells of each window lie inside of the map."""
+def _counts(view: Window, shape: tuple[int, ...]) -> tuple[IntArray, IntArray]:
+    """How many rows, and how many columns, of each window lie inside of the map."""
     inside = []
     for axis in (0, 1):
         before, after = view.ends[axis]
         size, step, kernel = shape[axis], view.stride[axis], view.kernel[axis]
         starts = np.arange(0, size + before + after - kernel + 1, step) - before
         inside.append(np.minimum(starts + kernel, size) - np.maximum(starts, 0))
-    return np.asarray(np.multiply.outer(inside[0], inside[1]), np.int64)
+    return np.asarray(inside[0], np.int64), np.asarray(inside[1], np.int64)

@@ -8,7 +8,6 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
-from hwsim.frontends.tflite.pairs import operand
 from hwsim.frontends.tflite.rounding import requantized
 from hwsim.ops import MatMul, Quant, Scheme, Transpose
 
@@ -19,11 +18,13 @@ def batch_matmul(run: LiteImporter, node: LiteNode) -> None:
     made = run.made(node)
     name, out = run.label(made), run.meaning(made)
     edges = []
+    ranks = {len(run.tensor(node, place).shape) for place in (0, 1)}
+    lead = run.lead(node, 0, 1, axes=[0] if min(ranks) < 3 else [])
     for place, flag in enumerate(("adj_x", "adj_y")):
-        edge = operand(run, node, place)
-        rank = len(run.types[edge].shape)
+        rank = len(run.tensor(node, place).shape) - lead
         if rank < 2:
-            raise HwsimError(f"{node}: its inputs must be matrices, not of rank {rank + 1}")
+            raise HwsimError(f"{node}: its inputs must be matrices, not of rank {rank + lead}")
+        edge = run.seen(node, place, lead)
         if node.options[flag]:
             axes = (*range(rank - 2), rank - 1, rank - 2)
             edge = run.emit(f"{name}.{flag}", Transpose(axes=axes), [edge], f"{name}.{flag}")

@@ -8,11 +8,11 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp
-from hwsim.frontends.tflite.importer import LiteImporter, whole
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
-from hwsim.frontends.tflite.moving import reshaped
+from hwsim.frontends.tflite.moving import axis_of
 from hwsim.frontends.tflite.scaled import away, double, ruy
 from hwsim.frontends.tflite.stepped import Function, stepped
 from hwsim.ops import ArgMax, Op, Quant, Reduce, Reduction, Table, Transpose
@@ -20,29 +20,32 @@ from hwsim.ops.base import IntArray
 from hwsim.ops.fixed_point import divide_by_power, high_product
 
 LANES = 16
-PLACES = (0, 1)  # height and width, the batch apart
+PLACES, MAP_AXES = (1, 2), 4  # height and width of a map
 
 
 def axes_of(run: LiteImporter, node: LiteNode) -> tuple[int, ...]:
-    """The axes without the batch; HwsimError where the batch is one of them."""
+    """The axes in order; HwsimError where there is none, or no such one."""
     rank = len(run.tensor(node, 0).shape)
-    axes = {axis + rank if axis < 0 else axis for axis in whole(run.constant(node, 1))}
-    if not axes or min(axes) < 1 or max(axes) >= rank:
-        raise HwsimError(f"{node}: its axes must be some of 1 to {rank - 1}, not {sorted(axes)}")
-    return tuple(sorted(axis - 1 for axis in axes))
+    axes = {axis_of(node, axis, rank) for axis in run.whole(node, 1)}
+    if not axes:
+        raise HwsimError(f"{node}: its axes must be some of {rank}, not none")
+    return tuple(sorted(axes))
 
 
 def reduced(run: LiteImporter, node: LiteNode) -> None:
     """The largest or smallest code along axes."""
     kind = Reduction.MAX if node.op == "REDUCE_MAX" else Reduction.MIN
-    op, edge = Reduce(reduction=kind, axes=axes_of(run, node)), run.edge(node)
-    held = op.output_types([run.types[edge]])[0].shape
-    run.give(node, [op, *reshaped(held, run.shape(run.made(node)))], edge)
+    axes = axes_of(run, node)
+    lead = run.lead(node, 0, axes=axes)
+    op = Reduce(reduction=kind, axes=tuple(axis - lead for axis in axes))
+    run.give(node, [op], run.seen(node, 0, lead))
 
 
 def summed(run: LiteImporter, node: LiteNode) -> None:
     """SUM and MEAN: of the codes as they are, then brought to the output's scale."""
-    axes, edge, made = axes_of(run, node), run.edge(node), run.made(node)
+    axes, made = axes_of(run, node), run.made(node)
+    lead = run.lead(node, 0, axes=axes)
+    edge = run.seen(node, 0, lead)
     before, after = run.meaning(run.tensor(node, 0)), run.meaning(made)
     name, out = run.label(made), run.format(made)
     if node.op == "SUM" and run.like is KernelSet.REFERENCE:
@@ -50,28 +53,25 @@ def summed(run: LiteImporter, node: LiteNode) -> None:
             f"{node}: the reference kernel reads int8 codes as uint8 here and is wrong; the other "
             "kernel sets are not"
         )
-    sums = run.emit(
-        f"{name}.sum", Reduce(reduction=Reduction.SUM, axes=axes), [edge], f"{name}.sum"
-    )
+    total = Reduce(reduction=Reduction.SUM, axes=tuple(axis - lead for axis in axes))
+    sums = run.emit(f"{name}.sum", total, [edge], f"{name}.sum")
     kind, given = run.types[sums], run.types[edge]
-    count = math.prod(given.shape[axis] for axis in axes)
+    count = math.prod(given.shape[axis - lead] for axis in axes)
     quant = Quant((float(after.scale),), after.zero_point)
-    rules = _rules(run, node, axes, len(given.shape), count, before, after)
-    back = reshaped(kind.shape, run.shape(made))
+    rules = _rules(run, node, axes, count, before, after)
     ops = [stepped(kind, rule, out, quant) for rule in rules]
     if len(ops) == 1:
-        run.give(node, [*ops, *back], sums)
+        run.give(node, ops, sums)
         return
     vector, tail = (one(run, op) for op in ops)
     split = VectorLanes(LANES, vector, tail)
-    run.give(node, back, split.along(run, name, [sums], len(kind.shape) - 1))
+    run.give(node, [], split.along(run, name, [sums], len(kind.shape) - 1))
 
 
 def _rules(
     run: LiteImporter,
     node: LiteNode,
     axes: tuple[int, ...],
-    rank: int,
     count: int,
     before: LiteQuant,
     after: LiteQuant,
@@ -84,7 +84,8 @@ def _rules(
             ratio = float(before.scale) / float(after.scale)
             return [lambda s: double(s - count * before.zero_point, ratio) + after.zero_point]
         return [_sum_of_builtin(count, before, after)]
-    if run.like is KernelSet.BUILTIN and axes == PLACES and rank == 3 and node.options["keep_dims"]:
+    rank, keeps = len(run.tensor(node, 0).shape), bool(node.options["keep_dims"])
+    if run.like is KernelSet.BUILTIN and axes == PLACES and rank == MAP_AXES and keeps:
         return _mean_of_lanes(count, before, after)
     return [_mean(count, before, after)]
 
@@ -137,21 +138,17 @@ def _sum_of_builtin(count: int, before: LiteQuant, after: LiteQuant) -> Function
 
 def arg(run: LiteImporter, node: LiteNode) -> None:
     """ARG_MAX and ARG_MIN along any axis: the first of equal codes."""
-    edge, given = run.edge(node), run.tensor(node, 0)
-    (value,) = whole(run.constant(node, 1))
-    rank = len(given.shape)
-    axis = (value + rank if value < 0 else value) - 1
+    rank = len(run.tensor(node, 0).shape)
+    place = axis_of(node, run.single(node, 1), rank)
+    lead = run.lead(node, 0, axes=[place])
+    edge, axis = run.seen(node, 0, lead), place - lead
     kind = run.types[edge]
-    if not 0 <= axis < len(kind.shape):
-        raise HwsimError(f"{node}: its axis must be one from 1 to {rank - 1}, not {value}")
     ops: list[Op] = []
     if node.op == "ARG_MIN":
         values = -1 - np.arange(kind.format.min, kind.format.max + 1)
         values = values if kind.format.signed else values + 1 + kind.format.max
         ops.append(Table(values=values, out=kind.format))
-    others = [place for place in range(len(kind.shape)) if place != axis]
+    others = [one for one in range(len(kind.shape)) if one != axis]
     if axis != len(kind.shape) - 1:
         ops.append(Transpose(axes=(*others, axis)))
-    ops.append(ArgMax())
-    wanted = tuple(kind.shape[place] for place in others)
-    run.give(node, [*ops, *reshaped((*wanted, 1), wanted)], edge)
+    run.give(node, [*ops, ArgMax()], edge)

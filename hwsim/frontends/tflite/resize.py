@@ -6,7 +6,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Rounding
-from hwsim.frontends.tflite.importer import LiteImporter, whole
+from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.ops import Dense, Op, Quant, Requantize, Scheme, Select, Transpose
@@ -20,7 +20,7 @@ MOST = 1 << 14  # places of an axis
 def _sizes(run: LiteImporter, node: LiteNode) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Height and width before and after, and the channels."""
     shape = run.types[run.edge(node)].shape
-    wanted = whole(run.constant(node, 1))
+    wanted = run.whole(node, 1)
     if len(shape) != 3 or len(wanted) != 2 or not 1 <= min(wanted) <= max(wanted) <= MOST:
         raise HwsimError(
             f"{node}: it must make a map of two sizes from 1 to {MOST}, not {wanted} of "

@@ -18,7 +18,7 @@ def call_once(run: LiteImporter, node: LiteNode) -> None:
     part = run.model.subgraphs[number]
     handles: dict[int, str] = {}
     for one in part.nodes:
-        if one.op == "VAR_HANDLE":
+        if one.op == "VAR_HANDLE" and one.outputs:
             handles[one.outputs[0]] = _name(one)
         elif one.op == "ASSIGN_VARIABLE":
             name, tensor = _assigned(part, one, handles)
@@ -42,6 +42,7 @@ def _name(node: LiteNode) -> str:
 
 def handle(run: LiteImporter, node: LiteNode) -> None:
     """A variable of that name, which other operators read and assign."""
+    run.made(node)
     run.handles[node.outputs[0]] = _name(node)
 
 
