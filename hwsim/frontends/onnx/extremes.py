@@ -10,8 +10,9 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.pairs import common_shape, lying, of_one_code
+from hwsim.frontends.onnx.pairs import of_one_code
 from hwsim.frontends.shared.literals import lying_as
+from hwsim.frontends.shared.pairing import common_shape, lying
 from hwsim.frontends.shared.values import Constant, Extreme, FloatArray, Real, Unary
 from hwsim.ops import Maximum, Minimum
 

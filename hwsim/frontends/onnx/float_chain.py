@@ -7,7 +7,6 @@ arithmetic goes through.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.float_steps import FloatStep, PortStep, UnaryStep, narrowed
+from hwsim.float_steps import narrowed
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.node_by_node import exact, powers_of_two, rough
-from hwsim.frontends.shared.trying import (
-    TABLE_BITS,
-)
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Arithmetic,
@@ -31,10 +27,8 @@ from hwsim.frontends.shared.values import (
     Level,
     OfTwoCodes,
     PerChannel,
-    Pool,
     RawInput,
     Real,
-    Scaled,
     Unary,
     Weighing,
 )
@@ -256,73 +250,3 @@ def normalized(run: Importer, node: OnnxNode, constants: list[Any], epsilon: flo
             value = real_step(run, node, real, op, array)
     run.values[node.output] = value
     return True
-
-
-def _at_port(step: Unary) -> bool:
-    """Whether a port takes a function of sums: a Clip too, but no ReLU, which codes take."""
-    return step.step is not None or (step.clamp and step.high is not None)
-
-
-def _arithmetic_at_the_end(real: Real) -> int | None:
-    """The first step of those at the end that a port computes, arithmetic with a number among them.
-
-    None where there is no such arithmetic, or something else behind it.
-    """
-    places = [i for i, step in enumerate(real.steps) if isinstance(step, Unary) and step.arithmetic]
-    if not places:
-        return None
-    rest = real.steps[places[0] :]
-    fits = all(
-        isinstance(step, Unary) and (step.arithmetic or step.clamp or step.step) for step in rest
-    )
-    return places[0] if fits else None
-
-
-def float_steps(run: Importer, real: Real) -> tuple[Real, tuple[PortStep, ...]]:
-    """A tensor without the float32 steps at its end, and those on the axes that its user sees."""
-    source = real.source
-    tabled = isinstance(source, Level) and source.codes.format.width <= TABLE_BITS
-    first = next(
-        (
-            i
-            for i, s in enumerate(real.steps)
-            if isinstance(s, Arithmetic) or (not tabled and isinstance(s, Unary) and _at_port(s))
-        ),
-        None,
-    )
-    if first is None and isinstance(source, Scaled | Weighing):
-        first = _arithmetic_at_the_end(real)
-    scaled: tuple[FloatStep, ...] = ()
-    layout = real.layout
-
-    def seen(op: str, values: FloatArray) -> FloatStep:
-        lying = np.broadcast_to(values, (math.prod(layout.physical[:-1]), layout.physical[-1]))
-        whole = np.empty(layout.size, F32)
-        whole[layout.order] = lying.ravel()
-        return narrowed(op, whole.reshape(layout.shape))
-
-    if isinstance(source, Level) and source.scales is not None:
-        if source.zero_point or any(not isinstance(s, Unary | Pool) for s in real.steps[:first]):
-            raise HwsimError("it must be quantized with one scale and zero point 0")
-        scaled = (seen("mul", source.scales),)
-        real = replace(real, source=replace(source, scale=1.0, scales=None))
-    if first is None:
-        return real, scaled
-    for step in real.steps[first:]:
-        if not isinstance(step, Arithmetic | Unary):  # it moves what constants are laid along
-            raise HwsimError(f"{step.name} must be followed by a quantizer")
-    found: list[PortStep] = [*scaled]
-    for step in real.steps[first:]:
-        if isinstance(step, Arithmetic):
-            found.append(seen(step.op, step.values))
-        elif isinstance(step, Unary) and step.clamp:
-            limits = (("max", step.low), ("min", step.high))
-            found += [seen(op, np.array([v], F32)) for op, v in limits if v is not None]
-        elif isinstance(step, Unary) and step.step is not None:
-            found.append(UnaryStep(op=step.step))
-        elif isinstance(step, Unary) and step.arithmetic is not None:
-            op, number = step.arithmetic
-            found.append(seen(op, np.array([number], F32)))
-        else:
-            raise HwsimError(f"{step.name} must be followed by a quantizer")
-    return replace(real, steps=real.steps[:first]), tuple(found)

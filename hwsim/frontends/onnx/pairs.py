@@ -16,19 +16,17 @@ from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.exact_levels import narrowed
 from hwsim.frontends.shared.literals import lying_as, smallest
+from hwsim.frontends.shared.pairing import common_shape, functions_of, lying, same_codes
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
-    After,
     Constant,
     FloatArray,
     Level,
     OfTwoCodes,
     Pair,
     PerChannel,
-    RawInput,
     Real,
     Scaled,
-    Source,
     Unary,
     Weighing,
 )
@@ -80,16 +78,6 @@ def paired(run: Importer, node: OnnxNode, first: Real, second: Real, op: str) ->
     shift = 128 if whole and signed and choice.dtype == "uint8" else 0
     source = Pair(node.name, node.output, a, b, shift, not whole, OPERATORS[op])
     return Real(source, result)
-
-
-def lying(held: Sequence[Arrangement], shape: Shape) -> tuple[Sequence[Arrangement], Arrangement]:
-    """How tensors have to lie so that their edges broadcast, and how the result of `shape` does."""
-    first = held[0]
-    if all(layout.shape == first.shape and layout.same(first) for layout in held):
-        return held, first
-    plain = all(layout.same(Arrangement.plain(layout.shape)) for layout in held)
-    way = Arrangement.plain if plain else Arrangement.map
-    return [way(layout.shape) for layout in held], way(shape)
 
 
 def operation(node: OnnxNode) -> str:
@@ -236,36 +224,10 @@ def _of_two(
         return operation(a, b)
 
 
-def same_codes(a: Source, b: Source) -> bool:
-    """Whether two tensors are the same codes with the same meaning, or the same unrounded one."""
-    if a is b:
-        return not isinstance(a, RawInput)
-    if not (isinstance(a, Level) and isinstance(b, Level)):
-        return False
-    given = [(x.codes.edge, x.codes.padding, x.scale, x.zero_point) for x in (a, b)]
-    return given[0] == given[1] and a.scales is None and b.scales is None
-
-
-def functions_of(steps: Sequence[After]) -> tuple[Unary, ...] | None:
-    """The steps, where all of them are functions of one value."""
-    found = tuple(step for step in steps if isinstance(step, Unary))
-    return found if len(found) == len(steps) else None
-
-
 def repeated(shape: Shape, wanted: Shape) -> bool:
     """Whether one code meets many in a row: QLinearAdd then takes it for its second operand."""
     rows = [size for size, whole in zip(shape, wanted, strict=True) if whole > 1]
     return bool(rows) and rows[-1] == 1
-
-
-def common_shape(node: OnnxNode, a: Shape, b: Shape) -> Shape:
-    """Without the batch, which both have."""
-    if len(a) == len(b):
-        try:
-            return tuple(int(size) for size in np.broadcast_shapes(a, b))
-        except ValueError:
-            pass
-    raise HwsimError(f"{node}: its inputs must have shapes that broadcast, not {a} and {b}")
 
 
 def _narrow(run: Importer, term: Level | Weighing) -> Level | Weighing:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from hwsim.errors import HwsimError
-from hwsim.float_steps import RowStep
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
@@ -53,34 +49,3 @@ def softmax_axes(node: OnnxNode, rank: int, opset: int) -> tuple[int, ...]:
             f"{rank} axes"
         )
     return (axis - 1,) if one else tuple(range(axis - 1, rank - 1))
-
-
-def at_the_end(real: Real) -> tuple[Real, tuple[RowStep, ...]]:
-    """A float tensor without the softmax that makes it, and the step of a port that does it."""
-    source = real.source
-    if not isinstance(source, Softmax) or real.steps:
-        return real, ()
-    held, inner = source.layout, source.input
-    same = np.array_equal(real.layout.order, held.order)
-    axes = _moved(held.shape, real.layout.shape, source.axes) if same else None
-    if axes is None:
-        raise HwsimError(
-            f"{source.name}: what comes behind a softmax at the end must keep its rows in place; "
-            "leave out the Reshape or Transpose behind it"
-        )
-    inner = replace(inner, layout=replace(inner.layout, shape=real.layout.shape))
-    return inner, (RowStep(op="log_softmax" if source.log else "softmax", axes=axes),)
-
-
-def _moved(shape: Shape, new: Shape, axes: Sequence[int]) -> tuple[int, ...] | None:
-    """The axes of a reshaped tensor that hold the same rows; None where none do."""
-    if shape == new:
-        return tuple(axes)
-    length = math.prod(shape[axis] for axis in axes)
-    inside = math.prod(shape[axes[-1] + 1 :])
-    for first in range(len(new)):
-        for last in range(first, len(new)):
-            rows = math.prod(new[first : last + 1])
-            if rows == length and math.prod(new[last + 1 :]) == inside:
-                return tuple(range(first, last + 1))
-    return None

@@ -10,7 +10,8 @@ import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.pairs import NARROW, common_shape, functions_of, lying, same_codes
+from hwsim.frontends.onnx.pairs import NARROW
+from hwsim.frontends.shared.pairing import common_shape, functions_of, lying, same_codes
 from hwsim.frontends.shared.trying import narrow_pair
 from hwsim.frontends.shared.values import (
     Constant,

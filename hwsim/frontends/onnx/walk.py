@@ -9,16 +9,15 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.float_steps import PortStep
 from hwsim.frontends.onnx import batch, constant_math
-from hwsim.frontends.onnx.float_chain import float_steps
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.ort.kernels import Choice
 from hwsim.frontends.onnx.ort.moves import note_shown
 from hwsim.frontends.onnx.ort.notes import note_functions, note_layers, note_reals
 from hwsim.frontends.onnx.refusals import unsupported
-from hwsim.frontends.onnx.softmax import at_the_end
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
+from hwsim.frontends.shared.ends import at_the_end, float_steps
 from hwsim.frontends.shared.node_by_node import note_last_bits
 from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.tensors import with_views
@@ -101,7 +100,7 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
             if run.choices is not None:
                 note_functions(run, value)
                 note_shown(run, port.name)
-            value, steps = float_steps(run, value)
+            value, steps = float_steps(value)
             if not steps:
                 value, reals = tabled(value)
             steps = (*steps, *rows)
