@@ -49,6 +49,7 @@ class Lite:
     nodes: list[tuple[str, list[int], list[int], dict[str, Any]]] = field(default_factory=list)
     first: list[tuple[str, Array]] = field(default_factory=list)  # variables' initial codes
     repeated: int = 1  # how often the subgraph is listed
+    signature: str | None = None  # a name by which inputs and outputs are found
 
     def add(self, tensor: Written) -> int:
         self.tensors.append(tensor)
@@ -109,12 +110,31 @@ class Lite:
             graphs.append(begin._graph(b, names, there, [], []))
         listed = _offsets(b, graphs)
         operators, stored = _offsets(b, codes), _offsets(b, buffers)
+        known = _offsets(b, [self._signature(b, inputs, outputs)] if self.signature else [])
         b.StartObject(8)
         b.PrependUint32Slot(0, 3, 0)
-        for slot, vector in ((1, operators), (2, listed), (4, stored)):
+        for slot, vector in ((1, operators), (2, listed), (4, stored), (7, known)):
             b.PrependUOffsetTRelativeSlot(slot, vector, 0)
         b.Finish(b.EndObject(), b"TFL3")
         return bytes(b.Output())
+
+    def _signature(self, b: Any, inputs: list[int], outputs: list[int]) -> int:
+        """What the interpreter calls inputs and outputs: their tensors' names."""
+        sides = []
+        for tensors in (inputs, outputs):
+            maps = []
+            for number in tensors:
+                name = b.CreateString(self.tensors[number].name)
+                b.StartObject(2)
+                b.PrependUOffsetTRelativeSlot(0, name, 0)
+                b.PrependUint32Slot(1, number, 0)
+                maps.append(b.EndObject())
+            sides.append(_offsets(b, maps))
+        key = b.CreateString(self.signature)
+        b.StartObject(5)
+        for slot, offset in enumerate((*sides, key)):
+            b.PrependUOffsetTRelativeSlot(slot, offset, 0)
+        return int(b.EndObject())
 
     def _begun(self) -> None:
         """The operator that runs the second subgraph once, ahead of all others."""
