@@ -74,3 +74,23 @@ def test_kernel_sets_differ_from_one_another(tmp_path, seed):
     found = [hwsim.emulate(read(tmp_path / "m.tflite", like), x) for like in tflite_run.SETS]
     equal = {(i, j) for i, j in itertools.combinations(range(4), 2) if (found[i] == found[j]).all()}
     assert equal == {(0, 1)}  # Micro and the reference kernels: the same for convolutions
+
+
+@pytest.mark.parametrize("like", tflite_run.SETS)
+def test_a_multiplier_below_a_half_of_the_last_bit_gives_nothing(like, tmp_path, seed):
+    """As converters write a channel that batch normalization left with weights near 0."""
+    rng = np.random.default_rng(seed)
+    lite = Lite()
+    scales = [2.0**-8, 1e-11, 2.0**-31, 2.0**-32, 2.0**-33]
+    bias = np.array([7, 2**30 - 9, -(2**30) + 5, 2**30 + 128, -(2**30) - 128], np.int32)
+    x = lite.codes("x", (1, 5, 5, 3), 1.0, -7)
+    w = lite.constant("w", rng.integers(-127, 128, (5, 2, 2, 3)).astype(np.int8), *scales)
+    y = lite.codes("y", (1, 4, 4, 5), 1.0, 11)
+    node = {"padding": 1, "stride_h": 1, "stride_w": 1, "activation": "NONE"}
+    lite.node("CONV_2D", [x, w, lite.constant("b", bias, *scales)], [y], **node)
+    model = lite.build([x], [y])
+    (tmp_path / "m.tflite").write_bytes(model)
+    feeds = {"x": rng.integers(-128, 128, (SAMPLES, 5, 5, 3)).astype(np.int8)}
+    got = hwsim.emulate(read(tmp_path / "m.tflite", like), feeds)
+    assert (got == tflite_run.ran(model, like, feeds)[0]).all()
+    assert set(np.unique(got[..., 1])) == {11}

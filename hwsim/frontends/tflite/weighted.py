@@ -27,6 +27,13 @@ from hwsim.ops import Conv2D, Dense, Flatten, Op, Pad, Scheme, Window
 
 WIDE = "the sum of {node} may pass 32 bits, where the runtime's wraps; here it is exact"
 
+FLUSHED = (Scheme.GEMMLOWP_DOUBLE, Scheme.RUY, Scheme.HALF_AWAY)
+"""Schemes whose kernels take a multiplier below 2**-32 for 0, as of a channel of zeros.
+
+A sum below `FLUSHED_SUM` gives 0 with 2**-32 as well, so that this stands for it.
+"""
+FLUSHED_SUM = (1 << 31) - 2
+
 
 def conv(run: LiteImporter, node: LiteNode) -> None:
     """CONV_2D; weights (out, height, width, in / groups)."""
@@ -193,6 +200,8 @@ def _rounded(
     kind = run.types[sums]
     if kind.magnitude >= 1 << 31:
         run.warn(name, WIDE.format(node=node.op))
+    if scheme in FLUSHED and kind.magnitude < FLUSHED_SUM:
+        factor = np.maximum(factor, 2.0**-32)
     after = activation(run, node, made)
     if not (lanes and run.like is KernelSet.BUILTIN):
         run.give(node, [requantized(run, made, scheme, factor), *after], sums)
