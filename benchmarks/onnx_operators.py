@@ -1,6 +1,9 @@
-"""Each ONNX operator alone, between quantizers, in hwsim and in ONNX Runtime: are the codes equal?
+"""Each ONNX operator alone, between quantizers, in hwsim and in a runtime: are the codes equal?
 
-    python benchmarks/onnx_operators.py [--outputs N] [--only WORD] [--json FILE] [--page FILE]
+    python benchmarks/onnx_operators.py [--like RUNTIME] [--outputs N] [--only WORD] [--json FILE]
+                                        [--page FILE]
+
+RUNTIME is onnxruntime (where it is left out) or tvm.
 
 Settings: uint8 and int8 activations; scales that are powers of two (ties), random, or of one
 decimal digit; zero points in the middle or anywhere and odd; weights per tensor and per channel.
@@ -28,6 +31,7 @@ import onnx  # noqa: E402
 from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
 from operator_models import OPERATORS, Array, Maker, Setting  # noqa: E402
 from support.onnx_run import session_of  # noqa: E402
+from support.tvm_run import run_tvm  # noqa: E402
 
 import hwsim  # noqa: E402
 from hwsim.frontends.shared.builder import RuntimeDifference  # noqa: E402
@@ -51,6 +55,16 @@ def ran(model: onnx.ModelProto, feeds: dict[str, Array], *, optimize: bool = Tru
     return [np.asarray(value) for value in session.run(None, feeds)]
 
 
+def _in_tvm(model: onnx.ModelProto, feeds: dict[str, Array]) -> list[Array]:
+    found = run_tvm(model, feeds)
+    return [found[port.name] for port in model.graph.output]
+
+
+RUNS = {"onnxruntime": ran, "tvm": _in_tvm}
+"""What gives the outputs, by the name that `load` takes."""
+PACKAGES = {"onnxruntime": "onnxruntime", "tvm": "apache-tvm"}
+
+
 def drawn(maker: Maker, batch: int) -> dict[str, Array]:
     """Reals over the range of the inputs' quantizers, and a tenth beyond it."""
     feeds = {}
@@ -62,7 +76,7 @@ def drawn(maker: Maker, batch: int) -> dict[str, Array]:
     return feeds
 
 
-def measured(name: str, setting: Setting, outputs: int) -> Row:
+def measured(name: str, setting: Setting, outputs: int, like: str = "onnxruntime") -> Row:
     """Outputs compared and different, or the sentence of a refusal."""
     row: Row = {"setting": str(setting), "compared": 0, "different": 0, "warned": False}
     seed = zlib.crc32(f"{name}|{setting}".encode()) ^ SEED
@@ -82,11 +96,11 @@ def measured(name: str, setting: Setting, outputs: int) -> Row:
         path = Path(folder) / "operator.onnx"
         onnx.save(model, path)
         try:
-            graph = hwsim.load(path)
+            graph = hwsim.load(path, like=like)
         except hwsim.HwsimError as error:
             return row | {"refused": str(error).replace(str(path), "operator.onnx")}
         row["warned"] = any(issubclass(w.category, RuntimeDifference) for w in said)
-    want = ran(model, feeds)
+    want = RUNS[like](model, feeds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # inputs beyond the range saturate: they are meant to
         got = hwsim.emulate(graph, feeds)
@@ -100,6 +114,7 @@ def measured(name: str, setting: Setting, outputs: int) -> Row:
 def main() -> int:
     """Measure, print a table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--like", choices=RUNS, default="onnxruntime", help="the runtime")
     parser.add_argument("--outputs", type=int, default=5000, help="of each operator and setting")
     parser.add_argument("--only", default="", help="operators whose names hold this word")
     parser.add_argument("--json", type=Path, help="where the figures go")
@@ -108,16 +123,17 @@ def main() -> int:
     rows: dict[str, list[Row]] = {}
     for name in OPERATORS:
         if args.only.lower() in name.lower():
-            rows[name] = [measured(name, setting, args.outputs) for setting in settings()]
+            rows[name] = [measured(name, one, args.outputs, args.like) for one in settings()]
             print("  ".join(_cells(name, rows[name])), flush=True)
     lines = [_cells(name, found) for name, found in rows.items()]
     print(table(HEAD, lines))
     if args.json:
-        figures = {"provenance": provenance("onnxruntime", "numpy"), "seed": SEED}
+        figures = {"provenance": provenance(PACKAGES[args.like], "numpy"), "seed": SEED}
         kept = [dict(zip(HEAD, line, strict=True)) for line in lines]
         write_json(args.json, figures | {"outputs": args.outputs, "operators": kept})
     if args.page:
-        page = rewritten(args.page, "onnx_operators.py", markdown(HEAD, lines))
+        option = "" if args.like == "onnxruntime" else f" --like {args.like}"
+        page = rewritten(args.page, f"onnx_operators.py{option}", markdown(HEAD, lines))
         args.page.write_text(page, encoding="utf-8")
     silent = {n for n, found in rows.items() for r in found if r["different"] and not r["warned"]}
     if silent:

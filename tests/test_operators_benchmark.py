@@ -26,6 +26,16 @@ def test_every_operator_alone_gives_the_runtimes_codes(operators, dtype):
     assert min(row["compared"] for row in rows.values() if "refused" not in row) >= 200
 
 
+@pytest.mark.slow
+@pytest.mark.needs("tvm")
+@pytest.mark.parametrize("scales", ["powers", "random", "decimal"])
+def test_every_operator_alone_gives_tvms_codes_or_a_warning(operators, scales):
+    setting = operators.Setting("uint8", scales, odd=True, per_channel=True)
+    rows = {name: operators.measured(name, setting, 200, "tvm") for name in operators.OPERATORS}
+    assert [n for n, row in rows.items() if row["different"] and not row["warned"]] == []
+    assert min(row["compared"] for row in rows.values() if "refused" not in row) >= 200
+
+
 def test_another_zero_point_would_be_noticed(operators, monkeypatch):
     setting = operators.Setting("int8", "powers", odd=True, per_channel=False)
     whole = operators.hwsim.emulate

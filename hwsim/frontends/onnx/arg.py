@@ -16,7 +16,7 @@ from hwsim.frontends.shared.values import Codes, Real, Scaled, Softmax, Weighing
 from hwsim.ops import ArgMax, BatchNorm, Op, Select, Table
 
 NEARLY = (
-    "ONNX Runtime adds in float32 ahead of it, so that of sums that are equal but for their last "
+    "{runtime} adds in float32 ahead of it, so that of sums that are equal but for their last "
     "bits it may take another"
 )
 
@@ -61,7 +61,7 @@ def _codes(run: Importer, node: OnnxNode, real: Real, axis: int) -> Codes:
     if isinstance(source, Softmax) and not real.steps and source.axes == (axis - 1,):
         return _codes(run, node, replace(source.input, layout=real.layout), axis)
     if isinstance(source, Weighing) and not real.steps:
-        run.warn(node.name, NEARLY)
+        run.note(node.name, NEARLY)
         ones = np.ones(source.op.outputs)
         real = replace(real, source=Scaled(f"{node.name}.sums", source, ones, 0 * ones))
     return level_of(run, node, real).codes

@@ -17,7 +17,7 @@ from hwsim.frontends.shared.values import Constant
 Arrays = Sequence[Any]
 MOST_PRODUCTS = 1 << 30
 LAST_BITS = (
-    "it is computed of constants, in float64 and rounded once, while ONNX Runtime rounds each "
+    "it is computed of constants, in float64 and rounded once, while {runtime} rounds each "
     "float32 step: the constants that it gives may differ in their last bits"
 )
 
@@ -98,7 +98,7 @@ def compute(run: Importer, node: OnnxNode) -> None:
     if found.size > MAX_ELEMENTS:
         raise HwsimError(f"{node}: its result must have at most {MAX_ELEMENTS} elements")
     if node.op in ROUNDED and found.dtype.kind == "f":
-        run.warn(node.name, LAST_BITS)
+        run.note(node.name, LAST_BITS)
     run.values[node.output] = Constant(found.astype(arrays[0].dtype))
 
 

@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, RuntimeKernel
+from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Constant, Level, RawInput, Real, Value
@@ -61,7 +62,7 @@ class Place:
 class Importer(TensorBuilder):
     """A TensorBuilder that knows the tensors of an ONNX model by name.
 
-    `choices` are the kernels that the model's runtime takes, None where it has none of its own.
+    `choices` are the kernels that the model's `runtime` takes, None where it has none of its own.
     `places` are of tensors whose batch is not the first axis; their layouts have all of its axes.
     """
 
@@ -72,9 +73,10 @@ class Importer(TensorBuilder):
         model: OnnxModel,
         views: Mapping[str, View] | None = None,
         grids: Mapping[str, Format] | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         super().__init__(model.path, views, grids)
-        self.model = model
+        self.model, self.runtime = model, runtime
         self.choices: Mapping[str, Choice] | None = None
         self.values: dict[str, Value] = {n: Constant(a) for n, a in model.constants.items()}
         self.places: dict[str, Place] = {}
@@ -83,6 +85,17 @@ class Importer(TensorBuilder):
     def computes_reals(self) -> bool:
         """ONNX Runtime does, and it is announced; QONNX's executor is followed node by node."""
         return self.choices is not None
+
+    @property
+    def moves(self) -> bool:
+        """Whether the runtime moves quantizers and Transposes about."""
+        return self.runtime is not None and self.runtime.moves
+
+    def note(self, name: str, text: str, **values: object) -> None:
+        """Warn with `values` in a text that names the `{runtime}` and says how it `{adds}`."""
+        known = self.runtime
+        who = ("ONNX Runtime", "adds in float32") if known is None else (known.name, known.adds)
+        self.warn(name, text.format(runtime=who[0], adds=who[1], **values))
 
     def named(self, error: HwsimError, node: OnnxNode) -> HwsimError:
         """The same error with the file, and the node where it is not named yet."""
@@ -149,16 +162,16 @@ class Importer(TensorBuilder):
         reals = Real(Level(codes, 2.0**-fmt.frac_bits, 0, fine=self.computes_reals), codes.layout)
         self.values[name] = reals
         limit = 2.0 ** (fmt.int_bits - 1)
-        runtime = (
+        behind = (
             "QONNX's executor rounds the sums that it makes of them to float32"
             if self.choices is None
-            else "ONNX Runtime goes on in float32, so that about one code in 50,000 (8-bit result) "
+            else "{runtime} goes on in float32, so that about one code in 50,000 (8-bit result) "
             "may differ by one step"
         )
-        self.warn(
+        self.note(
             raw.name,
             f"nothing quantizes this input of the graph: its reals are rounded to {fmt} "
-            f"(from {-limit:.0f} to {limit:.0f}, in steps of 2**-{fmt.frac_bits}), and {runtime}",
+            f"(from {-limit:.0f} to {limit:.0f}, in steps of 2**-{fmt.frac_bits}), and {behind}",
         )
         return reals
 

@@ -44,14 +44,14 @@ MOST = 61  # bits of a product with a root
 FRACTION = 24  # bits of a normalized code
 
 ALIKE = (
-    "ONNX Runtime's float32 loses digits here where the numbers of a row are nearly alike: results "
+    "{runtime}'s float32 loses digits here where the numbers of a row are nearly alike: results "
     "of such rows differ by up to {error:.2g}, and so do the codes that this brings over a tie"
 )
 LOST = {"InstanceNormalization": 2.0**-20, "LayerNormalization": 2.0**-22}
 """Measured, of the largest number over the smallest deviation (the first: `epsilon` alone)."""
 
 GROUPS = (
-    "ONNX Runtime subtracts two float32 means here, of squares and of the numbers, so that more "
+    "{runtime} subtracts two float32 means here, of squares and of the numbers, so that more "
     "codes differ in groups whose numbers are nearly alike and far from 0 (measured: one in 50, by "
     "one step, where they spread over a step at 150 steps from 0)"
 )
@@ -179,7 +179,7 @@ def normalized(
         layout = replace(layout, physical=physical)
     held = Codes(edge, rounding.out, layout)
     error = _lost(node, kind, level, n) * float(np.abs(factor).max())
-    run.warn(name, alike.format(error=error))
+    run.note(name, alike, error=error)
     return Real(Scaled(name, Level(held, unit, 0), factor, offset), layout)
 
 

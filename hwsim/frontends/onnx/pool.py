@@ -115,7 +115,7 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
     if in_reals and not whole and _reaches_out(node, shape, window, extra):
         raise HwsimError(
             f"{node}: 'ceil_mode' 1 must add no window that reaches beyond padding that counts, "
-            "since ONNX Runtime averages in float32 here, by another count than its integer kernels"
+            "since it is averaged in float32 here, by another count than integer kernels have"
         )
     mean = Mean(node.name, node.output, level, window, whole, in_reals, counts)
     return Real(mean, layout)
@@ -211,7 +211,7 @@ def reduce_mean(run: Importer, node: OnnxNode) -> None:
             "length (axis 2) of a line"
         )
     if run.choices is None:  # else notes.py says it, where it makes a difference
-        run.warn(node.name, "ONNX Runtime averages in float32; the exact average is rounded here")
+        run.note(node.name, "{runtime} averages in float32; the exact average is rounded here")
     out = average(run, node, real, whole=True)
     if not node.integer("keepdims", 1):
         out = replace(out, layout=out.layout.reshaped(out.layout.shape[:1]))

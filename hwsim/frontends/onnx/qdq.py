@@ -1,7 +1,7 @@
-"""ONNX with QuantizeLinear/DequantizeLinear and QLinear operators, as ONNX Runtime computes it.
+"""ONNX with QuantizeLinear/DequantizeLinear and QLinear operators, as a runtime computes it.
 
-The semantics were found by experiment against ONNX Runtime 1.32 on x86-64 with all optimizations
-on; docs/frontends.md gives each formula and how it was tested.
+The semantics were found by experiment, against ONNX Runtime 1.32 on x86-64 with all optimizations
+on, and TVM 0.27; docs/frontends.md gives each formula and how it was tested.
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ from hwsim.frontends.onnx.fused_norms import with_norms
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
-from hwsim.frontends.onnx.ort.float_weights import with_integer_weights
-from hwsim.frontends.onnx.ort.kernels import choices
 from hwsim.frontends.onnx.ort.linear import Linear
-from hwsim.frontends.onnx.ort.moves import note_moved, note_unsigned, refuse_moved_rows
+from hwsim.frontends.onnx.ort.moves import note_moved, note_unsigned
 from hwsim.frontends.onnx.ort.notes import note_codes
-from hwsim.frontends.onnx.ort.pairs import merged_pairs
 from hwsim.frontends.onnx.ort.parameters import (
     dequantized,
     optional,
@@ -31,6 +28,8 @@ from hwsim.frontends.onnx.ort.parameters import (
     quantizer,
 )
 from hwsim.frontends.onnx.pairs import paired
+from hwsim.frontends.onnx.refusals import not_of
+from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.onnx.scale import product_of_codes
 from hwsim.frontends.onnx.strided import with_samples_apart
 from hwsim.frontends.onnx.types import format_of
@@ -294,9 +293,10 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 }
 
 
-def read(model: OnnxModel) -> Graph:
-    """The Graph of a model in QDQ or QLinear form."""
-    model, scales = merged_pairs(with_norms(model))
-    model = with_integer_weights(model)
-    refuse_moved_rows(model, scales)
-    return read_graph(with_samples_apart(model), HANDLERS, lambda _: choices(model, scales))
+def read(model: OnnxModel, runtime: Runtime) -> Graph:
+    """The Graph of a model in QDQ or QLinear form, with the integers of a runtime."""
+    lacking = [(node.op, node.name) for node in model.nodes if node.op in runtime.lacks]
+    if lacking:
+        raise HwsimError(not_of(model.path, runtime.name, lacking))
+    model, choices = runtime.prepared(with_norms(model))
+    return read_graph(with_samples_apart(model), HANDLERS, runtime, choices)

@@ -10,26 +10,38 @@ from hwsim.frontends.onnx import qdq, qonnx
 from hwsim.frontends.onnx.file import from_proto, read_file
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.refusals import unquantized
+from hwsim.frontends.onnx.runtimes import RUNTIMES, runtime
 from hwsim.graph import Graph
 
 LINEAR_OPS = ("QuantizeLinear", "DequantizeLinear")
 INTEGER_OPS = ("QLinear", "QGemm", "MatMulIntegerToFloat")
 
 
-def read(path: Path) -> Graph:
-    """The Graph of an ONNX file with QDQ, QLinear or QONNX quantization."""
-    return _graph(read_file(path))
+LIKE = tuple(RUNTIMES)
 
 
-def read_object(model: Any) -> Graph:
+def read(path: Path, like: str | None = None) -> Graph:
+    """The Graph of an ONNX file with QDQ, QLinear or QONNX quantization.
+
+    `like` names the runtime of a QDQ file: `onnxruntime` where it is left out.
+    """
+    return _graph(read_file(path), like)
+
+
+def read_object(model: Any, like: str | None = None) -> Graph:
     """The Graph of an `onnx.ModelProto` in memory."""
-    return _graph(from_proto(model))
+    return _graph(from_proto(model), like)
 
 
-def _graph(model: OnnxModel) -> Graph:
+def _graph(model: OnnxModel, like: str | None) -> Graph:
     ops = {(node.domain, node.op) for node in model.nodes}
     if any(op in qonnx.QUANTIZERS for op in ops):
+        if like is not None:
+            raise HwsimError(
+                f"{model.path}: what the model is to be like must be left out, not {like!r}: its "
+                "Quant nodes mean what QONNX's own executor makes of them"
+            )
         return qonnx.read(model)
     if not any(op in LINEAR_OPS or op.startswith(INTEGER_OPS) for _, op in ops):
         raise HwsimError(unquantized(model.path, {op for _, op in ops}))
-    return qdq.read(model)
+    return qdq.read(model, runtime(like))

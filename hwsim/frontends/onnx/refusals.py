@@ -68,16 +68,30 @@ CUT = "onnx.utils.extract_model cuts out the part between two tensors"
 
 def unsupported(name: object, nodes: Iterable[tuple[str, str]]) -> str:
     """Why a model is not read, from (operator, node's name) of each node without a rule."""
-    found: dict[str, list[str]] = {}
-    for op, node in nodes:
-        found.setdefault(op if op.isprintable() else repr(op), []).append(repr(node))
-    listed = "; ".join(f"{op} ({_some(names)})" for op, names in found.items())
+    nodes = list(nodes)
+    found = dict.fromkeys(op if op.isprintable() else repr(op) for op, _ in nodes)
     plain = ["FusedConv" if op.startswith(LAYOUTS) else op.rpartition(".")[2] for op in found]
     advice = [*dict.fromkeys(ADVICE[op] for op in plain if op in ADVICE), CUT]
     return (
-        f"{name} must use supported operators only, but has {listed}; what helps: "
+        f"{name} must use supported operators only, but has {_listed(nodes)}; what helps: "
         f"{'; '.join(advice)}; docs/frontends.md lists what is supported"
     )
+
+
+def not_of(name: object, runtime: str, nodes: Iterable[tuple[str, str]]) -> str:
+    """Why another runtime's model is not read, from (operator, node's name) of each node."""
+    listed = _listed(nodes)
+    return (
+        f"{name} must use operators that {runtime} has, but has {listed}; ONNX Runtime has them: "
+        "leave out what the model is to be like, or say 'onnxruntime'"
+    )
+
+
+def _listed(nodes: Iterable[tuple[str, str]]) -> str:
+    found: dict[str, list[str]] = {}
+    for op, node in nodes:
+        found.setdefault(op if op.isprintable() else repr(op), []).append(repr(node))
+    return "; ".join(f"{op} ({_some(names)})" for op, names in found.items())
 
 
 def _some(names: list[str]) -> str:

@@ -11,10 +11,10 @@ from hwsim.float_steps import PortStep
 from hwsim.frontends.onnx import batch, constant_math
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
-from hwsim.frontends.onnx.ort.kernels import Choice
 from hwsim.frontends.onnx.ort.moves import note_shown
 from hwsim.frontends.onnx.ort.notes import note_functions, note_layers, note_reals
 from hwsim.frontends.onnx.refusals import unsupported
+from hwsim.frontends.onnx.runtime import Choices, Runtime
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.ends import at_the_end, float_steps
@@ -24,22 +24,23 @@ from hwsim.frontends.shared.tensors import with_views
 from hwsim.frontends.shared.values import Codes, RawInput, Real, Value
 from hwsim.graph import ELEMENTS, Graph, OutputPort
 
-Choices = Mapping[str, Choice]
-
 
 def read_graph(
     model: OnnxModel,
     handlers: Mapping[tuple[str, str], Handler],
-    choices: Callable[[OnnxModel], Choices] | None = None,
+    runtime: Runtime | None = None,
+    choices: Callable[[], Choices] | None = None,
 ) -> Graph:
     """The Graph of the whole model; `choices` says which kernels its runtime takes."""
-    return with_views(lambda views, grids: _read(Importer(model, views, grids), handlers, choices))
+    return with_views(
+        lambda views, grids: _read(Importer(model, views, grids, runtime), handlers, choices)
+    )
 
 
 def _read(
     run: Importer,
     handlers: Mapping[tuple[str, str], Handler],
-    choices: Callable[[OnnxModel], Choices] | None,
+    choices: Callable[[], Choices] | None,
 ) -> Graph:
     model = run.model
     _refuse_unknown(run, handlers)
@@ -67,9 +68,9 @@ def _read(
     return run.graph(outputs, inputs=[port.name for port in run.model.inputs])
 
 
-def _chosen(model: OnnxModel, choices: Callable[[OnnxModel], Choices]) -> Choices:
+def _chosen(model: OnnxModel, choices: Callable[[], Choices]) -> Choices:
     try:
-        return choices(model)
+        return choices()
     except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise HwsimError(f"{model.path}: its nodes must fit together ({error!r})") from None
 

@@ -67,7 +67,7 @@ def refuse_moved_rows(model: OnnxModel, tensors: Collection[str]) -> None:
 
 def note_unsigned(run: Importer, node: OnnxNode, kind: TensorType) -> None:
     """Warn where a DequantizeLinear without a zero point moves over an operator."""
-    if kind.lo >= 0 and kind.hi <= 255:
+    if not run.moves or (kind.lo >= 0 and kind.hi <= 255):
         return
     for mover in _readers(run.model, node.output):
         if mover.op == "MatMul" and len(kind.shape) > 1 and run.model.batch is not None:
@@ -89,6 +89,8 @@ def note_moved(run: Importer, node: OnnxNode) -> None:
     It does where another Transpose makes that one move; other operators that quantizers move
     over may stand between the two quantizers too.
     """
+    if not run.moves:
+        return
     makers = {n.output: n for n in run.model.nodes}
     before, passed = makers.get(node.input(0)), []
     while before is not None and before.op in MOVERS:
@@ -109,13 +111,14 @@ def note_moved(run: Importer, node: OnnxNode) -> None:
         run.warn(node.name, MOVED)
 
 
-def is_turned(model: OnnxModel, tensor: str) -> bool:
+def is_turned(run: Importer, tensor: str) -> bool:
     """Whether a node has a Transpose before or behind it that another Transpose makes move."""
+    model = run.model
     makers = {n.output: n for n in model.nodes}
     before = makers.get(makers[tensor].input(0))
     beside = [*_readers(model, tensor), *([before] if before is not None else [])]
     several = sum(1 for n in model.nodes if n.op == "Transpose") > 1
-    return several and any(n.op == "Transpose" for n in beside)
+    return run.moves and several and any(n.op == "Transpose" for n in beside)
 
 
 def note_turned(run: Importer, name: str, tensor: str) -> None:
@@ -124,6 +127,8 @@ def note_turned(run: Importer, name: str, tensor: str) -> None:
     int8 stays int8 where several nodes read it. So it matters where two Transposes stand on one
     way of such codes, and something on the way has several readers.
     """
+    if not run.moves:
+        return
     makers = {n.output: n for n in run.model.nodes}
     counts = Counter(source for n in run.model.nodes for source in n.inputs)
     counts.update(port.name for port in run.model.outputs)
@@ -143,7 +148,7 @@ def note_turned(run: Importer, name: str, tensor: str) -> None:
 def note_shown(run: Importer, output: str) -> None:
     """Warn where an output of reals is transposed and quantized too."""
     makers = {n.output: n for n in run.model.nodes}
-    if output not in makers or makers[output].op == DQ:
+    if not run.moves or output not in makers or makers[output].op == DQ:
         return
     for reader in _readers(run.model, output):
         way = reader

@@ -1,4 +1,4 @@
-"""Warnings where ONNX Runtime computes something else than the Graph, and about how often.
+"""Warnings where the runtime computes something else than the Graph, and about how often.
 
 The shares were measured by `benchmarks/runtime_differences.py`.
 """
@@ -57,42 +57,42 @@ from hwsim.ops import Mul, Requantize
 
 INT32 = (-(1 << 31), (1 << 31) - 1)
 
-SUMS = "ONNX Runtime adds in float32 here, not with its integer kernels"
+SUMS = "{runtime} {adds}"
 ROUNDED = f"{SUMS}, so that about one code in {{share}} that this node gives may differ by one step"
 SHARES = {8: "200,000", 16: "1,000"}  # by the bits of the result
 USUAL = {8: 5e-6, 16: 1e-3}  # the same
 TIES = (
-    "ONNX Runtime averages in float32 here, so that exact ties may round the other way: up to "
+    "{runtime} averages in float32 here, so that exact ties may round the other way: up to "
     "{share:.2g} % of the codes, by one step; the exact average is rounded to nearest even here"
 )
 OFTEN = 1e-3
 SUM_TIES = (
-    "ONNX Runtime adds in float32 here, not with its integer kernels, so that exact ties may round "
-    "the other way: up to {share:.2g} % of the codes that this node gives, by one step"
+    f"{SUMS}, so that exact ties may round the other way: up to {{share:.2g}} % of the codes that "
+    "this node gives, by one step"
 )
 LAST_BITS = f"{SUMS}, so that the reals differ in their last bits (by about 1e-6 of the largest)"
 BLOCKS = (
-    "ONNX Runtime rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
+    "{runtime} rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
     "values differ, by up to about one percent of the largest; here they are exact"
 )
 ALPHA_BITS = (
-    "ONNX Runtime multiplies by 'alpha' before the weights' scale, so that the reals may differ in "
+    "{runtime} multiplies by 'alpha' before the weights' scale, so that the reals may differ in "
     "their last bit"
 )
 ROUGH_TIES = (
-    "ONNX Runtime's last bits are others here (those of an exponential, of a logarithm or of the C "
+    "{runtime}'s last bits are others here (those of an exponential, of a logarithm or of the C "
     "library), so that codes which meet a tie may differ by one step: up to {share:.2g} % of them"
 )
 EXPONENTIAL_BITS = (
-    "ONNX Runtime's exponential is rounded otherwise, so that the reals differ in their last bits "
+    "{runtime}'s exponential is rounded otherwise, so that the reals differ in their last bits "
     "(by about 1e-7 of the largest)"
 )
 FLOAT_SOFTMAX = (
-    "ONNX Runtime computes the softmax in float32 here, so that about one code in {share} may "
+    "{runtime} computes the softmax in float32 here, so that about one code in {share} may "
     "differ by one step; the exact softmax is rounded to nearest even here"
 )
 WRAPS = (
-    "ONNX Runtime's sums wrap around at 32 bits here; those that pass them differ altogether, "
+    "{runtime}'s sums wrap around at 32 bits here; those that pass them differ altogether, "
     "since here they do not wrap"
 )
 
@@ -126,15 +126,15 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             rough = source.rough or source.term.fine
             share = near_ties(reals_by_channel(run, source)[0], by) if rough else 0
             if share:
-                run.warn(source.name, ROUGH_TIES.format(share=100 * share))
+                run.note(source.name, ROUGH_TIES, share=100 * share)
         case OfTwoCodes() as source:
             share = near_ties(reals_of_pairs(run, source), by) if source.rough else 0
             if share:
-                run.warn(source.name, ROUGH_TIES.format(share=100 * share))
+                run.note(source.name, ROUGH_TIES, share=100 * share)
         case Mean() as source:
             share = near_means(run, source, by)
             if share:
-                run.warn(source.name, TIES.format(share=100 * share))
+                run.note(source.name, TIES, share=100 * share)
         case Weighing() as source:
             _note_sums(run, source, by, edge)
         case Product() as source:
@@ -142,14 +142,14 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
         case Total() as source:
             share = near_totals_of(run, source, by)
             if share:
-                run.warn(source.name, TIES.format(share=100 * share))
+                run.note(source.name, TIES, share=100 * share)
         case Softmax() as source:
-            if is_turned(run.model, source.tensor):
+            if is_turned(run, source.tensor):
                 kernel = "its integer kernel" if source.whole else "float32"
-                run.warn(source.name, TURNED_SOFTMAX.format(kernel=kernel))
+                run.note(source.name, TURNED_SOFTMAX, kernel=kernel)
             elif not source.whole:
                 often = SHARES[8 if by.format.width <= 8 else 16]
-                run.warn(source.name, FLOAT_SOFTMAX.format(share=often))
+                run.note(source.name, FLOAT_SOFTMAX, share=often)
 
 
 def _note_function(run: Importer, real: Real, by: Quantizer) -> None:
@@ -170,9 +170,8 @@ def _note_function(run: Importer, real: Real, by: Quantizer) -> None:
         case Scaled():
             _note_terms(run, (source.term,))
     bits = 8 if by.format.width <= 8 else 16
-    text = ROUNDED.format(share=SHARES[bits])
     if isinstance(source, Pair | Scaled):  # in a fine unit
-        run.warn(source.name, text)
+        run.note(source.name, ROUNDED, share=SHARES[bits])
         return
     tried = tried_sums(run, real, by)
     if exact:
@@ -180,12 +179,13 @@ def _note_function(run: Importer, real: Real, by: Quantizer) -> None:
         if any(step.rough for step in functions):
             share = max(share, near_ties(tried.values, by))
         if share:
-            run.warn(_name(source, functions), ROUGH_TIES.format(share=100 * share))
+            run.note(_name(source, functions), ROUGH_TIES, share=100 * share)
         return
     near = tried.near
     if near > OFTEN * 2 ** (bits - 8):
-        text = SUM_TIES.format(share=100 * near)
-    run.warn(_name(source, functions), text)
+        run.note(_name(source, functions), SUM_TIES, share=100 * near)
+    else:
+        run.note(_name(source, functions), ROUNDED, share=SHARES[bits])
 
 
 def _name(source: Source, functions: Sequence[Unary]) -> str:
@@ -208,11 +208,11 @@ def _note_rounded(run: Importer, name: str, by: Quantizer, edge: str) -> None:
     if node is not None and isinstance(node.op, Requantize):
         share = share_of_ties(run, node.op, node.inputs[0])
     if share > OFTEN:
-        run.warn(name, SUM_TIES.format(share=100 * share))
+        run.note(name, SUM_TIES, share=100 * share)
         return
     bits = 8 if by.format.width <= 8 else 16
     often = f"{round(1 / share):,}" if share > USUAL[bits] else SHARES[bits]
-    run.warn(name, ROUNDED.format(share=often))
+    run.note(name, ROUNDED, share=often)
 
 
 def _note_pair(run: Importer, source: Pair, by: Quantizer, edge: str) -> None:
@@ -225,7 +225,7 @@ def _note_pair(run: Importer, source: Pair, by: Quantizer, edge: str) -> None:
         pairs, different = tried_product(run, a, b, by)
         if not different:
             return
-        run.warn(source.name, ROUNDED.format(share=f"{max(pairs // different, 1):,}"))
+        run.note(source.name, ROUNDED, share=f"{max(pairs // different, 1):,}")
         return
     _note_rounded(run, source.name, by, edge)
 
@@ -239,9 +239,9 @@ def _note_terms(run: Importer, terms: Sequence[Level | Weighing]) -> None:
 
 def _note_first(run: Importer, source: Weighing) -> None:
     if _wraps(run, source):
-        run.warn(source.name, WRAPS)
+        run.note(source.name, WRAPS)
     if run.choice(source.tensor).kernel is RuntimeKernel.BLOCKS:
-        run.warn(source.name, BLOCKS)
+        run.note(source.name, BLOCKS)
 
 
 def note_layers(run: Importer) -> None:
@@ -259,7 +259,7 @@ def _note_scaled(run: Importer, source: Scaled, by: Quantizer, edge: str) -> Non
     if isinstance(source.term, Level) and source.function is not None and few and known:
         codes, different = tried_line(run, source, source.term, by)
         if different:
-            run.warn(source.name, ROUNDED.format(share=f"{max(codes // different, 1):,}"))
+            run.note(source.name, ROUNDED, share=f"{max(codes // different, 1):,}")
         return
     _note_rounded(run, source.name, by, edge)
 
@@ -280,12 +280,12 @@ def _note_product(run: Importer, source: Product, by: Quantizer | None, edge: st
     whole = run.choice(source.tensor).kernel in WHOLE_SUMS
     kind = run.types[multiplied(run, source)]
     if whole and (kind.lo < INT32[0] or kind.hi > INT32[1]):
-        run.warn(source.name, WRAPS)
+        run.note(source.name, WRAPS)
     scales = [float(source.scale), *([by.scale] if by is not None else [])]
     if whole or (kind.magnitude < EXACT_FLOAT and all(math.frexp(s)[0] == 0.5 for s in scales)):
         return
     if by is None:
-        run.warn(source.name, LAST_BITS)
+        run.note(source.name, LAST_BITS)
     else:
         _note_rounded(run, source.name, by, edge)
 
@@ -302,7 +302,7 @@ def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
         reals = step.function(reals)
     share = near_ties(reals, by)
     if share:
-        run.warn(_node_of(functions), ROUGH_TIES.format(share=100 * share))
+        run.note(_node_of(functions), ROUGH_TIES, share=100 * share)
 
 
 def _note_fine(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
@@ -314,16 +314,17 @@ def _note_fine(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
         for step in (step for step in real.steps if isinstance(step, Unary)):
             reals = step.function(reals)
         share = near_ties(reals, by)
-    text = SUM_TIES.format(share=100 * share) if share > OFTEN else ROUNDED
-    often = SHARES[8 if by.format.width <= 8 else 16]
-    run.warn(_maker(run, level), text.format(share=often))
+    if share > OFTEN:
+        run.note(_maker(run, level), SUM_TIES, share=100 * share)
+    else:
+        run.note(_maker(run, level), ROUNDED, share=SHARES[8 if by.format.width <= 8 else 16])
 
 
 def note_functions(run: Importer, real: Real) -> None:
     """Warn of functions at the end of the model whose reals differ in their last bits."""
     functions = [step for step in real.steps if isinstance(step, Unary)]
     if any(step.rough for step in functions):
-        run.warn(_node_of(functions), EXPONENTIAL_BITS)
+        run.note(_node_of(functions), EXPONENTIAL_BITS)
 
 
 def _node_of(functions: Sequence[Unary]) -> str:
@@ -344,28 +345,28 @@ def note_reals(run: Importer, real: Real) -> None:
         for part in source.parts:
             note_reals(run, part)
         if _is_rescaled(run, source):
-            run.warn(source.name, LAST_BITS)
+            run.note(source.name, LAST_BITS)
     if isinstance(source, Product | Weighing):
         note_turned(run, source.name, source.tensor)
     if isinstance(source, Product):
         _note_product(run, source, None)
     if isinstance(source, Scaled | Total | Mean | Pair):
-        run.warn(source.name, LAST_BITS)
+        run.note(source.name, LAST_BITS)
     if isinstance(source, Level) and source.fine:
-        run.warn(_maker(run, source), LAST_BITS)
+        run.note(_maker(run, source), LAST_BITS)
     if not isinstance(source, Weighing):
         return
     _note_first(run, source)
     if source.op.weight_scale is not None:
         shown = np.float32(source.input.scale) * np.array(source.op.weight_scale, np.float32)
         if not np.array_equal(shown, source.scale):  # after a Gemm's alpha
-            run.warn(source.name, ALPHA_BITS)
+            run.note(source.name, ALPHA_BITS)
     if (
         run.choice(source.tensor).kernel is not RuntimeKernel.BLOCKS
         and not source.exact
         and not _exact_in_floats(run, source, None)
     ):
-        run.warn(source.name, LAST_BITS)
+        run.note(source.name, LAST_BITS)
 
 
 def _is_rescaled(run: Importer, source: Joined) -> bool:

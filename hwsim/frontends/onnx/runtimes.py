@@ -1,0 +1,57 @@
+"""The runtimes of QDQ files."""
+
+from __future__ import annotations
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.onnx.model import OnnxModel
+from hwsim.frontends.onnx.ort.float_weights import with_integer_weights
+from hwsim.frontends.onnx.ort.kernels import choices
+from hwsim.frontends.onnx.ort.moves import refuse_moved_rows
+from hwsim.frontends.onnx.ort.pairs import merged_pairs
+from hwsim.frontends.onnx.runtime import Prepared, Runtime
+
+
+def _optimized(model: OnnxModel) -> Prepared:
+    """As ONNX Runtime rewrites it, with the kernels that it then takes."""
+    model, scales = merged_pairs(model)
+    model = with_integer_weights(model)
+    refuse_moved_rows(model, scales)
+    return model, lambda: choices(model, scales)
+
+
+def _as_it_is(model: OnnxModel) -> Prepared:
+    """Every node by itself, in float32."""
+    return model, dict
+
+
+ONNX_RUNTIME = Runtime(
+    "onnxruntime",
+    "ONNX Runtime",
+    "adds in float32 here, not with its integer kernels",
+    _optimized,
+    moves=True,
+)
+INTEGERS = frozenset({
+    "MatMulIntegerToFloat", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
+    "QLinearConv", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMatMul", "QLinearMul",
+    "QLinearSigmoid", "QLinearSoftmax",
+})  # fmt: skip
+"""Operators on codes, which ONNX Runtime alone has."""
+TVM = Runtime(
+    "tvm",
+    "TVM",
+    "adds in float32",
+    _as_it_is,
+    lacks=INTEGERS | {"Celu", "QuickGelu", "Swish"},
+)
+RUNTIMES = {known.like: known for known in (ONNX_RUNTIME, TVM)}
+
+
+def runtime(like: str | None) -> Runtime:
+    """The runtime of that name, ONNX Runtime where none is named; HwsimError lists those known."""
+    found = ONNX_RUNTIME if like is None else RUNTIMES.get(like)
+    if found is None:
+        raise HwsimError(
+            f"what the model is to be like must be one of {', '.join(RUNTIMES)}, not {like!r}"
+        )
+    return found
