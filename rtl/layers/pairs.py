@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Rounding
+from hwsim.fixed import Format, Rounding
 from hwsim.forms.adders import SumForm, TabledSum, WeightedSum, choose_add, table_sum
 from hwsim.forms.requantizers import Output
 from hwsim.ops import Mul, ScaledAdd, TensorType
@@ -31,8 +31,8 @@ class Paired(Pointwise):
     """The shared base of functions of two codes: a part behind both inputs, which may broadcast."""
 
     @abstractmethod
-    def part(self, plan: LanePlan) -> pointwise.PairMap:
-        """The component, on the plan's lanes."""
+    def part(self, plan: LanePlan) -> Any:
+        """The component with ports `a`, `b`, `o` and a `target`, on the plan's lanes."""
 
     def repeats(self, plan: LanePlan, index: int) -> Repeats:
         """How an input becomes as large as the output."""
@@ -46,12 +46,20 @@ class Paired(Pointwise):
         """A code for a code; where one broadcasts, all that is repeated together."""
         return self.repeats(plan, index).used()
 
+    def repeated(self, index: int) -> Format:
+        """The codes that are repeated where an input broadcasts."""
+        return self.task.inputs[index].format
+
+    def ahead(self, plan: LanePlan, index: int) -> Sequence[Any]:
+        """The parts in series ahead of the repetition."""
+        return ()
+
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
         """What is repeated."""
         found = []
-        for index, kind in enumerate(self.task.inputs):
+        for index in range(len(self.task.inputs)):
             repeats = self.repeats(plan, index)
-            width = repeats.lanes * kind.format.width
+            width = repeats.lanes * self.repeated(index).width
             found.append(Memory(repeats.stored, width, written=True))
         return found
 
@@ -60,9 +68,9 @@ class Paired(Pointwise):
         ways: list[list[Any]] = []
         for index, beat in enumerate(beats):
             repeats = self.repeats(plan, index)
-            ways.append([Lanes(beat, repeats.lanes)])
+            ways.append([Lanes(beat, repeats.lanes), *self.ahead(plan, index)])
             if repeats.some:
-                ways[-1].append(spread(beat.with_lanes(repeats.lanes), repeats))
+                ways[-1].append(spread(Beat.of(repeats.lanes, self.repeated(index)), repeats))
         part = self.part(plan)
         return Layer(beats, part.target, [], Gathered(beats, ways, part, [part.a, part.b]))
 

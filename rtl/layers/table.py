@@ -23,6 +23,7 @@ from rtl.layers import (
     scale,
     select,
     shape,
+    share,
     tables,
     thresholds,
     weighted,
@@ -66,6 +67,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Rsqrt: (rsqrt.LookedUpRoot, rsqrt.DigitByDigit),
     ops.ScaledAdd: (pairs.ScaledAdded,),
     ops.Select: (select.Kept, select.Replayed, select.Reordered),
+    ops.Share: (share.SharedSerially, share.SharedByLimbs, share.SharedAtOnce),
     ops.Split: (shape.InBlocks,),
     ops.Sub: (pairs.Added,),
     ops.Table: (elementwise.LookedUp,),
@@ -73,9 +75,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Transpose: (shape.Transposed,),
 }
 
-WITHOUT: Mapping[type[Op], str] = {
-    ops.Share: "the divisions of TensorFlow Lite's softmax run in the emulator only",
-}
+WITHOUT: Mapping[type[Op], str] = {}
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 
 UNKNOWN = "no hardware is known for this operator; the emulator runs it"

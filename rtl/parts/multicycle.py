@@ -15,6 +15,7 @@ from amaranth.hdl import Value
 from hwsim.errors import HwsimError
 from rtl.parts.arith import bounds, holding
 from rtl.parts.multiply import LIMB, limb_shapes, limbs
+from rtl.parts.pipeline import Lane
 from rtl.parts.stream import Beat, blank
 
 
@@ -62,6 +63,23 @@ def beat_at_work(m: Module, i: Any, o: Any, target: Beat, cycles: int) -> BeatAt
     with m.If(leaves):
         m.d.sync += [full.eq(1), offer.last.eq(last)]
     return BeatAtWork(timing=Timing(load=load, cycle=cycle), leaves=leaves, offer=offer)
+
+
+def registered(m: Module, lane: Lane, name: str, enable: Any = None) -> Lane:
+    """The values of a lane a cycle later, or from the next cycle of `enable` on.
+
+    Products hold while a beat is at work, so that what follows them needs no enable.
+    """
+    out: dict[str, Any] = {}
+    for key, value in lane.items():
+        value = Value.cast(value)
+        if isinstance(value, Const):
+            out[key] = value
+            continue
+        out[key] = blank(value.shape(), f"{key}_{name}")
+        with m.If(Const(1) if enable is None else enable):
+            m.d.sync += out[key].eq(value)
+    return out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth import Module, Shape
-from amaranth.hdl import Const, Value
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.fixed import Format, Overflow
 from hwsim.forms.requantizers import Form
 from rtl.parts import arith
-from rtl.parts.multicycle import Multiplication, Timing, beat_at_work
+from rtl.parts.multicycle import Multiplication, Timing, beat_at_work, registered
 from rtl.parts.pipeline import ChannelConstants, Lane, constant_shape
 from rtl.parts.recipes import Recipe, recipe
 from rtl.parts.requantizer import Range, check_lanes, trimmed
@@ -79,7 +79,7 @@ class MulticycleRequantizer(wiring.Component):
         lane = {**rest, "y": trimmed(product, made.product)}
         for depth, stage in enumerate(made.after):
             if depth:
-                lane = _registered(m, lane, f"{depth}_{k}")
+                lane = registered(m, lane, f"{depth}_{k}")
             lane = stage(m, lane)
         return lane["y"]
 
@@ -97,16 +97,3 @@ def product_shapes(made: Recipe) -> tuple[Shape, Shape]:
 def entering(m: Module, code: Any, fmt: Format) -> Any:
     """A code brought into the format of those that matter."""
     return arith.overflow(m, code, fmt, Overflow.SAT)
-
-
-def _registered(m: Module, lane: Lane, name: str) -> Lane:
-    """Values a cycle later; the product holds, so that no enable is needed."""
-    out: dict[str, Any] = {}
-    for key, value in lane.items():
-        value = Value.cast(value)
-        if isinstance(value, Const):
-            out[key] = value
-            continue
-        out[key] = blank(value.shape(), f"{key}_{name}")
-        m.d.sync += out[key].eq(value)
-    return out

@@ -442,17 +442,17 @@ def share_cases() -> Iterator[Case]:
         ("whole", one, (1 << 19, 1 << 24)),
         ("large", one, (1 << 29, one - 1)),
     ):
-        types = tensor((64, 2), "u31", codes=(0, terms - 1)), tensor((64, 1), "u31", codes=sums)
+        types = tensor((20, 2), "u31", codes=(0, terms - 1)), tensor((20, 1), "u31", codes=sums)
         by_steps = Share(division=Division.NEWTON, **fields)
-        yield Case(f"share-newton-{name}", by_steps, types, built=False)
+        yield Case(f"share-newton-{name}", by_steps, types)
     bits = 127 << 23
     for name, ends in (
         ("near", (bits, bits + (1 << 24))),
         ("far", (bits - (20 << 23), bits + (9 << 23))),
     ):
-        types = tensor((64, 2), "u31", codes=(0, bits)), tensor((64, 1), "u31", codes=ends)
+        types = tensor((20, 2), "u31", codes=(0, bits)), tensor((20, 1), "u31", codes=ends)
         in_floats = Share(division=Division.FLOAT32, **fields)
-        yield Case(f"share-float32-{name}", in_floats, types, built=False)
+        yield Case(f"share-float32-{name}", in_floats, types)
 
 
 def quotient_cases() -> Iterator[Case]:

@@ -10,6 +10,7 @@ import numpy as np
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import (
+    Accumulator,
     Add,
     ArgMax,
     AvgPool,
@@ -21,7 +22,10 @@ from hwsim.ops import (
     Conv2D,
     Dense,
     Divide,
+    Division,
+    Exact,
     Flatten,
+    Float32,
     Literal,
     MatMul,
     Maximum,
@@ -41,6 +45,7 @@ from hwsim.ops import (
     ScaledAdd,
     Scheme,
     Select,
+    Share,
     Split,
     Stepwise,
     Sub,
@@ -50,6 +55,8 @@ from hwsim.ops import (
     Transpose,
     Window,
 )
+from hwsim.ops.floats import BITS, patterns
+from hwsim.ops.share import SUM_FRACTION
 from rtl.layers.table import HARDWARE
 
 MODES = [r for r in Rounding if r not in (Rounding.CEIL, Rounding.UP)]
@@ -299,6 +306,30 @@ def shares(net: Mixed) -> None:
     net.edge = net.emit(Quotient(out=Format.uint(6), factor=63), net.edge, below)
 
 
+def fractions(net: Mixed) -> None:
+    """A softmax as TensorFlow Lite's kernels have it: gemmlowp's, or in float32."""
+    axis = len(net.x.shape) - 1
+    top = net.emit(Reduce(reduction=Reduction.MAX, axes=(axis,)))
+    net.edge = net.emit(Sub(), top, net.edge)
+    net.then(Cast(out=Format(False, 6, 0), rounding=Rounding.TRN, overflow=Overflow.SAT))
+    exponentials = np.exp(-np.arange(64) / float(net.one_of(2.0, 9.0)))
+    newton = net.below(2) == 0
+    if newton:
+        values = np.rint(exponentials * ((1 << 31) - 1)).astype(np.int64)
+        added: Accumulator = Exact()
+        terms = net.emit(Table(values=values >> SUM_FRACTION, out=BITS))
+    else:
+        values, added = patterns(exponentials), Float32()
+        terms = net.emit(Table(values=values, out=BITS))
+    total = net.emit(Reduce(reduction=Reduction.SUM, axes=(axis,), accumulator=added), terms)
+    least = int(values[0] >> SUM_FRACTION) if newton else int(values[0])
+    total = net.emit(Relu(zero_point=least), total)
+    net.then(Table(values=values, out=BITS))
+    division = Division.NEWTON if newton else Division.FLOAT32
+    share = Share(out=Format.int(8), division=division, zero_point=net.below(200) - 100)
+    net.edge = net.emit(share, net.edge, total)
+
+
 def normalized(net: Mixed) -> None:
     """Each code times one over the root of the squares along the channels."""
     squares = net.emit(Mul(), net.edge, net.edge)
@@ -326,6 +357,7 @@ STEPS: tuple[tuple[Step, Callable[[TensorType], bool], set[type[Op]]], ...] = (
     (met, lambda x: True, set()),
     (softmax, lambda x: x.channels > 1, set()),
     (shares, lambda x: x.channels > 1, {Quotient}),
+    (fractions, lambda x: x.channels > 1, {Share}),
     (normalized, lambda x: x.channels > 1, {Rsqrt}),
     (products, lambda x: len(x.shape) >= 2 and x.shape[-2] <= 8, {MatMul}),
 )
