@@ -19,6 +19,7 @@ from hwsim.frontends.hls4ml import tables
 from hwsim.frontends.hls4ml.importer import LayerBuilder, result
 from hwsim.frontends.hls4ml.lookup import check_size, converted, index, table_from
 from hwsim.frontends.hls4ml.types import Precision, assigned, read_precision
+from hwsim.frontends.shared.glibc import expf
 from hwsim.ops import (
     Balanced,
     BatchNorm,
@@ -151,7 +152,7 @@ def _exponentials(
     entries, place = _leading(one, "index", source, kind, size)
     scale = np.float32(one.layer.get_attr("exp_scale") or 1.0)
     numbers = entries * scale
-    values = tables.expf(-numbers if negative else numbers).astype(np.float64)
+    values = expf(-numbers if negative else numbers).astype(np.float64)
     made = assigned(values, table := one.type("exp_table"))
     accum = one.type("accum")
     return one.add("exp", Table(values=converted(made, table, accum), out=accum.format), place)

@@ -34,7 +34,7 @@ FUSED_BEHIND = {"Erf": 1, "Tanh": 2}
 
 def unary(run: Importer, node: OnnxNode) -> None:
     """A function of one value, or of a constant."""
-    value, function = run.value(node, 0), function_of(node)
+    value, function = run.value(node, 0), _by_runtime(run, node)
     if isinstance(value, Constant):
         run.values[node.output] = Constant(function.function(value.array.astype(np.float32)))
         return
@@ -47,28 +47,34 @@ def unary(run: Importer, node: OnnxNode) -> None:
     run.values[node.output] = real.then(function)
 
 
+def _by_runtime(run: Importer, node: OnnxNode) -> Unary:
+    """The function as the model's runtime computes it."""
+    own = {} if run.runtime is None else run.runtime.functions
+    return own[node.op](node) if node.op in own else function_of(node)
+
+
 def function_of(node: OnnxNode) -> Unary:
-    """The function that a node computes; HwsimError where its attributes are none that it takes."""
+    """The function that a node of ONNX Runtime computes; HwsimError where attributes do not fit."""
     name = node.op.removeprefix("QLinear")
     return (FUNCTIONS | CONTRIBUTED)[name](node)
 
 
-def _plain(function: Function, *, rising: bool = False, step: str | None = None) -> Maker:
+def exactly(function: Function, *, rising: bool = False, step: str | None = None) -> Maker:
     """A function without attributes whose bits are the runtime's, a `step` of a port perhaps."""
-    return lambda node: Unary(str(node), _quiet(function), rising=rising, step=step)
+    return lambda node: Unary(str(node), quiet(function), rising=rising, step=step)
 
 
-def _near(function: Callable[..., FloatArray], *, rising: bool = False) -> Maker:
+def roughly(function: Callable[..., FloatArray], *, rising: bool = False) -> Maker:
     """One whose last bits the runtime's C library or its place in a tensor decide."""
-    return lambda node: Unary(str(node), _quiet(function), rising=rising, rough=True)
+    return lambda node: Unary(str(node), quiet(function), rising=rising, rough=True)
 
 
 def _rounded(function: Callable[..., FloatArray], *, rising: bool = False) -> Maker:
     """One that is rounded to float32 once here, while the runtime's last bits are others."""
-    return _near(lambda x: function(x.astype(np.float64)).astype(np.float32), rising=rising)
+    return roughly(lambda x: function(x.astype(np.float64)).astype(np.float32), rising=rising)
 
 
-def _quiet(function: Function) -> Function:
+def quiet(function: Function) -> Function:
     """Codes that have no finite value saturate, or get the lowest code, as they do there."""
 
     def silent(x: FloatArray) -> FloatArray:
@@ -96,7 +102,7 @@ def _thresholded_relu(node: OnnxNode) -> Unary:
 
 def _elu(node: OnnxNode) -> Unary:
     alpha = node.real("alpha", 1.0)
-    function = _quiet(partial(exponentials.elu, alpha=alpha))
+    function = quiet(partial(exponentials.elu, alpha=alpha))
     return Unary(str(node), function, rising=alpha >= 0, rough=alpha != 0)
 
 
@@ -104,14 +110,14 @@ def _celu(node: OnnxNode) -> Unary:
     alpha = node.real("alpha", 1.0)
     if alpha == 0:
         raise HwsimError(f"{node}: its 'alpha' must not be 0")
-    function = _quiet(partial(exponentials.celu, alpha=alpha))
+    function = quiet(partial(exponentials.celu, alpha=alpha))
     return Unary(str(node), function, rising=alpha > 0, rough=True)
 
 
 def _selu(node: OnnxNode) -> Unary:
     alpha = node.real("alpha", 1.67326319217681884765625)
     gamma = node.real("gamma", 1.05070102214813232421875)
-    function = _quiet(partial(exponentials.selu, alpha=alpha, gamma=gamma))
+    function = quiet(partial(exponentials.selu, alpha=alpha, gamma=gamma))
     return Unary(str(node), function, rising=alpha >= 0 and gamma >= 0, rough=True)
 
 
@@ -122,24 +128,24 @@ def _gelu(node: OnnxNode) -> Unary:
         raise HwsimError(f"{node}: 'approximate' must be none or tanh, not {approximation!r}")
     tangent = approximation == "tanh"
     function = exponentials.gelu_tanh if tangent else exponentials.gelu
-    return Unary(str(node), _quiet(function), rising=False)
+    return Unary(str(node), quiet(function), rising=False)
 
 
 def _fast_gelu(node: OnnxNode) -> Unary:
     if node.input(1):
         raise HwsimError(f"{node}: its bias must be added by a node of its own")
-    return Unary(str(node), _quiet(exponentials.gelu_tanh), rising=False)
+    return Unary(str(node), quiet(exponentials.gelu_tanh), rising=False)
 
 
 def _quick_gelu(node: OnnxNode) -> Unary:
     function = partial(exponentials.quick_gelu, alpha=node.real("alpha", 1.702))
-    return Unary(str(node), _quiet(function), rising=False)
+    return Unary(str(node), quiet(function), rising=False)
 
 
 def _swish(node: OnnxNode) -> Unary:
     """A function of ONNX, which the runtime takes apart."""
     function = partial(exponentials.quick_gelu, alpha=node.real("alpha", 1.0))
-    return Unary(str(node), _quiet(function), rising=False)
+    return Unary(str(node), quiet(function), rising=False)
 
 
 def _mish(x: FloatArray) -> FloatArray:
@@ -147,42 +153,42 @@ def _mish(x: FloatArray) -> FloatArray:
 
 
 FUNCTIONS: dict[str, Maker] = {
-    "Abs": _plain(np.abs),
+    "Abs": exactly(np.abs),
     "Acos": _rounded(np.arccos),
     "Acosh": _rounded(np.arccosh),
     "Asin": _rounded(np.arcsin),
     "Asinh": _rounded(np.arcsinh, rising=True),
     "Atan": _rounded(np.arctan, rising=True),
     "Atanh": _rounded(np.arctanh),
-    "Ceil": _plain(np.ceil, rising=True),
+    "Ceil": exactly(np.ceil, rising=True),
     "Celu": _celu,
     "Cos": _rounded(np.cos),
     "Cosh": _rounded(np.cosh),
     "Elu": _elu,
-    "Erf": _plain(exponentials.erf, rising=True),
-    "Exp": _plain(exponentials.exp, rising=True),
-    "Floor": _plain(np.floor, rising=True),
+    "Erf": exactly(exponentials.erf, rising=True),
+    "Exp": exactly(exponentials.exp, rising=True),
+    "Floor": exactly(np.floor, rising=True),
     "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _plain(float_math.hard_swish),
+    "HardSwish": exactly(float_math.hard_swish),
     "LeakyRelu": _leaky_relu,
-    "Log": _near(exponentials.log),
-    "Mish": _near(_mish),
-    "Neg": _plain(np.negative),
-    "Reciprocal": _plain(lambda x: F32(1) / x),
+    "Log": roughly(exponentials.log),
+    "Mish": roughly(_mish),
+    "Neg": exactly(np.negative),
+    "Reciprocal": exactly(lambda x: F32(1) / x),
     "Relu": lambda node: Unary(str(node), lambda x: np.maximum(x, F32(0)), rising=True, low=0.0),
-    "Round": _plain(np.rint, rising=True),
+    "Round": exactly(np.rint, rising=True),
     "Selu": _selu,
-    "Sigmoid": _plain(float_math.sigmoid, rising=True, step="sigmoid"),
-    "Sign": _plain(np.sign, rising=True),
+    "Sigmoid": exactly(float_math.sigmoid, rising=True, step="sigmoid"),
+    "Sign": exactly(np.sign, rising=True),
     "Sin": _rounded(np.sin),
     "Sinh": _rounded(np.sinh, rising=True),
-    "Softplus": _near(exponentials.softplus, rising=True),
-    "Softsign": _plain(exponentials.softsign, rising=True),
-    "Sqrt": _plain(np.sqrt),
+    "Softplus": roughly(exponentials.softplus, rising=True),
+    "Softsign": exactly(exponentials.softsign, rising=True),
+    "Sqrt": exactly(np.sqrt),
     "Swish": _swish,
     "Tan": _rounded(np.tan),
-    "Tanh": _plain(float_math.tanh, rising=True, step="tanh"),
+    "Tanh": exactly(float_math.tanh, rising=True, step="tanh"),
     "ThresholdedRelu": _thresholded_relu,
 }
 """What makes the function of each operator of ONNX."""
@@ -240,13 +246,14 @@ def power(run: Importer, node: OnnxNode) -> None:
         shape = (run.model.batch or 1, *run.real(node, 0).layout.shape)
         # The runtime has squares and cubes for many elements that meet one exponent. It looks at as
         # many last axes as the exponent has, and at one at least.
-        multiplies = value in (2.0, 3.0) and max(shape[-max(given.ndim, 1) :]) > 1
+        cubes = run.runtime is None or run.runtime.cubes
+        multiplies = cubes and value in (2.0, 3.0) and max(shape[-max(given.ndim, 1) :]) > 1
         turns = 1 in shape[1:] and sum(n.op == "Transpose" for n in run.model.nodes) > 1
         function: Function = partial(exponentials.power, exponent=value, multiplies=multiplies)
         rough = value not in (0.0, 1.0) and (not multiplies or turns)
     else:
         function, rough = partial(_power_of, base=value), True
-    step = Unary(str(node), _quiet(function), rising=False, rough=rough)
+    step = Unary(str(node), quiet(function), rising=False, rough=rough)
     run.values[node.output] = run.real(node, place).then(step)
 
 

@@ -51,10 +51,16 @@ MICROSOFT = "com.microsoft"
 
 def quantize_linear(run: Importer, node: OnnxNode) -> None:
     """QuantizeLinear of an input, a computed tensor or a constant."""
-    rounded = quantized_by(run, node, lambda rule: rule)
+    rounded = quantized_by(run, node, lambda rule: by_runtime(run, rule))
     if rounded is not None:
         note_codes(run, *rounded)
         note_moved(run, node)
+
+
+def by_runtime(run: Importer, rule: Linear) -> Linear:
+    """A quantizer as the model's runtime has it."""
+    highest = run.runtime is not None and run.runtime.highest
+    return replace(rule, highest=True) if highest else rule
 
 
 def quantized_by(

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hwsim.frontends.onnx.model import OnnxModel
+from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.kernels import Choice
+from hwsim.frontends.shared.values import Unary
 
 Choices = Mapping[str, Choice]
 Prepared = tuple[OnnxModel, Callable[[], Choices]]
@@ -23,6 +24,11 @@ class Runtime:
     runtime takes it and what finds its kernels, or raises HwsimError. `moves` says that it moves
     quantizers and Transposes about, of which `ort/moves.py` warns. `lacks` are operators that are
     read here, and not by it.
+
+    `functions` are those of one number that are not ONNX Runtime's to the bit, `cubes` that Pow
+    multiplies where its exponent is 2 or 3. `highest` says that what is no number becomes the
+    highest code, in place of the lowest; `at_ports` that an output's sigmoids, tangents and
+    softmaxes are those of `hwsim/float_functions.py` to the bit.
     """
 
     like: str
@@ -31,3 +37,7 @@ class Runtime:
     prepared: Callable[[OnnxModel], Prepared]
     moves: bool = False
     lacks: frozenset[str] = frozenset()
+    functions: Mapping[str, Callable[[OnnxNode], Unary]] = field(default_factory=dict)
+    cubes: bool = True
+    highest: bool = False
+    at_ports: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.onnx import tvm_functions
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.ort.float_weights import with_integer_weights
 from hwsim.frontends.onnx.ort.kernels import choices
@@ -43,6 +44,10 @@ TVM = Runtime(
     "adds in float32",
     _as_it_is,
     lacks=INTEGERS | {"Celu", "QuickGelu", "Swish"},
+    functions=tvm_functions.FUNCTIONS,
+    cubes=False,
+    highest=True,
+    at_ports=False,
 )
 RUNTIMES = {known.like: known for known in (ONNX_RUNTIME, TVM)}
 

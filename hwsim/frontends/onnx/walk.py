@@ -12,7 +12,7 @@ from hwsim.frontends.onnx import batch, constant_math
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.ort.moves import note_shown
-from hwsim.frontends.onnx.ort.notes import note_functions, note_layers, note_reals
+from hwsim.frontends.onnx.ort.notes import note_functions, note_layers, note_reals, note_steps
 from hwsim.frontends.onnx.refusals import unsupported
 from hwsim.frontends.onnx.runtime import Choices, Runtime
 from hwsim.frontends.shared.arrangement import Arrangement
@@ -105,6 +105,7 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
             if not steps:
                 value, reals = tabled(value)
             steps = (*steps, *rows)
+            note_steps(run, port.name, steps)
         codes = _output_codes(run, value, port.name)
         element = _element(port, codes) if isinstance(value, Codes) else None
         return run.output(port.name, codes, element=element, reals=reals, steps=steps)

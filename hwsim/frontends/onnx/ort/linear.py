@@ -57,11 +57,15 @@ MOST_RATIO = 2.0**21  # beyond, ONNX Runtime's sums and averages of codes overfl
 
 @dataclass(frozen=True, slots=True)
 class Linear(Quantizer):
-    """QuantizeLinear: `saturate(rint(x / scale) + zero_point)` in float32, to nearest even."""
+    """QuantizeLinear: `saturate(rint(x / scale) + zero_point)` in float32, to nearest even.
+
+    What is no number becomes the lowest code, or the `highest` one.
+    """
 
     format: Format
     scale: float
     zero_point: int
+    highest: bool = False
 
     @property
     def quant(self) -> Quant:
@@ -75,7 +79,7 @@ class Linear(Quantizer):
         known = run.inputs.get(raw.name)
         quant = None if known is None else known.type.quant
         if known is not None and quant is not None and known.steps == raw.steps:
-            other = Linear(known.type.format, quant.scale[0], quant.zero_point)
+            other = Linear(known.type.format, quant.scale[0], quant.zero_point, self.highest)
             if other != self:
                 grids = (shared_inputs.grid_of(raw.name, by) for by in (self, other))
                 raise Gridded(raw.name, shared_inputs.both(raw.name, *grids))
@@ -103,7 +107,7 @@ class Linear(Quantizer):
         """By trying: the runtime's own float32 arithmetic."""
         low, high = self.format.min, self.format.max
         codes: IntArray = float_math.quantize_linear(reals, self.scale, self.zero_point, low, high)
-        return codes
+        return np.where(np.isnan(reals), high, codes) if self.highest else codes
 
     def port(self, node: object) -> dict[str, Any]:
         """The default of an InputPort is QuantizeLinear's."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hwsim.float_steps import PortStep, RowStep, UnaryStep
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
 from hwsim.frontends.onnx.ort.moves import TURNED_SOFTMAX, is_turned, note_turned
@@ -318,6 +319,14 @@ def _note_fine(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
         run.note(_maker(run, level), SUM_TIES, share=100 * share)
     else:
         run.note(_maker(run, level), ROUNDED, share=SHARES[8 if by.format.width <= 8 else 16])
+
+
+def note_steps(run: Importer, output: str, steps: Sequence[PortStep]) -> None:
+    """Warn of functions that an output's port computes, and otherwise than the runtime."""
+    runtime = run.runtime
+    computes = any(isinstance(step, UnaryStep | RowStep) for step in steps)
+    if computes and runtime is not None and not runtime.at_ports:
+        run.note(output, EXPONENTIAL_BITS)
 
 
 def note_functions(run: Importer, real: Real) -> None:

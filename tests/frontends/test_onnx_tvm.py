@@ -1,0 +1,94 @@
+"""QDQ files like TVM: its float32 functions to the bit, its rule for what is no number."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from support.onnx_builder import MICROSOFT, Array, Q
+from support.onnx_nets import Net
+from support.tvm_run import run_tvm
+
+import hwsim
+from hwsim.frontends.onnx import functions, tvm_functions
+from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.shared.values import Unary
+
+REACH = {"Acos": 1, "Asin": 1, "Atanh": 1}
+COUNT = 1 << 16
+NAMES = [n for n in {**functions.FUNCTIONS, "FastGelu": None} if n not in ("Celu", "Swish")]
+
+
+def alone(op: str, count: int = COUNT) -> onnx.ModelProto:
+    """One function of reals."""
+    domain = MICROSOFT if op == "FastGelu" else ""
+    node = helper.make_node(op, ["x"], ["y"], domain=domain)
+    ports = [helper.make_tensor_value_info(name, 1, ["N", count]) for name in ("x", "y")]
+    graph = helper.make_graph([node], "alone", ports[:1], ports[1:])
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def drawn(op: str, rng: np.random.Generator) -> Array:
+    """Numbers of every size within a function's domain."""
+    reach = REACH.get(op, 12)
+    x = rng.uniform(-reach, reach, COUNT) * 2.0 ** -rng.integers(0, 6, COUNT)
+    x = np.abs(x) + (op == "Acosh") if op in ("Acosh", "Log", "Sqrt") else x
+    return x.astype(np.float32)
+
+
+def ours(op: str) -> Unary:
+    makers = functions.FUNCTIONS | functions.CONTRIBUTED | dict(tvm_functions.FUNCTIONS)
+    return makers[op](OnnxNode("f", op, "", ("x",), ("y",), {}))
+
+
+@pytest.mark.slow
+@pytest.mark.needs("tvm")
+@pytest.mark.parametrize("op", NAMES)
+def test_a_function_is_tvms_to_the_bit_or_says_that_it_is_not(op: str, rng) -> None:
+    x, made = drawn(op, rng), ours(op)
+    want = run_tvm(alone(op), {"x": x[None]})["y"][0]
+    got = made.function(x)
+    if made.rough:
+        assert np.abs(got.astype(np.float64) - want).max() <= 2.0**-22 * max(1, np.abs(want).max())
+        return
+    assert np.array_equal(got, want)
+
+
+def test_the_functions_of_the_other_runtime_would_be_noticed(rng) -> None:
+    for op in ("Exp", "Sigmoid", "Tanh", "HardSwish", "Softsign", "Elu", "Selu", "Softplus"):
+        x = drawn(op, rng)
+        theirs = functions.FUNCTIONS[op](OnnxNode("f", op, "", ("x",), ("y",), {}))
+        assert (theirs.function(x) != ours(op).function(x)).any(), op
+
+
+def logarithm(dtype: str) -> onnx.ModelProto:
+    """Of codes of which half mean numbers below 0."""
+    n = Net(dtype, seed=1)
+    zero = 128 if dtype == "uint8" else 0
+    x = n.qdq(n.input("x", (256,)), Q(dtype, 0.04, zero))
+    return n.model((n.qdq(n.do("Log", x), Q(dtype, 0.03, zero + 7)), 2, "float32"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_what_is_no_number_becomes_the_highest_code_in_tvm_and_the_lowest_elsewhere(dtype) -> None:
+    model = logarithm(dtype)
+    x = (np.arange(256, dtype=np.float32) - 128)[None] * np.float32(0.04)
+    below = x[0] < 0
+    info = np.iinfo(dtype)
+    for like, code in (("tvm", info.max), ("onnxruntime", info.min)):
+        graph = hwsim.load(model, like=like)
+        (given,) = graph.inputs
+        codes = hwsim.emulate(graph, np.arange(info.min, info.max + 1)[None], codes=True)
+        assert given.type.format.width == 8
+        assert (codes[0, below] == code).all()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("tvm")
+def test_what_is_no_number_is_what_tvm_makes_of_it() -> None:
+    model = logarithm("uint8")
+    x = (np.arange(256, dtype=np.float32) - 128)[None] * np.float32(0.04)
+    got = hwsim.emulate(hwsim.load(model, like="tvm"), x)
+    assert np.array_equal(got, next(iter(run_tvm(model, {"x": x}).values())))
