@@ -32,7 +32,8 @@ class InputPort:
     flattened to it row-major. `names` are what the user calls the axes that they see.
     Reals become codes as `round(x / scale) + zero_point`, or, with `zero_point_first`,
     `round(x / scale + zero_point)`, then overflow; with `reciprocal`, x times float32(1 / scale)
-    takes the place of the quotient. `element` names the integer type of a port whose
+    takes the place of the quotient; with `line` they are `round(x * line[0] + line[1])`, both
+    operations rounded to float32. `element` names the integer type of a port whose
     tensor holds codes itself (`uint8`); None stands for reals.
     `steps` are what the model computes of reals in float32 before it quantizes them, on the axes
     that the user sees.
@@ -50,6 +51,7 @@ class InputPort:
     names: tuple[str, ...] | None = field(default=None, metadata=since(2))
     steps: tuple[PortStep, ...] = field(default=(), metadata=since(3))
     reciprocal: bool = field(default=False, metadata=since(3))
+    line: tuple[float, float] | None = field(default=None, metadata=since(3))
 
     def __post_init__(self) -> None:
         check_view(self, self.type)

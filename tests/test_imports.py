@@ -64,12 +64,14 @@ HIGHEST_FOR_HARDWARE = LEVEL["emulator"]
 """The highest level of hwsim that rtl and gpu may import."""
 
 # What a part of a room may import of the room's other parts; `*` stands for each part not named.
-# A front end knows the shared builder and the words for what is not read, never another one.
+# A front end knows the shared builder and the words for what is not read, never another one; but
+# OpenVINO runs ONNX files too, and its own operations are read as nodes of ONNX.
 PARTS = {
     "hwsim.frontends": {
         "": {"unread"},
         "shared": set(),
         "unread": set(),
+        "openvino": {"shared", "unread", "onnx"},
         "*": {"shared", "unread"},
     },
 }

@@ -114,6 +114,9 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
             ratio = real / xp.asarray(scale)
         zero = kind.quant.zero_point
         whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
+        if port.line is not None:
+            factor, offset = (np.float32(number) for number in port.line)
+            whole, zero = real * factor + offset, 0
         whole = xp.clip(whole, -(2.0**62), 2.0**62)
     codes = xp.astype(round_real(xp, whole, port.rounding), xp.int64)
     return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)

@@ -52,12 +52,14 @@ FILES = {
     ".onnx": "hwsim.frontends.onnx.read",
     ".hwsim": "hwsim.frontends.saved",
     ".tflite": "hwsim.frontends.tflite.read",
+    ".xml": "hwsim.frontends.openvino.read",
 }
 """The reader of a file by its suffix, in lower case."""
 
 OBJECTS = {
     "onnx.ModelProto": "hwsim.frontends.onnx.read",
     "hls4ml.ModelGraph": "hwsim.frontends.hls4ml.read",
+    "openvino.Model": "hwsim.frontends.openvino.read",
 }
 """The reader of an object by its class, or one that it derives from: top-level package and name."""
 
@@ -72,6 +74,8 @@ def load(model: str | Path | object, *, like: str | None = None) -> Graph:
     `.tflite`: TensorFlow Lite of int8; `like` names the kernel set whose integers are wanted:
     `tflm` (the default), `reference`, `builtin` or `xnnpack`. Other readers that know several
     runtimes take theirs.
+    `.xml`: OpenVINO's IR, its `.bin` beside it, with quantizers (FakeQuantize); an `openvino.Model`
+    is taken as it is.
     `.hwsim`: a Graph written by `Graph.save`. An hls4ml `ModelGraph` and an ONNX `ModelProto` are
     taken as they are. Model files are read as untrusted data: nothing in them is executed, and
     memory is bounded by their size.

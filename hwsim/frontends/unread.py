@@ -25,11 +25,10 @@ UNREAD: dict[str, tuple[str, str]] = {
     ".pb": SAVED_MODEL,
     ".ort": ("an optimized ONNX Runtime file", "the .onnx file that it was made from"),
     ".safetensors": ("a file of weights alone", f"{EXPORT_TORCH} of the module, then {QUANTIZE}"),
-    ".xml": ("an OpenVINO file", f"the ONNX file that it was made from, then {QUANTIZE}"),
 }
 """By suffix what a file is that no front end reads, and the way from it."""
 
-SPELLED = {"onnx": "an ONNX", "hls4ml": "an hls4ml"}
+SPELLED = {"onnx": "an ONNX", "hls4ml": "an hls4ml", "openvino": "an OpenVINO"}
 """Frameworks by package, as sentences spell them with their article."""
 
 
@@ -42,7 +41,8 @@ def unread_file(path: Path, suffixes: Iterable[str]) -> str:
     return must if known is None else f"{must}, which is {known[0]}; the way: {known[1]}"
 
 
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
+    """A class as sentences say it, from its package and name: `an ONNX ModelProto`."""
     package, _, kind = name.partition(".")
     return f"{SPELLED.get(package, f'a {package}')} {kind}"
 
@@ -53,7 +53,7 @@ def unread_object(model: Any, objects: Iterable[str]) -> str:
     `objects` are the classes that are read, as `onnx.ModelProto`.
     """
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__}
-    *first, last = ("a file", *map(_spelled, objects))
+    *first, last = ("a file", *map(spelled, objects))
     must = f"a model must be {', '.join(first)} or {last}, not {type(model).__name__}"
     if "torch.nn.modules.module.Module" in kinds:
         return f"{must}, which is a PyTorch module; the way: {CHECKPOINT[1]}"

@@ -16,7 +16,7 @@ from hwsim import HwsimError
 from hwsim.frontends import FILES, OBJECTS
 from hwsim.frontends.onnx.qdq import HANDLERS
 from hwsim.frontends.onnx.refusals import ADVICE, unsupported
-from hwsim.frontends.unread import UNREAD
+from hwsim.frontends.unread import UNREAD, spelled
 
 MODEL = "examples/models/digits_cnn_int8.onnx"
 
@@ -43,7 +43,7 @@ def sentence(model: object) -> str:
 def test_files_of_other_kinds_are_named_with_the_way_from_them(name, kind, way):
     text = sentence(name)
     assert text.startswith(
-        f"a model must be a file that ends in .onnx or .hwsim or .tflite, not {name!r}"
+        f"a model must be a file that ends in {' or '.join(FILES)}, not {name!r}"
     )
     assert kind in text and way in text.partition("the way:")[2]
 
@@ -133,7 +133,8 @@ def test_each_front_end_reads_what_its_tables_say(module):
 
 def test_a_refusal_names_all_that_is_read():
     text = sentence(3)
-    assert text == "a model must be a file, an ONNX ModelProto or an hls4ml ModelGraph, not int"
+    *others, last = map(spelled, OBJECTS)
+    assert text == f"a model must be a file, {', '.join(others)} or {last}, not int"
 
 
 def test_an_installed_package_reads_objects_of_its_class_and_of_those_that_derive_from_it(
@@ -159,9 +160,10 @@ def test_an_installed_package_reads_objects_of_its_class_and_of_those_that_deriv
 
     assert hwsim.load(Trained()) is Network.graph
     assert sentence(3).startswith(
-        "a model must be a file, an ONNX ModelProto, an hls4ml ModelGraph or a thing Network, not"
+        f"a model must be a file, {', '.join(map(spelled, OBJECTS))} or a thing Network, not"
     )
-    assert "that ends in .onnx or .hwsim or .tflite or .thing, not 'm.bin'" in sentence("m.bin")
+    known = " or ".join((*FILES, ".thing"))
+    assert f"that ends in {known}, not 'm.bin'" in sentence("m.bin")
     sys.modules.pop("hwsim_thing.read"), sys.modules.pop("hwsim_thing")
 
 

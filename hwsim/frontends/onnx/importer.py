@@ -13,6 +13,7 @@ from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, RuntimeKernel
 from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.shared.arrangement import View
+from hwsim.frontends.shared.node_by_node import note_last_bits
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Constant, Level, RawInput, Real, Value
 from hwsim.ops import Quant, TensorType
@@ -174,6 +175,10 @@ class Importer(TensorBuilder):
             f"(from {-limit:.0f} to {limit:.0f}, in steps of 2**-{fmt.frac_bits}), and {behind}",
         )
         return reals
+
+    def note_end(self, real: Real) -> None:
+        """Say what a runtime that is followed node by node does to reals at the end otherwise."""
+        note_last_bits(self, real)
 
     def choice(self, tensor: str) -> Choice:
         """The runtime's kernel for the node that makes an ONNX tensor."""

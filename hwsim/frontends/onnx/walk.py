@@ -18,7 +18,6 @@ from hwsim.frontends.onnx.runtime import Choices, Runtime
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.ends import at_the_end, float_steps
-from hwsim.frontends.shared.node_by_node import note_last_bits
 from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.tensors import with_views
 from hwsim.frontends.shared.values import Codes, RawInput, Real, Value
@@ -30,10 +29,14 @@ def read_graph(
     handlers: Mapping[tuple[str, str], Handler],
     runtime: Runtime | None = None,
     choices: Callable[[], Choices] | None = None,
+    importer: type[Importer] = Importer,
 ) -> Graph:
-    """The Graph of the whole model; `choices` says which kernels its runtime takes."""
+    """The Graph of the whole model; `choices` says which kernels its runtime takes.
+
+    `importer` is the class of the state, which knows what the runtime does with reals at the end.
+    """
     return with_views(
-        lambda views, grids: _read(Importer(model, views, grids, runtime), handlers, choices)
+        lambda views, grids: _read(importer(model, views, grids, runtime), handlers, choices)
     )
 
 
@@ -129,7 +132,7 @@ def _output_codes(run: Importer, value: Value | None, name: str) -> Codes:
     if run.choices is not None:
         note_reals(run, value)
     else:
-        note_last_bits(run, value)
+        run.note_end(value)
     return codes
 
 

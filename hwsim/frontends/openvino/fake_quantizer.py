@@ -1,0 +1,279 @@
+"""FakeQuantize as OpenVINO's CPU plugin computes it, once its passes have been over the model.
+
+The plugin keeps codes and moves what they mean behind the next operator. A quantizer that reads a
+layer's sum, an average or codes computes of them in float32, each operation rounded; so its codes
+are a step function of the whole numbers, and are found as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.shared.node_by_node import pools
+from hwsim.frontends.shared.rounding import Quantizer, averaged, totalled, weighed
+from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
+from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.trying import absorbed
+from hwsim.frontends.shared.turning import by_path
+from hwsim.frontends.shared.values import (
+    Arithmetic,
+    Codes,
+    FloatArray,
+    Level,
+    Mean,
+    Pair,
+    RawInput,
+    Real,
+    Scaled,
+    Total,
+    Unary,
+    Weighing,
+)
+from hwsim.ops import Op, PairTable, Quant, TensorType
+from hwsim.ops.base import IntArray
+
+F32 = np.float32
+NARROW = 8
+Ends = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeQuantizer(Quantizer):
+    """Codes from 0 on of `levels` levels between `low` and `high`, one of each or one a channel.
+
+    `scales` are what codes mean, and `zero_point` the code of 0.
+    """
+
+    format: Format
+    levels: int
+    low: Ends
+    high: Ends
+    scales: Ends
+    zero_point: int
+
+    @property
+    def scale(self) -> float:  # type: ignore[override]
+        """The scale of all channels; NaN where there are several."""
+        return self.scales[0] if len(self.scales) == 1 else float("nan")
+
+    @property
+    def quant(self) -> Quant | None:
+        """Scale and zero point; None of channels with scales of their own."""
+        return Quant(self.scales, self.zero_point) if len(self.scales) == 1 else None
+
+    @property
+    def line(self) -> tuple[FloatArray, FloatArray]:
+        """What a real is multiplied by, and what is added to the product."""
+        return line_between(np.array(self.low, F32), np.array(self.high, F32), self.levels)
+
+    def codes(self, reals: FloatArray) -> IntArray:
+        """Of float32 values, channels innermost."""
+        return self.on_line(reals, *self.line)
+
+    def on_line(self, values: FloatArray, factor: FloatArray, offset: FloatArray) -> IntArray:
+        """A product and a sum, each rounded, then the nearest whole number, the even one of two."""
+        with np.errstate(over="ignore"):
+            places = np.rint(values.astype(F32) * factor + offset)
+        return self._held(places)
+
+    def _held(self, places: FloatArray) -> IntArray:
+        codes: IntArray = np.clip(places, 0, self.levels - 1).astype(np.int64)
+        return codes
+
+    def in_layer(self, values: FloatArray) -> IntArray:
+        """The same where the layer's own kernel does it: one rounding for product and sum."""
+        factor, offset = (part.astype(np.float64) for part in self.line)
+        places = np.rint((values.astype(np.float64) * factor + offset).astype(F32))
+        return self._held(places)
+
+    def port(self, node: object) -> dict[str, Any]:
+        """The same at an input's port."""
+        if len(self.low) > 1:
+            raise HwsimError(f"{node}: an input of the graph must have one range for all channels")
+        factor, offset = self.line
+        return {"line": (float(factor[0]), float(offset[0]))}
+
+    def shown(self, least: FloatArray, most: FloatArray, *, in_layer: bool) -> Unary:
+        """The reals of codes that only the model's user sees, from those that they mean.
+
+        The plugin takes such a quantizer apart and puts it together again. A layer's kernel divides
+        by a reciprocal where the lowest real is 0, and else rounds product and sum at once.
+        """
+        scale, zero = F32(self.scale), F32(self.zero_point)
+        low, step = whole_again(F32(least.ravel()[0]), F32(most.ravel()[0]), self.levels)
+
+        def function(x: FloatArray) -> FloatArray:
+            codes: FloatArray = np.rint(x / scale) + zero
+            if in_layer and not low:
+                return np.asarray(codes * (F32(1) / (F32(1) / step)))
+            if in_layer:
+                return np.asarray(codes.astype(np.float64) * step + np.float64(low), F32)
+            return np.asarray(codes * step + low)
+
+        return Unary("FakeQuantize", function, rising=True)
+
+    def enter(self, run: TensorBuilder, raw: RawInput, name: str, out: str) -> Codes:
+        """At the input's port."""
+        kind = TensorType((), self.format, self.quant, (0, self.levels - 1))
+        return run.input_codes(raw, kind, self.port(name), out)
+
+    def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
+        """By thresholds of sums and averages, or a table of pairs."""
+        real = absorbed(real)
+        source = real.source
+        match source:
+            case Weighing() | Total() | Mean():
+                edge, sums, rule = _stepped(run, source, real, self)
+            case Pair(a=Level() as a, b=Level() as b) if not real.steps and _narrow(a, b):
+                return _of_pair(run, source, self, name, out, real)
+            case _:
+                return None
+        ahead, behind = pools(real)
+        edge = run.chain(name, edge, ahead, f"{out}.pool")
+        found = step_function(sums, rule)
+        if found is None:
+            path = by_path(sums, rule)
+            if path is None:
+                raise HwsimError(f"{name}: what is computed before it must have fewer thresholds")
+            ops: list[Op] = path.ops(self.format, self.quant)
+        else:
+            ops = found.ops(self.format, self.quant)
+        return Codes(run.chain(name, edge, [*ops, *behind], out), self.format, real.layout)
+
+    def sum(
+        self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
+    ) -> tuple[str, list[Op]]:
+        """Thresholds of whole numbers with that meaning."""
+        kind, worth = run.types[edge], scale.astype(np.float64)
+
+        def reals(k: IntArray) -> Reals:
+            return ((k - zero) * worth).astype(np.float64)
+
+        sums = WholeSums(kind, reals, np.zeros(1), worth.size)
+        found = step_function(sums, FloatRule((), self.codes, 1, len(self.low)))
+        if found is None:
+            raise HwsimError(f"{edge}: what is computed before a quantizer must have fewer codes")
+        return edge, found.ops(self.format, self.quant)
+
+    def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
+        """Never asked for: `own` takes averages."""
+        raise HwsimError(f"{source.name}: it must be quantized at once")
+
+    def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
+        """Of wide codes: what is left open so far."""
+        raise HwsimError(f"{source.name}: both of its inputs must be quantized to 8 bits")
+
+    def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
+        """Never asked for: arithmetic with constants is followed step by step."""
+        raise HwsimError(f"{source.name}: it must be quantized at once")
+
+
+def line_between(low: FloatArray, high: FloatArray, levels: int) -> tuple[FloatArray, FloatArray]:
+    """What makes places of reals between two ends, in the plugin's order of roundings."""
+    with np.errstate(divide="ignore", over="ignore"):
+        factor = F32(levels - 1) / (high - low)
+    return factor, -low * factor
+
+
+SYMMETRIC = -128 / 127
+NEARLY = 0.002
+"""How far the ends' ratio may be from that of int8 for the plugin to take int8."""
+
+
+def is_signed(least: np.float32, most: np.float32, levels: int) -> bool:
+    """Whether the plugin takes int8 without a zero point for codes between these ends."""
+    ratio = SYMMETRIC if levels == 256 else -1.0
+    return bool(least < 0 < most) and abs(float(least) / float(most) - ratio) < NEARLY
+
+
+def whole_again(least: np.float32, most: np.float32, levels: int) -> tuple[np.float32, np.float32]:
+    """The lowest real and the step of a quantizer that was taken apart and put together again."""
+    top = F32(levels - 1)
+    span = most - least
+    step = span / top
+    if is_signed(least, most, levels):
+        lowest = F32(-128 if levels == 256 else -127)
+        low, high = lowest * step, F32(127) * step
+    else:
+        shift = -(top * least) / span + F32(0)
+        low, high = (F32(0) - shift) * step, (top - shift) * step
+    return low, (high - low) / top
+
+
+def folded(by: FakeQuantizer, scale: FloatArray, zero: int) -> tuple[FloatArray, FloatArray]:
+    """The line for codes with that meaning, which the plugin has moved into a quantizer's ends."""
+    low, high = (np.array(end, F32) / scale + F32(zero) for end in (by.low, by.high))
+    return line_between(low, high, by.levels)
+
+
+Stepped = tuple[str, WholeSums, FloatRule]
+
+
+def _stepped(
+    run: TensorBuilder, source: Weighing | Total | Mean, real: Real, by: FakeQuantizer
+) -> Stepped:
+    """The edge of whole numbers, what they mean, and what becomes of that."""
+    functions = tuple(s for s in real.steps if isinstance(s, Unary | Arithmetic))
+    if isinstance(source, Weighing):
+        edge, scale = weighed(run, source)
+        worth = scale.astype(np.float64)
+        sums = WholeSums(run.types[edge], lambda k: k * worth, np.zeros(1), worth.size, worth)
+        return edge, sums, FloatRule(functions, by.in_layer, 1, len(by.low))
+    level = source.input
+    if isinstance(source, Total):
+        edge, unit = totalled(run, source)
+        count = round(float(F32(level.scale) / unit[0])) if source.mean else 1
+    else:
+        edge, count = averaged(run, source), source.window.size
+    zero = count * level.zero_point
+    kind = run.types[edge]
+    codes: Callable[[FloatArray], IntArray] = by.codes
+    one, offset = F32(level.scale), F32(level.zero_point)
+
+    def averages(k: IntArray) -> Reals:
+        whole = (k + zero).astype(F32) / F32(count)
+        return np.asarray((whole - offset) * one if functions else whole, np.float64)
+
+    if not functions:
+        line = folded(by, np.array([one]), level.zero_point)
+
+        def codes(values: FloatArray) -> IntArray:
+            return by.on_line(values, *line)
+
+    return edge, WholeSums(kind, averages, np.zeros(1), 1), FloatRule(functions, codes, 1, 1)
+
+
+def _narrow(*levels: Level) -> bool:
+    return all(x.codes.format.width <= NARROW and x.scales is None for x in levels)
+
+
+def _of_pair(
+    run: TensorBuilder, source: Pair, by: FakeQuantizer, name: str, out: str, real: Real
+) -> Codes:
+    """All pairs of codes, tried."""
+    a, b = source.a, source.b
+    assert isinstance(a, Level) and isinstance(b, Level)
+    one, two = (np.arange(1 << x.codes.format.width) - x.zero_point for x in (a, b))
+    values = pair_codes(source.op.kind, (one[:, None], two[None, :]), (a.scale, b.scale), by)
+    op = PairTable(values=values, out=by.format, quant=by.quant)
+    edge = run.emit(name, op, [a.codes.edge, b.codes.edge], out)
+    return Codes(edge, by.format, real.layout)
+
+
+def pair_codes(
+    kind: str, codes: tuple[IntArray, IntArray], scales: tuple[float, float], by: FakeQuantizer
+) -> IntArray:
+    """A sum, difference or product of codes without their zero points, as the plugin rounds it."""
+    a, b = (x.astype(F32) for x in codes)
+    first, second = (F32(scale) for scale in scales)
+    if kind == "mul":
+        return by.codes((a * first) * (b * second))
+    ratio = first / second
+    whole = a * ratio + b if kind == "add" else a * ratio - b
+    return by.on_line(whole, *folded(by, np.array([second]), 0))

@@ -1,0 +1,130 @@
+"""Layers with weights, pools and functions of an IR as nodes of ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.onnx.model import Attribute
+from hwsim.frontends.openvino.constants import fake_quantized
+from hwsim.frontends.openvino.lowering import DOMAIN, IrConstant, Lowering, Rule
+from hwsim.frontends.openvino.model import IrLayer
+
+AUTO_PADS = {"same_upper": "SAME_UPPER", "same_lower": "SAME_LOWER", "valid": "VALID"}
+
+
+def window(layer: IrLayer) -> dict[str, Attribute]:
+    """Strides, dilations and padding as ONNX has them."""
+    found: dict[str, Attribute] = {"strides": list(layer.integers("strides"))}
+    if "dilations" in layer.data:
+        found["dilations"] = list(layer.integers("dilations"))
+    auto = layer.text("auto_pad", "explicit").lower()
+    if auto in AUTO_PADS:
+        return found | {"auto_pad": AUTO_PADS[auto]}
+    if auto not in ("explicit", "notset"):
+        raise HwsimError(f"{layer}: 'auto_pad' must be one of OpenVINO's, not {auto[:20]!r}")
+    begin, end = layer.integers("pads_begin", ""), layer.integers("pads_end", "")
+    return found | {"pads": [*begin, *end]}
+
+
+def weights_of(state: Lowering, layer: IrLayer, position: int) -> IrConstant:
+    """Constant weights."""
+    held = state.constant(layer, position)
+    if held is None:
+        raise HwsimError(f"{layer}: its weights must be constant")
+    return held
+
+
+def convolution(state: Lowering, layer: IrLayer) -> None:
+    """Convolution."""
+    weights = state.weights(layer, weights_of(state, layer, 1), 0)
+    state.node(layer, "Conv", [state.tensor(layer, 0), weights], window(layer))
+
+
+def group_convolution(state: Lowering, layer: IrLayer) -> None:
+    """GroupConvolution: its weights have the groups as their first axis."""
+    held = weights_of(state, layer, 1)
+    if held.array.ndim < 3:
+        raise HwsimError(f"{layer}: its weights must have groups, outputs, inputs and a kernel")
+    groups = held.array.shape[0]
+    merged = held.changed(_merged, _merged)
+    weights = state.weights(layer, merged, 0)
+    attributes = window(layer) | {"group": groups}
+    state.node(layer, "Conv", [state.tensor(layer, 0), weights], attributes)
+
+
+def _merged(array: Any) -> Any:
+    """Groups and outputs as one axis."""
+    return array.reshape((-1, *array.shape[2:]))
+
+
+def matmul(state: Lowering, layer: IrLayer) -> None:
+    """MatMul, of constant weights on the right or of two tensors."""
+    turns = [layer.flag("transpose_a"), layer.flag("transpose_b")]
+    held = state.constant(layer, 1)
+    names = [state.tensor(layer, 0)]
+    if held is not None:
+        if turns[1]:
+            held = held.changed(_turned, _turned)
+        while held.array.ndim > 2 and held.array.shape[0] == 1:
+            held = held.changed(lambda a: a[0], lambda a: a[0])
+        names.append(state.weights(layer, held, held.array.ndim - 1))
+        turns[1] = False
+    else:
+        names.append(state.tensor(layer, 1))
+    for place, turned in enumerate(turns):
+        if turned:
+            rank = len(state.shape(layer, place))
+            order = [*range(rank - 2), rank - 1, rank - 2]
+            out = state.between(layer, f"turned{place}")
+            names[place] = state.node(
+                layer, "Transpose", [names[place]], {"perm": order}, outputs=[out]
+            )
+    state.node(layer, "MatMul", names)
+
+
+def _turned(array: Any) -> Any:
+    return np.swapaxes(array, -1, -2) if array.ndim > 1 else array
+
+
+def fake_quantize(state: Lowering, layer: IrLayer) -> None:
+    """FakeQuantize, of a constant or of a computed tensor."""
+    ends = [state.values(layer, place) for place in range(1, 5)]
+    held = state.constant(layer, 0)
+    if held is not None:
+        state.held[layer.id, 0] = fake_quantized(layer, held, ends)
+        return
+    names = [state.new(layer, f"end{i}", end.astype(np.float32)) for i, end in enumerate(ends)]
+    levels: Mapping[str, Attribute] = {"levels": layer.integer("levels")}
+    given = [state.tensor(layer, 0), *names]
+    state.node(layer, "FakeQuantize", given, levels, domain=DOMAIN)
+
+
+def function(op: str, attributes: Callable[[IrLayer], dict[str, Attribute]] | None = None) -> Rule:
+    """A rule of a function of one value."""
+
+    def rule(state: Lowering, layer: IrLayer) -> None:
+        given = {} if attributes is None else attributes(layer)
+        state.node(layer, op, [state.tensor(layer, 0)], given)
+
+    return rule
+
+
+def clamp(state: Lowering, layer: IrLayer) -> None:
+    """Clamp."""
+    ends = [state.new(layer, name, np.float32(layer.real(name))) for name in ("min", "max")]
+    state.node(layer, "Clip", [state.tensor(layer, 0), *ends])
+
+
+def reduced(op: str) -> Rule:
+    """A rule of a reduction along constant axes."""
+
+    def rule(state: Lowering, layer: IrLayer) -> None:
+        axes = state.new(layer, "axes", np.array(state.integers(layer, 1), np.int64))
+        keep = int(layer.flag("keep_dims"))
+        state.node(layer, op, [state.tensor(layer, 0), axes], {"keepdims": keep})
+
+    return rule

@@ -1,0 +1,75 @@
+"""OpenVINO's IR and models in memory give the numbers of its CPU plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hwsim
+from hwsim.errors import HwsimError
+from tests.support import openvino_models as ov
+from tests.support.seeds import seeded
+
+pytest.importorskip("openvino")
+F32 = np.float32
+
+
+def network(rng: np.random.Generator, zero: int = 0) -> Any:
+    """A convolution, a ReLU, an average and a dense layer."""
+    op, x = ov.opset(), ov.parameter(3, 8, 8)
+    held = ov.weights(ov.codes(rng, 8, 3, 3, 3), np.full((8, 1, 1, 1), 0.003))
+    y = op.convolution(ov.fake_quantize(x, ov.ends(rng, zero)), held, *[[1, 1]] * 4)
+    y = op.relu(op.add(y, op.constant(rng.normal(size=(1, 8, 1, 1)).astype(F32))))
+    y = op.reduce_mean(ov.fake_quantize(y, ov.ends(rng, 0)), op.constant([2, 3]), False)
+    y = ov.fake_quantize(y, ov.ends(rng, 0))
+    dense = ov.weights(ov.codes(rng, 5, 8), rng.uniform(0.001, 0.01, (5, 1)))
+    y = op.add(op.matmul(y, dense, False, True), op.constant(rng.normal(size=(1, 5)).astype(F32)))
+    return ov.model(y, x)
+
+
+@pytest.mark.parametrize("zero", [0, 128])
+def test_a_network_gives_the_very_floats(zero: int) -> None:
+    rng = np.random.default_rng(seeded(1))
+    given = network(rng, zero)
+    x = rng.normal(size=(300, 3, 8, 8)).astype(F32)
+    (want,) = ov.run(given, x)
+    assert np.array_equal(np.asarray(hwsim.emulate(hwsim.load(given), x), F32), want)
+
+
+def test_a_file_and_the_model_in_memory_are_one_graph(tmp_path: Path) -> None:
+    from openvino import save_model
+
+    given = network(np.random.default_rng(seeded(2)))
+    save_model(given, tmp_path / "m.xml", compress_to_fp16=False)
+    held = hwsim.load(tmp_path / "m.xml", like="openvino")
+    assert held.hash() == hwsim.load(given).hash()
+
+
+def test_bad_files_are_sentences(tmp_path: Path) -> None:
+    from openvino import save_model
+
+    save_model(
+        network(np.random.default_rng(seeded(3))), tmp_path / "m.xml", compress_to_fp16=False
+    )
+    text, data = (tmp_path / "m.xml").read_bytes(), (tmp_path / "m.bin").read_bytes()
+
+    def said(xml: bytes, weights: bytes | None) -> str:
+        (tmp_path / "bad.xml").write_bytes(xml)
+        (tmp_path / "bad.bin").unlink(missing_ok=True)
+        if weights is not None:
+            (tmp_path / "bad.bin").write_bytes(weights)
+        with pytest.raises(HwsimError) as error:
+            hwsim.load(tmp_path / "bad.xml")
+        return str(error.value)
+
+    assert "must lie in the .bin, which has" in said(text, data[:-8])
+    assert "which is missing" in said(text, None)
+    bomb = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bb">]><net version="11">&b;</net>'
+    assert "no document type" in said(bomb, data)
+    assert "whole XML" in said(text[: len(text) // 2], data)
+    listed = said(text.replace(b'type="ReLU"', b'type="LSTMCell"'), data)
+    assert "supported operations only, but has LSTMCell" in listed
+    assert "must be quantized" in said(text.replace(b'"FakeQuantize"', b'"Other"'), data)
