@@ -58,8 +58,10 @@ def choose(
     if out.high - out.low >= MOST_LEVELS:
         return literal_form(op, out, longest)
     steps = thresholds(op, lo, hi, (out.low, out.high))
-    exact = (form for form in _candidates(op, out, steps, operand_bits) if steps.equal(form))
-    return next(exact, literal_form(op, out, longest))
+    for form in _candidates(op, out, steps, operand_bits):
+        if steps.equal(form):
+            return form
+    return literal_form(op, out, longest)
 
 
 def literal_form(op: Requantize, out: Output, longest: int = LONGEST_SHIFT) -> Form:
@@ -90,6 +92,11 @@ def literal_form(op: Requantize, out: Output, longest: int = LONGEST_SHIFT) -> F
         return _once(op, out, *_fixed_parts(op), Rounding.RND)
     if op.scheme is Scheme.HALF_AWAY:
         return _once(op, out, *_fixed_parts(op), Rounding.RND_INF)
+    if op.scheme is Scheme.F64_AWAY:
+        raise HwsimError(
+            f"a product in float64 has an integer form only for up to {MOST_LEVELS} codes of the "
+            "output, and not for each of those"
+        )
     if op.scheme is Scheme.REDUCED:
         m, right = op.reduced_point()
         return _once(op, out, tuple(m.tolist()), tuple(right.tolist()), Rounding.RND)
@@ -125,6 +132,8 @@ def _candidates(
     ]
     if op.scheme in TWO_ROUNDINGS:
         forms.append(_once(op, out, *_fixed_parts(op), Rounding.RND))
+    if op.scheme is Scheme.F64_AWAY:
+        forms.append(_once(op, out, *_fixed_parts(op), Rounding.RND_INF))
     width = max(abs(int(steps.lo.min())), abs(int(steps.hi.max()))).bit_length()
     most = min(operand_bits[-1], 62 - width)  # so that `run` stays inside int64
     found = [form for form in forms if form is not None and form.bits <= most]

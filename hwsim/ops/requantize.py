@@ -21,6 +21,7 @@ from hwsim.fixed import (
     overflow_range,
     round_float,
     round_int,
+    round_real,
     shift_round,
 )
 from hwsim.ops.base import (
@@ -53,11 +54,12 @@ class Scheme(Enum):
     REDUCED = "reduced"  # 15-bit multiplier for sums of up to 48 bits, one rounding, ties up
     F32_RNE_OUT = "f32_rne_out"  # float32 product, to nearest even, then the zero point
     F32_RNE_IN = "f32_rne_in"  # float32 product plus the zero point, then to nearest even
+    F64_AWAY = "f64_away"  # float64 product, ties away from zero, then the zero point
 
 
 FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
 TWO_ROUNDINGS = (Scheme.GEMMLOWP_DOUBLE, Scheme.RUY)
-SCHEMAS = {Scheme.REDUCED: 2, Scheme.RUY: 3, Scheme.HALF_AWAY: 3}
+SCHEMAS = {Scheme.REDUCED: 2, Scheme.RUY: 3, Scheme.HALF_AWAY: 3, Scheme.F64_AWAY: 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -67,10 +69,11 @@ class Requantize(Op):
     `multiplier` has one entry, or one a channel; all are positive, and powers of two for SHIFT.
     Only SHIFT looks at `rounding`; the other schemes fix their own and saturate. Sources: gemmlowp
     `fixedpoint.h` (GEMMLOWP_DOUBLE), TensorFlow Lite `common.cc` under TFLITE_SINGLE_ROUNDING
-    (SINGLE) and its 64-bit overload (REDUCED), ONNX Runtime `MlasRequantizeOutput` (F32_RNE_OUT).
+    (SINGLE) and its 64-bit overload (REDUCED), ONNX Runtime `MlasRequantizeOutput` (F32_RNE_OUT),
+    TensorFlow Lite `reference/integer_ops/fully_connected.h` of 16-bit activations (F64_AWAY).
 
     Sums may have up to 62 bits where the scheme says what becomes of them: gemmlowp's are of 32,
-    and REDUCED's of 48 bits.
+    REDUCED's of 48 and F64_AWAY's of 53 bits.
     """
 
     kind: ClassVar[str] = "requantize"
@@ -177,6 +180,8 @@ class Requantize(Op):
 
     def literal_carrier(self, top: int) -> Carrier:
         """What holds sums up to `top`, and is as fast as there is."""
+        if self.scheme is Scheme.F64_AWAY:
+            return Carrier.FLOAT64
         exact = self.scheme in FLOAT_SCHEMES and top < Carrier.FLOAT64.limit
         return Carrier.FLOAT64 if exact else Carrier.INT64
 
@@ -196,6 +201,8 @@ class Requantize(Op):
         """
         if self.scheme is Scheme.SHIFT:
             return ALL_CARRIERS
+        if self.scheme is Scheme.F64_AWAY:
+            return (Carrier.FLOAT64,)
         floats = self.literal_carrier(self._top(inputs[0])).is_float
         return FLOATS if floats else (Carrier.INT64,)
 
@@ -207,6 +214,12 @@ class Requantize(Op):
                 grown = max((top << max(-s, 0)) + (1 << min(max(s, 0), 61)) for s in self.shifts)
                 return grown + abs(self.zero_point) + (1 << self.out.width)
             case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
+                return top
+            case Scheme.F64_AWAY:
+                require(
+                    top < Carrier.FLOAT64.limit,
+                    f"a sum requantized by f64_away must fit 53 bits, not reach {top}",
+                )
                 return top
             case Scheme.GEMMLOWP_DOUBLE | Scheme.RUY:
                 left = max(0, int(self.fixed_point()[1].max()))
@@ -256,6 +269,8 @@ class Requantize(Op):
                 )
             case Scheme.F32_RNE_OUT | Scheme.F32_RNE_IN:
                 return {"factor": np.array(self.multiplier, np.float32)}
+            case Scheme.F64_AWAY:
+                return {"factor": np.array(self.multiplier, np.float64)}
             case Scheme.GEMMLOWP_DOUBLE | Scheme.RUY:
                 m, s = self.fixed_point()
                 right = np.maximum(-s, 0)
@@ -290,6 +305,8 @@ class Requantize(Op):
                 y = xp.astype(x, xp.float32, copy=False) * k["factor"] + self.zero_point
                 y = xp.clip(xp.round(y), self.out.min, self.out.max)
                 return xp.astype(y, x.dtype, copy=False)
+            case Scheme.F64_AWAY:
+                y = round_real(xp, x * k["factor"], Rounding.RND_INF)
             case Scheme.GEMMLOWP_DOUBLE:
                 y = divide_by_power(xp, high_product(xp, x << k["left"], k["m"]), k["right"])
             case Scheme.RUY:

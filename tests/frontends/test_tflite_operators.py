@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import zlib
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from support import tflite_run
 from support.tflite_models import Lite
-from support.tflite_operators import OPERATORS, Build, Maker
+from support.tflite_operators import OPERATORS, WIDE, Build, Maker, weighted16
 
 import hwsim
 from hwsim.frontends.tflite.read import read
@@ -20,30 +21,41 @@ SAMPLES = 8
 CANNOT = {("RELU_N1_TO_1", "tflm"), ("SUM", "reference")}
 """What the runtime has no kernel for, or a wrong one, and what is refused."""
 
+NO_INT16 = {"DEPTH_TO_SPACE", "HARD_SWISH", "RELU_N1_TO_1", "SPACE_TO_DEPTH"}
+NO_INT16_MICRO = {"GATHER", "MIRROR_PAD", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR"}
 
-def written(build: Build, seed: int, powers: bool, odd: bool) -> tuple[bytes, Lite, list[int]]:
-    maker = Maker(np.random.default_rng(seed), powers, odd)
+
+def written(
+    build: Build, seed: int, powers: bool, odd: bool, wide: bool = False
+) -> tuple[bytes, Lite, list[int]]:
+    maker = Maker(np.random.default_rng(seed), powers, odd, wide)
     outputs = build(maker)
     return maker.lite.build(maker.inputs, outputs), maker.lite, maker.inputs
 
 
 def compared(
-    build: Build, like: str, seed: int, powers: bool, odd: bool, path: Path
+    build: Build, like: str, seed: int, powers: bool, odd: bool, path: Path, wide: bool = False
 ) -> tuple[int, int]:
     """Outputs compared and different."""
-    model, lite, inputs = written(build, seed, powers, odd)
+    model, lite, inputs = written(build, seed, powers, odd, wide)
     path.write_bytes(model)
     rng = np.random.default_rng(seed + 1)
-    feeds = {
-        lite.tensors[place].name: rng.integers(-128, 128, (SAMPLES, *lite.tensors[place].shape[1:]))
-        .astype(np.int8)
-        for place in inputs
-    }  # fmt: skip
+    feeds = {lite.tensors[i].name: codes(rng, lite.tensors[i].shape[1:], wide) for i in inputs}
     expected = tflite_run.ran(model, like, feeds)
     got = hwsim.emulate(read(path, like), feeds)
     found = list(got.values()) if isinstance(got, dict) else [got]
     different = sum(int((a != b).sum()) for a, b in zip(found, expected, strict=False))
     return sum(values.size for values in found), different
+
+
+def codes(rng: np.random.Generator, shape: tuple[int, ...], wide: bool) -> np.ndarray:
+    """Any codes; half of those of int16 not far from zero, where functions are not flat."""
+    if not wide:
+        return rng.integers(-128, 128, (SAMPLES, *shape)).astype(np.int8)
+    found = rng.integers(-32768, 32768, (SAMPLES, *shape))
+    found[1::2] = np.clip(rng.normal(0, 3000, found[1::2].shape), -32768, 32767)
+    found.reshape(SAMPLES, -1)[0, :2] = -32768, 32767
+    return found.astype(np.int16)
 
 
 @pytest.mark.parametrize("like", tflite_run.SETS)
@@ -63,6 +75,77 @@ def test_an_operator_gives_the_integers_of_a_kernel_set(name, like, tmp_path, se
             assert different == 0, f"model {number}, powers {powers}, odd {odd}"
             total += size
     assert total > 0
+
+
+@pytest.mark.parametrize("like", tflite_run.SETS)
+@pytest.mark.parametrize("name", WIDE)
+def test_an_operator_of_int16_gives_the_integers_of_a_kernel_set(name, like, tmp_path, seed):
+    path, total = tmp_path / "m.tflite", 0
+    lacks = name in NO_INT16 or (name in NO_INT16_MICRO and like == "tflm")
+    if lacks or (name, like) == ("SUM", "reference"):
+        model, *_ = written(WIDE[name][0], seed, powers=True, odd=True, wide=True)
+        path.write_bytes(model)
+        with pytest.raises(hwsim.HwsimError, match=f"{name}.*(no kernel|is wrong)"):
+            read(path, like)
+        return
+    for number, build in enumerate(WIDE[name]):
+        for powers in (False, True):
+            here = zlib.crc32(f"{seed} {number} {powers} int16".encode())
+            try:
+                size, different = compared(build, like, here, powers, True, path, wide=True)
+            except tflite_run.NotRunError:  # unlike scales that are powers of two
+                assert name in ("ADD", "SUB") and like != "tflm" and powers
+                with pytest.raises(hwsim.HwsimError, match="only tflm has a kernel for others"):
+                    read(path, like)
+                continue
+            assert different == 0, f"model {number}, powers {powers}"
+            total += size
+    assert total > 0
+
+
+def refusal(path: Path, like: str) -> str | None:
+    """What a model is refused with; None where it is read."""
+    try:
+        read(path, like)
+    except hwsim.HwsimError as error:
+        return str(error)
+    return None
+
+
+SUMS = ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "DEPTHWISE_CONV_2D")
+BIASES = [(np.int64, 0), (np.int64, 4), (np.int32, 0), (np.int32, 2), (None, 0), (None, 2)]
+
+
+@pytest.mark.parametrize("like", tflite_run.SETS)
+@pytest.mark.parametrize("op", SUMS)
+def test_sums_of_int16_are_rounded_as_the_type_of_their_bias_says(op, like, tmp_path, seed):
+    """Or refused, where the kernel would read a bias as what it is not, or crash without one."""
+    read_so, path = 0, tmp_path / "m.tflite"
+    for (kind, told), several in itertools.product(BIASES, (False, True)):
+        build = functools.partial(
+            weighted16, op=op, kind=kind, told=0 if op == "DEPTHWISE_CONV_2D" else told,
+            several=several,
+        )  # fmt: skip
+        model, *_ = written(build, seed, powers=False, odd=False, wide=True)
+        path.write_bytes(model)
+        said = refusal(path, like)
+        if said is not None:
+            assert "its bias must be of int" in said or "must have a bias" in said
+            continue
+        here = zlib.crc32(f"{seed} {kind} {told} {several}".encode())
+        size, different = compared(build, like, here, False, False, path, wide=True)
+        assert size > 0 and different == 0, f"{kind}, told {told}, several {several}"
+        read_so += 1
+    assert read_so >= (2 if op == "DEPTHWISE_CONV_2D" else 6)
+
+
+def test_int16_with_a_zero_point_is_refused(tmp_path, seed):
+    maker = Maker(np.random.default_rng(seed), powers=False, odd=False, wide=True)
+    x = maker.fixed(0.25, 3, 4)
+    y = maker.node("RELU", [x], maker.fixed(0.25, 0, 4))
+    (tmp_path / "m.tflite").write_bytes(maker.lite.build([x], y))
+    with pytest.raises(hwsim.HwsimError, match="'t0' of int16 must have zero point 0, not 3"):
+        read(tmp_path / "m.tflite", None)
 
 
 def test_kernel_sets_differ_from_one_another(tmp_path, seed):

@@ -572,7 +572,8 @@ def wide_requantize_cases() -> Iterator[Case]:
 
     def case(name: str, fmt: str, scheme: Scheme, *multiplier: float, **fields: Any) -> Case:
         op = Requantize(**({"scheme": scheme, "multiplier": multiplier, "out": S8} | fields))
-        return Case(f"requantize-{scheme.value}-{name}", op, (tensor((4, 4), fmt, 0),))
+        x, built = tensor((4, 4), fmt, 0), scheme is not Scheme.F64_AWAY
+        return Case(f"requantize-{scheme.value}-{name}", op, (x,), built=built)
 
     s16, s32 = Format.int(16), Format.int(32)
     up = 2.0**-31 * 1.37, 2.0**-20, 2.0**-31 * 1.93, 2.0**-24 * 1.71
@@ -585,6 +586,8 @@ def wide_requantize_cases() -> Iterator[Case]:
     yield case("62-bit", "s62", Scheme.SINGLE, 2.0**-31 * 1.37, out=s32)
     yield case("62-bit-channels", "s62", Scheme.SINGLE, *up, out=s32, zero_point=77)
     yield case("62-bit-up", "s62", Scheme.SINGLE, 6.7, out=Format.int(48))
+    yield case("48-bit", "s48", Scheme.F64_AWAY, 2.0**-31 * 1.37, zero_point=5)
+    yield case("48-bit-channels", "s48", Scheme.F64_AWAY, *(2.0**-1 * v for v in up), out=s16)
     yield case("48-bit", "s48", Scheme.REDUCED, 2.0**-31 * 1.37, out=s16, zero_point=5)
     yield case("48-bit-channels", "s48", Scheme.REDUCED, *(2.0**-1 * v for v in up), out=s16)
     shift: dict[str, Any] = {"rounding": Rounding.RND_CONV, "out": s16, "zero_point": -9}

@@ -136,6 +136,9 @@ def requantize(op: Any, x: int, value: float) -> int:
             y = ruy(x, value) + op.zero_point
         case "half_away":
             y = half_away(x, value) + op.zero_point
+        case "f64_away":
+            product = Fraction(float(x) * value)  # Python's floats are float64, and x is exact
+            y = rounded(product, "RND_INF") + op.zero_point
         case "single":
             y = single(x, value) + op.zero_point
         case "reduced":

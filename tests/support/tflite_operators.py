@@ -21,17 +21,27 @@ class Maker:
     rng: np.random.Generator
     powers: bool  # scales that are powers of two, hence ties
     odd: bool  # zero points anywhere
+    wide: bool = False  # activations of int16, symmetric
     lite: Lite = field(default_factory=Lite)
     inputs: list[int] = field(default_factory=list)
 
-    def scale(self, top: float) -> float:
-        """A step of which 255 cover about `top`."""
+    @property
+    def dtype(self) -> str:
+        """The type of activations."""
+        return "int16" if self.wide else "int8"
+
+    def scale(self, top: float, count: int = 255) -> float:
+        """A step of which `count` cover about `top`."""
         if self.powers:
-            return float(F32(2.0 ** round(np.log2(top / 255))))
-        return float(F32(top / 255 * self.rng.uniform(0.7, 1.4)))
+            return float(F32(2.0 ** round(np.log2(top / count))))
+        return float(F32(top / count * self.rng.uniform(0.7, 1.4)))
+
+    def step(self, top: float) -> float:
+        """A step of activations."""
+        return self.scale(top, 65535 if self.wide else 255)
 
     def zero(self) -> int:
-        return int(self.rng.integers(-60, 60)) if self.odd else 0
+        return int(self.rng.integers(-60, 60)) if self.odd and not self.wide else 0
 
     def x(self, *shape: int, top: float = 4.0, like: int | None = None) -> int:
         """An input, of a meaning of its own or of another tensor's."""
@@ -43,13 +53,14 @@ class Maker:
         """A computed tensor."""
         name = f"t{len(self.lite.tensors)}"
         if like is None:
-            return self.lite.codes(name, (1, *shape), self.scale(top), self.zero())
+            return self.lite.codes(name, (1, *shape), self.step(top), self.zero(), self.dtype)
         known = self.lite.tensors[like]
-        return self.lite.codes(name, (1, *shape), known.scales[0], known.zero_points[0])
+        meant = known.scales[0], known.zero_points[0]
+        return self.lite.codes(name, (1, *shape), *meant, self.dtype)
 
     def fixed(self, scale: float, zero: int, *shape: int) -> int:
         """A computed tensor of a given meaning."""
-        return self.lite.codes(f"t{len(self.lite.tensors)}", (1, *shape), scale, zero)
+        return self.lite.codes(f"t{len(self.lite.tensors)}", (1, *shape), scale, zero, self.dtype)
 
     def ints(self, *values: Any) -> int:
         """A constant of int32."""
@@ -62,7 +73,8 @@ class Maker:
         return self.lite.constant(f"t{len(self.lite.tensors)}", codes, *steps, axis=axis)
 
     def bias(self, x: int, w: int, count: int) -> int:
-        codes = self.rng.integers(-3000, 3000, count).astype(np.int32)
+        top, kind = (1 << 20, np.int64) if self.wide else (3000, np.int32)
+        codes = self.rng.integers(-top, top, count).astype(kind)
         given = self.lite.tensors[x].scales[0]
         steps = [float(F32(given * step)) for step in self.lite.tensors[w].scales]
         return self.lite.constant(f"t{len(self.lite.tensors)}", codes, *steps)
@@ -123,6 +135,50 @@ def _pair(m: Maker, op: str, activation: str, shape: tuple[int, ...]) -> list[in
     return m.node(op, [m.x(*shape), m.x(*shape, top=5)], m.y(*shape), activation=activation)
 
 
+def weighted16(m: Maker, op: str, kind: Any, told: int, several: bool) -> list[int]:
+    """A layer of int16 activations with a bias of a type, or none, and what the options say."""
+    shapes: dict[str, tuple[Shape, Shape, Shape, int]] = {
+        "CONV_2D": ((6, 6, 4), (9, 3, 3, 4), (6, 6, 9), 0),
+        "DEPTHWISE_CONV_2D": ((6, 6, 5), (1, 3, 3, 10), (6, 6, 10), 3),
+        "TRANSPOSE_CONV": ((4, 4, 3), (10, 3, 3, 3), (8, 8, 10), 0),
+        "FULLY_CONNECTED": ((60,), (40, 60), (40,), 0),
+    }
+    given, held, made, axis = shapes[op]
+    count = held[axis]
+    x, w = m.x(*given), m.weights(held, axis, count if several else 1)
+    bias = []
+    if kind is not None:
+        codes = m.rng.integers(-(1 << 20), 1 << 20, count).astype(kind)
+        steps = [float(F32(m.lite.tensors[x].scales[0] * s)) for s in m.lite.tensors[w].scales]
+        bias = [m.lite.constant("bias", codes, *steps)]
+    options: dict[str, Any] = {}
+    if op != "FULLY_CONNECTED":
+        step = 2 if op == "TRANSPOSE_CONV" else 1
+        options = {"padding": 0, "stride_w": step, "stride_h": step}
+    if op == "DEPTHWISE_CONV_2D":
+        options["multiplier"] = 2
+    elif told:
+        options["bias_type"] = told
+    inputs = [m.ints((1, *made)), w, x] if op == "TRANSPOSE_CONV" else [x, w]
+    return m.node(op, [*inputs, *bias], m.y(*made, top=8), **options)
+
+
+def _aligned(m: Maker, op: str, activation: str, places: tuple[int, int]) -> list[int]:
+    """Two tensors and their sum, one of them with its scale, for kernels of powers of two."""
+    y = m.y(5, 6)
+    scale = m.lite.tensors[y].scales[0]
+    given = [m.fixed(scale / 2.0**right, 0, 5, 6) for right in places]
+    m.inputs.extend(given)
+    return m.node(op, given, y, activation=activation)
+
+
+def _curve(m: Maker, op: str, scale: float) -> list[int]:
+    """A function whose int16 kernels look at the scale."""
+    x = m.fixed(scale, 0, 256)
+    m.inputs.append(x)
+    return m.node(op, [x], m.fixed(2.0**-15, 0, 256))
+
+
 def _pool(m: Maker, op: str, activation: str, padding: int) -> list[int]:
     x = m.x(7, 6, 3, top=9)
     y = m.y(*((4, 3, 3) if padding == 0 else (3, 2, 3)), like=x)
@@ -137,6 +193,8 @@ def _unary(m: Maker, op: str, size: int = 256, **options: Any) -> list[int]:
 
 
 def _to(m: Maker, op: str, scale: float, zero: int, size: int = 256, **options: Any) -> list[int]:
+    if m.wide:
+        scale, zero = 2.0**-15, 0
     return m.node(op, [m.x(size, top=8)], m.fixed(scale, zero, size), **options)
 
 
@@ -164,7 +222,7 @@ def _resize(m: Maker, op: str, sizes: tuple[int, int], align: bool, half: bool) 
 def _matmul(m: Maker, adj_x: bool, adj_y: bool, zero: bool) -> list[int]:
     x = m.x(*((2, 4, 5) if adj_x else (2, 5, 4)))
     turned = (2, 6, 4) if adj_y else (2, 4, 6)
-    other = m.fixed(m.scale(4), 0, *turned) if zero else m.y(*turned, top=4)
+    other = m.fixed(m.step(4), 0, *turned) if zero else m.y(*turned, top=4)
     m.inputs.append(other)
     return m.node("BATCH_MATMUL", [x, other], m.y(2, 5, 6, top=12), adj_x=adj_x, adj_y=adj_y)
 
@@ -273,8 +331,25 @@ def _all() -> Iterator[tuple[str, Build]]:
     yield "UNPACK", _unpack
 
 
+def _wide() -> Iterator[tuple[str, Build]]:
+    for op, right in itertools.product(("ADD", "SUB"), ((0, 0), (0, 3), (2, 0))):
+        yield op, lambda m, o=op, r=right: _aligned(m, o, "NONE", r)
+        yield op, lambda m, o=op, r=right: _aligned(m, o, "RELU6", r)
+    near = 1.0004 / 4096  # taken for a power of two
+    for op, scale in itertools.product(
+        ("LOGISTIC", "TANH"), (2.0**-12, 2.0**-11, 2.0**-10, 2.0**-13, near, 3e-5, 0.01, 1.9, 3.3)
+    ):
+        yield op, lambda m, o=op, s=scale: _curve(m, o, s)
+
+
 OPERATORS: dict[str, list[Build]] = {}
 """Models of each operator, by its name."""
 
 for _name, _build in _all():
     OPERATORS.setdefault(_name, []).append(_build)
+
+WIDE: dict[str, list[Build]] = {name: list(forms) for name, forms in OPERATORS.items()}
+"""The same of int16 activations, and what only those have."""
+
+for _name, _build in _wide():
+    WIDE[_name].append(_build)

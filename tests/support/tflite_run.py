@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+ARENA = 1 << 22  # bytes for the tensors of TensorFlow Lite Micro
 SETS = ("tflm", "reference", "builtin", "xnnpack")
 
 
@@ -53,7 +54,7 @@ def _micro(model: bytes, inputs: dict[str, Array]) -> list[Array]:
     from tflite_micro import runtime
 
     try:
-        interpreter = runtime.Interpreter.from_bytes(model)
+        interpreter = runtime.Interpreter.from_bytes(model, arena_size=ARENA)
     except RuntimeError as error:
         raise NotRunError(str(error)) from None
     rows: list[list[Array]] = []

@@ -36,7 +36,7 @@ _UP = (4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34,
 
 
 @cache
-def _sigmoids() -> IntArray:
+def sigmoids() -> IntArray:
     """sigmoid(k / 24) for k from 0 to 255, 16 fraction bits."""
     entries = np.floor(65536 / (1 + np.exp(-np.arange(256) / 24.0)) + 0.5).astype(np.int64)
     entries[list(_UP)] += 1
@@ -46,7 +46,7 @@ def _sigmoids() -> IntArray:
 @cache
 def micro_logistic() -> IntArray:
     """TensorFlow Lite Micro's logistic of Q3.12, 15 fraction bits."""
-    entries, tripled = _sigmoids(), 3 * CODES
+    entries, tripled = sigmoids(), 3 * CODES
     size = np.abs(tripled)
     place = np.minimum(size >> 9, 254)
     mixed = (entries[place] << 9) + (size & 511) * (entries[place + 1] - entries[place])
@@ -57,7 +57,7 @@ def micro_logistic() -> IntArray:
 @cache
 def micro_tanh(left: int) -> IntArray:
     """Its tanh of codes that are shifted left (or right, rounded) first, 15 fraction bits."""
-    entries, tripled = _sigmoids(), 3 * CODES
+    entries, tripled = sigmoids(), 3 * CODES
     moved = tripled << left if left >= 0 else (tripled + (1 << -left - 1)) >> -left
     size = np.abs(moved)
     place = np.minimum(size >> 8, 254)

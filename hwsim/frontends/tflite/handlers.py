@@ -15,6 +15,7 @@ from hwsim.frontends.tflite import (
     svdf,
     unary,
     weighted,
+    wide,
 )
 from hwsim.frontends.tflite.importer import Handler
 
@@ -34,8 +35,8 @@ HANDLERS: dict[str, Handler] = {
     "FULLY_CONNECTED": weighted.fully_connected,
     "GATHER": moving.gather,
     "HARD_SWISH": unary.handler(unary.hard_swish),
-    "LEAKY_RELU": unary.handler(unary.leaky_relu),
-    "LOGISTIC": unary.handler(unary.logistic),
+    "LEAKY_RELU": unary.handler(unary.leaky_relu, wide.leaky_relu),
+    "LOGISTIC": unary.handler(unary.logistic, wide.logistic),
     "MAXIMUM": pairs.extreme,
     "MAX_POOL_2D": pool.max_pool,
     "MEAN": reduce.summed,
@@ -50,8 +51,8 @@ HANDLERS: dict[str, Handler] = {
     "READ_VARIABLE": state.read,
     "REDUCE_MAX": reduce.reduced,
     "REDUCE_MIN": reduce.reduced,
-    "RELU": unary.handler(unary.clamped("RELU")),
-    "RELU6": unary.handler(unary.clamped("RELU6")),
+    "RELU": unary.handler(unary.clamped("RELU"), wide.relu),
+    "RELU6": unary.handler(unary.clamped("RELU6"), wide.relu),
     "RELU_N1_TO_1": unary.handler(unary.clamped("RELU_N1_TO_1")),
     "RESHAPE": moving.reshape,
     "RESIZE_BILINEAR": resize.bilinear,
@@ -66,7 +67,7 @@ HANDLERS: dict[str, Handler] = {
     "SUB": pairs.add,
     "SUM": reduce.summed,
     "SVDF": svdf.svdf,
-    "TANH": unary.handler(unary.tanh),
+    "TANH": unary.handler(unary.tanh, wide.tanh),
     "TRANSPOSE": moving.transpose,
     "TRANSPOSE_CONV": weighted.transpose_conv,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.lstm,

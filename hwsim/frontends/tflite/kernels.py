@@ -49,6 +49,7 @@ CONVOLUTIONS = {
 FULLY_CONNECTED = CONVOLUTIONS | {KernelSet.REFERENCE: Scheme.HALF_AWAY}
 """How those of FULLY_CONNECTED are."""
 
+NARROW = 8  # bits of codes whose functions are tables; wider ones are of int16
 LANES = 8  # channels that the vector code of the optimized kernels takes at a time
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from hwsim.fixed import Format, Rounding
-from hwsim.frontends.tflite import gemmlowp
+from hwsim.frontends.tflite import gemmlowp, wide_pairs
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
 from hwsim.frontends.tflite.lanes import Build, VectorLanes
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
@@ -38,6 +38,7 @@ LANES, SCALAR_LANES = (
     8,
 )  # codes that the optimized kernels' vector code adds at a time, to others and to one
 SHIFT = 20  # bits that codes are shifted left before they are brought to one scale
+WIDE_SHIFT = 15  # those of int16 codes
 
 
 def operands(run: LiteImporter, node: LiteNode) -> list[str]:
@@ -73,11 +74,16 @@ def add(run: LiteImporter, node: LiteNode) -> None:
     made = run.made(node)
     out, name = run.meaning(made), run.label(made)
     scales = [float(m.scale) for m in meanings]
-    if run.like is KernelSet.XNNPACK and _delegated(scales, float(out.scale)):
+    if run.like is KernelSet.XNNPACK and _delegated(run, node, scales, float(out.scale)):
         _in_one_shift(run, node, edges)
         return
+    wide = run.format(made).width > NARROW
+    if wide and run.like is not KernelSet.TFLM and wide_pairs.aligned(run, node):
+        wide_pairs.add_powers(run, node, edges)
+        return
     after = activation(run, node, made)
-    factor = np.array([2 * max(scales) / (2.0**SHIFT * float(out.scale))])
+    shift = WIDE_SHIFT if wide else SHIFT
+    factor = np.array([2 * max(scales) / (2.0**shift * float(out.scale))])
     rounding = requantized(run, made, Scheme.GEMMLOWP_DOUBLE, factor)
 
     def added(scaled: Callable[[IntArray, float], IntArray]) -> Build:
@@ -85,12 +91,16 @@ def add(run: LiteImporter, node: LiteNode) -> None:
             title, _sum(run, node, title, held, scaled=scaled), [rounding], title
         )
 
-    if run.like is not KernelSet.BUILTIN or node.op == "SUB":
+    optimized = (KernelSet.BUILTIN, KernelSet.XNNPACK) if wide else (KernelSet.BUILTIN,)
+    if run.like not in optimized or node.op == "SUB":
         run.give(node, after, added(double)(name, edges))
         return
     length, lanes = vector_run(*(run.axes(run.tensor(node, place)) for place in (0, 1)))
     split = VectorLanes(lanes, added(_one_rounding), added(double))
     shapes = [run.types[edge].shape for edge in edges]
+    if wide and shapes[0] != shapes[1]:
+        run.give(node, after, added(double)(name, edges))
+        return
     if shapes[0] == shapes[1]:
         run.give(node, after, split.over(run, name, edges))
     elif length < lanes or length % lanes == 0:
@@ -165,9 +175,13 @@ def _sum(
     twice = 2 * max(float(meant.scale) for meant in meanings)
     parts = []
     for place, (edge, meant) in enumerate(zip(edges, meanings, strict=True)):
-        kind = run.types[edge]
+        kind, factor = run.types[edge], float(meant.scale) / twice
+        if kind.format.width > NARROW:
+            ops = wide_pairs.scaled(factor, WIDE_SHIFT, once=scaled is _one_rounding)
+            parts.append(run.chain(f"{name}.{place}", edge, ops, f"{name}.{place}"))
+            continue
         codes = np.arange(kind.format.min, kind.format.max + 1) - meant.zero_point
-        values = scaled(codes << SHIFT, float(meant.scale) / twice)
+        values = scaled(codes << SHIFT, factor)
         parts.append(_term(run, f"{name}.{place}", edge, values))
     both = Add() if node.op == "ADD" else Sub()
     return run.emit(f"{name}.sum", both, parts, f"{name}.sum")
@@ -179,8 +193,10 @@ def _term(run: LiteImporter, name: str, edge: str, values: IntArray) -> str:
     return run.emit(name, Table(values=values, out=out), [edge], name)
 
 
-def _delegated(scales: list[float], out: float) -> bool:
+def _delegated(run: LiteImporter, node: LiteNode, scales: list[float], out: float) -> bool:
     """Whether XNNPACK takes a sum."""
+    if run.format(run.made(node)).width > NARROW:
+        return False
     ratios = [float(F32(scale) / F32(out)) for scale in scales]
     return all(2.0**-10 <= ratio < 2.0**8 for ratio in ratios)
 
@@ -223,10 +239,9 @@ def mul(run: LiteImporter, node: LiteNode) -> None:
     product = run.emit(f"{name}.product", both, edges, f"{name}.product")
     single = float(F32(F32(meanings[0].scale) * F32(meanings[1].scale)) / F32(out.scale))
     exact = float(meanings[0].scale) * float(meanings[1].scale) / float(out.scale)
-    scheme, factor = {
-        KernelSet.TFLM: (Scheme.GEMMLOWP_DOUBLE, exact),
-        KernelSet.XNNPACK: (Scheme.F32_RNE_OUT, single),
-    }.get(run.like, (Scheme.GEMMLOWP_DOUBLE, single))
+    scheme, factor = Scheme.GEMMLOWP_DOUBLE, exact if run.like is KernelSet.TFLM else single
+    if run.like is KernelSet.XNNPACK and run.format(made).width <= NARROW:
+        scheme = Scheme.F32_RNE_OUT
     rounding = requantized(run, made, scheme, np.array([factor]))
     run.give(node, [rounding, *activation(run, node, made)], product)
 

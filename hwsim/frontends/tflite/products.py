@@ -6,7 +6,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import requantized
 from hwsim.ops import MatMul, Quant, Scheme, Transpose
@@ -35,7 +35,10 @@ def batch_matmul(run: LiteImporter, node: LiteNode) -> None:
     product = run.emit(f"{name}.product", both, edges, f"{name}.product")
     scheme, factor = Scheme.GEMMLOWP_DOUBLE, first * second / float(out.scale)
     single = F32(F32(first) * F32(second))
-    if run.like is KernelSet.XNNPACK and not zeros[1]:
+    wide = run.format(made).width > NARROW  # sums of 64 bits
+    if wide:
+        scheme = Scheme.REDUCED
+    if run.like is KernelSet.XNNPACK and not zeros[1] and not wide:
         scheme, factor = Scheme.F32_RNE_OUT, float(single / F32(out.scale))
     elif run.like is not KernelSet.TFLM:
         factor = float(single) / float(out.scale)

@@ -1,10 +1,11 @@
-"""TensorFlow Lite files: int8 models with the integers of a kernel set."""
+"""TensorFlow Lite files: int8 and int16 models with the integers of a kernel set."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.tflite import int16
 from hwsim.frontends.tflite.file import read_file
 from hwsim.frontends.tflite.handlers import HANDLERS
 from hwsim.frontends.tflite.importer import LiteImporter
@@ -22,6 +23,7 @@ def read(path: Path, like: str | None = None) -> Graph:
     _check_operators(model)
     run = LiteImporter(model, chosen)
     try:
+        int16.check(model, chosen)
         run.read_inputs()
         for node in model.main.nodes:
             HANDLERS[node.op](run, node)

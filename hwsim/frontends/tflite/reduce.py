@@ -7,15 +7,18 @@ import math
 import numpy as np
 
 from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Rounding
 from hwsim.frontends.tflite import gemmlowp
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.interpolated import halved
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.moving import axis_of
+from hwsim.frontends.tflite.rounding import requantized
 from hwsim.frontends.tflite.scaled import away, double, ruy
 from hwsim.frontends.tflite.stepped import Function, stepped
-from hwsim.ops import ArgMax, Op, Quant, Reduce, Reduction, Table, Transpose
+from hwsim.ops import ArgMax, Op, Quant, Reduce, Reduction, Requantize, Scheme, Table, Transpose
 from hwsim.ops.base import IntArray
 from hwsim.ops.fixed_point import divide_by_power, high_product
 
@@ -58,6 +61,10 @@ def summed(run: LiteImporter, node: LiteNode) -> None:
     kind, given = run.types[sums], run.types[edge]
     count = math.prod(given.shape[axis - lead] for axis in axes)
     quant = Quant((float(after.scale),), after.zero_point)
+    exact = _wide(run, node, count, before, after) if out.width > NARROW else None
+    if exact is not None:
+        run.give(node, exact, sums)
+        return
     rules = _rules(run, node, axes, count, before, after)
     ops = [stepped(kind, rule, out, quant) for rule in rules]
     if len(ops) == 1:
@@ -77,7 +84,7 @@ def _rules(
     after: LiteQuant,
 ) -> list[Function]:
     """What the kernel makes of sums of codes: one rule, or that of lanes and that of the rest."""
-    if run.like is KernelSet.XNNPACK:
+    if run.like is KernelSet.XNNPACK and run.format(run.made(node)).width <= NARROW:
         return [_in_float32(count, before, after, mean=node.op == "MEAN")]
     if node.op == "SUM":
         if run.like is KernelSet.TFLM:
@@ -90,11 +97,33 @@ def _rules(
     return [_mean(count, before, after)]
 
 
-def _mean(count: int, before: LiteQuant, after: LiteQuant) -> Function:
-    """The reference kernel: the division goes into the multiplier, which it truncates."""
+def _wide(
+    run: LiteImporter, node: LiteNode, count: int, before: LiteQuant, after: LiteQuant
+) -> list[Op] | None:
+    """Sums of int16 codes as codes of the output; None where only thresholds can say it."""
+    made = run.made(node)
+    quant = Quant((float(after.scale),))
+    if node.op == "SUM":
+        ratio = np.array([float(before.scale) / float(after.scale)])
+        double = requantized(run, made, Scheme.GEMMLOWP_DOUBLE, ratio)
+        return [double] if run.like is KernelSet.TFLM else None
+    part, power = _divided(count, before, after)
+    long = Format.int(32)
+    left = max(power, 0)
+    product = Requantize(scheme=Scheme.SINGLE, multiplier=(part * 2.0 ** (left - 31),), out=long)
+    return [product, halved(max(-power, 0), run.format(made), Rounding.RND_INF, quant=quant)]
+
+
+def _divided(count: int, before: LiteQuant, after: LiteQuant) -> tuple[int, int]:
+    """The multiplier of a mean, truncated, and its exponent."""
     m, shift = gemmlowp.multiplier(float(before.scale) / float(after.scale))
     left = min(count.bit_length() - 1, 32, 31 + shift)
-    part, power = (m << left) // count, shift - left
+    return (m << left) // count, shift - left
+
+
+def _mean(count: int, before: LiteQuant, after: LiteQuant) -> Function:
+    """The reference kernel: the division goes into the multiplier, which it truncates."""
+    part, power = _divided(count, before, after)
 
     def function(sums: IntArray) -> IntArray:
         centred = (sums - before.zero_point * count) << max(power, 0)

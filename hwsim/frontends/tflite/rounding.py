@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import Float64Array, limits
+from hwsim.frontends.tflite.kernels import NARROW, Float64Array, KernelSet, limits
 from hwsim.frontends.tflite.model import LiteNode, LiteTensor
 from hwsim.frontends.tflite.schema import ACTIVATIONS
 from hwsim.ops import Op, Quant, Relu, Requantize, Scheme
@@ -46,7 +46,8 @@ def activation(run: LiteImporter, node: LiteNode, tensor: LiteTensor) -> list[Op
     if name not in ("NONE", "RELU", "RELU6", "RELU_N1_TO_1"):
         raise HwsimError(f"{node}: its fused activation must clamp, not be {name}")
     quant, fmt = run.meaning(tensor), run.format(tensor)
-    low, high = limits(run.like, name, quant.scale, quant.zero_point, (fmt.min, fmt.max))
+    like = run.like if fmt.width <= NARROW else KernelSet.REFERENCE  # XNNPACK takes no int16
+    low, high = limits(like, name, quant.scale, quant.zero_point, (fmt.min, fmt.max))
     return clamp(fmt, low, max(low, high))
 
 

@@ -53,6 +53,7 @@ Options = Mapping[str, tuple[int, str, object]]
 
 _WINDOW = {"padding": (0, "i8", 0), "stride_w": (1, "i32", 0), "stride_h": (2, "i32", 0)}
 _ACTIVATION: Options = {"activation": (0, "i8", 0)}
+_SUM: Options = {**_ACTIVATION, "powers_of_two": (1, "bool", True)}
 _AXIS: Options = {"axis": (0, "i32", 0)}
 _POOL: Options = {
     **_WINDOW,
@@ -65,7 +66,7 @@ _REDUCE: Options = {"keep_dims": (0, "bool", False)}
 _ALPHA: Options = {"alpha": (0, "f32", 0.0)}
 
 OPTIONS: Mapping[str, Options] = {
-    "ADD": _ACTIVATION,
+    "ADD": _SUM,
     "AVERAGE_POOL_2D": _POOL,
     "BATCH_MATMUL": {"adj_x": (0, "bool", False), "adj_y": (1, "bool", False)},
     "CALL_ONCE": {"subgraph": (0, "i32", 0)},
@@ -75,6 +76,7 @@ OPTIONS: Mapping[str, Options] = {
         "activation": (3, "i8", 0),
         "dilation_w": (4, "i32", 1),
         "dilation_h": (5, "i32", 1),
+        "bias_type": (6, "i8", 0),
     },
     "DEPTHWISE_CONV_2D": {
         **_WINDOW,
@@ -88,6 +90,7 @@ OPTIONS: Mapping[str, Options] = {
         "activation": (0, "i8", 0),
         "weights_format": (1, "i8", 0),
         "keep_dims": (2, "bool", False),
+        "bias_type": (4, "i8", 0),
     },
     "GATHER": {**_AXIS, "batch_dims": (1, "i32", 0)},
     "LEAKY_RELU": _ALPHA,
@@ -117,10 +120,10 @@ OPTIONS: Mapping[str, Options] = {
         "shrink_mask": (4, "i32", 0),
         "offset": (5, "bool", False),
     },
-    "SUB": _ACTIVATION,
+    "SUB": _SUM,
     "SUM": _REDUCE,
     "SVDF": {"rank": (0, "i32", 0), "activation": (1, "i8", 0)},
-    "TRANSPOSE_CONV": {**_WINDOW, "activation": (3, "i8", 0)},
+    "TRANSPOSE_CONV": {**_WINDOW, "activation": (3, "i8", 0), "bias_type": (4, "i8", 0)},
     "UNIDIRECTIONAL_SEQUENCE_LSTM": {
         "activation": (0, "i8", 0),
         "cell_clip": (1, "f32", 0.0),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite import gemmlowp
+from hwsim.frontends.tflite import gemmlowp, wide_softmax
 from hwsim.frontends.tflite.fixed_point import divided
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet
@@ -37,6 +37,9 @@ OUTPUT = (2.0**-8, -128)  # scale and zero point of every int8 softmax
 def softmax(run: LiteImporter, node: LiteNode) -> None:
     """Exponentials of the distance to the row's largest code, over their sum."""
     given, made = run.tensor(node, 0), run.made(node)
+    if given.dtype == made.dtype == "int16":
+        wide_softmax.softmax(run, node)
+        return
     quant, result = run.meaning(given), run.meaning(made)
     if given.dtype != "int8" or made.dtype != "int8":
         raise HwsimError(f"{node}: it must be of int8, not {given.dtype} and {made.dtype}")

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite import gemmlowp
+from hwsim.frontends.tflite import gemmlowp, wide
 from hwsim.frontends.tflite.fixed_point import divided
 from hwsim.frontends.tflite.importer import Handler, LiteImporter
-from hwsim.frontends.tflite.kernels import F32, KernelSet, limits
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet, limits
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.scaled import away, double, ruy
@@ -25,10 +25,13 @@ Function = Callable[[LiteImporter, LiteNode, IntArray, LiteQuant, LiteQuant], In
 """Codes of the result for input codes without their zero point, from both meanings."""
 
 
-def handler(function: Function) -> Handler:
-    """A handler of operators of one input whose codes that function gives."""
+def handler(function: Function, long: Handler | None = None) -> Handler:
+    """A handler of operators of one input whose codes that function gives; `long` of int16."""
 
     def handle(run: LiteImporter, node: LiteNode) -> None:
+        if long is not None and run.types[run.edge(node)].format.width > NARROW:
+            long(run, node)
+            return
         given, made = run.tensor(node, 0), run.made(node)
         kind, out = run.types[run.edge(node)], run.format(made)
         codes = np.arange(kind.format.min, kind.format.max + 1)
@@ -157,6 +160,9 @@ def quantize(run: LiteImporter, node: LiteNode) -> None:
     given, made = run.tensor(node, 0), run.made(node)
     before, after = run.meaning(given), run.meaning(made)
     kind, out, edge = run.types[run.edge(node)], run.format(made), run.edge(node)
+    if max(kind.format.width, out.width) > NARROW:
+        wide.quantize(run, node)
+        return
     x = np.arange(kind.format.min, kind.format.max + 1) - before.zero_point
     factor = float(before.scale) / float(after.scale)
     same = kind.format.signed == out.signed
@@ -191,6 +197,9 @@ def prelu(run: LiteImporter, node: LiteNode) -> None:
             f"{node}: its slopes must be one or {kind.channels}, one a channel, not of shape "
             f"{slopes.shape}"
         )
+    if kind.format.width > NARROW:
+        wide.prelu(run, node, slopes, meant)
+        return
     before, after = run.meaning(given), run.meaning(made)
     x = np.arange(kind.format.min, kind.format.max + 1) - before.zero_point
     if run.like is KernelSet.TFLM:

@@ -15,6 +15,7 @@ from hwsim.frontends.tflite.kernels import (
     CONVOLUTIONS,
     FULLY_CONNECTED,
     LANES,
+    NARROW,
     Float64Array,
     KernelSet,
     multipliers,
@@ -22,6 +23,7 @@ from hwsim.frontends.tflite.kernels import (
 from hwsim.frontends.tflite.lanes import Build, VectorLanes
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
+from hwsim.frontends.tflite.wide_sums import LONG_SUMS, wide_sums
 from hwsim.frontends.tflite.windows import stretched, window
 from hwsim.ops import Conv2D, Dense, Flatten, Op, Pad, Scheme, Window
 
@@ -95,7 +97,8 @@ def transpose_conv(run: LiteImporter, node: LiteNode) -> None:
         window=Window((held.shape[0], held.shape[1])),
     )
     factor = _factor(run, node, held.shape[-1], dense=False, place=2)
-    _rounded(run, node, op, CONVOLUTIONS[run.like], factor, lanes=True, edge=wide)
+    scheme, lanes = _scheme(run, node, 3, CONVOLUTIONS[run.like])
+    _rounded(run, node, op, scheme, factor, lanes=lanes, edge=wide)
 
 
 def _convolved(
@@ -114,7 +117,8 @@ def _convolved(
         groups=groups,
     )
     factor = _factor(run, node, held.shape[-1], dense=False)
-    _rounded(run, node, op, CONVOLUTIONS[run.like], factor, lanes=lanes)
+    scheme, split = _scheme(run, node, 2, CONVOLUTIONS[run.like])
+    _rounded(run, node, op, scheme, factor, lanes=lanes and split)
 
 
 def fully_connected(run: LiteImporter, node: LiteNode) -> None:
@@ -138,8 +142,18 @@ def fully_connected(run: LiteImporter, node: LiteNode) -> None:
             f"{node}: its output must keep the axes of its input {kind.shape}, not be of shape "
             f"{wanted}"
         )
-    factor = _factor(run, node, weights.shape[1], dense=True)
-    _rounded(run, node, op, FULLY_CONNECTED[run.like], factor, lanes=False, edge=edge)
+    scheme, _ = _scheme(run, node, 2, FULLY_CONNECTED[run.like])
+    single = scheme is not Scheme.F64_AWAY
+    factor = _factor(run, node, weights.shape[1], dense=single)
+    _rounded(run, node, op, scheme, factor, lanes=False, edge=edge)
+
+
+def _scheme(run: LiteImporter, node: LiteNode, place: int, narrow: Scheme) -> tuple[Scheme, bool]:
+    """How sums are rounded: `narrow` those of int8, else by the bias; and whether lanes differ."""
+    if run.format(run.made(node)).width <= NARROW:
+        return narrow, True
+    bias = run.tensor(node, place).dtype if run.has(node, place) else None
+    return wide_sums(run.like, node, bias)
 
 
 def _weights(run: LiteImporter, node: LiteNode, rank: int) -> npt.NDArray[Any]:
@@ -180,7 +194,9 @@ def _factor(
     if scales.size not in (1, count):
         raise HwsimError(f"{node}: its weights must have 1 scale or {count}, not {scales.size}")
     given, out = run.meaning(run.tensor(node, place)), run.meaning(run.made(node))
-    return multipliers(run.like, given.scale, scales, out.scale, dense=dense)
+    wide = run.format(run.made(node)).width > NARROW
+    like = KernelSet.BUILTIN if wide and run.like is KernelSet.XNNPACK else run.like
+    return multipliers(like, given.scale, scales, out.scale, dense=dense)
 
 
 def _rounded(
@@ -198,12 +214,13 @@ def _rounded(
     name = run.label(made)
     sums = run.emit(f"{name}.sum", op, [edge or run.edge(node)], f"{name}.sum")
     kind = run.types[sums]
-    if kind.magnitude >= 1 << 31:
+    if kind.magnitude >= 1 << 31 and scheme not in LONG_SUMS:
         run.warn(name, WIDE.format(node=node.op))
     if scheme in FLUSHED and kind.magnitude < FLUSHED_SUM:
         factor = np.maximum(factor, 2.0**-32)
     after = activation(run, node, made)
-    if not (lanes and run.like is KernelSet.BUILTIN):
+    builtin = (KernelSet.BUILTIN, KernelSet.XNNPACK)
+    if not (lanes and run.like in (builtin if scheme is Scheme.RUY else builtin[:1])):
         run.give(node, [requantized(run, made, scheme, factor), *after], sums)
         return
     each = np.broadcast_to(factor, (kind.channels,))
