@@ -34,6 +34,7 @@ from hwsim.frontends.onnx.scale import product_of_codes
 from hwsim.frontends.onnx.strided import with_samples_apart
 from hwsim.frontends.onnx.types import format_of
 from hwsim.frontends.onnx.walk import read_graph
+from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.frontends.shared.literals import level_behind
 from hwsim.frontends.shared.rounding import Quantizer, quantize
 from hwsim.frontends.shared.values import (
@@ -44,6 +45,7 @@ from hwsim.frontends.shared.values import (
     Real,
 )
 from hwsim.graph import Graph
+from hwsim.notices import warn
 from hwsim.ops import TensorType
 
 MICROSOFT = "com.microsoft"
@@ -305,4 +307,7 @@ def read(model: OnnxModel, runtime: Runtime) -> Graph:
     if lacking:
         raise HwsimError(not_of(model.path, runtime.name, lacking))
     model, choices = runtime.prepared(with_norms(model))
-    return read_graph(with_samples_apart(model), HANDLERS, runtime, choices)
+    graph = read_graph(with_samples_apart(model), HANDLERS, runtime, choices)
+    if runtime.note:
+        warn(f"{model.path}: {runtime.note}", RuntimeDifference)
+    return graph

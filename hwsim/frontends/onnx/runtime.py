@@ -28,7 +28,7 @@ class Runtime:
     `functions` are those of one number that are not ONNX Runtime's to the bit, `cubes` that Pow
     multiplies where its exponent is 2 or 3. `highest` says that what is no number becomes the
     highest code, in place of the lowest; `at_ports` that an output's sigmoids, tangents and
-    softmaxes are those of `hwsim/float_functions.py` to the bit.
+    softmaxes are those of `hwsim/float_functions.py` to the bit. `note` is said of every model.
     """
 
     like: str
@@ -41,3 +41,4 @@ class Runtime:
     cubes: bool = True
     highest: bool = False
     at_ports: bool = True
+    note: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import tvm_functions
+from hwsim.frontends.onnx import tensorrt, tvm_functions
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.ort.float_weights import with_integer_weights
 from hwsim.frontends.onnx.ort.kernels import choices
@@ -32,6 +32,14 @@ ONNX_RUNTIME = Runtime(
     _optimized,
     moves=True,
 )
+
+
+def _symmetric(model: OnnxModel) -> Prepared:
+    """As it is, where its quantizers are such as TensorRT takes."""
+    tensorrt.refuse_others(model)
+    return model, dict
+
+
 INTEGERS = frozenset({
     "MatMulIntegerToFloat", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
     "QLinearConv", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMatMul", "QLinearMul",
@@ -49,7 +57,20 @@ TVM = Runtime(
     highest=True,
     at_ports=False,
 )
-RUNTIMES = {known.like: known for known in (ONNX_RUNTIME, TVM)}
+TENSORRT = Runtime(
+    "tensorrt",
+    "TensorRT",
+    "promises no order of its float32 steps",
+    _symmetric,
+    lacks=INTEGERS,
+    functions=tensorrt.ROUGH,
+    cubes=False,
+    at_ports=False,
+    note="TensorRT chooses kernels by their speed, and NVIDIA's documentation promises no results "
+    "to the bit: here sums of codes are exact, scales and biases float32, and codes rounded to "
+    "nearest even",
+)
+RUNTIMES = {known.like: known for known in (ONNX_RUNTIME, TVM, TENSORRT)}
 
 
 def runtime(like: str | None) -> Runtime:
