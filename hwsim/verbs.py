@@ -169,12 +169,15 @@ def to_onnx(
     *,
     form: str = "integer",
     integers: bool = False,
+    mixed: bool = False,
     samples: int = 16,
 ) -> Any:
     """A model as an ONNX `ModelProto` whose runtimes give its codes; written to `out` if given.
 
     `model` is a Graph or what `load` takes. `form` says in which operators: `integer` (plain ONNX
-    on whole numbers, for any Graph and any runtime). Ports keep their names, shapes and types; with
+    on whole numbers, for any Graph and any runtime) or `qdq` (QuantizeLinear and DequantizeLinear,
+    as ONNX Runtime computes them; with `mixed` what they cannot say is integer operators in
+    between). Ports keep their names, shapes and types; with
     `integers` they take and give codes, in the narrowest type that holds them. A Graph with state
     has an input and an output (`NAME.next`) more for each. What was written is run on `samples`
     random samples, by ONNX Runtime where it is installed and else by ONNX's own evaluator, and must
@@ -184,7 +187,7 @@ def to_onnx(
     from hwsim.onnx_export import to_model
     from hwsim.storage import write_atomically
 
-    made, _ = to_model(as_graph(model), form=form, integers=integers, samples=samples)
+    made, _ = to_model(as_graph(model), form=form, integers=integers, mixed=mixed, samples=samples)
     if out is not None:
         write_atomically(Path(out), made.SerializeToString())
     return made

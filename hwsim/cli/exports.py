@@ -17,10 +17,18 @@ def to_onnx(
         Path, typer.Option("--out", "-o", metavar="FILE.onnx", help="The file to write.")
     ],
     form: Annotated[
-        str, typer.Option("--as", metavar="FORM", help="integer: any model, for any runtime.")
+        str,
+        typer.Option(
+            "--as",
+            metavar="FORM",
+            help="integer: any model, for any runtime; qdq: with QuantizeLinear.",
+        ),
     ] = "integer",
     integers: Annotated[
         bool, typer.Option("--integers", help="Codes at both ends, not reals.")
+    ] = False,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Integer operators where the form has none.")
     ] = False,
     samples: Annotated[
         int, typer.Option("--check", help="Random samples on which the file is run; 0 for none.")
@@ -34,7 +42,7 @@ def to_onnx(
 
     with Progress(f"writing {out}"):
         graph = load(model, like=like)
-        facts = write_model(graph, out, form=form, integers=integers, samples=samples)
+        facts = write_model(graph, out, form=form, integers=integers, mixed=mixed, samples=samples)
     if as_json:
         print_json({"model": str(model), **facts})
         return

@@ -155,10 +155,12 @@ def show_onnx(facts: Facts) -> None:
     out = console()
     out.print(table(title, ("port", "name", "type", "shape"), rows))
     found = facts["check"]
-    told = (
-        "not run" if found is None else f"the same {found['compared']:,} numbers in {found['by']}"
-    )
-    out.print(told, markup=False)
+    if found is not None:
+        by = " and ".join(found["by"])
+        out.print(f"the same {found['compared']:,} numbers in {by}", markup=False)
+    if facts["in_integers"]:
+        told = f"in operators on whole numbers: {', '.join(facts['in_integers'])}"
+        out.print(told, markup=False, soft_wrap=True)
 
 
 def show_build(facts: Facts) -> None:

@@ -53,7 +53,11 @@ def show_output(
     plain = OutputPort(
         name=port.name, tensor=port.tensor, axes=port.axes, shape=port.shape, reals=port.reals
     )
-    return steps_of(port.steps, ports.decode(rec, plain, kind, codes, False), rec)
+    real: Recorded = ports.decode(rec, plain, kind, codes, False)
+    if port.steps:
+        real = rec.tensor(real, FLOAT32)
+        rec.draft.before[port.name] = real.name
+    return steps_of(port.steps, real, rec)
 
 
 def steps_of(steps: Sequence[PortStep], x: Recorded, rec: Recorder) -> Recorded:

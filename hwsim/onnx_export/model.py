@@ -12,18 +12,31 @@ from hwsim.frontends import as_graph
 from hwsim.graph import Graph
 from hwsim.onnx_export.onnx_draft import OnnxDraft
 from hwsim.onnx_export.proof import check
+from hwsim.onnx_export.qdq import written_as_qdq
 from hwsim.onnx_export.write import written_as_integers
 from hwsim.storage import write_atomically
 
 SAMPLES = 16
 """On which what was written is compared with the Graph, unless said otherwise."""
 
-FORMS: Mapping[str, Callable[..., OnnxDraft]] = {"integer": written_as_integers}
+FORMS: Mapping[str, Callable[..., OnnxDraft]] = {
+    "integer": written_as_integers,
+    "qdq": written_as_qdq,
+}
 """How a Graph is written, by what `--as` calls it."""
 
 
+MIXED = ("qdq",)
+"""Forms in which some nodes may be written as integer operators between the others."""
+
+
 def to_model(
-    model: Any, *, form: str = "integer", integers: bool = False, samples: int = SAMPLES
+    model: Any,
+    *,
+    form: str = "integer",
+    integers: bool = False,
+    mixed: bool = False,
+    samples: int = SAMPLES,
 ) -> tuple[Any, dict[str, Any]]:
     """The ModelProto of a model, and what there is to say of it.
 
@@ -34,16 +47,20 @@ def to_model(
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
         raise HwsimError(f"the samples of a check must be a whole number from 0 on, not {samples}")
     graph: Graph = as_graph(model)
-    draft = FORMS[form](graph, integers=integers)
+    if mixed and form == "integer":
+        raise HwsimError("an ONNX file of integers alone must be written without mixed (--mixed)")
+    given = {"mixed": mixed} if form in MIXED else {}
+    draft = FORMS[form](graph, integers=integers, **given)
     draft.metadata = {"hwsim.form": form, "hwsim.graph": graph.hash()}
     made = draft.proto(f"written by hwsim as {form}")
     facts: dict[str, Any] = {
         "form": form,
         "inputs": [_port(*port) for port in draft.inputs],
         "outputs": [_port(*port) for port in draft.outputs],
+        "in_integers": draft.notes,
         "nodes": dict(Counter(node.op for node in draft.nodes).most_common()),
         "bytes": made.ByteSize(),
-        "check": check(graph, draft, made, samples, integers=integers) if samples else None,
+        "check": check(graph, draft, made, samples, form, integers=integers) if samples else None,
     }
     return made, facts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ BATCH = "N"
 NEXT = ".next"
 """Ends the name of the output with what a state holds in the next time step."""
 
-CODES = "codes/"
-"""Begins the name of an output with the codes that another shows as reals."""
+BEFORE = "before/"
+"""Begins the name of an output with the reals of another, ahead of float32 arithmetic there."""
 
 MOST_NODES = 200_000
 MOST_BYTES = (1 << 31) - (1 << 20)
@@ -48,7 +48,9 @@ class OnnxDraft:
 
     `inputs` and `outputs` hold name, NumPy's name of the element type and shape without the batch.
     `read` and `shown` say what the file's inputs and outputs are called, by the names of ports and
-    states (a state's output by its name and `NEXT`); `codes` are the tensors with outputs' codes.
+    states (a state's output by its name and `NEXT`); `before` are tensors with the
+    reals of outputs ahead of their float32 steps.
+    `notes` are nodes that are written otherwise than the form's name says.
     `now` is the Graph's node that is being written: nodes are named after it.
     """
 
@@ -58,8 +60,9 @@ class OnnxDraft:
     outputs: list[tuple[str, str, Shape]] = field(default_factory=list)
     read: dict[str, str] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
-    codes: dict[str, str] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     now: str = ""
     _taken: set[str] = field(default_factory=set)
     _held: dict[tuple[str, Shape, bytes], str] = field(default_factory=dict)
@@ -103,6 +106,14 @@ class OnnxDraft:
         node = DraftNode(base, op, tuple(inputs), tuple(outputs), attributes, domain)
         self.nodes.append(node)
         return node.outputs[0]
+
+    def rename(self, made: str, given: str) -> None:
+        """Have a tensor be called `given`: by its own node where nothing reads it yet."""
+        last = self.nodes[-1]
+        if last.outputs == (made,):
+            self.nodes[-1] = replace(last, outputs=(given,))
+        else:
+            self.add("Identity", [made], given)
 
     def constant(self, array: npt.NDArray[Any], name: str = "") -> str:
         """The name of a constant tensor; equal ones without a name of their own are held once."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from enum import Enum
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.emulator import ports
-from hwsim.emulator.run import planned
+from hwsim.emulator.run import emulate, planned
 from hwsim.errors import HwsimError
+from hwsim.frontends import load
 from hwsim.graph import Graph
-from hwsim.onnx_export.onnx_draft import CODES, NEXT, OnnxDraft
+from hwsim.onnx_export.onnx_draft import BEFORE, NEXT, OnnxDraft
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Arrays], dict[str, npt.NDArray[Any]]]
@@ -32,59 +35,105 @@ def drawn(graph: Graph, count: int, *, integers: bool) -> dict[str, npt.NDArray[
         codes = rng.integers(kind.lo, kind.hi + 1, (count, *time, *kind.shape))
         codes[0] = kind.lo
         codes[1:2] = kind.hi
-        flat = codes.reshape(-1, *kind.shape)
+        flat: npt.NDArray[Any] = codes.reshape(-1, *kind.shape)
         if not (integers or port.element):
-            flat = ports.dequantize(np, kind, flat).astype(np.float32)
+            flat = _nearer_zero(ports.dequantize(np, kind, flat))
         seen = ports.to_user(np, port, kind, flat)  # type: ignore[arg-type]
         found[port.name] = seen.reshape(count, *time, *seen.shape[1:])
     return found
 
 
+def _nearer_zero(reals: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Reals in float32, none of them larger than it was."""
+    held = reals.astype(np.float32)
+    return np.where(np.abs(held) > np.abs(reals), np.nextafter(held, np.float32(0)), held)
+
+
 def check(
-    graph: Graph, draft: OnnxDraft, model: Any, count: int, *, integers: bool
+    graph: Graph, draft: OnnxDraft, model: Any, count: int, form: str, *, integers: bool
 ) -> dict[str, Any]:
     """Compare `count` samples; what ran, and how many numbers were equal. HwsimError where not.
 
-    The executor is ONNX Runtime where it is installed, else ONNX's own reference evaluator. Where
-    an output goes through float32 arithmetic of its own, its codes are compared.
+    Plain operators are run by ONNX Runtime where it is installed, else by ONNX's own reference
+    evaluator; of an output that goes through float32 arithmetic the reals ahead of it are compared.
+    Files with quantizers are run by their own executor where it is installed, and read again unless
+    there is state, which a reader of ONNX does not know.
     """
     x = drawn(graph, count, integers=integers)
-    kept = {port.name for port in graph.outputs if port.steps and not integers}
-    by, run = executor(_with_codes(draft, model, kept))
-    theirs = _through_time(graph, draft, run, x) if graph.state else run(_named(draft, x))
     emulator = planned(graph)
     edges = emulator.run(emulator.encode(x, codes=integers))
-    compared = 0
-    for codes in (False, True):
-        ours = emulator.decode(edges, as_codes=codes or integers)
-        ours = ours if isinstance(ours, dict) else {graph.outputs[0].name: ours}
-        for name in [port.name for port in graph.outputs if (port.name in kept) is codes]:
-            got = theirs[CODES + name if codes else draft.shown[name]]
-            wrong = int(np.count_nonzero(got != ours[name]))
+    ours = emulator.decode(edges, as_codes=integers)
+    compared, ran = 0, []
+    for by, run, steps in _runs(draft, model, form, timed=bool(graph.state)):
+        ran.append(by)
+        theirs = _through_time(graph, draft, run, x) if graph.state else run(_named(draft, x))
+        for port in graph.outputs:
+            before = port.name in draft.before and steps is Shown.BEFORE
+            if port.name in draft.before and steps is Shown.LEFT_OUT:
+                continue
+            want = ours[port.name] if isinstance(ours, dict) else ours
+            if before:
+                kind = graph.types()[port.tensor]
+                plain = replace(port, steps=())
+                want = ports.decode(np, plain, kind, edges[port.tensor], False).astype(np.float32)
+            got = theirs[BEFORE + port.name if before else draft.shown[port.name]]
+            wrong = int(np.count_nonzero(got != want))
             compared += got.size
             if wrong:
                 raise HwsimError(
-                    f"output {name!r} must be the same in {by}, not another in {wrong} of "
+                    f"output {port.name!r} must be the same in {by}, not another in {wrong} of "
                     f"{got.size} numbers of random samples",
                     exit_status=1,
                 )
-    return {"by": by, "samples": count, "compared": compared}
+    return {"by": ran, "samples": count, "compared": compared}
 
 
-def _with_codes(draft: OnnxDraft, model: Any, names: set[str]) -> Any:
-    """The model with the codes of some outputs besides, as they are ahead of float32 steps."""
-    if not names:
+class Shown(Enum):
+    """What is compared of an output that goes through float32 arithmetic of its own."""
+
+    BEFORE = "before"  # the reals ahead of it
+    LEFT_OUT = "left out"
+    REALS = "reals"  # as of any other
+
+
+def _runs(
+    draft: OnnxDraft, model: Any, form: str, *, timed: bool
+) -> Iterator[tuple[str, Run, Shown]]:
+    """What runs a file of a form, by its name."""
+    if form == "integer" or draft.notes:
+        yield *executor(_with_reals(draft, model)), Shown.BEFORE
+        return
+    if form == "qdq" and find_spec("onnxruntime") is not None:
+        yield *executor(model), Shown.LEFT_OUT
+    if not timed:
+        yield "hwsim, read again", _read_again(model), Shown.REALS
+
+
+def _read_again(model: Any) -> Run:
+    """What hwsim's own reader makes of the file."""
+    again = load(model)
+
+    def run(x: Arrays) -> dict[str, npt.NDArray[Any]]:
+        made = emulate(again, x)
+        return made if isinstance(made, dict) else {again.outputs[0].name: made}
+
+    return run
+
+
+def _with_reals(draft: OnnxDraft, model: Any) -> Any:
+    """The model with the reals of some outputs besides, as they are ahead of float32 steps."""
+    if not draft.before:
         return model
     import onnx
     from onnx import TensorProto, helper
 
     more = onnx.ModelProto()
     more.CopyFrom(model)
-    for name in sorted(names):
-        node = helper.make_node("Identity", [draft.codes[name]], [CODES + name])
+    for name, real in draft.before.items():
+        node = helper.make_node("Identity", [real], [BEFORE + name])
         more.graph.node.append(node)
         more.graph.output.append(
-            helper.make_tensor_value_info(CODES + name, TensorProto.INT64, None)
+            helper.make_tensor_value_info(BEFORE + name, TensorProto.FLOAT, None)
         )
     return more
 
@@ -117,11 +166,20 @@ def executor(model: Any) -> tuple[str, Run]:
             zip(names, evaluator.run(None, dict(x)), strict=True)
         )
     import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    def session(precise: str) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 4
+        # Without it kernels of some processors saturate sums of two products at 16 bits.
+        options.add_session_config_entry("session.x64quantprecision", precise)
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    try:
+        made = session("1")
+    except NoKernel:
+        made = session("0")
     version = f"ONNX Runtime {onnxruntime.__version__}"
-    return version, lambda x: dict(zip(names, session.run(names, dict(x)), strict=True))
+    return version, lambda x: dict(zip(names, made.run(names, dict(x)), strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.emulator import ports
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.onnx_export.ends import element_of, integer_type, read_input, show_output
@@ -67,8 +66,6 @@ def _show(
     for port in graph.outputs:
         draft.now, kind = port.name, graph.types()[port.tensor]
         codes = edges[port.tensor]
-        if port.steps:
-            draft.codes[port.name] = ports.to_user(rec, port, kind, codes).name
         _end(draft, port.name, show_output(port, kind, codes, rec, integers=integers))
     for state in graph.state:
         draft.now = state.name

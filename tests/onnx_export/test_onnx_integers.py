@@ -78,7 +78,7 @@ def test_one_bit_of_a_weight_is_noticed_by_the_check():
     held.raw_data = bytes([held.raw_data[0] ^ 1, *held.raw_data[1:]])
     draft = written_as_integers(tiny(), integers=True)
     with pytest.raises(HwsimError, match="output 'y' must be the same in ONNX Runtime"):
-        proof.check(tiny(), draft, model, 8, integers=True)
+        proof.check(tiny(), draft, model, 8, "integer", integers=True)
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.id)
