@@ -68,8 +68,8 @@ def check(
         ran.append(by)
         theirs = _through_time(graph, draft, run, x) if graph.state else run(_named(draft, x))
         for port in graph.outputs:
-            before = port.name in draft.before and steps is Shown.BEFORE
-            if port.name in draft.before and steps is Shown.LEFT_OUT:
+            before = port.name in draft.before and steps is FloatEnd.BEFORE
+            if port.name in draft.before and steps is FloatEnd.LEFT_OUT:
                 continue
             want = ours[port.name] if isinstance(ours, dict) else ours
             if before:
@@ -88,7 +88,7 @@ def check(
     return {"by": ran, "samples": count, "compared": compared}
 
 
-class Shown(Enum):
+class FloatEnd(Enum):
     """What is compared of an output that goes through float32 arithmetic of its own."""
 
     BEFORE = "before"  # the reals ahead of it
@@ -98,15 +98,15 @@ class Shown(Enum):
 
 def _runs(
     draft: OnnxDraft, model: Any, form: str, *, timed: bool
-) -> Iterator[tuple[str, Run, Shown]]:
+) -> Iterator[tuple[str, Run, FloatEnd]]:
     """What runs a file of a form, by its name."""
     if form == "integer" or draft.notes:
-        yield *executor(_with_reals(draft, model)), Shown.BEFORE
+        yield *executor(_with_reals(draft, model)), FloatEnd.BEFORE
         return
     if form == "qdq" and find_spec("onnxruntime") is not None:
-        yield *executor(model), Shown.LEFT_OUT
+        yield *executor(model), FloatEnd.LEFT_OUT
     if not timed:
-        yield "hwsim, read again", _read_again(model), Shown.REALS
+        yield "hwsim, read again", _read_again(model), FloatEnd.REALS
 
 
 def _read_again(model: Any) -> Run:
