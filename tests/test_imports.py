@@ -81,6 +81,7 @@ LIBRARIES = {
     "hwsim": {"numpy", "safetensors"},
     "hwsim.cli": {"numpy", "typer", "rich"},
     "hwsim.frontends": {"numpy"},
+    "hwsim.frontends.torch_modules": {"numpy", "torch"},
     "hwsim.hls4ml_backend": {"numpy", "hls4ml"},
     "rtl": {"numpy", "amaranth", "cocotb", "cocotb_tools"},
     "gpu": {"numpy", "cupy"},

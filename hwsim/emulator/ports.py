@@ -108,18 +108,36 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
         whole, zero = _scaled(xp, real, fmt.frac_bits), 0
     else:
         scale, real = np.array(kind.quant.scale, np.float32), xp.astype(x, xp.float32)
-        if port.reciprocal:
-            ratio = real * xp.asarray(np.float32(1) / scale)
-        else:
-            ratio = real / xp.asarray(scale)
         zero = kind.quant.zero_point
-        whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
         if port.line is not None:
             factor, offset = (np.float32(number) for number in port.line)
             whole, zero = real * factor + offset, 0
+        elif port.reciprocal and port.zero_point_first:
+            whole, zero = _fused(xp, real, 1 / scale, zero), 0
+        else:
+            ratio = real * xp.asarray(1 / scale) if port.reciprocal else real / xp.asarray(scale)
+            whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
         whole = xp.clip(whole, -(2.0**62), 2.0**62)
     codes = xp.astype(round_real(xp, whole, port.rounding), xp.int64)
     return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
+
+
+def _fused(xp: Namespace, real: Array, factor: Any, added: int) -> Array:
+    """`real * factor + added` of float32 numbers, rounded to float32 once.
+
+    A product of two float32 numbers is exact in float64. Its sum is rounded there first, which
+    matters where that lies half way between two float32 numbers: then its error decides.
+    """
+    product = xp.astype(real, xp.float64) * xp.asarray(factor.astype(np.float64))
+    total = product + float(added)
+    back = total - product
+    error = (product - (total - back)) + (float(added) - back)
+    near = xp.astype(xp.astype(total, xp.float32), xp.float64)
+    other = 2 * total - near  # as far on the other side
+    half_way = (near != total) & (xp.astype(xp.astype(other, xp.float32), xp.float64) == other)
+    low, high = xp.minimum(near, other), xp.maximum(near, other)
+    decided = xp.where(error > 0, high, low)
+    return xp.astype(xp.where(half_way & (error != 0), decided, near), xp.float32)
 
 
 def check_proven(xp: Namespace, port: InputPort, codes: Array) -> None:

@@ -47,6 +47,14 @@ class LikeObjectReader(Protocol):
         """The Graph of the object, with the integers of that runtime."""
 
 
+class ExampleReader(Protocol):
+    """One of models that say what they are only when they run, with a `NEEDS_EXAMPLE`."""
+
+    def read_object(self, model: Any, like: str | None, example: Any, /) -> Graph:
+        """The Graph of the object, which runs once on the example."""
+
+
+NO_EXAMPLE = "an example must be left out: the model says itself what it takes"
 GROUP = "hwsim.frontends"
 FILES = {
     ".onnx": "hwsim.frontends.onnx.read",
@@ -60,6 +68,7 @@ OBJECTS = {
     "onnx.ModelProto": "hwsim.frontends.onnx.read",
     "hls4ml.ModelGraph": "hwsim.frontends.hls4ml.read",
     "openvino.Model": "hwsim.frontends.openvino.read",
+    "torch.Module": "hwsim.frontends.torch_modules.read",
 }
 """The reader of an object by its class, or one that it derives from: top-level package and name."""
 
@@ -67,7 +76,7 @@ RUNTIMES: dict[str, tuple[str, ...]] = {}
 """Further readers of a suffix or a class, each with runtimes of its own in its `LIKE`."""
 
 
-def load(model: str | Path | object, *, like: str | None = None) -> Graph:
+def load(model: str | Path | object, *, like: str | None = None, example: Any = None) -> Graph:
     """The Graph in a model file; HwsimError names the file, node and tensor that do not fit.
 
     `.onnx`: ONNX with QuantizeLinear/DequantizeLinear, QLinear operators, or QONNX quantizers.
@@ -77,12 +86,17 @@ def load(model: str | Path | object, *, like: str | None = None) -> Graph:
     `.xml`: OpenVINO's IR, its `.bin` beside it, with quantizers (FakeQuantize); an `openvino.Model`
     is taken as it is.
     `.hwsim`: a Graph written by `Graph.save`. An hls4ml `ModelGraph` and an ONNX `ModelProto` are
-    taken as they are. Model files are read as untrusted data: nothing in them is executed, and
-    memory is bounded by their size.
+    taken as they are. A PyTorch module that Brevitas or PyTorch's own eager or FX quantization has
+    quantized needs an `example` of its input, batch first: an array, a tensor or a shape, or a
+    tuple with one for each input; `like` names an engine (`fbgemm`, `qnnpack`, `onednn`, `x86`).
+    Model files are read as untrusted data: nothing in them is executed, and memory is bounded by
+    their size.
     """
     if not isinstance(model, str | Path):
-        return _read_object(model, like)
+        return _read_object(model, like, example)
     path = Path(model)
+    if example is not None:
+        raise HwsimError(f"{path}: {NO_EXAMPLE}")
     suffix = path.suffix.lower()
     known = FILES if suffix in FILES else FILES | _installed(files=True)
     if suffix not in known:
@@ -92,7 +106,7 @@ def load(model: str | Path | object, *, like: str | None = None) -> Graph:
     return cast(LikeReader, _like(known, suffix, "read", like, str(path))).read(path, like)
 
 
-def _read_object(model: object, like: str | None) -> Graph:
+def _read_object(model: object, like: str | None, example: Any) -> Graph:
     """A model in memory, by the first of its classes that a reader is known for."""
     classes = list(_classes(model))
     known = OBJECTS if OBJECTS.keys() & set(classes) else OBJECTS | _installed(files=False)
@@ -100,8 +114,15 @@ def _read_object(model: object, like: str | None) -> Graph:
     if name is None:
         raise HwsimError(unread_object(model, known))
     if like is None:
-        return cast(ObjectReader, _reader(known, name, "read_object")).read_object(model)
-    reader = _like(known, name, "read_object", like, name)
+        reader = _reader(known, name, "read_object")
+    else:
+        reader = _like(known, name, "read_object", like, name)
+    if getattr(reader, "NEEDS_EXAMPLE", False):
+        return cast(ExampleReader, reader).read_object(model, like, example)
+    if example is not None:
+        raise HwsimError(f"{name}: {NO_EXAMPLE}")
+    if like is None:
+        return cast(ObjectReader, reader).read_object(model)
     return cast(LikeObjectReader, reader).read_object(model, like)
 
 

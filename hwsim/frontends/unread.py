@@ -55,8 +55,6 @@ def unread_object(model: Any, objects: Iterable[str]) -> str:
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__}
     *first, last = ("a file", *map(spelled, objects))
     must = f"a model must be {', '.join(first)} or {last}, not {type(model).__name__}"
-    if "torch.nn.modules.module.Module" in kinds:
-        return f"{must}, which is a PyTorch module; the way: {CHECKPOINT[1]}"
     if any(kind.startswith(("keras.", "tf_keras.", "tensorflow.")) for kind in kinds):
         return f"{must}, which is {KERAS[0]}; the way: {KERAS[1]}"
     if any(kind.startswith("torch.onnx.") and kind.endswith(".ONNXProgram") for kind in kinds):

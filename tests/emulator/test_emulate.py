@@ -265,6 +265,41 @@ def test_reals_times_a_reciprocal_become_other_codes_than_a_quotient_near_ties(s
     assert product != quotient
 
 
+def test_reals_times_a_reciprocal_and_the_zero_point_are_rounded_once(seed):
+    """A fused multiply-add, also where its sum in float64 is half way between two float32."""
+    rng = np.random.default_rng(seed)
+    halves = (np.arange(-160, 160) + 0.5).astype(np.float32)
+    pairs = [(float(np.float32(0.1)), v) for v in halves * np.float32(0.1)]
+    pairs += [(float(np.float32(s)), v) for s in rng.uniform(0.01, 1, 9) for v in halves * s]
+    pairs += [(0.25, np.float32(1e30)), (0.25, np.float32(-1e30))]
+    half_way = _half_way_sums()
+    assert half_way
+    differ = 0
+    for scale, value in [*pairs, *half_way]:
+        x = TensorType((1,), Format.uint(8), Quant((scale,), 128))
+        port = one(Relu(), x=x, reciprocal=True, zero_point_first=True)
+        value = np.float32(value)
+        exact = Fraction(float(value)) * oracle.f32(1 / Fraction(scale)) + 128
+        wanted = oracle.fitted(oracle.rounded(oracle.f32(exact), "RND_CONV"), x.format, "SAT")
+        assert planned(port).encode(np.array([[value]]))["x"].item() == wanted, (scale, value)
+        twice = np.rint(np.float32(float(value) * float(np.float32(1) / np.float32(scale)) + 128))
+        differ += int(np.clip(twice, 0, 255)) != wanted
+    assert differ  # a sum that is rounded to float64 and then again is another one
+
+
+def _half_way_sums() -> list[tuple[float, np.float32]]:
+    """Scales and reals whose exact product lies by 2**-47 beside 0.5 + 2**-17."""
+    inverse = np.arange((1 << 23) + 1, 1 << 24, dtype=np.int64)
+    wanted, found = (1 << 46) + (1 << 30), []
+    for apart in (1, -1):
+        for whole in inverse[(wanted + apart) % inverse == 0].tolist():
+            real = np.float32((wanted + apart) // whole * 2.0**-24)
+            scale = np.float32(1) / np.float32(whole * 2.0**-23)
+            if np.float32(1) / scale == np.float32(whole * 2.0**-23):
+                found.append((float(scale), real))
+    return found
+
+
 def test_codes_become_reals_without_loss():
     for fmt, kind in (("s8.3", np.float32), ("s24.20", np.float32), ("s25.20", np.float64)):
         x = tensor(2, fmt)

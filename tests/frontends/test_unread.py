@@ -117,7 +117,8 @@ def test_a_torch_module_is_told_the_exporter():
     import torch
 
     text = sentence(torch.nn.Sequential(torch.nn.Linear(2, 2)))
-    assert "not Sequential, which is a PyTorch module; the way: torch.onnx.export" in text
+    assert "must be quantized" in text
+    assert "not a float Sequential; the way: torch.onnx.export" in text
 
 
 def test_a_suffix_that_is_read_is_not_also_refused():
