@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
 from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
-from support.tflite_operators import OPERATORS, Maker  # noqa: E402
+from support.tflite_forms import FORMS, feeds, written  # noqa: E402
 from support.tflite_run import SETS, NotRunError, ran  # noqa: E402
 
 import hwsim  # noqa: E402
@@ -53,18 +53,11 @@ def compared(model: bytes, like: str, inputs: Inputs) -> tuple[int, int] | None:
 def operator(name: str, samples: int) -> list[str]:
     """The line of one operator, over all its forms."""
     totals, different = 0, dict.fromkeys(SETS, -1)
-    for number, build in enumerate(OPERATORS[name]):
+    for number, build in enumerate(FORMS[name]):
         for powers, odd in itertools.product((False, True), repeat=2):
-            rng = np.random.default_rng(
-                zlib.crc32(f"{name}|{number}|{powers}|{odd}".encode()) ^ SEED
-            )
-            maker = Maker(rng, powers, odd)
-            model = maker.lite.build(maker.inputs, build(maker))
-            tensors = [maker.lite.tensors[place] for place in maker.inputs]
-            inputs = {
-                t.name: rng.integers(-128, 128, (samples, *t.shape[1:])).astype(np.int8)
-                for t in tensors
-            }
+            seed = zlib.crc32(f"{name}|{number}|{powers}|{odd}".encode()) ^ SEED
+            model, lite, given = written(build, seed, powers=powers, odd=odd)
+            inputs = feeds(lite, given, samples, seed + 1)
             for like in SETS:
                 counts = compared(model, like, inputs)
                 if counts is not None:
@@ -102,7 +95,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--page", type=Path, help="a page whose table is written anew")
     args = parser.parse_args()
-    lines = [operator(name, args.samples) for name in sorted(OPERATORS)]
+    lines = [operator(name, args.samples) for name in sorted(FORMS)]
     lines += [published(path, 20 * args.samples) for path in args.models]
     print(table(HEAD, lines))
     if args.json:

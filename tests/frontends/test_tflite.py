@@ -168,11 +168,8 @@ def test_a_layer_with_a_memory_goes_on_where_the_step_before_ended(make, like, t
         ({"scales": (-0.5,)}, "'x' must have finite scales above 0"),
         ({"zero_points": (1, 2)}, "'x' must have a zero point for each"),
         ({"dtype": "int32"}, "'x' must be of int8 or uint8 or int16, not int32"),
-        (
-            {"shape": (2, 4)},
-            "FULLY_CONNECTED 'y': its output must keep the axes of its input (2, 4)",
-        ),
-        ({"shape": (1, 5)}, "last axis must be 4"),
+        ({"shape": (2, 4)}, "FULLY_CONNECTED 'y': its output must be of shape (2, 2), not (2,)"),
+        ({"shape": (1, 5)}, "its weights must take 5 codes, not 4"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(changes, said, tmp_path):

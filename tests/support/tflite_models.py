@@ -17,12 +17,14 @@ UNIONS = {
     "CONV_2D": 1, "DEPTHWISE_CONV_2D": 2, "DEPTH_TO_SPACE": 94, "FULLY_CONNECTED": 8, "GATHER": 23,
     "LEAKY_RELU": 75, "MAX_POOL_2D": 5, "MEAN": 27, "MIRROR_PAD": 77, "MUL": 21, "PACK": 59,
     "REDUCE_MAX": 27, "REDUCE_MIN": 27, "RESHAPE": 17, "RESIZE_BILINEAR": 15,
-    "RESIZE_NEAREST_NEIGHBOR": 74, "SOFTMAX": 9, "SPACE_TO_DEPTH": 19, "SPLIT": 35, "SPLIT_V": 79,
-    "SQUEEZE": 30, "STRIDED_SLICE": 32, "SUB": 28, "SUM": 27, "SVDF": 6, "TRANSPOSE_CONV": 49,
+    "RESIZE_NEAREST_NEIGHBOR": 74, "SHAPE": 55, "SOFTMAX": 9, "SPACE_TO_DEPTH": 19,
+    "SPLIT": 35, "SPLIT_V": 79, "SQUEEZE": 30, "STRIDED_SLICE": 32, "SUB": 28, "SUM": 27, "SVDF": 6,
+    "TRANSPOSE_CONV": 49,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": 71, "UNPACK": 64, "VAR_HANDLE": 111,
 }  # fmt: skip
 """The number of each operator's options in the schema's union."""
 
+VERSIONS = {"BROADCAST_TO": 3}  # of operators that no runtime has in the first one
 SLOTS = {"bool": "PrependBoolSlot", "i8": "PrependInt8Slot", "i32": "PrependInt32Slot",
          "f32": "PrependFloat32Slot"}  # fmt: skip
 
@@ -99,7 +101,7 @@ class Lite:
         for op in names:
             b.StartObject(4)
             b.PrependInt8Slot(0, min(CODES.index(op), 127), 0)
-            b.PrependInt32Slot(2, 1, 1)
+            b.PrependInt32Slot(2, VERSIONS.get(op, 1), 1)
             b.PrependInt32Slot(3, CODES.index(op), 0)
             codes.append(b.EndObject())
         whole = self._graph(b, names, placed, inputs, outputs)

@@ -12,6 +12,7 @@ import numpy as np
 from support.tflite_models import Lite
 
 F32 = np.float32
+Shape = tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -58,6 +59,24 @@ class Maker:
         meant = known.scales[0], known.zero_points[0]
         return self.lite.codes(name, (1, *shape), *meant, self.dtype)
 
+    def whole(self, shape: Shape, top: float = 4.0, like: int | None = None) -> int:
+        """An input of a whole shape, its first axis included."""
+        made = self.made(shape, top=top, like=like)
+        self.inputs.append(made)
+        return made
+
+    def made(self, shape: Shape, top: float = 7.0, like: int | None = None) -> int:
+        """A computed tensor of a whole shape."""
+        place = self.y(top=top, like=like)
+        self.lite.tensors[place].shape = shape
+        return place
+
+    def codes(self, shape: Shape, top: float = 4.0, like: int | None = None) -> int:
+        """A constant of a whole shape."""
+        place = self.made(shape, top=top, like=like)
+        self.lite.tensors[place].data = self.rng.integers(-128, 128, shape).astype(np.int8)
+        return place
+
     def fixed(self, scale: float, zero: int, *shape: int) -> int:
         """A computed tensor of a given meaning."""
         return self.lite.codes(f"t{len(self.lite.tensors)}", (1, *shape), scale, zero, self.dtype)
@@ -85,7 +104,6 @@ class Maker:
 
 
 Build = Callable[[Maker], list[int]]
-Shape = tuple[int, ...]
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 
 

@@ -37,35 +37,44 @@ def _lite(model: bytes, like: str, inputs: dict[str, Array]) -> list[Array]:
     except (RuntimeError, ValueError) as error:
         raise NotRunError(str(error)) from None
     places = {one["name"]: one["index"] for one in interpreter.get_input_details()}
+    shapes = {one["index"]: one["shape"] for one in interpreter.get_input_details()}
     outputs = [one["index"] for one in interpreter.get_output_details()]
     rows: list[list[Array]] = []
     for sample in range(len(next(iter(inputs.values())))):
         for name, values in inputs.items():
-            interpreter.set_tensor(places[name], values[sample][None])
+            place = places[name]
+            interpreter.set_tensor(place, values[sample].reshape(shapes[place]))
         try:
             interpreter.invoke()
         except RuntimeError as error:
             raise NotRunError(str(error)) from None
-        rows.append([interpreter.get_tensor(index)[0].copy() for index in outputs])
+        rows.append([_seen(interpreter.get_tensor(index)) for index in outputs])
     return [np.stack(values) for values in zip(*rows, strict=True)]
+
+
+def _seen(array: Array) -> Array:
+    """A tensor as hwsim shows it: without a first axis of 1."""
+    array = np.array(array)
+    return array[0] if array.shape[:1] == (1,) else array
 
 
 def _micro(model: bytes, inputs: dict[str, Array]) -> list[Array]:
     from tflite_micro import runtime
 
     try:
-        interpreter = runtime.Interpreter.from_bytes(model, arena_size=ARENA)
+        interpreter = runtime.Interpreter.from_bytes(model, arena_size=ARENA + 10 * len(model))
     except RuntimeError as error:
         raise NotRunError(str(error)) from None
     rows: list[list[Array]] = []
     for sample in range(len(next(iter(inputs.values())))):
         for place, values in enumerate(inputs.values()):
-            interpreter.set_input(values[sample][None], place)
+            shape = interpreter.get_input_details(place)["shape"]
+            interpreter.set_input(values[sample].reshape(shape), place)
         interpreter.invoke()
         made, place = [], 0
         while True:
             try:
-                made.append(interpreter.get_output(place)[0].copy())
+                made.append(_seen(interpreter.get_output(place)))
             except (RuntimeError, ValueError, IndexError):
                 break
             place += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hwsim.frontends.tflite import (
+    batches,
     moving,
     pairs,
     pool,
@@ -17,20 +18,24 @@ from hwsim.frontends.tflite import (
     weighted,
     wide,
 )
+from hwsim.frontends.tflite.batches import each_map
 from hwsim.frontends.tflite.importer import Handler
+from hwsim.frontends.tflite.kernels import KernelSet
 
 HANDLERS: dict[str, Handler] = {
     "ADD": pairs.add,
     "ARG_MAX": reduce.arg,
     "ARG_MIN": reduce.arg,
     "ASSIGN_VARIABLE": state.assign,
-    "AVERAGE_POOL_2D": pool.average_pool,
+    "AVERAGE_POOL_2D": each_map(pool.average_pool),
     "BATCH_MATMUL": products.batch_matmul,
+    "BATCH_TO_SPACE_ND": batches.batch_to_space,
+    "BROADCAST_TO": moving.broadcast_to,
     "CALL_ONCE": state.call_once,
     "CONCATENATION": moving.concatenation,
-    "CONV_2D": weighted.conv,
-    "DEPTHWISE_CONV_2D": weighted.depthwise,
-    "DEPTH_TO_SPACE": moving.depth_to_space,
+    "CONV_2D": each_map(weighted.conv),
+    "DEPTHWISE_CONV_2D": each_map(weighted.depthwise),
+    "DEPTH_TO_SPACE": each_map(moving.depth_to_space),
     "EXPAND_DIMS": moving.reshape,
     "FULLY_CONNECTED": weighted.fully_connected,
     "GATHER": moving.gather,
@@ -38,7 +43,7 @@ HANDLERS: dict[str, Handler] = {
     "LEAKY_RELU": unary.handler(unary.leaky_relu, wide.leaky_relu),
     "LOGISTIC": unary.handler(unary.logistic, wide.logistic),
     "MAXIMUM": pairs.extreme,
-    "MAX_POOL_2D": pool.max_pool,
+    "MAX_POOL_2D": each_map(pool.max_pool),
     "MEAN": reduce.summed,
     "MINIMUM": pairs.extreme,
     "MIRROR_PAD": moving.mirror_pad,
@@ -55,11 +60,13 @@ HANDLERS: dict[str, Handler] = {
     "RELU6": unary.handler(unary.clamped("RELU6"), wide.relu),
     "RELU_N1_TO_1": unary.handler(unary.clamped("RELU_N1_TO_1")),
     "RESHAPE": moving.reshape,
-    "RESIZE_BILINEAR": resize.bilinear,
-    "RESIZE_NEAREST_NEIGHBOR": resize.nearest,
+    "RESIZE_BILINEAR": each_map(resize.bilinear),
+    "RESIZE_NEAREST_NEIGHBOR": each_map(resize.nearest),
+    "REVERSE_V2": moving.reverse,
     "SLICE": moving.slice_,
     "SOFTMAX": softmax.softmax,
-    "SPACE_TO_DEPTH": moving.space_to_depth,
+    "SPACE_TO_BATCH_ND": batches.space_to_batch,
+    "SPACE_TO_DEPTH": each_map(moving.space_to_depth),
     "SPLIT": moving.split,
     "SPLIT_V": moving.split_v,
     "SQUEEZE": moving.reshape,
@@ -68,10 +75,17 @@ HANDLERS: dict[str, Handler] = {
     "SUM": reduce.summed,
     "SVDF": svdf.svdf,
     "TANH": unary.handler(unary.tanh, wide.tanh),
+    "TILE": moving.tile,
     "TRANSPOSE": moving.transpose,
-    "TRANSPOSE_CONV": weighted.transpose_conv,
+    "TRANSPOSE_CONV": each_map(weighted.transpose_conv, 2),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.lstm,
     "UNPACK": moving.unpack,
     "VAR_HANDLE": state.handle,
 }
 """By the operator's name in the schema."""
+
+WITHOUT: dict[str, tuple[KernelSet, ...]] = {
+    "RELU_N1_TO_1": (KernelSet.TFLM,),
+    "TILE": (KernelSet.TFLM,),
+}
+"""Kernel sets that do not have an operator."""

@@ -34,7 +34,7 @@ class LiteImporter(Builder):
 
     def __init__(self, model: LiteModel, like: KernelSet) -> None:
         super().__init__(model.path)
-        self.model, self.like, self.tensors = model, like, model.main.tensors
+        self.model, self.like, self.tensors = model, like, list(model.main.tensors)
         self.edges: dict[int, str] = {}
         self.folded: dict[int, npt.NDArray[Any]] = {}  # tensors that constants make
         self.handles: dict[int, str] = {}  # names of variables, by the tensor that stands for one
@@ -55,6 +55,14 @@ class LiteImporter(Builder):
             raise HwsimError(f"{node}: output {place} must be there")
         return self.tensors[node.outputs[place]]
 
+    def made_up(self, tensor: LiteTensor, edge: str | None = None) -> int:
+        """A tensor that the model does not have, and the edge that holds it, by its index."""
+        self.tensors.append(tensor)
+        index = len(self.tensors) - 1
+        if edge is not None:
+            self.edges[index] = edge
+        return index
+
     def edge(self, node: LiteNode, place: int = 0) -> str:
         """The edge that holds an input; a constant becomes one beside the node's other inputs."""
         tensor, index = self.tensor(node, place), node.inputs[place]
@@ -65,8 +73,10 @@ class LiteImporter(Builder):
                     f"{node}: input {place} ({tensor.name!r}) must be made before it is read"
                 )
             drivers = [self.edges[other] for other in node.inputs if other in self.edges]
-            driver = drivers[0] if drivers else next(iter(self.inputs.values())).tensor
-            self.edges[index] = self.literal(tensor, values, driver)
+            drivers += [port.tensor for port in self.inputs.values()]
+            if not drivers:
+                raise HwsimError(f"{node}: it must depend on an input of the model")
+            self.edges[index] = self.literal(tensor, values, drivers[0])
         return self.edges[index]
 
     def literal(self, tensor: LiteTensor, values: npt.NDArray[Any], driver: str) -> str:

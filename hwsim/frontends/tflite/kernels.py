@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import numpy as np
@@ -22,6 +22,12 @@ class KernelSet(Enum):
     REFERENCE = "reference"  # TensorFlow Lite's reference kernels (BUILTIN_REF)
     BUILTIN = "builtin"  # its optimized kernels, without a delegate
     XNNPACK = "xnnpack"  # what its interpreter takes by itself
+
+
+def only(what: object, sets: Iterable[KernelSet]) -> HwsimError:
+    """What is said where a kernel set cannot run something, with those that can."""
+    names = ", ".join(known.value for known in sets) or "none of those that are read"
+    return HwsimError(f"{what}: it must be read like a kernel set that can run it: {names}")
 
 
 DEFAULT = KernelSet.TFLM

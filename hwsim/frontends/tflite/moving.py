@@ -8,12 +8,14 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter, reshaped
+from hwsim.frontends.tflite.kernels import KernelSet, only
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, same_meaning
 from hwsim.ops import Concat, Op, Pad, Reshape, Select, Split, Transpose
 from hwsim.ops.base import IntArray
 
 MASKS = ("begin", "end", "ellipsis", "new_axis", "shrink")
+MOST_INDICES = 1 << 20  # of one axis
 MIRRORS = ("REFLECT", "SYMMETRIC")
 
 
@@ -142,6 +144,7 @@ def mirror_pad(run: LiteImporter, node: LiteNode) -> None:
         if not 0 <= max(before, after) <= length - reflects or min(before, after) < 0:
             raise HwsimError(f"{node}: it must pad an axis of {length} by less than its length")
         if before or after:
+            check_indices(node, length + before + after)
             ahead = range(before - 1 + reflects, reflects - 1, -1)
             behind = range(length - 1 - reflects, length - 1 - reflects - after, -1)
             indices = (*ahead, *range(length), *behind)
@@ -151,9 +154,12 @@ def mirror_pad(run: LiteImporter, node: LiteNode) -> None:
 
 def strided_slice(run: LiteImporter, node: LiteNode) -> None:
     """STRIDED_SLICE by constants."""
+    new = node.options["ellipsis_mask"] or node.options["new_axis_mask"]
+    if new and run.like is KernelSet.TFLM:
+        raise only(f"{node} with new axes", [k for k in KernelSet if k is not KernelSet.TFLM])
     shape = run.axes(run.tensor(node, 0))
     picked = strided(node, shape, *(run.whole(node, place) for place in (1, 2, 3)))
-    _select(run, node, [(axis, tuple(indices)) for axis, indices in enumerate(picked)])
+    _select(run, node, list(enumerate(picked)))
 
 
 def strided(
@@ -201,7 +207,7 @@ def slice_(run: LiteImporter, node: LiteNode) -> None:
         count = length - begin[axis] if size[axis] == -1 else size[axis]
         if not (begin[axis] >= 0 and 0 < count <= length - begin[axis]):
             raise HwsimError(f"{node}: its slice of axis {axis} must lie within {length} indices")
-        picked.append((axis, tuple(range(begin[axis], begin[axis] + count))))
+        picked.append((axis, range(begin[axis], begin[axis] + count)))
     _select(run, node, picked)
 
 
@@ -212,7 +218,7 @@ def gather(run: LiteImporter, node: LiteNode) -> None:
     order = run.whole(node, 1)
     if node.options["batch_dims"] or any(not 0 <= index < shape[axis] for index in order):
         raise HwsimError(f"{node}: its indices must be from 0 to {shape[axis] - 1}, in no batches")
-    _select(run, node, [(axis, tuple(order))])
+    _select(run, node, [(axis, order)])
 
 
 def tile(run: LiteImporter, node: LiteNode) -> None:
@@ -220,8 +226,12 @@ def tile(run: LiteImporter, node: LiteNode) -> None:
     shape, times = run.axes(run.tensor(node, 0)), run.whole(node, 1)
     if len(times) != len(shape) or min(times, default=1) < 1:
         raise HwsimError(f"{node}: it must repeat {len(shape)} axes once or more, not {times}")
-    repeated = zip(shape, times, strict=True)
-    _select(run, node, [(k, (*range(n),) * count) for k, (n, count) in enumerate(repeated)])
+    run.shape(run.made(node))
+    picked = []
+    for axis, (length, count) in enumerate(zip(shape, times, strict=True)):
+        check_indices(node, length * count)
+        picked.append((axis, (*range(length),) * count if count > 1 else range(length)))
+    _select(run, node, picked)
 
 
 def broadcast_to(run: LiteImporter, node: LiteNode) -> None:
@@ -233,7 +243,7 @@ def broadcast_to(run: LiteImporter, node: LiteNode) -> None:
     edge, name = run.edge(node), f"{run.label(run.made(node))}.axes"
     edge = run.chain(name, edge, reshaped(run.types[edge].shape, held), name)
     pairs = enumerate(zip(held, wanted, strict=True))
-    ops = [Select(axis=k, indices=(0,) * m) for k, (n, m) in pairs if n != m]
+    ops = [Select(axis=k, indices=check_indices(node, m) * (0,)) for k, (n, m) in pairs if n != m]
     run.give(node, ops, edge)
 
 
@@ -241,17 +251,24 @@ def reverse(run: LiteImporter, node: LiteNode) -> None:
     """REVERSE_V2: axes the other way round."""
     shape = run.axes(run.tensor(node, 0))
     axes = [axis_of(node, axis, len(shape)) for axis in run.whole(node, 1)]
-    _select(run, node, [(axis, tuple(reversed(range(shape[axis])))) for axis in axes])
+    _select(run, node, [(axis, range(shape[axis])[::-1]) for axis in axes])
 
 
-def _select(
-    run: LiteImporter, node: LiteNode, picked: Sequence[tuple[int, tuple[int, ...]]]
-) -> None:
+def check_indices(node: LiteNode, count: int) -> int:
+    """The number of indices of an axis; HwsimError where there are too many of them."""
+    if count > MOST_INDICES:
+        raise HwsimError(f"{node}: it must take at most {MOST_INDICES} indices, not {count}")
+    return count
+
+
+def _select(run: LiteImporter, node: LiteNode, picked: Sequence[tuple[int, Sequence[int]]]) -> None:
     """The codes at some indices of axes, in the shape of the output."""
     shape = run.axes(run.tensor(node, 0))
-    picked = [(axis, order) for axis, order in picked if order != tuple(range(shape[axis]))]
+    picked = [(axis, order) for axis, order in picked if order != range(shape[axis])]
     lead = run.lead(node, 0, axes=[axis for axis, _ in picked])
-    ops = [Select(axis=axis - lead, indices=order) for axis, order in picked]
+    for _, order in picked:
+        check_indices(node, len(order))
+    ops = [Select(axis=axis - lead, indices=tuple(order)) for axis, order in picked]
     run.give(node, ops, run.seen(node, 0, lead))
 
 

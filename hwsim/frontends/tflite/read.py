@@ -7,10 +7,11 @@ from pathlib import Path
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import int16
 from hwsim.frontends.tflite.file import read_file
-from hwsim.frontends.tflite.handlers import HANDLERS
+from hwsim.frontends.tflite.folding import FOLDS, folded
+from hwsim.frontends.tflite.handlers import HANDLERS, WITHOUT
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import KernelSet, kernel_set
-from hwsim.frontends.tflite.model import LiteModel
+from hwsim.frontends.tflite.kernels import KernelSet, kernel_set, only
+from hwsim.frontends.tflite.model import LiteModel, LiteNode
 from hwsim.graph import Graph
 
 LIKE = tuple(known.value for known in KernelSet)
@@ -26,7 +27,8 @@ def read(path: Path, like: str | None = None) -> Graph:
         int16.check(model, chosen)
         run.read_inputs()
         for node in model.main.nodes:
-            HANDLERS[node.op](run, node)
+            if not folded(run, node):
+                _read(run, node)
         return run.graph(run.outputs())
     except HwsimError as error:
         place = f"{path}: "
@@ -34,11 +36,21 @@ def read(path: Path, like: str | None = None) -> Graph:
         raise HwsimError(text if text.startswith(place) else place + text) from None
 
 
+def _read(run: LiteImporter, node: LiteNode) -> None:
+    """An operator, if the kernel set has it."""
+    lacking = WITHOUT.get(node.op, ())
+    if run.like in lacking:
+        raise only(node, [known for known in KernelSet if known not in lacking])
+    if node.op not in HANDLERS:
+        raise HwsimError(f"{node}: it must be of constants only")
+    HANDLERS[node.op](run, node)
+
+
 def _check_operators(model: LiteModel) -> None:
     """Raise HwsimError that lists all operators which are not read."""
     missing: dict[str, list[str]] = {}
     for node in model.main.nodes:
-        if node.op not in HANDLERS:
+        if node.op not in HANDLERS and node.op not in FOLDS:
             missing.setdefault(node.op, []).append(node.name.partition(";")[0])
     if missing:
         listed = ", ".join(f"{op} ({names[0]!r})" for op, names in sorted(missing.items()))

@@ -23,6 +23,7 @@ from hwsim.ops.base import IntArray
 from hwsim.ops.fixed_point import divide_by_power, high_product
 
 LANES = 16
+MOST_RATIO = 2.0**30  # of two scales, or its inverse
 PLACES, MAP_AXES = (1, 2), 4  # height and width of a map
 
 
@@ -97,6 +98,17 @@ def _rules(
     return [_mean(count, before, after)]
 
 
+def _ratio(before: LiteQuant, after: LiteQuant) -> np.float32:
+    """What a step of the sums is worth in steps of the result."""
+    with np.errstate(over="ignore"):
+        ratio = F32(before.scale) / F32(after.scale)
+    if not MOST_RATIO > ratio > 1 / MOST_RATIO:
+        raise HwsimError(
+            f"scales must have a ratio below {MOST_RATIO:g}, not {before.scale} and {after.scale}"
+        )
+    return ratio
+
+
 def _wide(
     run: LiteImporter, node: LiteNode, count: int, before: LiteQuant, after: LiteQuant
 ) -> list[Op] | None:
@@ -117,7 +129,7 @@ def _wide(
 def _divided(count: int, before: LiteQuant, after: LiteQuant) -> tuple[int, int]:
     """The multiplier of a mean, truncated, and its exponent."""
     m, shift = gemmlowp.multiplier(float(before.scale) / float(after.scale))
-    left = min(count.bit_length() - 1, 32, 31 + shift)
+    left = max(min(count.bit_length() - 1, 32, 31 + shift), 0)
     return (m << left) // count, shift - left
 
 
@@ -136,6 +148,7 @@ def _mean(count: int, before: LiteQuant, after: LiteQuant) -> Function:
 
 def _mean_of_lanes(count: int, before: LiteQuant, after: LiteQuant) -> list[Function]:
     """The optimized kernel: the part of the zero points is rounded by itself."""
+    _ratio(before, after)
     moved = F32(F32(F32(before.zero_point) * F32(before.scale)) / F32(after.scale))
     half = F32(0.5) if moved > 0 else F32(-0.5)
     bias = after.zero_point - int(np.trunc(F32(moved + half)))
@@ -145,7 +158,7 @@ def _mean_of_lanes(count: int, before: LiteQuant, after: LiteQuant) -> list[Func
 
 def _in_float32(count: int, before: LiteQuant, after: LiteQuant, *, mean: bool) -> Function:
     """XNNPACK: a product and a sum in float32, to nearest even."""
-    factor = F32(before.scale) / F32(after.scale)
+    factor = _ratio(before, after)
     factor = F32(factor * F32(F32(1) / F32(count))) if mean else factor
     offset = F32(F32(after.zero_point) - F32(F32(count * before.zero_point) * factor))
 
@@ -156,7 +169,7 @@ def _in_float32(count: int, before: LiteQuant, after: LiteQuant, *, mean: bool) 
 
 
 def _sum_of_builtin(count: int, before: LiteQuant, after: LiteQuant) -> Function:
-    factor = F32(before.scale) / F32(after.scale)
+    factor = _ratio(before, after)
     offset = F32(F32(F32(-before.zero_point) * factor) * F32(count))
 
     def function(sums: IntArray) -> IntArray:

@@ -111,6 +111,8 @@ def _shares(size: int, wanted: int, *, align: bool, half: bool) -> IntArray:
         step = (one * size + wanted // 2) // wanted
     moved = np.arange(wanted) * step + (step // 2 - one // 2 if half else 0)
     low = np.maximum(_toward_zero(moved, one), 0)
+    if low.max() >= size:
+        raise HwsimError(f"{wanted} places of {size} must not reach past them, as this step does")
     high = np.minimum(_toward_zero(moved + one - 1, one), size - 1)
     return _matrix(size, low, high, moved - one * low, one)
 

@@ -13,11 +13,13 @@ from hwsim.ops.fixed_point import divide_by_power, high_product
 Float64Array = npt.NDArray[np.float64]
 
 
-MOST_SHIFT = 30  # bits to the left, beyond which codes would leave 32 bits
+LEAST_SHIFT, MOST_SHIFT = -31, 30  # below, a multiplier is 0; above, codes would leave 32 bits
 
 
 def _multiplier(factor: float) -> tuple[int, int]:
     m, shift = gemmlowp.multiplier(factor)
+    if shift < LEAST_SHIFT:
+        return 0, 0
     if shift > MOST_SHIFT:
         raise HwsimError(f"scales must have a ratio below 2**{MOST_SHIFT}, not {factor:.3g}")
     return m, shift

@@ -58,8 +58,6 @@ def clamped(name: str) -> Function:
     ) -> IntArray:
         made = run.format(run.made(node))
         ends = (made.min, made.max)
-        if run.like is KernelSet.TFLM and name == "RELU_N1_TO_1":
-            raise HwsimError(f"{node}: TensorFlow Lite Micro has no RELU_N1_TO_1")
         if run.like is KernelSet.TFLM and name == "RELU6":  # looks at the input's meaning only
             low, high = limits(run.like, name, before.scale, before.zero_point, ends)
             return np.clip(x + before.zero_point, low, high)

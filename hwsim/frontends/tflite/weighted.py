@@ -25,7 +25,7 @@ from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
 from hwsim.frontends.tflite.wide_sums import LONG_SUMS, wide_sums
 from hwsim.frontends.tflite.windows import stretched, window
-from hwsim.ops import Conv2D, Dense, Flatten, Op, Pad, Scheme, Window
+from hwsim.ops import Conv2D, Dense, Flatten, Op, Pad, Reshape, Scheme, Window
 
 WIDE = "the sum of {node} may pass 32 bits, where the runtime's wraps; here it is exact"
 
@@ -134,14 +134,14 @@ def fully_connected(run: LiteImporter, node: LiteNode) -> None:
         bias_frac=0,
         zero_point=kind.zero_point,
     )
-    wanted = run.shape(run.made(node))
-    if len(kind.shape) > 1 and len(wanted) == 1 and kind.size == weights.shape[0]:
-        edge = run.emit(f"{edge}.flat", Flatten(), [edge], f"{edge}.flat")
-    elif wanted != (*kind.shape[:-1], weights.shape[1]):
-        raise HwsimError(
-            f"{node}: its output must keep the axes of its input {kind.shape}, not be of shape "
-            f"{wanted}"
-        )
+    if kind.shape[-1] != weights.shape[0]:  # rows of as many codes as there are weights
+        if kind.size % max(weights.shape[0], 1):
+            raise HwsimError(
+                f"{node}: its weights must take {kind.shape[-1]} codes, not {weights.shape[0]}"
+            )
+        rows = (kind.size // weights.shape[0], weights.shape[0])
+        ops: list[Op] = [Flatten() if rows[0] == 1 else Reshape(shape=rows)]
+        edge = run.chain(f"{edge}.flat", edge, ops, f"{edge}.flat")
     scheme, _ = _scheme(run, node, 2, FULLY_CONNECTED[run.like])
     single = scheme is not Scheme.F64_AWAY
     factor = _factor(run, node, weights.shape[1], dense=single)

@@ -1,0 +1,42 @@
+"""Every TensorFlow Lite operator in all forms in which it is compared with its runtimes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from support.tflite_models import Array, Lite
+from support.tflite_operators import OPERATORS, Build, Maker
+from support.tflite_shapes import SHAPES
+
+FORMS: dict[str, list[Build]] = {
+    name: [*OPERATORS.get(name, []), *SHAPES.get(name, [])]
+    for name in sorted({*OPERATORS, *SHAPES})
+}
+"""Models of each operator, by its name."""
+
+WRONG = {("SUM", "reference"), ("SPACE_TO_BATCH_ND", "tflm")}
+"""Kernels that run and are wrong, so that they are refused."""
+
+
+def written(
+    build: Build, seed: int, *, powers: bool, odd: bool, wide: bool = False
+) -> tuple[bytes, Lite, list[int]]:
+    """A model, what it is made of, and its inputs."""
+    maker = Maker(np.random.default_rng(seed), powers, odd, wide)
+    outputs = build(maker)
+    return maker.lite.build(maker.inputs, outputs), maker.lite, maker.inputs
+
+
+def feeds(lite: Lite, inputs: list[int], samples: int, seed: int) -> dict[str, Array]:
+    """Random codes for each input, saturating ones among them."""
+    rng, found = np.random.default_rng(seed), {}
+    for place in inputs:
+        tensor = lite.tensors[place]
+        shape = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
+        ends = np.iinfo(tensor.dtype)
+        codes = rng.integers(ends.min, ends.max + 1, (samples, *shape))
+        if tensor.dtype == "int16":  # half of them not far from zero, where functions are not flat
+            codes[1::2] = np.clip(rng.normal(0, 3000, codes[1::2].shape), ends.min, ends.max)
+            codes.reshape(samples, -1)[0, :2] = ends.min, ends.max
+        found[tensor.name] = codes.astype(tensor.dtype)
+    return found
