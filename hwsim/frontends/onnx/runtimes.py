@@ -6,10 +6,13 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import tensorrt, tvm_functions
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.ort.float_weights import with_integer_weights
+from hwsim.frontends.onnx.ort.graph_copy import DQ
 from hwsim.frontends.onnx.ort.kernels import choices
 from hwsim.frontends.onnx.ort.moves import refuse_moved_rows
 from hwsim.frontends.onnx.ort.pairs import merged_pairs
 from hwsim.frontends.onnx.runtime import Prepared, Runtime
+
+SMALL = ("int2", "int4", "uint2", "uint4")
 
 
 def _optimized(model: OnnxModel) -> Prepared:
@@ -21,7 +24,14 @@ def _optimized(model: OnnxModel) -> Prepared:
 
 
 def _as_it_is(model: OnnxModel) -> Prepared:
-    """Every node by itself, in float32."""
+    """Every node by itself, in float32; codes of less than a byte have no constants in TVM."""
+    for node in model.nodes:
+        codes = model.constants.get(node.input(0))
+        if node.op == DQ and codes is not None and codes.dtype.name in SMALL:
+            raise HwsimError(
+                f"{model.path}: {node}: TVM has no constants of so few bits: its codes must be "
+                f"int8 or uint8, not {codes.dtype}"
+            )
     return model, dict
 
 
