@@ -61,6 +61,7 @@ FILES = {
     ".hwsim": "hwsim.frontends.saved",
     ".tflite": "hwsim.frontends.tflite.read",
     ".xml": "hwsim.frontends.openvino.read",
+    ".pt2": "hwsim.frontends.torch.read",
 }
 """The reader of a file by its suffix, in lower case."""
 
@@ -69,6 +70,7 @@ OBJECTS = {
     "hls4ml.ModelGraph": "hwsim.frontends.hls4ml.read",
     "openvino.Model": "hwsim.frontends.openvino.read",
     "torch.Module": "hwsim.frontends.torch_modules.read",
+    "torch.ExportedProgram": "hwsim.frontends.torch.read",
 }
 """The reader of an object by its class, or one that it derives from: top-level package and name."""
 

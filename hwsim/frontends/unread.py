@@ -20,7 +20,7 @@ SAVED_MODEL = (
     f"python -m tf2onnx.convert --saved-model FOLDER --output float.onnx, then {QUANTIZE}",
 )
 UNREAD: dict[str, tuple[str, str]] = {
-    **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt"), CHECKPOINT),
+    **dict.fromkeys((".pt", ".pth", ".ckpt"), CHECKPOINT),
     **dict.fromkeys((".keras", ".h5", ".hdf5"), KERAS),
     ".pb": SAVED_MODEL,
     ".ort": ("an optimized ONNX Runtime file", "the .onnx file that it was made from"),

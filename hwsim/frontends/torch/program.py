@@ -1,0 +1,108 @@
+"""What an exported program holds, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+
+Sizes = tuple["int | str", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorName:
+    """A tensor among a node's arguments."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SizeName:
+    """A size among them that the program leaves open."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProgramNode:
+    """One call: arguments by the names of the operator's schema, those left out have defaults.
+
+    `op` is as `aten.conv2d`, without its overload. `outputs` are names of tensors, or of sizes.
+    """
+
+    op: str
+    name: str
+    args: Mapping[str, Any]
+    outputs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.name!r}"
+
+    @property
+    def output(self) -> str:
+        """Its only output, or the first."""
+        if not self.outputs:
+            raise HwsimError(f"{self}: it must give a tensor")
+        return self.outputs[0]
+
+    def of(self, name: str, kind: type | tuple[type, ...], default: Any) -> Any:
+        """An argument of a kind; HwsimError where it is of another."""
+        value = self.args.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+            raise HwsimError(f"{self}: its argument {name!r} must not be {value!r}")
+        return value
+
+    def integer(self, name: str, default: int = 0) -> int:
+        """A whole number."""
+        return int(self.of(name, int, default))
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """A truth value."""
+        return bool(self.of(name, (bool, int), default))
+
+    def real(self, name: str, default: float = 0.0) -> float:
+        """A number."""
+        return float(self.of(name, (int, float), default))
+
+    def integers(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Whole numbers; one stands for a list of one."""
+        value = self.args.get(name)
+        if value is None:
+            return default
+        values = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+            raise HwsimError(f"{self}: its argument {name!r} must be whole numbers, not {value!r}")
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMeaning:
+    """A tensor's element type and sizes; one that is left open is an expression."""
+
+    dtype: str
+    sizes: Sizes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A graph in order; `place` is what sentences begin with."""
+
+    place: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[ProgramNode, ...]
+    constants: Mapping[str, npt.NDArray[np.generic]]
+    meanings: Mapping[str, TensorMeaning]
+
+    def meaning(self, name: str) -> TensorMeaning:
+        """Type and sizes of a tensor; HwsimError where the program does not say them."""
+        if name not in self.meanings:
+            raise HwsimError(f"tensor {name!r} must have a type and sizes")
+        return self.meanings[name]

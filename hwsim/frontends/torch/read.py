@@ -1,0 +1,113 @@
+"""Exported programs, from a `.pt2` file or in memory, with the integers of a runtime."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import HwsimError
+from hwsim.float_steps import PortStep
+from hwsim.frontends.shared.ends import at_the_end, float_steps
+from hwsim.frontends.shared.settling import settle, tabled
+from hwsim.frontends.shared.tensors import with_views
+from hwsim.frontends.shared.values import Codes, Real
+from hwsim.frontends.torch.handlers import HANDLERS
+from hwsim.frontends.torch.importer import Runtime, TorchImporter
+from hwsim.frontends.torch.program import Program, ProgramNode
+from hwsim.frontends.torch.pt2 import read_program
+from hwsim.graph import Graph, OutputPort
+
+LIKE = tuple(known.value for known in Runtime)
+QUANTIZED = "quantized_decomposed."
+
+
+def read(path: Path, like: str | None = None) -> Graph:
+    """The Graph of a `.pt2` file; `like` names the runtime, `executorch` where it is left out."""
+    return graph_of(read_program(path, str(path)), _runtime(like))
+
+
+def read_object(model: Any, like: str | None = None) -> Graph:
+    """The Graph of a `torch.export.ExportedProgram`."""
+    import torch
+
+    held = BytesIO()
+    torch.export.save(model, held)
+    return graph_of(read_program(held, "the exported program"), _runtime(like))
+
+
+def _runtime(like: str | None) -> Runtime:
+    try:
+        return Runtime.EXECUTORCH if like is None else Runtime(like)
+    except ValueError:
+        raise HwsimError(
+            f"what an exported program is to be like must be one of {', '.join(LIKE)}, not {like!r}"
+        ) from None
+
+
+def graph_of(program: Program, runtime: Runtime) -> Graph:
+    """The Graph of a program as a runtime computes it."""
+    _check_operators(program)
+    return with_views(lambda views, grids: _read(TorchImporter(program, runtime, views, grids)))
+
+
+def _read(run: TorchImporter) -> Graph:
+    try:
+        run.read_inputs()
+        for node in run.program.nodes:
+            _read_node(run, node)
+        outputs = [_output(run, name) for name in run.program.outputs]
+        return run.graph(outputs, inputs=run.program.inputs)
+    except HwsimError as error:
+        text = str(error)
+        raise HwsimError(text if text.startswith(run.place) else run.place + text) from None
+
+
+def _read_node(run: TorchImporter, node: ProgramNode) -> None:
+    try:
+        HANDLERS[node.op](run, node)
+    except HwsimError as error:
+        text = str(error)
+        named = text.startswith((f"{node}:", "node ", run.place))
+        raise HwsimError(text if named else f"{node}: {text}") from None
+    except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+        # Whatever NumPy says to values that no handler thought of.
+        raise HwsimError(f"{node}: it must be valid ({error})") from None
+
+
+def _output(run: TorchImporter, name: str) -> OutputPort:
+    value = run.values.get(name)
+    reals: tuple[float, ...] | None = None
+    steps: tuple[PortStep, ...] = ()
+    try:
+        if isinstance(value, Real):
+            value, rows = at_the_end(value)
+            value, steps = float_steps(value)
+            if not steps:
+                value, reals = tabled(value)
+            steps = (*steps, *rows)
+            codes, element = settle(run, value, name), None
+        elif isinstance(value, Codes):
+            width = max(8, value.format.width)
+            codes, element = value, f"{'int' if value.format.signed else 'uint'}{width}"
+        else:
+            raise HwsimError("it must be computed from the inputs by quantized operators")
+        return run.output(name, codes, element=element, reals=reals, steps=steps)
+    except HwsimError as error:
+        raise HwsimError(f"output {name!r}: {error}") from None
+
+
+def _check_operators(program: Program) -> None:
+    """Raise HwsimError that lists all operators which are not read, or if nothing is quantized."""
+    missing: dict[str, list[str]] = {}
+    for node in program.nodes:
+        if node.op not in HANDLERS:
+            missing.setdefault(node.op, []).append(node.name)
+    if missing:
+        listed = ", ".join(f"{op} ({', '.join(names)})" for op, names in sorted(missing.items()))
+        raise HwsimError(f"{program.place} must use supported operators only, but has {listed}")
+    if not any(node.op.startswith(QUANTIZED) for node in program.nodes):
+        raise HwsimError(
+            f"{program.place} must be quantized: prepare_pt2e, calibrate, convert_pt2e, and "
+            "torch.export.export once more"
+        )

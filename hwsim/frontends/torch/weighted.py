@@ -1,0 +1,194 @@
+"""Convolutions and dense layers: weights, scales, bias."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.settling import level_of
+from hwsim.frontends.shared.values import Constant, FloatArray, Level, Real, Weighing
+from hwsim.frontends.torch.importer import Runtime, TorchImporter
+from hwsim.frontends.torch.program import ProgramNode
+from hwsim.frontends.torch.windows import dilated, framed, map_level, paddings
+from hwsim.ops import CONVOLUTIONS, Conv, Dense, Window
+from hwsim.ops.base import IntArray
+
+F32 = np.float32
+WIDE = "its sums may pass 32 bits, where the runtime's wrap; here they are exact"
+MOST_BIAS = 2.0**31
+
+
+def weights_of(run: TorchImporter, node: ProgramNode, argument: str, rank: int) -> Constant:
+    """Weights that came through a quantizer, with zero point 0 and so many axes."""
+    value = run.constant(node, argument)
+    if value.codes is None or value.scale is None or value.format is None:
+        raise HwsimError(
+            f"{node}: its weights must be quantized (behind dequantize_per_channel or "
+            "dequantize_per_tensor), not plain floats"
+        )
+    if value.array.ndim != rank or not value.array.size:
+        raise HwsimError(f"{node}: its weights must have {rank} axes, not {value.array.shape}")
+    if value.shifted and run.runtime is Runtime.EXECUTORCH:
+        raise HwsimError(f"{node}: its weights must have zero point 0")
+    return value
+
+
+def scales_along(node: ProgramNode, weights: Constant, axis: int) -> FloatArray:
+    """One scale, or one for each output channel."""
+    scale = weights.scale
+    assert scale is not None
+    if scale.size == 1:
+        return scale.reshape(1)
+    outputs = weights.array.shape[axis]
+    if scale.shape[axis] != outputs or scale.size != outputs:
+        raise HwsimError(
+            f"{node}: weight scales must be one, or one for each of the {outputs} output channels, "
+            f"not of shape {scale.shape}"
+        )
+    return scale.reshape(outputs)
+
+
+def layer(
+    run: TorchImporter,
+    node: ProgramNode,
+    level: Level,
+    codes: IntArray,
+    weights: Constant,
+    scale: FloatArray,
+    window: tuple[Window, int] | None = None,
+) -> Weighing:
+    """The sums of a layer; `codes` have output channels last."""
+    assert weights.format is not None
+    worth = F32(level.scale) * scale
+    common: dict[str, Any] = {
+        "weights": codes,
+        "bias": np.zeros(codes.shape[-1], np.int64),
+        "weight_format": weights.format,
+        "zero_point": level.zero_point,
+        "weight_scale": tuple(float(v) for v in scale),
+    }
+    op: Dense | Conv = (
+        Dense(**common)
+        if window is None
+        else CONVOLUTIONS[len(window[0].kernel)](window=window[0], groups=window[1], **common)
+    )
+    whole = run.runtime is Runtime.EXECUTORCH
+    source = Weighing(node.name, node.output, level, op, worth, exact=whole, integer_bias=whole)
+    source = _biased(run, node, source)
+    if whole and op.bound([run.types[level.codes.edge]]) >= 1 << 31:
+        run.warn(node.name, WIDE)
+    return source
+
+
+def _biased(run: TorchImporter, node: ProgramNode, source: Weighing) -> Weighing:
+    """The layer with its bias: in whole numbers of the sums, or with more bits after the point."""
+    if not run.has(node, "bias"):
+        return source
+    bias, outputs = run.constant(node, "bias"), source.op.outputs
+    if bias.array.shape != (outputs,) or not np.isfinite(bias.array).all():
+        raise HwsimError(f"{node}: its bias must be {outputs} finite values, one a channel")
+    if run.runtime is Runtime.EXECUTORCH:
+        codes = bias.codes if bias.codes is not None else whole_bias(bias.array, source.scale)
+        if np.abs(codes).max() >= MOST_BIAS:
+            raise HwsimError(f"{node}: its bias must fit 32 bits in steps of its sums")
+        return replace(source, op=replace(source.op, bias=codes.astype(np.int64)))
+    exact = bias.array.astype(np.float64) / source.scale.astype(np.float64)
+    extra = _spare_bits(run, node, source, exact)
+    fraction = run.types[source.input.codes.edge].format.frac_bits + extra
+    codes = np.rint(exact * 2.0**extra).astype(np.int64)
+    return replace(source, op=replace(source.op, bias=codes, bias_frac=fraction))
+
+
+def whole_bias(bias: npt.NDArray[Any], scale: FloatArray) -> npt.NDArray[np.float64]:
+    """`rint(f32(bias * f32(1 / (x scale * w scale))))`."""
+    inverse = (F32(1) / scale).astype(F32)
+    return np.rint((bias.astype(F32) * inverse).astype(F32)).astype(np.float64)
+
+
+def _spare_bits(
+    run: TorchImporter, node: ProgramNode, source: Weighing, bias: npt.NDArray[np.float64]
+) -> int:
+    """Bits after the point of a float bias: as many as leave the sums 40 bits, up to 20."""
+    most = source.op.bound([run.types[source.input.codes.edge]]) + float(np.abs(bias).max())
+    if most >= 2.0**40:
+        raise HwsimError(f"{node}: its bias must be near enough to its sums to be added")
+    return min(40 - int(most).bit_length(), 20)
+
+
+def conv(run: TorchImporter, node: ProgramNode) -> None:
+    """conv1d and conv2d."""
+    if node.flag("transposed"):
+        raise HwsimError(f"{node}: a transposed convolution must be quantized as one")
+    rank = _rank(run, node)
+    weights = weights_of(run, node, "weight", rank + 2)
+    real = run.real(node, "input")
+    level, shape = map_level(run, node, real, rank)
+    codes = weights.codes
+    assert codes is not None
+    groups = node.integer("groups", 1)
+    if groups < 1 or shape[0] != codes.shape[1] * groups or codes.shape[0] % groups:
+        raise HwsimError(
+            f"{node}: weights of shape {codes.shape} in {groups} groups must fit an input of "
+            f"{shape[0]} channels"
+        )
+    taps = dilated(node, codes.transpose(*range(2, rank + 2), 1, 0), rank)
+    kernel = taps.shape[:rank]
+    level, window = framed(run, node, level, kernel, paddings(node, kernel))
+    source = layer(
+        run, node, level, taps, weights, scales_along(node, weights, 0), (window, groups)
+    )
+    *places, outputs = source.op.infer([run.types[level.codes.edge]]).shape
+    run.values[node.output] = Real(source, Arrangement.map((outputs, *places)))
+
+
+def _rank(run: TorchImporter, node: ProgramNode) -> int:
+    """Axes of places: 1 or 2."""
+    rank = run.constant(node, "weight").array.ndim - 2
+    if rank not in (1, 2):
+        raise HwsimError(f"{node}: its weights must have three axes or four, not {rank + 2}")
+    return rank
+
+
+def linear(run: TorchImporter, node: ProgramNode) -> None:
+    """linear: weights (out, in) over the last axis."""
+    weights = weights_of(run, node, "weight", 2)
+    _dense(run, node, run.real(node, "input"), weights, 0)
+
+
+def addmm(run: TorchImporter, node: ProgramNode) -> None:
+    """addmm: weights (in, out), the bias first."""
+    if node.real("beta", 1.0) != 1.0 or node.real("alpha", 1.0) != 1.0:
+        raise HwsimError(f"{node}: its alpha and beta must be 1")
+    moved = ProgramNode(node.op, node.name, {**node.args, "bias": node.args["self"]}, node.outputs)
+    _dense(run, moved, run.real(node, "mat1"), weights_of(run, node, "mat2", 2), 1)
+
+
+def _dense(
+    run: TorchImporter, node: ProgramNode, real: Real, weights: Constant, outputs: int
+) -> None:
+    codes = weights.codes
+    assert codes is not None
+    scale = scales_along(node, weights, outputs)
+    codes = codes.T if outputs == 0 else codes
+    shape = real.layout.shape
+    if not shape or shape[-1] != codes.shape[0]:
+        raise HwsimError(
+            f"{node}: weights for {codes.shape[0]} inputs must fit an input of shape (batch, "
+            f"{', '.join(map(str, shape))})"
+        )
+    level = level_of(run, node, real)
+    held = replace(level.codes, layout=real.layout)
+    if len(shape) == 1:
+        held = run.flat(held)
+        codes = codes[held.layout.order]
+    else:
+        held = run.arranged(held, Arrangement.plain(shape), node)
+    source = layer(
+        run, node, replace(level, codes=held), np.ascontiguousarray(codes), weights, scale
+    )
+    run.values[node.output] = Real(source, Arrangement.plain((*shape[:-1], codes.shape[1])))
