@@ -15,11 +15,11 @@ from hwsim.frontends.shared.arrangement import Arrangement, View
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Constant, RawInput, Real, Value
-from hwsim.frontends.torch.program import Program, ProgramNode, SizeName, TensorName
+from hwsim.frontends.torch.program import ExportedGraph, ProgramNode, SizeName, TensorName
 from hwsim.ops.base import Shape
 
 
-class Runtime(Enum):
+class Executor(Enum):
     """Who runs the program."""
 
     EXECUTORCH = "executorch"  # ExecuTorch with the XNNPACK delegate
@@ -30,15 +30,15 @@ BATCH = -1
 """The batch among sizes."""
 
 
-class TorchImporter(TensorBuilder):
+class ProgramImporter(TensorBuilder):
     """A TensorBuilder that knows a program's tensors by name; their first axis is the batch."""
 
     a_quantizer: ClassVar[str] = "a quantizer (quantize_per_tensor and dequantize_per_tensor)"
 
     def __init__(
         self,
-        program: Program,
-        runtime: Runtime,
+        program: ExportedGraph,
+        runtime: Executor,
         views: Mapping[str, View] | None = None,
         grids: Mapping[str, Format] | None = None,
     ) -> None:
@@ -159,4 +159,4 @@ class TorchImporter(TensorBuilder):
         raise HwsimError(f"{node}: a size must be a number or the batch, not {value!r}")
 
 
-Handler = Callable[[TorchImporter, ProgramNode], None]
+Handler = Callable[[ProgramImporter, ProgramNode], None]

@@ -21,7 +21,7 @@ from hwsim.frontends.shared.values import (
     Real,
     Value,
 )
-from hwsim.frontends.torch.importer import BATCH, TorchImporter
+from hwsim.frontends.torch.importer import BATCH, ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode, TensorName
 from hwsim.ops.base import Shape
 
@@ -59,7 +59,7 @@ def mapped(value: Constant, move: Callable[[Any], Any]) -> Constant:
     return Constant(move(value.array), codes, value.format, scale, value.shifted, value.zero_point)
 
 
-def reshape(run: TorchImporter, node: ProgramNode) -> None:
+def reshape(run: ProgramImporter, node: ProgramNode) -> None:
     """view, reshape, flatten, squeeze, unsqueeze: the program says the shape that comes out."""
     value = run.value(node, "self" if "self" in node.args else "input")
     if isinstance(value, Constant):
@@ -75,7 +75,7 @@ def reshape(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = relaid(value, lambda old: old.reshaped(shape))
 
 
-def permute(run: TorchImporter, node: ProgramNode) -> None:
+def permute(run: ProgramImporter, node: ProgramNode) -> None:
     """permute, transpose and t."""
     value = run.value(node, "self")
     rank = (
@@ -124,7 +124,12 @@ def inner_axis(node: ProgramNode, axis: int, rank: int) -> int:
 
 
 def _picked(
-    run: TorchImporter, node: ProgramNode, value: Value, axis: int, indices: Sequence[int], out: str
+    run: ProgramImporter,
+    node: ProgramNode,
+    value: Value,
+    axis: int,
+    indices: Sequence[int],
+    out: str,
 ) -> Value:
     """Some indices of an axis."""
     if isinstance(value, Constant):
@@ -135,7 +140,7 @@ def _picked(
     return moves.gone(run, held, moves.select(held.layout, axis, indices), node.name, out)
 
 
-def slice_(run: TorchImporter, node: ProgramNode) -> None:
+def slice_(run: ProgramImporter, node: ProgramNode) -> None:
     """slice: every so many indices of an axis."""
     value = run.value(node, "self")
     shape = layout_of(node, value).shape
@@ -155,7 +160,7 @@ def slice_(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = _picked(run, node, value, place, indices, node.output)
 
 
-def select(run: TorchImporter, node: ProgramNode) -> None:
+def select(run: ProgramImporter, node: ProgramNode) -> None:
     """select: one index of an axis, which goes."""
     value = run.value(node, "self")
     shape = layout_of(node, value).shape
@@ -168,7 +173,7 @@ def select(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = relaid(one, lambda old: old.reshaped(rest))
 
 
-def split(run: TorchImporter, node: ProgramNode) -> None:
+def split(run: ProgramImporter, node: ProgramNode) -> None:
     """split, split_with_sizes, chunk and unbind."""
     value = run.value(node, "self")
     shape = layout_of(node, value).shape
@@ -205,7 +210,7 @@ def _sizes(node: ProgramNode, length: int) -> list[int]:
     return [min(step, length - start) for start in range(0, length, step)]
 
 
-def cat(run: TorchImporter, node: ProgramNode) -> None:
+def cat(run: ProgramImporter, node: ProgramNode) -> None:
     """cat: tensors one after the other."""
     names = node.args.get("tensors")
     if (
@@ -250,7 +255,7 @@ def _in_place(parts: list[Real], axis: int) -> tuple[int, Callable[[Shape], Arra
     return -1, lambda shape: Arrangement.innermost(shape, axis)
 
 
-def pad(run: TorchImporter, node: ProgramNode) -> None:
+def pad(run: ProgramImporter, node: ProgramNode) -> None:
     """constant_pad_nd and pad: what comes around the last axes, in pairs from the last one."""
     value = run.value(node, "self")
     mode = node.args.get("mode", "constant")
@@ -278,7 +283,7 @@ def pad(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = moves.padded(run, cut, grown, fill, node.name, node.output)
 
 
-def upsample_nearest(run: TorchImporter, node: ProgramNode) -> None:
+def upsample_nearest(run: ProgramImporter, node: ProgramNode) -> None:
     """upsample_nearest1d and 2d: elements again."""
     value = run.value(node, "self" if "self" in node.args else "input")
     if isinstance(value, Constant):
@@ -300,7 +305,7 @@ def upsample_nearest(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = moves.gone(run, held, way, node.name, node.output)
 
 
-def size(run: TorchImporter, node: ProgramNode) -> None:
+def size(run: ProgramImporter, node: ProgramNode) -> None:
     """sym_size: the batch, or a number."""
     value = run.value(node, "self")
     dims = (
@@ -309,7 +314,7 @@ def size(run: TorchImporter, node: ProgramNode) -> None:
     run.sizes[node.output] = dims[_axis(node, node.integer("dim"), len(dims))]
 
 
-def expand(run: TorchImporter, node: ProgramNode) -> None:
+def expand(run: ProgramImporter, node: ProgramNode) -> None:
     """expand: axes of 1 again and again."""
     value = run.value(node, "self")
     if isinstance(value, Constant):

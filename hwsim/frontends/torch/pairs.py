@@ -24,7 +24,7 @@ from hwsim.frontends.shared.values import (
     Real,
     Unary,
 )
-from hwsim.frontends.torch.importer import Runtime, TorchImporter
+from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
 from hwsim.ops import Add, Mul, Quant, Sub
 
@@ -41,7 +41,7 @@ FLOATS: dict[str, Callable[[Any, Any], Any]] = {
 NARROW = 8
 
 
-def paired(run: TorchImporter, node: ProgramNode) -> None:
+def paired(run: ProgramImporter, node: ProgramNode) -> None:
     """add, sub, mul, div, maximum, minimum."""
     name = node.op.removeprefix("aten.").removesuffix("_")
     if name == "rsub":
@@ -85,7 +85,7 @@ def after(x: FloatArray, functions: tuple[Unary, ...]) -> FloatArray:
     return x
 
 
-def _of_two(run: TorchImporter, node: ProgramNode, a: Real, b: Real, name: str) -> Real:
+def _of_two(run: ProgramImporter, node: ProgramNode, a: Real, b: Real, name: str) -> Real:
     shape = common_shape(node, a.layout.shape, b.layout.shape)
     one, other = functions_of(a.steps), functions_of(b.steps)
     layouts, result = lying((a.layout, b.layout), shape)
@@ -94,7 +94,7 @@ def _of_two(run: TorchImporter, node: ProgramNode, a: Real, b: Real, name: str) 
         isinstance(real.source, Level) and real.source.codes.format.width <= NARROW
         for real in (a, b)
     )
-    in_reals = not plain or run.runtime is Runtime.TORCH
+    in_reals = not plain or run.runtime is Executor.TORCH
     if narrow and in_reals and one is not None and other is not None:
         laid = [
             _laid(run, node, real.source, real, layout)
@@ -118,13 +118,13 @@ def _of_two(run: TorchImporter, node: ProgramNode, a: Real, b: Real, name: str) 
     return Real(source, result)
 
 
-def _laid(run: TorchImporter, node: ProgramNode, level: Level, real: Real, wanted: Any) -> Level:
+def _laid(run: ProgramImporter, node: ProgramNode, level: Level, real: Real, wanted: Any) -> Level:
     held = replace(level.codes, layout=real.layout)
     return replace(level, codes=run.arranged(held, wanted, node))
 
 
 def _with_constant(
-    run: TorchImporter, node: ProgramNode, name: str, first: Any, second: Any
+    run: ProgramImporter, node: ProgramNode, name: str, first: Any, second: Any
 ) -> Real | RawInput:
     constant = np.asarray(first if second is None else second)
     argument = "other" if second is None else "self"
@@ -134,11 +134,11 @@ def _with_constant(
     real = run.real(node, argument)
     if constant.size == 1 and constant.ndim <= len(real.layout.shape) + 1:
         quantized = _quantized_constant(run, node, argument)
-        if quantized is None or run.runtime is Runtime.TORCH or name not in OPERATORS:
+        if quantized is None or run.runtime is Executor.TORCH or name not in OPERATORS:
             value = F32(constant.ravel()[0])
             return real.then(_arithmetic(node, name, value, first=second is None))
     other = _quantized_constant(run, node, argument)
-    if other is not None and run.runtime is Runtime.EXECUTORCH and name in OPERATORS:
+    if other is not None and run.runtime is Executor.EXECUTORCH and name in OPERATORS:
         return _of_codes(run, node, name, real, other, first=second is None)
     return _varying(run, node, real, constant.astype(F32), function, first=second is None)
 
@@ -159,7 +159,7 @@ def _arithmetic(node: ProgramNode, name: str, value: Any, *, first: bool) -> Una
     return Unary(str(node), of, rising=bool(rising), arithmetic=arithmetic)
 
 
-def _quantized_constant(run: TorchImporter, node: ProgramNode, moving: str) -> Constant | None:
+def _quantized_constant(run: ProgramImporter, node: ProgramNode, moving: str) -> Constant | None:
     """The constant operand, if it came through a quantizer of one scale."""
     argument = "self" if moving == "other" else "other"
     if isinstance(node.args.get(argument), (int, float)):
@@ -171,7 +171,7 @@ def _quantized_constant(run: TorchImporter, node: ProgramNode, moving: str) -> C
 
 
 def _of_codes(
-    run: TorchImporter, node: ProgramNode, name: str, real: Real, held: Constant, *, first: bool
+    run: ProgramImporter, node: ProgramNode, name: str, real: Real, held: Constant, *, first: bool
 ) -> Real:
     """With constant codes, which the runtime takes as it takes a tensor."""
     level = level_of(run, node, real)
@@ -192,7 +192,7 @@ def _of_codes(
 
 
 def _varying(
-    run: TorchImporter,
+    run: ProgramImporter,
     node: ProgramNode,
     real: Real,
     values: FloatArray,
@@ -217,7 +217,7 @@ def _varying(
     return Real(PerChannel(node.name, replace(level, codes=codes), of), codes.layout)
 
 
-def matmul(run: TorchImporter, node: ProgramNode) -> None:
+def matmul(run: ProgramImporter, node: ProgramNode) -> None:
     """matmul and bmm of two computed tensors."""
     names = ("self", "mat2" if "mat2" in node.args else "other")
     levels, shapes = [], []

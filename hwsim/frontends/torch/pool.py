@@ -9,7 +9,7 @@ from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import Level, Mean, Pool, Real, Total
-from hwsim.frontends.torch.importer import Runtime, TorchImporter
+from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.moving import inner_axis
 from hwsim.frontends.torch.program import ProgramNode
 from hwsim.frontends.torch.windows import as_map, map_level, per_axis, pool_window
@@ -21,7 +21,7 @@ def _rank(node: ProgramNode) -> int:
     return 1 if "1d" in node.op else 2
 
 
-def max_pool(run: TorchImporter, node: ProgramNode) -> None:
+def max_pool(run: ProgramImporter, node: ProgramNode) -> None:
     """max_pool1d and max_pool2d."""
     rank = _rank(node)
     if set(per_axis(node, "dilation", rank, 1)) != {1}:
@@ -31,7 +31,7 @@ def max_pool(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = _pooled(node, real, window)
 
 
-def adaptive_max_pool(run: TorchImporter, node: ProgramNode) -> None:
+def adaptive_max_pool(run: ProgramImporter, node: ProgramNode) -> None:
     """adaptive_max_pool1d and 2d whose windows are all alike."""
     rank = _rank(node)
     real = as_map(run, node, run.real(node, "self"), rank)
@@ -57,7 +57,7 @@ def _adaptive(node: ProgramNode, shape: Shape, rank: int) -> Window:
     return Window(kernel, kernel)
 
 
-def avg_pool(run: TorchImporter, node: ProgramNode) -> None:
+def avg_pool(run: ProgramImporter, node: ProgramNode) -> None:
     """avg_pool1d and avg_pool2d."""
     rank = _rank(node)
     level, shape = map_level(run, node, run.real(node, "self"), rank)
@@ -74,18 +74,18 @@ def avg_pool(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = _averaged(run, node, level, shape, window, in_reals=True)
 
 
-def adaptive_avg_pool(run: TorchImporter, node: ProgramNode) -> None:
+def adaptive_avg_pool(run: ProgramImporter, node: ProgramNode) -> None:
     """adaptive_avg_pool1d and 2d whose windows are all alike."""
     rank = _rank(node)
     level, shape = map_level(run, node, run.real(node, "self"), rank)
     window = _adaptive(node, shape, rank)
     whole = window.kernel == shape[1:] and rank == 2
-    whole = whole and run.runtime is Runtime.EXECUTORCH
+    whole = whole and run.runtime is Executor.EXECUTORCH
     run.values[node.output] = _averaged(run, node, level, shape, window, in_reals=not whole)
 
 
 def _averaged(
-    run: TorchImporter,
+    run: ProgramImporter,
     node: ProgramNode,
     level: Level,
     shape: Shape,
@@ -98,7 +98,7 @@ def _averaged(
     return Real(source, Arrangement.map((shape[0], *places)))
 
 
-def mean(run: TorchImporter, node: ProgramNode) -> None:
+def mean(run: ProgramImporter, node: ProgramNode) -> None:
     """mean and sum along axes."""
     real = run.real(node, "self")
     shape = real.layout.shape
@@ -112,7 +112,7 @@ def mean(run: TorchImporter, node: ProgramNode) -> None:
     last = kept if keep else tuple(n for a, n in enumerate(shape) if a not in axes)
     if mean_of and rank == 4 and axes == (1, 2):
         level, _ = map_level(run, node, real, 2)
-        whole = keep and run.runtime is Runtime.EXECUTORCH
+        whole = keep and run.runtime is Executor.EXECUTORCH
         made = _averaged(run, node, level, shape, Window(shape[1:]), in_reals=not whole)
     else:
         level = level_of(run, node, real)
@@ -125,7 +125,7 @@ def mean(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = replace(made, layout=made.layout.reshaped(last))
 
 
-def largest(run: TorchImporter, node: ProgramNode) -> None:
+def largest(run: ProgramImporter, node: ProgramNode) -> None:
     """amax and amin along axes."""
     real = run.real(node, "self")
     shape = real.layout.shape

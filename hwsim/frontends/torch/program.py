@@ -91,7 +91,7 @@ class TensorMeaning:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Program:
+class ExportedGraph:
     """A graph in order; `place` is what sentences begin with."""
 
     place: str

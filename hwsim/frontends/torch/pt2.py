@@ -18,7 +18,7 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.frontends.torch.archive import Archive
 from hwsim.frontends.torch.program import (
-    Program,
+    ExportedGraph,
     ProgramNode,
     SizeName,
     Sizes,
@@ -45,7 +45,7 @@ FOLDERS = (("weights", "model_weights_config.json"), ("constants", "model_consta
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
-def read_program(source: Path | BytesIO, place: str) -> Program:
+def read_program(source: Path | BytesIO, place: str) -> ExportedGraph:
     """The program in an archive; HwsimError says what is wrong with it."""
     archive = Archive(source, place)
     try:
@@ -56,7 +56,7 @@ def read_program(source: Path | BytesIO, place: str) -> Program:
         archive.close()
 
 
-def _program(archive: Archive) -> Program:
+def _program(archive: Archive) -> ExportedGraph:
     models = [name for name in archive.names("models") if name.endswith(".json")]
     if len(models) != 1:
         raise HwsimError(f"{archive.place} must hold one program, not {len(models)}")
@@ -73,7 +73,7 @@ def _program(archive: Archive) -> Program:
     meanings = {name: _meaning(value) for name, value in graph["tensor_values"].items()}
     nodes = tuple(_node(archive, number, node) for number, node in enumerate(graph["nodes"]))
     outputs = tuple(_output(archive, spec) for spec in signature["output_specs"])
-    return Program(archive.place, inputs, outputs, nodes, constants, meanings)
+    return ExportedGraph(archive.place, inputs, outputs, nodes, constants, meanings)
 
 
 def _meaning(value: Mapping[str, Any]) -> TensorMeaning:

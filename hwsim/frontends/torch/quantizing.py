@@ -13,7 +13,7 @@ from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import Codes, Constant, Level, RawInput, Real
 from hwsim.frontends.torch.decomposed import Decomposed
 from hwsim.frontends.torch.eager import EagerQuantizer
-from hwsim.frontends.torch.importer import Runtime, TorchImporter
+from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
 from hwsim.frontends.torch.xnnpack import XnnQuantizer
 from hwsim.ops import Relu, TensorType
@@ -27,9 +27,9 @@ FORMATS = {
     "uint16": Format.uint(16),
     "int32": Format.int(32),
 }
-QUANTIZERS: dict[Runtime, type[Decomposed]] = {
-    Runtime.EXECUTORCH: XnnQuantizer,
-    Runtime.TORCH: EagerQuantizer,
+QUANTIZERS: dict[Executor, type[Decomposed]] = {
+    Executor.EXECUTORCH: XnnQuantizer,
+    Executor.TORCH: EagerQuantizer,
 }
 
 
@@ -41,7 +41,7 @@ def format_of(node: ProgramNode) -> Format:
     return FORMATS[dtype]
 
 
-def quantizer(run: TorchImporter, node: ProgramNode) -> Decomposed:
+def quantizer(run: ProgramImporter, node: ProgramNode) -> Decomposed:
     """The scale and zero point of an activation, checked."""
     scales, zeros = run.number(node, "scale"), run.number(node, "zero_point")
     if scales is None or zeros is None or scales.size != 1 or zeros.size != 1:
@@ -59,7 +59,7 @@ def quantizer(run: TorchImporter, node: ProgramNode) -> Decomposed:
         raise HwsimError(f"{node}: an activation must have at most 16 bits, not {fmt.width}")
     if not fmt.min <= zero <= fmt.max:
         raise HwsimError(f"{node}: its zero point must be a code of {fmt}, not {zero}")
-    if run.runtime is Runtime.EXECUTORCH and fmt != FORMATS["int8"]:
+    if run.runtime is Executor.EXECUTORCH and fmt != FORMATS["int8"]:
         raise HwsimError(
             f"{node}: ExecuTorch's XNNPACK delegate has activations of int8, not "
             f"{node.args['dtype']}; like='torch' reads the program as PyTorch itself runs it"
@@ -75,7 +75,7 @@ def limits(node: ProgramNode, fmt: Format) -> tuple[int, int]:
     return low, high
 
 
-def quantize_per_tensor(run: TorchImporter, node: ProgramNode) -> None:
+def quantize_per_tensor(run: ProgramImporter, node: ProgramNode) -> None:
     """Reals become codes."""
     value = run.value(node, "input")
     if isinstance(value, Constant):
@@ -91,7 +91,7 @@ def quantize_per_tensor(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = _limited(run, node, codes, by.format)
 
 
-def _limited(run: TorchImporter, node: ProgramNode, codes: Codes, fmt: Format) -> Codes:
+def _limited(run: ProgramImporter, node: ProgramNode, codes: Codes, fmt: Format) -> Codes:
     """Codes of fewer values than their format has."""
     low, high = limits(node, fmt)
     kind = run.types[codes.edge]
@@ -102,7 +102,7 @@ def _limited(run: TorchImporter, node: ProgramNode, codes: Codes, fmt: Format) -
     return Codes(edge, codes.format, codes.layout, codes.padding)
 
 
-def dequantize_per_tensor(run: TorchImporter, node: ProgramNode) -> None:
+def dequantize_per_tensor(run: ProgramImporter, node: ProgramNode) -> None:
     """Codes are taken for reals again."""
     value = run.value(node, "input")
     if isinstance(value, Constant):
@@ -120,20 +120,20 @@ def dequantize_per_tensor(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = Real(Level(value, by.scale, by.zero_point), value.layout)
 
 
-def quantize_per_channel(run: TorchImporter, node: ProgramNode) -> None:
+def quantize_per_channel(run: ProgramImporter, node: ProgramNode) -> None:
     """Weights become codes."""
     axis = node.integer("axis")
     run.values[node.output] = _codes(run, node, run.constant(node, "input"), axis)
 
 
-def dequantize_per_channel(run: TorchImporter, node: ProgramNode) -> None:
+def dequantize_per_channel(run: ProgramImporter, node: ProgramNode) -> None:
     """Codes of weights are taken for reals again."""
     axis = node.integer("axis")
     run.values[node.output] = _dequantized(run, node, run.constant(node, "input"), axis)
 
 
 def _parameters(
-    run: TorchImporter, node: ProgramNode, shape: tuple[int, ...], axis: int | None
+    run: ProgramImporter, node: ProgramNode, shape: tuple[int, ...], axis: int | None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Scales and zero points of a constant, so that they broadcast against it."""
     names = ("scale", "zero_point") if axis is None else ("scales", "zero_points")
@@ -157,7 +157,7 @@ def _parameters(
     return scales.reshape(along), points.reshape(along)
 
 
-def _codes(run: TorchImporter, node: ProgramNode, value: Constant, axis: int | None) -> Constant:
+def _codes(run: ProgramImporter, node: ProgramNode, value: Constant, axis: int | None) -> Constant:
     fmt = format_of(node)
     low, high = limits(node, fmt)
     scales, zeros = _parameters(run, node, value.array.shape, axis)
@@ -169,7 +169,7 @@ def _codes(run: TorchImporter, node: ProgramNode, value: Constant, axis: int | N
 
 
 def _dequantized(
-    run: TorchImporter, node: ProgramNode, value: Constant, axis: int | None
+    run: ProgramImporter, node: ProgramNode, value: Constant, axis: int | None
 ) -> Constant:
     """Codes with the zero point taken off, and their scale."""
     fmt = format_of(node)

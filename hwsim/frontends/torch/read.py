@@ -13,12 +13,12 @@ from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.tensors import with_views
 from hwsim.frontends.shared.values import Codes, Real
 from hwsim.frontends.torch.handlers import HANDLERS
-from hwsim.frontends.torch.importer import Runtime, TorchImporter
-from hwsim.frontends.torch.program import Program, ProgramNode
+from hwsim.frontends.torch.importer import Executor, ProgramImporter
+from hwsim.frontends.torch.program import ExportedGraph, ProgramNode
 from hwsim.frontends.torch.pt2 import read_program
 from hwsim.graph import Graph, OutputPort
 
-LIKE = tuple(known.value for known in Runtime)
+LIKE = tuple(known.value for known in Executor)
 QUANTIZED = "quantized_decomposed."
 
 
@@ -36,22 +36,22 @@ def read_object(model: Any, like: str | None = None) -> Graph:
     return graph_of(read_program(held, "the exported program"), _runtime(like))
 
 
-def _runtime(like: str | None) -> Runtime:
+def _runtime(like: str | None) -> Executor:
     try:
-        return Runtime.EXECUTORCH if like is None else Runtime(like)
+        return Executor.EXECUTORCH if like is None else Executor(like)
     except ValueError:
         raise HwsimError(
             f"what an exported program is to be like must be one of {', '.join(LIKE)}, not {like!r}"
         ) from None
 
 
-def graph_of(program: Program, runtime: Runtime) -> Graph:
+def graph_of(program: ExportedGraph, runtime: Executor) -> Graph:
     """The Graph of a program as a runtime computes it."""
     _check_operators(program)
-    return with_views(lambda views, grids: _read(TorchImporter(program, runtime, views, grids)))
+    return with_views(lambda views, grids: _read(ProgramImporter(program, runtime, views, grids)))
 
 
-def _read(run: TorchImporter) -> Graph:
+def _read(run: ProgramImporter) -> Graph:
     try:
         run.read_inputs()
         for node in run.program.nodes:
@@ -63,7 +63,7 @@ def _read(run: TorchImporter) -> Graph:
         raise HwsimError(text if text.startswith(run.place) else run.place + text) from None
 
 
-def _read_node(run: TorchImporter, node: ProgramNode) -> None:
+def _read_node(run: ProgramImporter, node: ProgramNode) -> None:
     try:
         HANDLERS[node.op](run, node)
     except HwsimError as error:
@@ -75,7 +75,7 @@ def _read_node(run: TorchImporter, node: ProgramNode) -> None:
         raise HwsimError(f"{node}: it must be valid ({error})") from None
 
 
-def _output(run: TorchImporter, name: str) -> OutputPort:
+def _output(run: ProgramImporter, name: str) -> OutputPort:
     value = run.values.get(name)
     reals: tuple[float, ...] | None = None
     steps: tuple[PortStep, ...] = ()
@@ -97,7 +97,7 @@ def _output(run: TorchImporter, name: str) -> OutputPort:
         raise HwsimError(f"output {name!r}: {error}") from None
 
 
-def _check_operators(program: Program) -> None:
+def _check_operators(program: ExportedGraph) -> None:
     """Raise HwsimError that lists all operators which are not read, or if nothing is quantized."""
     missing: dict[str, list[str]] = {}
     for node in program.nodes:

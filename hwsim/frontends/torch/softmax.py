@@ -5,14 +5,14 @@ from __future__ import annotations
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.values import Real, Softmax
-from hwsim.frontends.torch.importer import TorchImporter
+from hwsim.frontends.torch.importer import ProgramImporter
 from hwsim.frontends.torch.moving import inner_axis
 from hwsim.frontends.torch.program import ProgramNode
 
 LAST_BITS = "a softmax in float32 may have other last bits in the runtime"
 
 
-def softmax(run: TorchImporter, node: ProgramNode) -> None:
+def softmax(run: ProgramImporter, node: ProgramNode) -> None:
     """A softmax still to come, of a float tensor that nothing quantizes again."""
     real = run.real(node, "self")
     shape = real.layout.shape

@@ -10,20 +10,20 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.values import Constant, FloatArray, RawInput, Unary
-from hwsim.frontends.torch.importer import TorchImporter
+from hwsim.frontends.torch.importer import ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
 
 F32 = np.float32
 Maker = Callable[[ProgramNode], Unary]
 
 
-def unary(run: TorchImporter, node: ProgramNode) -> None:
+def unary(run: ProgramImporter, node: ProgramNode) -> None:
     """A function of a tensor."""
     argument = "self" if "self" in node.args else "input"
     run.values[node.output] = run.real(node, argument).then(FUNCTIONS[node.op](node))
 
 
-def identity(run: TorchImporter, node: ProgramNode) -> None:
+def identity(run: ProgramImporter, node: ProgramNode) -> None:
     """What gives its input again."""
     argument = "self" if "self" in node.args else "input"
     value = run.value(node, argument)

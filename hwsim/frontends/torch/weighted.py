@@ -12,7 +12,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import Constant, FloatArray, Level, Real, Weighing
-from hwsim.frontends.torch.importer import Runtime, TorchImporter
+from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
 from hwsim.frontends.torch.windows import dilated, framed, map_level, paddings
 from hwsim.ops import CONVOLUTIONS, Conv, Dense, Window
@@ -23,7 +23,7 @@ WIDE = "its sums may pass 32 bits, where the runtime's wrap; here they are exact
 MOST_BIAS = 2.0**31
 
 
-def weights_of(run: TorchImporter, node: ProgramNode, argument: str, rank: int) -> Constant:
+def weights_of(run: ProgramImporter, node: ProgramNode, argument: str, rank: int) -> Constant:
     """Weights that came through a quantizer, with zero point 0 and so many axes."""
     value = run.constant(node, argument)
     if value.codes is None or value.scale is None or value.format is None:
@@ -33,7 +33,7 @@ def weights_of(run: TorchImporter, node: ProgramNode, argument: str, rank: int) 
         )
     if value.array.ndim != rank or not value.array.size:
         raise HwsimError(f"{node}: its weights must have {rank} axes, not {value.array.shape}")
-    if value.shifted and run.runtime is Runtime.EXECUTORCH:
+    if value.shifted and run.runtime is Executor.EXECUTORCH:
         raise HwsimError(f"{node}: its weights must have zero point 0")
     return value
 
@@ -54,7 +54,7 @@ def scales_along(node: ProgramNode, weights: Constant, axis: int) -> FloatArray:
 
 
 def layer(
-    run: TorchImporter,
+    run: ProgramImporter,
     node: ProgramNode,
     level: Level,
     codes: IntArray,
@@ -77,7 +77,7 @@ def layer(
         if window is None
         else CONVOLUTIONS[len(window[0].kernel)](window=window[0], groups=window[1], **common)
     )
-    whole = run.runtime is Runtime.EXECUTORCH
+    whole = run.runtime is Executor.EXECUTORCH
     source = Weighing(node.name, node.output, level, op, worth, exact=whole, integer_bias=whole)
     source = _biased(run, node, source)
     if whole and op.bound([run.types[level.codes.edge]]) >= 1 << 31:
@@ -85,14 +85,14 @@ def layer(
     return source
 
 
-def _biased(run: TorchImporter, node: ProgramNode, source: Weighing) -> Weighing:
+def _biased(run: ProgramImporter, node: ProgramNode, source: Weighing) -> Weighing:
     """The layer with its bias: in whole numbers of the sums, or with more bits after the point."""
     if not run.has(node, "bias"):
         return source
     bias, outputs = run.constant(node, "bias"), source.op.outputs
     if bias.array.shape != (outputs,) or not np.isfinite(bias.array).all():
         raise HwsimError(f"{node}: its bias must be {outputs} finite values, one a channel")
-    if run.runtime is Runtime.EXECUTORCH:
+    if run.runtime is Executor.EXECUTORCH:
         codes = bias.codes if bias.codes is not None else whole_bias(bias.array, source.scale)
         if np.abs(codes).max() >= MOST_BIAS:
             raise HwsimError(f"{node}: its bias must fit 32 bits in steps of its sums")
@@ -111,7 +111,7 @@ def whole_bias(bias: npt.NDArray[Any], scale: FloatArray) -> npt.NDArray[np.floa
 
 
 def _spare_bits(
-    run: TorchImporter, node: ProgramNode, source: Weighing, bias: npt.NDArray[np.float64]
+    run: ProgramImporter, node: ProgramNode, source: Weighing, bias: npt.NDArray[np.float64]
 ) -> int:
     """Bits after the point of a float bias: as many as leave the sums 40 bits, up to 20."""
     most = source.op.bound([run.types[source.input.codes.edge]]) + float(np.abs(bias).max())
@@ -120,7 +120,7 @@ def _spare_bits(
     return min(40 - int(most).bit_length(), 20)
 
 
-def conv(run: TorchImporter, node: ProgramNode) -> None:
+def conv(run: ProgramImporter, node: ProgramNode) -> None:
     """conv1d and conv2d."""
     if node.flag("transposed"):
         raise HwsimError(f"{node}: a transposed convolution must be quantized as one")
@@ -146,7 +146,7 @@ def conv(run: TorchImporter, node: ProgramNode) -> None:
     run.values[node.output] = Real(source, Arrangement.map((outputs, *places)))
 
 
-def _rank(run: TorchImporter, node: ProgramNode) -> int:
+def _rank(run: ProgramImporter, node: ProgramNode) -> int:
     """Axes of places: 1 or 2."""
     rank = run.constant(node, "weight").array.ndim - 2
     if rank not in (1, 2):
@@ -154,13 +154,13 @@ def _rank(run: TorchImporter, node: ProgramNode) -> int:
     return rank
 
 
-def linear(run: TorchImporter, node: ProgramNode) -> None:
+def linear(run: ProgramImporter, node: ProgramNode) -> None:
     """linear: weights (out, in) over the last axis."""
     weights = weights_of(run, node, "weight", 2)
     _dense(run, node, run.real(node, "input"), weights, 0)
 
 
-def addmm(run: TorchImporter, node: ProgramNode) -> None:
+def addmm(run: ProgramImporter, node: ProgramNode) -> None:
     """addmm: weights (in, out), the bias first."""
     if node.real("beta", 1.0) != 1.0 or node.real("alpha", 1.0) != 1.0:
         raise HwsimError(f"{node}: its alpha and beta must be 1")
@@ -169,7 +169,7 @@ def addmm(run: TorchImporter, node: ProgramNode) -> None:
 
 
 def _dense(
-    run: TorchImporter, node: ProgramNode, real: Real, weights: Constant, outputs: int
+    run: ProgramImporter, node: ProgramNode, real: Real, weights: Constant, outputs: int
 ) -> None:
     codes = weights.codes
     assert codes is not None

@@ -13,7 +13,7 @@ from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import Arithmetic, Codes, Level, Moved, Real, Unary
-from hwsim.frontends.torch.importer import TorchImporter
+from hwsim.frontends.torch.importer import ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
 from hwsim.ops import Window
 from hwsim.ops.base import IntArray, Shape
@@ -33,7 +33,9 @@ def per_axis(
     return values
 
 
-def map_level(run: TorchImporter, node: ProgramNode, real: Real, rank: int) -> tuple[Level, Shape]:
+def map_level(
+    run: ProgramImporter, node: ProgramNode, real: Real, rank: int
+) -> tuple[Level, Shape]:
     """The codes behind a map (channels, ...) with so many axes of places."""
     shape = real.layout.shape
     if len(shape) != rank + 1:
@@ -43,7 +45,7 @@ def map_level(run: TorchImporter, node: ProgramNode, real: Real, rank: int) -> t
     return replace(level, codes=run.arranged(held, Arrangement.map(shape), node)), shape
 
 
-def as_map(run: TorchImporter, node: ProgramNode, real: Real, rank: int) -> Real:
+def as_map(run: ProgramImporter, node: ProgramNode, real: Real, rank: int) -> Real:
     """A map that lies as operators on maps expect it."""
     source, layout = real.source, real.layout
     if len(layout.shape) != rank + 1:
@@ -89,7 +91,7 @@ def paddings(node: ProgramNode, kernel: Shape) -> Ends:
 
 
 def framed(
-    run: TorchImporter, node: ProgramNode, level: Level, kernel: Shape, ends: Ends
+    run: ProgramImporter, node: ProgramNode, level: Level, kernel: Shape, ends: Ends
 ) -> tuple[Level, Window]:
     """A map with what no window pads around it, and the window that pads the rest."""
     strides = per_axis(node, "stride", len(kernel), 1)
