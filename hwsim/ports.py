@@ -33,8 +33,8 @@ class InputPort:
     Reals become codes as `round(x / scale) + zero_point`, or, with `zero_point_first`,
     `round(x / scale + zero_point)`, then overflow; with `reciprocal`, x times float32(1 / scale)
     takes the place of the quotient, and with both the sum is that of a fused multiply-add, rounded
-    to float32 once; with `line` they are `round(x * line[0] + line[1])`, both operations rounded to
-    float32. `element` names the integer type of a port whose
+    to float32 once; with `line` they are `round(x * line[0] + line[1])`, fused as well.
+    `element` names the integer type of a port whose
     tensor holds codes itself (`uint8`); None stands for reals.
     `steps` are what the model computes of reals in float32 before it quantizes them, on the axes
     that the user sees.

@@ -111,7 +111,7 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
         zero = kind.quant.zero_point
         if port.line is not None:
             factor, offset = (np.float32(number) for number in port.line)
-            whole, zero = real * factor + offset, 0
+            whole, zero = _fused(xp, real, factor, offset), 0
         elif port.reciprocal and port.zero_point_first:
             whole, zero = _fused(xp, real, 1 / scale, zero), 0
         else:
@@ -122,7 +122,7 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
     return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
 
 
-def _fused(xp: Namespace, real: Array, factor: Any, added: int) -> Array:
+def _fused(xp: Namespace, real: Array, factor: Any, added: float) -> Array:
     """`real * factor + added` of float32 numbers, rounded to float32 once.
 
     A product of two float32 numbers is exact in float64. Its sum is rounded there first, which

@@ -8,13 +8,15 @@ are a step function of the whole numbers, and are found as such.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.frontends.openvino.importer import OvImporter
+from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused, whole_again
 from hwsim.frontends.shared.node_by_node import pools
 from hwsim.frontends.shared.rounding import Quantizer, averaged, totalled, weighed
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
@@ -35,7 +37,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import Op, PairTable, Quant, TensorType
+from hwsim.ops import Dense, Op, PairTable, Quant, TensorType
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
@@ -56,6 +58,8 @@ class FakeQuantizer(Quantizer):
     high: Ends
     scales: Ends
     zero_point: int
+    signed: bool = False  # whether the plugin takes int8
+    kept: bool = False  # whether it stays as it is, since only the model's user reads it
 
     @property
     def scale(self) -> float:  # type: ignore[override]
@@ -68,29 +72,31 @@ class FakeQuantizer(Quantizer):
         return Quant(self.scales, self.zero_point) if len(self.scales) == 1 else None
 
     @property
+    def ends(self) -> tuple[FloatArray, FloatArray]:
+        """The lowest and the highest real, of all channels or of each."""
+        return np.array(self.low, F32), np.array(self.high, F32)
+
+    @property
     def line(self) -> tuple[FloatArray, FloatArray]:
         """What a real is multiplied by, and what is added to the product."""
-        return line_between(np.array(self.low, F32), np.array(self.high, F32), self.levels)
+        return factor_and_offset(*self.ends, self.levels)
+
+    def kernel(self, low: FloatArray, high: FloatArray) -> KernelLine:
+        """The same in a layer's kernel, from ends that may have taken in what comes before."""
+        lowest = (
+            0 if self.kept or not self.signed else 1 - self.levels // 2 - (self.levels % 2 == 0)
+        )
+        return KernelLine.between(low, high, self.levels, lowest=lowest, last=not self.kept)
 
     def codes(self, reals: FloatArray) -> IntArray:
         """Of float32 values, channels innermost."""
         return self.on_line(reals, *self.line)
 
     def on_line(self, values: FloatArray, factor: FloatArray, offset: FloatArray) -> IntArray:
-        """A product and a sum, each rounded, then the nearest whole number, the even one of two."""
-        with np.errstate(over="ignore"):
-            places = np.rint(values.astype(F32) * factor + offset)
-        return self._held(places)
-
-    def _held(self, places: FloatArray) -> IntArray:
+        """A product and a sum, rounded at once, then the nearest whole number, the even one of two."""
+        places = np.rint(fused(values, factor, offset))
         codes: IntArray = np.clip(places, 0, self.levels - 1).astype(np.int64)
         return codes
-
-    def in_layer(self, values: FloatArray) -> IntArray:
-        """The same where the layer's own kernel does it: one rounding for product and sum."""
-        factor, offset = (part.astype(np.float64) for part in self.line)
-        places = np.rint((values.astype(np.float64) * factor + offset).astype(F32))
-        return self._held(places)
 
     def port(self, node: object) -> dict[str, Any]:
         """The same at an input's port."""
@@ -112,9 +118,7 @@ class FakeQuantizer(Quantizer):
             codes: FloatArray = np.rint(x / scale) + zero
             if in_layer and not low:
                 return np.asarray(codes * (F32(1) / (F32(1) / step)))
-            if in_layer:
-                return np.asarray(codes.astype(np.float64) * step + np.float64(low), F32)
-            return np.asarray(codes * step + low)
+            return fused(codes, step, low)
 
         return Unary("FakeQuantize", function, rising=True)
 
@@ -174,42 +178,10 @@ class FakeQuantizer(Quantizer):
         raise HwsimError(f"{source.name}: it must be quantized at once")
 
 
-def line_between(low: FloatArray, high: FloatArray, levels: int) -> tuple[FloatArray, FloatArray]:
-    """What makes places of reals between two ends, in the plugin's order of roundings."""
-    with np.errstate(divide="ignore", over="ignore"):
-        factor = F32(levels - 1) / (high - low)
-    return factor, -low * factor
-
-
-SYMMETRIC = -128 / 127
-NEARLY = 0.002
-"""How far the ends' ratio may be from that of int8 for the plugin to take int8."""
-
-
-def is_signed(least: np.float32, most: np.float32, levels: int) -> bool:
-    """Whether the plugin takes int8 without a zero point for codes between these ends."""
-    ratio = SYMMETRIC if levels == 256 else -1.0
-    return bool(least < 0 < most) and abs(float(least) / float(most) - ratio) < NEARLY
-
-
-def whole_again(least: np.float32, most: np.float32, levels: int) -> tuple[np.float32, np.float32]:
-    """The lowest real and the step of a quantizer that was taken apart and put together again."""
-    top = F32(levels - 1)
-    span = most - least
-    step = span / top
-    if is_signed(least, most, levels):
-        lowest = F32(-128 if levels == 256 else -127)
-        low, high = lowest * step, F32(127) * step
-    else:
-        shift = -(top * least) / span + F32(0)
-        low, high = (F32(0) - shift) * step, (top - shift) * step
-    return low, (high - low) / top
-
-
 def folded(by: FakeQuantizer, scale: FloatArray, zero: int) -> tuple[FloatArray, FloatArray]:
     """The line for codes with that meaning, which the plugin has moved into a quantizer's ends."""
     low, high = (np.array(end, F32) / scale + F32(zero) for end in (by.low, by.high))
-    return line_between(low, high, by.levels)
+    return factor_and_offset(low, high, by.levels)
 
 
 Stepped = tuple[str, WholeSums, FloatRule]
@@ -222,9 +194,7 @@ def _stepped(
     functions = tuple(s for s in real.steps if isinstance(s, Unary | Arithmetic))
     if isinstance(source, Weighing):
         edge, scale = weighed(run, source)
-        worth = scale.astype(np.float64)
-        sums = WholeSums(run.types[edge], lambda k: k * worth, np.zeros(1), worth.size, worth)
-        return edge, sums, FloatRule(functions, by.in_layer, 1, len(by.low))
+        return edge, *kernel_rule(run, edge, source, scale, functions, by)
     level = source.input
     if isinstance(source, Total):
         edge, unit = totalled(run, source)
@@ -247,6 +217,99 @@ def _stepped(
             return by.on_line(values, *line)
 
     return edge, WholeSums(kind, averages, np.zeros(1), 1), FloatRule(functions, codes, 1, 1)
+
+
+def kernel_rule(
+    run: TensorBuilder,
+    edge: str,
+    source: Weighing,
+    scale: FloatArray,
+    functions: tuple[Unary | Arithmetic, ...],
+    by: FakeQuantizer,
+) -> tuple[WholeSums, FloatRule]:
+    """What a layer's kernel makes of its whole numbers.
+
+    Without a bias, and in a dense layer, the plugin moves the layer's scale into the quantizer.
+    """
+    kind, rows = run.types[edge], max(scale.size, len(by.low))
+    bias, rest = _bias(functions)
+    clamps = [f for f in rest if isinstance(f, Unary) and f.clamp]
+    plain = len(clamps) == len(rest)
+    low, high = by.ends
+    if plain and bias is None and not _moved_bias(source):
+        zero = _zero_sums(run, source)
+        line = by.kernel(low / scale + zero, high / scale + zero)
+        rows = max(rows, line.factor.size, line.offset.size)
+
+        def codes(sums: FloatArray) -> IntArray:
+            return _clamped(line.places(sums), clamps, by)
+
+        whole = _zero_count(source) if zero.any() else np.zeros(1)
+        sums = WholeSums(kind, lambda k: (k + whole).astype(np.float64), np.zeros(1), rows)
+        return sums, FloatRule((), codes, 1, rows)
+    line = by.kernel(low, high)
+    if any(clamp.high is not None and clamp.high < high.min() for clamp in clamps):
+        line = replace(line, last=False)
+    if plain and isinstance(source.op, Dense) and line.plain and bias is not None:
+
+        def codes(sums: FloatArray) -> IntArray:
+            return _clamped(line.weighted(sums, scale, bias), clamps, by)
+
+        sums = WholeSums(kind, lambda k: k.astype(np.float64), np.zeros(1), rows)
+        return sums, FloatRule((), codes, 1, max(rows, bias.size))
+    worth = scale.astype(np.float64)
+    return (
+        WholeSums(kind, lambda k: k * worth, np.zeros(1), rows, worth),
+        FloatRule(functions, line.places, 1, rows),
+    )
+
+
+def _bias(
+    functions: tuple[Unary | Arithmetic, ...],
+) -> tuple[FloatArray | None, tuple[Unary | Arithmetic, ...]]:
+    """What is added to a layer's sum at once, and what is computed then."""
+    first = functions[0] if functions else None
+    if isinstance(first, Arithmetic) and first.op == "add":
+        return first.values, functions[1:]
+    return None, functions
+
+
+def sums_of_weights(op: Dense, shift: np.float32) -> FloatArray:
+    """Weights times one number, added up in float32 one after the other."""
+    total = np.zeros(op.outputs, F32)
+    for row in op.matrix():
+        total = total + shift * row.astype(F32)
+    return total
+
+
+def _zero_sums(run: TensorBuilder, source: Weighing) -> FloatArray:
+    """What a dense layer's sums of codes hold more than those of reals; a convolution's hold none."""
+    taken = run.shift(source.input) if isinstance(run, OvImporter) else 0
+    if isinstance(source.op, Dense) and taken:
+        return sums_of_weights(source.op, F32(taken))
+    return np.zeros(1, F32)
+
+
+def _zero_count(source: Weighing) -> Reals:
+    """The same exactly."""
+    whole = source.op.matrix().sum(axis=0) * source.input.zero_point
+    return np.asarray(whole, np.float64)
+
+
+def _moved_bias(source: Weighing) -> bool:
+    """Whether a bias is among the whole numbers."""
+    return bool(source.op.bias.any())
+
+
+def _clamped(places: IntArray, clamps: list[Unary], by: FakeQuantizer) -> IntArray:
+    """Places no further than the ends of clamps, each rounded by itself."""
+    factor, offset = by.line
+    for clamp in clamps:
+        for end, keep in ((clamp.low, np.maximum), (clamp.high, np.minimum)):
+            if end is not None:
+                place = np.clip(np.rint(F32(end) * factor + offset), 0, by.levels - 1)
+                places = keep(places, place.astype(np.int64))
+    return places
 
 
 def _narrow(*levels: Level) -> bool:

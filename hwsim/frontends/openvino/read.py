@@ -10,7 +10,8 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Prepared, Runtime
 from hwsim.frontends.onnx.walk import read_graph
-from hwsim.frontends.openvino.handlers import HANDLERS, OvImporter
+from hwsim.frontends.openvino.handlers import HANDLERS
+from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.ir import parse, read_ir
 from hwsim.frontends.openvino.lowering import lowered
 from hwsim.frontends.openvino.model import IrModel

@@ -1,0 +1,59 @@
+"""The state of one import of a model that OpenVINO runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from hwsim.fixed import Format
+from hwsim.frontends.onnx.importer import Importer
+from hwsim.frontends.onnx.model import OnnxModel
+from hwsim.frontends.onnx.runtime import Runtime
+from hwsim.frontends.shared.arrangement import View
+from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.values import Level, Real
+
+MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool")
+
+
+class OvImporter(Importer):
+    """An Importer that knows what OpenVINO takes for the place of 0 of quantized tensors.
+
+    `shifts` are these by edge; there is none of a tensor that the plugin holds as int8.
+    """
+
+    a_quantizer: ClassVar[str] = "a FakeQuantize"
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        views: Mapping[str, View] | None = None,
+        grids: Mapping[str, Format] | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        super().__init__(model, views, grids, runtime)
+        self.shifts: dict[str, float] = {}
+
+    @property
+    def computes_reals(self) -> bool:
+        """It does: what nothing quantizes goes on in float32."""
+        return True
+
+    def note(self, name: str, text: str, **values: object) -> None:
+        """Nothing: what is said of other runtimes' float32 sums is not true of whole numbers."""
+
+    def note_end(self, real: Real) -> None:
+        """Nothing: a layer's sum is added up in whole numbers."""
+
+    def shift(self, level: Level) -> float:
+        """The place of 0 of codes as the plugin has it, 0 where it holds int8."""
+        return shift_at(self, self.shifts, level)
+
+
+def shift_at(run: TensorBuilder, shifts: Mapping[str, float], level: Level) -> float:
+    """The place that is known for an edge, or for one that was moved to it."""
+    makers = {edge: node for node in run.nodes for edge in node.outputs}
+    edge = level.codes.edge
+    while edge not in shifts and edge in makers and makers[edge].op.kind in MOVING:
+        edge = makers[edge].inputs[0]
+    return shifts.get(edge, 0.0)
