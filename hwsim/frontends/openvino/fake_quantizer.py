@@ -17,6 +17,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused, whole_again
+from hwsim.frontends.openvino.residual import summed
 from hwsim.frontends.shared.node_by_node import pools
 from hwsim.frontends.shared.rounding import Quantizer, averaged, totalled, weighed
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
@@ -58,6 +59,7 @@ class FakeQuantizer(Quantizer):
     high: Ends
     scales: Ends
     zero_point: int
+    place: float  # of 0 as the plugin computes it
     signed: bool = False  # whether the plugin takes int8
     kept: bool = False  # whether it stays as it is, since only the model's user reads it
 
@@ -80,6 +82,16 @@ class FakeQuantizer(Quantizer):
     def line(self) -> tuple[FloatArray, FloatArray]:
         """What a real is multiplied by, and what is added to the product."""
         return factor_and_offset(*self.ends, self.levels)
+
+    @property
+    def shift(self) -> np.float32:
+        """What the plugin takes off places; nothing where it holds int8."""
+        return F32(0 if self.signed else self.place)
+
+    @property
+    def lowest(self) -> int:
+        """The lowest code that the plugin holds."""
+        return 1 - self.levels // 2 - (self.levels % 2 == 0) if self.signed else 0
 
     def kernel(self, low: FloatArray, high: FloatArray) -> KernelLine:
         """The same in a layer's kernel, from ends that may have taken in what comes before."""
@@ -134,6 +146,8 @@ class FakeQuantizer(Quantizer):
         match source:
             case Weighing() | Total() | Mean():
                 edge, sums, rule = _stepped(run, source, real, self)
+            case Pair(a=Weighing()) if isinstance(run, OvImporter) and source.tensor in run.clipped:
+                return _of_residual(run, source, self, name, out, real)
             case Pair(a=Level() as a, b=Level() as b) if not real.steps and _narrow(a, b):
                 return _of_pair(run, source, self, name, out, real)
             case _:
@@ -310,6 +324,16 @@ def _clamped(places: IntArray, clamps: list[Unary], by: FakeQuantizer) -> IntArr
                 place = np.clip(np.rint(F32(end) * factor + offset), 0, by.levels - 1)
                 places = keep(places, place.astype(np.int64))
     return places
+
+
+def _of_residual(
+    run: OvImporter, source: Pair, by: FakeQuantizer, name: str, out: str, real: Real
+) -> Codes:
+    """The sum of a convolution and a tensor."""
+    found = run.clipped[source.tensor]
+    low, high = (end / found.unit for end in by.ends)
+    edge, ops = summed(run, found, by.kernel(low, high), (by.format, by.quant), out)
+    return Codes(run.chain(name, edge, ops, out), by.format, real.layout)
 
 
 def _narrow(*levels: Level) -> bool:

@@ -18,20 +18,25 @@ from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer, sums_of_weigh
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import again, is_signed, shift_of
 from hwsim.frontends.openvino.lowering import DOMAIN
+from hwsim.frontends.openvino.residual import Clipped, QuantizedScale
 from hwsim.frontends.shared.rounding import quantize, relabel
+from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     Arithmetic,
     Constant,
     FloatArray,
     Level,
+    Pair,
     RawInput,
     Real,
+    Unary,
     Weighing,
 )
-from hwsim.ops import Dense, Quant
+from hwsim.ops import Conv, Dense, Quant
 
 F32 = np.float32
 MOST_LEVELS = 256
+QUANTIZERS = ("FakeQuantize", "QuantizeLinear")
 
 
 def fake_quantize(run: Importer, node: OnnxNode) -> None:
@@ -43,22 +48,70 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     by = quantizer(node, levels, ends)
     by = replace(by, kept=_shown_only(run, node), signed=by.signed and takes_int8(run, node))
     name = f"{node.output}.codes"
+    if isinstance(run, OvImporter) and isinstance(value, Real) and only_clips(run, node, value):
+        run.values[node.output] = value
+        run.quantizers[node.output] = by
+        return
     if isinstance(value, RawInput):
         if not value.dtype.startswith("float"):
             raise HwsimError(f"{node}: its input must be reals, not {value.dtype}")
         codes = by.enter(run, value, node.name, value.name)
     else:
         codes = quantize(run, run.real(node, 0), by, node.name, name)
-    if isinstance(run, OvImporter) and not by.signed:
-        run.shifts[codes.edge] = float(
-            shift_of(F32(ends[2].ravel()[0]), F32(ends[3].ravel()[0]), levels)
-        )
+    if isinstance(run, OvImporter):
+        run.shifts[codes.edge] = float(by.shift)
     scales = None if len(by.scales) == 1 else np.array(by.scales, F32)
     made = Real(Level(codes, by.scale, by.zero_point, scales), codes.layout)
     if by.kept and scales is None:
         in_layer = isinstance(value, Real) and isinstance(value.source, Weighing)
         made = made.then(by.shown(ends[2], ends[3], in_layer=in_layer))
     run.values[node.output] = made
+
+
+def only_clips(run: Importer, node: OnnxNode, real: Real) -> bool:
+    """Whether the plugin takes a quantizer and the sum behind it into a convolution.
+
+    It does where nothing else reads it, and a quantizer follows the sum, a ReLU between them maybe.
+    """
+    source = real.source
+    added = isinstance(source, Weighing) and isinstance(source.op, Conv)
+    plain = all(_is_bias(step, place) or _is_relu(step) for place, step in enumerate(real.steps))
+    total = _only_reader(run, node.output)
+    if not (added and plain) or total is None or total.op != "Add":
+        return False
+    others = [name for name in total.inputs if name != node.output]
+    assert isinstance(source, Weighing)
+    beside = run.values.get(others[0]) if others else None
+    if isinstance(beside, Real) and beside.source is source.input:
+        return False
+    if len(others) != 1 or run.model.constants.get(others[0]) is not None:
+        return False
+    behind = _only_reader(run, total.output)
+    if behind is not None and behind.op == "Relu":
+        behind = _only_reader(run, behind.output)
+    if behind is None or behind.op not in QUANTIZERS:
+        return False
+    return not (total.inputs[1] == node.output and _of_convolution(run, others[0]))
+
+
+def _is_bias(step: object, place: int) -> bool:
+    return place == 0 and isinstance(step, Arithmetic) and step.op == "add"
+
+
+def _is_relu(step: object) -> bool:
+    return isinstance(step, Unary) and step.low == 0 and step.high is None
+
+
+def _only_reader(run: Importer, name: str) -> OnnxNode | None:
+    """The only node that reads a tensor; None where there are several, or the user reads it."""
+    readers = [other for other in run.model.nodes if name in other.inputs]
+    shown = any(port.name == name for port in run.model.outputs)
+    return readers[0] if len(readers) == 1 and not shown else None
+
+
+def _of_convolution(run: Importer, name: str) -> bool:
+    """Whether a tensor is a quantizer's that clips too, were it not the second."""
+    return name in run.quantizers if isinstance(run, OvImporter) else False
 
 
 MOVING = (
@@ -109,9 +162,11 @@ def quantizer(node: OnnxNode, levels: int, ends: list[FloatArray]) -> FakeQuanti
     lows, highs, scales = (
         tuple(float(value) for value in np.broadcast_to(end.ravel(), size)) for end in ends
     )
-    fmt = Format.uint(width)
+    fmt, shift = Format.uint(width), shift_of(least.ravel()[0], most.ravel()[0], levels)
     signed = all(is_signed(x, y, levels) for x, y in zip(least.ravel(), most.ravel(), strict=False))
-    return FakeQuantizer(fmt, levels, lows, highs, scales, int(zero.ravel()[0]), signed)
+    return FakeQuantizer(
+        fmt, levels, lows, highs, scales, int(zero.ravel()[0]), float(shift), signed
+    )
 
 
 def add(run: Importer, node: OnnxNode) -> None:
@@ -122,8 +177,36 @@ def add(run: Importer, node: OnnxNode) -> None:
     if len(reals) == len(constants) == 1:
         array = float_chain.constant_of(node, constants[0])
         run.values[node.output] = float_chain.real_step(run, node, reals[0], "add", array)
+    elif isinstance(run, OvImporter) and set(node.inputs) & set(run.quantizers):
+        run.values[node.output] = clipped_sum(run, node)
     else:
         elementwise.add(run, node)
+
+
+def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
+    """The sum of a convolution whose quantizer only clips and of a quantized tensor."""
+    place = next(i for i, name in enumerate(node.inputs) if name in run.quantizers)
+    by = run.quantizers[node.inputs[place]]
+    real, other = run.real(node, place), run.real(node, 1 - place)
+    source, level = real.source, level_of(run, node, other)
+    assert isinstance(source, Weighing)
+    if not real.layout.same(other.layout) or real.layout.shape != other.layout.shape:
+        raise HwsimError(f"{node}: its inputs must lie alike and be of one shape")
+    biases = [step.values for step in real.steps if isinstance(step, Arithmetic)]
+    low, high = by.ends
+    shift = F32(run.shift(level))
+    found = Clipped(
+        source,
+        biases[0] if biases else None,
+        low,
+        high,
+        by.levels,
+        QuantizedScale(F32(by.scale), by.shift, by.lowest),
+        QuantizedScale(F32(level.scale), shift, 0 if shift else -level.zero_point),
+        level,
+    )
+    run.clipped[node.output] = found
+    return Real(Pair(node.name, node.output, source, level), real.layout)
 
 
 def matmul(run: Importer, node: OnnxNode) -> None:

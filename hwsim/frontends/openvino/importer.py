@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
+from hwsim.frontends.openvino.residual import Clipped
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Real
+
+if TYPE_CHECKING:
+    from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer
 
 MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool")
 
@@ -19,7 +23,9 @@ MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool"
 class OvImporter(Importer):
     """An Importer that knows what OpenVINO takes for the place of 0 of quantized tensors.
 
-    `shifts` are these by edge; there is none of a tensor that the plugin holds as int8.
+    `shifts` are these by edge; there is none of a tensor that the plugin holds as int8. `clipped`
+    are sums of a convolution and a tensor, by the tensor of the sum; `quantizers` are those that
+    only clip, by what they make.
     """
 
     a_quantizer: ClassVar[str] = "a FakeQuantize"
@@ -33,6 +39,8 @@ class OvImporter(Importer):
     ) -> None:
         super().__init__(model, views, grids, runtime)
         self.shifts: dict[str, float] = {}
+        self.clipped: dict[str, Clipped] = {}
+        self.quantizers: dict[str, FakeQuantizer] = {}
 
     @property
     def computes_reals(self) -> bool:
