@@ -10,6 +10,7 @@ import pytest
 
 import hwsim
 from hwsim.errors import HwsimError
+from hwsim.frontends.shared.builder import RuntimeDifference
 from tests.support import openvino_models as ov
 from tests.support.seeds import seeded
 
@@ -73,3 +74,39 @@ def test_bad_files_are_sentences(tmp_path: Path) -> None:
     listed = said(text.replace(b'type="ReLU"', b'type="LSTMCell"'), data)
     assert "supported operations only, but has LSTMCell" in listed
     assert "must be quantized" in said(text.replace(b'"FakeQuantize"', b'"Other"'), data)
+
+
+def residual(rng: np.random.Generator, zero: int) -> Any:
+    """Two convolutions and what stands before them, added; then one that shows the sum's codes."""
+    op, x, maps = ov.opset(), ov.parameter(4, 8, 8), 8
+
+    def conv(given: Any, inputs: int = maps) -> Any:
+        held = ov.weights(
+            ov.codes(rng, maps, inputs, 3, 3), rng.uniform(5e-4, 4e-3, (maps, 1, 1, 1))
+        )
+        made = op.convolution(given, held, *[[1, 1]] * 4)
+        return op.add(made, op.constant(rng.normal(size=(1, maps, 1, 1)).astype(F32)))
+
+    first = ov.fake_quantize(
+        op.relu(conv(ov.fake_quantize(x, ov.ends(rng, 0)), 4)), ov.ends(rng, 0)
+    )
+    inner = ov.fake_quantize(op.relu(conv(first)), ov.ends(rng, 0))
+    total = op.relu(op.add(ov.fake_quantize(conv(inner), ov.ends(rng, zero)), first))
+    shown = op.convolution(
+        ov.fake_quantize(total, ov.ends(rng, 0)),
+        ov.weights(np.eye(maps, dtype=np.int8).reshape(maps, maps, 1, 1), 1.0),
+        *([1, 1], [0, 0], [0, 0], [1, 1]),
+    )
+    return ov.model(shown, x)
+
+
+@pytest.mark.parametrize("zero", [100, 128])
+def test_a_quantizer_before_a_sum_only_clips_and_near_ties_are_announced(zero: int) -> None:
+    rng = np.random.default_rng(seeded(4))
+    given = residual(rng, zero)
+    x = rng.normal(size=(100, 4, 8, 8)).astype(F32)
+    (want,) = ov.run(given, x)
+    with pytest.warns(RuntimeDifference, match="are rounded otherwise, by one step"):
+        graph = hwsim.load(given)
+    differing = np.count_nonzero(np.asarray(hwsim.emulate(graph, x), F32) != want)
+    assert differing <= 3 and want.size == 51200

@@ -105,7 +105,7 @@ class FakeQuantizer(Quantizer):
         return self.on_line(reals, *self.line)
 
     def on_line(self, values: FloatArray, factor: FloatArray, offset: FloatArray) -> IntArray:
-        """A product and a sum, rounded at once, then the nearest whole number, the even one of two."""
+        """A product and a sum, rounded at once, then the nearest whole number or the even one."""
         places = np.rint(fused(values, factor, offset))
         codes: IntArray = np.clip(places, 0, self.levels - 1).astype(np.int64)
         return codes
@@ -297,7 +297,7 @@ def sums_of_weights(op: Dense, shift: np.float32) -> FloatArray:
 
 
 def _zero_sums(run: TensorBuilder, source: Weighing) -> FloatArray:
-    """What a dense layer's sums of codes hold more than those of reals; a convolution's hold none."""
+    """What a dense layer's sums of codes hold more than those of reals."""
     taken = run.shift(source.input) if isinstance(run, OvImporter) else 0
     if isinstance(source.op, Dense) and taken:
         return sums_of_weights(source.op, F32(taken))
@@ -332,7 +332,7 @@ def _of_residual(
     """The sum of a convolution and a tensor."""
     found = run.clipped[source.tensor]
     low, high = (end / found.unit for end in by.ends)
-    edge, ops = summed(run, found, by.kernel(low, high), (by.format, by.quant), out)
+    edge, ops = summed(run, found, by.kernel(low, high), by, out)
     return Codes(run.chain(name, edge, ops, out), by.format, real.layout)
 
 

@@ -115,8 +115,8 @@ def _of_convolution(run: Importer, name: str) -> bool:
 
 
 MOVING = (
-    "Concat", "DepthToSpace", "Flatten", "Gather", "MaxPool", "Pad", "Relu", "Reshape", "Resize", "Slice",
-    "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    "Concat", "DepthToSpace", "Flatten", "Gather", "MaxPool", "Pad", "Relu", "Reshape", "Resize",
+    "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """Operators that leave codes as they are."""
 
@@ -162,10 +162,16 @@ def quantizer(node: OnnxNode, levels: int, ends: list[FloatArray]) -> FakeQuanti
     lows, highs, scales = (
         tuple(float(value) for value in np.broadcast_to(end.ravel(), size)) for end in ends
     )
-    fmt, shift = Format.uint(width), shift_of(least.ravel()[0], most.ravel()[0], levels)
     signed = all(is_signed(x, y, levels) for x, y in zip(least.ravel(), most.ravel(), strict=False))
     return FakeQuantizer(
-        fmt, levels, lows, highs, scales, int(zero.ravel()[0]), float(shift), signed
+        format=Format.uint(width),
+        levels=levels,
+        low=lows,
+        high=highs,
+        scales=scales,
+        zero_point=int(zero.ravel()[0]),
+        place=float(shift_of(least.ravel()[0], most.ravel()[0], levels)),
+        signed=signed,
     )
 
 

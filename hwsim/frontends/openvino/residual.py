@@ -14,7 +14,7 @@ import numpy as np
 
 from hwsim.fixed import Format
 from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused
-from hwsim.frontends.shared.rounding import weighed
+from hwsim.frontends.shared.rounding import Quantizer, weighed
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import FloatArray, Level, Weighing
@@ -109,7 +109,7 @@ def summed(
     run: TensorBuilder,
     found: Clipped,
     line: KernelLine,
-    out: tuple[Format, Quant | None],
+    by: Quantizer,
     name: str,
 ) -> tuple[str, list[Op]]:
     """Operators that give the codes of the sum, after the edge given back."""
@@ -127,14 +127,14 @@ def summed(
     total = run.emit(f"{name}.sum", Add(), [fine, other], f"{name}.sum")
 
     def reals(k: IntArray) -> Reals:
-        return k * 2.0**-bits
+        return np.asarray(k * 2.0**-bits, np.float64)
 
     rows = max(line.factor.size, line.offset.size)
     sums = WholeSums(run.types[total], reals, np.zeros(1), rows)
     steps = step_function(sums, FloatRule((), line.places, 1, rows))
     assert steps is not None
-    _note(run, found, own, line, name, steps.codes, bits)
-    return total, steps.ops(*out)
+    _note(run, found, own, line, name)
+    return total, steps.ops(by.format, by.quant)
 
 
 def _fine(
@@ -182,8 +182,6 @@ def _note(
     own: Line,
     line: KernelLine,
     name: str,
-    codes: object,
-    bits: int,
 ) -> None:
     """Draw sums and codes, and say how many are rounded otherwise in float32."""
     edge, scale = weighed(run, found.layer)
