@@ -111,7 +111,7 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
         zero = kind.quant.zero_point
         if port.line is not None:
             factor, offset = (np.float32(number) for number in port.line)
-            whole, zero = _fused(xp, real, factor, offset), 0
+            whole, zero = _fused(xp, real, factor, float(offset)), 0
         elif port.reciprocal and port.zero_point_first:
             whole, zero = _fused(xp, real, 1 / scale, zero), 0
         else:

@@ -197,8 +197,8 @@ def _note(
     reals = drawn.astype(F32)
     if found.bias is not None:
         reals = reals * scale + found.bias
-    theirs = line.places(own.of(reals) + other.astype(F32))
+    added = own.of(reals) + other.astype(F32)
     exact = np.clip(drawn * factor + offset, own.low.max(), own.high.min()) + other
-    differing = int((line.places(exact.astype(F32)) != theirs).sum())
-    if differing:
+    differing = int((line.places(exact.astype(F32)) != line.places(added)).sum())
+    if (added != exact).any():
         run.warn(name, NEAR.format(drawn=drawn.size, found=differing))
