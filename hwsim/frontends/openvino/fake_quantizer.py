@@ -17,7 +17,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused, whole_again
-from hwsim.frontends.openvino.residual import summed
+from hwsim.frontends.openvino.residual import QuantizedScale, summed
 from hwsim.frontends.shared.node_by_node import pools
 from hwsim.frontends.shared.rounding import Quantizer, averaged, totalled, weighed
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
@@ -92,6 +92,11 @@ class FakeQuantizer(Quantizer):
     def lowest(self) -> int:
         """The lowest code that the plugin holds."""
         return 1 - self.levels // 2 - (self.levels % 2 == 0) if self.signed else 0
+
+    @property
+    def meaning(self) -> QuantizedScale:
+        """What its codes mean to the plugin."""
+        return QuantizedScale(F32(self.scale), self.shift, self.lowest)
 
     def kernel(self, low: FloatArray, high: FloatArray) -> KernelLine:
         """The same in a layer's kernel, from ends that may have taken in what comes before."""

@@ -18,7 +18,7 @@ from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer, sums_of_weigh
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import again, is_signed, shift_of
 from hwsim.frontends.openvino.lowering import DOMAIN
-from hwsim.frontends.openvino.residual import Clipped, QuantizedScale
+from hwsim.frontends.openvino.residual import Clipped, ClippingEnds, QuantizedScale
 from hwsim.frontends.shared.rounding import quantize, relabel
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
@@ -50,7 +50,7 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     name = f"{node.output}.codes"
     if isinstance(run, OvImporter) and isinstance(value, Real) and only_clips(run, node, value):
         run.values[node.output] = value
-        run.quantizers[node.output] = by
+        run.clipping[node.output] = ClippingEnds(*by.ends, by.levels, by.meaning)
         return
     if isinstance(value, RawInput):
         if not value.dtype.startswith("float"):
@@ -111,7 +111,7 @@ def _only_reader(run: Importer, name: str) -> OnnxNode | None:
 
 def _of_convolution(run: Importer, name: str) -> bool:
     """Whether a tensor is a quantizer's that clips too, were it not the second."""
-    return name in run.quantizers if isinstance(run, OvImporter) else False
+    return name in run.clipping if isinstance(run, OvImporter) else False
 
 
 MOVING = (
@@ -183,7 +183,7 @@ def add(run: Importer, node: OnnxNode) -> None:
     if len(reals) == len(constants) == 1:
         array = float_chain.constant_of(node, constants[0])
         run.values[node.output] = float_chain.real_step(run, node, reals[0], "add", array)
-    elif isinstance(run, OvImporter) and set(node.inputs) & set(run.quantizers):
+    elif isinstance(run, OvImporter) and set(node.inputs) & set(run.clipping):
         run.values[node.output] = clipped_sum(run, node)
     else:
         elementwise.add(run, node)
@@ -191,23 +191,19 @@ def add(run: Importer, node: OnnxNode) -> None:
 
 def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
     """The sum of a convolution whose quantizer only clips and of a quantized tensor."""
-    place = next(i for i, name in enumerate(node.inputs) if name in run.quantizers)
-    by = run.quantizers[node.inputs[place]]
+    place = next(i for i, name in enumerate(node.inputs) if name in run.clipping)
+    by = run.clipping[node.inputs[place]]
     real, other = run.real(node, place), run.real(node, 1 - place)
     source, level = real.source, level_of(run, node, other)
     assert isinstance(source, Weighing)
     if not real.layout.same(other.layout) or real.layout.shape != other.layout.shape:
         raise HwsimError(f"{node}: its inputs must lie alike and be of one shape")
     biases = [step.values for step in real.steps if isinstance(step, Arithmetic)]
-    low, high = by.ends
     shift = F32(run.shift(level))
     found = Clipped(
         source,
         biases[0] if biases else None,
-        low,
-        high,
-        by.levels,
-        QuantizedScale(F32(by.scale), by.shift, by.lowest),
+        by,
         QuantizedScale(F32(level.scale), shift, 0 if shift else -level.zero_point),
         level,
     )

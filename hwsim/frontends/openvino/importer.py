@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
-from hwsim.frontends.openvino.residual import Clipped
+from hwsim.frontends.openvino.residual import Clipped, ClippingEnds
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Real
-
-if TYPE_CHECKING:
-    from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer
 
 MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool")
 
@@ -24,7 +21,7 @@ class OvImporter(Importer):
     """An Importer that knows what OpenVINO takes for the place of 0 of quantized tensors.
 
     `shifts` are these by edge; there is none of a tensor that the plugin holds as int8. `clipped`
-    are sums of a convolution and a tensor, by the tensor of the sum; `quantizers` are those that
+    are sums of a convolution and a tensor, by the tensor of the sum; `clipping` are the quantizers that
     only clip, by what they make.
     """
 
@@ -40,7 +37,7 @@ class OvImporter(Importer):
         super().__init__(model, views, grids, runtime)
         self.shifts: dict[str, float] = {}
         self.clipped: dict[str, Clipped] = {}
-        self.quantizers: dict[str, FakeQuantizer] = {}
+        self.clipping: dict[str, ClippingEnds] = {}
 
     @property
     def computes_reals(self) -> bool:

@@ -44,15 +44,22 @@ class QuantizedScale:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ClippingEnds:
+    """A convolution's quantizer that only clips."""
+
+    low: FloatArray
+    high: FloatArray
+    levels: int
+    meaning: QuantizedScale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Clipped:
     """The sum of a convolution, its quantizer that only clips, and what is added."""
 
     layer: Weighing
     bias: FloatArray | None
-    low: FloatArray  # of the convolution's quantizer
-    high: FloatArray
-    levels: int
-    own: QuantizedScale
+    ends: ClippingEnds
     other: QuantizedScale
     addend: Level
 
@@ -63,7 +70,7 @@ class Clipped:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Line:
+class ClippingLine:
     """A factor and an offset, then two ends, one of each or one a channel."""
 
     factor: FloatArray
@@ -80,29 +87,27 @@ class Line:
         return np.asarray(np.clip(made, self.low, self.high), F32)
 
 
-def clipping(found: Clipped, scale: FloatArray) -> Line:
+def clipping(found: Clipped, scale: FloatArray) -> ClippingLine:
     """The convolution's quantizer without its rounding, in codes of the other tensor.
 
     `scale` is that of the layer's sums, which a bias keeps apart.
     """
-    own, other = found.own, found.other
+    own, other, levels = found.ends.meaning, found.other, found.ends.levels
     ratio = own.scale / other.scale
     shift = own.shift + other.shift * other.scale / own.scale
-    least, most = (
-        (F32(end) - shift) * ratio for end in (own.lowest, own.lowest + found.levels - 1)
-    )
-    low, high = found.low, found.high
+    least, most = ((F32(end) - shift) * ratio for end in (own.lowest, own.lowest + levels - 1))
+    low, high = found.ends.low, found.ends.high
     if found.bias is None:
         low, high = low / scale, high / scale
-    factor, offset = factor_and_offset(low, high, found.levels)
-    step = (most - least) / F32(found.levels - 1)
+    factor, offset = factor_and_offset(low, high, levels)
+    step = (most - least) / F32(levels - 1)
     ends = [np.rint(end * factor + offset) * step + least for end in (low, high)]
     factor, offset = factor * step, offset * step + least
     if offset.size > 1 and (offset == offset[0]).all():
         offset = offset[:1]
     if offset.size == 1 and abs(float(offset[0])) < float(ends[1].max() - ends[0].min()) * 1e-5:
         offset = np.zeros(1, F32)
-    return Line(factor, offset, ends[0], ends[1])
+    return ClippingLine(factor, offset, ends[0], ends[1])
 
 
 def summed(
@@ -141,7 +146,7 @@ def _fine(
     run: TensorBuilder,
     edge: str,
     scale: FloatArray,
-    line: Line,
+    line: ClippingLine,
     bias: FloatArray | None,
     name: str,
 ) -> tuple[str, int]:
@@ -166,7 +171,7 @@ def _fine(
 
 
 def fine_line(
-    fraction: int, scale: FloatArray, line: Line, bias: FloatArray | None
+    fraction: int, scale: FloatArray, line: ClippingLine, bias: FloatArray | None
 ) -> tuple[Reals, Reals, int]:
     """What a layer's whole numbers are multiplied by, and what is added, exactly."""
     factor, offset = line.factor.astype(np.float64), line.offset.astype(np.float64)
@@ -179,7 +184,7 @@ def fine_line(
 def _note(
     run: TensorBuilder,
     found: Clipped,
-    own: Line,
+    own: ClippingLine,
     line: KernelLine,
     name: str,
 ) -> None:
