@@ -18,7 +18,7 @@ from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer, sums_of_weigh
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import again, is_signed, shift_of
 from hwsim.frontends.openvino.lowering import DOMAIN
-from hwsim.frontends.openvino.residual import Clipped, ClippingEnds, QuantizedScale
+from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
 from hwsim.frontends.shared.rounding import quantize, relabel
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
@@ -200,7 +200,7 @@ def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
         raise HwsimError(f"{node}: its inputs must lie alike and be of one shape")
     biases = [step.values for step in real.steps if isinstance(step, Arithmetic)]
     shift = F32(run.shift(level))
-    found = Clipped(
+    found = ClippedSum(
         source,
         biases[0] if biases else None,
         by,

@@ -9,7 +9,7 @@ from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
-from hwsim.frontends.openvino.residual import Clipped, ClippingEnds
+from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Real
@@ -21,8 +21,8 @@ class OvImporter(Importer):
     """An Importer that knows what OpenVINO takes for the place of 0 of quantized tensors.
 
     `shifts` are these by edge; there is none of a tensor that the plugin holds as int8. `clipped`
-    are sums of a convolution and a tensor, by the tensor of the sum; `clipping` are the quantizers that
-    only clip, by what they make.
+    are sums of a convolution and a tensor, by the tensor of the sum; `clipping` are the
+    quantizers that only clip, by what they make.
     """
 
     a_quantizer: ClassVar[str] = "a FakeQuantize"
@@ -36,7 +36,7 @@ class OvImporter(Importer):
     ) -> None:
         super().__init__(model, views, grids, runtime)
         self.shifts: dict[str, float] = {}
-        self.clipped: dict[str, Clipped] = {}
+        self.clipped: dict[str, ClippedSum] = {}
         self.clipping: dict[str, ClippingEnds] = {}
 
     @property

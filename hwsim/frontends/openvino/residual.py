@@ -54,7 +54,7 @@ class ClippingEnds:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clipped:
+class ClippedSum:
     """The sum of a convolution, its quantizer that only clips, and what is added."""
 
     layer: Weighing
@@ -87,7 +87,7 @@ class ClippingLine:
         return np.asarray(np.clip(made, self.low, self.high), F32)
 
 
-def clipping(found: Clipped, scale: FloatArray) -> ClippingLine:
+def clipping(found: ClippedSum, scale: FloatArray) -> ClippingLine:
     """The convolution's quantizer without its rounding, in codes of the other tensor.
 
     `scale` is that of the layer's sums, which a bias keeps apart.
@@ -112,7 +112,7 @@ def clipping(found: Clipped, scale: FloatArray) -> ClippingLine:
 
 def summed(
     run: TensorBuilder,
-    found: Clipped,
+    found: ClippedSum,
     line: KernelLine,
     by: Quantizer,
     name: str,
@@ -183,7 +183,7 @@ def fine_line(
 
 def _note(
     run: TensorBuilder,
-    found: Clipped,
+    found: ClippedSum,
     own: ClippingLine,
     line: KernelLine,
     name: str,
