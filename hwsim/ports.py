@@ -37,7 +37,9 @@ class InputPort:
     `element` names the integer type of a port whose
     tensor holds codes itself (`uint8`); None stands for reals.
     `steps` are what the model computes of reals in float32 before it quantizes them, on the axes
-    that the user sees.
+    that the user sees. With `lanes` that is how vector code quantizes whole groups of so many
+    numbers of a sample, row-major; what is left at the end is divided in float64 and rounded with
+    ties away from zero, ahead of the zero point.
     """
 
     name: str
@@ -53,6 +55,7 @@ class InputPort:
     steps: tuple[PortStep, ...] = field(default=(), metadata=since(3))
     reciprocal: bool = field(default=False, metadata=since(3))
     line: tuple[float, float] | None = field(default=None, metadata=since(3))
+    lanes: int = field(default=0, metadata=since(3))
 
     def __post_init__(self) -> None:
         check_view(self, self.type)
@@ -65,8 +68,9 @@ class OutputPort:
     `element` names the type of an output whose codes are the answer (`uint8`, or `int64` of a
     class); None stands for reals. `axes`, `shape` and `names` are as an InputPort's. `reals` are
     the float32 values of all codes of the format, the lowest first, where they are not codes times
-    a scale (a Tanh that nothing quantizes). `steps` are what the model then computes of the reals
-    in float32, on the axes that the user sees.
+    a scale (a Tanh that nothing quantizes); with `lanes` only of whole groups of so many codes of a
+    sample, row-major, and what is left at the end is codes times a scale. `steps` are what the
+    model then computes of the reals in float32, on the axes that the user sees.
     """
 
     name: str
@@ -77,6 +81,7 @@ class OutputPort:
     reals: tuple[float, ...] | None = field(default=None, metadata=LATER)
     names: tuple[str, ...] | None = field(default=None, metadata=since(2))
     steps: tuple[PortStep, ...] = field(default=(), metadata=since(3))
+    lanes: int = field(default=0, metadata=since(3))
 
     def __post_init__(self) -> None:
         _check_element(self)

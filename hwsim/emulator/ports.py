@@ -13,6 +13,7 @@ from hwsim.fixed import (
     Format,
     Namespace,
     Overflow,
+    Rounding,
     is_float,
     overflow,
     overflow_range,
@@ -119,7 +120,24 @@ def quantize(xp: Namespace, port: InputPort, x: Array, ends: Ends) -> Array:
             whole, zero = (ratio + zero, 0) if port.zero_point_first else (ratio, zero)
         whole = xp.clip(whole, -(2.0**62), 2.0**62)
     codes = xp.astype(round_real(xp, whole, port.rounding), xp.int64)
-    return overflow(xp, codes + zero if zero else codes, fmt, port.overflow)
+    codes = codes + zero if zero else codes
+    if port.lanes and kind.size % port.lanes:
+        codes = _behind_lanes(xp, port, x, codes)
+    return overflow(xp, codes, fmt, port.overflow)
+
+
+def _behind_lanes(xp: Namespace, port: InputPort, x: Array, codes: Array) -> Array:
+    """The codes, but for those at a sample's end that vector code leaves to plain code."""
+    quant, size = port.type.quant, port.type.size
+    assert quant is not None, "lanes are of ports with a scale"
+    whole = size // port.lanes * port.lanes
+    scale = xp.asarray(np.array(quant.scale, np.float32).astype(np.float64))
+    quotients = xp.astype(xp.astype(x, xp.float32), xp.float64) / scale
+    away = round_real(xp, xp.clip(quotients, -(2.0**62), 2.0**62), Rounding.RND_INF)
+    plain = xp.reshape(xp.astype(away, xp.int64) + quant.zero_point, (-1, size))
+    rows = xp.reshape(codes, (-1, size))
+    joined = xp.concat([rows[:, :whole], plain[:, whole:]], axis=1)
+    return xp.reshape(joined, codes.shape)
 
 
 def _fused(xp: Namespace, real: Array, factor: Any, added: float) -> Array:
@@ -194,6 +212,16 @@ def decode(
         places = xp.reshape(xp.astype(array, xp.int64) - kind.format.min, (-1,))
         reals = xp.asarray(np.array(port.reals, np.float32))
         out = xp.reshape(xp.take(reals, places, axis=0), array.shape)
+        if port.lanes and kind.size % port.lanes:
+            whole = kind.size // port.lanes * port.lanes
+            rows = (
+                xp.reshape(held, (-1, kind.size)) for held in (out, dequantize(xp, kind, array))
+            )
+            first, rest = (
+                part[:, cut]
+                for part, cut in zip(rows, (slice(None, whole), slice(whole, None)), strict=True)
+            )
+            out = xp.reshape(xp.concat([first, rest], axis=1), array.shape)
     else:
         out = dequantize(xp, kind, array)
     out = to_user(xp, port, kind, out)

@@ -51,7 +51,12 @@ def show_output(
         array = ports.to_user(rec, port, kind, codes)
         return rec.tensor(array, np.dtype(element_of(port, kind)))
     plain = OutputPort(
-        name=port.name, tensor=port.tensor, axes=port.axes, shape=port.shape, reals=port.reals
+        name=port.name,
+        tensor=port.tensor,
+        axes=port.axes,
+        shape=port.shape,
+        reals=port.reals,
+        lanes=port.lanes,
     )
     real: Recorded = ports.decode(rec, plain, kind, codes, False)
     if port.steps:

@@ -16,6 +16,7 @@ from support.tflite_operators import OPERATORS, Maker
 
 import hwsim
 from hwsim import HwsimError
+from hwsim.frontends.shared.builder import RuntimeDifference
 from rtl.build import Request, build
 from rtl.sim.verify import verify
 
@@ -177,6 +178,61 @@ def test_a_tensor_that_does_not_fit_is_named(changes, said, tmp_path):
     with pytest.raises(HwsimError) as refused:
         hwsim.load(path)
     assert said in str(refused.value) and str(path) in str(refused.value)
+
+
+def floats_behind(op: str, **options: object) -> bytes:
+    """Codes of a layer as floats, and an operator on those."""
+    lite = Lite()
+    x, real = lite.codes("x", (1, 6), 0.25, 3), lite.add(Written("real", (1, 6), "float32"))
+    y = lite.add(Written("y", (1, 6), "float32"))
+    lite.node("DEQUANTIZE", [x], [real])
+    lite.node(op, [real], [y], **options)
+    return lite.build([x], [y])
+
+
+@RUNTIMES
+@pytest.mark.parametrize("like", tflite_run.SETS)
+@pytest.mark.parametrize(
+    ("op", "options"), [("SOFTMAX", {"beta": 1.0}), ("LOGISTIC", {}), ("TANH", {})]
+)
+def test_a_function_of_floats_at_the_end_is_announced_but_for_its_last_bits(
+    op, options, like, tmp_path, rng
+):
+    model = floats_behind(op, **options)
+    (tmp_path / "m.tflite").write_bytes(model)
+    with pytest.warns(RuntimeDifference, match=f"{op} of floats .* last bits"):
+        graph = hwsim.load(tmp_path / "m.tflite", like=like)
+    x = rng.integers(-20, 20, (50, 6)).astype(np.int8)
+    (want,) = tflite_run.ran(model, like, {"x": x})
+    got = hwsim.emulate(graph, x)
+    assert got.dtype == want.dtype == np.float32
+    assert np.abs(got.view(np.int32) - want.view(np.int32)).max() < 32  # of 2**23 in a binade
+
+
+@pytest.mark.parametrize(
+    ("op", "said"),
+    [
+        ("HARD_SWISH", "'real'.* must be quantized: of models that compute in floats, hybrid"),
+        ("EXP", "has EXP"),
+    ],
+)
+def test_floats_that_are_computed_with_are_refused(op, said, tmp_path):
+    (tmp_path / "m.tflite").write_bytes(floats_behind(op))
+    with pytest.raises(HwsimError, match=said):
+        hwsim.load(tmp_path / "m.tflite")
+
+
+def test_an_input_of_floats_is_quantized_in_one_way(tmp_path):
+    lite = Lite()
+    x, y, z = (
+        lite.add(Written("x", (1, 4), "float32")),
+        *(lite.codes(name, (1, 4), scale, 0) for name, scale in (("y", 0.5), ("z", 0.25))),
+    )
+    lite.node("QUANTIZE", [x], [y])
+    lite.node("QUANTIZE", [x], [z])
+    (tmp_path / "m.tflite").write_bytes(lite.build([x], [y, z]))
+    with pytest.raises(HwsimError, match="input 'x' must be quantized in one way"):
+        hwsim.load(tmp_path / "m.tflite")
 
 
 def test_operators_that_are_not_read_are_all_listed(tmp_path):

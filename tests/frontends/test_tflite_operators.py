@@ -19,7 +19,10 @@ from hwsim import HwsimError
 from hwsim.frontends.tflite.pairs import vector_run
 from hwsim.frontends.tflite.read import read
 
-pytestmark = pytest.mark.needs("ai_edge_litert", "tflite_micro")
+pytestmark = [
+    pytest.mark.needs("ai_edge_litert", "tflite_micro"),
+    pytest.mark.filterwarnings("ignore::hwsim.saturation.InputSaturation"),
+]
 SAMPLES = 4
 
 NO_INT16 = {"DEPTH_TO_SPACE", "HARD_SWISH", "RELU_N1_TO_1", "SPACE_TO_DEPTH"}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from support.tflite_ends import ENDS
 from support.tflite_models import Array, Lite
-from support.tflite_operators import OPERATORS, Build, Maker
+from support.tflite_operators import OPERATORS, Build, Maker, Shape
 from support.tflite_shapes import SHAPES
 
-FORMS: dict[str, list[Build]] = {
-    name: [*OPERATORS.get(name, []), *SHAPES.get(name, [])]
-    for name in sorted({*OPERATORS, *SHAPES})
-}
+FORMS: dict[str, list[Build]] = {}
 """Models of each operator, by its name."""
+
+for _table in (OPERATORS, SHAPES, ENDS):
+    for _name, _builds in _table.items():
+        FORMS.setdefault(_name, []).extend(_builds)
 
 WRONG = {("SUM", "reference"), ("SPACE_TO_BATCH_ND", "tflm")}
 """Kernels that run and are wrong, so that they are refused."""
@@ -33,6 +35,9 @@ def feeds(lite: Lite, inputs: list[int], samples: int, seed: int) -> dict[str, A
     for place in inputs:
         tensor = lite.tensors[place]
         shape = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
+        if tensor.dtype == "float32":
+            found[tensor.name] = _reals(lite, place, (samples, *shape), rng)
+            continue
         ends = np.iinfo(tensor.dtype)
         codes = rng.integers(ends.min, ends.max + 1, (samples, *shape))
         if tensor.dtype == "int16":  # half of them not far from zero, where functions are not flat
@@ -40,3 +45,12 @@ def feeds(lite: Lite, inputs: list[int], samples: int, seed: int) -> dict[str, A
             codes.reshape(samples, -1)[0, :2] = ends.min, ends.max
         found[tensor.name] = codes.astype(tensor.dtype)
     return found
+
+
+def _reals(lite: Lite, place: int, shape: Shape, rng: np.random.Generator) -> Array:
+    """Floats near codes, half way between two of them and far away."""
+    made = [out[0] for op, given, out, _ in lite.nodes if op == "QUANTIZE" and given == [place]]
+    step = lite.tensors[made[0]].scales[0] if made else 0.05
+    halves = rng.integers(-300, 300, shape) / 2
+    noise = rng.choice([0.0, 0.0, 1e-6, 0.3, 1e6], shape) * rng.normal(0, 1, shape)
+    return ((halves + noise) * step).astype(np.float32)

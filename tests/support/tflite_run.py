@@ -70,7 +70,10 @@ def _micro(model: bytes, inputs: dict[str, Array]) -> list[Array]:
         for place, values in enumerate(inputs.values()):
             shape = interpreter.get_input_details(place)["shape"]
             interpreter.set_input(values[sample].reshape(shape), place)
-        interpreter.invoke()
+        try:
+            interpreter.invoke()
+        except RuntimeError as error:
+            raise NotRunError(str(error)) from None
         made, place = [], 0
         while True:
             try:

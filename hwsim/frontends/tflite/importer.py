@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.float_steps import PortStep
 from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.tflite.kernels import KernelSet
 from hwsim.frontends.tflite.model import LiteModel, LiteNode, LiteQuant, LiteTensor
-from hwsim.graph import InputPort, OutputPort
+from hwsim.graph import Graph, InputPort, OutputPort
 from hwsim.ops import Flatten, Literal, Op, Quant, Reshape, Select, TensorType
 from hwsim.ops.base import IntArray
 
@@ -24,6 +26,22 @@ FORMATS = {
     "int16": Format.int(16),
 }
 """Types of quantized activations."""
+
+
+FLOATS = ("float32",)
+
+
+@dataclass(frozen=True, slots=True)
+class Floats:
+    """A tensor of floats at an end of the model, by what it is made of.
+
+    Either an input of the model that nothing has quantized yet, which `moves` then turn into the
+    tensor; or the codes of another tensor, with steps that are computed of their reals.
+    """
+
+    source: int
+    moves: tuple[LiteNode, ...] = ()
+    steps: tuple[PortStep, ...] = ()
 
 
 class LiteImporter(Builder):
@@ -36,6 +54,7 @@ class LiteImporter(Builder):
         super().__init__(model.path)
         self.model, self.like, self.tensors = model, like, list(model.main.tensors)
         self.edges: dict[int, str] = {}
+        self.floats: dict[int, Floats] = {}  # tensors of floats that inputs or codes give
         self.folded: dict[int, npt.NDArray[Any]] = {}  # tensors that constants make
         self.handles: dict[int, str] = {}  # names of variables, by the tensor that stands for one
         self.initial: dict[str, IntArray] = {}  # codes of variables at the first step, by name
@@ -68,6 +87,11 @@ class LiteImporter(Builder):
         tensor, index = self.tensor(node, place), node.inputs[place]
         if index not in self.edges:
             values = self.value(index)
+            if index in self.floats or (values is None and tensor.dtype in FLOATS):
+                raise HwsimError(
+                    f"{node}: input {place} ({tensor.name!r}) must be quantized: of models that "
+                    "compute in floats, hybrid ones too, only the ends are read"
+                )
             if values is None:
                 raise HwsimError(
                     f"{node}: input {place} ({tensor.name!r}) must be made before it is read"
@@ -234,9 +258,12 @@ class LiteImporter(Builder):
         return self.axes(tensor, int(self.drops(tensor)))
 
     def read_inputs(self) -> None:
-        """Ports of the model's inputs."""
+        """Ports of the model's inputs; those of floats come with what quantizes them."""
         for index in self.model.main.inputs:
             tensor = self.tensors[index]
+            if tensor.dtype in FLOATS and tensor.quant is None:
+                self.floats[index] = Floats(source=index)
+                continue
             kind, name = self.kind(tensor), self.label(tensor)
             seen = self.view(tensor)
             port = InputPort(
@@ -248,24 +275,23 @@ class LiteImporter(Builder):
             )
             self.edges[index] = self.input(port)
 
-    def outputs(self) -> list[OutputPort]:
-        """Ports of the model's outputs."""
-        ports = []
-        for index in self.model.main.outputs:
-            tensor = self.tensors[index]
-            if index not in self.edges:
-                raise HwsimError(f"output {tensor.name!r} must be made by an operator")
-            name = self.label(tensor)
-            edge, seen = self.edges[index], self.view(tensor)
-            ports.append(
-                OutputPort(
-                    name=name,
-                    tensor=edge,
-                    element=tensor.dtype,
-                    shape=None if self.types[edge].shape == seen else seen,
-                )
-            )
-        return ports
+    def graph_of(self, outputs: Sequence[OutputPort]) -> Graph:
+        """The Graph, its inputs in the model's order."""
+        names = [self.label(self.tensors[index]) for index in self.model.main.inputs]
+        return self.graph(outputs, inputs=names)
+
+    def output(self, index: int) -> OutputPort:
+        """The port of an output that holds codes."""
+        tensor = self.tensors[index]
+        if index not in self.edges:
+            raise HwsimError(f"output {tensor.name!r} must be made by an operator")
+        edge, seen = self.edges[index], self.view(tensor)
+        return OutputPort(
+            name=self.label(tensor),
+            tensor=edge,
+            element=tensor.dtype,
+            shape=None if self.types[edge].shape == seen else seen,
+        )
 
 
 def reshaped(held: tuple[int, ...], wanted: tuple[int, ...]) -> list[Op]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite import int16
+from hwsim.frontends.tflite import ends, int16
 from hwsim.frontends.tflite.file import read_file
 from hwsim.frontends.tflite.folding import FOLDS, folded
 from hwsim.frontends.tflite.handlers import HANDLERS, WITHOUT
@@ -27,13 +27,17 @@ def read(path: Path, like: str | None = None) -> Graph:
         int16.check(model, chosen)
         run.read_inputs()
         for node in model.main.nodes:
-            if not folded(run, node):
+            if not folded(run, node) and not ends.read_floats(run, node):
                 _read(run, node)
-        return run.graph(run.outputs())
+        return run.graph_of([ends.output(run, index) for index in model.main.outputs])
     except HwsimError as error:
         place = f"{path}: "
         text = str(error)
         raise HwsimError(text if text.startswith(place) else place + text) from None
+
+
+READ = {*HANDLERS, *FOLDS, *ends.FLOAT_OPERATORS}
+"""Operators that are read somewhere."""
 
 
 def _read(run: LiteImporter, node: LiteNode) -> None:
@@ -50,7 +54,7 @@ def _check_operators(model: LiteModel) -> None:
     """Raise HwsimError that lists all operators which are not read."""
     missing: dict[str, list[str]] = {}
     for node in model.main.nodes:
-        if node.op not in HANDLERS and node.op not in FOLDS:
+        if node.op not in READ:
             missing.setdefault(node.op, []).append(node.name.partition(";")[0])
     if missing:
         listed = ", ".join(f"{op} ({names[0]!r})" for op, names in sorted(missing.items()))
