@@ -18,7 +18,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Rounding
 from hwsim.float_steps import FloatStep, PortStep, RowStep, UnaryStep, computed, narrowed
 from hwsim.frontends.tflite.handlers import HANDLERS
-from hwsim.frontends.tflite.importer import FORMATS, Floats, LiteImporter
+from hwsim.frontends.tflite.importer import FORMATS, EndFloats, LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet, only
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant, LiteTensor
@@ -46,7 +46,7 @@ def read_floats(run: LiteImporter, node: LiteNode) -> bool:
     if node.op == "DEQUANTIZE" and node.inputs and node.inputs[0] in run.edges:
         run.meaning(run.tensor(node, 0))
         run.made(node)
-        run.floats[node.outputs[0]] = Floats(source=node.inputs[0])
+        run.floats[node.outputs[0]] = EndFloats(source=node.inputs[0])
         return True
     places = [place for place, index in enumerate(node.inputs) if index in run.floats]
     if not places:
@@ -67,7 +67,7 @@ def read_floats(run: LiteImporter, node: LiteNode) -> bool:
     if node.op in MOVED and places == [0] and not held.steps:
         if held.source in run.edges:
             source = _moved(run, node, held.source)
-            run.floats[node.outputs[0]] = Floats(source=source)
+            run.floats[node.outputs[0]] = EndFloats(source=source)
         else:
             run.floats[node.outputs[0]] = replace(held, moves=(*held.moves, node))
         return True
@@ -117,7 +117,7 @@ def _moved(run: LiteImporter, node: LiteNode, source: int) -> int:
     return target
 
 
-def _quantized(run: LiteImporter, node: LiteNode, held: Floats) -> None:
+def _quantized(run: LiteImporter, node: LiteNode, held: EndFloats) -> None:
     """The port of an input of floats, whose quantizer an operator is."""
     source, made = run.tensors[held.source], run.made(node)
     name, kind = run.label(source), run.kind(replace(made, shape=source.shape))
@@ -158,7 +158,7 @@ def _quantizer(like: KernelSet, made: LiteTensor) -> dict[str, Any]:
     return fields | {"lanes": LANES}
 
 
-def _again(run: LiteImporter, node: LiteNode, held: Floats) -> None:
+def _again(run: LiteImporter, node: LiteNode, held: EndFloats) -> None:
     """DEQUANTIZE and then QUANTIZE: a table of the codes in between."""
     codes, made, edge = run.tensors[held.source], run.made(node), run.edges[held.source]
     if not all(map(_alone, held.steps)):

@@ -32,7 +32,7 @@ FLOATS = ("float32",)
 
 
 @dataclass(frozen=True, slots=True)
-class Floats:
+class EndFloats:
     """A tensor of floats at an end of the model, by what it is made of.
 
     Either an input of the model that nothing has quantized yet, which `moves` then turn into the
@@ -54,7 +54,7 @@ class LiteImporter(Builder):
         super().__init__(model.path)
         self.model, self.like, self.tensors = model, like, list(model.main.tensors)
         self.edges: dict[int, str] = {}
-        self.floats: dict[int, Floats] = {}  # tensors of floats that inputs or codes give
+        self.floats: dict[int, EndFloats] = {}  # tensors of floats that inputs or codes give
         self.folded: dict[int, npt.NDArray[Any]] = {}  # tensors that constants make
         self.handles: dict[int, str] = {}  # names of variables, by the tensor that stands for one
         self.initial: dict[str, IntArray] = {}  # codes of variables at the first step, by name
@@ -262,7 +262,7 @@ class LiteImporter(Builder):
         for index in self.model.main.inputs:
             tensor = self.tensors[index]
             if tensor.dtype in FLOATS and tensor.quant is None:
-                self.floats[index] = Floats(source=index)
+                self.floats[index] = EndFloats(source=index)
                 continue
             kind, name = self.kind(tensor), self.label(tensor)
             seen = self.view(tensor)
