@@ -197,6 +197,20 @@ def _curve(m: Maker, op: str, scale: float) -> list[int]:
     return m.node(op, [x], m.fixed(2.0**-15, 0, 256))
 
 
+def _square(m: Maker, activation: str) -> list[int]:
+    """A product of a tensor with itself."""
+    x = m.x(256, top=4)
+    return m.node("MUL", [x, x], m.y(256, top=8), activation=activation)
+
+
+def _steep(m: Maker, scale: float) -> list[int]:
+    """A logistic of few distinct numbers, hence of many that are nearly ties."""
+    x = m.fixed(scale, 0, 256)
+    m.inputs.append(x)
+    meant = (2.0**-15, 0) if m.wide else (2.0**-8, -128)
+    return m.node("LOGISTIC", [x], m.fixed(*meant, 256))
+
+
 def _pool(m: Maker, op: str, activation: str, padding: int) -> list[int]:
     x = m.x(7, 6, 3, top=9)
     y = m.y(*((4, 3, 3) if padding == 0 else (3, 2, 3)), like=x)
@@ -309,6 +323,10 @@ def _all() -> Iterator[tuple[str, Build]]:
     yield "QUANTIZE", lambda m: _unary(m, "QUANTIZE", 251)
     yield "TANH", lambda m: _to(m, "TANH", 2.0**-7, 0)
     yield "LOGISTIC", lambda m: _to(m, "LOGISTIC", 2.0**-8, -128)
+    for scale in (2.0**-8, 2.0**-7):
+        yield "LOGISTIC", lambda m, s=scale: _steep(m, s)
+    for activation in ACTIVATIONS:
+        yield "MUL", lambda m, a=activation: _square(m, a)
     yield "SOFTMAX", lambda m: _to(m, "SOFTMAX", 2.0**-8, -128, 13, beta=1.0)
     yield "SOFTMAX", lambda m: _to(m, "SOFTMAX", 2.0**-8, -128, 200, beta=0.4)
     yield "PRELU", _prelu

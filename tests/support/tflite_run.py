@@ -36,8 +36,9 @@ def _lite(model: bytes, like: str, inputs: dict[str, Array]) -> list[Array]:
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise NotRunError(str(error)) from None
-    places = {one["name"]: one["index"] for one in interpreter.get_input_details()}
-    shapes = {one["index"]: one["shape"] for one in interpreter.get_input_details()}
+    details = interpreter.get_input_details()
+    places = {one["name"].partition(";")[0]: one["index"] for one in details}
+    shapes = {one["index"]: one["shape"] for one in details}
     outputs = [one["index"] for one in interpreter.get_output_details()]
     rows: list[list[Array]] = []
     for sample in range(len(next(iter(inputs.values())))):

@@ -1,7 +1,7 @@
 """Tables of the reference kernels and TensorFlow Lite Micro, by gemmlowp's 32-bit arithmetic.
 
 Sources: TensorFlow Lite `quantization_util.cc`, `reference/softmax.h`; TensorFlow Lite Micro's
-`tanh.cc`.
+`tanh.cc`, `reference/integer_ops/logistic.h`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.fixed_point import LONG, divided
@@ -16,7 +17,7 @@ from hwsim.ops.base import IntArray
 
 INTEGER_BITS = 5  # of a scaled distance
 RANGE = 31.0  # distances beyond it, in units of the exponential, give 0
-TANH_BITS = 4  # of what the tangent is taken
+CURVE_BITS = 4  # of what the tangent and the logistic are taken
 
 
 def multiplier(value: float) -> tuple[int, int]:
@@ -40,11 +41,23 @@ def exponentials(scale: float, beta: float) -> IntArray:
 
 def tanh(x: IntArray, scale: float) -> IntArray:
     """tanh of codes without their zero point, 7 fraction bits: TensorFlow Lite Micro's."""
+    scaled, inside = _in_four_bits(x, scale)
+    codes = np.clip(divided(LONG.tanh(scaled, CURVE_BITS), 24), -128, 127)
+    return np.where(inside, codes, np.where(x > 0, 127, -128))
+
+
+def logistic(x: IntArray, scale: float) -> IntArray:
+    """1 / (1 + exp(-x)) of the same, 8 fraction bits from -128 on: TensorFlow Lite Micro's."""
+    scaled, inside = _in_four_bits(x, scale)
+    codes = np.clip(divided(LONG.logistic(scaled, CURVE_BITS), 23) - 128, -128, 127)
+    return np.where(inside, codes, np.where(x > 0, 127, -128))
+
+
+def _in_four_bits(x: IntArray, scale: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Codes as numbers with four integer bits, and which of them lie where no curve is flat."""
     fine = scale * 2.0**27
     m, left = multiplier(fine)
     radius = math.floor(15 * 2.0**27 / 2.0 ** math.frexp(fine)[1])
     inside = np.abs(x) < radius
     held = np.where(inside, x, 0)
-    scaled = divided(LONG.times(held << max(left, 0), m), max(-left, 0))
-    codes = np.clip(divided(LONG.tanh(scaled, TANH_BITS), 24), -128, 127)
-    return np.where(inside, codes, np.where(x > 0, 127, -128))
+    return divided(LONG.times(held << max(left, 0), m), max(-left, 0)), inside

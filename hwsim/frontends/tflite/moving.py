@@ -10,7 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter, reshaped
 from hwsim.frontends.tflite.kernels import KernelSet, only
 from hwsim.frontends.tflite.model import LiteNode
-from hwsim.frontends.tflite.rounding import activation, same_meaning
+from hwsim.frontends.tflite.rounding import same_meaning
 from hwsim.ops import Concat, Op, Pad, Reshape, Select, Split, Transpose
 from hwsim.ops.base import IntArray
 
@@ -32,8 +32,13 @@ def axis_of(node: LiteNode, value: int, rank: int) -> int:
 
 
 def concatenation(run: LiteImporter, node: LiteNode) -> None:
-    """CONCATENATION of tensors of one meaning."""
+    """CONCATENATION of tensors of one meaning; XNNPACK overlooks a fused activation."""
     made = run.made(node)
+    if node.options["activation"] and (run.like is not KernelSet.XNNPACK or made.dtype == "int16"):
+        raise HwsimError(
+            f"{node}: it must have no fused activation, which only xnnpack takes (and overlooks), "
+            "of int8"
+        )
     tensors = [run.tensor(node, place) for place in range(len(node.inputs))]
     if any(len(tensor.shape) != len(made.shape) for tensor in tensors) or not tensors:
         raise HwsimError(f"{node}: its inputs must have the {len(made.shape)} axes of its output")
@@ -41,7 +46,7 @@ def concatenation(run: LiteImporter, node: LiteNode) -> None:
     axis = axis_of(node, int(node.options["axis"]), len(made.shape))
     lead = run.lead(node, *range(len(tensors)), axes=[axis])
     edges = [run.seen(node, place, lead) for place in range(len(tensors))]
-    run.give(node, [Concat(axis=axis - lead), *activation(run, node, made)], *edges)
+    run.give(node, [Concat(axis=axis - lead)], *edges)
 
 
 def pack(run: LiteImporter, node: LiteNode) -> None:

@@ -15,6 +15,7 @@ from hwsim.frontends.tflite.lanes import Build, VectorLanes
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import activation, requantized
 from hwsim.frontends.tflite.scaled import double
+from hwsim.frontends.tflite.unary import rounded
 from hwsim.ops import (
     Add,
     Literal,
@@ -227,8 +228,24 @@ def _in_one_shift(run: LiteImporter, node: LiteNode, edges: list[str]) -> None:
     run.give(node, [rounding, *activation(run, node, made)], total)
 
 
+def _square(run: LiteImporter, node: LiteNode) -> None:
+    """XNNPACK's product of a tensor with itself: a table of float32 squares."""
+    given, made = run.tensor(node, 0), run.made(node)
+    before, after, out = run.meaning(given), run.meaning(made), run.format(made)
+    kind = run.types[run.edge(node)]
+    codes = np.arange(kind.format.min, kind.format.max + 1) - before.zero_point
+    reals = F32(before.scale) * codes.astype(F32)
+    values = np.clip(rounded(run, reals * reals, after), out.min, out.max)
+    table = Table(values=values, out=out, quant=Quant((float(after.scale),), after.zero_point))
+    run.give(node, [table, *activation(run, node, made)], run.edge(node))
+
+
 def mul(run: LiteImporter, node: LiteNode) -> None:
     """MUL."""
+    alike = len(set(node.inputs)) == 1 and node.inputs[0] in run.edges
+    if run.like is KernelSet.XNNPACK and alike and run.format(run.made(node)).width <= NARROW:
+        _square(run, node)
+        return
     edges = operands(run, node)
     meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
     made = run.made(node)

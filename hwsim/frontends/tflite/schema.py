@@ -61,12 +61,15 @@ _POOL: Options = {
     "filter_h": (4, "i32", 0),
     "activation": (5, "i8", 0),
 }
+_INDEX: Options = {"output_type": (0, "i8", 0)}
 _RESIZE: Options = {"align_corners": (2, "bool", False), "half_pixel": (3, "bool", False)}
 _REDUCE: Options = {"keep_dims": (0, "bool", False)}
 _ALPHA: Options = {"alpha": (0, "f32", 0.0)}
 
 OPTIONS: Mapping[str, Options] = {
     "ADD": _SUM,
+    "ARG_MAX": _INDEX,
+    "ARG_MIN": _INDEX,
     "AVERAGE_POOL_2D": _POOL,
     "BATCH_MATMUL": {"adj_x": (0, "bool", False), "adj_y": (1, "bool", False)},
     "CALL_ONCE": {"subgraph": (0, "i32", 0)},

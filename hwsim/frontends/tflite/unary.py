@@ -130,7 +130,7 @@ def tanh(
             raise HwsimError(f"{node}: its output must have scale 1/128 and zero point 0")
         return gemmlowp.tanh(x, float(before.scale))
     reals = np.tanh((F32(before.scale) * x.astype(F32)).astype(np.float64)).astype(F32)
-    return _rounded(run, reals, after)
+    return rounded(run, reals, after)
 
 
 def logistic(
@@ -140,12 +140,17 @@ def logistic(
     fixed = float(after.scale) == 2.0**-8 and after.zero_point == -128
     if run.like is not KernelSet.XNNPACK and not fixed:
         raise HwsimError(f"{node}: its output must have scale 1/256 and zero point -128")
-    wide = (F32(before.scale) * x.astype(F32)).astype(np.float64)
-    reals = (1 / (1 + np.exp(-wide))).astype(F32)
-    return _rounded(run, reals, after)
+    if run.like is KernelSet.TFLM:
+        return gemmlowp.logistic(x, float(before.scale))
+    exact = -(F32(before.scale) * x.astype(F32)).astype(np.float64)
+    if run.like is KernelSet.XNNPACK:
+        reals = (1 / (1 + np.exp(exact))).astype(F32)
+    else:  # each step in float32
+        reals = F32(1) / (F32(1) + np.exp(exact).astype(F32))
+    return rounded(run, reals, after)
 
 
-def _rounded(run: LiteImporter, reals: npt.NDArray[np.float32], after: LiteQuant) -> IntArray:
+def rounded(run: LiteImporter, reals: npt.NDArray[np.float32], after: LiteQuant) -> IntArray:
     """Float32 numbers as codes: the zero point before rounding in XNNPACK, behind it elsewhere."""
     steps = reals * (F32(1) / F32(after.scale))
     if run.like is KernelSet.XNNPACK:

@@ -48,7 +48,7 @@ def softmax(run: LiteImporter, node: LiteNode) -> None:
     axes = (len(run.types[edge].shape) - 1,)
     top = run.emit(f"{name}.max", Reduce(reduction=Reduction.MAX, axes=axes), [edge], f"{name}.max")
     below = run.emit(f"{name}.below", Sub(), [edge, top], f"{name}.below")
-    distance = Requantize(scheme=Scheme.SHIFT, multiplier=(1.0,), out=run.types[below].format)
+    distance = Requantize(scheme=Scheme.SHIFT, multiplier=(1.0,), out=Format.int(17))
     steps = Requantize(
         scheme=Scheme.GEMMLOWP_DOUBLE, multiplier=(factor,), out=Format.int(16), zero_point=32767
     )

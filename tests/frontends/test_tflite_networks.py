@@ -1,0 +1,107 @@
+"""Random TensorFlow Lite models give the integers of each kernel set, with state and without."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import tflite_run
+from support.tflite_forms import WRONG
+from support.tflite_networks import Net, codes, network
+
+import hwsim
+from hwsim.frontends.tflite import pool
+from hwsim.frontends.tflite.handlers import HANDLERS
+from hwsim.frontends.tflite.kernels import CONVOLUTIONS, KernelSet
+from hwsim.frontends.tflite.read import read
+from hwsim.ops import Scheme
+
+pytestmark = pytest.mark.needs("ai_edge_litert", "tflite_micro")
+SAMPLES = 5
+NOT_DRAWN = {
+    "CAST": "folds constants",
+    "SHAPE": "folds constants",
+    "SVDF": "drawn in test_tflite.py",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "drawn in test_tflite.py",
+}
+
+
+def different(n: Net, outputs: list[int], seed: int, like: str, path: Path) -> int | None:
+    """Codes that differ; None where the runtime cannot run the model, or is wrong."""
+    model = n.lite.build(n.inputs, outputs)
+    path.write_bytes(model)
+    inputs = codes(n, np.random.default_rng(seed), SAMPLES)
+    try:
+        want = tflite_run.ran(model, like, inputs)
+    except (tflite_run.NotRunError, RuntimeError):
+        return None
+    try:
+        graph = read(path, like)
+    except hwsim.HwsimError:
+        if any((op, like) in WRONG for op in n.drawn):
+            return None
+        raise
+    feeds = {name: x[None] for name, x in inputs.items()} if graph.state else inputs
+    got = hwsim.emulate(graph, feeds)
+    found = list(got.values()) if isinstance(got, dict) else [got]
+    found = [x[0] for x in found] if graph.state else found
+    assert [x.shape for x in found] == [x.shape for x in want]
+    return sum(int((a != b).sum()) for a, b in zip(found, want, strict=True))
+
+
+def compared(seeds: range, path: Path, *, wide: bool) -> Counter[str]:
+    """How often each kernel set ran a model, and each operator was drawn."""
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        n, outputs = network(seed, wide=wide)
+        if not n.inputs:
+            continue
+        counts.update(n.drawn)
+        for like in tflite_run.SETS:
+            found = different(n, outputs, seed, like, path)
+            assert not found, f"network({seed}, wide={wide}) like {like}: {found} codes differ"
+            counts[like] += found is not None
+    return counts
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["int8", "int16"])
+def test_random_networks_give_the_integers_of_every_kernel_set(wide, tmp_path, seed):
+    count = 60 if wide else 160
+    counts = compared(range(seed, seed + count), tmp_path / "m.tflite", wide=wide)
+    assert all(counts[like] > (0.3 if wide else 0.8) * count for like in tflite_run.SETS), counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wide", [False, True], ids=["int8", "int16"])
+def test_thousands_of_random_networks_give_them_too(wide, tmp_path, seed):
+    count = 1500 if wide else 2500
+    counts = compared(range(seed, seed + count), tmp_path / "m.tflite", wide=wide)
+    assert all(counts[like] > count // 3 for like in tflite_run.SETS), counts
+
+
+def test_every_operator_that_is_read_is_drawn(seed):
+    drawn: set[str] = set()
+    for number in range(400):
+        drawn.update(network(seed + number)[0].drawn)
+    assert set(HANDLERS) - drawn == set(NOT_DRAWN) & set(HANDLERS)
+
+
+def caught(tmp_path: Path, seed: int, like: str) -> bool:
+    """Whether the networks of the first test notice a wrong rule."""
+    for number in range(160):
+        n, outputs = network(seed + number)
+        if n.inputs and different(n, outputs, seed, like, tmp_path / "m.tflite"):
+            return True
+    return False
+
+
+def test_a_wrong_rule_is_caught(tmp_path, seed, monkeypatch):
+    assert not caught(tmp_path, seed, "builtin")
+    with monkeypatch.context() as one:
+        one.setitem(CONVOLUTIONS, KernelSet.BUILTIN, Scheme.GEMMLOWP_DOUBLE)
+        assert caught(tmp_path, seed, "builtin")
+    with monkeypatch.context() as one:
+        one.setitem(HANDLERS, "AVERAGE_POOL_2D", pool.max_pool)
+        assert caught(tmp_path, seed, "xnnpack")
