@@ -128,3 +128,91 @@ def reduced(op: str) -> Rule:
         state.node(layer, op, [state.tensor(layer, 0), axes], {"keepdims": keep})
 
     return rule
+
+
+def max_pool(state: Lowering, layer: IrLayer) -> None:
+    """MaxPool; its indices must not be read."""
+    kernel = list(layer.integers("kernel"))
+    state.node(
+        layer, "MaxPool", [state.tensor(layer, 0)], _pooling(layer) | {"kernel_shape": kernel}
+    )
+
+
+def avg_pool(state: Lowering, layer: IrLayer) -> None:
+    """AvgPool."""
+    found = _pooling(layer) | {"kernel_shape": list(layer.integers("kernel"))}
+    found["count_include_pad"] = int(not layer.flag("exclude-pad"))
+    state.node(layer, "AveragePool", [state.tensor(layer, 0)], found)
+
+
+def _pooling(layer: IrLayer) -> dict[str, Attribute]:
+    rounding = layer.text("rounding_type", "floor")
+    if rounding not in ("floor", "ceil", "ceil_torch"):
+        raise HwsimError(f"{layer}: 'rounding_type' must be floor or ceil, not {rounding[:20]!r}")
+    return window(layer) | {"ceil_mode": int(rounding != "floor")}
+
+
+def deconvolution(state: Lowering, layer: IrLayer) -> None:
+    """ConvolutionBackpropData, its output shape left to its strides and pads."""
+    if len(layer.inputs) > 2:
+        raise HwsimError(f"{layer}: its output's shape must follow from strides and pads")
+    weights = state.weights(layer, weights_of(state, layer, 1), 1)
+    found = window(layer)
+    extra = layer.integers("output_padding", "")
+    if extra:
+        found["output_padding"] = list(extra)
+    state.node(layer, "ConvTranspose", [state.tensor(layer, 0), weights], found)
+
+
+def swish(state: Lowering, layer: IrLayer) -> None:
+    """Swish, of a constant beta perhaps."""
+    beta = float(state.values(layer, 1).reshape(())) if len(layer.inputs) > 1 else 1.0
+    state.node(layer, "Swish", [state.tensor(layer, 0)], {"alpha": beta})
+
+
+def gelu(layer: IrLayer) -> dict[str, Attribute]:
+    """Which of its two forms."""
+    return {"approximate": "tanh" if layer.text("approximation_mode", "ERF") == "TANH" else "none"}
+
+
+def hard_sigmoid(state: Lowering, layer: IrLayer) -> None:
+    """HardSigmoid by two constants."""
+    alpha, beta = (float(state.values(layer, place).reshape(())) for place in (1, 2))
+    state.node(layer, "HardSigmoid", [state.tensor(layer, 0)], {"alpha": alpha, "beta": beta})
+
+
+def prelu(state: Lowering, layer: IrLayer) -> None:
+    """PRelu: slopes of one axis are those of the channels."""
+    slopes = state.values(layer, 1).astype(np.float32)
+    rank = len(state.shape(layer, 0))
+    if slopes.ndim == 1 and slopes.size > 1 and rank > 2:
+        slopes = slopes.reshape(-1, *(1,) * (rank - 2))
+    state.node(layer, "PRelu", [state.tensor(layer, 0), state.new(layer, "slopes", slopes)])
+
+
+def pairwise(op: str) -> Rule:
+    """A rule of an operator on two tensors."""
+
+    def rule(state: Lowering, layer: IrLayer) -> None:
+        state.node(layer, op, [state.tensor(layer, 0), state.tensor(layer, 1)])
+
+    return rule
+
+
+def identity(state: Lowering, layer: IrLayer) -> None:
+    """What changes nothing."""
+    held = state.constant(layer, 0)
+    if held is not None:
+        state.held[layer.id, 0] = held
+    else:
+        state.node(layer, "Identity", [state.tensor(layer, 0)])
+
+
+def softmax(layer: IrLayer) -> dict[str, Attribute]:
+    """Its axis."""
+    return {"axis": layer.integer("axis", "1")}
+
+
+def elu(layer: IrLayer) -> dict[str, Attribute]:
+    """Its slope."""
+    return {"alpha": layer.real("alpha")}
