@@ -15,6 +15,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.frontends.openvino import codes as codes_of
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused, whole_again
 from hwsim.frontends.openvino.residual import QuantizedScale, summed
@@ -25,6 +26,7 @@ from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import absorbed
 from hwsim.frontends.shared.turning import by_path
 from hwsim.frontends.shared.values import (
+    NO_PADDING,
     Arithmetic,
     Codes,
     FloatArray,
@@ -38,7 +40,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import Dense, Op, PairTable, Quant, TensorType
+from hwsim.ops import ChannelTable, Dense, Op, PairTable, Quant, Table, TensorType
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
@@ -153,8 +155,10 @@ class FakeQuantizer(Quantizer):
                 edge, sums, rule = _stepped(run, source, real, self)
             case Pair(a=Weighing()) if isinstance(run, OvImporter) and source.tensor in run.clipped:
                 return _of_residual(run, source, self, name, out, real)
-            case Pair(a=Level() as a, b=Level() as b) if not real.steps and _narrow(a, b):
+            case Pair(a=Level(), b=Level()) if isinstance(run, OvImporter):
                 return _of_pair(run, source, self, name, out, real)
+            case Level() if isinstance(run, OvImporter) and _narrow_code(source):
+                return _of_level(run, source, self, real, name, out)
             case _:
                 return None
         ahead, behind = pools(real)
@@ -331,6 +335,15 @@ def _clamped(places: IntArray, clamps: list[Unary], by: FakeQuantizer) -> IntArr
     return places
 
 
+def _vanish(real: Real, by: FakeQuantizer) -> bool:
+    """Whether nothing is left to do between a tensor and its quantizer."""
+    return all(isinstance(s, Unary) and codes_of.vanishes(s, by) for s in real.steps)
+
+
+def _narrow_code(level: Level) -> bool:
+    return level.codes.format.width <= NARROW and not level.fine
+
+
 def _of_residual(
     run: OvImporter, source: Pair, by: FakeQuantizer, name: str, out: str, real: Real
 ) -> Codes:
@@ -346,26 +359,56 @@ def _narrow(*levels: Level) -> bool:
 
 
 def _of_pair(
-    run: TensorBuilder, source: Pair, by: FakeQuantizer, name: str, out: str, real: Real
-) -> Codes:
-    """All pairs of codes, tried."""
+    run: OvImporter, source: Pair, by: FakeQuantizer, name: str, out: str, real: Real
+) -> Codes | None:
+    """All pairs of codes, tried; None where they are too many, or more is done to the result."""
     a, b = source.a, source.b
     assert isinstance(a, Level) and isinstance(b, Level)
-    one, two = (np.arange(1 << x.codes.format.width) - x.zero_point for x in (a, b))
-    values = pair_codes(source.op.kind, (one[:, None], two[None, :]), (a.scale, b.scale), by)
+    if source.tensor not in run.pairs or not (_narrow(a, b) and _vanish(real, by)):
+        return None
+    levels = a, b
+    held = [np.arange(1 << x.codes.format.width) for x in levels]
+    codes = held[0][:, None], held[1][None, :]
+    one, two = (codes_of.held_as(x, run.shift(x)) for x in levels)
+    joint = run.pairs[source.tensor]
+    if source.op.kind == "mul":
+        values = codes_of.of_product(codes, (one, two), by, joint.alone)
+    elif source.op.kind == "add":
+        alone = joint.alone[joint.full]
+        values = codes_of.of_sum(codes, (one, two), joint.full, by, alone=alone)
+    else:
+        values = codes_of.of_reals(codes, (one, two), np.subtract, by, joint.alone)
     op = PairTable(values=values, out=by.format, quant=by.quant)
-    edge = run.emit(name, op, [a.codes.edge, b.codes.edge], out)
+    edge = run.emit(name, op, [levels[0].codes.edge, levels[1].codes.edge], out)
     return Codes(edge, by.format, real.layout)
 
 
-def pair_codes(
-    kind: str, codes: tuple[IntArray, IntArray], scales: tuple[float, float], by: FakeQuantizer
-) -> IntArray:
-    """A sum, difference or product of codes without their zero points, as the plugin rounds it."""
-    a, b = (x.astype(F32) for x in codes)
-    first, second = (F32(scale) for scale in scales)
-    if kind == "mul":
-        return by.codes((a * first) * (b * second))
-    ratio = first / second
-    whole = a * ratio + b if kind == "add" else a * ratio - b
-    return by.on_line(whole, *folded(by, np.array([second]), 0))
+def _of_level(
+    run: OvImporter, level: Level, by: FakeQuantizer, real: Real, name: str, out: str
+) -> Codes:
+    """All codes, tried, in each channel where that matters."""
+    ahead, behind = pools(real)
+    kind = run.types[level.codes.edge]
+    functions = [s for s in real.steps if isinstance(s, Unary | Arithmetic)]
+    met = np.arange(kind.format.min, kind.format.max + 1)
+    meaning = codes_of.held_as(level, run.shift(level))
+    rows = max(
+        [
+            len(by.low),
+            level.factors.size,
+            *(f.values.size for f in functions if isinstance(f, Arithmetic)),
+        ]
+    )
+    codes = np.repeat(met[:, None], rows, axis=1)
+    values = codes_of.of_codes(codes, meaning, level.factors, functions, by)
+    values = np.broadcast_to(values, codes.shape)
+    op: Op = Table(values=values[:, 0].copy(), out=by.format, quant=by.quant)
+    if rows > 1 and (values != values[:, :1]).any():
+        op = ChannelTable(
+            values=values.T.copy(), out=by.format, first=kind.format.min, quant=by.quant
+        )
+    same = isinstance(op, Table) and np.array_equal(op.values, met) and kind.quant == by.quant
+    ops = [*ahead, *([] if same and kind.format == by.format else [op]), *behind]
+    if level.codes.padding != NO_PADDING:
+        raise HwsimError(f"{name}: a Pad must be followed by a convolution")
+    return Codes(run.chain(name, level.codes.edge, ops, out), by.format, real.layout)

@@ -8,14 +8,14 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx import elementwise, float_chain
+from hwsim.frontends.onnx import elementwise, float_chain, scale
 from hwsim.frontends.onnx import matmul as products
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.qdq import dequantize_linear
 from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer, sums_of_weights
-from hwsim.frontends.openvino.importer import OvImporter
+from hwsim.frontends.openvino.importer import OvImporter, TwoPaths
 from hwsim.frontends.openvino.lines import again, is_signed, shift_of
 from hwsim.frontends.openvino.lowering import DOMAIN
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
@@ -81,8 +81,8 @@ def only_clips(run: Importer, node: OnnxNode, real: Real) -> bool:
         return False
     others = [name for name in total.inputs if name != node.output]
     assert isinstance(source, Weighing)
-    beside = run.values.get(others[0]) if others else None
-    if isinstance(beside, Real) and beside.source is source.input:
+    layer = next(other for other in run.model.nodes if source.tensor in other.outputs)
+    if layer.inputs[0] in others:  # its result cannot take the place of what it still reads
         return False
     if len(others) != 1 or run.model.constants.get(others[0]) is not None:
         return False
@@ -186,7 +186,56 @@ def add(run: Importer, node: OnnxNode) -> None:
     elif isinstance(run, OvImporter) and set(node.inputs) & set(run.clipping):
         run.values[node.output] = clipped_sum(run, node)
     else:
+        met(run, node)
         elementwise.add(run, node)
+
+
+def paired(run: Importer, node: OnnxNode) -> None:
+    """Sub and Mul, of two tensors or of one and a constant."""
+    met(run, node)
+    scale.arithmetic(run, node)
+
+
+def met(run: Importer, node: OnnxNode) -> None:
+    """Note what two tensors are to the plugin where they meet."""
+    if isinstance(run, OvImporter) and all(
+        isinstance(run.values.get(n), Real) for n in node.inputs
+    ):
+        one, two = (_alone(run, name) for name in node.inputs)
+        run.pairs[node.output] = TwoPaths(full_path(run, node), (one, two))
+
+
+def _alone(run: Importer, name: str) -> bool:
+    """Whether a quantizer makes a tensor for one reader."""
+    maker = next((other for other in run.model.nodes if name in other.outputs), None)
+    return maker is not None and maker.op in QUANTIZERS and _only_reader(run, name) is not None
+
+
+def full_path(run: Importer, node: OnnxNode) -> int:
+    """Which of two tensors the plugin brings to the codes of the other before it adds them."""
+    makers = {name: other for other in run.model.nodes for name in other.outputs}
+    behind = [makers.get(name) for name in node.inputs]
+    quantized = [maker is not None and maker.op in QUANTIZERS for maker in behind]
+    if quantized[0] != quantized[1]:
+        return 0 if quantized[0] else 1
+    readers = [sum(name in other.inputs for other in run.model.nodes) for name in node.inputs]
+    if all(quantized) and min(readers) == 1 < max(readers):
+        return readers.index(1)
+    parents = [_parent(makers, maker) for maker in behind]
+    layers = [maker is not None and maker.op in LAYERS for maker in parents]
+    if min(readers) == 1 < max(readers):
+        return readers.index(1)
+    return layers.index(True) if layers[0] != layers[1] else 0
+
+
+LAYERS = ("Conv", "MatMul")
+
+
+def _parent(makers: dict[str, OnnxNode], node: OnnxNode | None) -> OnnxNode | None:
+    """What a quantizer reads, through a bias and a ReLU."""
+    while node is not None and node.op in (*QUANTIZERS, "Add", "Relu"):
+        node = makers.get(node.inputs[0])
+    return node
 
 
 def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
@@ -246,5 +295,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "Add"): add,
     ("", "MatMul"): matmul,
+    ("", "Mul"): paired,
+    ("", "Sub"): paired,
     (DOMAIN, "FakeQuantize"): fake_quantize,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from hwsim.fixed import Format
@@ -17,12 +18,21 @@ from hwsim.frontends.shared.values import Level, Real
 MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool")
 
 
+@dataclass(frozen=True, slots=True)
+class TwoPaths:
+    """Which of two tensors is brought to the other's codes, and which nothing else reads."""
+
+    full: int
+    alone: tuple[bool, bool]
+
+
 class OvImporter(Importer):
     """An Importer that knows what OpenVINO takes for the place of 0 of quantized tensors.
 
     `shifts` are these by edge; there is none of a tensor that the plugin holds as int8. `clipped`
     are sums of a convolution and a tensor, by the tensor of the sum; `clipping` are the
-    quantizers that only clip, by what they make.
+    quantizers that only clip, by what they make. `pairs` are two tensors that meet, by what
+    is made of them.
     """
 
     a_quantizer: ClassVar[str] = "a FakeQuantize"
@@ -37,6 +47,7 @@ class OvImporter(Importer):
         super().__init__(model, views, grids, runtime)
         self.shifts: dict[str, float] = {}
         self.clipped: dict[str, ClippedSum] = {}
+        self.pairs: dict[str, TwoPaths] = {}
         self.clipping: dict[str, ClippingEnds] = {}
 
     @property

@@ -1,0 +1,149 @@
+"""Codes that a quantizer reads again: from one tensor or two, by trying all of them.
+
+The plugin moves what codes mean behind what is done to them, and into the ends of the quantizer
+that reads the result. So it is raw codes that are computed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from hwsim.frontends.openvino.lines import factor_and_offset, fused
+from hwsim.frontends.openvino.residual import QuantizedScale
+from hwsim.frontends.shared.values import Arithmetic, FloatArray, Level, Unary
+from hwsim.ops.base import IntArray
+
+F32 = np.float32
+Function = Unary | Arithmetic
+
+
+class Ended(Protocol):
+    """A quantizer that has two ends."""
+
+    @property
+    def levels(self) -> int:
+        """How many codes there are."""
+
+    @property
+    def ends(self) -> tuple[FloatArray, FloatArray]:
+        """The lowest and the highest real."""
+
+    def codes(self, reals: FloatArray, /) -> IntArray:
+        """Codes of float32 values."""
+
+    def on_line(self, values: FloatArray, factor: FloatArray, offset: FloatArray, /) -> IntArray:
+        """Codes of float32 values by a factor and an offset."""
+
+
+def held_as(level: Level, shift: float) -> QuantizedScale:
+    """What codes mean to the plugin, which holds int8 where it takes no shift off a zero point."""
+    lowest = 0 if shift else -level.zero_point
+    return QuantizedScale(F32(level.scale), F32(shift), lowest)
+
+
+def vanishes(function: Function, by: Ended) -> bool:
+    """Whether it is a ReLU before a quantizer whose lowest real is 0."""
+    relu = isinstance(function, Unary) and function.low == 0 and function.high is None
+    return relu and bool((by.ends[0] == 0).all())
+
+
+def of_codes(
+    codes: IntArray,
+    meaning: QuantizedScale,
+    scale: FloatArray,
+    functions: Sequence[Function],
+    by: Ended,
+) -> IntArray:
+    """What a quantizer makes of codes (..., 1 or channels) and functions of them."""
+    functions = [f for f in functions if not vanishes(f, by)]
+    raw = codes + meaning.lowest
+    if len(functions) == 1 and isinstance(functions[0], Unary) and functions[0].clamp:
+        raw, functions = _clamped(raw, meaning, functions[0]), []
+    if not functions:
+        low, high = (end / scale + meaning.shift for end in by.ends)
+        return by.on_line(raw.astype(F32), *factor_and_offset(low, high, by.levels))
+    reals = (raw.astype(F32) - meaning.shift) * scale
+    with np.errstate(all="ignore"):
+        for function in functions:
+            reals = function.function(reals)
+    return by.codes(reals)
+
+
+def _clamped(raw: IntArray, meaning: QuantizedScale, clamp: Unary) -> IntArray:
+    """Codes cut at the ends of a clamp, whose fractions are cut off."""
+    for end, keep in ((clamp.low, np.maximum), (clamp.high, np.minimum)):
+        if end is not None:
+            place = int(end / float(meaning.scale) + float(meaning.shift))
+            raw = keep(raw, max(place, meaning.lowest))
+    return raw
+
+
+def of_sum(
+    codes: tuple[IntArray, IntArray],
+    meanings: tuple[QuantizedScale, QuantizedScale],
+    full: int,
+    by: Ended,
+    *,
+    alone: bool,
+) -> IntArray:
+    """What a quantizer makes of a sum, whose tensor `full` is brought to the other's codes.
+
+    `alone` says that nothing else reads that tensor: its quantizer then gives what is added.
+    """
+    own, other = meanings[full], meanings[1 - full]
+    shift = own.shift + other.shift * other.scale / own.scale
+    moved = _moved(codes[full], replace(own, scale=own.scale / other.scale, shift=shift), alone)
+    low, high = (end / other.scale for end in by.ends)
+    return _apart(by, moved + _raw(codes[1 - full], other), low, high)
+
+
+def _raw(codes: IntArray, meaning: QuantizedScale) -> FloatArray:
+    return (codes + meaning.lowest).astype(F32)
+
+
+def _moved(codes: IntArray, meaning: QuantizedScale, alone: bool) -> FloatArray:
+    """What codes mean, step by step, or by a quantizer's own factor and offset."""
+    if not alone:
+        return np.asarray((_raw(codes, meaning) - meaning.shift) * meaning.scale)
+    low, high = (
+        (F32(end) - meaning.shift) * meaning.scale for end in (meaning.lowest, meaning.lowest + 255)
+    )
+    return fused(codes.astype(F32), (high - low) / F32(255), low)
+
+
+def _apart(by: Ended, values: FloatArray, low: FloatArray, high: FloatArray) -> IntArray:
+    """Places by a product and a sum, each rounded, as where operators are compiled together."""
+    factor = F32(by.levels - 1) / (high - low)
+    steps = np.rint(values * factor + -low * factor)
+    return np.asarray(np.clip(steps, 0, by.levels - 1), np.int64)
+
+
+def of_reals(
+    codes: tuple[IntArray, IntArray],
+    meanings: tuple[QuantizedScale, QuantizedScale],
+    operation: Callable[[FloatArray, FloatArray], FloatArray],
+    by: Ended,
+    alone: tuple[bool, bool],
+) -> IntArray:
+    """What a quantizer makes of a difference or a product of what codes mean."""
+    reals = [_moved(c, m, one) for c, m, one in zip(codes, meanings, alone, strict=True)]
+    return _apart(by, operation(reals[0], reals[1]), *by.ends)
+
+
+def of_product(
+    codes: tuple[IntArray, IntArray],
+    meanings: tuple[QuantizedScale, QuantizedScale],
+    by: Ended,
+    alone: tuple[bool, bool],
+) -> IntArray:
+    """What a quantizer makes of a product; codes without a shift are multiplied as they are."""
+    first, second = meanings
+    if second.shift:
+        return of_reals(codes, meanings, np.multiply, by, alone)
+    whole = replace(first, scale=first.scale * second.scale)
+    product = _moved(codes[0], whole, alone[0]) * _raw(codes[1], second)
+    return _apart(by, product, *by.ends)
