@@ -175,13 +175,14 @@ def to_onnx(
     """A model as an ONNX `ModelProto` whose runtimes give its codes; written to `out` if given.
 
     `model` is a Graph or what `load` takes. `form` says in which operators: `integer` (plain ONNX
-    on whole numbers, for any Graph and any runtime) or `qdq` (QuantizeLinear and DequantizeLinear,
-    as ONNX Runtime computes them; with `mixed` what they cannot say is integer operators in
-    between). Ports keep their names, shapes and types; with
-    `integers` they take and give codes, in the narrowest type that holds them. A Graph with state
-    has an input and an output (`NAME.next`) more for each. What was written is run on `samples`
-    random samples, by ONNX Runtime where it is installed and else by ONNX's own evaluator, and must
-    give the same numbers; 0 leaves that out.
+    on whole numbers, for any Graph and any runtime), `qdq` (QuantizeLinear and DequantizeLinear, as
+    ONNX Runtime computes them; with `mixed` integer operators do what they cannot say) or `qonnx`
+    (Quant and MultiThreshold, as QONNX's executor runs them, with a batch of 1).
+    Ports keep their names, shapes and types; with `integers` they take and give codes, in the
+    narrowest type that holds them. A Graph with state has an input and an output (`NAME.next`) more
+    for each. What was written is run on `samples` random samples by ONNX Runtime or QONNX where
+    they are installed, and by ONNX's own evaluator or hwsim's reader, and must give the same
+    numbers; 0 leaves that out.
     Raises HwsimError for what has no like in that form, every node in one sentence.
     """
     from hwsim.onnx_export import to_model

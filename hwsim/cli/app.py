@@ -378,7 +378,7 @@ def to_hls4ml(
 
 app.command(
     name="to-onnx",
-    epilog=examples("to-onnx model.hwsim -o out.onnx", "to-onnx model.tflite -o out.onnx"),
+    epilog=examples("to-onnx model.tflite -o m.onnx", "to-onnx model.hwsim -o m.onnx --as qonnx"),
 )(exports.to_onnx)
 
 

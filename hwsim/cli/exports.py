@@ -21,7 +21,7 @@ def to_onnx(
         typer.Option(
             "--as",
             metavar="FORM",
-            help="integer: any model, for any runtime; qdq: with QuantizeLinear.",
+            help="integer (any model, any runtime), qdq or qonnx.",
         ),
     ] = "integer",
     integers: Annotated[

@@ -140,7 +140,7 @@ def _apart(x: Recorded, axis: int, between: int, code: int, rec: Recorder) -> Re
 
 
 def padded(
-    x: Recorded, before: Sequence[int], after: Sequence[int], code: int, rec: Recorder
+    x: Recorded, before: Sequence[int], after: Sequence[int], code: float, rec: Recorder
 ) -> Recorded:
     """More indices that hold one code, some before and some after on each axis."""
     if not any((*before, *after)):

@@ -13,6 +13,7 @@ from hwsim.graph import Graph
 from hwsim.onnx_export.onnx_draft import OnnxDraft
 from hwsim.onnx_export.proof import check
 from hwsim.onnx_export.qdq import written_as_qdq
+from hwsim.onnx_export.qonnx import written_as_qonnx
 from hwsim.onnx_export.write import written_as_integers
 from hwsim.storage import write_atomically
 
@@ -22,6 +23,7 @@ SAMPLES = 16
 FORMS: Mapping[str, Callable[..., OnnxDraft]] = {
     "integer": written_as_integers,
     "qdq": written_as_qdq,
+    "qonnx": written_as_qonnx,
 }
 """How a Graph is written, by what `--as` calls it."""
 
@@ -47,8 +49,8 @@ def to_model(
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
         raise HwsimError(f"the samples of a check must be a whole number from 0 on, not {samples}")
     graph: Graph = as_graph(model)
-    if mixed and form == "integer":
-        raise HwsimError("an ONNX file of integers alone must be written without mixed (--mixed)")
+    if mixed and form not in MIXED:
+        raise HwsimError(f"mixed (--mixed) must be left out of an ONNX file written as {form}")
     given = {"mixed": mixed} if form in MIXED else {}
     draft = FORMS[form](graph, integers=integers, **given)
     draft.metadata = {"hwsim.form": form, "hwsim.graph": graph.hash()}

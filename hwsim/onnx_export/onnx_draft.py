@@ -51,6 +51,7 @@ class OnnxDraft:
     states (a state's output by its name and `NEXT`); `before` are tensors with the
     reals of outputs ahead of their float32 steps.
     `notes` are nodes that are written otherwise than the form's name says.
+    `unread` says why hwsim's own reader does not read the file, where it was asked and does not.
     `now` is the Graph's node that is being written: nodes are named after it.
     """
 
@@ -62,6 +63,9 @@ class OnnxDraft:
     shown: dict[str, str] = field(default_factory=dict)
     before: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+    opset: int = OPSET
+    batch: int | str = BATCH
+    unread: str | None = None
     notes: list[str] = field(default_factory=list)
     now: str = ""
     _taken: set[str] = field(default_factory=set)
@@ -109,9 +113,8 @@ class OnnxDraft:
 
     def rename(self, made: str, given: str) -> None:
         """Have a tensor be called `given`: by its own node where nothing reads it yet."""
-        last = self.nodes[-1]
-        if last.outputs == (made,):
-            self.nodes[-1] = replace(last, outputs=(given,))
+        if self.nodes and self.nodes[-1].outputs == (made,):
+            self.nodes[-1] = replace(self.nodes[-1], outputs=(given,))
         else:
             self.add("Identity", [made], given)
 
@@ -138,7 +141,7 @@ class OnnxDraft:
         inputs, outputs = (
             [
                 helper.make_tensor_value_info(
-                    name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), [BATCH, *shape]
+                    name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), [self.batch, *shape]
                 )
                 for name, kind, shape in some
             ]
@@ -152,7 +155,7 @@ class OnnxDraft:
         ]
         held = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         graph = helper.make_graph(nodes, "hwsim", inputs, outputs, held, doc_string=doc)
-        domains = {"": OPSET, **{n.domain: 1 for n in self.nodes if n.domain}}
+        domains = {"": self.opset, **{n.domain: 1 for n in self.nodes if n.domain}}
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid(name, v) for name, v in domains.items()],
