@@ -13,13 +13,15 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.torch_modules.eager.engines import (
     F32,
+    Engine,
     Float32Array,
     LayerKernel,
     LayerScales,
     rounded,
+    running,
 )
 from hwsim.frontends.torch_modules.trace import Call
-from hwsim.ops import Conv, Dense, TensorType
+from hwsim.ops import Conv, Dense, Pad, TensorType
 from hwsim.ops.base import Carrier, IntArray
 
 SAMPLES, ZERO = 256, 129
@@ -32,12 +34,20 @@ def asked_kernel(
     scales: Float32Array,
     bias: Float32Array | None,
     usual: LayerKernel,
+    pad: Pad | None = None,
 ) -> LayerKernel:
-    """Whose kernel a packed layer runs; `usual` where several would give the same codes."""
+    """Whose kernel a packed layer runs; `usual` where several would give the same codes.
+
+    `pad` stretches the input of a transposed convolution.
+    """
     place = _channel(op, bias)
     codes = _probe(op)
     kind = TensorType(codes.shape[1:], Format.uint(8))
-    held = op.run(np, [codes.astype(np.float64)], op.prepare([kind], Carrier.FLOAT64))
+    held = codes.astype(np.float64)
+    if pad is not None:
+        held = pad.run(np, [held], pad.prepare([kind], Carrier.FLOAT64))
+        (kind,) = pad.output_types([kind])
+    held = op.run(np, [held], op.prepare([kind], Carrier.FLOAT64))
     sums = held.astype(np.int64)
     packed = next(v for v in call.arguments.values() if isinstance(v, torch.ScriptObject))
     low = ZERO if call.name.endswith("_relu") else 0
@@ -48,7 +58,7 @@ def asked_kernel(
         tensor = torch._make_per_tensor_quantized_tensor(_for_torch(codes), given, 0)
         made = call.op(tensor, packed, out, ZERO).int_repr().numpy()
         made = made if codes.ndim == 2 else np.moveaxis(made, 1, -1)
-        layer = LayerScales(F32(given), scales, F32(out), ZERO, bias, isinstance(op, Dense))
+        layer = LayerScales(given, scales, out, ZERO, bias, isinstance(op, Dense))
         for kernel in tuple(fits):
             known = np.clip(rounded(kernel, layer)(sums)[..., place], low, 255)
             if (known != made[..., place]).any():
@@ -67,6 +77,25 @@ def _scales(weights: float, bias: float) -> list[float]:
         return [2.0**-4]
     step = abs(bias) / weights / LARGEST
     return [float(F32(step * 0.99)), float(F32(step))]
+
+
+def mixes_weights() -> bool:
+    """Whether oneDNN takes the weights of a transposed convolution in a wrong order here.
+
+    PyTorch 2.13 does where the numbers of input and output channels differ.
+    """
+    weight = torch._make_per_tensor_quantized_tensor(
+        torch.arange(6, dtype=torch.int8).reshape(3, 2, 1, 1), 1.0, 0
+    )
+    given = torch._make_per_tensor_quantized_tensor(
+        torch.tensor([0, 0, 1], dtype=torch.uint8).reshape(1, 3, 1, 1), 1.0, 0
+    )
+    with running(Engine.ONEDNN):
+        packed = torch.ops.quantized.conv_transpose2d_prepack(
+            weight, None, [1, 1], [0, 0], [0, 0], [1, 1], 1
+        )
+        made = torch.ops.quantized.conv_transpose2d(given, packed, 1.0, 0)
+    return bool(made.int_repr().ravel().tolist() != [4, 5])
 
 
 def _channel(op: Dense | Conv, bias: Float32Array | None) -> int:

@@ -8,6 +8,7 @@ import torch
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.values import Codes, RawInput
+from hwsim.frontends.torch_modules.eager.functions import tabled
 from hwsim.frontends.torch_modules.eager.importer import (
     FORMATS,
     Floats,
@@ -55,7 +56,16 @@ def quantize(run: TorchImporter, call: Call) -> None:
         raise HwsimError(f"{call}: it must give quint8 or qint8, not {made.dtype}")
     scale, zero = float(made.q_scale()), int(made.q_zero_point())
     if isinstance(given, Floats):
-        raise HwsimError(f"{call}: reals between two quantizers are not read")
+        dtype = made.dtype
+
+        def kernel(codes: torch.Tensor) -> torch.Tensor:
+            held: torch.Tensor = torch.quantize_per_tensor(
+                given.function(codes), scale, zero, dtype
+            )
+            return held
+
+        tabled(run, call, given.source, kernel, None)
+        return
     fmt = FORMATS[made.dtype]
     kind = TensorType((), fmt, run.meant(call, scale, zero))
     codes = run.input_codes(given, kind, {"zero_point_first": True, "reciprocal": True}, given.name)

@@ -73,11 +73,14 @@ def running(engine: Engine | None) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerScales:
-    """What decides how sums are rounded: scales, zero point and bias, in float32."""
+    """What decides how sums are rounded: scales, zero point and bias.
 
-    given: np.float32
-    weights: Float32Array  # one scale or one a channel
-    out: np.float32
+    Scales of tensors are in double precision, as PyTorch holds them.
+    """
+
+    given: float
+    weights: Float32Array  # one scale a channel, or a single one (of no axes) for all
+    out: float
     zero_point: int
     bias: Float32Array | None
     dense: bool
@@ -89,14 +92,20 @@ def rounded(kernel: LayerKernel, layer: LayerScales) -> Rounded:
 
 
 def _fbgemm(layer: LayerScales) -> Rounded:
-    """The bias in steps of the sums, added in float32; the zero point behind the rounding."""
+    """The bias in steps of the sums, added in float32; the zero point behind the rounding.
+
+    With one scale for all weights it is multiplied by the step's inverse, and rounded once.
+    """
     step = F32(layer.given) * layer.weights
-    factor = step / layer.out
-    bias = None if layer.bias is None else layer.bias / step
+    factor = step / F32(layer.out)
+    bias, inverse = layer.bias, F32(1) / step
 
     def codes(sums: IntArray) -> IntArray:
         x = sums.astype(F32)
-        x = x if bias is None else x + bias
+        if bias is not None and not step.ndim:  # a fused multiply-add, exact in float64
+            x = (sums + bias.astype(np.float64) * float(inverse)).astype(F32)
+        elif bias is not None:
+            x = x + bias / step
         return np.asarray(np.rint(x * factor), np.int64) + layer.zero_point
 
     return codes
@@ -105,7 +114,7 @@ def _fbgemm(layer: LayerScales) -> Rounded:
 def _qnnpack(layer: LayerScales) -> Rounded:
     """A whole bias."""
     step = F32(layer.given) * layer.weights
-    factor = step * (F32(1) / layer.out)
+    factor = step * (F32(1) / F32(layer.out))
     bias = whole_bias(layer)
 
     def codes(sums: IntArray) -> IntArray:
@@ -125,9 +134,9 @@ def whole_bias(layer: LayerScales) -> IntArray:
 
 def _onednn(layer: LayerScales) -> Rounded:
     """Reals, bias and all, one float32 step after another; the zero point before the rounding."""
-    given = F32(1) / (F32(1) / layer.given)
+    given = F32(1) / F32(1 / layer.given)
     weights = F32(1) / (F32(1) / layer.weights) if layer.dense else layer.weights
-    inverse, zero = F32(1) / layer.out, F32(layer.zero_point)
+    inverse, zero = F32(1) / (F32(1) / F32(1 / layer.out)), F32(layer.zero_point)
 
     def codes(sums: IntArray) -> IntArray:
         x = sums.astype(F32) * given * weights
@@ -141,9 +150,9 @@ def near(kernel: LayerKernel, layer: LayerScales) -> NearProduct:
     """The multiplication that a kernel does, or that comes nearest to what it does."""
     step = F32(layer.given) * layer.weights
     if kernel is LayerKernel.QNNPACK:
-        return NearProduct(step * (F32(1) / layer.out), whole_bias(layer).astype(F32))
+        return NearProduct(step * (F32(1) / F32(layer.out)), whole_bias(layer).astype(F32))
     bias = np.zeros(1, F32) if layer.bias is None else layer.bias / step
-    return NearProduct(step / layer.out, bias)
+    return NearProduct(step / F32(layer.out), bias)
 
 
 RULES: dict[LayerKernel, Callable[[LayerScales], Rounded]] = {

@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from hwsim.frontends.torch_modules.eager import ends, moving, pool, weighted
+from hwsim.frontends.torch_modules.eager import (
+    average,
+    ends,
+    functions,
+    moving,
+    pairs,
+    pool,
+    weighted,
+)
 from hwsim.frontends.torch_modules.eager.importer import Handler
 
 SAME = ("alias", "clone", "detach", "lift_fresh")
 
+UNARY = (
+    "celu", "celu_", "clamp", "clamp_", "clamp_max", "clamp_min", "clip", "elu", "elu_", "exp",
+    "gelu", "hardshrink", "hardsigmoid", "hardsigmoid_", "hardswish", "hardswish_", "hardtanh",
+    "hardtanh_", "leaky_relu", "leaky_relu_", "log_sigmoid_forward", "mish", "neg", "relu",
+    "relu_", "relu6", "sigmoid", "sigmoid_", "silu", "silu_", "softplus", "sqrt", "square",
+    "tanh", "tanh_", "threshold", "threshold_",
+)  # fmt: skip
+"""Functions of aten of one number, of quantized tensors or of reals between two quantizers."""
+
 HANDLERS: dict[str, Handler] = {
+    **{f"aten::{name}": functions.function("self") for name in UNARY},
+    **{f"quantized::{name}": functions.function("self") for name in ("celu", "elu")},
+    **{
+        f"quantized::{name}": functions.function("qx")
+        for name in ("clamp", "leaky_relu", "relu6", "sigmoid", "threshold")
+    },
+    **{
+        f"quantized::{name}": functions.function("qa")
+        for name in ("add_scalar", "add_scalar_relu", "mul_scalar", "mul_scalar_relu")
+    },
+    **{f"quantized::{name}": pairs.both for name in ("add", "add_relu", "mul", "mul_relu")},
+    "quantized::hardswish": functions.function("input"),
+    **{
+        f"aten::{name}": functions.with_a_number
+        for name in ("add", "add_", "div", "div_", "mul", "mul_", "pow", "rsub", "sub", "sub_")
+    },
+    "aten::_adaptive_avg_pool2d": average.adaptive_pool,
+    "aten::adaptive_avg_pool2d": average.adaptive_pool,
+    "aten::avg_pool1d": average.average_pool,
+    "aten::avg_pool2d": average.average_pool,
+    "aten::cat": pairs.cat,
+    "aten::mean": average.mean,
+    "quantized::cat": pairs.cat,
+    "quantized::cat_relu": pairs.cat,
     **{f"aten::{name}": moving.same for name in SAME},
     "aten::_unsafe_view": moving.relaid(moving.view),
     "aten::channel_shuffle": moving.channel_shuffle,

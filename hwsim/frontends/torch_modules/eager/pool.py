@@ -16,7 +16,7 @@ def max_pool(run: TorchImporter, call: Call) -> None:
     rank = len(given.layout.shape) - 1
     if set(call.whole("dilation", rank)) != {1}:
         raise HwsimError(f"{call}: its dilation must be 1")
-    window = _window(call, rank, codes.layout.physical[:-1])
+    window = window_of(call, rank, codes.layout.physical[:-1])
     run.give(call, [MaxPool(window=window)], codes, layout=Arrangement.map(_shape(call)))
 
 
@@ -24,7 +24,7 @@ def _shape(call: Call) -> tuple[int, ...]:
     return tuple(call.output.shape[1:])
 
 
-def _window(call: Call, rank: int, sizes: tuple[int, ...]) -> Window:
+def window_of(call: Call, rank: int, sizes: tuple[int, ...]) -> Window:
     """Kernel, strides and padding, with more of it at the end where the sizes are rounded up."""
     kernel = call.whole("kernel_size", rank)
     stride, pad = call.whole("stride", rank) or kernel, call.whole("padding", rank)

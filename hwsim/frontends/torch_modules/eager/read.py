@@ -52,6 +52,9 @@ def _graph(run: TorchImporter, trace: Trace, names: Sequence[str]) -> Graph:
             text = str(error)
             named = text.startswith((f"{call}:", "node ", "input "))
             raise HwsimError(text if named else f"{call}: {text}") from None
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            line = str(error).strip().partition("\n")[0]
+            raise HwsimError(f"{call}: it must be valid ({line})") from error
     outputs = trace.outputs
     shown = ["output"] if len(outputs) == 1 else [f"output{i}" for i in range(len(outputs))]
     ports = [ends.output(run, t, name) for t, name in zip(outputs, shown, strict=True)]

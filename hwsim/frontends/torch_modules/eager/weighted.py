@@ -15,7 +15,7 @@ from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.values import Codes
 from hwsim.frontends.torch_modules.eager import sums
-from hwsim.frontends.torch_modules.eager.asked import asked_kernel
+from hwsim.frontends.torch_modules.eager.asked import asked_kernel, mixes_weights
 from hwsim.frontends.torch_modules.eager.engines import (
     F32,
     Float32Array,
@@ -35,6 +35,10 @@ PAIRS = (
     "fbgemm adds the products of this depthwise layer in pairs of 16 bits, which may saturate "
     "where input codes are above {most} (quantizers with reduce_range are calibrated to end at "
     "127); here sums are exact"
+)
+MIXED = (
+    "oneDNN takes the weights of a transposed convolution in a wrong order in this PyTorch where "
+    "the numbers of its input and output channels differ; fbgemm and qnnpack take the right one"
 )
 INT16 = (1 << 15) - 1
 MOST_WEIGHTS = 1 << 26
@@ -57,7 +61,7 @@ def unpacked(call: Call, held: Any, operator: str) -> Packed:
         raise HwsimError(f"{call}: its weights must be qint8, not {weight.dtype}")
     codes = weight.int_repr().numpy().astype(np.int64)
     if weight.qscheme() == torch.per_tensor_affine:
-        scales, zeros = np.array([weight.q_scale()]), np.array([weight.q_zero_point()])
+        scales, zeros = np.array(weight.q_scale()), np.array(weight.q_zero_point())
     elif weight.qscheme() == torch.per_channel_affine:
         scales = weight.q_per_channel_scales().numpy()
         zeros = weight.q_per_channel_zero_points().numpy()
@@ -232,7 +236,7 @@ def _transposed(run: TorchImporter, call: Call, rank: int) -> None:
         window=Window(kernel),
         groups=how.groups,
     )
-    _convolved(run, call, given, packed, op, codes, grown=any(how.output_padding), turned=True)
+    _convolved(run, call, given, packed, op, codes, grown=any(how.output_padding), turned=pad)
 
 
 def _map(run: TorchImporter, call: Call, given: QuantizedCodes, rank: int) -> Codes:
@@ -282,7 +286,7 @@ def _convolved(
     codes: Codes,
     *,
     grown: bool,
-    turned: bool = False,
+    turned: Pad | None = None,
 ) -> None:
     (*places, channels) = op.infer([run.types[codes.edge]]).shape
     layout = Arrangement.map((channels, *places))
@@ -302,7 +306,7 @@ def _finish(
     *,
     groups: int,
     grown: bool,
-    turned: bool = False,
+    turned: Pad | None = None,
 ) -> None:
     """A layer's sums as codes of its output, as the kernel of its engine rounds them."""
     made = call.output
@@ -311,13 +315,15 @@ def _finish(
         raise HwsimError(f"{call}: it must give quint8 or qint8, not {made.dtype}")
     dense = isinstance(op, Dense)
     bias = None if packed.bias is None else packed.bias
-    layer = LayerScales(
-        F32(given.scale), packed.scales, F32(quant.scale[0]), quant.zero_point, bias, dense
-    )
+    layer = LayerScales(given.scale, packed.scales, quant.scale[0], quant.zero_point, bias, dense)
     kernel = kernel_of(run.engine, dense=dense, groups=groups, whole=packed.whole, grown=grown)
-    if run.asks and not turned:
+    square = packed.codes.shape[0] == packed.codes.shape[1] * groups
+    if turned is not None and not square and mixes_weights():
+        if kernel is LayerKernel.ONEDNN:
+            raise HwsimError(f"{call}: {MIXED}")
+    elif run.asks:
         plain = replace(op, zero_point=0, weights=packed.codes.T if dense else op.weights)
-        kernel = asked_kernel(call, plain, packed.scales, packed.bias, kernel)
+        kernel = asked_kernel(call, plain, packed.scales, packed.bias, kernel, turned)
     fmt = FORMATS[made.dtype]
     low = quant.zero_point if call.name.endswith("_relu") else fmt.min
     target = sums.CodeTarget(fmt, low, quant)

@@ -1,0 +1,124 @@
+"""Functions of one code: tables that PyTorch's own kernels make, when the module is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.frontends.torch_modules.eager.importer import (
+    FORMATS,
+    Floats,
+    QuantizedCodes,
+    TorchImporter,
+)
+from hwsim.frontends.torch_modules.eager.positions import VectorsAndRest, filled, placed
+from hwsim.frontends.torch_modules.trace import Call
+from hwsim.ops import Op, Quant, Relu, Table
+from hwsim.ops.base import IntArray
+
+Kernel = Callable[[torch.Tensor], torch.Tensor]
+
+
+def again(call: Call, changed: Mapping[str, Any]) -> Any:
+    """The call once more, with other arguments."""
+    held = {**call.arguments, **changed}
+    arguments = call.op._schema.arguments
+    plain = [held[a.name] for a in arguments if not a.kwarg_only]
+    return call.op(*plain, **{a.name: held[a.name] for a in arguments if a.kwarg_only})
+
+
+def _codes(made: torch.Tensor) -> IntArray:
+    return np.asarray(made.int_repr().numpy().ravel(), np.int64)
+
+
+def function(name: str) -> Callable[[TorchImporter, Call], None]:
+    """A handler of operators whose only computed input has that name."""
+
+    def handle(run: TorchImporter, call: Call) -> None:
+        value = run.value(call, name)
+
+        def kernel(given: torch.Tensor) -> torch.Tensor:
+            made = again(call, {name: given})
+            return made if isinstance(made, torch.Tensor) else made[0]
+
+        if isinstance(value, Floats):
+            run.values[id(call.output)] = Floats(
+                value.source, lambda q: kernel(value.function(q)), plain=False
+            )
+            return
+        tabled(run, call, run.quantized(call, name), kernel, call[name])
+
+    return handle
+
+
+def with_a_number(run: TorchImporter, call: Call) -> None:
+    """Arithmetic of reals with one constant number, on either side."""
+    names = [n for n in ("self", "other", "exponent") if n in call.arguments]
+    computed = [n for n in names if id(call[n]) in run.values]
+    rest = [call[n] for n in names if n not in computed]
+    single = all(not isinstance(v, torch.Tensor) or v.numel() == 1 for v in rest)
+    if len(computed) != 1 or not single:
+        raise HwsimError(
+            f"{call}: reals must be computed with one constant number here, not with a tensor; "
+            "FloatFunctional's add, mul and cat are for two quantized tensors"
+        )
+    function(computed[0])(run, call)
+
+
+def tabled(
+    run: TorchImporter,
+    call: Call,
+    given: QuantizedCodes,
+    kernel: Kernel,
+    like: torch.Tensor | None,
+) -> None:
+    """The result of a kernel on each code; `like` is the tensor of the run that it took.
+
+    Without that, the kernel rounds everything alike.
+    """
+    made = call.output
+    if made.dtype not in FORMATS or made.qscheme() != torch.per_tensor_affine:
+        raise HwsimError(f"{call}: it must give quint8 or qint8 with one scale, not {made.dtype}")
+    every = given.all_codes()
+    vector = _codes(kernel(every.clone()))
+    alone = [kernel(every[i : i + 1].clone()) for i in range(len(every))]
+    rest = np.concatenate([_codes(code) for code in alone])
+    fmt, least = FORMATS[made.dtype], given.codes.format.min
+    quant = run.meant(call, float(made.q_scale()), int(made.q_zero_point()))
+
+    def rest_at(case: int) -> Any:
+        if like is None:
+            return np.zeros(made.shape[1:], bool)
+        one = filled(like, case + least, given.scale, given.zero_point)
+        found = kernel(one).int_repr().numpy()
+        return (found == rest[case])[0]
+
+    mask = VectorsAndRest(vector, rest, rest_at).mask(run, call)
+    ops = _operators(vector, given, fmt, quant)
+    if mask is None:
+        run.give(call, ops, given.codes)
+        return
+    others = _operators(rest, given, fmt, quant)
+
+    def build(chosen: list[Op]) -> Callable[[str, list[str]], str]:
+        return lambda title, edges: run.chain(title, edges[0], chosen, title)
+
+    edge, layout = placed(run, call, [given.codes], mask, build(ops), build(others))
+    run.hold(call, edge, layout)
+
+
+def _operators(values: IntArray, given: QuantizedCodes, fmt: Format, quant: Quant) -> list[Op]:
+    """A clip where that is all, else a table."""
+    held = given.codes.format
+    codes = np.arange(held.min, held.max + 1)
+    low, high = int(values.min()), int(values.max())
+    if fmt == held and quant == given.quant and (values == np.clip(codes, low, high)).all():
+        if (low, high) == (fmt.min, fmt.max):
+            return []
+        return [Relu(zero_point=low, maximum=None if high == fmt.max else high)]
+    return [Table(values=values, out=fmt, quant=quant)]
