@@ -47,6 +47,7 @@ class CarrierForm:
 Run = Callable[[Any, Namespace, Sequence[Array], Constants], Array]
 Prepare = Callable[[Any, Sequence[TensorType], CarrierForm], Constants]
 Forms = Callable[[Any], Sequence[CarrierForm]]
+Proved = Callable[[Any, Sequence[TensorType]], CarrierForm | None]
 
 
 def own_constants(op: Op, inputs: Sequence[TensorType], form: CarrierForm) -> Constants:
@@ -89,13 +90,16 @@ class Kernel:
     moves NumPy arrays in them to the namespace. `run(op, xp, xs, constants)` computes, with inputs
     in the carrier `form.reads`, and gives codes in `form.gives`. `forms(op)` lists the carriers
     that it computes in, best first; none of them holds, or there is none: the operator's own text
-    runs. Without `forms` it computes in the operator's own carriers. No rewrite touches a node that
-    runs a kernel, unless `allows` says so.
+    runs. Without `forms` it computes in the operator's own carriers. `proved(op, inputs)` takes
+    their place where codes are exact though numbers on the way are not: it gives the carriers with
+    which all codes of these inputs are proved to be the operator's, or None. No rewrite touches a
+    node that runs a kernel, unless `allows` says so.
     """
 
     run: Run
     prepare: Prepare = own_constants
     forms: Forms | None = None
+    proved: Proved | None = None
     allows: Allows = field(default=Allows())
 
 

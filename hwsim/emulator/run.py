@@ -14,6 +14,7 @@ from hwsim.emulator import streaming, threads
 from hwsim.emulator.boundary import TIMED, UNTIMED, Boundary
 from hwsim.emulator.fuse import REWRITES, Rewrite
 from hwsim.emulator.kernels import Kernels
+from hwsim.emulator.requantizers import KERNELS
 from hwsim.emulator.steps import CARRIERS, Step, last_uses, plain_steps, read_as
 from hwsim.fixed import Array, Namespace
 from hwsim.graph import Graph
@@ -54,7 +55,7 @@ class Emulator:
         self.state = graph.state
         self.types = dict(graph.types())
         self._boundary = Boundary(xp, graph)
-        self.plan = plain_steps(graph, xp, kernels or {}, carriers)
+        self.plan = plain_steps(graph, xp, KERNELS if kernels is None else kernels, carriers)
         kept = {p.tensor for p in self.outputs} | {s.next for s in self.state}
         self.quick: Sequence[Step] = self.plan
         for rewrite in rewrites:

@@ -139,6 +139,11 @@ def _chosen(
     found = kernels.get(type(op))
     kernel = found if found is None or isinstance(found, Kernel) else Kernel(run=found)
     bound = max(op.bound(types), *(made.magnitude for made in outputs))
+    if kernel is not None and kernel.proved is not None:
+        proof = kernel.proved(op, types)
+        if proof is not None and proof.carriers <= set(carriers):
+            return kernel, proof
+        kernel = None
     if kernel is not None and kernel.forms is not None:
         for form in kernel.forms(op):
             if form.carriers <= set(carriers) and form.holds(types, bound, outputs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -206,7 +207,8 @@ def test_a_pool_goes_first_only_past_rising_functions_that_nobody_else_reads(rng
         scheme=Scheme.SHIFT, multiplier=(0.5,), out=Format.int(8), overflow=Overflow.WRAP
     )
     padded = MaxPool(window=Window((2, 2), (2, 2), (1, 1, 1, 1)))
-    in_int64 = Requantize(scheme=Scheme.SINGLE, multiplier=(0.4,), out=Format.int(8))
+    in_floats = Requantize(scheme=Scheme.SINGLE, multiplier=(0.4,), out=Format.int(8))
+    in_int64 = replace(in_floats, out=Format.int(16))
     for ops, steps in (
         ([Relu(), POOL], 1),
         ([Relu(), saturating, POOL], 1),
@@ -215,6 +217,8 @@ def test_a_pool_goes_first_only_past_rising_functions_that_nobody_else_reads(rng
         ([norm, POOL], 2),
         ([norm, Relu(), POOL], 2),
         ([POOL, POOL], 2),
+        ([in_floats, POOL], 1),
+        ([in_floats, Relu(), POOL], 1),
         ([in_int64, POOL], 2),
         ([in_int64, Relu(), POOL], 2),  # which read it in another carrier
     ):
