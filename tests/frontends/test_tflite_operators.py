@@ -52,12 +52,13 @@ def compared(
 @pytest.mark.parametrize("name", FORMS)
 def test_an_operator_gives_the_integers_of_a_kernel_set(name, like, tmp_path, seed):
     path = tmp_path / "m.tflite"
+    odds = (True,) if name.endswith("of uint8") else (False, True)
     for number, build in enumerate(FORMS[name]):
-        for powers, odd in itertools.product((False, True), repeat=2):
+        for powers, odd in itertools.product((False, True), odds):
             here = zlib.crc32(f"{seed} {number} {powers} {odd}".encode())
             if (name, like) in WRONG:
                 path.write_bytes(written(build, here, powers=powers, odd=odd)[0])
-                with pytest.raises(HwsimError, match=name):
+                with pytest.raises(HwsimError, match=name.partition(" of ")[0]):
                     read(path, like)
                 continue
             counts = compared(build, like, here, powers, odd, path)
@@ -167,6 +168,50 @@ def test_a_multiplier_below_a_half_of_the_last_bit_gives_nothing(like, tmp_path,
     got = hwsim.emulate(read(tmp_path / "m.tflite", like), given)
     assert (got == tflite_run.ran(model, like, given)[0]).all()
     assert set(np.unique(got[..., 1])) == {11}
+
+
+LAYERS = {
+    "CONV_2D": ((1, 1, 1, 4), (64, 1, 1, 4)),
+    "DEPTHWISE_CONV_2D": ((1, 1, 1, 64), (1, 1, 1, 64)),
+    "FULLY_CONNECTED": ((1, 4), (64, 4)),
+    "TRANSPOSE_CONV": ((1, 1, 1, 4), (64, 1, 1, 4)),
+}
+"""Shapes of inputs and weights of layers that make 64 codes."""
+
+
+@pytest.mark.parametrize("like", tflite_run.SETS)
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("op", LAYERS)
+def test_multipliers_have_the_precision_of_a_kernel_set(op, dtype, like, tmp_path, rng):
+    """Sums so near to ties that products of scales in float32 and float64 give other codes."""
+    if (dtype, like) == ("uint8", "tflm"):
+        return  # has no such kernels
+    zero, shapes = 128 * (dtype == "uint8"), LAYERS[op]
+    compared = 0
+    for _ in range(4):
+        steps = [float(np.float32(rng.uniform(1e-4, 2e-4))) for _ in range(2)]
+        single = float(np.float32(steps[0]) * np.float32(steps[1]))
+        out = float(np.float32(single * 2.0**23 * rng.uniform(1, 2)))
+        middle = (steps[0] * steps[1] + single) / 2 / out
+        sums = np.round((rng.integers(-120, 120, 64) + 0.5) / middle).astype(np.int32)
+        lite = Lite()
+        x = lite.codes("x", shapes[0], steps[0], zero, dtype)
+        w = lite.constant("w", np.full(shapes[1], 1 + zero, dtype), steps[1], zero=zero)
+        made = (*shapes[0][:-1], 64)
+        y = lite.codes("y", made, out, zero, dtype)
+        options = {} if op == "FULLY_CONNECTED" else {"padding": 1, "stride_w": 1, "stride_h": 1}
+        options |= {"multiplier": 1} if op == "DEPTHWISE_CONV_2D" else {}
+        given = [x, w, lite.constant("b", sums, single)]
+        if op == "TRANSPOSE_CONV":
+            given = [lite.constant("shape", np.array(made, np.int32)), w, x, given[2]]
+        lite.node(op, given, [y], **options)
+        model, codes = lite.build([x], [y]), np.full(shapes[0], zero, dtype)
+        (tmp_path / "m.tflite").write_bytes(model)
+        (want,) = tflite_run.ran(model, like, {"x": codes})
+        got = hwsim.emulate(read(tmp_path / "m.tflite", like), codes)
+        assert (got == want).all()
+        compared += want.size
+    assert compared == 256
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,45 @@ from support.tflite_ends import ENDS
 from support.tflite_models import Array, Lite
 from support.tflite_operators import OPERATORS, Build, Maker, Shape
 from support.tflite_shapes import SHAPES
+from support.tflite_uint8 import UINT8
 
 FORMS: dict[str, list[Build]] = {}
 """Models of each operator, by its name."""
 
-for _table in (OPERATORS, SHAPES, ENDS):
+for _table in (OPERATORS, SHAPES, ENDS, UINT8):
     for _name, _builds in _table.items():
         FORMS.setdefault(_name, []).extend(_builds)
 
-WRONG = {("SUM", "reference"), ("SPACE_TO_BATCH_ND", "tflm")}
-"""Kernels that run and are wrong, so that they are refused."""
+
+def unsigned(build: Build) -> Build | None:
+    """A model of int8 as one of uint8; None where weights have a scale a channel."""
+
+    def made(m: Maker) -> list[int]:
+        outputs = build(m)
+        for tensor in m.lite.tensors:
+            if tensor.dtype == "int8":
+                tensor.dtype, tensor.axis = "uint8", 0
+                tensor.zero_points = tuple(zero + 128 for zero in tensor.zero_points)
+                if tensor.data is not None:
+                    tensor.data = (tensor.data.astype(np.int16) + 128).astype(np.uint8)
+        return outputs
+
+    tried = Maker(np.random.default_rng(0), powers=True, odd=False)
+    build(tried)
+    several = any(t.dtype == "int8" and len(t.scales) > 1 for t in tried.lite.tensors)
+    return None if several else made
+
+
+for _name, _builds in [*OPERATORS.items(), *SHAPES.items()]:
+    _made = [made for build in _builds if (made := unsigned(build)) is not None]
+    FORMS.setdefault(f"{_name} of uint8", []).extend(_made)
+
+WRONG = {
+    ("SUM", "reference"),
+    ("SPACE_TO_BATCH_ND", "tflm"),
+    *(("RESIZE_BILINEAR of uint8", like) for like in ("reference", "builtin")),
+}
+"""Kernels that run and are wrong, or not followed, so that they are refused."""
 
 
 def written(

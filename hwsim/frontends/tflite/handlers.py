@@ -89,3 +89,6 @@ WITHOUT: dict[str, tuple[KernelSet, ...]] = {
     "TILE": (KernelSet.TFLM,),
 }
 """Kernel sets that do not have an operator."""
+
+MICRO_UINT8 = ("BROADCAST_TO", "QUANTIZE", "RESHAPE", "REVERSE_V2")
+"""What TensorFlow Lite Micro can do with uint8."""

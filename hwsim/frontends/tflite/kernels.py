@@ -52,7 +52,7 @@ CONVOLUTIONS = {
 }
 """How the sums of CONV_2D are rounded."""
 
-FULLY_CONNECTED = CONVOLUTIONS | {KernelSet.REFERENCE: Scheme.HALF_AWAY}
+FULLY_CONNECTED = CONVOLUTIONS | {KernelSet.REFERENCE: Scheme.F64_AWAY}
 """How those of FULLY_CONNECTED are."""
 
 NARROW = 8  # bits of codes whose functions are tables; wider ones are of int16
@@ -65,12 +65,15 @@ def multipliers(
     weights: npt.NDArray[np.float32],
     out: np.float32,
     *,
-    dense: bool = False,
+    single: bool = False,
 ) -> Float64Array:
-    """What a step of the sums is worth in steps of the result, as each set computes it."""
+    """What a step of the sums is worth in steps of the result, as each set computes it.
+
+    With `single` scales other than XNNPACK's are multiplied in float32, too.
+    """
     if like is KernelSet.XNNPACK:
         return ((F32(given) * weights).astype(F32) / F32(out)).astype(np.float64)
-    if dense and like is KernelSet.BUILTIN and weights.size == 1:
+    if single:
         return (F32(given) * weights).astype(np.float64) / float(out)
     return float(given) * weights.astype(np.float64) / float(out)
 

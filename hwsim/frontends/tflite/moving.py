@@ -8,10 +8,11 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter, reshaped
-from hwsim.frontends.tflite.kernels import KernelSet, only
-from hwsim.frontends.tflite.model import LiteNode
+from hwsim.frontends.tflite.kernels import F32, KernelSet, only
+from hwsim.frontends.tflite.model import LiteNode, LiteTensor
 from hwsim.frontends.tflite.rounding import same_meaning
-from hwsim.ops import Concat, Op, Pad, Reshape, Select, Split, Transpose
+from hwsim.frontends.tflite.scaled import away
+from hwsim.ops import Concat, Op, Pad, Reshape, Select, Split, Table, Transpose
 from hwsim.ops.base import IntArray
 
 MASKS = ("begin", "end", "ellipsis", "new_axis", "shrink")
@@ -42,11 +43,27 @@ def concatenation(run: LiteImporter, node: LiteNode) -> None:
     tensors = [run.tensor(node, place) for place in range(len(node.inputs))]
     if any(len(tensor.shape) != len(made.shape) for tensor in tensors) or not tensors:
         raise HwsimError(f"{node}: its inputs must have the {len(made.shape)} axes of its output")
-    same_meaning(run, node, *tensors)
     axis = axis_of(node, int(node.options["axis"]), len(made.shape))
     lead = run.lead(node, *range(len(tensors)), axes=[axis])
     edges = [run.seen(node, place, lead) for place in range(len(tensors))]
+    if made.dtype == "uint8":
+        edges = [_rescaled(run, made, *pair) for pair in zip(tensors, edges, strict=True)]
+    else:
+        same_meaning(run, node, *tensors)
     run.give(node, [Concat(axis=axis - lead)], *edges)
+
+
+def _rescaled(run: LiteImporter, made: LiteTensor, given: LiteTensor, edge: str) -> str:
+    """Codes of uint8 in the steps of what they are joined to, by float32 arithmetic."""
+    before, after, out = run.meaning(given), run.meaning(made), run.format(made)
+    if (before.scale, before.zero_point) == (after.scale, after.zero_point):
+        return edge
+    factor = F32(F32(before.scale) * F32(F32(1) / F32(after.scale)))
+    codes = np.arange(out.min, out.max + 1).astype(F32)
+    moved = codes * factor + F32(F32(-before.zero_point) * factor)
+    values = np.clip(away(moved) + after.zero_point, out.min, out.max)
+    name = f"{run.label(made)}.{edge}"
+    return run.emit(name, Table(values=values, out=out, quant=run.meant(made)), [edge], name)
 
 
 def pack(run: LiteImporter, node: LiteNode) -> None:

@@ -8,7 +8,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import ends, int16
 from hwsim.frontends.tflite.file import read_file
 from hwsim.frontends.tflite.folding import FOLDS, folded
-from hwsim.frontends.tflite.handlers import HANDLERS, WITHOUT
+from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, WITHOUT
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import KernelSet, kernel_set, only
 from hwsim.frontends.tflite.model import LiteModel, LiteNode
@@ -45,6 +45,10 @@ def _read(run: LiteImporter, node: LiteNode) -> None:
     lacking = WITHOUT.get(node.op, ())
     if run.like in lacking:
         raise only(node, [known for known in KernelSet if known not in lacking])
+    indices = [index for index in (*node.inputs, *node.outputs) if index >= 0]
+    unsigned = any(run.tensors[index].dtype == "uint8" for index in indices)
+    if unsigned and run.like is KernelSet.TFLM and node.op not in MICRO_UINT8:
+        raise only(f"{node} of uint8", [k for k in KernelSet if k is not KernelSet.TFLM])
     if node.op not in HANDLERS:
         raise HwsimError(f"{node}: it must be of constants only")
     HANDLERS[node.op](run, node)

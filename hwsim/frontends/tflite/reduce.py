@@ -52,7 +52,7 @@ def summed(run: LiteImporter, node: LiteNode) -> None:
     edge = run.seen(node, 0, lead)
     before, after = run.meaning(run.tensor(node, 0)), run.meaning(made)
     name, out = run.label(made), run.format(made)
-    if node.op == "SUM" and run.like is KernelSet.REFERENCE:
+    if node.op == "SUM" and run.like is KernelSet.REFERENCE and made.dtype != "uint8":
         raise HwsimError(
             f"{node}: the reference kernel reads int8 codes as uint8 here and is wrong; the other "
             "kernel sets are not"
@@ -88,7 +88,7 @@ def _rules(
     if run.like is KernelSet.XNNPACK and run.format(run.made(node)).width <= NARROW:
         return [_in_float32(count, before, after, mean=node.op == "MEAN")]
     if node.op == "SUM":
-        if run.like is KernelSet.TFLM:
+        if run.like in (KernelSet.TFLM, KernelSet.REFERENCE):
             ratio = float(before.scale) / float(after.scale)
             return [lambda s: double(s - count * before.zero_point, ratio) + after.zero_point]
         return [_sum_of_builtin(count, before, after)]

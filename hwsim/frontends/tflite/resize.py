@@ -7,7 +7,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Rounding
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet, only
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.ops import Dense, Op, Quant, Requantize, Scheme, Select, Transpose
 from hwsim.ops.base import IntArray
@@ -54,6 +54,8 @@ def bilinear(run: LiteImporter, node: LiteNode) -> None:
     edge, made = run.edge(node), run.made(node)
     align, half = bool(node.options["align_corners"]), bool(node.options["half_pixel"])
     xnnpack = run.like is KernelSet.XNNPACK and run.format(made).width <= NARROW
+    if made.dtype == "uint8" and not xnnpack:  # whose kernels add in float32
+        raise only(f"{node} of uint8", [KernelSet.XNNPACK])
     how = _shares_of_xnnpack if xnnpack else _shares
     rows, columns = (
         how(size, wanted, align=align, half=half)

@@ -11,7 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp, wide_softmax
 from hwsim.frontends.tflite.fixed_point import divided
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import F32, KernelSet
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.ops import (
     Division,
@@ -31,7 +31,7 @@ from hwsim.ops.share import SUM_FRACTION
 
 CODES = 256
 IN_FLOATS = (KernelSet.BUILTIN, KernelSet.XNNPACK)
-OUTPUT = (2.0**-8, -128)  # scale and zero point of every int8 softmax
+STEP = 2.0**-8  # of every softmax of 8 bits; its zero point is the least code
 
 
 def softmax(run: LiteImporter, node: LiteNode) -> None:
@@ -41,12 +41,14 @@ def softmax(run: LiteImporter, node: LiteNode) -> None:
         wide_softmax.softmax(run, node)
         return
     quant, result = run.meaning(given), run.meaning(made)
-    if given.dtype != "int8" or made.dtype != "int8":
-        raise HwsimError(f"{node}: it must be of int8, not {given.dtype} and {made.dtype}")
-    if (float(result.scale), result.zero_point) != OUTPUT:
+    if given.dtype != made.dtype or run.format(made).width != NARROW:
         raise HwsimError(
-            f"{node}: its output must have scale 1/256 and zero point -128, not {result.scale} and "
-            f"{result.zero_point}"
+            f"{node}: it must be of int8, or of uint8, not {given.dtype} and {made.dtype}"
+        )
+    if (float(result.scale), result.zero_point) != (STEP, run.format(made).min):
+        raise HwsimError(
+            f"{node}: its output must have scale 1/256 and zero point {run.format(made).min}, not "
+            f"{result.scale} and {result.zero_point}"
         )
     beta, edge = F32(node.options["beta"]), run.edge(node)
     if not (math.isfinite(beta) and beta > 0):

@@ -11,7 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp, wide
 from hwsim.frontends.tflite.fixed_point import divided
 from hwsim.frontends.tflite.importer import Handler, LiteImporter
-from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet, limits
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet, limits, only
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.scaled import away, double, ruy
@@ -137,9 +137,10 @@ def logistic(
     run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """LOGISTIC."""
-    fixed = float(after.scale) == 2.0**-8 and after.zero_point == -128
+    zero = run.format(run.made(node)).min
+    fixed = float(after.scale) == 2.0**-8 and after.zero_point == zero
     if run.like is not KernelSet.XNNPACK and not fixed:
-        raise HwsimError(f"{node}: its output must have scale 1/256 and zero point -128")
+        raise HwsimError(f"{node}: its output must have scale 1/256 and zero point {zero}")
     if run.like is KernelSet.TFLM:
         return gemmlowp.logistic(x, float(before.scale))
     exact = -(F32(before.scale) * x.astype(F32)).astype(np.float64)
@@ -163,6 +164,8 @@ def quantize(run: LiteImporter, node: LiteNode) -> None:
     given, made = run.tensor(node, 0), run.made(node)
     before, after = run.meaning(given), run.meaning(made)
     kind, out, edge = run.types[run.edge(node)], run.format(made), run.edge(node)
+    if run.like is KernelSet.TFLM and given.dtype == made.dtype == "uint8":
+        raise only(f"{node} of uint8", [k for k in KernelSet if k is not KernelSet.TFLM])
     if max(kind.format.width, out.width) > NARROW:
         wide.quantize(run, node)
         return

@@ -27,6 +27,10 @@ from hwsim.frontends.tflite.wide_sums import LONG_SUMS, wide_sums
 from hwsim.frontends.tflite.windows import stretched, window
 from hwsim.ops import Conv2D, Dense, Flatten, Op, Pad, Reshape, Scheme, Window
 
+UNBIASED = ("FULLY_CONNECTED", "TRANSPOSE_CONV")
+WEIGHTS = {"int8": 8, "int4": 4, "uint8": 9}
+"""Types of weights, and the bits that they take without their zero point."""
+
 WIDE = "the sum of {node} may pass 32 bits, where the runtime's wraps; here it is exact"
 
 FLUSHED = (Scheme.GEMMLOWP_DOUBLE, Scheme.RUY, Scheme.HALF_AWAY)
@@ -150,32 +154,48 @@ def fully_connected(run: LiteImporter, node: LiteNode) -> None:
 
 def _scheme(run: LiteImporter, node: LiteNode, place: int, narrow: Scheme) -> tuple[Scheme, bool]:
     """How sums are rounded: `narrow` those of int8, else by the bias; and whether lanes differ."""
-    if run.format(run.made(node)).width <= NARROW:
+    made = run.made(node)
+    if run.format(made).width <= NARROW:
+        unsigned = made.dtype == "uint8" and run.like is KernelSet.BUILTIN
+        if unsigned:  # none of whose kernels has lanes
+            return (Scheme.GEMMLOWP_DOUBLE if node.op == "DEPTHWISE_CONV_2D" else narrow), False
         return narrow, True
     bias = run.tensor(node, place).dtype if run.has(node, place) else None
     return wide_sums(run.like, node, bias)
 
 
 def _weights(run: LiteImporter, node: LiteNode, rank: int) -> npt.NDArray[Any]:
-    """A layer's weights, whose zero points must be 0."""
+    """A layer's weights without their zero point, which only those of uint8 may have."""
     tensor, values = run.tensor(node, 1), run.constant(node, 1)
-    if values.ndim != rank or tensor.dtype not in ("int8", "int4"):
+    data = run.tensor(node, 2 if node.op == "TRANSPOSE_CONV" else 0)
+    if values.ndim != rank or tensor.dtype not in WEIGHTS:
         raise HwsimError(
-            f"{node}: its weights must be int8 or int4 of {rank} axes, not {tensor.dtype} of shape "
-            f"{values.shape}"
+            f"{node}: its weights must be {' or '.join(WEIGHTS)} of {rank} axes, not "
+            f"{tensor.dtype} of shape {values.shape}"
         )
+    if (tensor.dtype == "uint8") != (data.dtype == "uint8"):
+        raise HwsimError(
+            f"{node}: its weights must be of uint8 where its input is, and only there, not "
+            f"{tensor.dtype} with {data.dtype}"
+        )
+    if tensor.dtype == "uint8":
+        if run.like is KernelSet.XNNPACK and run.meaning(tensor).axis:
+            raise HwsimError(f"{node}: XNNPACK takes weights of uint8 with dimension 0 only")
+        return values.astype(np.int64) - run.meaning(tensor).zero_point
     if any(run.quant(tensor).zero_points):
         raise HwsimError(f"{node}: its weights must have zero point 0")
     return values
 
 
 def _weight_format(run: LiteImporter, node: LiteNode) -> Format:
-    return Format.int(4 if run.tensor(node, 1).dtype == "int4" else 8)
+    return Format.int(WEIGHTS[run.tensor(node, 1).dtype])
 
 
 def _bias(run: LiteImporter, node: LiteNode, count: int, place: int = 2) -> npt.NDArray[np.int64]:
     """A layer's bias in steps of its sums; zeros where it has none."""
     if not run.has(node, place):
+        if run.tensor(node, 1).dtype == "uint8" and node.op not in UNBIASED:
+            raise HwsimError(f"{node}: of uint8 it must have a bias, without which kernels crash")
         return np.zeros(count, np.int64)
     tensor, values = run.tensor(node, place), run.constant(node, place)
     if tensor.dtype not in ("int32", "int64") or values.shape != (count,):
@@ -196,7 +216,9 @@ def _factor(
     given, out = run.meaning(run.tensor(node, place)), run.meaning(run.made(node))
     wide = run.format(run.made(node)).width > NARROW
     like = KernelSet.BUILTIN if wide and run.like is KernelSet.XNNPACK else run.like
-    return multipliers(like, given.scale, scales, out.scale, dense=dense)
+    single = scales.size == 1 and dense and like is KernelSet.BUILTIN
+    single = single or (run.made(node).dtype == "uint8" and node.op != "FULLY_CONNECTED")
+    return multipliers(like, given.scale, scales, out.scale, single=single)
 
 
 def _rounded(
