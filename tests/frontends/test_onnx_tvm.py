@@ -8,6 +8,7 @@ import pytest
 from onnx import helper
 from support.onnx_builder import MICROSOFT, Array, Q
 from support.onnx_nets import Net
+from support.seeds import seeded
 from support.tvm_run import run_tvm
 
 import hwsim
@@ -92,3 +93,39 @@ def test_what_is_no_number_is_what_tvm_makes_of_it() -> None:
     x = (np.arange(256, dtype=np.float32) - 128)[None] * np.float32(0.04)
     got = hwsim.emulate(hwsim.load(model, like="tvm"), x)
     assert np.array_equal(got, next(iter(run_tvm(model, {"x": x}).values())))
+
+
+def resized(sizes: tuple[int, int], wanted: tuple[int, int], **spec: str) -> onnx.ModelProto:
+    """A Resize of codes by scales that ask for a little more than whole lengths."""
+    n = Net("uint8", seed=1)
+    x = n.start(2, *sizes)
+    by = 1.02 * np.array(wanted) / np.array(sizes)
+    scales = n.constant("scales", np.array([1, 1, *by], np.float32))
+    made = n.do("Resize", x, "", scales, mode="nearest", **spec)
+    return n.model((n.round(made, 0.03), 4, "float32"))
+
+
+PLACES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("tvm")
+@pytest.mark.parametrize("places", PLACES)
+def test_a_resize_goes_by_lengths_alone(places: str, rng) -> None:
+    for rule in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
+        for _ in range(3):
+            sizes = tuple(int(size) for size in rng.integers(2, 12, 2))
+            wanted = tuple(int(size) for size in rng.integers(4, 24, 2))
+            spec = {"coordinate_transformation_mode": places, "nearest_mode": rule}
+            model = resized(sizes, wanted, **spec)
+            x = rng.normal(0, 2, (3, 2, *sizes)).astype(np.float32)
+            want = next(iter(run_tvm(model, {"x": x}).values()))
+            assert np.array_equal(hwsim.emulate(hwsim.load(model, like="tvm"), x), want), spec
+
+
+def test_scales_that_give_no_whole_lengths_place_elements_otherwise() -> None:
+    model = resized((3, 5), (4, 9))
+    x = np.random.default_rng(seeded(1)).normal(0, 2, (3, 2, 3, 5)).astype(np.float32)
+    ours, theirs = (hwsim.emulate(hwsim.load(model, like=k), x) for k in ("tvm", "onnxruntime"))
+    assert ours.shape == theirs.shape
+    assert (ours != theirs).any()

@@ -33,7 +33,7 @@ from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.onnx.scale import product_of_codes
 from hwsim.frontends.onnx.strided import with_samples_apart
 from hwsim.frontends.onnx.types import format_of
-from hwsim.frontends.onnx.walk import read_graph
+from hwsim.frontends.onnx.walk import fitting, read_graph
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.frontends.shared.literals import level_behind
 from hwsim.frontends.shared.rounding import Quantizer, quantize
@@ -306,8 +306,9 @@ def read(model: OnnxModel, runtime: Runtime) -> Graph:
     lacking = [(node.op, node.name) for node in model.nodes if node.op in runtime.lacks]
     if lacking:
         raise HwsimError(not_of(model.path, runtime.name, lacking))
-    model, choices = runtime.prepared(with_norms(model))
-    graph = read_graph(with_samples_apart(model), HANDLERS, runtime, choices)
+    model, choices = fitting(model, lambda: runtime.prepared(with_norms(model)))
+    apart = fitting(model, lambda: with_samples_apart(model))
+    graph = read_graph(apart, HANDLERS, runtime, choices)
     if runtime.note:
         warn(f"{model.path}: {runtime.note}", RuntimeDifference)
     return graph

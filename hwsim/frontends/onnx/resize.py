@@ -51,9 +51,12 @@ def resize(run: Importer, node: OnnxNode) -> None:
     if target.shape == shape:  # the runtime copies the tensor, whatever the factors
         run.values[node.output] = value
         return
+    kind = ResizedAxis if run.runtime is None else run.runtime.resized
     axes = [
-        ResizedAxis(size, new, scale, places)
-        for size, new, scale in zip(shape, target.shape, target.scales, strict=True)
+        kind(size, new, scale, places, channels=place == 0)
+        for place, (size, new, scale) in enumerate(
+            zip(shape, target.shape, target.scales, strict=True)
+        )
     ]
     if mode == "nearest":
         rule = SIMPLE if old else node.text("nearest_mode", NEAREST[0])

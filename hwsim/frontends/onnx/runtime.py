@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.kernels import Choice
+from hwsim.frontends.onnx.ort.resizing import ResizedAxis
 from hwsim.frontends.shared.values import Unary
 
 Choices = Mapping[str, Choice]
@@ -28,7 +29,8 @@ class Runtime:
     `functions` are those of one number that are not ONNX Runtime's to the bit, `cubes` that Pow
     multiplies where its exponent is 2 or 3. `highest` says that what is no number becomes the
     highest code, in place of the lowest; `at_ports` that an output's sigmoids, tangents and
-    softmaxes are those of `hwsim/float_functions.py` to the bit. `note` is said of every model.
+    softmaxes are those of `hwsim/float_functions.py` to the bit. `resized` finds the elements of a
+    Resize. `note` is said of every model.
     """
 
     like: str
@@ -41,4 +43,5 @@ class Runtime:
     cubes: bool = True
     highest: bool = False
     at_ports: bool = True
+    resized: type[ResizedAxis] = ResizedAxis
     note: str = ""

@@ -11,6 +11,7 @@ from hwsim.frontends.onnx.ort.kernels import choices
 from hwsim.frontends.onnx.ort.moves import refuse_moved_rows
 from hwsim.frontends.onnx.ort.pairs import merged_pairs
 from hwsim.frontends.onnx.runtime import Prepared, Runtime
+from hwsim.frontends.onnx.tvm_resizing import TvmAxis
 
 SMALL = ("int2", "int4", "uint2", "uint4")
 
@@ -61,11 +62,12 @@ TVM = Runtime(
     "TVM",
     "adds in float32",
     _as_it_is,
-    lacks=INTEGERS | {"Celu", "QuickGelu", "Swish"},
+    lacks=INTEGERS | {"Celu", "QuickGelu", "Swish", "Upsample"},
     functions=tvm_functions.FUNCTIONS,
     cubes=False,
     highest=True,
     at_ports=False,
+    resized=TvmAxis,
 )
 TENSORRT = Runtime(
     "tensorrt",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.tensors import with_views
 from hwsim.frontends.shared.values import Codes, RawInput, Real, Value
 from hwsim.graph import ELEMENTS, Graph, OutputPort
+
+Made = TypeVar("Made")
+UNFIT = LookupError, ValueError, TypeError, AttributeError, RecursionError, ArithmeticError
 
 
 def read_graph(
@@ -48,7 +52,7 @@ def _read(
     model = run.model
     _refuse_unknown(run, handlers)
     if choices is not None:
-        run.choices = _chosen(model, choices)
+        run.choices = fitting(model, choices)
     for port in run.model.inputs:
         run.values[port.name] = raw_input(run.model, port)
     for node in run.model.nodes:
@@ -71,10 +75,18 @@ def _read(
     return run.graph(outputs, inputs=[port.name for port in run.model.inputs])
 
 
-def _chosen(model: OnnxModel, choices: Callable[[], Choices]) -> Choices:
+def fitting(model: OnnxModel, make: Callable[[], Made]) -> Made:
+    """What is made of a whole model; HwsimError names the file, also where no check has thought of.
+
+    Nodes that do not fit together meet all sorts of code before their handlers look at them.
+    """
     try:
-        return choices()
-    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return make()
+    except HwsimError as error:
+        place = f"{model.path}: "
+        text = str(error)
+        raise HwsimError(text if text.startswith(place) else place + text) from None
+    except UNFIT as error:
         raise HwsimError(f"{model.path}: its nodes must fit together ({error!r})") from None
 
 

@@ -29,12 +29,16 @@ SIMPLE = "simple"  # of Upsample and Resize before opset 11
 
 @dataclass(frozen=True, slots=True)
 class ResizedAxis:
-    """An axis of `size` elements that becomes one of `wanted`, `scale` times as long."""
+    """An axis of `size` elements that becomes one of `wanted`, `scale` times as long.
+
+    `channels` says that it is the first behind the batch.
+    """
 
     size: int
     wanted: int
     scale: float
     mode: str
+    channels: bool = False
 
     def places(self) -> FloatArray:
         """The place in the axis, a real, of each new element."""
