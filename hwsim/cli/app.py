@@ -75,18 +75,24 @@ def _root(
 
 @app.command(epilog=examples("inspect model.onnx"))
 def inspect(model: Model, like: Like = None, as_json: Json = False) -> None:
-    """Show a model as the graph of integer operators that everything else works on."""
-    from hwsim.frontends import load
-    from hwsim.reporting.facts import describe
+    """Show a model as the graph of integer operators that everything else works on.
+
+    Formats, scales, rounding, work, weights and state, and what has no hardware and why.
+    Of a model that cannot be read its operators are listed, with status 1.
+    """
+    from hwsim.cli import inspection
 
     with Progress(f"reading {model}"):
-        facts = {"model": str(model), **describe(load(model, like=like))}
+        try:
+            facts = inspection.facts_of(model, like)
+        except HwsimError as error:
+            facts = inspection.outline_of(model, error)
     if as_json:
         print_json(facts)
-        return
-    from hwsim.cli.tables import show_model
-
-    show_model(facts)
+    else:
+        inspection.show(facts)
+    if "unread" in facts:
+        raise CheckFailed(facts["unread"])
 
 
 @app.command(

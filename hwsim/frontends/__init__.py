@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, Protocol, cast
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.unread import unread_file, unread_object
+from hwsim.frontends.unread import ListedOperator, unread_file, unread_object
 from hwsim.graph import Graph
 
 
@@ -106,6 +106,20 @@ def load(model: str | Path | object, *, like: str | None = None, example: Any = 
     if like is None:
         return cast(FileReader, _reader(known, suffix, "read")).read(path)
     return cast(LikeReader, _like(known, suffix, "read", like, str(path))).read(path, like)
+
+
+def operators_of(path: str | Path) -> tuple[ListedOperator, ...]:
+    """What nodes a model file has, whether it is read or not; none where the file itself is not.
+
+    A reader lists them by its function `outline(path)`, if it has one.
+    """
+    file = Path(path)
+    name = FILES.get(file.suffix.lower())
+    outline = None if name is None else getattr(import_module(name), "outline", None)
+    try:
+        return () if outline is None else tuple(outline(file))
+    except (HwsimError, OSError):
+        return ()
 
 
 def _read_object(model: object, like: str | None, example: Any) -> Graph:

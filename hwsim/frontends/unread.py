@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ListedOperator:
+    """A node of a model file: its name and operator; why no front end reads it, if none does."""
+
+    name: str
+    op: str
+    why: str | None = None
+
 
 QUANTIZE = "onnxruntime.quantization.quantize_static on the ONNX file"
 EXPORT_TORCH = "torch.onnx.export(module, (x,), 'float.onnx', dynamo=True)"

@@ -8,7 +8,23 @@ from typing import Any
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node, Port, user_shape
-from hwsim.ops import Cast, Conv, Dense, Requantize, Stepwise, TensorType, Weighted
+from hwsim.ops import (
+    Balanced,
+    Cast,
+    Conv,
+    Dense,
+    Divide,
+    Float32,
+    Quotient,
+    Requantize,
+    Rsqrt,
+    ScaledAdd,
+    Scheme,
+    Share,
+    Stepwise,
+    TensorType,
+    Weighted,
+)
 from hwsim.ports import axes_text
 from hwsim.state import State
 
@@ -17,7 +33,9 @@ def describe(graph: Graph) -> dict[str, Any]:
     """Ports, a row for each node, totals, hash and the emulator's carriers, ready for JSON."""
     carriers, trouble = _carriers(graph)
     rows = [_row(graph, node, carriers.get(node.name)) for node in graph.nodes]
-    totals = {key: sum(row[key] for row in rows) for key in ("macs", "weights", "activations")}
+    summed = ("macs", "weights", "weight_bits", "activations")
+    totals = {key: sum(row[key] for row in rows) for key in summed}
+    totals["state_bits"] = sum(s.type.size * s.type.format.width for s in graph.state)
     return {
         "hash": graph.hash(),
         "inputs": [_port(p, p.type) | {"rounding": p.rounding.value} for p in graph.inputs],
@@ -46,6 +64,37 @@ def summary(node: Node) -> str:
     window = getattr(node.op, "window", None)
     kernel = "" if window is None else f" {shape_text(window.kernel)}"
     return node.op.kind.replace("_", " ") + kernel
+
+
+def rounding_of(node: Node) -> str | None:
+    """How a node rounds and brings into range, in words; None where it does neither.
+
+    A scheme of requantizers by its name, with how many multipliers there are; a cast and an
+    accumulator by the modes of HLS.
+    """
+    op = node.op
+    acc = getattr(op, "accumulator", None)
+    if isinstance(op, Requantize):
+        count = len(op.multiplier)
+        each = "one multiplier" if count == 1 else f"{count} multipliers, by channel"
+        shift = f" {op.rounding.value}" if op.scheme is Scheme.SHIFT else ""
+        return f"{op.scheme.value}{shift} {op.overflow.value}, {each}"
+    if isinstance(op, Cast):
+        return f"{op.rounding.value} {op.overflow.value}"
+    if isinstance(acc, Stepwise | Balanced):
+        way = "a tree" if isinstance(acc, Balanced) else "each step"
+        return f"{acc.rounding.value} {acc.overflow.value} of {acc.format}, {way}"
+    if isinstance(acc, Float32):
+        return "float32, each step"
+    if isinstance(op, Quotient):
+        return f"{op.rounding.value} SAT of quotients"
+    if isinstance(op, Share):
+        return f"{op.division.value} SAT of shares"
+    if isinstance(op, Divide):
+        return "TRN_ZERO of quotients"
+    if isinstance(op, ScaledAdd):
+        return "float32 RND_CONV SAT" + ("" if op.divisor is None else ", each step")
+    return "RND_CONV of float64" if isinstance(op, Rsqrt) else None
 
 
 def shape_text(shape: tuple[int, ...] | list[int]) -> str:
@@ -84,6 +133,7 @@ def _row(graph: Graph, node: Node, carrier: str | None) -> dict[str, Any]:
         "activations": work.activations,
         "carrier": carrier,
         "accumulator": _accumulator(graph, node),
+        "rounding": rounding_of(node),
     }
 
 

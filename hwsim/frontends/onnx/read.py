@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq, qonnx
 from hwsim.frontends.onnx.file import from_proto, read_file
 from hwsim.frontends.onnx.model import OnnxModel
-from hwsim.frontends.onnx.refusals import unquantized
+from hwsim.frontends.onnx.refusals import ADVICE, NO_RULE, unquantized
 from hwsim.frontends.onnx.runtimes import RUNTIMES, runtime
+from hwsim.frontends.unread import ListedOperator
 from hwsim.graph import Graph
 
 LINEAR_OPS = ("QuantizeLinear", "DequantizeLinear")
@@ -45,3 +47,14 @@ def _graph(model: OnnxModel, like: str | None) -> Graph:
     if not any(op in LINEAR_OPS or op.startswith(INTEGER_OPS) for _, op in ops):
         raise HwsimError(unquantized(model.path, {op for _, op in ops}))
     return qdq.read(model, runtime(like))
+
+
+def outline(path: Path) -> Iterator[ListedOperator]:
+    """The nodes of a file, and which of them no handler reads."""
+    model = read_file(path)
+    ops = {(node.domain, node.op) for node in model.nodes}
+    known = qonnx.HANDLERS if any(op in qonnx.QUANTIZERS for op in ops) else qdq.HANDLERS
+    for node in model.nodes:
+        name = f"{node.domain}.{node.op}" if node.domain else node.op
+        unread = (node.domain, node.op) not in known
+        yield ListedOperator(node.name, name, ADVICE.get(node.op, NO_RULE) if unread else None)

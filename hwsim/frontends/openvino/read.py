@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,7 @@ from hwsim.frontends.openvino.ir import parse, read_ir
 from hwsim.frontends.openvino.lowering import lowered
 from hwsim.frontends.openvino.model import IrModel
 from hwsim.frontends.openvino.rules import RULES
+from hwsim.frontends.unread import ListedOperator
 from hwsim.graph import Graph
 
 LIKE = ("openvino",)
@@ -52,3 +54,9 @@ def _graph(model: IrModel) -> Graph:
             "typical inputs makes it so"
         )
     return read_graph(lowered(model, RULES), HANDLERS, OPENVINO, importer=OvImporter)
+
+
+def outline(path: Path) -> Iterator[ListedOperator]:
+    """The layers of an IR file."""
+    for layer in read_ir(path).layers:
+        yield ListedOperator(layer.name, layer.kind)

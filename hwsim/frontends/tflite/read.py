@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from hwsim.errors import HwsimError
@@ -12,6 +13,7 @@ from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, WITHOUT
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import KernelSet, kernel_set, only
 from hwsim.frontends.tflite.model import LiteModel, LiteNode
+from hwsim.frontends.unread import ListedOperator
 from hwsim.graph import Graph
 
 LIKE = tuple(known.value for known in KernelSet)
@@ -63,3 +65,10 @@ def _check_operators(model: LiteModel) -> None:
     if missing:
         listed = ", ".join(f"{op} ({names[0]!r})" for op, names in sorted(missing.items()))
         raise HwsimError(f"{model.path} must use supported operators only, but has {listed}")
+
+
+def outline(path: Path) -> Iterator[ListedOperator]:
+    """The operators of a file, and which of them are not read."""
+    for node in read_file(path).main.nodes:
+        why = None if node.op in READ else "no rule of it is known"
+        yield ListedOperator(node.name.partition(";")[0], node.op, why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hwsim.frontends.torch.handlers import HANDLERS
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ExportedGraph, ProgramNode
 from hwsim.frontends.torch.pt2 import read_program
+from hwsim.frontends.unread import ListedOperator
 from hwsim.graph import Graph, OutputPort
 
 LIKE = tuple(known.value for known in Executor)
@@ -111,3 +113,10 @@ def _check_operators(program: ExportedGraph) -> None:
             f"{program.place} must be quantized: prepare_pt2e, calibrate, convert_pt2e, and "
             "torch.export.export once more"
         )
+
+
+def outline(path: Path) -> Iterator[ListedOperator]:
+    """The operators of a program, and which of them are not read."""
+    for node in read_program(path, str(path)).nodes:
+        why = None if node.op in HANDLERS else "no rule of it is known"
+        yield ListedOperator(node.name, node.op, why)
