@@ -62,6 +62,7 @@ FILES = {
     ".tflite": "hwsim.frontends.tflite.read",
     ".xml": "hwsim.frontends.openvino.read",
     ".pt2": "hwsim.frontends.torch.read",
+    ".pte": "hwsim.frontends.torch.read_pte",
 }
 """The reader of a file by its suffix, in lower case."""
 

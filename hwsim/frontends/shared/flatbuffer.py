@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 SCALARS = {"bool": "<?", "i8": "<b", "u8": "<B", "i16": "<h", "u16": "<H", "i32": "<i",
-           "u32": "<I", "i64": "<q", "u64": "<Q", "f32": "<f"}  # fmt: skip
-DTYPES = {"i8": "<i1", "u8": "<u1", "i32": "<i4", "i64": "<i8", "f32": "<f4"}
+           "u32": "<I", "i64": "<q", "u64": "<Q", "f32": "<f", "f64": "<d"}  # fmt: skip
+DTYPES = {"i8": "<i1", "u8": "<u1", "i32": "<i4", "u32": "<u4", "i64": "<i8", "u64": "<u8",
+          "f32": "<f4", "f64": "<f8"}  # fmt: skip
 LEAST_TABLE = 8  # bytes of one: where its vtable is, and the offset that leads to it
 MOST_TEXT = 1 << 16  # characters of a name
 

@@ -36,6 +36,11 @@ class Decomposed(Quantizer):
         return Quant((self.scale,), self.zero_point)
 
     @property
+    def in_turn(self) -> bool:
+        """Whether the runtime adds float32 numbers one after the other."""
+        return False
+
+    @property
     def inverse(self) -> Any:
         """What reals are multiplied by."""
         return F32(1) / F32(self.scale)
@@ -72,9 +77,8 @@ class Decomposed(Quantizer):
         )
 
     def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
-        """A float32 sum times the reciprocal of the window's size, rounded."""
-        factor = F32(source.input.scale) * (F32(1) / F32(source.window.size))
-        return [self.requantize(factor * self.inverse)]
+        """A float32 sum divided by its size, with functions that nothing else takes."""
+        return [self.requantize(F32(source.input.scale) / F32(source.window.size) * self.inverse)]
 
     def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """The sum or difference in a fine unit, rounded."""

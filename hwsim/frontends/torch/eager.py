@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.values import Codes, Real
+from hwsim.frontends.torch.averages import of_reals
 from hwsim.frontends.torch.decomposed import Decomposed
 
 
 @dataclass(frozen=True, slots=True)
 class EagerQuantizer(Decomposed):
     """quantize_per_tensor of what PyTorch has computed node by node."""
+
+    def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
+        """Sums and means in float32."""
+        return of_reals(run, real, self, name, out)

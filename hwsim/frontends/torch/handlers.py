@@ -40,6 +40,8 @@ HANDLERS: dict[str, Handler] = {
     "aten.constant_pad_nd": moving.pad,
     "aten.conv1d": weighted.conv,
     "aten.conv2d": weighted.conv,
+    "aten.conv_transpose1d": weighted.conv_transpose,
+    "aten.conv_transpose2d": weighted.conv_transpose,
     "aten.convolution": weighted.conv,
     "aten.expand": moving.expand,
     "aten.linear": weighted.linear,

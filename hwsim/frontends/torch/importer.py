@@ -15,6 +15,7 @@ from hwsim.frontends.shared.arrangement import Arrangement, View
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Constant, RawInput, Real, Value
+from hwsim.frontends.torch.partition import Partition
 from hwsim.frontends.torch.program import ExportedGraph, ProgramNode, SizeName, TensorName
 from hwsim.ops.base import Shape
 
@@ -38,16 +39,21 @@ class ProgramImporter(TensorBuilder):
     def __init__(
         self,
         program: ExportedGraph,
-        runtime: Executor,
+        executor: Executor,
         views: Mapping[str, View] | None = None,
         grids: Mapping[str, Format] | None = None,
     ) -> None:
         super().__init__(None, views, grids)
         self.place = f"{program.place}: "
-        self.program, self.runtime = program, runtime
+        self.program, self.executor = program, executor
         self.values: dict[str, Value] = {n: Constant(a) for n, a in program.constants.items()}
         self.sizes: dict[str, int] = {}  # of open sizes that a node gives: BATCH or a number
         self.batch: int | str = 1  # as the program's sizes have it
+        self.whole: frozenset[str] = frozenset()  # nodes that are computed in integers
+        if executor is Executor.EXECUTORCH:
+            partition = Partition(program)
+            partition.check(program.nodes)
+            self.whole = partition.whole
 
     @property
     def computes_reals(self) -> bool:

@@ -24,8 +24,9 @@ from hwsim.frontends.shared.values import (
     Real,
     Unary,
 )
-from hwsim.frontends.torch.importer import Executor, ProgramImporter
+from hwsim.frontends.torch.importer import ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
+from hwsim.frontends.torch.unary import after
 from hwsim.ops import Add, Mul, Quant, Sub
 
 F32 = np.float32
@@ -75,14 +76,8 @@ def _of_one_code(node: ProgramNode, a: Real, b: Real, name: str) -> Real | None:
             out: FloatArray = FLOATS[name](after(x, one), after(x, other))
         return out
 
-    return replace(a, steps=(Unary(str(node), of, rising=False),))
-
-
-def after(x: FloatArray, functions: tuple[Unary, ...]) -> FloatArray:
-    """Functions one after the other."""
-    for function in functions:
-        x = function.function(x)
-    return x
+    rough = any(step.rough for step in (*one, *other))
+    return replace(a, steps=(Unary(str(node), of, rising=False, rough=rough),))
 
 
 def _of_two(run: ProgramImporter, node: ProgramNode, a: Real, b: Real, name: str) -> Real:
@@ -94,7 +89,7 @@ def _of_two(run: ProgramImporter, node: ProgramNode, a: Real, b: Real, name: str
         isinstance(real.source, Level) and real.source.codes.format.width <= NARROW
         for real in (a, b)
     )
-    in_reals = not plain or run.runtime is Executor.TORCH
+    in_reals = not plain or node.name not in run.whole
     if narrow and in_reals and one is not None and other is not None:
         laid = [
             _laid(run, node, real.source, real, layout)
@@ -134,11 +129,11 @@ def _with_constant(
     real = run.real(node, argument)
     if constant.size == 1 and constant.ndim <= len(real.layout.shape) + 1:
         quantized = _quantized_constant(run, node, argument)
-        if quantized is None or run.runtime is Executor.TORCH or name not in OPERATORS:
+        if quantized is None or node.name not in run.whole:
             value = F32(constant.ravel()[0])
             return real.then(_arithmetic(node, name, value, first=second is None))
     other = _quantized_constant(run, node, argument)
-    if other is not None and run.runtime is Executor.EXECUTORCH and name in OPERATORS:
+    if other is not None and node.name in run.whole:
         return _of_codes(run, node, name, real, other, first=second is None)
     return _varying(run, node, real, constant.astype(F32), function, first=second is None)
 

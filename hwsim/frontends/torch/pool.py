@@ -79,8 +79,7 @@ def adaptive_avg_pool(run: ProgramImporter, node: ProgramNode) -> None:
     rank = _rank(node)
     level, shape = map_level(run, node, run.real(node, "self"), rank)
     window = _adaptive(node, shape, rank)
-    whole = window.kernel == shape[1:] and rank == 2
-    whole = whole and run.runtime is Executor.EXECUTORCH
+    whole = window.kernel == shape[1:] and rank == 2 and node.name in run.whole
     run.values[node.output] = _averaged(run, node, level, shape, window, in_reals=not whole)
 
 
@@ -110,9 +109,11 @@ def mean(run: ProgramImporter, node: ProgramNode) -> None:
     keep, mean_of = node.flag("keepdim"), node.op == "aten.mean"
     kept = tuple(1 if a in axes else n for a, n in enumerate(shape))
     last = kept if keep else tuple(n for a, n in enumerate(shape) if a not in axes)
-    if mean_of and rank == 4 and axes == (1, 2):
+    # ExecuTorch has an operator of its own, outside of the delegate, for all but such a mean.
+    pooled = keep or run.executor is not Executor.EXECUTORCH
+    if mean_of and rank == 4 and axes == (1, 2) and pooled:
         level, _ = map_level(run, node, real, 2)
-        whole = keep and run.runtime is Executor.EXECUTORCH
+        whole = node.name in run.whole
         made = _averaged(run, node, level, shape, Window(shape[1:]), in_reals=not whole)
     else:
         level = level_of(run, node, real)

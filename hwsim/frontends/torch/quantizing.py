@@ -10,11 +10,13 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared.rounding import quantize
-from hwsim.frontends.shared.values import Codes, Constant, Level, RawInput, Real
+from hwsim.frontends.shared.trying import TABLE_BITS
+from hwsim.frontends.shared.values import Codes, Constant, Level, RawInput, Real, Unary
 from hwsim.frontends.torch.decomposed import Decomposed
 from hwsim.frontends.torch.eager import EagerQuantizer
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
+from hwsim.frontends.torch.unary import after
 from hwsim.frontends.torch.xnnpack import XnnQuantizer
 from hwsim.ops import Relu, TensorType
 
@@ -59,12 +61,12 @@ def quantizer(run: ProgramImporter, node: ProgramNode) -> Decomposed:
         raise HwsimError(f"{node}: an activation must have at most 16 bits, not {fmt.width}")
     if not fmt.min <= zero <= fmt.max:
         raise HwsimError(f"{node}: its zero point must be a code of {fmt}, not {zero}")
-    if run.runtime is Executor.EXECUTORCH and fmt != FORMATS["int8"]:
+    if run.executor is Executor.EXECUTORCH and fmt != FORMATS["int8"]:
         raise HwsimError(
             f"{node}: ExecuTorch's XNNPACK delegate has activations of int8, not "
             f"{node.args['dtype']}; like='torch' reads the program as PyTorch itself runs it"
         )
-    return QUANTIZERS[run.runtime](fmt, float(F32(scale)), zero)
+    return QUANTIZERS[run.executor](fmt, float(F32(scale)), zero)
 
 
 def limits(node: ProgramNode, fmt: Format) -> tuple[int, int]:
@@ -87,8 +89,36 @@ def quantize_per_tensor(run: ProgramImporter, node: ProgramNode) -> None:
             raise HwsimError(f"{node}: its input must be float32, not {value.dtype}")
         codes = by.enter(run, value, node.name, node.output)
     else:
-        codes = quantize(run, run.real(node, "input"), by, node.name, node.output)
+        real = run.real(node, "input")
+        codes = quantize(run, real, by, node.name, node.output)
+        _note_last_bits(run, node, real, by)
     run.values[node.output] = _limited(run, node, codes, by.format)
+
+
+LAST_BITS = 8 * 2.0**-24
+"""How far a runtime's function may lie from the exact one, as a part of it."""
+ROUGH = (
+    "the last bits of {name} decide {count} of {all} codes, which may be others in the runtime by "
+    "one step"
+)
+
+
+def _note_last_bits(run: ProgramImporter, node: ProgramNode, real: Real, by: Decomposed) -> None:
+    """Say it where a function of a code lies so near to a threshold that its last bits decide."""
+    source, functions = real.source, [s for s in real.steps if isinstance(s, Unary)]
+    if not isinstance(source, Level) or not any(step.rough for step in functions):
+        return
+    kind = run.types[source.codes.edge]
+    if kind.format.width > TABLE_BITS:
+        return
+    x = (np.arange(kind.lo, kind.hi + 1) - source.zero_point).astype(F32) * F32(source.scale)
+    exact = after(x, functions).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        ends = [by.codes((exact * (1 + part)).astype(F32)) for part in (-LAST_BITS, LAST_BITS)]
+    doubtful = int((ends[0] != ends[1]).sum())
+    if doubtful:
+        name = next(step.name for step in functions if step.rough)
+        run.warn(node.name, ROUGH.format(name=name, count=doubtful, all=len(x)))
 
 
 def _limited(run: ProgramImporter, node: ProgramNode, codes: Codes, fmt: Format) -> Codes:

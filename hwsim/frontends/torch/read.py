@@ -47,10 +47,10 @@ def _runtime(like: str | None) -> Executor:
         ) from None
 
 
-def graph_of(program: ExportedGraph, runtime: Executor) -> Graph:
+def graph_of(program: ExportedGraph, executor: Executor) -> Graph:
     """The Graph of a program as a runtime computes it."""
     _check_operators(program)
-    return with_views(lambda views, grids: _read(ProgramImporter(program, runtime, views, grids)))
+    return with_views(lambda views, grids: _read(ProgramImporter(program, executor, views, grids)))
 
 
 def _read(run: ProgramImporter) -> Graph:

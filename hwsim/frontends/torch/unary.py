@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,25 @@ F32 = np.float32
 Maker = Callable[[ProgramNode], Unary]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CodeClamp(Unary):
+    """A clamp whose bounds are codes of the quantizer behind it, as the delegate has them."""
+
+
+def after(x: FloatArray, functions: Sequence[Unary]) -> FloatArray:
+    """Functions one after the other."""
+    for function in functions:
+        x = function.function(x)
+    return x
+
+
 def unary(run: ProgramImporter, node: ProgramNode) -> None:
     """A function of a tensor."""
     argument = "self" if "self" in node.args else "input"
-    run.values[node.output] = run.real(node, argument).then(FUNCTIONS[node.op](node))
+    step = FUNCTIONS[node.op](node)
+    if node.name in run.whole and step.clamp:
+        step = CodeClamp(step.name, step.function, rising=True, low=step.low, high=step.high)
+    run.values[node.output] = run.real(node, argument).then(step)
 
 
 def identity(run: ProgramImporter, node: ProgramNode) -> None:
@@ -58,7 +74,7 @@ def in_float64(function: Callable[[Any], Any], *, rising: bool = False) -> Maker
             out: FloatArray = function(x.astype(np.float64)).astype(F32)
         return out
 
-    return lambda node: Unary(str(node), of, rising=rising)
+    return lambda node: Unary(str(node), of, rising=rising, rough=True)
 
 
 def _leaky_relu(node: ProgramNode) -> Unary:
@@ -75,7 +91,7 @@ def _elu(node: ProgramNode) -> Unary:
         out: FloatArray = (np.where(wide > 0, wide, below) * scale).astype(F32)
         return out
 
-    return Unary(str(node), of, rising=alpha >= 0 and scale >= 0)
+    return Unary(str(node), of, rising=alpha >= 0 and scale >= 0, rough=True)
 
 
 def _gelu(node: ProgramNode) -> Unary:

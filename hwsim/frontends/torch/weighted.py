@@ -9,16 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
-from hwsim.frontends.shared.values import Constant, FloatArray, Level, Real, Weighing
+from hwsim.frontends.shared.values import Codes, Constant, FloatArray, Level, Real, Weighing
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
-from hwsim.frontends.torch.windows import dilated, framed, map_level, paddings
-from hwsim.ops import CONVOLUTIONS, Conv, Dense, Window
+from hwsim.frontends.torch.windows import dilated, framed, map_level, paddings, per_axis
+from hwsim.ops import CONVOLUTIONS, Conv, Dense, TensorType, Window
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
+FLOAT_SUMS = (
+    "PyTorch adds its products in float32, in an order of its own: a code may differ by one step "
+    "where a sum lies next to a rounding threshold (about one in 10,000)"
+)
 WIDE = "its sums may pass 32 bits, where the runtime's wrap; here they are exact"
 MOST_BIAS = 2.0**31
 
@@ -33,7 +38,7 @@ def weights_of(run: ProgramImporter, node: ProgramNode, argument: str, rank: int
         )
     if value.array.ndim != rank or not value.array.size:
         raise HwsimError(f"{node}: its weights must have {rank} axes, not {value.array.shape}")
-    if value.shifted and run.runtime is Executor.EXECUTORCH:
+    if value.shifted and run.executor is Executor.EXECUTORCH:
         raise HwsimError(f"{node}: its weights must have zero point 0")
     return value
 
@@ -77,12 +82,22 @@ def layer(
         if window is None
         else CONVOLUTIONS[len(window[0].kernel)](window=window[0], groups=window[1], **common)
     )
-    whole = run.runtime is Executor.EXECUTORCH
+    whole = run.executor is Executor.EXECUTORCH
     source = Weighing(node.name, node.output, level, op, worth, exact=whole, integer_bias=whole)
     source = _biased(run, node, source)
     if whole and op.bound([run.types[level.codes.edge]]) >= 1 << 31:
         run.warn(node.name, WIDE)
+    if not whole and not _exact(source, run.types[level.codes.edge]):
+        run.warn(node.name, FLOAT_SUMS)
     return source
+
+
+def _exact(source: Weighing, kind: TensorType) -> bool:
+    """Whether float32 holds every sum, in whatever order it is added up."""
+    scales = np.concatenate([source.scale, source.input.factors])
+    whole = not source.op.bias.any() or source.op.bias_frac == kind.format.frac_bits
+    fits = source.op.bound([kind]) < 1 << 24
+    return bool((np.frexp(scales)[0] == 0.5).all()) and whole and fits
 
 
 def _biased(run: ProgramImporter, node: ProgramNode, source: Weighing) -> Weighing:
@@ -92,11 +107,14 @@ def _biased(run: ProgramImporter, node: ProgramNode, source: Weighing) -> Weighi
     bias, outputs = run.constant(node, "bias"), source.op.outputs
     if bias.array.shape != (outputs,) or not np.isfinite(bias.array).all():
         raise HwsimError(f"{node}: its bias must be {outputs} finite values, one a channel")
-    if run.runtime is Executor.EXECUTORCH:
-        codes = bias.codes if bias.codes is not None else whole_bias(bias.array, source.scale)
+    if run.executor is Executor.EXECUTORCH:
+        if bias.array.dtype.kind == "i":
+            codes = bias.array.astype(np.int64)
+        else:
+            codes = whole_bias(bias.array, source.scale)
         if np.abs(codes).max() >= MOST_BIAS:
             raise HwsimError(f"{node}: its bias must fit 32 bits in steps of its sums")
-        return replace(source, op=replace(source.op, bias=codes.astype(np.int64)))
+        return replace(source, op=replace(source.op, bias=codes))
     exact = bias.array.astype(np.float64) / source.scale.astype(np.float64)
     extra = _spare_bits(run, node, source, exact)
     fraction = run.types[source.input.codes.edge].format.frac_bits + extra
@@ -104,10 +122,11 @@ def _biased(run: ProgramImporter, node: ProgramNode, source: Weighing) -> Weighi
     return replace(source, op=replace(source.op, bias=codes, bias_frac=fraction))
 
 
-def whole_bias(bias: npt.NDArray[Any], scale: FloatArray) -> npt.NDArray[np.float64]:
+def whole_bias(bias: npt.NDArray[Any], scale: FloatArray) -> IntArray:
     """`rint(f32(bias * f32(1 / (x scale * w scale))))`."""
     inverse = (F32(1) / scale).astype(F32)
-    return np.rint((bias.astype(F32) * inverse).astype(F32)).astype(np.float64)
+    whole = np.rint((bias.astype(F32) * inverse).astype(F32))
+    return np.clip(whole, -MOST_BIAS, MOST_BIAS).astype(np.int64)
 
 
 def _spare_bits(
@@ -123,7 +142,8 @@ def _spare_bits(
 def conv(run: ProgramImporter, node: ProgramNode) -> None:
     """conv1d and conv2d."""
     if node.flag("transposed"):
-        raise HwsimError(f"{node}: a transposed convolution must be quantized as one")
+        conv_transpose(run, node)
+        return
     rank = _rank(run, node)
     weights = weights_of(run, node, "weight", rank + 2)
     real = run.real(node, "input")
@@ -144,6 +164,54 @@ def conv(run: ProgramImporter, node: ProgramNode) -> None:
     )
     *places, outputs = source.op.infer([run.types[level.codes.edge]]).shape
     run.values[node.output] = Real(source, Arrangement.map((outputs, *places)))
+
+
+def conv_transpose(run: ProgramImporter, node: ProgramNode) -> None:
+    """conv_transpose1d and 2d: a convolution over a stretched map, its kernel turned round."""
+    rank = _rank(run, node)
+    weights = weights_of(run, node, "weight", rank + 2)
+    level, shape = map_level(run, node, run.real(node, "input"), rank)
+    codes, groups = weights.codes, node.integer("groups", 1)
+    assert codes is not None
+    if groups < 1 or codes.shape[0] != shape[0] or shape[0] % groups:
+        raise HwsimError(
+            f"{node}: weights of shape {codes.shape} in {groups} groups must fit an input of "
+            f"{shape[0]} channels"
+        )
+    scale = scales_along(node, weights, 1)
+    scale = np.tile(scale, groups) if scale.size > 1 else scale
+    taps = dilated(node, _turned_round(codes, groups), rank)
+    level, window = _stretched(run, node, level, taps.shape[:rank])
+    source = layer(run, node, level, taps, weights, scale, (window, groups))
+    *places, outputs = source.op.infer([run.types[level.codes.edge]]).shape
+    run.values[node.output] = Real(source, Arrangement.map((outputs, *places)))
+
+
+def _turned_round(codes: IntArray, groups: int) -> IntArray:
+    """Weights (in, out / groups, kernel axes) as a convolution has them, output channels last."""
+    inputs, outputs, *kernel = codes.shape
+    rank = len(kernel)
+    cut = codes.reshape(groups, inputs // groups, outputs, *kernel)
+    flipped = np.flip(cut, tuple(range(3, 3 + rank)))
+    moved = flipped.transpose(*range(3, 3 + rank), 1, 0, 2)
+    return moved.reshape(*kernel, inputs // groups, groups * outputs)
+
+
+def _stretched(
+    run: ProgramImporter, node: ProgramNode, level: Level, kernel: tuple[int, ...]
+) -> tuple[Level, Window]:
+    """A map with real zeros between its elements and around it."""
+    rank = len(kernel)
+    strides, pads = per_axis(node, "stride", rank, 1), per_axis(node, "padding", rank, 0, 0)
+    more = per_axis(node, "output_padding", rank, 0, 0)
+    ends = [(k - 1 - p, k - 1 - p + m) for k, p, m in zip(kernel, pads, more, strict=True)]
+    if min(min(each) for each in ends) < 0:
+        raise HwsimError(f"{node}: its padding must be less than its kernel")
+    amounts = [(0, 0, 0), *((b, a, s - 1) for (b, a), s in zip(ends, strides, strict=True))]
+    name = f"{node.name}.stretched"
+    codes = moves.padded(run, level.codes, amounts, level.zero_point, name, name)
+    assert isinstance(codes, Codes)
+    return replace(level, codes=codes), Window(kernel)
 
 
 def _rank(run: ProgramImporter, node: ProgramNode) -> int:

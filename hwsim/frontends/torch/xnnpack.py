@@ -24,10 +24,10 @@ from hwsim.frontends.shared.values import (
     Mean,
     Pair,
     Real,
-    Unary,
-    Weighing,
 )
+from hwsim.frontends.torch.averages import of_reals
 from hwsim.frontends.torch.decomposed import F32, Decomposed
+from hwsim.frontends.torch.unary import CodeClamp
 from hwsim.ops import Mul, Op, Quant, Relu, Requantize, Scheme, Table
 from hwsim.ops.base import IntArray
 
@@ -40,6 +40,11 @@ SUMS, PRODUCTS = (2.0**-10, 2.0**8), (2.0**-16, 2.0**8)
 class XnnQuantizer(Decomposed):
     """quantize_per_tensor behind what the delegate computes in integers, or in float32."""
 
+    @property
+    def in_turn(self) -> bool:
+        """ExecuTorch's own operators do."""
+        return True
+
     def bound(self, real: float) -> int:
         """The code of the bound of a clamp: the zero point goes into its rounding."""
         whole = F32(F32(real) / F32(self.scale)) + F32(self.zero_point)
@@ -47,26 +52,39 @@ class XnnQuantizer(Decomposed):
 
     def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
         """A clamp right behind what is computed in integers has bounds that are codes."""
-        steps = [step for step in real.steps if isinstance(step, Unary) and step.clamp]
-        if not steps or len(steps) != len(real.steps) or not self._in_integers(real.source):
-            return None
-        plain = quantize(run, replace(real, steps=()), self, name, f"{out}.rounded")
-        ops = [op for step in steps for op in self._clamp(step)]
-        return replace(plain, edge=run.chain(name, plain.edge, ops, out))
-
-    def _in_integers(self, source: object) -> bool:
+        if len(real.steps) != 1 or not isinstance(real.steps[0], CodeClamp):
+            return of_reals(run, real, self, name, out)
+        step, source = real.steps[0], real.source
         if isinstance(source, Level):
-            same = (source.codes.format, source.scale, source.zero_point)
-            return same == (self.format, self.scale, self.zero_point)
-        return isinstance(source, Weighing | Pair)
+            return self._bounded(run, source, real, step, name, out)
+        plain = quantize(run, replace(real, steps=()), self, name, f"{out}.rounded")
+        return replace(plain, edge=run.chain(name, plain.edge, self._clamp(step), out))
 
-    def _clamp(self, step: Unary) -> list[Op]:
+    def _bounded(
+        self, run: TensorBuilder, level: Level, real: Real, step: CodeClamp, name: str, out: str
+    ) -> Codes:
+        """A clamp of codes: in integers where the meaning stays, else the zero point goes first."""
+        codes = replace(level.codes, layout=real.layout)
+        same = (codes.format, level.scale, level.zero_point)
+        if same == (self.format, self.scale, self.zero_point):
+            return replace(codes, edge=run.chain(name, codes.edge, self._clamp(step), out))
+        fmt = codes.format
+        reals = (np.arange(fmt.min, fmt.max + 1) - level.zero_point).astype(F32) * F32(level.scale)
+        whole = np.rint((reals * self.inverse).astype(F32) + F32(self.zero_point))
+        values = np.clip(whole, *self._ends(step)).astype(np.int64)
+        table = Table(values=values, out=self.format, quant=self.quant)
+        return replace(codes, format=self.format, edge=run.emit(name, table, [codes.edge], out))
+
+    def _ends(self, step: CodeClamp) -> tuple[int, int]:
         low = self.format.min if step.low is None else self.bound(step.low)
         high = self.format.max if step.high is None else self.bound(step.high)
+        return low, max(low, high)
+
+    def _clamp(self, step: CodeClamp) -> list[Op]:
+        low, high = self._ends(step)
         if (low, high) == (self.format.min, self.format.max):
             return []
-        top = max(low, high)
-        return [Relu(zero_point=low, maximum=None if top == self.format.max else top)]
+        return [Relu(zero_point=low, maximum=None if high == self.format.max else high)]
 
     def sum(
         self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
@@ -76,8 +94,6 @@ class XnnQuantizer(Decomposed):
 
     def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
         """`rint(f32(f32(sum of codes * d)) + k)`; the sum on the edge is without zero points."""
-        if source.in_reals:
-            return Decomposed.mean(self, run, edge, source)  # a slotted class has no super()
         count, zero = source.window.size, source.input.zero_point
         d = F32(F32(F32(source.input.scale) / F32(self.scale)) / F32(count))
         k = F32(F32(self.zero_point) - F32(F32(zero * count) * d))
