@@ -75,7 +75,10 @@ OBJECTS = {
 }
 """The reader of an object by its class, or one that it derives from: top-level package and name."""
 
-RUNTIMES: dict[str, tuple[str, ...]] = {}
+RUNTIMES: dict[str, tuple[str, ...]] = {
+    ".onnx": ("hwsim.frontends.openvino.read_onnx",),
+    "onnx.ModelProto": ("hwsim.frontends.openvino.read_onnx",),
+}
 """Further readers of a suffix or a class, each with runtimes of its own in its `LIKE`."""
 
 

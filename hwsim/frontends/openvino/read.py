@@ -8,8 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.model import OnnxModel
-from hwsim.frontends.onnx.runtime import Prepared, Runtime
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.openvino.handlers import HANDLERS
 from hwsim.frontends.openvino.importer import OvImporter
@@ -17,19 +15,13 @@ from hwsim.frontends.openvino.ir import parse, read_ir
 from hwsim.frontends.openvino.lowering import lowered
 from hwsim.frontends.openvino.model import IrModel
 from hwsim.frontends.openvino.rules import RULES
+from hwsim.frontends.openvino.runtime import OPENVINO
 from hwsim.frontends.unread import ListedOperator
 from hwsim.graph import Graph
 
 LIKE = ("openvino",)
 IN_MEMORY = Path("the Model")  # what messages name where there is no file
 QUANTIZED = ("FakeQuantize",)
-
-
-def _as_it_is(model: OnnxModel) -> Prepared:
-    return model, dict
-
-
-OPENVINO = Runtime("openvino", "OpenVINO", "adds in float32", _as_it_is)
 
 
 def read(path: Path, like: str | None = None) -> Graph:
