@@ -14,7 +14,7 @@ import numpy as np
 
 from hwsim.frontends.openvino.lines import factor_and_offset, fused
 from hwsim.frontends.openvino.residual import QuantizedScale
-from hwsim.frontends.shared.values import Arithmetic, FloatArray, Level, Unary
+from hwsim.frontends.shared.values import Arithmetic, FloatArray, Unary
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
@@ -37,12 +37,6 @@ class Ended(Protocol):
 
     def on_line(self, values: FloatArray, factor: FloatArray, offset: FloatArray, /) -> IntArray:
         """Codes of float32 values by a factor and an offset."""
-
-
-def held_as(level: Level, shift: float) -> QuantizedScale:
-    """What codes mean to the plugin, which holds int8 where it takes no shift off a zero point."""
-    lowest = 0 if shift else -level.zero_point
-    return QuantizedScale(F32(level.scale), F32(shift), lowest)
 
 
 def vanishes(function: Function, by: Ended) -> bool:

@@ -61,7 +61,7 @@ class FakeQuantizer(Quantizer):
     high: Ends
     scales: Ends
     zero_point: int
-    place: float  # of 0 as the plugin computes it
+    place: float  # of 0 among the codes that the plugin holds, as it computes it
     signed: bool = False  # whether the plugin takes int8
     kept: bool = False  # whether it stays as it is, since only the model's user reads it
 
@@ -88,7 +88,7 @@ class FakeQuantizer(Quantizer):
     @property
     def shift(self) -> np.float32:
         """What the plugin takes off places; nothing where it holds int8."""
-        return F32(0 if self.signed else self.place)
+        return F32(self.place)
 
     @property
     def lowest(self) -> int:
@@ -267,7 +267,7 @@ def kernel_rule(
         def codes(sums: FloatArray) -> IntArray:
             return _clamped(line.places(sums), clamps, by)
 
-        whole = _zero_count(source) if zero.any() else np.zeros(1)
+        whole = _zero_count(run, source) if zero.any() else np.zeros(1)
         sums = WholeSums(kind, lambda k: (k + whole).astype(np.float64), np.zeros(1), rows)
         return sums, FloatRule((), codes, 1, rows)
     line = by.kernel(low, high)
@@ -306,17 +306,18 @@ def sums_of_weights(op: Dense, shift: np.float32) -> FloatArray:
 
 
 def _zero_sums(run: TensorBuilder, source: Weighing) -> FloatArray:
-    """What a dense layer's sums of codes hold more than those of reals."""
-    taken = run.shift(source.input) if isinstance(run, OvImporter) else 0
+    """What a dense layer's sums of the plugin's codes hold more than those of reals."""
+    taken = run.meaning(source.input).shift if isinstance(run, OvImporter) else 0
     if isinstance(source.op, Dense) and taken:
         return sums_of_weights(source.op, F32(taken))
     return np.zeros(1, F32)
 
 
-def _zero_count(source: Weighing) -> Reals:
+def _zero_count(run: TensorBuilder, source: Weighing) -> Reals:
     """The same exactly."""
-    whole = source.op.matrix().sum(axis=0) * source.input.zero_point
-    return np.asarray(whole, np.float64)
+    assert isinstance(run, OvImporter)
+    place = source.input.zero_point + run.meaning(source.input).lowest
+    return np.asarray(source.op.matrix().sum(axis=0) * place, np.float64)
 
 
 def _moved_bias(source: Weighing) -> bool:
@@ -369,7 +370,7 @@ def _of_pair(
     levels = a, b
     held = [np.arange(1 << x.codes.format.width) for x in levels]
     codes = held[0][:, None], held[1][None, :]
-    one, two = (codes_of.held_as(x, run.shift(x)) for x in levels)
+    one, two = (run.meaning(x) for x in levels)
     joint = run.pairs[source.tensor]
     if source.op.kind == "mul":
         values = codes_of.of_product(codes, (one, two), by, joint.alone)
@@ -391,7 +392,7 @@ def _of_level(
     kind = run.types[level.codes.edge]
     functions = [s for s in real.steps if isinstance(s, Unary | Arithmetic)]
     met = np.arange(kind.format.min, kind.format.max + 1)
-    meaning = codes_of.held_as(level, run.shift(level))
+    meaning = run.meaning(level)
     rows = max(
         [
             len(by.low),

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.onnx import elementwise, float_chain, scale
+from hwsim.frontends.onnx import elementwise, float_chain, scale, weighted
 from hwsim.frontends.onnx import matmul as products
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
@@ -18,7 +18,7 @@ from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer, sums_of_weigh
 from hwsim.frontends.openvino.importer import OvImporter, TwoPaths
 from hwsim.frontends.openvino.lines import again, is_signed, shift_of
 from hwsim.frontends.openvino.lowering import DOMAIN
-from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
+from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds
 from hwsim.frontends.shared.rounding import quantize, relabel
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
@@ -46,7 +46,7 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     if isinstance(value, Constant):
         raise HwsimError(f"{node}: its input must not be constant")
     by = quantizer(node, levels, ends)
-    by = replace(by, kept=_shown_only(run, node), signed=by.signed and takes_int8(run, node))
+    by = held(run, node, by)
     name = f"{node.output}.codes"
     if isinstance(run, OvImporter) and isinstance(value, Real) and only_clips(run, node, value):
         run.values[node.output] = value
@@ -59,13 +59,32 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     else:
         codes = quantize(run, run.real(node, 0), by, node.name, name)
     if isinstance(run, OvImporter):
-        run.shifts[codes.edge] = float(by.shift)
+        run.meanings[codes.edge] = by.meaning
     scales = None if len(by.scales) == 1 else np.array(by.scales, F32)
     made = Real(Level(codes, by.scale, by.zero_point, scales), codes.layout)
     if by.kept and scales is None:
         in_layer = isinstance(value, Real) and isinstance(value.source, Weighing)
         made = made.then(by.shown(ends[2], ends[3], in_layer=in_layer))
     run.values[node.output] = made
+
+
+def held(run: Importer, node: OnnxNode, by: FakeQuantizer) -> FakeQuantizer:
+    """A quantizer with what the plugin makes of it: whether it holds int8, and takes it apart.
+
+    An ONNX file's has integers of its own, and a zero point of them.
+    """
+    own = node.attributes.get("codes")
+    if own is None:
+        signed = by.signed and takes_int8(run, node)
+        place = 0.0 if signed else by.place
+        return replace(by, kept=_shown_only(run, node), signed=signed, place=place)
+    signed = own == "int8" and takes_int8(run, node)
+    return replace(
+        by,
+        scales=(node.real("scale", by.scale),),
+        signed=signed,
+        place=float(by.zero_point + (-128 if signed else 0)),
+    )
 
 
 def only_clips(run: Importer, node: OnnxNode, real: Real) -> bool:
@@ -248,16 +267,38 @@ def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
     if not real.layout.same(other.layout) or real.layout.shape != other.layout.shape:
         raise HwsimError(f"{node}: its inputs must lie alike and be of one shape")
     biases = [step.values for step in real.steps if isinstance(step, Arithmetic)]
-    shift = F32(run.shift(level))
     found = ClippedSum(
         source,
         biases[0] if biases else None,
         by,
-        QuantizedScale(F32(level.scale), shift, 0 if shift else -level.zero_point),
+        run.meaning(level),
         level,
     )
     run.clipped[node.output] = found
     return Real(Pair(node.name, node.output, source, level), real.layout)
+
+
+IN_FLOAT = (
+    "OpenVINO computes this layer in float32, since its weights have a zero point or are no 8-bit "
+    "integers: about one code in 200,000 (8-bit result) may differ by one step, and reals in their "
+    "last bits (about 1e-6 of the largest)"
+)
+
+
+def conv(run: Importer, node: OnnxNode) -> None:
+    """Conv without a bias; the plugin takes whole numbers where weights have no zero point."""
+    note_float(run, node)
+    weighted.conv(run, node)
+
+
+def note_float(run: Importer, node: OnnxNode) -> None:
+    """Say it of a layer that the plugin computes in float32."""
+    held = run.values.get(node.input(1))
+    if not isinstance(held, Constant) or held.format is None or held.codes is None:
+        return
+    narrow = bool((np.abs(held.codes) <= 128).all()) and held.format.width <= 8
+    if held.shifted or not narrow:
+        run.warn(node.name, IN_FLOAT)
 
 
 def matmul(run: Importer, node: OnnxNode) -> None:
@@ -265,24 +306,24 @@ def matmul(run: Importer, node: OnnxNode) -> None:
 
     It multiplies the weights' sums by the place of 0, which it has rounded to float32.
     """
+    note_float(run, node)
     products.matmul(run, node)
     made = run.values[node.output]
     source = made.source if isinstance(made, Real) else None
     if not isinstance(run, OvImporter) or not isinstance(source, Weighing):
         return
-    shift = run.shift(source.input)
-    shown = _shown_only(run, node)
-    exact = shift == source.input.zero_point
+    meaning = run.meaning(source.input)
+    shift, shown = float(meaning.shift), _shown_only(run, node)
+    exact = shift == source.input.zero_point + meaning.lowest
     if not shift or (exact and not (shown and source.scale.size == 1)):
         return
     assert isinstance(made, Real) and isinstance(source.op, Dense)
     edge = source.input.codes.edge
-    bare = relabel(run, edge, Quant((1.0,)), f"{edge}.bare")
-    level = replace(
-        source.input, codes=replace(source.input.codes, edge=bare), scale=1.0, zero_point=0
-    )
+    bare = relabel(run, edge, Quant((1.0,), -meaning.lowest), f"{edge}.bare")
+    codes = replace(source.input.codes, edge=bare)
+    level = replace(source.input, codes=codes, scale=1.0, zero_point=-meaning.lowest)
     ones = None if source.op.weight_format.frac_bits == 0 else (1.0,)
-    op = replace(source.op, zero_point=0, weight_scale=ones)
+    op = replace(source.op, zero_point=-meaning.lowest, weight_scale=ones)
     whole = replace(source, input=level, op=op, scale=np.ones(1, F32))
     taken = sums_of_weights(source.op, F32(shift))
     scale = again(source.scale) if shown and source.scale.size == 1 else source.scale
@@ -294,6 +335,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **FLOAT_HANDLERS,
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "Add"): add,
+    ("", "Conv"): conv,
     ("", "MatMul"): matmul,
     ("", "Mul"): paired,
     ("", "Sub"): paired,

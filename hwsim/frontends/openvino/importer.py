@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
-from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds
+from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Real
 
 MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool")
@@ -29,7 +30,7 @@ class TwoPaths:
 class OvImporter(Importer):
     """An Importer that knows what OpenVINO takes for the place of 0 of quantized tensors.
 
-    `shifts` are these by edge; there is none of a tensor that the plugin holds as int8. `clipped`
+    `meanings` are these and the scales, by edge. `clipped`
     are sums of a convolution and a tensor, by the tensor of the sum; `clipping` are the
     quantizers that only clip, by what they make. `pairs` are two tensors that meet, by what
     is made of them.
@@ -45,7 +46,7 @@ class OvImporter(Importer):
         runtime: Runtime | None = None,
     ) -> None:
         super().__init__(model, views, grids, runtime)
-        self.shifts: dict[str, float] = {}
+        self.meanings: dict[str, QuantizedScale] = {}
         self.clipped: dict[str, ClippedSum] = {}
         self.pairs: dict[str, TwoPaths] = {}
         self.clipping: dict[str, ClippingEnds] = {}
@@ -61,15 +62,11 @@ class OvImporter(Importer):
     def note_end(self, real: Real) -> None:
         """Nothing: a layer's sum is added up in whole numbers."""
 
-    def shift(self, level: Level) -> float:
-        """The place of 0 of codes as the plugin has it, 0 where it holds int8."""
-        return shift_at(self, self.shifts, level)
-
-
-def shift_at(run: TensorBuilder, shifts: Mapping[str, float], level: Level) -> float:
-    """The place that is known for an edge, or for one that was moved to it."""
-    makers = {edge: node for node in run.nodes for edge in node.outputs}
-    edge = level.codes.edge
-    while edge not in shifts and edge in makers and makers[edge].op.kind in MOVING:
-        edge = makers[edge].inputs[0]
-    return shifts.get(edge, 0.0)
+    def meaning(self, level: Level) -> QuantizedScale:
+        """What codes mean to the plugin, those too that were moved from where it is known."""
+        makers = {edge: node for node in self.nodes for edge in node.outputs}
+        edge = level.codes.edge
+        while edge not in self.meanings and edge in makers and makers[edge].op.kind in MOVING:
+            edge = makers[edge].inputs[0]
+        plain = QuantizedScale(np.float32(level.scale), np.float32(level.zero_point), 0)
+        return self.meanings.get(edge, plain)

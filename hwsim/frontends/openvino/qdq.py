@@ -116,7 +116,7 @@ def _pair(state: Rewriting, node: OnnxNode) -> list[OnnxNode]:
             DOMAIN,
             (node.inputs[0], *names),
             (first,),
-            {"levels": LEVELS},
+            {"levels": LEVELS, "codes": str(zero.dtype), "scale": float(one)},
         )
     ]
     outputs = {port.name for port in state.model.outputs}
