@@ -17,7 +17,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.openvino import codes as codes_of
 from hwsim.frontends.openvino.importer import OvImporter
-from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused, whole_again
+from hwsim.frontends.openvino.lines import KernelLine, again, factor_and_offset, fused, whole_again
 from hwsim.frontends.openvino.residual import QuantizedScale, summed
 from hwsim.frontends.shared.node_by_node import pools
 from hwsim.frontends.shared.rounding import Quantizer, averaged, totalled, weighed
@@ -140,6 +140,11 @@ class FakeQuantizer(Quantizer):
             return fused(codes, step, low)
 
         return Unary("FakeQuantize", function, rising=True)
+
+    def divided(self) -> Unary:
+        """The reals of codes that a layer's kernel gives at once: it divides by a reciprocal."""
+        scale, step = F32(self.scale), again(np.array(self.scale, F32))
+        return Unary("FakeQuantize", lambda x: np.asarray(np.rint(x / scale) * step), rising=True)
 
     def enter(self, run: TensorBuilder, raw: RawInput, name: str, out: str) -> Codes:
         """At the input's port."""

@@ -14,8 +14,12 @@ from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.values import Level, Real
+from hwsim.frontends.shared.values import Level, Real, Weighing
 
+LAST_BITS = (
+    "OpenVINO computes what nothing quantizes in float32, so that its reals may differ in their "
+    "last bits (by about 1e-6 of the largest)"
+)
 MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool")
 
 
@@ -59,8 +63,23 @@ class OvImporter(Importer):
     def note(self, name: str, text: str, **values: object) -> None:
         """Nothing: what is said of other runtimes' float32 sums is not true of whole numbers."""
 
+    @property
+    def of_onnx(self) -> bool:
+        """Whether the model is an ONNX file's."""
+        return any("codes" in node.attributes for node in self.model.nodes)
+
     def note_end(self, real: Real) -> None:
-        """Nothing: a layer's sum is added up in whole numbers."""
+        """Say that reals may have other last bits, of what is neither codes nor a layer's sum."""
+        if not isinstance(real.source, Weighing | Level) or self._cut(real):
+            self.warn("output", LAST_BITS)
+
+    def _cut(self, real: Real) -> bool:
+        """Whether an ONNX model ends in a part of a quantized tensor, whose meaning moves there."""
+        if not isinstance(real.source, Level) or not self.of_onnx:
+            return False
+        edge = real.source.codes.edge
+        maker = next((node for node in self.nodes if edge in node.outputs), None)
+        return maker is not None and maker.op.kind == "select"
 
     def meaning(self, level: Level) -> QuantizedScale:
         """What codes mean to the plugin, those too that were moved from where it is known."""
