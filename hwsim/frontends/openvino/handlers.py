@@ -281,8 +281,8 @@ def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
 
 
 WRONG = (
-    "OpenVINO 2026.4.1 was seen to give wrong sums for dense layers of int8 codes in ONNX files, by "
-    "any amount; the sums here are right, and those of uint8 codes are the same"
+    "OpenVINO 2026.4.1 was seen to give wrong sums for dense layers of int8 codes in ONNX files, "
+    "by any amount; the sums here are right, and those of uint8 codes are the same"
 )
 IN_FLOAT = (
     "OpenVINO computes this layer in float32, since its weights have a zero point or are no 8-bit "
