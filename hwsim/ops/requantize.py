@@ -223,7 +223,8 @@ class Requantize(Op):
                 return top
             case Scheme.GEMMLOWP_DOUBLE | Scheme.RUY:
                 left = max(0, int(self.fixed_point()[1].max()))
-                if top << left >= 1 << 31:
+                lo, hi = (end - self.input_zero_point for end in (inputs[0].lo, inputs[0].hi))
+                if lo << left < -(1 << 31) or hi << left >= 1 << 31:
                     raise HwsimError(
                         f"a sum requantized by {self.scheme.value} must fit 32 bits after its left "
                         f"shift, not reach {top} * 2**{left}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
 from hwsim.fixed import Array, Format, Namespace, Overflow, overflow
-from hwsim.ops.base import Carrier, Constants, Quant, TensorType, require
+from hwsim.ops.base import Carrier, Constants, Quant, TensorType, require, since
 from hwsim.ops.fixed_point import (
     divide_by_power,
     high_product,
@@ -33,7 +33,7 @@ class Division(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Share(Pairwise):
-    """`256 * term / sum`, as a runtime's kernel rounds it, and a zero point; saturates at `out`.
+    """`2**bits * term / sum`, as a kernel rounds it, and a zero point; saturates at `out`.
 
     By NEWTON the terms have 31 fraction bits, and the sum is that of terms without their lowest 12.
     By FLOAT32 both are bit patterns of float32 numbers, and ties go away from zero. Sources:
@@ -45,12 +45,14 @@ class Share(Pairwise):
     division: Division
     zero_point: int = 0
     quant: Quant | None = None
+    bits: int = field(default=8, metadata=since(3))
 
     def __post_init__(self) -> None:
         require(
             self.out.min <= self.zero_point <= self.out.max,
             f"a share's zero point must be a code of {self.out}, not {self.zero_point}",
         )
+        require(1 <= self.bits <= 24, f"a share's bits must be 1 to 24, not {self.bits}")
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """Codes from the zero point up."""
@@ -84,18 +86,19 @@ class Share(Pairwise):
         return {"powers": POWERS} if self.division is Division.FLOAT32 else {}
 
     def pair(self, xp: Namespace, a: Array, b: Array, k: Constants) -> Array:
-        """Shares of 256."""
+        """Shares of the whole."""
         if self.division is Division.FLOAT32:
             terms, sums = (
                 xp.astype(numbers_of(xp, bits, k["powers"]), xp.float32) for bits in (a, b)
             )
             one = xp.ones_like(sums)
-            shares = xp.astype(terms * (one / (sums * 2.0**-8)), xp.float64)
+            shares = xp.astype(terms * (one / (sums * 2.0**-self.bits)), xp.float64)
             shares = xp.minimum(shares, xp.full_like(shares, MOST_SHARE))
             whole = xp.astype(xp.floor(shares + 0.5), xp.int64)
         else:
             inverse, headroom = reciprocal(xp, b)
-            whole = divide_by_power(xp, high_product(xp, inverse, a), SUM_FRACTION + 23 - headroom)
+            right = SUM_FRACTION + 31 - self.bits - headroom
+            whole = divide_by_power(xp, high_product(xp, inverse, a), right)
         return overflow(xp, whole + self.zero_point, self.out, Overflow.SAT)
 
 

@@ -38,7 +38,9 @@ class Shares(Paired):
     """The shared base: reciprocals before they are repeated, by one multiplication a lane."""
 
     def lacks(self) -> str | None:
-        """Every one can be built."""
+        """Shares of 256 can be built."""
+        if self.task.op.bits != 8:
+            return f"shares of 2**{self.task.op.bits} have no hardware yet, only those of 2**8"
         return None
 
     @cached_property

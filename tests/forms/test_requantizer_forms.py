@@ -133,7 +133,11 @@ def test_the_chosen_form_is_the_scheme_on_every_input_of_a_small_range(
 
 @pytest.mark.parametrize(
     ("scheme", "bits"),
-    [(s, bits) for s in SATURATING for bits in (14, 20, 25, 28 if s is Scheme.F64_AWAY else 31)],
+    [
+        (s, bits)
+        for s in SATURATING
+        for bits in (14, 20, 25, 31)[: 3 if s is Scheme.F64_AWAY else 4]
+    ],
 )
 def test_the_chosen_form_is_the_scheme_around_every_threshold(scheme: Scheme, bits: int) -> None:
     rng = random.Random(SEED + bits)

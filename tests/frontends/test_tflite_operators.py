@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import tflite_run
 from support.tflite_forms import FORMS, WRONG, feeds, written
-from support.tflite_models import Lite
+from support.tflite_models import Lite, Written
 from support.tflite_operators import OPERATORS, WIDE, Build, Maker, weighted16
 
 import hwsim
@@ -129,6 +129,87 @@ def test_sums_of_int16_are_rounded_as_the_type_of_their_bias_says(op, like, tmp_
         assert size > 0 and different == 0, f"{kind}, told {told}, several {several}"
         read_so += 1
     assert read_so >= (2 if op == "DEPTHWISE_CONV_2D" else 6)
+
+
+TYPES = [("int16", "int8"), ("int16", "int32"), ("int32", "int16"), ("int32", "int8"),
+         ("int8", "int16"), ("int8", "int32")]  # fmt: skip
+
+
+@pytest.mark.parametrize("like", tflite_run.SETS)
+@pytest.mark.parametrize("types", TYPES, ids="-".join)
+def test_codes_of_one_type_become_those_of_another(types, like, tmp_path, seed):
+    for number in range(6):
+        rng, lite = np.random.default_rng(seed + number), Lite()
+        before, after = types
+        scale = {"int8": 2.0**-6, "int16": 2.0**-13, "int32": 2.0**-24}
+        scales = [
+            float(np.float32(scale[t] * rng.uniform(0.7, 1.4) ** (number % 2))) for t in types
+        ]
+        zeros = [int(rng.integers(-60, 60)) if t == "int8" else 0 for t in types]
+        x, y = (
+            lite.codes(name, (1, 400), step, zero, kind)
+            for name, step, zero, kind in zip("xy", scales, zeros, types, strict=True)
+        )
+        lite.node("QUANTIZE", [x], [y])
+        model = lite.build([x], [y])
+        (tmp_path / "m.tflite").write_bytes(model)
+        ends = np.iinfo(before)
+        codes = rng.integers(ends.min, ends.max + 1, (2, 400)).astype(before)
+        codes[0, :2] = ends.min, ends.max
+        if after == "int32" and before == "int8" and like != "tflm":
+            with pytest.raises(hwsim.HwsimError, match=f"{like} has no kernel from int8 to int32"):
+                read(tmp_path / "m.tflite", like)
+            continue
+        (want,) = tflite_run.ran(model, like, {"x": codes})
+        assert np.array_equal(hwsim.emulate(read(tmp_path / "m.tflite", like), codes), want)
+
+
+@pytest.mark.parametrize("like", tflite_run.SETS)
+def test_a_softmax_of_int8_may_give_int16(like, tmp_path, seed):
+    for number in range(8):
+        rng, lite = np.random.default_rng(seed + number), Lite()
+        x = lite.codes("x", (1, 13), float(np.float32(rng.uniform(0.01, 0.2))), 5)
+        y = lite.codes("y", (1, 13), 2.0**-16, -32768, "int16")
+        lite.node("SOFTMAX", [x], [y], beta=1.0)
+        model = lite.build([x], [y])
+        (tmp_path / "m.tflite").write_bytes(model)
+        codes = rng.integers(-128, 128, (40, 13)).astype(np.int8)
+        (want,) = tflite_run.ran(model, like, {"x": codes})
+        assert np.array_equal(hwsim.emulate(read(tmp_path / "m.tflite", like), codes), want)
+
+
+@pytest.mark.parametrize("like", ["tflm", "builtin"])
+def test_sums_of_32_bits_wrap(like, tmp_path, seed):
+    rng, lite = np.random.default_rng(seed), Lite()
+    x = lite.codes("x", (1, 900), 2.0**-8, 0, "int16")
+    y = lite.codes("y", (1, 4), 2.0**-8, 0, "int16")
+    weights = rng.integers(-127, 128, (4, 900)).astype(np.int8)
+    w = lite.constant("w", weights, 2.0**-14)
+    b = lite.constant("b", rng.integers(-(2**31), 2**31, 4).astype(np.int32), 2.0**-22)
+    lite.node("FULLY_CONNECTED", [x, w, b], [y], bias_type=2)
+    model = lite.build([x], [y])
+    (tmp_path / "m.tflite").write_bytes(model)
+    codes = np.where(weights >= 0, 32767, -32768).astype(np.int16)
+    (want,) = tflite_run.ran(model, like, {"x": codes})
+    graph = read(tmp_path / "m.tflite", like)
+    assert np.array_equal(hwsim.emulate(graph, codes), want)
+    assert any("wrapped" in node.name for node in graph.nodes)
+
+
+def test_a_shape_that_is_an_input_is_the_outputs_own(tmp_path, seed):
+    """Of a transposed convolution; TensorFlow Lite Micro does not look at it."""
+    maker = Maker(np.random.default_rng(seed), powers=False, odd=True)
+    x, w = maker.x(4, 4, 3), maker.weights((5, 2, 2, 3), 0, 5)
+    shape = maker.lite.add(Written("shape", (4,), "int32"))
+    given = [shape, w, x, maker.bias(x, w, 5)]
+    y = maker.node("TRANSPOSE_CONV", given, maker.y(8, 8, 5), padding=0, stride_w=2, stride_h=2)
+    model = maker.lite.build([x], y)
+    (tmp_path / "m.tflite").write_bytes(maker.lite.build([shape, x], y))
+    codes = np.random.default_rng(seed).integers(-128, 128, (6, 4, 4, 3)).astype(np.int8)
+    (want,) = tflite_run.ran(model, "tflm", {maker.lite.tensors[x].name: codes})
+    graph = read(tmp_path / "m.tflite", "tflm")
+    assert len(graph.inputs) == 1
+    assert np.array_equal(hwsim.emulate(graph, codes), want)
 
 
 def test_int16_with_a_zero_point_is_refused(tmp_path, seed):

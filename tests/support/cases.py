@@ -453,6 +453,14 @@ def share_cases() -> Iterator[Case]:
         types = tensor((20, 2), "u31", codes=(0, bits)), tensor((20, 1), "u31", codes=ends)
         in_floats = Share(division=Division.FLOAT32, **fields)
         yield Case(f"share-float32-{name}", in_floats, types)
+    fields = {"out": Format.int(16), "zero_point": -(1 << 15), "bits": 16}
+    for division, most, ends in (
+        (Division.NEWTON, one - 1, (1 << 19, 1 << 24)),
+        (Division.FLOAT32, bits, (bits, bits + (1 << 24))),
+    ):
+        types = tensor((20, 2), "u31", codes=(0, most)), tensor((20, 1), "u31", codes=ends)
+        op = Share(division=division, **fields)
+        yield Case(f"share-{division.value}-16-bit", op, types, built=False)
 
 
 def quotient_cases() -> Iterator[Case]:

@@ -231,7 +231,7 @@ def saturating_left(x: int, left: int) -> int:
 def share(op: Any, term: int, total: int) -> int:
     """The last step of TensorFlow Lite's softmax: reference kernel, or in float32."""
     if op.division.value == "float32":
-        scaled = f32(float_of(total) / 256)
+        scaled = f32(float_of(total) / 2**op.bits)
         value = f32(float_of(term) * f32(1 / scaled))
         return fitted(math.floor(value + Fraction(1, 2)) + op.zero_point, op.out, "SAT")
     headroom = 32 - total.bit_length()
@@ -242,7 +242,7 @@ def share(op: Any, term: int, total: int) -> int:
         product = doubling_high(denominator, x)
         x += saturating_left(doubling_high(x, 2**29 - product), 2)
     inverse = saturating_left(x, 1)
-    value = by_power(doubling_high(inverse, term), 12 + 23 - headroom)
+    value = by_power(doubling_high(inverse, term), 12 + 31 - op.bits - headroom)
     return fitted(value + op.zero_point, op.out, "SAT")
 
 

@@ -264,7 +264,9 @@ class LiteImporter(Builder):
             if tensor.dtype in FLOATS and tensor.quant is None:
                 self.floats[index] = EndFloats(source=index)
                 continue
-            kind, name = self.kind(tensor), self.label(tensor)
+            if index in self.idle():
+                continue
+            kind, name = self.kind_of_input(tensor), self.label(tensor)
             seen = self.view(tensor)
             port = InputPort(
                 name=name,
@@ -275,9 +277,29 @@ class LiteImporter(Builder):
             )
             self.edges[index] = self.input(port)
 
+    def kind_of_input(self, tensor: LiteTensor) -> TensorType:
+        """The type of an input's edge; one of int32 is for a QUANTIZE."""
+        if tensor.dtype == "int32" and tensor.quant is not None:
+            return TensorType(self.shape(tensor), Format.int(32), self.meant(tensor))
+        return self.kind(tensor)
+
+    def idle(self) -> set[int]:
+        """Inputs that only say a transposed convolution's shape, which its output says too."""
+        main = self.model.main
+        told = {node.inputs[0] for node in main.nodes if node.op == "TRANSPOSE_CONV"}
+        rest = {
+            index
+            for node in main.nodes
+            for place, index in enumerate(node.inputs)
+            if node.op != "TRANSPOSE_CONV" or place
+        }
+        return told.difference(rest, main.outputs).intersection(main.inputs)
+
     def graph_of(self, outputs: Sequence[OutputPort]) -> Graph:
         """The Graph, its inputs in the model's order."""
-        names = [self.label(self.tensors[index]) for index in self.model.main.inputs]
+        idle = self.idle()
+        places = [index for index in self.model.main.inputs if index not in idle]
+        names = [self.label(self.tensors[index]) for index in places]
         return self.graph(outputs, inputs=names)
 
     def output(self, index: int) -> OutputPort:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
+from hwsim.fixed import Format, Overflow
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import NARROW, Float64Array, KernelSet, limits
 from hwsim.frontends.tflite.model import LiteNode, LiteTensor
@@ -24,6 +24,17 @@ def requantized(
         zero_point=quant.zero_point,
         quant=Quant((float(quant.scale),), quant.zero_point),
     )
+
+
+def wrapped(run: LiteImporter, name: str, edge: str) -> str:
+    """Sums as the 32 bits of the runtime's accumulator hold them."""
+    kind, long = run.types[edge], Format.int(32)
+    if long.min <= kind.lo and kind.hi <= long.max:
+        return edge
+    wrap = Requantize(
+        scheme=Scheme.SHIFT, multiplier=(1.0,), out=long, overflow=Overflow.WRAP, quant=kind.quant
+    )
+    return run.emit(f"{name}.wrapped", wrap, [edge], f"{name}.wrapped")
 
 
 def same_meaning(run: LiteImporter, node: LiteNode, *given: LiteTensor) -> None:

@@ -11,7 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import gemmlowp, wide_softmax
 from hwsim.frontends.tflite.fixed_point import divided
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
+from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.ops import (
     Division,
@@ -31,7 +31,9 @@ from hwsim.ops.share import SUM_FRACTION
 
 CODES = 256
 IN_FLOATS = (KernelSet.BUILTIN, KernelSet.XNNPACK)
-STEP = 2.0**-8  # of every softmax of 8 bits; its zero point is the least code
+NEAR = 1e-3  # by how much the output's scale may miss what fixed-point kernels take it for
+OUTPUTS = {("int8", "int8"): 8, ("uint8", "uint8"): 8, ("int8", "int16"): 16}
+"""Bits of the unit of every softmax of 8 bits; its zero point is the least code."""
 
 
 def softmax(run: LiteImporter, node: LiteNode) -> None:
@@ -41,13 +43,16 @@ def softmax(run: LiteImporter, node: LiteNode) -> None:
         wide_softmax.softmax(run, node)
         return
     quant, result = run.meaning(given), run.meaning(made)
-    if given.dtype != made.dtype or run.format(made).width != NARROW:
+    bits = OUTPUTS.get((given.dtype, made.dtype), 0)
+    if not bits:
         raise HwsimError(
             f"{node}: it must be of int8, or of uint8, not {given.dtype} and {made.dtype}"
         )
-    if (float(result.scale), result.zero_point) != (STEP, run.format(made).min):
+    step, zero = float(result.scale) * 2.0**bits, run.format(made).min
+    near = step == 1 if run.like in IN_FLOATS else abs(step - 1) < NEAR
+    if not near or result.zero_point != zero:
         raise HwsimError(
-            f"{node}: its output must have scale 1/256 and zero point {run.format(made).min}, not "
+            f"{node}: its output must have scale 1/{1 << bits} and zero point {zero}, not "
             f"{result.scale} and {result.zero_point}"
         )
     beta, edge = F32(node.options["beta"]), run.edge(node)
@@ -73,6 +78,7 @@ def softmax(run: LiteImporter, node: LiteNode) -> None:
     share = Share(
         out=run.format(made),
         division=division,
+        bits=bits,
         zero_point=result.zero_point,
         quant=Quant((float(result.scale),), result.zero_point),
     )

@@ -8,7 +8,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.model import LiteNode
-from hwsim.frontends.tflite.rounding import requantized
+from hwsim.frontends.tflite.rounding import requantized, wrapped
 from hwsim.ops import (
     Concat,
     Conv1D,
@@ -26,7 +26,6 @@ from hwsim.ops.base import IntArray
 
 INT16 = Format.int(16)
 FEATURES, TIMES, BIAS, STATE = 1, 2, 3, 4
-WRAPS = "the sums of SVDF may pass 32 bits, where the runtime's wrap; here they are exact"
 
 
 def svdf(run: LiteImporter, node: LiteNode) -> None:
@@ -76,8 +75,7 @@ def svdf(run: LiteImporter, node: LiteNode) -> None:
         groups=units,
     )
     sums = run.emit(f"{name}.sum", weigh, [remembered], f"{name}.sum")
-    if run.types[sums].magnitude >= 1 << 31:
-        run.warn(name, WRAPS)
+    sums = wrapped(run, name, sums)
     weight = float(state.scale) * float(run.meaning(run.tensor(node, TIMES)).scale)
     factor = np.array([weight / float(run.meaning(made).scale)])
     rounding = requantized(run, made, Scheme.GEMMLOWP_DOUBLE, factor)

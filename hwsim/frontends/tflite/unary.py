@@ -163,7 +163,7 @@ def quantize(run: LiteImporter, node: LiteNode) -> None:
     """QUANTIZE of codes: another scale, zero point or signedness."""
     given, made = run.tensor(node, 0), run.made(node)
     before, after = run.meaning(given), run.meaning(made)
-    kind, out, edge = run.types[run.edge(node)], run.format(made), run.edge(node)
+    kind, out, edge = run.types[run.edge(node)], wide.format_of(run, made), run.edge(node)
     if run.like is KernelSet.TFLM and given.dtype == made.dtype == "uint8":
         raise only(f"{node} of uint8", [k for k in KernelSet if k is not KernelSet.TFLM])
     if max(kind.format.width, out.width) > NARROW:

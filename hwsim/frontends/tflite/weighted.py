@@ -22,7 +22,7 @@ from hwsim.frontends.tflite.kernels import (
 )
 from hwsim.frontends.tflite.lanes import Build, VectorLanes
 from hwsim.frontends.tflite.model import LiteNode
-from hwsim.frontends.tflite.rounding import activation, requantized
+from hwsim.frontends.tflite.rounding import activation, requantized, wrapped
 from hwsim.frontends.tflite.wide_sums import LONG_SUMS, wide_sums
 from hwsim.frontends.tflite.windows import stretched, window
 from hwsim.ops import Conv2D, Dense, Flatten, Op, Pad, Reshape, Scheme, Window
@@ -30,8 +30,6 @@ from hwsim.ops import Conv2D, Dense, Flatten, Op, Pad, Reshape, Scheme, Window
 UNBIASED = ("FULLY_CONNECTED", "TRANSPOSE_CONV")
 WEIGHTS = {"int8": 8, "int4": 4, "uint8": 9}
 """Types of weights, and the bits that they take without their zero point."""
-
-WIDE = "the sum of {node} may pass 32 bits, where the runtime's wraps; here it is exact"
 
 FLUSHED = (Scheme.GEMMLOWP_DOUBLE, Scheme.RUY, Scheme.HALF_AWAY)
 """Schemes whose kernels take a multiplier below 2**-32 for 0, as of a channel of zeros.
@@ -236,8 +234,8 @@ def _rounded(
     name = run.label(made)
     sums = run.emit(f"{name}.sum", op, [edge or run.edge(node)], f"{name}.sum")
     kind = run.types[sums]
-    if kind.magnitude >= 1 << 31 and scheme not in LONG_SUMS:
-        run.warn(name, WIDE.format(node=node.op))
+    if scheme not in LONG_SUMS:
+        sums = wrapped(run, name, sums)
     if scheme in FLUSHED and kind.magnitude < FLUSHED_SUM:
         factor = np.maximum(factor, 2.0**-32)
     after = activation(run, node, made)

@@ -14,8 +14,9 @@ from hwsim.frontends.tflite import gates
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.interpolated import between, halved
 from hwsim.frontends.tflite.kernels import F32, KernelSet, limits
-from hwsim.frontends.tflite.model import LiteNode, LiteQuant
+from hwsim.frontends.tflite.model import LiteNode, LiteQuant, LiteTensor
 from hwsim.frontends.tflite.rounding import clamp, requantized
+from hwsim.frontends.tflite.scaled import double
 from hwsim.ops import Add, Literal, Mul, Op, Quant, Relu, Requantize, Scheme, Sub, Table
 from hwsim.ops.base import IntArray
 
@@ -118,20 +119,51 @@ def _bent(run: LiteImporter, node: LiteNode, below: str, bent: float) -> None:
     run.give(node, [halved(0, out, quant=Quant((float(after.scale),)))], total)
 
 
+def format_of(run: LiteImporter, tensor: LiteTensor) -> Format:
+    """The format of what QUANTIZE takes or makes, which may be of int32."""
+    return LONG if tensor.dtype == "int32" else run.format(tensor)
+
+
+LITERT = (
+    ("int16", "int8"), ("int16", "int16"), ("int16", "int32"), ("int32", "int8"),
+    ("int32", "int16"), ("int8", "int16"),
+)  # fmt: skip
+MICRO = (*LITERT, ("int8", "int32"))
+"""From which type to which the runtimes bring codes, beside those of 8 bits."""
+
+
 def quantize(run: LiteImporter, node: LiteNode) -> None:
-    """QUANTIZE to or from int16: gemmlowp's two roundings in all kernel sets."""
+    """QUANTIZE to or from int16 and int32: gemmlowp's two roundings in all kernel sets."""
     given, made = run.tensor(node, 0), run.made(node)
+    types = given.dtype, made.dtype
+    if types not in (MICRO if run.like is KernelSet.TFLM else LITERT):
+        raise HwsimError(f"{node}: {run.like.value} has no kernel from {types[0]} to {types[1]}")
     before, after = run.meaning(given), run.meaning(made)
     factor = float(before.scale) / float(after.scale)
     rounding = Requantize(
         scheme=Scheme.GEMMLOWP_DOUBLE,
         multiplier=(factor,),
-        out=run.format(made),
+        out=format_of(run, made),
         zero_point=after.zero_point,
         input_zero_point=before.zero_point,
         quant=Quant((float(after.scale),), after.zero_point),
     )
-    run.give(node, [rounding], run.edge(node))
+    edge, kind = run.edge(node), run.types[run.edge(node)]
+    ahead: list[Op] = []
+    if kind.lo == LONG.min:  # which passes 32 bits without its sign
+        codes = double(np.array([LONG.min, LONG.min + 1]), factor) + after.zero_point
+        if before.zero_point or factor >= 1 or len(set(np.clip(codes, *_ends(made)).tolist())) > 1:
+            raise HwsimError(
+                f"{node}: from int32 its output's scale must be so much larger that the two least "
+                "codes become one"
+            )
+        ahead = [Relu(zero_point=LONG.min + 1)]
+    run.give(node, [*ahead, rounding], edge)
+
+
+def _ends(tensor: LiteTensor) -> tuple[int, int]:
+    bits = {"int8": 8, "int16": 16}[tensor.dtype]
+    return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
 def power_of_two(scale: np.float32) -> int | None:

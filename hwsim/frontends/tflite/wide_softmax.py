@@ -40,6 +40,8 @@ def softmax(run: LiteImporter, node: LiteNode) -> None:
     given, made = run.tensor(node, 0), run.made(node)
     scale, beta, edge = run.meaning(given).scale, F32(node.options["beta"]), run.edge(node)
     result = run.meaning(made).scale
+    if run.meaning(given).zero_point or run.meaning(made).zero_point:
+        raise HwsimError(f"{node}: its input and output must have zero point 0")
     if abs(float(result) - 2.0**-15) >= NEAR * 2.0**-15:
         raise HwsimError(f"{node}: its output must have scale 1/32768, not {result}")
     name = run.label(made)
