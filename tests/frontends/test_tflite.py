@@ -213,7 +213,7 @@ def test_a_function_of_floats_at_the_end_is_announced_but_for_its_last_bits(
     ("op", "said"),
     [
         ("HARD_SWISH", "'real'.* must be quantized: of models that compute in floats, hybrid"),
-        ("EXP", "has EXP"),
+        ("COS", "has COS"),
     ],
 )
 def test_floats_that_are_computed_with_are_refused(op, said, tmp_path):

@@ -22,7 +22,11 @@ pytestmark = pytest.mark.needs("ai_edge_litert", "tflite_micro")
 SAMPLES = 5
 NOT_DRAWN = {
     "CAST": "folds constants",
+    "ELU": "compared alone",
+    "EXP": "compared alone",
+    "RELU_0_TO_1": "compared alone",
     "SHAPE": "folds constants",
+    "SQUARED_DIFFERENCE": "compared alone",
     "SVDF": "drawn in test_tflite.py",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "drawn in test_tflite.py",
 }

@@ -211,6 +211,11 @@ def _steep(m: Maker, scale: float) -> list[int]:
     return m.node("LOGISTIC", [x], m.fixed(*meant, 256))
 
 
+def _squared(m: Maker, first: Shape, second: Shape) -> list[int]:
+    given = [m.x(*first), m.x(*second, top=3)]
+    return m.node("SQUARED_DIFFERENCE", given, m.y(*first, top=20))
+
+
 def _pool(m: Maker, op: str, activation: str, padding: int) -> list[int]:
     x = m.x(7, 6, 3, top=9)
     y = m.y(*((4, 3, 3) if padding == 0 else (3, 2, 3)), like=x)
@@ -318,6 +323,11 @@ def _all() -> Iterator[tuple[str, Build]]:
             yield op, lambda m, o=op, a=activation, p=padding: _pool(m, o, a, p)
     for op in ("RELU", "RELU6", "RELU_N1_TO_1", "HARD_SWISH"):
         yield op, lambda m, o=op: _unary(m, o)
+    for op in ("ELU", "EXP", "RELU_0_TO_1"):
+        yield op, lambda m, o=op: _unary(m, o)
+    yield "ELU", lambda m: m.node("ELU", [m.x(256, top=3)], m.y(256, top=4))
+    for shapes in (((4, 5, 6), (4, 5, 6)), ((4, 5, 6), (6,))):
+        yield "SQUARED_DIFFERENCE", lambda m, s=shapes: _squared(m, *s)
     yield "LEAKY_RELU", lambda m: _unary(m, "LEAKY_RELU", alpha=0.13)
     yield "QUANTIZE", lambda m: _unary(m, "QUANTIZE")
     yield "QUANTIZE", lambda m: _unary(m, "QUANTIZE", 251)

@@ -36,6 +36,8 @@ HANDLERS: dict[str, Handler] = {
     "CONV_2D": each_map(weighted.conv),
     "DEPTHWISE_CONV_2D": each_map(weighted.depthwise),
     "DEPTH_TO_SPACE": each_map(moving.depth_to_space),
+    "ELU": unary.handler(unary.looked_up),
+    "EXP": unary.handler(unary.looked_up),
     "EXPAND_DIMS": moving.reshape,
     "FULLY_CONNECTED": weighted.fully_connected,
     "GATHER": moving.gather,
@@ -58,6 +60,7 @@ HANDLERS: dict[str, Handler] = {
     "REDUCE_MIN": reduce.reduced,
     "RELU": unary.handler(unary.clamped("RELU"), wide.relu),
     "RELU6": unary.handler(unary.clamped("RELU6"), wide.relu),
+    "RELU_0_TO_1": unary.handler(unary.clamped("RELU_0_TO_1")),
     "RELU_N1_TO_1": unary.handler(unary.clamped("RELU_N1_TO_1")),
     "RESHAPE": moving.reshape,
     "RESIZE_BILINEAR": each_map(resize.bilinear),
@@ -70,6 +73,7 @@ HANDLERS: dict[str, Handler] = {
     "SPLIT": moving.split,
     "SPLIT_V": moving.split_v,
     "SQUEEZE": moving.reshape,
+    "SQUARED_DIFFERENCE": pairs.squared_difference,
     "STRIDED_SLICE": moving.strided_slice,
     "SUB": pairs.add,
     "SUM": reduce.summed,
@@ -85,6 +89,9 @@ HANDLERS: dict[str, Handler] = {
 """By the operator's name in the schema."""
 
 WITHOUT: dict[str, tuple[KernelSet, ...]] = {
+    "ELU": (KernelSet.REFERENCE,),
+    "EXP": (KernelSet.TFLM,),
+    "RELU_0_TO_1": (KernelSet.TFLM,),
     "RELU_N1_TO_1": (KernelSet.TFLM,),
     "TILE": (KernelSet.TFLM,),
 }
@@ -92,3 +99,6 @@ WITHOUT: dict[str, tuple[KernelSet, ...]] = {
 
 MICRO_UINT8 = ("BROADCAST_TO", "QUANTIZE", "RESHAPE", "REVERSE_V2")
 """What TensorFlow Lite Micro can do with uint8."""
+
+NO_UINT8 = ("BATCH_MATMUL", "ELU", "EXP", "SQUARED_DIFFERENCE")
+"""What no kernel set can do with uint8."""

@@ -84,7 +84,13 @@ def away(value: float) -> int:
 
 
 MOST_STEPS = 1 << 30  # of a bound, beyond which a kernel's 32 bits would not hold it
-BOUNDS = {"NONE": (None, None), "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
+BOUNDS = {
+    "NONE": (None, None),
+    "RELU": (0, None),
+    "RELU_0_TO_1": (0, 1),
+    "RELU6": (0, 6),
+    "RELU_N1_TO_1": (-1, 1),
+}
 
 
 def limits(

@@ -61,7 +61,7 @@ class LiteNode:
     options: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.op} {self.name!r}"
+        return f"{self.op} {self.name.partition(';')[0]!r}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -38,6 +38,7 @@ LANES, SCALAR_LANES = (
     16,
     8,
 )  # codes that the optimized kernels' vector code adds at a time, to others and to one
+SQUARE_SHIFT = 7  # the same of a difference that is squared
 SHIFT = 20  # bits that codes are shifted left before they are brought to one scale
 WIDE_SHIFT = 15  # those of int16 codes
 
@@ -261,6 +262,25 @@ def mul(run: LiteImporter, node: LiteNode) -> None:
         scheme = Scheme.F32_RNE_OUT
     rounding = requantized(run, made, scheme, np.array([factor]))
     run.give(node, [rounding, *activation(run, node, made)], product)
+
+
+def squared_difference(run: LiteImporter, node: LiteNode) -> None:
+    """SQUARED_DIFFERENCE: both brought to one scale, with 7 bits more; the square of the rest."""
+    edges = operands(run, node)
+    meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
+    made = run.made(node)
+    name, out = run.label(made), run.meaning(made)
+    twice = 2 * max(float(meant.scale) for meant in meanings)
+    parts = []
+    for place, (edge, meant) in enumerate(zip(edges, meanings, strict=True)):
+        fmt = run.types[edge].format
+        codes = (np.arange(fmt.min, fmt.max + 1) - meant.zero_point) << SQUARE_SHIFT
+        values = double(codes, float(meant.scale) / twice)
+        parts.append(_term(run, f"{name}.{place}", edge, values))
+    less = run.emit(f"{name}.difference", Sub(), parts, f"{name}.difference")
+    square = run.emit(f"{name}.square", Mul(), [less, less], f"{name}.square")
+    factor = np.array([twice * twice / (2.0 ** (2 * SQUARE_SHIFT) * float(out.scale))])
+    run.give(node, [requantized(run, made, Scheme.GEMMLOWP_DOUBLE, factor)], square)
 
 
 def extreme(run: LiteImporter, node: LiteNode) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet, only
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import requantized
 from hwsim.ops import MatMul, Quant, Scheme, Transpose
@@ -17,8 +17,6 @@ def batch_matmul(run: LiteImporter, node: LiteNode) -> None:
     meanings = [run.meaning(run.tensor(node, place)) for place in (0, 1)]
     made = run.made(node)
     name, out = run.label(made), run.meaning(made)
-    if made.dtype == "uint8":
-        raise only(f"{node} of uint8", [])
     edges = []
     ranks = {len(run.tensor(node, place).shape) for place in (0, 1)}
     lead = run.lead(node, 0, 1, axes=[0] if min(ranks) < 3 else [])

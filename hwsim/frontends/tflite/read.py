@@ -9,7 +9,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import ends, int16
 from hwsim.frontends.tflite.file import read_file
 from hwsim.frontends.tflite.folding import FOLDS, folded
-from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, WITHOUT
+from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, NO_UINT8, WITHOUT
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import KernelSet, kernel_set, only
 from hwsim.frontends.tflite.model import LiteModel, LiteNode
@@ -51,6 +51,8 @@ def _read(run: LiteImporter, node: LiteNode) -> None:
     unsigned = any(run.tensors[index].dtype == "uint8" for index in indices)
     if unsigned and run.like is KernelSet.TFLM and node.op not in MICRO_UINT8:
         raise only(f"{node} of uint8", [k for k in KernelSet if k is not KernelSet.TFLM])
+    if unsigned and node.op in NO_UINT8:
+        raise only(f"{node} of uint8", [])
     if node.op not in HANDLERS:
         raise HwsimError(f"{node}: it must be of constants only")
     HANDLERS[node.op](run, node)
