@@ -48,6 +48,9 @@ def read_floats(run: LiteImporter, node: LiteNode) -> bool:
         run.made(node)
         run.floats[node.outputs[0]] = EndFloats(source=node.inputs[0])
         return True
+    if node.op == "DEQUANTIZE" and node.inputs and run.value(node.inputs[0]) is not None:
+        name = run.label(run.tensor(node, 0))
+        raise HwsimError(f"{node}: {name!r} must stay whole numbers: floats are no weights here")
     places = [place for place, index in enumerate(node.inputs) if index in run.floats]
     if not places:
         return False

@@ -89,7 +89,7 @@ class LiteImporter(Builder):
             values = self.value(index)
             if index in self.floats or (values is None and tensor.dtype in FLOATS):
                 raise HwsimError(
-                    f"{node}: input {place} ({tensor.name!r}) must be quantized: of models that "
+                    f"{node}: {tensor.name!r} must be quantized: of models that "
                     "compute in floats, hybrid ones too, only the ends are read"
                 )
             if values is None:

@@ -165,7 +165,9 @@ def _scheme(run: LiteImporter, node: LiteNode, place: int, narrow: Scheme) -> tu
 def _weights(run: LiteImporter, node: LiteNode, rank: int) -> npt.NDArray[Any]:
     """A layer's weights without their zero point, which only those of uint8 may have."""
     tensor, values = run.tensor(node, 1), run.constant(node, 1)
-    data = run.tensor(node, 2 if node.op == "TRANSPOSE_CONV" else 0)
+    place = 2 if node.op == "TRANSPOSE_CONV" else 0
+    data = run.tensor(node, place)
+    run.edge(node, place)
     if values.ndim != rank or tensor.dtype not in WEIGHTS:
         raise HwsimError(
             f"{node}: its weights must be {' or '.join(WEIGHTS)} of {rank} axes, not "
