@@ -12,7 +12,7 @@ from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
 from hwsim.state import State
-from hwsim.verbs import accuracy, build, hazards, plan, report, suggest, to_hls4ml, to_onnx
+from hwsim.verbs import accuracy, build, explore, hazards, plan, report, suggest, to_hls4ml, to_onnx
 from hwsim.verification import Verification, verify
 
 __version__ = "0.1.0"
@@ -37,6 +37,7 @@ __all__ = [
     "accuracy",
     "build",
     "emulate",
+    "explore",
     "hazards",
     "load",
     "plan",

@@ -194,6 +194,32 @@ def to_onnx(
     return made
 
 
+def explore(
+    model: Any,
+    out: str | Path,
+    *,
+    x: Any = None,
+    reference: str | Path | None = None,
+    target: str = defaults.TARGET,
+    clock: str = defaults.CLOCK,
+) -> dict[str, Any]:
+    """Write a model into the folder `out` for Model Explorer: a graph, and data for its nodes.
+
+    `model` is a Graph or what `load` takes. The files are JSON, and Model Explorer is not needed to
+    write them; `next` in the result is the command that opens them. Data are bits, ranges, work and
+    cycles (of the plan that `build` takes for a target); with samples `x`, as `emulate` takes them,
+    the share of codes at the ends of their formats; and with a float ONNX file as `reference` the
+    distance of each tensor from the float one of its name.
+    Raises HwsimError for samples and a reference that do not fit; nothing is written then.
+    """
+    from hwsim.explorer import write_folder
+
+    label = Path(model).name if isinstance(model, str | Path) else "graph"
+    return write_folder(
+        as_graph(model), label, Path(out), x=x, reference=reference, target=target, clock=clock
+    )
+
+
 class Built(dict[str, Any]):
     """What `build.json` holds, as a dict that a notebook shows in one line."""
 

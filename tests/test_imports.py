@@ -38,6 +38,7 @@ LEVELS = (
         "",
         "cli",
         "doctor",
+        "explorer",
         "hls4ml_backend",
         "hls4ml_project",
         "onnx_export",
@@ -80,6 +81,7 @@ PARTS = {
 LIBRARIES = {
     "hwsim": {"numpy", "safetensors"},
     "hwsim.cli": {"numpy", "typer", "rich"},
+    "hwsim.explorer": {"numpy", "model_explorer"},
     "hwsim.frontends": {"numpy"},
     "hwsim.frontends.torch_modules": {"numpy", "torch"},
     "hwsim.hls4ml_backend": {"numpy", "hls4ml"},

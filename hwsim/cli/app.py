@@ -387,6 +387,10 @@ app.command(
     epilog=examples("to-onnx model.tflite -o m.onnx", "to-onnx model.hwsim -o m.onnx --as qonnx"),
 )(exports.to_onnx)
 
+app.command(
+    epilog=examples("explore model.tflite -o folder", "explore model.onnx -o folder -i x.npy"),
+)(exports.explore)
+
 
 @app.command(
     epilog=examples(

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.console import Progress, print_json
+from hwsim import defaults
+from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.options import Json, Like, Model
 
 
@@ -49,3 +50,38 @@ def to_onnx(
     from hwsim.cli.tables import show_onnx
 
     show_onnx(facts)
+
+
+def explore(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder of the files to open.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", metavar="X", help="Samples, for data that need some."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="FLOAT.onnx", help="A float model to compare each tensor with."),
+    ] = None,
+    target: Annotated[str, typer.Option(help="Whose plan gives the cycles.")] = defaults.TARGET,
+    clock: Annotated[str, typer.Option(help="Of that plan.")] = defaults.CLOCK,
+    like: Like = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as a graph for Model Explorer, with data to colour its nodes by."""
+    from hwsim.cli.batch import open_inputs
+    from hwsim.explorer import write_folder
+    from hwsim.frontends import load
+
+    with Progress(f"writing {out}"):
+        graph = load(model, like=like)
+        x = None if inputs is None else open_inputs(graph, inputs)
+        facts = write_folder(
+            graph, model.name, out, x=x, reference=reference, target=target, clock=clock
+        )
+    if as_json:
+        print_json({"model": str(model), **facts})
+        return
+    console().print(f"open: {facts['next']}", markup=False, soft_wrap=True)
