@@ -73,6 +73,7 @@ PARTS = {
         "shared": set(),
         "unread": set(),
         "openvino": {"shared", "unread", "onnx"},
+        "torch_modules": {"shared", "unread", "onnx"},  # Brevitas's stand for QONNX
         "*": {"shared", "unread"},
     },
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from support import torch_modules as made  # noqa: E402
 from support import torch_networks as networks  # noqa: E402
 
 import hwsim  # noqa: E402
+from hwsim import HwsimError  # noqa: E402
 
 pytestmark = [
     pytest.mark.needs("torch"),
@@ -29,3 +33,115 @@ def test_a_network_gives_the_numbers_of_its_engine(name, engine, seed, rng):
     assert np.unique(wanted).size > 20
     assert got.shape == wanted.shape
     assert int((got != wanted).sum()) == 0
+
+
+def test_each_layer_is_asked_for_the_engine_that_it_was_packed_for(seed, rng):
+    """The engine that is set when the module is read is another one."""
+    for engine in made.ENGINES:
+        module, shape = networks.quantized("dense", engine, seed), networks.NETWORKS["dense"][1]
+        x = rng.normal(0, 1, (200, *shape)).astype(np.float32)
+        with made.engine(engine):
+            wanted = module(torch.from_numpy(x)).numpy()
+        for other in made.ENGINES:
+            with made.engine(other):
+                graph = hwsim.load(module, example=x[:1])
+            assert int((hwsim.emulate(graph, x) != wanted).sum()) == 0, (engine, other)
+
+
+def test_an_engine_that_is_named_gives_its_own_integers(seed, rng):
+    """A module packed for one engine, read like another that it is packed for anew."""
+    module, shape = networks.quantized("dense", "fbgemm", seed), networks.NETWORKS["dense"][1]
+    x = rng.normal(0, 1, (2000, *shape)).astype(np.float32)
+    found = {}
+    for engine in made.ENGINES:
+        again = copy.deepcopy(module)
+        with made.engine(engine):
+            for part in again.modules():
+                if hasattr(part, "set_weight_bias"):
+                    part.set_weight_bias(*part._weight_bias())
+            wanted = again(torch.from_numpy(x)).numpy()
+        found[engine] = hwsim.emulate(hwsim.load(module, like=engine, example=(1, *shape)), x)
+        assert int((found[engine] != wanted).sum()) == 0
+    assert (found["fbgemm"] != found["qnnpack"]).any()
+
+
+def test_a_module_leaves_engine_threads_and_hooks_as_they_were(seed):
+    module = networks.quantized("resnet", "fbgemm", seed)
+    torch.backends.quantized.engine, threads = "qnnpack", torch.get_num_threads()
+    try:
+        hwsim.load(module, like="onednn", example=(1, 3, 16, 16))
+        assert torch.backends.quantized.engine == "qnnpack"
+    finally:
+        torch.backends.quantized.engine = "x86"
+    assert torch.get_num_threads() == threads
+    assert not torch.nn.modules.module._global_forward_hooks
+    assert not torch.nn.modules.module._global_forward_pre_hooks
+
+
+def test_reading_a_module_says_nothing_of_what_pytorch_deprecates(seed):
+    module = networks.quantized("dense", "x86", seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hwsim.load(module, example=(1, 20))
+
+
+def _float() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(3, 2)).eval()
+
+
+def _prepared() -> torch.nn.Module:
+    network = torch.nn.Sequential(networks.tq.QuantStub(), torch.nn.Linear(3, 2)).eval()
+    network.qconfig = networks.tq.get_default_qconfig("x86")
+    prepared: torch.nn.Module = networks.tq.prepare(network)
+    return prepared
+
+
+def _dynamic() -> torch.nn.Module:
+    found: torch.nn.Module = networks.tq.quantize_dynamic(_float())
+    return found
+
+
+class _Deciding(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.quantize = networks.tq.QuantStub()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q = torch.quantize_per_tensor(x, 0.1, 3, torch.quint8)
+        return torch.relu(q) if x.sum() > 0 else q
+
+
+class _Batched(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.quantize_per_tensor(x, 0.1, 3, torch.quint8).transpose(0, 1)
+
+
+REFUSED = {
+    "float": (_float, {"example": (1, 3)}, "must be quantized (torch.ao.quantization, Brevitas)"),
+    "prepared": (_prepared, {"example": (1, 3)}, "must be converted, not only prepared"),
+    "dynamic": (_dynamic, {"example": (1, 3)}, "scales anew for each input"),
+    "by values": (lambda: _Deciding().eval(), {"example": (1, 3)}, "must not depend on the values"),
+    "batch": (lambda: _Batched().eval(), {"example": (1, 3)}, "must leave the batch first"),
+    "training": (_Batched, {"example": (1, 3)}, "must be in evaluation mode"),
+    "engine": (
+        lambda: networks.quantized("dense", "x86", 1),
+        {"example": (1, 20), "like": "tflm"},
+        "must be one of fbgemm, qnnpack, onednn, x86, not 'tflm'",
+    ),
+    "one number": (lambda: _Batched().eval(), {"example": 3.5}, "a batch and at least one"),
+    "words": (lambda: _Batched().eval(), {"example": "x"}, "must be an array, a tensor or a shape"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_module_that_is_not_read_is_a_sentence(name):
+    build, how, wanted = REFUSED[name]
+    with pytest.raises(HwsimError) as refused:
+        hwsim.load(build(), **how)
+    assert wanted in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_example_is_for_modules_only():
+    with pytest.raises(HwsimError, match="an example must be left out"):
+        hwsim.load("examples/models/digits_cnn_int8.onnx", example=(1, 3))

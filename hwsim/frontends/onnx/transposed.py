@@ -11,7 +11,13 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.weighted import layer, scales_along, weights_of
+from hwsim.frontends.onnx.weighted import (
+    among_codes,
+    beside,
+    layer,
+    scales_along,
+    weights_of,
+)
 from hwsim.frontends.onnx.window import COUNTS, dilated, map_level
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
@@ -67,9 +73,10 @@ def conv_transpose(run: Importer, node: OnnxNode) -> None:
     stretch = _stretch(node, shape[1:], taps.shape[:rank])
     level, window = _stretched(run, node, level, stretch, taps.shape[:rank])
     held = taps, weights.format, scale
-    source = layer(run, node, level, held, bias, (window, groups))
+    source = layer(run, node, level, held, among_codes(run, bias), (window, groups))
     *places, outputs = source.op.infer([run.types[source.input.codes.edge]]).shape
-    run.values[node.output] = Real(source, Arrangement.map((outputs, *places)))
+    made = Real(source, Arrangement.map((outputs, *places)))
+    run.values[node.output] = beside(run, node, made, bias)
 
 
 def turned_round(codes: IntArray, groups: int) -> IntArray:

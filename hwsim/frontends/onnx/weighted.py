@@ -278,18 +278,18 @@ def convolution(
     assert isinstance(held_codes, Codes)
     level = replace(level, codes=held_codes)
     held = taps, weights.format, scale
-    source = layer(run, node, level, held, _among_codes(run, bias), (window, groups))
+    source = layer(run, node, level, held, among_codes(run, bias), (window, groups))
     kind = source.op.infer([run.types[source.input.codes.edge]])
     *places, outputs = kind.shape
-    return _beside(run, node, Real(source, Arrangement.map((outputs, *places))), bias)
+    return beside(run, node, Real(source, Arrangement.map((outputs, *places))), bias)
 
 
-def _among_codes(run: Importer, bias: Constant | None) -> Constant | None:
+def among_codes(run: Importer, bias: Constant | None) -> Constant | None:
     """The bias that a layer's whole numbers have in any case."""
     return bias if run.choices is not None else None
 
 
-def _beside(run: Importer, node: OnnxNode, real: Real, bias: Constant | None) -> Real:
+def beside(run: Importer, node: OnnxNode, real: Real, bias: Constant | None) -> Real:
     """A layer's sum with the bias that its whole numbers do not have yet."""
     if bias is None or run.choices is not None:
         return real
@@ -326,9 +326,9 @@ def dense(
         held = run.arranged(held, Arrangement.plain(shape), node)
     level = replace(level, codes=held)
     kept = codes, weights.format, scale
-    source = layer(run, node, level, kept, _among_codes(run, bias), alpha=alpha)
+    source = layer(run, node, level, kept, among_codes(run, bias), alpha=alpha)
     out = Real(source, Arrangement.plain((*shape[:-1], codes.shape[1])))
-    return _beside(run, node, out, bias)
+    return beside(run, node, out, bias)
 
 
 def gemm(run: Importer, node: OnnxNode) -> None:

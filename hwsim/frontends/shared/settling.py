@@ -154,7 +154,7 @@ def level_of(
     taken = absorbed(real)
     if isinstance(taken.source, PerChannel | OfTwoCodes) and not taken.steps:
         return fine_tables(run, real, taken.source)
-    if run.computes_reals:
+    if run.computes_reals or (isinstance(source, Joined) and _alike(source)):
         real = whole(run, node, real)
         source = real.source
     if not isinstance(source, Level):
@@ -180,6 +180,14 @@ def level_of(
         name = source.codes.edge
         run.made[key] = _stepped(run, source, source.codes, real, name)
     return replace(source, codes=run.made[key])
+
+
+def _alike(source: Joined) -> bool:
+    """Whether all parts are codes of one meaning, which only have to be laid side by side."""
+    levels = [part.source for part in source.parts if not part.steps]
+    held = [level for level in levels if isinstance(level, Level) and level.scales is None]
+    meanings = {(level.codes.format, level.scale, level.zero_point) for level in held}
+    return len(held) == len(source.parts) and len(meanings) == 1
 
 
 def whole(run: TensorBuilder, node: object, real: Real) -> Real:

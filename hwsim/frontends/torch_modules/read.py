@@ -14,7 +14,8 @@ from hwsim.graph import Graph
 
 NEEDS_EXAMPLE = True
 LIKE = tuple(engine.value for engine in Engine)
-QUANTIZED = ("torch.ao.nn.",)
+BREVITAS = "brevitas."
+QUANTIZED = ("torch.ao.nn.", BREVITAS)
 """How the names of packages begin that have quantized modules."""
 PREPARED = ("torch.ao.quantization.observer", "torch.ao.quantization.fake_quantize")
 CONVERTED = ("torch.ao.nn.", "torch.nn.modules.linear", "torch.nn.modules.activation")
@@ -41,12 +42,27 @@ def read_object(model: Any, like: str | None = None, example: Any = None) -> Gra
 
 def _read(model: Any, like: str | None, example: Any) -> Graph:
     # PyTorch takes its time, and need not be there to say what can be read.
+    from hwsim.frontends.torch_modules.brevitas.read import read as read_brevitas
     from hwsim.frontends.torch_modules.eager.read import read
     from hwsim.frontends.torch_modules.examples import tensors
     from hwsim.frontends.torch_modules.trace import record
 
     inputs = tensors(model, example)
+    if any(type(part).__module__.startswith(BREVITAS) for part in model.modules()):
+        if like is not None:
+            raise HwsimError(
+                "what a module of Brevitas is to be like must be left out: its own forward pass "
+                f"says it, not {like!r}"
+            )
+        return read_brevitas(model, inputs, _names(model, len(inputs)))
     trace = record(model, inputs)
+    names = [call.name for call in trace.calls]
+    if any(name.startswith("quantized::") and "dynamic" in name for name in names):
+        raise HwsimError(
+            f"a PyTorch module must be quantized with fixed scales, not as this "
+            f"{type(model).__name__}, which finds scales anew for each input; instead of "
+            "quantize_dynamic use prepare and convert"
+        )
     if not any(t.is_quantized for call in trace.calls for t in call.outputs):
         raise _float(model)
     return read(trace, like, _names(model, len(inputs)))

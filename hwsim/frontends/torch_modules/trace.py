@@ -6,7 +6,7 @@ eager modules, graphs of FX, functions. What does not depend on an input is a co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from hwsim.errors import HwsimError
 
+WATCHED = "watched"
 META = ("aten::q_scale", "aten::q_zero_point", "aten::qscheme", "aten::size", "aten::is_contiguous")
 """Operators that ask a tensor for what does not depend on its values."""
 
@@ -66,6 +67,25 @@ class Trace:
     inputs: tuple[torch.Tensor, ...]
     calls: tuple[Call, ...]
     outputs: tuple[torch.Tensor, ...]
+    constants: Mapping[int, Call | Laid]  # by id, those that a watched module gave
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Laid:
+    """A constant that is another one with its axes laid out anew by some operators."""
+
+    source: torch.Tensor
+    steps: tuple[Callable[[torch.Tensor], torch.Tensor], ...]
+
+
+LAYING = tuple(
+    f"aten::{name}"
+    for name in (
+        "alias", "clone", "detach", "expand", "permute", "reshape", "slice", "squeeze", "t",
+        "transpose", "unsqueeze", "view",
+    )
+)  # fmt: skip
+"""Operators that lay out the axes of a tensor anew."""
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
@@ -78,6 +98,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
         self.known = {id(t) for t in inputs}
         self.place = place
         self.paused = 0
+        self.constants: dict[int, Call | Laid] = {}
 
     def add(self, tensors: Sequence[torch.Tensor]) -> None:
         """Tensors that depend on an input."""
@@ -92,9 +113,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        if self.paused or not self.depends((args, kwargs)):
-            return made
         schema = func._schema
+        if self.paused or not self.depends((args, kwargs)):
+            if not self.paused and schema.name in LAYING and id(args[0]) in self.constants:
+                self._lay(func, made, args, kwargs or {})
+            return made
         call = Call(
             schema.name,
             func,
@@ -115,6 +138,34 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
         self.calls.append(call)
         self.add(call.outputs)
         return made
+
+    def _lay(self, func: Any, made: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Note a constant that lies otherwise than a watched module gave it."""
+        if made is args[0]:
+            return
+
+        def step(tensor: torch.Tensor) -> torch.Tensor:
+            laid: torch.Tensor = func(tensor, *args[1:], **kwargs)
+            return laid
+
+        self.held.append(made)
+        self.constants[id(made)] = Laid(args[0], (step,))
+
+    def watched(self, watch: Any, args: Sequence[Any], made: Any) -> None:
+        """Note what a watched module gave as one call, its steps left out."""
+        given = [t for t in tree_leaves(args) if isinstance(t, torch.Tensor)]
+        results = tuple(t for t in tree_leaves(made) if isinstance(t, torch.Tensor))
+        place = self.place[-1] if self.place else ""
+        arguments = {"x": given[0], "others": tuple(given[1:]), "made": made}
+        call = Call(WATCHED, watch, place, arguments, results[:1])
+        if results[0] is given[0]:
+            return
+        if id(given[0]) in self.known:
+            self.calls.append(call)
+            self.add(results[:1])
+        else:
+            self.constants[id(results[0])] = call
+        self.held += (*given, *results)
 
     def _expect_own(self, call: Call, schema: Any) -> None:
         """Refuse a step in place on a tensor that another one shows too."""
@@ -138,15 +189,20 @@ def _bound(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[
     return {**given, **dict(zip(names, args, strict=False)), **kwargs}
 
 
-def record(model: Any, inputs: Sequence[torch.Tensor]) -> Trace:
+def record(
+    model: Any, inputs: Sequence[torch.Tensor], watched: Mapping[int, Any] | None = None
+) -> Trace:
     """One run of a module in evaluation mode on `inputs`.
+
+    What the modules of `watched` (by id) do is one call each, `WATCHED`, whose `op` is what the
+    mapping has for it, and whose arguments are `x`, `others` and all that was `made`.
 
     Raises HwsimError where the module says that it cannot take them, or where what it does depends
     on their values.
     """
     place: list[str] = []
     recorder = _Recorder(inputs, place)
-    with torch.no_grad(), _places(model, place), recorder:
+    with torch.no_grad(), _places(model, place, recorder, watched or {}), recorder:
         try:
             made = model(*inputs)
         except HwsimError:
@@ -161,18 +217,25 @@ def record(model: Any, inputs: Sequence[torch.Tensor]) -> Trace:
     outputs = tuple(t for t in tree_leaves(made) if isinstance(t, torch.Tensor))
     if not outputs:
         raise HwsimError(f"the module must give tensors, not {type(made).__name__}")
-    return Trace(tuple(inputs), tuple(recorder.calls), outputs)
+    return Trace(tuple(inputs), tuple(recorder.calls), outputs, recorder.constants)
 
 
 @contextmanager
-def _places(model: Any, place: list[str]) -> Iterator[None]:
+def _places(
+    model: Any, place: list[str], recorder: _Recorder, watched: Mapping[int, Any]
+) -> Iterator[None]:
     """Keep in `place` the names of the modules that are running, the innermost last."""
     names = {id(module): name for name, module in model.named_modules()}
 
     def enter(module: Any, _: Any) -> None:
         place.append(names.get(id(module), place[-1] if place else ""))
+        recorder.paused += id(module) in watched
 
-    def leave(*_: Any) -> None:
+    def leave(module: Any, args: Any, made: Any) -> None:
+        if id(module) in watched:
+            recorder.paused -= 1
+            if not recorder.paused and made is not None:
+                recorder.watched(watched[id(module)], args, made)
         place.pop()
 
     hooks = torch.nn.modules.module

@@ -1,0 +1,1 @@
+"""Modules that Brevitas has quantized, read as the QONNX model that they stand for."""
