@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.float_steps import PortStep
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, RuntimeKernel
 from hwsim.frontends.onnx.runtime import Runtime
@@ -179,6 +180,9 @@ class Importer(TensorBuilder):
     def note_end(self, real: Real) -> None:
         """Say what a runtime that is followed node by node does to reals at the end otherwise."""
         note_last_bits(self, real)
+
+    def note_port(self, steps: tuple[PortStep, ...], reals: tuple[float, ...] | None) -> None:
+        """Say what such a runtime does to what an output's port computes otherwise: nothing."""
 
     def choice(self, tensor: str) -> Choice:
         """The runtime's kernel for the node that makes an ONNX tensor."""

@@ -120,6 +120,7 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
             if not steps:
                 value, reals = tabled(value)
             steps = (*steps, *rows)
+            run.note_port(steps, reals)
             note_steps(run, port.name, steps)
         codes = _output_codes(run, value, port.name)
         element = _element(port, codes) if isinstance(value, Codes) else None

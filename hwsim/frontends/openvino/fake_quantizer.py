@@ -15,6 +15,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.frontends.onnx.ort import softmax
 from hwsim.frontends.openvino import codes as codes_of
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import KernelLine, again, factor_and_offset, fused, whole_again
@@ -36,6 +37,7 @@ from hwsim.frontends.shared.values import (
     RawInput,
     Real,
     Scaled,
+    Softmax,
     Total,
     Unary,
     Weighing,
@@ -45,6 +47,14 @@ from hwsim.ops.base import IntArray
 
 F32 = np.float32
 NARROW = 8
+FUNCTIONS = (
+    "a layer's kernel has functions of its own in OpenVINO, with other last bits: about one code "
+    "in 2,000 may differ by one step"
+)
+SOFTMAX = (
+    "OpenVINO computes this softmax in float32: about one code in 200,000 (8-bit result) may "
+    "differ by one step"
+)
 Ends = tuple[float, ...]
 
 
@@ -64,6 +74,7 @@ class FakeQuantizer(Quantizer):
     place: float  # of 0 among the codes that the plugin holds, as it computes it
     signed: bool = False  # whether the plugin takes int8
     kept: bool = False  # whether it stays as it is, since only the model's user reads it
+    zeros: tuple[int, ...] = ()  # places of 0 that differ by channel, and are taken off codes
 
     @property
     def scale(self) -> float:  # type: ignore[override]
@@ -114,8 +125,11 @@ class FakeQuantizer(Quantizer):
     def on_line(self, values: FloatArray, factor: FloatArray, offset: FloatArray) -> IntArray:
         """A product and a sum, rounded at once, then the nearest whole number or the even one."""
         places = np.rint(fused(values, factor, offset))
-        codes: IntArray = np.clip(places, 0, self.levels - 1).astype(np.int64)
-        return codes
+        return self.without_zeros(np.clip(places, 0, self.levels - 1).astype(np.int64))
+
+    def without_zeros(self, places: IntArray) -> IntArray:
+        """Codes of places, of which 0 is one where the places of 0 differ by channel."""
+        return places - np.array(self.zeros) if self.zeros else places
 
     def port(self, node: object) -> dict[str, Any]:
         """The same at an input's port."""
@@ -149,6 +163,8 @@ class FakeQuantizer(Quantizer):
     def enter(self, run: TensorBuilder, raw: RawInput, name: str, out: str) -> Codes:
         """At the input's port."""
         kind = TensorType((), self.format, self.quant, (0, self.levels - 1))
+        if self.zeros:
+            raise HwsimError(f"{name}: an input of the graph must have one place of 0")
         return run.input_codes(raw, kind, self.port(name), out)
 
     def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
@@ -192,6 +208,11 @@ class FakeQuantizer(Quantizer):
         if found is None:
             raise HwsimError(f"{edge}: what is computed before a quantizer must have fewer codes")
         return edge, found.ops(self.format, self.quant)
+
+    def softmax(self, run: TensorBuilder, source: Softmax, out: str) -> tuple[str, list[Op]]:
+        """Exact exponentials and their quotients, where the plugin has floats."""
+        run.warn(source.name, SOFTMAX)
+        return softmax.rounded(run, source, self, out)
 
     def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
         """Never asked for: `own` takes averages."""
@@ -270,7 +291,7 @@ def kernel_rule(
         rows = max(rows, line.factor.size, line.offset.size)
 
         def codes(sums: FloatArray) -> IntArray:
-            return _clamped(line.places(sums), clamps, by)
+            return by.without_zeros(_clamped(line.places(sums), clamps, by))
 
         whole = _zero_count(run, source) if zero.any() else np.zeros(1)
         sums = WholeSums(kind, lambda k: (k + whole).astype(np.float64), np.zeros(1), rows)
@@ -281,15 +302,19 @@ def kernel_rule(
     if plain and isinstance(source.op, Dense) and line.plain and bias is not None:
 
         def codes(sums: FloatArray) -> IntArray:
-            return _clamped(line.weighted(sums, scale, bias), clamps, by)
+            return by.without_zeros(_clamped(line.weighted(sums, scale, bias), clamps, by))
 
         sums = WholeSums(kind, lambda k: k.astype(np.float64), np.zeros(1), rows)
         return sums, FloatRule((), codes, 1, max(rows, bias.size))
     worth = scale.astype(np.float64)
-    return (
-        WholeSums(kind, lambda k: k * worth, np.zeros(1), rows, worth),
-        FloatRule(functions, line.places, 1, rows),
-    )
+    if not plain:
+        run.warn(source.name, FUNCTIONS)
+
+    def last(values: FloatArray) -> IntArray:
+        return by.without_zeros(line.places(values))
+
+    sums = WholeSums(kind, lambda k: k * worth, np.zeros(1), rows, worth)
+    return sums, FloatRule(functions, last, 1, rows)
 
 
 def _bias(

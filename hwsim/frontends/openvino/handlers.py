@@ -173,11 +173,12 @@ def quantizer(node: OnnxNode, levels: int, ends: list[FloatArray]) -> FakeQuanti
     scale = (most - least) / F32(levels - 1)
     place = -least / scale
     zero = np.rint(place)
-    if np.abs(place - zero).max() > 1e-3 or (zero != zero.ravel()[0]).any():
-        raise HwsimError(f"{node}: 0 must be one of its values, and the same one in all channels")
-    if not 0 <= int(zero.ravel()[0]) < levels:
+    if np.abs(place - zero).max() > 1e-3:
+        raise HwsimError(f"{node}: 0 must be one of its values")
+    if (zero < 0).any() or (zero >= levels).any():
         raise HwsimError(f"{node}: 0 must lie in its range")
-    width = max(1, (levels - 1).bit_length())
+    several = bool((zero != zero.ravel()[0]).any())
+    bits = max(1, (levels - 1).bit_length())
     ends = [end.ravel()[:1] if (end == end.ravel()[0]).all() else end for end in (low, high, scale)]
     size = max(end.size for end in ends)
     lows, highs, scales = (
@@ -185,14 +186,15 @@ def quantizer(node: OnnxNode, levels: int, ends: list[FloatArray]) -> FakeQuanti
     )
     signed = all(is_signed(x, y, levels) for x, y in zip(least.ravel(), most.ravel(), strict=False))
     return FakeQuantizer(
-        format=Format.uint(width),
+        format=Format.int(bits + 1) if several else Format.uint(bits),
         levels=levels,
         low=lows,
         high=highs,
         scales=scales,
-        zero_point=int(zero.ravel()[0]),
+        zero_point=0 if several else int(zero.ravel()[0]),
         place=float(shift_of(least.ravel()[0], most.ravel()[0], levels)),
         signed=signed,
+        zeros=tuple(int(value) for value in zero.ravel()) if several else (),
     )
 
 
@@ -201,9 +203,14 @@ def add(run: Importer, node: OnnxNode) -> None:
     values = [run.value(node, place) for place in (0, 1)]
     reals = [value for value in values if isinstance(value, Real)]
     constants = [value for value in values if isinstance(value, Constant)]
-    if len(reals) == len(constants) == 1:
+    if len(reals) == len(constants) == 1 and not _function_of_reals(run, node):
+        if isinstance(reals[0].source, Weighing) and not reals[0].steps and goes_on(run, node):
+            run.values[node.output] = among_sums(run, node, reals[0], constants[0])
+            return
         array = float_chain.constant_of(node, constants[0])
         run.values[node.output] = float_chain.real_step(run, node, reals[0], "add", array)
+    elif len(reals) == len(constants) == 1:
+        return
     elif isinstance(run, OvImporter) and set(node.inputs) & set(run.clipping):
         run.values[node.output] = clipped_sum(run, node)
     else:
@@ -214,7 +221,32 @@ def add(run: Importer, node: OnnxNode) -> None:
 def paired(run: Importer, node: OnnxNode) -> None:
     """Sub and Mul, of two tensors or of one and a constant."""
     met(run, node)
-    scale.arithmetic(run, node)
+    if not _function_of_reals(run, node):
+        scale.arithmetic(run, node)
+
+
+def _function_of_reals(run: Importer, node: OnnxNode) -> bool:
+    """A number added to or multiplied by reals that are neither codes nor a layer's sum."""
+    values = [run.values.get(name) for name in node.inputs]
+    place = next((i for i, value in enumerate(values) if isinstance(value, Constant)), None)
+    if place is None:
+        return False
+    real, constant = values[1 - place], values[place]
+    assert isinstance(constant, Constant)
+    if not isinstance(real, Real) or isinstance(real.source, Weighing | Level):
+        return False
+    if constant.array.size != 1:
+        return False
+    number = F32(constant.array.reshape(())[()])
+    op = float_chain.OPS[node.op]
+    op = "sub_from" if op == "sub" and place == 0 else op
+    if (op == "div" and (place == 0 or not number)) or not np.isfinite(number):
+        return False
+    step = Arithmetic(str(node), op, np.array([number], F32))
+    named = (op, float(number))
+    made = Unary(str(node), step.function, rising=step.rising, arithmetic=named)
+    run.values[node.output] = real.then(made)
+    return True
 
 
 def met(run: Importer, node: OnnxNode) -> None:
@@ -259,6 +291,30 @@ def _parent(makers: dict[str, OnnxNode], node: OnnxNode | None) -> OnnxNode | No
     return node
 
 
+def goes_on(run: Importer, node: OnnxNode) -> bool:
+    """Whether a layer's sum is used as it is, by no quantizer and not at the end."""
+    reached = [node.output]
+    for other in run.model.nodes:
+        if not set(other.inputs) & set(reached):
+            continue
+        if other.op in QUANTIZERS:
+            return False
+        if len(other.inputs) == 1 or other.op == "Clip":
+            reached += other.outputs
+    ends = {port.name for port in run.model.outputs}
+    read = any(set(other.inputs) & set(reached) for other in run.model.nodes)
+    return read and not ends & set(reached)
+
+
+def among_sums(run: Importer, node: OnnxNode, real: Real, bias: Constant) -> Real:
+    """A bias among the whole numbers of a layer, as fine as they allow."""
+    source = real.source
+    assert isinstance(source, Weighing)
+    flat = Constant(bias.array.astype(F32).ravel())
+    rough = replace(source, exact=False, integer_bias=False)
+    return replace(real, source=weighted.biased(run, node, rough, flat))
+
+
 def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
     """The sum of a convolution whose quantizer only clips and of a quantized tensor."""
     place = next(i for i, name in enumerate(node.inputs) if name in run.clipping)
@@ -286,8 +342,8 @@ WRONG = (
 )
 IN_FLOAT = (
     "OpenVINO computes this layer in float32, since its weights have a zero point or are no 8-bit "
-    "integers: about one code in 200,000 (8-bit result) may differ by one step, and reals in their "
-    "last bits (about 1e-6 of the largest)"
+    "integers with a scale for each output: about one code in 200,000 (8-bit result) may differ by "
+    "one step, and reals in their last bits (about 1e-6 of the largest)"
 )
 
 
@@ -300,9 +356,9 @@ def conv(run: Importer, node: OnnxNode) -> None:
 def note_float(run: Importer, node: OnnxNode) -> None:
     """Say it of a layer that the plugin computes in float32."""
     held = run.values.get(node.input(1))
-    if not isinstance(held, Constant) or held.format is None or held.codes is None:
+    if not isinstance(held, Constant):
         return
-    narrow = bool((np.abs(held.codes) <= 128).all()) and held.format.width <= 8
+    narrow = held.codes is not None and bool((np.abs(held.codes) <= 128).all())
     if held.shifted or not narrow:
         run.warn(node.name, IN_FLOAT)
 
@@ -345,6 +401,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Add"): add,
     ("", "Conv"): conv,
     ("", "MatMul"): matmul,
+    ("", "Div"): paired,
     ("", "Mul"): paired,
     ("", "Sub"): paired,
     (DOMAIN, "FakeQuantize"): fake_quantize,

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from hwsim.fixed import Format
+from hwsim.float_steps import FloatStep, PortStep
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
@@ -71,6 +72,11 @@ class OvImporter(Importer):
     def note_end(self, real: Real) -> None:
         """Say that reals may have other last bits, of what is neither codes nor a layer's sum."""
         if not isinstance(real.source, Weighing | Level) or self._cut(real):
+            self.warn("output", LAST_BITS)
+
+    def note_port(self, steps: tuple[PortStep, ...], reals: tuple[float, ...] | None) -> None:
+        """Functions at the end have other last bits; sums and products with constants have not."""
+        if any(not isinstance(step, FloatStep) for step in steps):
             self.warn("output", LAST_BITS)
 
     def _cut(self, real: Real) -> bool:

@@ -175,6 +175,11 @@ def gelu(layer: IrLayer) -> dict[str, Attribute]:
     return {"approximate": "tanh" if layer.text("approximation_mode", "ERF") == "TANH" else "none"}
 
 
+def h_sigmoid(layer: IrLayer) -> dict[str, Attribute]:
+    """The slope and the offset that it has."""
+    return {"alpha": 1 / 6, "beta": 0.5}
+
+
 def hard_sigmoid(state: Lowering, layer: IrLayer) -> None:
     """HardSigmoid by two constants."""
     alpha, beta = (float(state.values(layer, place).reshape(())) for place in (1, 2))

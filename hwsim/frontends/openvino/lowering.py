@@ -139,22 +139,16 @@ class Lowering:
         return self.unique(f"{layer.name}/{what}")
 
     def weights(self, layer: IrLayer, held: IrConstant, axis: int) -> str:
-        """Quantized weights with one scale, or one for each index of `axis`."""
+        """Quantized weights with one scale, or one for each index of `axis`; or plain floats."""
         codes, scale = held.codes, held.scale
         if codes is None or scale is None:
-            raise HwsimError(
-                f"{layer}: its weights must be quantized (integers that are converted and scaled, "
-                "or a FakeQuantize of a constant), not plain floats; nncf.quantize makes them so"
-            )
+            return self.new(layer, "weights", held.array.astype(np.float32))
         along = [1] * codes.ndim
         along[axis] = codes.shape[axis]
         if scale.size == 1:
             scale = scale.reshape(1)
         elif scale.shape != tuple(along):
-            raise HwsimError(
-                f"{layer}: its weights must have one scale, or one for each of its "
-                f"{codes.shape[axis]} outputs, not scales of shape {scale.shape}"
-            )
+            return self.new(layer, "weights", held.array.astype(np.float32))
         dtype = "int8" if np.abs(codes).max(initial=0) < 128 else "int16"
         out, given = self.between(layer, "weights"), scale.ravel().astype(np.float32)
         parts = [
