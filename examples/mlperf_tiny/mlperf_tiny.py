@@ -86,7 +86,8 @@ def main() -> int:
         return 2
     print("\n".join(map(row if given.markdown else page, reports)))
     if given.json:
-        given.json.write_text(json.dumps([asdict(one) for one in reports], indent=1) + "\n")
+        text = json.dumps([asdict(one) for one in reports], indent=1)
+        given.json.write_text(f"{text}\n", encoding="utf-8")
     return int(any(one.different for each in reports for one in each.compared))
 
 

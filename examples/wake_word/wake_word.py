@@ -62,7 +62,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     (arguments.out / "wake_word.json").write_text(
-        json.dumps([asdict(one) for one in found], indent=1) + "\n"
+        json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8"
     )
     return int(any(one.different for one in found))
 
