@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite import ends, int16
+from hwsim.frontends.tflite import ends, in_place, int16
 from hwsim.frontends.tflite.file import read_file
 from hwsim.frontends.tflite.folding import FOLDS, folded
 from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, NO_UINT8, WITHOUT
@@ -27,6 +27,7 @@ def read(path: Path, like: str | None = None) -> Graph:
     run = LiteImporter(model, chosen)
     try:
         int16.check(model, chosen)
+        in_place.check(model, chosen)
         run.read_inputs()
         for node in model.main.nodes:
             if not folded(run, node) and not ends.read_floats(run, node):

@@ -184,6 +184,7 @@ def logistic(run: LiteImporter, node: LiteNode) -> None:
     entries = _mirrored()
     base, slope = (entries[:-1] << 9) + np.diff(entries), np.diff(entries)
     base[0], slope[0] = 1 << 10, 0  # beyond the table
+    base -= 1 << 24  # ties go away from the middle
     factor = _factor(run, node, 3 if log == -12 else None)
     steps = Requantize(scheme=Scheme.SINGLE, multiplier=factor, out=LONG, zero_point=-1)
     middle = Requantize(
@@ -191,7 +192,6 @@ def logistic(run: LiteImporter, node: LiteNode) -> None:
         multiplier=(2.0**-10,),
         out=run.format(run.made(node)),
         rounding=Rounding.RND_INF,
-        input_zero_point=1 << 24,
         zero_point=1 << 14,
         quant=Quant((float(run.meaning(run.made(node)).scale),)),
     )
@@ -210,7 +210,7 @@ def tanh(run: LiteImporter, node: LiteNode) -> None:
         _whole(run, node, values[codes + 32768])
         return
     entries = _mirrored()
-    base, slope = entries[:-1] << 8, np.diff(entries)
+    base, slope = (entries[:-1] << 8) - (1 << 23), np.diff(entries)
     factor = _factor(run, node, None if left is None else {0: 3, 1: 6}.get(left))
     steps = Requantize(scheme=Scheme.SINGLE, multiplier=factor, out=LONG)
     middle = Requantize(
@@ -218,7 +218,6 @@ def tanh(run: LiteImporter, node: LiteNode) -> None:
         multiplier=(2.0**-8,),
         out=run.format(run.made(node)),
         rounding=Rounding.RND_INF,
-        input_zero_point=1 << 23,
         quant=Quant((float(run.meaning(run.made(node)).scale),)),
     )
     ends = Relu(zero_point=-255 * 256, maximum=255 * 256)
