@@ -139,13 +139,12 @@ def write_layer(sheet: QdqDraft, node: Node) -> None:
     scales = weight_scales(by, scale, sheet.scale(source), sheet.scale(nodes[-1].output), sums)
     if int(np.abs(bias).max()) > INT32 or sums.magnitude > INT32:
         raise HwsimError("its sums and biases must fit 32 bits")
-    narrow = held.endswith("t8") and made.endswith("t8") and _byte(weights, held)
-    if not narrow and not (
-        _powers(sheet, source, nodes[-1].output, scales) and op.bound([x]) * 2 < EXACT_FLOAT
-    ):
+    exact = _powers(sheet, source, nodes[-1].output, scales) and op.bound([x]) * 2 < EXACT_FLOAT
+    if not exact and not (held == made and held.endswith("t8") and _byte(weights, held)):
         raise HwsimError(
-            "weights and codes must have at most 8 bits, or all scales be powers of two and sums "
-            "lie below 2**24, which float32 adds exactly"
+            f"ONNX Runtime has integer kernels for weights and codes of 8 bits, the same type "
+            f"before and behind, not for {held} to {made}; and float32 adds exactly only where all "
+            "scales are powers of two and sums lie below 2**24"
         )
     write = _conv if isinstance(op, Conv) else _gemm
     real = write(sheet, node, weights, scales, _biases(sheet, source, bias, scales))
@@ -306,7 +305,7 @@ def write_average(sheet: QdqDraft, node: Node) -> None:
         )
     out = sheet.kind(nodes[-1].output)
     factor = sheet.scale(source) / (sheet.scale(nodes[-1].output) * np.float32(op.window.size))
-    byte = all(holder(kind) in ("int8", "uint8") for kind in (x, out))
+    byte = holder(x) == holder(out) and holder(x) in ("int8", "uint8")
     if not byte or not equal_channels(by, np.array([factor], np.float32), sums).all():
         raise HwsimError("ONNX Runtime's average must have the same steps, and has others")
     made = sheet.draft.add("GlobalAveragePool", [sheet.real(source, first=True)])

@@ -31,8 +31,12 @@ def one(draft: OnnxDraft, reals: Sequence[str], *, op: str, **attributes: Any) -
 
 
 def same(draft: OnnxDraft, reals: Sequence[str]) -> str:
-    """Nothing: QuantizeLinear alone."""
-    return reals[0]
+    """The larger of a real and the smallest there is: the real.
+
+    ONNX Runtime would make one quantizer, of another scale, of two with nothing in between.
+    """
+    lowest = draft.constant(np.array(np.finfo(np.float32).min, np.float32))
+    return draft.add("Max", [*reals, lowest])
 
 
 def clipped(draft: OnnxDraft, reals: Sequence[str], *, low: float, high: float) -> str:

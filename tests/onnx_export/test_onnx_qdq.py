@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from support.cases import CASES, weights
 from support.cli_calls import refused, run
 from support.onnx_run import run_ort, session_of
 from support.published import folder
+from support.qdq_graphs import network
 from support.seeds import seeded
 from support.small_graphs import one
 
@@ -90,7 +92,7 @@ def layer(rng: np.random.Generator, kind: str, *, powers: bool, channels: bool) 
     x = TensorType(shapes[kind], fmt, Quant((float(sx[0]),), zero))
     sy = scales(rng, powers, 1) * F32(2 if powers else rng.uniform(20, 60))
     factors = (sx * sw).astype(F32) / sy
-    out = Format(bool(rng.integers(2)), int(rng.choice([8, 8, 5])))
+    out = Format(fmt.signed, int(rng.choice([8, 8, 5])))
     y = int(rng.integers(out.min, out.max + 1))
     to8 = Requantize(
         scheme=Scheme.F32_RNE_OUT,
@@ -120,6 +122,39 @@ def test_layers_of_any_scales_and_zero_points_have_the_codes_of_the_runtime(kind
         compared += want.size
         assert np.array_equal(want, got)
     assert compared > 9000
+
+
+def test_a_layer_from_signed_to_unsigned_codes_has_no_integer_kernel_and_is_refused():
+    rng = np.random.default_rng(seeded(9))
+    graph = layer(rng, "dense", powers=False, channels=True)
+    (x,), last = graph.inputs, graph.nodes[-1]
+    turned = Format(not x.type.format.signed, 8)
+    other = replace(last.op, out=turned, zero_point=3, quant=Quant((0.1,), 3))
+    with pytest.raises(HwsimError, match="the same type before and behind"):
+        to_model(graph.with_op(last.name, other), form="qdq")
+
+
+def readable(seed: int) -> Graph:
+    """The first random network from a seed on that hwsim reads."""
+    for turn in range(9):
+        try:
+            return hwsim.load(network(seed + 1000 * turn))
+        except HwsimError:
+            continue
+    raise AssertionError(f"one of nine networks from seed {seed} on must be readable")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_qdq_networks_are_written_or_refused_in_a_sentence(seed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = readable(seeded(seed))
+        assert to_model(graph, samples=6)[1]["check"]["compared"] > 0
+    said, facts = written(graph)
+    if said is None:
+        assert facts["check"]["by"][-1] == "hwsim, read again"
+    else:
+        assert "these have none: node" in said or "in rare cases: " in said
 
 
 @pytest.mark.parametrize("rounding", [Rounding.TRN, Rounding.RND, Rounding.RND_MIN_INF])
