@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from hwsim.frontends.shared.walks import Walk
 from hwsim.ops import Op, Reshape, Transpose
 from hwsim.ops.base import IntArray, Shape
 from hwsim.ports import Axes, channels_first
@@ -17,27 +15,24 @@ from hwsim.ports import Axes, channels_first
 class Arrangement:
     """Where the elements of a model's tensor lie on a channels-last edge.
 
-    `shape` is the model's and `physical` the edge's, both without the batch; `order[i]` is the
-    row-major position in the model's tensor of the i-th code of the edge. A reshape or a transpose
-    changes `shape` and `order` only: no code moves.
+    `shape` is the model's and `physical` the edge's, both without the batch; `walk` visits the
+    row-major positions in the model's tensor of the edge's codes. A reshape or a transpose changes
+    `shape` and `walk` only: no code moves.
     """
 
     shape: Shape
     physical: Shape
-    order: IntArray
+    walk: Walk
 
     @classmethod
     def plain(cls, shape: Shape) -> Arrangement:
         """The edge in the model's own order."""
-        return cls(shape, shape, np.arange(math.prod(shape)))
+        return cls(shape, shape, Walk.plain(math.prod(shape)))
 
     @classmethod
     def channels_last(cls, shape: Shape) -> Arrangement:
         """A map (channels, height, width) on an edge (height, width, channels)."""
-        if len(shape) != 3:
-            return cls.plain(shape)
-        order = np.arange(math.prod(shape)).reshape(shape).transpose(1, 2, 0)
-        return cls(shape, order.shape, order.ravel())
+        return cls.innermost(shape, 0) if len(shape) == 3 else cls.plain(shape)
 
     @classmethod
     def map(cls, shape: Shape) -> Arrangement:
@@ -47,8 +42,9 @@ class Arrangement:
     @classmethod
     def innermost(cls, shape: Shape, axis: int) -> Arrangement:
         """The edge with one axis moved to its end; `axis` counts without the batch."""
-        order = np.moveaxis(np.arange(math.prod(shape)).reshape(shape), axis, -1)
-        return cls(shape, order.shape, order.ravel())
+        axes = [place for place in range(len(shape)) if place != axis % len(shape)]
+        axes.append(axis % len(shape))
+        return cls(shape, tuple(shape[place] for place in axes), Walk.permuted(shape, axes))
 
     @property
     def size(self) -> int:
@@ -56,13 +52,18 @@ class Arrangement:
         return math.prod(self.shape)
 
     @property
+    def order(self) -> IntArray:
+        """The row-major position in the model's tensor of each code of the edge."""
+        return self.walk.positions
+
+    @property
     def standard(self) -> bool:
         """Whether the order is what an operator on this shape expects: channels innermost."""
-        return np.array_equal(self.order, Arrangement.channels_last(self.shape).order)
+        return self.walk.same(Arrangement.channels_last(self.shape).walk)
 
     def same(self, other: Arrangement) -> bool:
         """Whether another tensor of that shape lies as this one does."""
-        return self.physical == other.physical and np.array_equal(self.order, other.order)
+        return self.physical == other.physical and self.walk.same(other.walk)
 
     def reshaped(self, shape: Shape) -> Arrangement:
         """The same elements in row-major order under another shape."""
@@ -70,8 +71,8 @@ class Arrangement:
 
     def transposed(self, axes: Shape) -> Arrangement:
         """The axes permuted; `axes` counts without the batch."""
-        moved = np.arange(self.size).reshape(self.shape).transpose(axes)
-        return replace(self, shape=moved.shape, order=inverse(moved.ravel())[self.order])
+        shape = tuple(self.shape[axis] for axis in axes)
+        return replace(self, shape=shape, walk=self.walk.renumbered(self.shape, axes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +84,38 @@ class View:
     shape: Shape | None
 
     @property
-    def order(self) -> IntArray:
+    def walk(self) -> Walk:
         """The user's row-major position of each code of the edge."""
         return _seen(self.physical, self.axes)
 
     def holds(self, current: Arrangement) -> Arrangement:
         """Where a tensor lies on the edge, of which `current` says it for the user's own order."""
-        return Arrangement(current.shape, self.physical, current.order[self.order])
+        return Arrangement(current.shape, self.physical, self.walk.after(current.walk))
 
 
-def view_of(order: IntArray, physical: Shape, user: Shape) -> View | None:
-    """The view in which codes lie in `order` of the user's positions; None where there is none."""
-    for axes in (None, channels_first(len(physical)), _walked(order, physical, user)):
-        if np.array_equal(order, _seen(physical, axes)):
+def view_of(walk: Walk, physical: Shape, user: Shape) -> View | None:
+    """The view in which codes lie as `walk` visits what the user sees; None where there is none."""
+    for axes in (None, channels_first(len(physical)), _walked(walk, physical, user)):
+        if walk.same(_seen(physical, axes)):
             shape = physical if axes is None else tuple(physical[axis] for axis in axes)
             return View(physical, axes, None if shape == user else user)
     return None
 
 
-def _seen(physical: Shape, axes: Axes | None) -> IntArray:
+def _seen(physical: Shape, axes: Axes | None) -> Walk:
     """The row-major position of each code of an edge in an array that shows its axes in order."""
     if axes is None:
-        return np.arange(math.prod(physical))
-    seen = np.arange(math.prod(physical)).reshape([physical[axis] for axis in axes])
-    return seen.transpose([axes.index(axis) for axis in range(len(axes))]).ravel()
+        return Walk.plain(math.prod(physical))
+    shown = tuple(physical[axis] for axis in axes)
+    return Walk.permuted(shown, [axes.index(axis) for axis in range(len(axes))])
 
 
-def _walked(order: IntArray, physical: Shape, user: Shape) -> Axes | None:
+def _walked(walk: Walk, physical: Shape, user: Shape) -> Axes | None:
     """The edge's axes as a walk through the user's positions meets them, if it takes them whole."""
     whole = [axis for axis, size in enumerate(physical) if size > 1]
     ends = {math.prod(physical[axis + 1 :]): axis for axis in whole}
     met: list[int] = []
-    for size, stride in _axes(inverse(order)) or ():
+    for size, stride in walk.inverse().loops or ():
         group: list[int] = []  # of the edge's axes that follow one another here too
         last = whole.index(ends[stride]) if stride in ends else -1
         while size > 1 and last >= 0 and size % physical[whole[last]] == 0:
@@ -129,16 +130,9 @@ def _walked(order: IntArray, physical: Shape, user: Shape) -> Axes | None:
     return tuple((ones if size == 1 else met).pop(0) for size in user)
 
 
-def inverse(order: IntArray) -> IntArray:
-    """Where each position lies."""
-    found = np.empty(order.size, np.int64)
-    found[order] = np.arange(order.size)
-    return found
-
-
 def moving(held: Arrangement, wanted: Arrangement) -> list[Op] | None:
     """Operators that bring codes from one order into another; None where no Transpose does."""
-    axes = _axes(inverse(held.order)[wanted.order])
+    axes = wanted.walk.after(held.walk.inverse()).loops
     if axes is None:
         return None
     lying = sorted(axes, key=lambda axis: -axis[1])
@@ -149,21 +143,3 @@ def moving(held: Arrangement, wanted: Arrangement) -> list[Op] | None:
     ops: list[Op] = [] if sizes == held.physical else [Reshape(shape=sizes)]
     ops.append(Transpose(axes=tuple(lying.index(axis) for axis in axes)))
     return ops if moved == wanted.physical else [*ops, Reshape(shape=wanted.physical)]
-
-
-def _axes(positions: IntArray) -> Sequence[tuple[int, int]] | None:
-    """Sizes and strides, outermost first, of an array that walks through these positions."""
-    axes: list[tuple[int, int]] = []
-    rest = positions
-    while rest.size > 1:
-        stride = int(rest[1] - rest[0])
-        breaks = np.flatnonzero(np.diff(rest) != stride)
-        size = int(breaks[0]) + 1 if breaks.size else rest.size
-        if stride < 1 or rest.size % size:
-            return None
-        starts = rest[::size]
-        if not np.array_equal((starts[:, None] + stride * np.arange(size)).ravel(), rest):
-            return None
-        axes.insert(0, (size, stride))
-        rest = starts
-    return axes

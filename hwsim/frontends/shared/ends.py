@@ -33,7 +33,7 @@ def at_the_end(real: Real) -> tuple[Real, tuple[RowStep, ...]]:
     if not isinstance(source, Softmax) or real.steps:
         return real, ()
     held, inner = source.layout, source.input
-    same = np.array_equal(real.layout.order, held.order)
+    same = real.layout.walk.same(held.walk)
     axes = _moved(held.shape, real.layout.shape, source.axes) if same else None
     if axes is None:
         raise HwsimError(

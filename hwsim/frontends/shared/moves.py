@@ -21,6 +21,7 @@ from hwsim.frontends.shared.values import (
     RawInput,
     Real,
 )
+from hwsim.frontends.shared.walks import Walk
 from hwsim.ops import Op, Pad, Reshape, Select
 from hwsim.ops.base import IntArray, Shape
 
@@ -130,7 +131,7 @@ def padded(
 
 def turned(layout: Arrangement, wanted: Arrangement) -> Way | None:
     """The way into another order of the same tensor, if a Transpose is one."""
-    if np.array_equal(layout.order, wanted.order):
+    if layout.walk.same(wanted.walk):
         same = layout.physical == wanted.physical
         return Way(() if same else (Reshape(shape=wanted.physical),), wanted)
     ops = moving(layout, wanted)
@@ -184,4 +185,4 @@ def _longer(layout: Arrangement, axis: int, place: int, indices: IntArray) -> Ar
     along[place] = len(indices)
     new = outer * (len(indices) * inner) + np.arange(len(indices)).reshape(along) * inner + within
     shape = (*layout.shape[:axis], len(indices), *layout.shape[axis + 1 :])
-    return Arrangement(shape, old.shape, new.ravel())
+    return Arrangement(shape, old.shape, Walk.of(new.ravel()))

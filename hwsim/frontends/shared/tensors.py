@@ -10,12 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.float_steps import PortStep
-from hwsim.frontends.shared.arrangement import Arrangement, View, inverse, moving, view_of
+from hwsim.frontends.shared.arrangement import Arrangement, View, moving, view_of
 from hwsim.frontends.shared.builder import Builder
 from hwsim.frontends.shared.values import (
     NO_PADDING,
@@ -153,9 +151,9 @@ class TensorBuilder(Builder):
         layout = codes.layout
         if layout.standard and layout.shape:
             codes = self.standard(codes, "output")
-        elif view_of(layout.order, layout.physical, layout.shape) is None:
+        elif view_of(layout.walk, layout.physical, layout.shape) is None:
             codes = self.arranged(codes, Arrangement.plain(layout.shape), "output")
-        seen = view_of(codes.layout.order, codes.layout.physical, codes.layout.shape)
+        seen = view_of(codes.layout.walk, codes.layout.physical, codes.layout.shape)
         assert seen is not None
         return OutputPort(
             name=name,
@@ -177,7 +175,7 @@ class TensorBuilder(Builder):
         A graph input is shown in another way where that is enough (the import begins anew, see
         `Rearranged`); else a Transpose moves the codes.
         """
-        if np.array_equal(codes.layout.order, wanted.order):
+        if codes.layout.walk.same(wanted.walk):
             same = codes.layout.physical == wanted.physical
             return codes if same else self._reshaped(codes, wanted)
         self._ask_for_view(codes, wanted)
@@ -187,7 +185,7 @@ class TensorBuilder(Builder):
                 f"{node}: its input must be in the order of its shape {codes.layout.shape}, or a "
                 "Transpose away from it (with one scale for all channels)"
             )
-        key = (codes.edge, wanted.physical, wanted.order.tobytes(), codes.layout.order.tobytes())
+        key = (codes.edge, wanted.physical, wanted.walk.key, codes.layout.walk.key)
         if key not in self.made:
             name = f"{codes.edge}.transpose"
             edge = self.chain(name, codes.edge, ops, name)
@@ -205,8 +203,8 @@ class TensorBuilder(Builder):
             return
         user = user_shape(port.type, port)
         now = View(port.type.shape, port.axes, port.shape)
-        order = now.order[inverse(codes.layout.order)[wanted.order]]
-        view = view_of(order, wanted.physical, user)
+        walk = wanted.walk.after(codes.layout.walk.inverse()).after(now.walk)
+        view = view_of(walk, wanted.physical, user)
         if view is not None:
             raise Rearranged(port.name, view)
 

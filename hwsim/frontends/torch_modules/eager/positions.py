@@ -16,6 +16,7 @@ import torch
 
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.values import Codes
+from hwsim.frontends.shared.walks import Walk
 from hwsim.frontends.torch_modules.eager.importer import TorchImporter
 from hwsim.frontends.torch_modules.trace import Call
 from hwsim.ops import Concat, Split
@@ -97,7 +98,7 @@ def placed(
     if not lying[first:].all():
         memory, lying = np.argsort(mask.ravel(), kind="stable"), np.sort(mask.ravel())
         first = int(np.argmax(lying))
-    layout = Arrangement(shape, (memory.size,), memory)
+    layout = Arrangement(shape, (memory.size,), Walk.of(memory))
     flat = [
         run.arranged(codes, replace(layout, shape=codes.layout.shape), call) for codes in operands
     ]
