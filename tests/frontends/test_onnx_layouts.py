@@ -14,7 +14,7 @@ from support.onnx_nets import Net, feed
 
 from hwsim.fixed import Format
 from hwsim.frontends.shared.arrangement import Arrangement, moving, view_of
-from hwsim.frontends.shared.walks import Walk
+from hwsim.frontends.shared.walks import LoopOrder
 from hwsim.graph import user_shape
 from hwsim.ops import TensorType
 
@@ -214,6 +214,6 @@ def test_moved_axes_are_what_the_operators_make_of_them(rng: np.random.Generator
 
 
 def test_an_order_that_no_transpose_makes_is_seen(rng: np.random.Generator) -> None:
-    order = Walk.of(np.array([0, 1, 2, 4, 3, 5, 6, 7]))
+    order = LoopOrder.of(np.array([0, 1, 2, 4, 3, 5, 6, 7]))
     assert moving(Arrangement((8,), (8,), order), Arrangement.plain((8,))) is None
     assert view_of(order, (2, 2, 2), (8,)) is None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -12,8 +15,10 @@ from support.seeds import seeded
 from support.tvm_run import run_tvm
 
 import hwsim
-from hwsim.frontends.onnx import functions, tvm_functions
+from hwsim.frontends.onnx import functions, qdq, runtimes, tvm_functions
+from hwsim.frontends.onnx.file import from_proto
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.frontends.shared.values import Unary
 
 REACH = {"Acos": 1, "Asin": 1, "Atanh": 1}
@@ -129,3 +134,62 @@ def test_scales_that_give_no_whole_lengths_place_elements_otherwise() -> None:
     ours, theirs = (hwsim.emulate(hwsim.load(model, like=k), x) for k in ("tvm", "onnxruntime"))
     assert ours.shape == theirs.shape
     assert (ours != theirs).any()
+
+
+AVERAGES = {
+    "2 by 2": ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    "3 by 3, overlapping": ("AveragePool", {"kernel_shape": [3, 3], "strides": [2, 1]}),
+    "3 by 2, padded": ("AveragePool", {"kernel_shape": [3, 2], "pads": [1, 0, 1, 1],
+                                       "count_include_pad": 1}),
+    "whole map": ("GlobalAveragePool", {}),
+    "places": ("ReduceMean", {"axes": [2, 3]}),
+    "channels": ("ReduceMean", {"axes": [1]}),
+    "rows": ("ReduceMean", {"axes": [2], "keepdims": 0}),
+}  # fmt: skip
+
+
+def averaged(what: str, scale: float, seed: int) -> onnx.ModelProto:
+    """An average of codes from 0 up, whose result has their scale: many means meet ties."""
+    op, spec = AVERAGES[what]
+    n, q = Net("uint8", seed), Q("uint8", scale, 0)
+    made = n.do(op, n.qdq(n.input("x", (6, 6, 8)), q), **spec)
+    return n.model((n.qdq(made, q), 3 if what == "rows" else 4, "float32"))
+
+
+def spread(scale: float, rng: np.random.Generator, count: int) -> Array:
+    return (rng.integers(0, 256, (count, 6, 6, 8)) * scale).astype(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("tvm")
+@pytest.mark.parametrize("what", AVERAGES)
+def test_averages_of_numbers_from_0_up_add_as_tvm_does(what: str, seed: int, rng) -> None:
+    """In silence, and to the bit; the exact average would be rounded otherwise."""
+    for scale in (0.0137, 0.02, 2.0**-5):
+        model, x = averaged(what, float(np.float32(scale)), seed), spread(scale, rng, 60)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeDifference)
+            graph = hwsim.load(model, like="tvm")
+        want = next(iter(run_tvm(model, {"x": x}).values()))
+        assert np.array_equal(hwsim.emulate(graph, x), want)
+
+
+@pytest.mark.parametrize("what", AVERAGES)
+def test_the_exact_average_would_be_noticed(what: str, seed: int, rng) -> None:
+    """Of 6 or 36 numbers too, whose quotient float32 rounds."""
+    if what == "3 by 3, overlapping":
+        return  # an odd number of codes has no ties between equal scales
+    model, x = averaged(what, float(np.float32(0.0137)), seed), spread(0.0137, rng, 60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours = hwsim.emulate(hwsim.load(model, like="tvm"), x)
+        made = qdq.read(from_proto(model), replace(runtimes.TVM, in_turn=False))
+    assert (hwsim.emulate(made, x) != ours).any()
+
+
+def test_averages_of_numbers_below_0_are_exact_and_say_so(seed: int) -> None:
+    n, q = Net("int8", seed), Q("int8", 0.0137, 0)
+    made = n.do("GlobalAveragePool", n.qdq(n.input("x", (3, 2, 2)), q))
+    model = n.model((n.qdq(made, q), 4, "float32"))
+    with pytest.warns(RuntimeDifference, match="TVM averages in float32 here"):
+        hwsim.load(model, like="tvm")

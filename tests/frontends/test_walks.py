@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hwsim.frontends.shared.arrangement import Arrangement, moving, view_of
-from hwsim.frontends.shared.walks import Walk, inverse
+from hwsim.frontends.shared.walks import LoopOrder, inverse
 
 SHAPES = [(), (1,), (5,), (3, 4), (2, 3, 4), (1, 6, 2), (4, 1, 3, 2)]
 ORDERS = [(shape, axes) for shape in SHAPES for axes in itertools.permutations(range(len(shape)))]
@@ -22,18 +22,18 @@ def listed(shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize(("shape", "axes"), ORDERS)
 def test_loops_visit_what_a_transposed_array_holds(shape, axes) -> None:
-    walk, wanted = Walk.permuted(shape, axes), listed(shape, axes)
+    walk, wanted = LoopOrder.permuted(shape, axes), listed(shape, axes)
     assert np.array_equal(walk.positions, wanted)
-    assert walk.same(Walk.of(wanted)) and Walk.of(wanted).loops == walk.loops
+    assert walk.same(LoopOrder.of(wanted)) and LoopOrder.of(wanted).loops == walk.loops
     assert np.array_equal(walk.inverse().positions, inverse(wanted))
     assert walk.is_plain == np.array_equal(wanted, np.arange(wanted.size))
 
 
 @pytest.mark.parametrize(("shape", "axes"), ORDERS)
 def test_walks_one_after_the_other_are_lists_of_lists(shape, axes) -> None:
-    first = Walk.permuted(shape, axes)
+    first = LoopOrder.permuted(shape, axes)
     for others in itertools.permutations(range(len(shape))):
-        second = Walk.permuted(shape, others)
+        second = LoopOrder.permuted(shape, others)
         assert np.array_equal(first.after(second).positions, second.positions[first.positions])
         moved = inverse(listed(shape, others))[first.positions]
         assert np.array_equal(first.renumbered(shape, others).positions, moved)
@@ -42,11 +42,11 @@ def test_walks_one_after_the_other_are_lists_of_lists(shape, axes) -> None:
 def test_what_no_loops_visit_is_kept_as_a_list(rng) -> None:
     for size in (4, 9, 12):
         order = rng.permutation(size)
-        walk = Walk.of(order)
+        walk = LoopOrder.of(order)
         assert np.array_equal(walk.positions, order)
         assert np.array_equal(walk.inverse().positions, inverse(order))
         assert np.array_equal(walk.after(walk).positions, order[order])
-        assert walk.same(Walk(None, order)) and not walk.same(Walk.plain(size))
+        assert walk.same(LoopOrder(None, order)) and not walk.same(LoopOrder.plain(size))
 
 
 def test_orders_of_the_largest_tensors_take_no_memory() -> None:

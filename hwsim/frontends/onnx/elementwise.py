@@ -32,7 +32,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.frontends.shared.walks import Walk
+from hwsim.frontends.shared.walks import LoopOrder
 from hwsim.ops import Conv, Quant, Relu
 from hwsim.ops.base import Shape
 
@@ -176,7 +176,9 @@ def concatenated(
     if rank == 2:
         starts = np.cumsum([0, *ends[:-1]])
         order = np.concatenate([r.layout.order + s for r, s in zip(reals, starts, strict=True)])
-        return Real(Joined(node.name, tuple(reals), 0), Arrangement(shape, shape, Walk.of(order)))
+        return Real(
+            Joined(node.name, tuple(reals), 0), Arrangement(shape, shape, LoopOrder.of(order))
+        )
     return Real(Joined(node.name, tuple(reals), axis - 1, place), way(shape))
 
 

@@ -93,6 +93,11 @@ class Importer(TensorBuilder):
         """Whether the runtime moves quantizers and Transposes about."""
         return self.runtime is not None and self.runtime.moves
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether the runtime's averages add row-major, one after the other."""
+        return self.runtime is not None and self.runtime.in_turn
+
     def note(self, name: str, text: str, **values: object) -> None:
         """Warn with `values` in a text that names the `{runtime}` and says how it `{adds}`."""
         known = self.runtime

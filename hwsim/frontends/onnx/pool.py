@@ -117,7 +117,7 @@ def average(run: Importer, node: OnnxNode, real: Real, *, whole: bool) -> Real:
             f"{node}: 'ceil_mode' 1 must add no window that reaches beyond padding that counts, "
             "since it is averaged in float32 here, by another count than integer kernels have"
         )
-    mean = Mean(node.name, node.output, level, window, whole, in_reals, counts)
+    mean = Mean(node.name, node.output, level, window, whole, in_reals, counts, run.in_turn)
     return Real(mean, layout)
 
 
@@ -160,6 +160,7 @@ def _dilated(run: Importer, node: OnnxNode, level: Level, shape: Shape, extra: P
         whole=False,
         in_reals=True,
         counts=None if even else counts,
+        in_turn=run.in_turn,
     )
     return Real(mean, Arrangement.map((shape[0], *counts.shape)))
 

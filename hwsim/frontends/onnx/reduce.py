@@ -67,7 +67,10 @@ def summed(run: Importer, node: OnnxNode) -> None:
     level = level_of(run, node, real)
     held, places, layout = laid(run, node, replace(level.codes, layout=real.layout), along)
     level = Level(held, level.scale, level.zero_point)
-    source = Total(node.name, node.output, level, places, node.op == "ReduceMean")
+    inner = len(real.layout.shape) - 1  # of a map, whose channels the runtime meets first
+    ordered = held.layout.walk.is_plain or inner not in places or len(places) == 1
+    in_turn = run.in_turn and ordered
+    source = Total(node.name, node.output, level, places, node.op == "ReduceMean", in_turn)
     run.values[node.output] = Real(source, layout)
 
 

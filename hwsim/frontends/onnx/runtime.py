@@ -30,7 +30,8 @@ class Runtime:
     multiplies where its exponent is 2 or 3. `highest` says that what is no number becomes the
     highest code, in place of the lowest; `at_ports` that an output's sigmoids, tangents and
     softmaxes are those of `hwsim/float_functions.py` to the bit. `resized` finds the elements of a
-    Resize. `note` is said of every model.
+    Resize. `in_turn` says that averages add row-major, one after the other, and divide. `note` is
+    said of every model.
     """
 
     like: str
@@ -44,4 +45,5 @@ class Runtime:
     highest: bool = False
     at_ports: bool = True
     resized: type[ResizedAxis] = ResizedAxis
+    in_turn: bool = False
     note: str = ""

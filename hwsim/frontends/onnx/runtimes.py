@@ -68,6 +68,7 @@ TVM = Runtime(
     highest=True,
     at_ports=False,
     resized=TvmAxis,
+    in_turn=True,
 )
 TENSORRT = Runtime(
     "tensorrt",

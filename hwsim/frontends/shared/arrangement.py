@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from hwsim.frontends.shared.walks import Walk
+from hwsim.frontends.shared.walks import LoopOrder
 from hwsim.ops import Op, Reshape, Transpose
 from hwsim.ops.base import IntArray, Shape
 from hwsim.ports import Axes, channels_first
@@ -22,12 +22,12 @@ class Arrangement:
 
     shape: Shape
     physical: Shape
-    walk: Walk
+    walk: LoopOrder
 
     @classmethod
     def plain(cls, shape: Shape) -> Arrangement:
         """The edge in the model's own order."""
-        return cls(shape, shape, Walk.plain(math.prod(shape)))
+        return cls(shape, shape, LoopOrder.plain(math.prod(shape)))
 
     @classmethod
     def channels_last(cls, shape: Shape) -> Arrangement:
@@ -44,7 +44,7 @@ class Arrangement:
         """The edge with one axis moved to its end; `axis` counts without the batch."""
         axes = [place for place in range(len(shape)) if place != axis % len(shape)]
         axes.append(axis % len(shape))
-        return cls(shape, tuple(shape[place] for place in axes), Walk.permuted(shape, axes))
+        return cls(shape, tuple(shape[place] for place in axes), LoopOrder.permuted(shape, axes))
 
     @property
     def size(self) -> int:
@@ -84,7 +84,7 @@ class View:
     shape: Shape | None
 
     @property
-    def walk(self) -> Walk:
+    def walk(self) -> LoopOrder:
         """The user's row-major position of each code of the edge."""
         return _seen(self.physical, self.axes)
 
@@ -93,7 +93,7 @@ class View:
         return Arrangement(current.shape, self.physical, self.walk.after(current.walk))
 
 
-def view_of(walk: Walk, physical: Shape, user: Shape) -> View | None:
+def view_of(walk: LoopOrder, physical: Shape, user: Shape) -> View | None:
     """The view in which codes lie as `walk` visits what the user sees; None where there is none."""
     for axes in (None, channels_first(len(physical)), _walked(walk, physical, user)):
         if walk.same(_seen(physical, axes)):
@@ -102,15 +102,15 @@ def view_of(walk: Walk, physical: Shape, user: Shape) -> View | None:
     return None
 
 
-def _seen(physical: Shape, axes: Axes | None) -> Walk:
+def _seen(physical: Shape, axes: Axes | None) -> LoopOrder:
     """The row-major position of each code of an edge in an array that shows its axes in order."""
     if axes is None:
-        return Walk.plain(math.prod(physical))
+        return LoopOrder.plain(math.prod(physical))
     shown = tuple(physical[axis] for axis in axes)
-    return Walk.permuted(shown, [axes.index(axis) for axis in range(len(axes))])
+    return LoopOrder.permuted(shown, [axes.index(axis) for axis in range(len(axes))])
 
 
-def _walked(walk: Walk, physical: Shape, user: Shape) -> Axes | None:
+def _walked(walk: LoopOrder, physical: Shape, user: Shape) -> Axes | None:
     """The edge's axes as a walk through the user's positions meets them, if it takes them whole."""
     whole = [axis for axis, size in enumerate(physical) if size > 1]
     ends = {math.prod(physical[axis + 1 :]): axis for axis in whole}

@@ -21,7 +21,7 @@ from hwsim.frontends.shared.values import (
     RawInput,
     Real,
 )
-from hwsim.frontends.shared.walks import Walk
+from hwsim.frontends.shared.walks import LoopOrder
 from hwsim.ops import Op, Pad, Reshape, Select
 from hwsim.ops.base import IntArray, Shape
 
@@ -185,4 +185,4 @@ def _longer(layout: Arrangement, axis: int, place: int, indices: IntArray) -> Ar
     along[place] = len(indices)
     new = outer * (len(indices) * inner) + np.arange(len(indices)).reshape(along) * inner + within
     shape = (*layout.shape[:axis], len(indices), *layout.shape[axis + 1 :])
-    return Arrangement(shape, old.shape, Walk.of(new.ravel()))
+    return Arrangement(shape, old.shape, LoopOrder.of(new.ravel()))

@@ -100,7 +100,8 @@ class Mean:
 
     `counts` are how many elements each position of the map averages, where that is not the
     size of the window; what lies outside holds real zeros. `in_reals` says that the model's runtime
-    averages float32 values, and then quantizes.
+    averages float32 values, and then quantizes; `in_turn` that it adds them row-major, one after
+    the other, and divides the sum.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Mean:
     whole: bool
     in_reals: bool = False
     counts: IntArray | None = None
+    in_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,13 +154,17 @@ class Product:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Total:
-    """A sum (`mean`: the mean) along axes of an edge, which nothing has rounded yet."""
+    """A sum (`mean`: the mean) along axes of an edge, which nothing has rounded yet.
+
+    `in_turn` says of the model's runtime what it says of a `Mean`'s.
+    """
 
     name: str
     tensor: str
     input: Level
     axes: tuple[int, ...]
     mean: bool
+    in_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

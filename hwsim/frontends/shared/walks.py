@@ -18,30 +18,30 @@ Loops = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Walk:
+class LoopOrder:
     """The row-major position of each code: `loops`, or `listed` where no loops give them."""
 
     loops: Loops | None
     listed: IntArray | None = None
 
     @classmethod
-    def through(cls, sizes: Sequence[int], strides: Sequence[int]) -> Walk:
+    def through(cls, sizes: Sequence[int], strides: Sequence[int]) -> LoopOrder:
         """Nested loops of these sizes and strides, the outermost first."""
         return cls(_fewest(zip(sizes, strides, strict=True)))
 
     @classmethod
-    def plain(cls, size: int) -> Walk:
+    def plain(cls, size: int) -> LoopOrder:
         """Every position in turn."""
         return cls.through((size,), (1,))
 
     @classmethod
-    def permuted(cls, shape: Shape, axes: Sequence[int]) -> Walk:
+    def permuted(cls, shape: Shape, axes: Sequence[int]) -> LoopOrder:
         """The positions of an array of `shape` whose axes are visited in another order."""
         strides = row_major(shape)
         return cls.through([shape[axis] for axis in axes], [strides[axis] for axis in axes])
 
     @classmethod
-    def of(cls, positions: IntArray) -> Walk:
+    def of(cls, positions: IntArray) -> LoopOrder:
         """What visits these positions."""
         loops = found_loops(positions)
         return cls(None, positions) if loops is None else cls(loops)
@@ -67,34 +67,34 @@ class Walk:
         """What two walks through the same positions have in common."""
         return self.positions.tobytes() if self.loops is None else self.loops
 
-    def same(self, other: Walk) -> bool:
+    def same(self, other: LoopOrder) -> bool:
         """Whether another walk visits the same positions in turn."""
         if self.loops is not None and other.loops is not None:
             return self.loops == other.loops
         return np.array_equal(self.positions, other.positions)
 
-    def inverse(self) -> Walk:
+    def inverse(self) -> LoopOrder:
         """Where each position is visited."""
         if self.loops is not None:
             lying = sorted(self.loops, key=lambda loop: -loop[1])
             sizes = [size for size, _ in lying]
             if [stride for _, stride in lying] == list(row_major(sizes)):
                 visits = dict(zip(self.loops, row_major([n for n, _ in self.loops]), strict=True))
-                return Walk.through(sizes, [visits[loop] for loop in lying])
-        return Walk.of(inverse(self.positions))
+                return LoopOrder.through(sizes, [visits[loop] for loop in lying])
+        return LoopOrder.of(inverse(self.positions))
 
-    def renumbered(self, shape: Shape, axes: Sequence[int]) -> Walk:
+    def renumbered(self, shape: Shape, axes: Sequence[int]) -> LoopOrder:
         """The same elements, once the axes of the tensor of `shape` have been permuted so."""
         if self.loops is not None:
             made = row_major([shape[axis] for axis in axes])
             moved = {axis: made[place] for place, axis in enumerate(axes)}
             apart = _along(self.loops, shape)
             if apart is not None:
-                return Walk.through([n for n, _ in apart], [moved[axis] for _, axis in apart])
+                return LoopOrder.through([n for n, _ in apart], [moved[axis] for _, axis in apart])
         new = np.arange(math.prod(shape)).reshape(shape).transpose(axes)
-        return Walk.of(inverse(new.reshape(-1))[self.positions])
+        return LoopOrder.of(inverse(new.reshape(-1))[self.positions])
 
-    def after(self, other: Walk) -> Walk:
+    def after(self, other: LoopOrder) -> LoopOrder:
         """What this walk visits of the positions of another, as that one names them."""
         if other.is_plain:
             return self
@@ -104,8 +104,8 @@ class Walk:
             apart = _along(self.loops, tuple(size for size, _ in other.loops))
             if apart is not None:
                 strides = [other.loops[loop][1] for _, loop in apart]
-                return Walk.through([size for size, _ in apart], strides)
-        return Walk.of(other.positions[self.positions])
+                return LoopOrder.through([size for size, _ in apart], strides)
+        return LoopOrder.of(other.positions[self.positions])
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:

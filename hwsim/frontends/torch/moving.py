@@ -21,7 +21,7 @@ from hwsim.frontends.shared.values import (
     Real,
     Value,
 )
-from hwsim.frontends.shared.walks import Walk
+from hwsim.frontends.shared.walks import LoopOrder
 from hwsim.frontends.torch.importer import BATCH, ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode, TensorName
 from hwsim.ops.base import Shape
@@ -234,7 +234,9 @@ def cat(run: ProgramImporter, node: ProgramNode) -> None:
     if rank == 2:
         starts = np.cumsum([0, *ends[:-1]])
         order = np.concatenate([p.layout.order + s for p, s in zip(parts, starts, strict=True)])
-        joined = Real(Joined(node.name, tuple(parts), 0), Arrangement(shape, shape, Walk.of(order)))
+        joined = Real(
+            Joined(node.name, tuple(parts), 0), Arrangement(shape, shape, LoopOrder.of(order))
+        )
     else:
         place, way = _in_place(parts, axis)
         joined = Real(Joined(node.name, tuple(parts), axis, place), way(shape))

@@ -15,6 +15,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.ort import float_math, shared_inputs, softmax, sum_functions
 from hwsim.frontends.shared import fine_units
+from hwsim.frontends.shared.in_turn import is_in_turn, summed_in_turn
 from hwsim.frontends.shared.rounding import Quantizer, quantize, tables
 from hwsim.frontends.shared.tensors import Gridded, TensorBuilder
 from hwsim.frontends.shared.trying import absorbed
@@ -30,6 +31,7 @@ from hwsim.frontends.shared.values import (
     Real,
     Scaled,
     Softmax,
+    Total,
     Unary,
     Weighing,
 )
@@ -86,8 +88,14 @@ class Linear(Quantizer):
         return Quantizer.enter(self, run, raw, name, out)  # a slotted class has no super()
 
     def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
-        """Functions of unrounded sums; arithmetic by channel on an input's integers, all tried."""
+        """Functions of unrounded sums; arithmetic by channel on an input's integers, all tried.
+
+        And averages that the runtime adds in a known order.
+        """
         real = absorbed(real)
+        if is_in_turn(run, real) and isinstance(real.source, Mean | Total):
+            edge = summed_in_turn(run, real.source, self, name, out)
+            return None if edge is None else Codes(edge, self.format, real.layout)
         if sum_functions.is_function_of_sums(real):
             return sum_functions.function_of_sums(run, real, self, name, out)
         steps = [s for s in real.steps if isinstance(s, Unary | Arithmetic)]

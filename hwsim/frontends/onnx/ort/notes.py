@@ -25,6 +25,7 @@ from hwsim.frontends.onnx.ort.ties import (
     tried_line,
     tried_product,
 )
+from hwsim.frontends.shared.in_turn import is_in_turn
 from hwsim.frontends.shared.rounding import (
     Made,
     Quantizer,
@@ -132,6 +133,8 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             share = near_ties(reals_of_pairs(run, source), by) if source.rough else 0
             if share:
                 run.note(source.name, ROUGH_TIES, share=100 * share)
+        case Mean() | Total() if is_in_turn(run, real):
+            pass  # followed in the runtime's order
         case Mean() as source:
             share = near_means(run, source, by)
             if share:

@@ -16,7 +16,7 @@ import torch
 
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.values import Codes
-from hwsim.frontends.shared.walks import Walk
+from hwsim.frontends.shared.walks import LoopOrder
 from hwsim.frontends.torch_modules.eager.importer import TorchImporter
 from hwsim.frontends.torch_modules.trace import Call
 from hwsim.ops import Concat, Split
@@ -98,7 +98,7 @@ def placed(
     if not lying[first:].all():
         memory, lying = np.argsort(mask.ravel(), kind="stable"), np.sort(mask.ravel())
         first = int(np.argmax(lying))
-    layout = Arrangement(shape, (memory.size,), Walk.of(memory))
+    layout = Arrangement(shape, (memory.size,), LoopOrder.of(memory))
     flat = [
         run.arranged(codes, replace(layout, shape=codes.layout.shape), call) for codes in operands
     ]
