@@ -267,10 +267,10 @@ def row(one: Report) -> str:
     ]
     made = one.hardware
     if isinstance(made, str):
-        cells = ["none", "", "", "", ""]
+        cells = ["none", "", "", "", "", ""]
     else:
         used = [made.look_up_tables, made.multipliers, made.block_rams]
-        cells = [f"{made.cycles:,}", f"{made.frames_per_second:,.0f}"]
+        cells = [made.target, f"{made.cycles:,}", f"{made.frames_per_second:,.0f}"]
         cells += ["" if count is None else f"{count:,}" for count in used]
     return f"| {' | '.join([one.model, f'`{one.sha256[:12]}`', *counts, *cells])} |"
 

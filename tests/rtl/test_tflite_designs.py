@@ -88,15 +88,19 @@ def test_every_operator_is_its_integers_in_verilator(part, like, tmp_path, seed)
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(20))
 def test_random_networks_are_their_integers_in_verilator(number, tmp_path, seed):
-    """Five at a time, like one kernel set after the other, with int16 activations now and then."""
+    """Five at a time, like one kernel set after the other, with int16 activations now and then.
+
+    Not those of the reference kernels, whose products in float64 have no hardware for 16 bits.
+    """
     graphs: dict[str, Graph] = {}
     drawn = seed + 1000 * number
     while len(graphs) < 5:
         drawn += 1
-        net, outputs = network(drawn, wide=drawn % 5 == 0)
+        like = tflite_run.SETS[drawn % 4]
+        net, outputs = network(drawn, wide=drawn % 5 == 0 and like != "reference")
         (tmp_path / "m.tflite").write_bytes(net.lite.build(net.inputs, outputs))
         try:
-            graph = read(tmp_path / "m.tflite", tflite_run.SETS[drawn % 4])
+            graph = read(tmp_path / "m.tflite", like)
         except hwsim.HwsimError:
             continue  # what this set has no kernel for
         if net.inputs and not graph.state:
