@@ -61,3 +61,30 @@ def test_an_operator_gives_the_integers_of_torch(name, number, tmp_path):
         for ours, theirs in zip(got, by_torch(program, feeds), strict=True):
             assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
             assert (ours != theirs).sum() == 0
+
+
+ORACLE = (
+    "conv2d", "conv2d, bounded", "conv2d, dilated", "conv2d, grouped", "conv2d, depthwise",
+    "conv1d", "linear", "add", "sub", "mul", "adaptive_avg_pool2d", "mean", "max_pool2d", "relu",
+    "hardtanh", "clamp", "requantize", "cat", "view, permute",
+)  # fmt: skip
+"""Operators whose rules the oracle knows."""
+APART = {("add", 3), ("mul", 3), ("sub", 1), ("mul", 2)}
+"""With constants, or a clamp that ExecuTorch does not take in: a test with its runtime has them."""
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(n, k) for n, k in operators() if n in ORACLE and (n, k) not in APART]
+)
+def test_an_operator_gives_the_integers_of_the_oracle_of_executorch(name, number, tmp_path):
+    from support import oracle_executorch
+    from support.exported import saved
+
+    for powers in (True, False):
+        maker, program = drawn(name, number, powers=powers)
+        feeds = [x[:1] for x in maker.feeds(SAMPLES)]
+        (tmp_path / "m.pt2").write_bytes(saved(program))
+        got = by_hwsim(hwsim.load(tmp_path / "m.pt2"), feeds)
+        for ours, theirs in zip(got, oracle_executorch.outputs(program, feeds), strict=True):
+            assert ours.shape == theirs.shape
+            assert (ours != theirs).sum() == 0

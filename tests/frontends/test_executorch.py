@@ -1,0 +1,99 @@
+"""Programs in ExecuTorch's own runtime: a `.pt2` and the `.pte` made of it give its integers."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+from support.seeds import base
+
+import hwsim
+from hwsim import HwsimError
+
+pytestmark = [pytest.mark.needs("executorch"), pytest.mark.slow]
+SAMPLES = 24
+ROUGH = ("softmax", "log_softmax")
+"""Operators whose last bits in float32 are the runtime's own."""
+
+
+def operators():
+    """Names of the catalogue, without torch where it is missing."""
+    try:
+        from support.exported import BY_ITSELF, OPERATORS
+    except ImportError:
+        return []
+    both = {**OPERATORS, **BY_ITSELF}
+    return [(name, number) for name, builds in both.items() for number in range(len(builds))]
+
+
+def networks():
+    """Names of whole networks."""
+    try:
+        from support.exported_networks import NETWORKS
+    except ImportError:
+        return []
+    return list(NETWORKS)
+
+
+def compared(path, feeds, expected) -> tuple[int, int, bool]:
+    """Outputs compared and different, and whether the load has warned of the runtime."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        graph = hwsim.load(path)
+    got = hwsim.emulate(graph, {p.name: x for p, x in zip(graph.inputs, feeds, strict=True)})
+    found = list(got.values()) if isinstance(got, dict) else [got]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+    different = sum(int((a != b).sum()) for a, b in zip(found, expected, strict=True))
+    return sum(a.size for a in found), different, bool(said)
+
+
+@pytest.mark.parametrize(("name", "number"), operators())
+def test_an_operator_gives_the_integers_of_executorch_or_says_where_not(name, number, tmp_path):
+    from support.executorch_run import lowered, ran
+    from support.exported import BY_ITSELF, OPERATORS, Maker, saved
+
+    for powers in (True, False):
+        rng = np.random.default_rng(zlib.crc32(f"{name}|{number}|{powers}".encode()) ^ base())
+        maker = Maker(rng, powers=powers)
+        program = maker.exported({**OPERATORS, **BY_ITSELF}[name][number](maker))
+        feeds = maker.feeds(SAMPLES)
+        model = lowered(program)
+        (tmp_path / "m.pt2").write_bytes(saved(program))
+        (tmp_path / "m.pte").write_bytes(model)
+        expected = ran(model, feeds)
+        for suffix in ("pt2", "pte"):
+            _, different, warned = compared(tmp_path / f"m.{suffix}", feeds, expected)
+            assert different == 0 or warned, suffix
+            assert name in ROUGH or different <= 0.05 * expected[0].size
+
+
+@pytest.mark.parametrize("name", networks())
+def test_a_network_quantized_by_its_own_quantizer_gives_its_integers(name, tmp_path, seed):
+    from support.executorch_run import lowered, ran
+    from support.exported import saved
+    from support.exported_networks import NETWORKS, quantized
+
+    program, feeds = quantized(*NETWORKS[name], seed=seed, samples=200)
+    model = lowered(program)
+    (tmp_path / "m.pt2").write_bytes(saved(program))
+    (tmp_path / "m.pte").write_bytes(model)
+    expected = ran(model, feeds)
+    for suffix in ("pt2", "pte"):
+        _, different, warned = compared(tmp_path / f"m.{suffix}", feeds, expected)
+        assert different == 0 or warned, suffix
+
+
+def test_another_backend_is_refused_by_its_name(tmp_path):
+    from support.executorch_run import lowered
+    from support.exported import OPERATORS, Maker
+
+    maker = Maker(np.random.default_rng(0))
+    model = lowered(maker.exported(OPERATORS["linear"][0](maker)))
+    assert model.count(b"XnnpackBackend") == 1
+    (tmp_path / "m.pte").write_bytes(model.replace(b"XnnpackBackend", b"CoreMLBackend\0"))
+    with pytest.raises(HwsimError, match="lowered for XNNPACK, not for CoreMLBackend"):
+        hwsim.load(tmp_path / "m.pte")
