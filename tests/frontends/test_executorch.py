@@ -91,7 +91,7 @@ def test_another_backend_is_refused_by_its_name(tmp_path):
     from support.executorch_run import lowered
     from support.exported import OPERATORS, Maker
 
-    maker = Maker(np.random.default_rng(0))
+    maker = Maker(np.random.default_rng(base()))
     model = lowered(maker.exported(OPERATORS["linear"][0](maker)))
     assert model.count(b"XnnpackBackend") == 1
     (tmp_path / "m.pte").write_bytes(model.replace(b"XnnpackBackend", b"CoreMLBackend\0"))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
+import zipfile
 import zlib
 
 import numpy as np
 import pytest
+from support.mutants import mutated, mutated_member, sentences
 from support.seeds import base
 
 import hwsim
+from hwsim import HwsimError
 
 pytestmark = pytest.mark.needs("torch")
 SAMPLES = 6
@@ -88,3 +94,137 @@ def test_an_operator_gives_the_integers_of_the_oracle_of_executorch(name, number
         for ours, theirs in zip(got, oracle_executorch.outputs(program, feeds), strict=True):
             assert ours.shape == theirs.shape
             assert (ours != theirs).sum() == 0
+
+
+def archive(program) -> dict[str, bytes]:
+    """The members of a program's archive."""
+    from support.exported import saved
+
+    with zipfile.ZipFile(io.BytesIO(saved(program))) as held:
+        return {name: held.read(name) for name in held.namelist()}
+
+
+def packed(members: dict[str, bytes], path, method: int = zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as held:
+        for name, data in members.items():
+            held.writestr(name, data)
+    return path
+
+
+def changed(members: dict[str, bytes], end: str, old: bytes, new: bytes) -> dict[str, bytes]:
+    name = next(name for name in members if name.endswith(end))
+    assert old in members[name]
+    return {**members, name: members[name].replace(old, new)}
+
+
+@pytest.fixture(scope="module")
+def members():
+    return archive(drawn("linear", 0, powers=True)[1])
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "m.pt2"
+
+
+def test_a_program_in_memory_is_that_of_its_file(path):
+    from support.exported import saved
+
+    _, program = drawn("conv2d", 0, powers=False)
+    path.write_bytes(saved(program))
+    assert hwsim.load(program).hash() == hwsim.load(path).hash()
+    assert hwsim.load(program, like="torch").hash() != hwsim.load(path).hash()
+
+
+def test_a_program_with_an_open_batch_gives_the_same_integers(path):
+    from support.exported import OPERATORS, Maker, saved
+
+    graphs = []
+    for dynamic in (False, True):
+        maker = Maker(np.random.default_rng(base()))
+        function = OPERATORS["conv2d"][3](maker)
+        path.write_bytes(saved(maker.exported(function, dynamic=dynamic)))
+        graphs.append(hwsim.load(path))
+    feeds = maker.feeds(SAMPLES)
+    assert (by_hwsim(graphs[0], feeds)[0] == by_hwsim(graphs[1], feeds)[0]).all()
+
+
+def test_a_program_is_read_without_torch_and_its_pickle_never(members, path, monkeypatch):
+    name = next(name for name in members if name.endswith("sample_inputs/model.pt"))
+    packed({**members, name: b"cos\nsystem\n(S'false'\ntR."}, path)
+    code = f"import sys, hwsim; hwsim.load({str(path)!r}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("end", "old", "new", "text"),
+    [
+        ("weights_config.json", b'"use_pickle": false', b'"use_pickle": true', "as a pickle"),
+        ("model.json", b"aten.linear.default", b"aten.fft.default", r"has aten.fft \(linear\)"),
+        ("model.json", b'"major": 8', b'"major": 5', "schema 8"),
+        ("model.json", b"quantized_decomposed.quantize_per_tensor.default",
+         b"aten.relu.default", "must"),
+        ("model.json", b'"as_scalar_type": 2', b'"as_scalar_type": 4', "must"),
+        ("model.json", b"user_output", b"buffer_mutation", "must not change its buffers"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_a_sentence(members, path, end, old, new, text):
+    packed(changed(members, end, old, new), path)
+    with pytest.raises(HwsimError, match=text) as refused:
+        hwsim.load(path)
+    assert str(refused.value).startswith(str(path))
+
+
+def test_a_bomb_and_a_pickled_archive_are_refused(members, path):
+    packed({**members, "m/zeros": bytes(1 << 24)}, path, zipfile.ZIP_DEFLATED)
+    with pytest.raises(HwsimError, match=r"in one folder|stored, not compressed"):
+        hwsim.load(path)
+    packed({"serialized_state_dict.pt": b"x"}, path)
+    with pytest.raises(HwsimError, match=r"torch 2\.8 or later"):
+        hwsim.load(path)
+
+
+def test_a_float_program_is_told_what_quantizes_it():
+    import torch
+
+    program = torch.export.export(torch.nn.Linear(3, 2), (torch.zeros(1, 3),))
+    with pytest.raises(HwsimError, match="must be quantized: prepare_pt2e"):
+        hwsim.load(program)
+
+
+def test_a_layer_that_executorch_cannot_lower_is_refused_and_torch_is_named():
+    import torch.nn.functional as F
+    from support.exported import Maker, conv
+
+    maker = Maker(np.random.default_rng(base()))
+    program = maker.exported(conv(4, 3, 3, 3, after=F.hardswish)(maker))
+    with pytest.raises(HwsimError, match=r"quantizer must stand right behind it.*like='torch'"):
+        hwsim.load(program)
+    feeds = maker.feeds(SAMPLES)
+    (got,) = by_hwsim(hwsim.load(program, like="torch"), feeds)
+    assert (got != by_torch(program, feeds)[0]).sum() == 0
+
+
+def test_unsigned_activations_are_torchs_alone():
+    from support.exported import OPERATORS, Maker
+
+    maker = Maker(np.random.default_rng(base()), unsigned=True)
+    program = maker.exported(OPERATORS["linear"][0](maker))
+    with pytest.raises(HwsimError, match="activations of int8, not uint8; like='torch'"):
+        hwsim.load(program)
+    feeds = maker.feeds(SAMPLES)
+    (got,) = by_hwsim(hwsim.load(program, like="torch"), feeds)
+    assert (got != by_torch(program, feeds)[0]).sum() <= 1
+
+
+def test_another_runtime_is_refused(members, path):
+    packed(members, path)
+    with pytest.raises(HwsimError, match="must be one of executorch, torch, not 'tflm'"):
+        hwsim.load(path, like="tflm")
+
+
+def test_damaged_archives_are_sentences(members, path, rng):
+    model = packed(members, path).read_bytes()
+    files = [mutated(model, rng) if k % 3 else mutated_member(model, rng) for k in range(120)]
+    said = sentences(hwsim.load, files, path)
+    assert sum(text is not None for text in said) > 30

@@ -129,7 +129,7 @@ class Maker:
             torch.zeros((2, *shape[1:]) if dynamic else shape) for shape in self.shapes
         )
         batch = torch.export.Dim("n", min=1, max=4096)
-        shapes = ([{0: batch} for _ in examples],) if dynamic else None
+        shapes = (tuple({0: batch} for _ in examples),) if dynamic else None
         module = Written(function, self.buffers).eval()
         return torch.export.export(module, examples, dynamic_shapes=shapes)
 

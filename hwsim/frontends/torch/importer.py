@@ -50,15 +50,18 @@ class ProgramImporter(TensorBuilder):
         self.sizes: dict[str, int] = {}  # of open sizes that a node gives: BATCH or a number
         self.batch: int | str = 1  # as the program's sizes have it
         self.whole: frozenset[str] = frozenset()  # nodes that are computed in integers
-        if executor is Executor.EXECUTORCH:
-            partition = Partition(program)
-            partition.check(program.nodes)
-            self.whole = partition.whole
 
     @property
     def computes_reals(self) -> bool:
         """Both runtimes go on in float32 with what no quantizer reads."""
         return True
+
+    def divide(self) -> None:
+        """Tell what ExecuTorch computes in integers; HwsimError where it cannot run a node."""
+        if self.executor is Executor.EXECUTORCH:
+            partition = Partition(self.program)
+            partition.check(self.program.nodes)
+            self.whole = partition.whole
 
     def read_inputs(self) -> None:
         """The user's tensors, which share the batch."""

@@ -55,6 +55,7 @@ def graph_of(program: ExportedGraph, executor: Executor) -> Graph:
 
 def _read(run: ProgramImporter) -> Graph:
     try:
+        run.divide()
         run.read_inputs()
         for node in run.program.nodes:
             _read_node(run, node)
