@@ -55,8 +55,13 @@ def of_codes(
     """What a quantizer makes of codes (..., 1 or channels) and functions of them."""
     functions = [f for f in functions if not vanishes(f, by)]
     raw = codes + meaning.lowest
-    if len(functions) == 1 and isinstance(functions[0], Unary) and functions[0].clamp:
-        raw, functions = _clamped(raw, meaning, functions[0]), []
+    while functions and _is_factor(functions[0]):
+        scale = scale * functions.pop(0).values  # type: ignore[union-attr]
+    first = functions[0] if len(functions) == 1 else None
+    if isinstance(first, Unary) and first.low is not None and first.high is not None:
+        raw, functions = _clamped(raw, meaning, first), []
+    elif isinstance(first, Unary) and first.clamp and first.low == 0 and not meaning.shift:
+        raw, functions = np.maximum(raw, 0), []
     if not functions:
         low, high = (end / scale + meaning.shift for end in by.ends)
         return by.on_line(raw.astype(F32), *factor_and_offset(low, high, by.levels))
@@ -65,6 +70,12 @@ def of_codes(
         for function in functions:
             reals = function.function(reals)
     return by.codes(reals)
+
+
+def _is_factor(function: Function) -> bool:
+    """Whether it multiplies by numbers above 0, which the plugin takes into what codes mean."""
+    factor = isinstance(function, Arithmetic) and function.op == "mul"
+    return factor and bool((function.values > 0).all())  # type: ignore[union-attr]
 
 
 def _clamped(raw: IntArray, meaning: QuantizedScale, clamp: Unary) -> IntArray:

@@ -51,6 +51,10 @@ FUNCTIONS = (
     "a layer's kernel has functions of its own in OpenVINO, with other last bits: about one code "
     "in 2,000 may differ by one step"
 )
+DIFFERENCE = (
+    "OpenVINO rounds a difference of two tensors in an order that is not followed to the last bit: "
+    "about one code in 20,000 may differ by one step"
+)
 SOFTMAX = (
     "OpenVINO computes this softmax in float32: about one code in 200,000 (8-bit result) may "
     "differ by one step"
@@ -137,6 +141,17 @@ class FakeQuantizer(Quantizer):
             raise HwsimError(f"{node}: an input of the graph must have one range for all channels")
         factor, offset = self.line
         return {"line": (float(factor[0]), float(offset[0]))}
+
+    def apart(self) -> Unary:
+        """The reals of codes that moved since: a place of 0 is taken off, then comes the scale."""
+        scale, zero = F32(self.scale), F32(self.zero_point)
+        shift, lowest = F32(self.shift), F32(self.lowest)
+
+        def function(x: FloatArray) -> FloatArray:
+            codes: FloatArray = np.rint(x / scale) + zero
+            return np.asarray((codes + lowest - shift) * scale)
+
+        return Unary("FakeQuantize", function, rising=True)
 
     def shown(self, least: FloatArray, most: FloatArray, *, in_layer: bool) -> Unary:
         """The reals of codes that only the model's user sees, from those that they mean.
@@ -402,6 +417,8 @@ def _of_pair(
     codes = held[0][:, None], held[1][None, :]
     one, two = (run.meaning(x) for x in levels)
     joint = run.pairs[source.tensor]
+    if source.op.kind == "sub":
+        run.warn(source.name, DIFFERENCE)
     if source.op.kind == "mul":
         values = codes_of.of_product(codes, (one, two), by, joint.alone)
     elif source.op.kind == "add":

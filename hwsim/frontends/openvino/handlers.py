@@ -63,7 +63,9 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     scales = None if len(by.scales) == 1 else np.array(by.scales, F32)
     made = Real(Level(codes, by.scale, by.zero_point, scales), codes.layout)
     in_layer = isinstance(value, Real) and isinstance(value.source, Weighing)
-    if by.kept and scales is None:
+    if by.kept and scales is None and _maker(run, node.inputs[0]) in MOVED_OVER:
+        made = made.then(by.apart())
+    elif by.kept and scales is None:
         made = made.then(by.shown(ends[2], ends[3], in_layer=in_layer))
     elif in_layer and not by.place and _shown_only(run, node) and scales is None:
         made = made.then(by.divided())
@@ -140,6 +142,15 @@ MOVING = (
     "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """Operators that leave codes as they are."""
+
+
+MOVED_OVER = ("Concat", "Transpose")
+"""Operators ahead of which the plugin moves a quantizer."""
+
+
+def _maker(run: Importer, name: str) -> str:
+    """The operator that makes a tensor."""
+    return next((other.op for other in run.model.nodes if name in other.outputs), "")
 
 
 def takes_int8(run: Importer, node: OnnxNode) -> bool:
@@ -221,8 +232,23 @@ def add(run: Importer, node: OnnxNode) -> None:
 def paired(run: Importer, node: OnnxNode) -> None:
     """Sub and Mul, of two tensors or of one and a constant."""
     met(run, node)
-    if not _function_of_reals(run, node):
+    if not (_factor_of_codes(run, node) or _function_of_reals(run, node)):
         scale.arithmetic(run, node)
+
+
+def _factor_of_codes(run: Importer, node: OnnxNode) -> bool:
+    """Codes times a constant, right before a quantizer."""
+    behind = _only_reader(run, node.output)
+    values = [run.values.get(name) for name in node.inputs]
+    reals = [x for x in values if isinstance(x, Real) and isinstance(x.source, Level)]
+    constants = [x for x in values if isinstance(x, Constant) and x.array.size == 1]
+    if node.op != "Mul" or not (reals and constants) or behind is None:
+        return False
+    if behind.op not in QUANTIZERS or reals[0].steps:
+        return False
+    step = Arithmetic(str(node), "mul", constants[0].array.astype(F32).reshape(1))
+    run.values[node.output] = reals[0].then(step)
+    return True
 
 
 def _function_of_reals(run: Importer, node: OnnxNode) -> bool:

@@ -175,9 +175,15 @@ def gelu(layer: IrLayer) -> dict[str, Attribute]:
     return {"approximate": "tanh" if layer.text("approximation_mode", "ERF") == "TANH" else "none"}
 
 
-def h_sigmoid(layer: IrLayer) -> dict[str, Attribute]:
-    """The slope and the offset that it has."""
-    return {"alpha": 1 / 6, "beta": 0.5}
+def h_sigmoid(state: Lowering, layer: IrLayer) -> None:
+    """HSigmoid, in the steps by which it is computed."""
+    names = {value: state.new(layer, f"of{value}", np.float32(value)) for value in (0, 3, 6)}
+    moved = [state.between(layer, "moved")]
+    given = state.node(layer, "Add", [state.tensor(layer, 0), names[3]], outputs=moved)
+    cut = [state.between(layer, "cut")]
+    given = state.node(layer, "Clip", [given, names[0], names[6]], outputs=cut)
+    sixth = state.new(layer, "sixth", np.nextafter(np.float32(1 / 6), np.float32(0)))
+    state.node(layer, "Mul", [given, sixth])
 
 
 def hard_sigmoid(state: Lowering, layer: IrLayer) -> None:

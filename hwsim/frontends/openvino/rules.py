@@ -39,7 +39,7 @@ RULES: dict[str, Rule] = {
     "Gather": moving.gather,
     "Gelu": layers.function("Gelu", layers.gelu),
     "GroupConvolution": layers.group_convolution,
-    "HSigmoid": layers.function("HardSigmoid", layers.h_sigmoid),
+    "HSigmoid": layers.h_sigmoid,
     "HardSigmoid": layers.hard_sigmoid,
     "Interpolate": moving.interpolate,
     "LogSoftmax": layers.function("LogSoftmax", layers.softmax),
