@@ -15,7 +15,7 @@ from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.values import Level, Real, Weighing
+from hwsim.frontends.shared.values import Level, Moved, Real, Weighing
 
 LAST_BITS = (
     "OpenVINO computes what nothing quantizes in float32, so that its reals may differ in their "
@@ -83,6 +83,8 @@ class OvImporter(Importer):
         """Whether an ONNX model ends in a part of a quantized tensor, whose meaning moves there."""
         if not isinstance(real.source, Level) or not self.of_onnx:
             return False
+        if any(isinstance(step, Moved) for step in real.steps):
+            return True
         edge = real.source.codes.edge
         maker = next((node for node in self.nodes if edge in node.outputs), None)
         return maker is not None and maker.op.kind == "select"
