@@ -16,7 +16,10 @@ from support.openvino_forms import FORMS, SETTINGS, Setting, inputs, model
 from support.seeds import seeded
 
 import hwsim
+from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer
+from hwsim.frontends.openvino.lines import KernelLine
 from hwsim.frontends.shared.builder import RuntimeDifference
+from hwsim.frontends.shared.values import FloatArray
 
 NEAR = 2e-4  # of all outputs, where a warning says that some may differ
 
