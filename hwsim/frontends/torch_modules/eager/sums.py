@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.ops import Conv, Dense, Op, Quant, Relu, Requantize, Scheme, TensorType, Thresholds
 from hwsim.ops.base import Carrier, IntArray, int_array
@@ -59,6 +58,11 @@ class ChannelSteps:
         """Which thresholds there are."""
         return np.arange(self.at.shape[1]) < (self.last - self.first)[:, None]
 
+    def part(self, channels: slice) -> ChannelSteps:
+        """Those of some channels."""
+        held = (each[channels] for each in (self.first, self.last, self.at))
+        return ChannelSteps(self.lo, self.hi, *held)
+
     def same(self, codes: Rounded) -> bool:
         """Whether another function that never falls is the same one."""
         low, high = (np.full((1, len(self.at)), end) for end in (self.lo, self.hi))
@@ -71,11 +75,6 @@ class ChannelSteps:
 
     def thresholds(self, target: CodeTarget) -> Thresholds:
         """The operator that is this function."""
-        if self.at.size > MOST_THRESHOLDS:
-            raise HwsimError(
-                f"its channels must have at most {MOST_THRESHOLDS} thresholds in all, not "
-                f"{self.at.size}"
-            )
         step = np.ones(len(self.at), np.int64)
         rows = self.at, self.first, step
         if all((part == part[:1]).all() for part in rows):
@@ -119,10 +118,14 @@ class NearProduct:
     bias: npt.NDArray[np.float32]
 
 
+Parts = list[tuple[int, list[Op]]]
+"""So many channels one behind the other, and what makes codes of their sums."""
+
+
 def layer(
     op: Dense | Conv, x: TensorType, codes: Rounded, near: NearProduct, target: CodeTarget
-) -> list[Op]:
-    """A layer (its bias left out) and what makes of its sums the codes of a kernel."""
+) -> tuple[Dense | Conv, Parts]:
+    """A layer, whose bias is left out so far, and what makes of its sums the codes of a kernel."""
     op = replace(op, bias=np.zeros(op.outputs, np.int64), bias_frac=0)
     kind = op.infer([x])
     held = saturated(codes, target)
@@ -139,8 +142,11 @@ def layer(
             )
             ops = _requantized(finer, x, factor, target, scheme)
             if ops is not None and wanted.same(_of_sums(finer, x, ops)):
-                return [finer, *ops]
-    return [op, wanted.thresholds(target)]
+                return finer, [(op.outputs, ops)]
+    most = MOST_THRESHOLDS // wanted.at.shape[1]
+    firsts = range(0, op.outputs, most)
+    parts = [wanted.part(slice(first, first + most)) for first in firsts]
+    return op, [(len(part.at), [part.thresholds(target)]) for part in parts]
 
 
 def _fractions(bias: Float64Array) -> Sequence[int]:

@@ -27,7 +27,7 @@ from hwsim.frontends.torch_modules.eager.engines import (
 )
 from hwsim.frontends.torch_modules.eager.importer import FORMATS, QuantizedCodes, TorchImporter
 from hwsim.frontends.torch_modules.trace import Call
-from hwsim.ops import CONVOLUTIONS, Conv, Dense, Pad, Window
+from hwsim.ops import CONVOLUTIONS, Concat, Conv, Dense, Pad, Split, Window
 from hwsim.ops.base import IntArray
 
 WIDE = "its sums may pass 32 bits, where those of {kernel} wrap; here they are exact"
@@ -329,10 +329,29 @@ def _finish(
     target = sums.CodeTarget(fmt, low, quant)
     kind: Any = run.types[codes.edge]
     with np.errstate(over="ignore", under="ignore"):
-        ops = sums.layer(op, kind, rounded(kernel, layer), near(kernel, layer), target)
+        op, parts = sums.layer(op, kind, rounded(kernel, layer), near(kernel, layer), target)
     most = run.pairs.get(call.title, fmt.max)
     if kernel is LayerKernel.FBGEMM and most < kind.hi:
         run.warn(call.title, PAIRS.format(most=most))
     if op.infer([kind]).magnitude >= 1 << 31:
         run.warn(call.title, WIDE.format(kernel=kernel.value))
-    run.give(call, ops, codes, layout=layout)
+    run.hold(call, _emitted(run, call, op, codes, parts), layout)
+
+
+def _emitted(
+    run: TorchImporter, call: Call, op: Dense | Conv, codes: Codes, parts: sums.Parts
+) -> str:
+    """The edge of a layer's codes; where they are made in parts, these are joined again."""
+    name = call.title
+    total = run.emit(f"{name}.sum", op, [codes.edge], f"{name}.sum")
+    if len(parts) == 1:
+        return run.chain(name, total, parts[0][1], name)
+    last = len(run.types[total].shape) - 1
+    split = Split(axis=last, sizes=tuple(size for size, _ in parts))
+    names = [f"{name}.{place}" for place in range(len(parts))]
+    edges = run.emit_all(f"{name}.parts", split, [total], [f"{each}.sum" for each in names])
+    made = [
+        run.chain(each, edge, ops, each)
+        for each, edge, (_, ops) in zip(names, edges, parts, strict=True)
+    ]
+    return run.emit(name, Concat(axis=last), made, name)
