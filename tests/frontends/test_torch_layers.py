@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch")
@@ -12,6 +13,7 @@ from support import torch_forms as forms  # noqa: E402
 from support import torch_modules as made  # noqa: E402
 from torch.ao.nn import quantized as nnq  # noqa: E402
 
+import hwsim  # noqa: E402
 from hwsim import HwsimError  # noqa: E402
 from hwsim.frontends.shared.builder import RuntimeDifference  # noqa: E402
 
@@ -41,6 +43,22 @@ def test_a_layer_gives_the_codes_of_its_engine(kind, engine, setting, rng):
         compared, different, _ = made.compare(module, engine, x, engine)
         assert compared > 200
         assert not different, (by_channel, biased)
+
+
+def test_the_rule_of_another_engine_would_be_noticed(rng):
+    """A mutant of each comparison: the rounding, and the bias, of another engine."""
+    for kind, engine, other, biased in (
+        ("conv", "x86", "fbgemm", False),
+        ("conv", "fbgemm", "onednn", False),
+        ("linear", "qnnpack", "fbgemm", True),
+    ):
+        build, shape = forms.LAYERS[kind]
+        setting = "random" if biased else "ties"
+        with made.engine(engine):
+            module = forms.layer(build(), rng, setting, by_channel=True, biased=biased)
+        x = made.inputs(rng, module, (64, *shape))
+        assert made.compare(module, engine, x, engine)[1] == 0
+        assert made.compare(module, engine, x, other)[1] > 0
 
 
 def test_a_layer_with_more_thresholds_than_an_operator_holds_is_read_in_parts(rng):
@@ -116,3 +134,24 @@ def test_a_pool_gives_the_codes_of_its_engine(kind, engine, rng):
         announced = any("averages reals in float32" in str(w.message) for w in said)
         assert not announced or kind.startswith("mean")
         assert not different or (announced and different < compared / 6), shape
+
+
+class _Normalized(torch.nn.Module):
+    """Pixels less a mean, by a deviation, as torchvision's Normalize does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scaled = (x / 255 - self.mean) / self.deviation
+        return torch.quantize_per_tensor(scaled, 0.0186, 114, torch.quint8)
+
+
+def test_arithmetic_before_the_quantizer_is_a_step_of_the_port(rng):
+    x = rng.integers(0, 256, (50, 3, 9, 7)).astype(np.float32)
+    module = _Normalized().eval()
+    wanted = module(torch.from_numpy(x)).int_repr().numpy()
+    got = hwsim.emulate(hwsim.load(module, example=x[:1]), x)
+    assert np.array_equal(got, wanted)

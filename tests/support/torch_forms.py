@@ -78,6 +78,15 @@ def alone(function: Any, shape: tuple[int, ...], rng: Any, setting: str) -> Any:
 
 ops = torch.ops.quantized
 F = torch.nn.functional
+
+
+def slopes(count: int) -> Any:
+    """Quantized slopes of a PReLU, one a channel."""
+    reals = torch.linspace(-0.3, 0.9, count)
+    return torch.quantize_per_tensor(reals, 0.01, 40, torch.quint8)
+
+
+NORMS = ((0.2, 1.5), (-0.4, 0.6), (-0.1, 0.2), (0.3, 2.0))
 FUNCTIONS: dict[str, Any] = {
     "relu": lambda s, q: F.relu(q),
     "relu in place": lambda s, q: F.relu(q, inplace=True),
@@ -92,6 +101,10 @@ FUNCTIONS: dict[str, Any] = {
     "leaky relu": lambda s, q: ops.leaky_relu(q, 0.1, False, s.out, s.zero),
     "elu": lambda s, q: ops.elu(q, s.out, s.zero, 0.8),
     "celu": lambda s, q: ops.celu(q, s.out, s.zero, 0.8),
+    "prelu": lambda s, q: ops.prelu(q, slopes(q.shape[1]), s.out, s.zero),
+    "batch norm": lambda s, q: (ops.batch_norm2d if q.ndim == 4 else ops.batch_norm1d)(
+        q, *(torch.linspace(low, high, q.shape[1]) for low, high in NORMS), 1e-5, s.out, s.zero
+    ),
     "add a number": lambda s, q: ops.add_scalar(q, 0.37),
     "mul a number": lambda s, q: ops.mul_scalar(q, -1.7),
     "quantized again": lambda s, q: torch.quantize_per_tensor(

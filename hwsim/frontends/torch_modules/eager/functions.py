@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.float_steps import FloatStep
+from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.values import RawInput
 from hwsim.frontends.torch_modules.eager.importer import (
     FORMATS,
     Floats,
@@ -18,7 +22,7 @@ from hwsim.frontends.torch_modules.eager.importer import (
 )
 from hwsim.frontends.torch_modules.eager.positions import VectorsAndRest, filled, placed
 from hwsim.frontends.torch_modules.trace import Call
-from hwsim.ops import Op, Quant, Relu, Table
+from hwsim.ops import ChannelTable, Op, Quant, Relu, Table
 from hwsim.ops.base import IntArray
 
 Kernel = Callable[[torch.Tensor], torch.Tensor]
@@ -56,9 +60,36 @@ def function(name: str) -> Callable[[TorchImporter, Call], None]:
     return handle
 
 
+def by_channel(run: TorchImporter, call: Call) -> None:
+    """Functions of a code and its channel: a batch normalization, a PReLU with many slopes."""
+    given, made = run.quantized(call, "qx"), call.output
+    if made.dtype not in FORMATS:
+        raise HwsimError(f"{call}: it must give quint8 or qint8, not {made.dtype}")
+    shape, fmt = given.layout.shape, given.codes.format
+    codes = run.arranged(given.codes, Arrangement.map(shape), call)
+    rank = len(shape) - 1
+    every = given.all_codes().int_repr()
+    if rank > 2:
+        raise HwsimError(f"{call}: its input must have at most two axes besides its channels")
+    sizes = ((), (256,), (16, 16))[rank]
+    whole = every.reshape(1, 1, *sizes) if rank else every.reshape(256, 1)
+    whole = whole.expand(-1, shape[0], *([-1] * rank)).contiguous()
+    if call["qx"].ndim == 4 and not call["qx"].is_contiguous():
+        whole = whole.contiguous(memory_format=torch.channels_last)
+    tensor = torch._make_per_tensor_quantized_tensor(whole, given.scale, given.zero_point)
+    found = again(call, {"qx": tensor}).int_repr().numpy().astype(np.int64)
+    values = found.reshape(shape[0], 256) if rank else found.T
+    quant = run.meant(call, float(made.q_scale()), int(made.q_zero_point()))
+    table = ChannelTable(values=values, out=FORMATS[made.dtype], first=fmt.min, quant=quant)
+    run.give(call, [table], codes, layout=Arrangement.map(shape))
+
+
 def with_a_number(run: TorchImporter, call: Call) -> None:
     """Arithmetic of reals with one constant number, on either side."""
     names = [n for n in ("self", "other", "exponent") if n in call.arguments]
+    if isinstance(run.values.get(id(call["self"])), RawInput):
+        _before_quantizer(run, call)
+        return
     computed = [n for n in names if id(call[n]) in run.values]
     rest = [call[n] for n in names if n not in computed]
     single = all(not isinstance(v, torch.Tensor) or v.numel() == 1 for v in rest)
@@ -68,6 +99,20 @@ def with_a_number(run: TorchImporter, call: Call) -> None:
             "FloatFunctional's add, mul and cat are for two quantized tensors"
         )
     function(computed[0])(run, call)
+
+
+def _before_quantizer(run: TorchImporter, call: Call) -> None:
+    """Arithmetic of an input with constants, such as a mean and a deviation: a step of its port."""
+    value, other = run.value(call, "self"), call.arguments.get("other")
+    name = call.name.removeprefix("aten::")
+    plain = call.arguments.get("alpha", 1) == 1 and not call.arguments.get("rounding_mode")
+    if name not in ("add", "sub", "mul", "div") or id(other) in run.values or not plain:
+        raise HwsimError(f"{call}: the module's input must be quantized first")
+    assert isinstance(value, RawInput)
+    held = np.asarray(other.numpy() if isinstance(other, torch.Tensor) else other, np.float32)
+    shape = held.shape[1:] if held.ndim == call["self"].ndim else held.shape
+    step = FloatStep(op=name, values=tuple(float(v) for v in held.ravel()), shape=shape)
+    run.values[id(call.output)] = replace(value, steps=(*value.steps, step))
 
 
 def tabled(

@@ -45,6 +45,18 @@ HANDLERS: dict[str, Handler] = {
     "aten::adaptive_avg_pool2d": average.adaptive_pool,
     "aten::avg_pool1d": average.average_pool,
     "aten::avg_pool2d": average.average_pool,
+    **{
+        f"quantized::{name}": functions.by_channel
+        for name in (
+            "batch_norm",
+            "batch_norm1d",
+            "batch_norm1d_relu",
+            "batch_norm2d",
+            "batch_norm2d_relu",
+            "batch_norm_relu",
+            "prelu",
+        )
+    },
     "aten::cat": pairs.cat,
     "aten::mean": average.mean,
     "quantized::cat": pairs.cat,
