@@ -50,6 +50,8 @@ class OnnxDraft:
     `read` and `shown` say what the file's inputs and outputs are called, by the names of ports and
     states (a state's output by its name and `NEXT`); `before` are tensors with the
     reals of outputs ahead of their float32 steps.
+    With `once_each` no node reads a tensor twice, which QONNX's clean-up cannot rename.
+    `shapes` are those of tensors of float32 in between, with the batch, where readers want them.
     `notes` are nodes that are written otherwise than the form's name says.
     `unread` says why hwsim's own reader does not read the file, where it was asked and does not.
     `now` is the Graph's node that is being written: nodes are named after it.
@@ -62,9 +64,11 @@ class OnnxDraft:
     read: dict[str, str] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
     before: dict[str, str] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     opset: int = OPSET
     batch: int | str = BATCH
+    once_each: bool = False
     unread: str | None = None
     notes: list[str] = field(default_factory=list)
     now: str = ""
@@ -105,6 +109,11 @@ class OnnxDraft:
         """A node; the tensor that it makes, the first of several, by a new name unless given."""
         if len(self.nodes) >= MOST_NODES:
             raise HwsimError(f"what is written must have at most {MOST_NODES} nodes, not more")
+        if self.once_each:
+            inputs = [
+                self.add("Identity", [name]) if name in inputs[:k] else name
+                for k, name in enumerate(inputs)
+            ]
         base = self.reserve(f"{self.now}/{op}" if self.now else op)
         outputs = (f"{base}_out",) if made is None else (made,) if isinstance(made, str) else made
         node = DraftNode(base, op, tuple(inputs), tuple(outputs), attributes, domain)
@@ -115,6 +124,7 @@ class OnnxDraft:
         """Have a tensor be called `given`: by its own node where nothing reads it yet."""
         if self.nodes and self.nodes[-1].outputs == (made,):
             self.nodes[-1] = replace(self.nodes[-1], outputs=(given,))
+            self.shapes.pop(made, None)
         else:
             self.add("Identity", [made], given)
 
@@ -154,7 +164,15 @@ class OnnxDraft:
             for n in self.nodes
         ]
         held = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
-        graph = helper.make_graph(nodes, "hwsim", inputs, outputs, held, doc_string=doc)
+        ends = {name for name, _, _ in (*self.inputs, *self.outputs)}
+        told = [
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+            for name, shape in self.shapes.items()
+            if name not in ends
+        ]
+        graph = helper.make_graph(
+            nodes, "hwsim", inputs, outputs, held, doc_string=doc, value_info=told
+        )
         domains = {"": self.opset, **{n.domain: 1 for n in self.nodes if n.domain}}
         model = helper.make_model(
             graph,

@@ -222,10 +222,15 @@ def by_qonnx(model: Any) -> Run:
 
     def run(x: Arrays) -> dict[str, npt.NDArray[Any]]:
         count = len(next(iter(x.values())))
-        made = [
-            execute_onnx(wrapped, {a: x[b][k : k + 1] for a, b in theirs.items()})
-            for k in range(count)
-        ]
+        try:
+            made = [
+                execute_onnx(wrapped, {a: x[b][k : k + 1] for a, b in theirs.items()})
+                for k in range(count)
+            ]
+        except Exception as error:  # it raises bare ones
+            raise HwsimError(
+                f"QONNX's executor must run what was written, and fails ({error})", exit_status=1
+            ) from None
         return {b: np.concatenate([row[a] for row in made]) for a, b in ours.items()}
 
     return run

@@ -55,7 +55,7 @@ def written_as_qonnx(graph: Graph, *, integers: bool) -> OnnxDraft:
         raise HwsimError("a QONNX file must have its reals at both ends, not codes (integers)")
     if graph.state:
         raise HwsimError("a graph must have no state to be written as QONNX; --as integer has it")
-    draft = OnnxDraft(opset=OPSET, batch=1)
+    draft = OnnxDraft(opset=OPSET, batch=1, once_each=True)
     first = qonnx_ends.declared(draft, graph)
     sheet = QonnxDraft(graph, draft, Recorder(draft, first))
     qonnx_ends.read(sheet)

@@ -59,6 +59,8 @@ class QonnxDraft:
                 f"its numbers must lie below 2**24, which QONNX's float32 holds, not reach {most}"
             )
         self.tensors[edge] = {first: name}
+        inner, outer = kind.shape[:-1], kind.shape[-1:]
+        self.draft.shapes[name] = (1, *outer, *inner) if first else (1, *kind.shape)
 
     def lies_first(self, *edges: str) -> bool:
         """Whether the channels of all edges are first in the tensors that there are."""

@@ -87,7 +87,7 @@ def _less(sheet: QonnxDraft, codes: str, kind: TensorType) -> str:
         codes = sheet.draft.add("Sub", [codes, sheet.constant(kind.zero_point)])
     if kind.format.frac_bits:
         codes = sheet.draft.add("Mul", [codes, sheet.constant(unit(kind))])
-    return codes
+    return sheet.again(codes, kind) if kind.zero_point or kind.format.frac_bits else codes
 
 
 UNROUNDED = ("Add", "Sub", "Mul", "Max", "Min", "Clip", "Relu", "Reshape", "Transpose")

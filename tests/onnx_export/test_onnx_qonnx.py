@@ -14,14 +14,26 @@ from support.published import folder
 from support.qonnx_nets import executed
 from support.seeds import seeded
 from support.small_graphs import one
+from support.tflite_networks import network
 
 import hwsim
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.graph import Graph
+from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.onnx_export import to_model
 from hwsim.onnx_export.qonnx_ends import OtherOverflow
-from hwsim.ops import BatchNorm, Cast, Conv2D, Dense, Quant, Requantize, Scheme, TensorType, Window
+from hwsim.ops import (
+    BatchNorm,
+    Cast,
+    Conv2D,
+    Dense,
+    Mul,
+    Quant,
+    Requantize,
+    Scheme,
+    TensorType,
+    Window,
+)
 
 pytestmark = pytest.mark.needs("qonnx")
 MODELS = Path(hwsim.__file__).resolve().parent.parent / "examples" / "models"
@@ -120,6 +132,34 @@ def test_random_networks_are_equal_or_refused_by_name(seed):
         assert facts["check"]["compared"] > 0
     else:
         assert any(f"node {node.name!r}" in said for node in graph.nodes)
+
+
+@pytest.mark.parametrize("like", ["tflm", "reference", "builtin", "xnnpack"])
+def test_random_tflite_networks_are_equal_in_all_forms_or_refused_by_name(like, tmp_path):
+    rng, path = np.random.default_rng([seeded(4), len(like)]), tmp_path / "m.tflite"
+    forms = set()
+    for _ in range(4):
+        net, outputs = network(int(rng.integers(1 << 30)))
+        path.write_bytes(net.lite.build(net.inputs, outputs))
+        try:
+            graph = hwsim.load(path, like=like)
+        except HwsimError:
+            continue
+        assert to_model(graph, samples=4)[1]["check"]["compared"] > 0
+        assert to_model(graph, form="qdq", mixed=True, samples=4)[1]["check"]["compared"] > 0
+        said, facts = written(graph, samples=4)
+        forms.add(said is None)
+        assert said is None or "node '" in said or "no state" in said
+        assert said is not None or facts["check"]["compared"] > 0
+    assert forms
+
+
+def test_a_node_that_reads_a_tensor_twice_is_run_too():
+    x = TensorType((6,), Format.parse("s5.2"))
+    port = InputPort(name="x", tensor="x", type=x)
+    nodes = (Node("square", Mul(), ("x", "x"), "y"),)
+    graph = Graph((port,), nodes, (OutputPort(name="y", tensor="y"),))
+    assert to_model(graph, form="qonnx")[1]["check"]["by"][0] == "QONNX's executor"
 
 
 def test_an_input_that_wraps_is_announced():
