@@ -14,6 +14,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Rounding
+from hwsim.forms.doubles import exact_parts
 from hwsim.forms.narrow import narrowest
 from hwsim.forms.requantizers import (
     F32_BITS,
@@ -56,16 +57,32 @@ def choose(
     _check(op, *ends)
     longest = LONGEST_SHIFT if _fit(32, *ends) else LONGEST_WIDE
     if out.high - out.low >= MOST_LEVELS:
-        return literal_form(op, out, longest)
+        return _own_form(op, out, ends, longest)
     steps = thresholds(op, lo, hi, (out.low, out.high))
     for form in _candidates(op, out, steps, operand_bits):
         if steps.equal(form):
             return form
-    return literal_form(op, out, longest)
+    return _own_form(op, out, ends, longest)
+
+
+def _own_form(op: Requantize, out: Output, ends: tuple[int, int], longest: int) -> Form:
+    """`literal_form`; of a product in float64 the exact one, where no sum of the range is between.
+
+    Raises HwsimError where there is one.
+    """
+    if op.scheme is not Scheme.F64_AWAY:
+        return literal_form(op, out, longest)
+    parts = exact_parts(op, max(abs(end - op.input_zero_point) for end in ends))
+    if parts is None:
+        raise HwsimError(
+            f"a product in float64 has an integer form only where no sum from {ends[0]} to "
+            f"{ends[1]} makes it a tie by its own rounding, which {op.multiplier} do"
+        )
+    return _once(op, out, *parts, Rounding.RND_INF)
 
 
 def literal_form(op: Requantize, out: Output, longest: int = LONGEST_SHIFT) -> Form:
-    """The scheme's own steps: right for every input that it accepts.
+    """The scheme's own steps: right for every input that it accepts; F64_AWAY has none.
 
     `longest` is the shift from which on a float32 scheme's product is 0 all the same.
     """
@@ -92,11 +109,6 @@ def literal_form(op: Requantize, out: Output, longest: int = LONGEST_SHIFT) -> F
         return _once(op, out, *_fixed_parts(op), Rounding.RND)
     if op.scheme is Scheme.HALF_AWAY:
         return _once(op, out, *_fixed_parts(op), Rounding.RND_INF)
-    if op.scheme is Scheme.F64_AWAY:
-        raise HwsimError(
-            f"a product in float64 has an integer form only for up to {MOST_LEVELS} codes of the "
-            "output, and not for each of those"
-        )
     if op.scheme is Scheme.REDUCED:
         m, right = op.reduced_point()
         return _once(op, out, tuple(m.tolist()), tuple(right.tolist()), Rounding.RND)

@@ -16,6 +16,7 @@ from support.seeds import seeded
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.forms.choose import literal_form
+from hwsim.forms.doubles import first_within
 from hwsim.forms.narrow import narrowest
 from hwsim.forms.requantizers import Affine, FloatProduct, Form, Output, TwoRoundings, round_to_f32
 from hwsim.forms.thresholds import literal, thresholds
@@ -112,10 +113,38 @@ def literals(op: Requantize) -> list[Form]:
     return [literal_form(op, Output(format=op.out, zero_point=op.zero_point))]
 
 
-def test_a_product_in_float64_with_many_codes_is_refused_in_a_sentence() -> None:
-    op = requantize(Scheme.F64_AWAY, 0.1, out=Format.int(16))
-    with pytest.raises(HwsimError, match="a product in float64 has an integer form only for up"):
-        choose(op, -(1 << 20), 1 << 20)
+def tie_by_rounding() -> tuple[float, int]:
+    """A multiplier and a sum whose exact product is just below a tie, which float64 makes of it."""
+    rng = random.Random(SEED)
+    for _ in range(100_000):
+        total = rng.randrange(1 << 28, 1 << 30)
+        d = (rng.randrange(8000, 16000) + 0.5) / total
+        exact = Fraction(d) * total
+        if exact < math.floor(exact) + Fraction(1, 2) == Fraction(d * total):
+            return d, total
+    raise AssertionError("there is none")
+
+
+def test_a_product_in_float64_is_an_exact_one_but_where_its_own_rounding_makes_a_tie() -> None:
+    d, total = tie_by_rounding()
+    op = requantize(Scheme.F64_AWAY, d, 0.1, out=Format.int(16))
+    form = choose(op, 1 - total, total - 1)
+    assert isinstance(form, Affine)
+    x = edges(op, 1 - total, total - 1, 150, random.Random(SEED))
+    assert agrees(form, op, x)
+    with pytest.raises(HwsimError, match=f"no sum from 0 to {total} makes it a tie by its own"):
+        choose(op, 0, total)
+    assert not agrees(form, op, np.array([[total, total]]))
+
+
+def test_the_first_multiple_between_two_residues_is_found() -> None:
+    rng = random.Random(SEED)
+    for _ in range(3000):
+        modulus = rng.randrange(2, 200)
+        step, low = rng.randrange(modulus), rng.randrange(modulus)
+        high = rng.randrange(low, modulus)
+        every = (n for n in range(modulus) if low <= n * step % modulus <= high)
+        assert first_within(step, modulus, low, high) == next(every, None)
 
 
 @pytest.mark.parametrize("scheme", SATURATING)

@@ -90,20 +90,22 @@ def test_every_operator_is_its_integers_in_verilator(part, like, tmp_path, seed)
 def test_random_networks_are_their_integers_in_verilator(number, tmp_path, seed):
     """Five at a time, like one kernel set after the other, with int16 activations now and then.
 
-    Not those of the reference kernels, whose products in float64 have no hardware for 16 bits.
+    Those with a softmax from int8 to int16 have no hardware.
     """
     graphs: dict[str, Graph] = {}
     drawn = seed + 1000 * number
     while len(graphs) < 5:
         drawn += 1
         like = tflite_run.SETS[drawn % 4]
-        net, outputs = network(drawn, wide=drawn % 5 == 0 and like != "reference")
+        net, outputs = network(drawn, wide=drawn % 5 == 0)
         (tmp_path / "m.tflite").write_bytes(net.lite.build(net.inputs, outputs))
         try:
             graph = read(tmp_path / "m.tflite", like)
         except hwsim.HwsimError:
             continue  # what this set has no kernel for
-        if net.inputs and not graph.state:
+        softmaxes = {node.name for node in graph.nodes if node.op.kind == "share"}
+        lacking = {item.name for item in unsupported(graph)}
+        if net.inputs and not (lacking & softmaxes or graph.state):
             graphs[f"m{drawn}"] = graph
     check(graphs, tmp_path / "out", 12, seed)
 

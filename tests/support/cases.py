@@ -556,6 +556,8 @@ def requantize_cases() -> Iterator[Case]:
         yield case(f"{name}-up", tensor((4, 8), "s8", 0), multiplier=(2.7,), **fields)
         yield case(f"{name}-centred", tensor((8, 8), "u8", 77), multiplier=(0.37,), **fields)
         yield case(f"{name}-20-bit", tensor((4, 8), "s20", 0), multiplier=(0.000171,), **fields)
+    to16 = {"out": Format.int(16), "multiplier": tuple(2.0**-v for v in (12.17, 11, 11.93, 9.6))}
+    yield case("f64_away-16-bit", tensor((4, 4), "s26", 0), scheme=Scheme.F64_AWAY, **to16)
     for scheme in (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN):
         wide = tensor((4, 8), "s28", 0)
         yield case(f"{scheme.value}-28-bit", wide, multiplier=(7.7e-7,), scheme=scheme)
