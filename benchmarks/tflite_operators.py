@@ -16,6 +16,7 @@ import itertools
 import sys
 import tempfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import numpy as np  # noqa: E402
 from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
 from support.tflite_forms import FORMS, feeds, written  # noqa: E402
+from support.tflite_operators import WIDE, Build  # noqa: E402
 from support.tflite_run import SETS, NotRunError, ran  # noqa: E402
 
 import hwsim  # noqa: E402
 
 SEED = 20261126
 HEAD = ["operator or model", "compared, a set", *(f"different, {like}" for like in SETS)]
+OF_INT16 = " of int16"
 Inputs = dict[str, np.ndarray[Any, Any]]
 
 
@@ -51,18 +54,20 @@ def compared(model: bytes, like: str, inputs: Inputs) -> tuple[int, int] | None:
     return sum(a.size for a, _ in pairs), sum(int((a != b).sum()) for a, b in pairs)
 
 
-def operator(name: str, samples: int, least: int) -> list[str]:
+def operator(name: str, builds: Sequence[Build], samples: int, least: int) -> list[str]:
     """The line of one operator, over all its forms, again and again until there are enough."""
     totals, different = dict.fromkeys(SETS, 0), dict.fromkeys(SETS, -1)
+    wide = name.endswith(OF_INT16)
     for turn in itertools.count():
         before = dict(totals)
-        for number, build in enumerate(FORMS[name]):
+        wanted = [like for like in SETS if totals[like] < least]
+        for number, build in enumerate(builds):
             for powers, odd in itertools.product((False, True), repeat=2):
                 key = f"{name}|{number}|{powers}|{odd}|{turn}"
                 seed = zlib.crc32(key.encode()) ^ SEED
-                model, lite, given = written(build, seed, powers=powers, odd=odd)
+                model, lite, given = written(build, seed, powers=powers, odd=odd, wide=wide)
                 inputs = feeds(lite, given, samples, seed + 1)
-                for like in (known for known in SETS if totals[known] < least):
+                for like in wanted:
                     counts = compared(model, like, inputs)
                     if counts is not None:
                         totals[like] += counts[0]
@@ -71,6 +76,12 @@ def operator(name: str, samples: int, least: int) -> list[str]:
             break
     counted = [totals[like] for like in SETS if totals[like]]
     return [name, f"{min(counted, default=0):,}", *(_shown(different[like]) for like in SETS)]
+
+
+def operators() -> dict[str, Sequence[Build]]:
+    """All forms of each operator, by the name of its line."""
+    wide = {f"{name}{OF_INT16}": builds for name, builds in WIDE.items()}
+    return dict(sorted((FORMS | wide).items()))
 
 
 def published(path: Path, samples: int) -> list[str]:
@@ -103,7 +114,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--page", type=Path, help="a page whose table is written anew")
     args = parser.parse_args()
-    lines = [operator(name, args.samples, args.least) for name in sorted(FORMS)]
+    lines = [
+        line
+        for name, builds in operators().items()
+        if (line := operator(name, builds, args.samples, args.least))[1] != "0"
+    ]
     lines += [published(path, 20 * args.samples) for path in args.models]
     print(table(HEAD, lines))
     if args.json:

@@ -14,8 +14,8 @@ from hwsim.graph import Graph, Node
 from hwsim.ops import Cast, MaxPool, TensorType, Weighted
 
 UNASSIGNED = (
-    "cast", "channel_table", "concat", "flatten", "literal", "pad", "pair_table", "reshape",
-    "select", "split", "table", "thresholds", "transpose",
+    "cast", "channel_table", "chosen_thresholds", "concat", "flatten", "literal", "pad",
+    "pair_table", "reshape", "select", "split", "table", "thresholds", "transpose",
 )  # fmt: skip
 """Kinds of nodes that give codes of the type that they say or read."""
 

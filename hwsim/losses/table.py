@@ -25,9 +25,10 @@ RULES: Mapping[str, Callable[[Graph, Node], Site | None]] = {
 """The site of a node by its operator's kind."""
 
 SAFE = (
-    "add", "argmax", "batchnorm", "channel_table", "concat", "divide", "flatten", "literal",
-    "matmul", "maximum", "maxpool", "minimum", "mul", "pad", "pair_table", "reshape",
-    "rsqrt", "select", "share", "split", "sub", "table", "thresholds", "transpose",
+    "add", "argmax", "batchnorm", "channel_table", "chosen_thresholds", "concat", "divide",
+    "flatten", "literal", "matmul", "maximum", "maxpool", "minimum", "mul", "pad",
+    "pair_table", "reshape", "rsqrt", "select", "share", "split", "sub", "table",
+    "thresholds", "transpose",
 )  # fmt: skip
 """Kinds of operators that assign nothing to a format: what they give holds all that they compute.
 

@@ -5,6 +5,7 @@ from inspect import isabstract, isclass
 from hwsim.ops.accumulate import EXACT, Accumulator, Balanced, Exact, Float32, Stepwise
 from hwsim.ops.base import Carrier, Op, Quant, TensorType, Work
 from hwsim.ops.cast import Cast
+from hwsim.ops.chosen_thresholds import ChosenThresholds
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
@@ -40,6 +41,7 @@ __all__ = [
     "Carrier",
     "Cast",
     "ChannelTable",
+    "ChosenThresholds",
     "Concat",
     "Conv",
     "Conv1D",

@@ -75,7 +75,10 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Transpose: (shape.Transposed,),
 }
 
-WITHOUT: Mapping[type[Op], str] = {}
+WITHOUT: Mapping[type[Op], str] = {
+    ops.ChosenThresholds: "thresholds of a row that another code chooses have no hardware yet; the "
+    "emulator runs them",
+}
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 
 UNKNOWN = "no hardware is known for this operator; the emulator runs it"

@@ -25,6 +25,7 @@ NOT_DRAWN = {
     "CAST": "folds constants",
     "ELU": "compared alone",
     "EXP": "compared alone",
+    "L2_NORMALIZATION": "compared alone",
     "RELU_0_TO_1": "compared alone",
     "SHAPE": "folds constants",
     "SQUARED_DIFFERENCE": "compared alone",

@@ -28,6 +28,7 @@ SAMPLES = 4
 NO_INT16 = {
     "ELU",
     "EXP",
+    "L2_NORMALIZATION",
     "RELU_0_TO_1",
     "SQUARED_DIFFERENCE",
     "DEPTH_TO_SPACE",

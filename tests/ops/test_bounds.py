@@ -142,13 +142,18 @@ def together(outputs: Any) -> Any:
     return np.concatenate([codes.reshape(len(codes), -1) for codes in outputs], axis=1)
 
 
-TABLES = ("table", "channel_table", "pair_table")
+TABLES = ("table", "channel_table", "chosen_thresholds", "pair_table")
 """Kinds that only pick entries, by integers."""
 
 
 def every_meeting(case: Case) -> list[np.ndarray]:
-    """Samples full of one code for each tensor, so that all codes meet each other."""
-    grid = np.meshgrid(*(np.arange(t.lo, t.hi + 1) for t in case.types), indexing="ij")
+    """Samples full of one code for each tensor, so that all codes meet each other.
+
+    Of a number that is only compared with thresholds the ends are enough.
+    """
+    met = [np.arange(t.lo, t.hi + 1) if t.hi - t.lo < 1 << 10 else np.array([t.lo, t.hi])
+           for t in case.types]  # fmt: skip
+    grid = np.meshgrid(*met, indexing="ij")
     return [
         np.broadcast_to(codes.reshape(-1, *(1,) * len(t.shape)), (codes.size, *t.shape))
         for codes, t in zip(grid, case.types, strict=True)

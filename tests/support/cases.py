@@ -25,6 +25,7 @@ from hwsim.ops import (
     BatchNorm,
     Cast,
     ChannelTable,
+    ChosenThresholds,
     Concat,
     Conv1D,
     Conv2D,
@@ -829,6 +830,23 @@ def thresholds_cases() -> Iterator[Case]:
     yield case("wider", tensor((4, 6), "s60"), rows(6, 20, -(1 << 59), 1 << 59))
 
 
+def chosen_thresholds_cases() -> Iterator[Case]:
+    """Rows up and down, of few thresholds and many, chosen by codes of another tensor."""
+
+    def case(name: str, a: TensorType, b: TensorType, count: int, **fields: Any) -> Case:
+        rng, rows = np.random.default_rng([count, a.format.width]), 1 << a.format.width
+        values = np.sort(rng.integers(b.lo, b.hi + 1, (rows, count)), axis=1)
+        given = {"base": rng.integers(-9, 9, rows), "step": rng.integers(-1, 2, rows)} | fields
+        op = ChosenThresholds(values=values, out=Format.int(10), **given)
+        return Case(f"chosenthresholds-{name}", op, (a, b), built=False)
+
+    sums = tensor((9, 1), "s20", 0)
+    yield case("few", tensor((9, 6), "u4"), tensor((9, 6), "s14", 0), 3)
+    yield case("many", tensor((9, 6)), sums, 255, base=np.zeros(256, np.int64))
+    yield case("wide", tensor((4, 6), "s5"), tensor((4, 6), "s40"), 20)
+    yield case("one", tensor((6,), "u3", codes=(1, 5)), tensor((4, 6), "s9", codes=(-30, 99)), 1)
+
+
 def moving_cases() -> Iterator[Case]:
     """Operators that move codes, and the index of the largest."""
     x = tensor((3, 4, 2))
@@ -927,6 +945,7 @@ FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     cast_by_channel_cases,
     requantize_cases,
     pointwise_cases,
+    chosen_thresholds_cases,
     thresholds_cases,
     moving_cases,
     select_cases,

@@ -376,6 +376,14 @@ def run(op: Any, types: list[Any], out: Any, xs: list[Any]) -> Any:
                     + per_channel(step, c) * sum(t <= code for t in per_channel(rows, c))
                 ),
             )
+        case "chosen_thresholds":
+            low, base, step = types[0].format.min, op.base.tolist(), op.step.tolist()
+            reached = [
+                lambda number, row=row: sum(held <= number for held in row)
+                for row in op.values.tolist()
+            ]
+            a, b = (stretched(v, t.shape, out.shape) for v, t in zip(xs, types, strict=True))
+            return each(a, lambda p, q, _: base[p - low] + step[p - low] * reached[p - low](q), b)
         case "literal":
             given = (
                 shaped(op.values.reshape(-1).tolist(), op.values.shape)

@@ -326,6 +326,13 @@ def _all() -> Iterator[tuple[str, Build]]:
     for op in ("ELU", "EXP", "RELU_0_TO_1"):
         yield op, lambda m, o=op: _unary(m, o)
     yield "ELU", lambda m: m.node("ELU", [m.x(256, top=3)], m.y(256, top=4))
+    for shape in ((16,), (3, 4, 5), (128,), (700,)):
+        yield (
+            "L2_NORMALIZATION",
+            lambda m, s=shape: m.node(
+                "L2_NORMALIZATION", [m.x(*s)], m.fixed(2.0**-7, 0, *s), activation=0
+            ),
+        )
     for shapes in (((4, 5, 6), (4, 5, 6)), ((4, 5, 6), (6,))):
         yield "SQUARED_DIFFERENCE", lambda m, s=shapes: _squared(m, *s)
     yield "LEAKY_RELU", lambda m: _unary(m, "LEAKY_RELU", alpha=0.13)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hwsim.frontends.tflite import (
     batches,
     moving,
+    normalization,
     pairs,
     pool,
     products,
@@ -42,6 +43,7 @@ HANDLERS: dict[str, Handler] = {
     "FULLY_CONNECTED": weighted.fully_connected,
     "GATHER": moving.gather,
     "HARD_SWISH": unary.handler(unary.hard_swish),
+    "L2_NORMALIZATION": normalization.l2_normalization,
     "LEAKY_RELU": unary.handler(unary.leaky_relu, wide.leaky_relu),
     "LOGISTIC": unary.handler(unary.logistic, wide.logistic),
     "MAXIMUM": pairs.extreme,

@@ -96,6 +96,7 @@ OPTIONS: Mapping[str, Options] = {
         "bias_type": (4, "i8", 0),
     },
     "GATHER": {**_AXIS, "batch_dims": (1, "i32", 0)},
+    "L2_NORMALIZATION": _ACTIVATION,
     "LEAKY_RELU": _ALPHA,
     "MAX_POOL_2D": _POOL,
     "MEAN": _REDUCE,
