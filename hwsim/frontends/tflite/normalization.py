@@ -12,7 +12,7 @@ from hwsim.frontends.tflite.fixed_point import LONG
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import NARROW, KernelSet, only
 from hwsim.frontends.tflite.model import LiteNode
-from hwsim.ops import ChosenThresholds, Reduce, Reduction, Table
+from hwsim.ops import Add, ChosenThresholds, Reduce, Reduction, Requantize, Scheme, Table
 from hwsim.ops.base import IntArray
 from hwsim.ops.fixed_point import divide_by_power, high_product
 
@@ -20,6 +20,7 @@ TURNS = (
     "the kernel's reciprocal root turns back near {turns} of {count} thresholds of large sums, "
     "where a code may be 1 off; here it does not"
 )
+WIDE = Format.int(10)
 NEAR = 3  # sums from a threshold that are tried
 STEP, FRACTION = 2.0**-7, 7  # of the result
 ROOT_OF_HALF = 1518500250  # 31 fraction bits
@@ -52,25 +53,30 @@ def l2_normalization(run: LiteImporter, node: LiteNode) -> None:
     sums = run.emit(f"{name}.sum", total, [square], f"{name}.sum")
     if run.types[sums].hi > MOST_SUM:
         raise HwsimError(f"{node}: the sum of its squares must fit 31 bits")
-    found = RootSteps(x, fine=made.dtype == "uint8")
-    op = ChosenThresholds(
-        values=found.thresholds(run.types[sums].hi),
-        base=found.first + middle,
-        step=-np.sign(found.first),
-        out=out,
-        quant=run.meant(made),
-    )
-    turns = found.turns(op.values, run.types[sums].hi)
+    found, top = RootSteps(x, fine=made.dtype == "uint8"), run.types[sums].hi
+    values, sign = found.thresholds(top), np.sign(found.first)
+    turns = found.turns(values, top)
     if turns:
-        run.warn(name, TURNS.format(turns=turns, count=op.values.size))
-    run.give(node, [op], edge, sums)
+        run.warn(name, TURNS.format(turns=turns, count=values.size))
+    falling = ChosenThresholds(values=values, base=found.first, step=-sign, out=WIDE)
+    edges = [run.emit(f"{name}.falling", falling, [edge, sums], f"{name}.falling")]
+    jumps = found.jumps(top)
+    if jumps.any():
+        places = np.where(np.arange(jumps.max()) < jumps[:, None], found.turn, top + 1)
+        back = ChosenThresholds(values=places, base=np.zeros_like(sign), step=sign, out=WIDE)
+        edges.append(run.emit(f"{name}.back", back, [edge, sums], f"{name}.back"))
+    rounding = Requantize(
+        scheme=Scheme.SHIFT, multiplier=(1.0,), out=out, zero_point=middle, quant=run.meant(made)
+    )
+    run.give(node, [Add(), rounding] if edges[1:] else [rounding], *edges)
 
 
 @dataclass(frozen=True, slots=True)
 class RootSteps:
     """The results for codes `x` without their zero point.
 
-    With `fine` they have 7 bits more ahead of rounding. They near the middle as the sum of squares grows.
+    With `fine` they have 7 bits more ahead of rounding. They near the middle as the sum of squares
+    grows, but for one sum: from there on the kernel rounds twice, and results may be 1 farther.
     """
 
     x: IntArray
@@ -89,32 +95,52 @@ class RootSteps:
         else:
             right = right - FRACTION
         high = high_product(np, x << np.maximum(-right, 0), multiplier)
-        return np.clip(divide_by_power(np, high, np.maximum(right, 0)), -128, 127)
+        steps = divide_by_power(np, high, np.maximum(right, 0))
+        return np.asarray(np.clip(steps, -128, 127), np.int64)
 
-    def nearer(self, sums: IntArray) -> IntArray:
+    @property
+    def turn(self) -> int:
+        """The first sum whose results are shifted right, and so rounded twice."""
+        low, high = 1, 1 << 31
+        while high - low > 1:
+            middle = (low + high) // 2
+            right = inverse_root(np.array([middle]))[1][0] - (0 if self.fine else FRACTION)
+            low, high = (low, middle) if right > 0 else (middle, high)
+        return high
+
+    def _nearer(self, sums: IntArray) -> IntArray:
         """How much nearer the middle the results are than those of a sum of 1."""
         return np.abs(self.first)[:, None] - np.abs(self.of(self.x[:, None], sums))
 
+    def jumps(self, top: int) -> IntArray:
+        """How much farther from the middle results are again at the turn."""
+        ends = self._nearer(np.array([[self.turn - 1, self.turn]]))
+        return np.asarray(np.maximum(ends[:, 0] - ends[:, 1], 0) * (self.turn <= top), np.int64)
+
+    def nearer(self, sums: IntArray, jumps: IntArray) -> IntArray:
+        """How much nearer they would be without that."""
+        return self._nearer(sums) + (sums >= self.turn) * jumps[:, None]
+
     def _wanted(self) -> IntArray:
-        return np.arange(1, int(np.abs(self.first).max()) + 1)[None, :]
+        return np.arange(1, int(np.abs(self.first).max()) + 3)[None, :]
 
     def thresholds(self, top: int) -> IntArray:
         """For each code the sums, of at most `top`, at which its result nears the middle by one."""
-        wanted = self._wanted()
+        wanted, jumps = self._wanted(), self.jumps(top)
         shape = self.x.size, wanted.size
         low, high = np.ones(shape, np.int64), np.full(shape, top + 1, np.int64)
         while (high - low > 1).any():
             half = (low + high) // 2
-            over = self.nearer(half) >= wanted
+            over = self.nearer(half, jumps) >= wanted
             high, low = np.where(over, half, high), np.where(over, low, half)
-        return np.where(wanted <= np.abs(self.first)[:, None], high, top + 1)
+        return high
 
     def turns(self, values: IntArray, top: int) -> int:
         """At how many thresholds the reciprocal root's last bits let results turn back."""
-        turned = np.zeros(values.shape, bool)
+        turned, jumps = np.zeros(values.shape, bool), self.jumps(top)
         for away in range(-NEAR, NEAR + 1):
             near = np.clip(values + away, 1, top)
-            met = self.nearer(near) >= self._wanted()
+            met = self.nearer(near, jumps) >= self._wanted()
             turned |= (values <= top) & (met != (near >= values))
         return int(turned.sum())
 
