@@ -21,7 +21,7 @@ from hwsim.ops import Requantize, Scheme, Weighted
 SHORT, LONG = 60, 3000
 OTHERS: dict[str, Run] = {"tvm": run_tvm}
 """The other runtimes, by the name that `load` takes; the modules of that name must be there."""
-FEW = 150
+FEW = {"tvm": 150}
 
 
 class OnnxRuntime:
@@ -45,7 +45,7 @@ def outcomes(seed: int, count: int, like: str, run: Run) -> Iterator[tuple[int, 
 def tallied(number: int, found: Outcome | str) -> str:
     """What became of a network; AssertionError where it differs otherwise than it says."""
     if isinstance(found, str):
-        return "refused"
+        return "not run" if found.startswith("not run") else "refused"
     differ = found.differing()
     assert found.notes or not differ, f"network({number}) differs in silence"
     assert found.announced(), f"network({number}) differs by more than {found.notes}"
@@ -75,11 +75,12 @@ def test_networks_give_the_runtimes_integers_or_a_warning(
 )
 def test_networks_give_another_runtimes_integers_or_a_warning(like: str, seed: int) -> None:
     tally: Counter[str] = Counter()
-    for number, found in outcomes(seed, FEW, like, OTHERS[like]):
+    for number, found in outcomes(seed, FEW[like], like, OTHERS[like]):
         tally[tallied(number, found)] += 1
     print(f"seed {seed}: {dict(tally)}")
-    assert tally["silent"] + tally["warned and equal"] > FEW / 3
-    assert tally["refused"] < FEW / 3  # operators on codes, weights of 4 bits
+    assert tally["silent"] + tally["warned and equal"] > FEW[like] / 3
+    assert tally["not run"] < FEW[like] / 20
+    assert tally["refused"] < FEW[like] / 3  # operators on codes, weights of 4 bits, 16 bits
 
 
 def mutants(graph: hwsim.Graph) -> Iterator[tuple[str, hwsim.Graph]]:

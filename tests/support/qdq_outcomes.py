@@ -18,6 +18,10 @@ from support.qdq_graphs import feeds, network
 Run = Callable[[onnx.ModelProto, Mapping[str, Array]], Mapping[str, Array]]
 
 
+class NoResultError(Exception):
+    """A runtime that cannot run a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One network in both: what was announced, and how the outputs differ."""
@@ -63,7 +67,7 @@ class Outcome:
 
 
 def outcome(seed: int, like: str, run: Run) -> Outcome | str:
-    """Both sides of one network, or why it was refused."""
+    """Both sides of one network, or why it was refused, or not run."""
     model, data = network(seed), feeds(network(seed), seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -72,4 +76,7 @@ def outcome(seed: int, like: str, run: Run) -> Outcome | str:
         except hwsim.HwsimError as error:
             return str(error)
     notes = tuple(str(w.message) for w in caught if issubclass(w.category, RuntimeDifference))
-    return Outcome(model, graph, data, run(model, data), notes)
+    try:
+        return Outcome(model, graph, data, run(model, data), notes)
+    except NoResultError as error:
+        return f"not run: {error}"
