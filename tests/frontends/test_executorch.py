@@ -17,6 +17,10 @@ ROUGH = ("softmax", "log_softmax")
 """Operators whose last bits in float32 are the runtime's own."""
 
 
+REFUSED = {("matmul", 1, "pte")}
+"""Lowering makes one axis of the batch and another, which is read nowhere."""
+
+
 def operators():
     """Names of the catalogue, without torch where it is missing."""
     try:
@@ -66,6 +70,10 @@ def test_an_operator_gives_the_integers_of_executorch_or_says_where_not(name, nu
         (tmp_path / "m.pte").write_bytes(model)
         expected = ran(model, feeds)
         for suffix in ("pt2", "pte"):
+            if (name, number, suffix) in REFUSED:
+                with pytest.raises(HwsimError, match="must be the batch"):
+                    hwsim.load(tmp_path / f"m.{suffix}")
+                continue
             _, different, warned = compared(tmp_path / f"m.{suffix}", feeds, expected)
             assert different == 0 or warned, suffix
             assert name in ROUGH or different <= 0.05 * expected[0].size

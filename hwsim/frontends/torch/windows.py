@@ -108,6 +108,9 @@ def pool_window(node: ProgramNode, shape: Shape, rank: int) -> Window:
     """The window of a pool over (channels, ...); the stride is the kernel where it is left out."""
     kernel = per_axis(node, "kernel_size", rank, 1)
     strides = per_axis(node, "stride", rank, kernel)
+    given = node.integers("ends")  # of a delegate's node: (top, left, bottom, right)
+    if given:
+        return Window(kernel, strides, given)
     pads = per_axis(node, "padding", rank, 0, 0)
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise HwsimError(f"{node}: its padding must be at most half of its kernel {kernel}")

@@ -288,10 +288,10 @@ def _dense(run: Delegate, node: XnnNode) -> None:
 def _pool(op: str) -> Rule:
     def rule(run: Delegate, node: XnnNode) -> None:
         f = node.fields
-        _even(node)
+        ends = (f["top"], f["left"], f["bottom"], f["right"])
         apart = (f["dilation_h"] or 1, f["dilation_w"] or 1)
-        if "max" not in op and apart != (1, 1):
-            raise HwsimError(f"{node}: its windows must have no dilation")
+        if "max" not in op and (apart != (1, 1) or any(ends)):
+            raise HwsimError(f"{node}: its windows must have no dilation and no padding")
         run.give(
             node,
             op,
@@ -299,7 +299,7 @@ def _pool(op: str) -> Rule:
             self=run.reals(node, f["input"], "reals", map=True),
             kernel_size=(f["kernel_h"], f["kernel_w"]),
             stride=(f["stride_h"], f["stride_w"]),
-            padding=(f["top"], f["left"]),
+            ends=ends,
             dilation=apart,
         )
 
