@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import tflite_run
+from support import rtl_designs, tflite_run
 from support.mutants import mutated, sentences
 from support.published import folder
 from support.tflite_models import Lite, Written
@@ -18,6 +18,8 @@ import hwsim
 from hwsim import HwsimError
 from hwsim.frontends.shared.builder import RuntimeDifference
 from rtl.build import Request, build
+from rtl.plan.depths import with_depths
+from rtl.plan.search import plan_for_cycles
 from rtl.sim.verify import verify
 
 RUNTIMES = pytest.mark.needs("ai_edge_litert", "tflite_micro")
@@ -350,3 +352,43 @@ def test_an_operator_is_the_same_in_hardware(name, like, tmp_path, seed):
         build(graph, out, Request(rtl_only=True))
         outcome = verify(out, samples=20, seed=seed % 1000)
         assert outcome.ok and outcome.different == 0 and outcome.compared > 0
+
+
+def _joined(m: Maker, op: str) -> list[int]:
+    return m.node(op, [m.x(6), m.x(6, top=5)], m.y(6))
+
+
+def _dense(m: Maker) -> list[int]:
+    x, w = m.x(6), m.weights((3, 6), 0, 3)
+    return m.node("FULLY_CONNECTED", [x, w, m.bias(x, w, 3)], m.y(3, top=8))
+
+
+def _curve(m: Maker, op: str, **options: float) -> list[int]:
+    return m.node(op, [m.x(6, top=8)], m.fixed(2.0**-15, 0, 6), **options)
+
+
+INT16 = {
+    "FULLY_CONNECTED": _dense,
+    "ADD": lambda m: _joined(m, "ADD"),
+    "MUL": lambda m: _joined(m, "MUL"),
+    "LEAKY_RELU": lambda m: m.node("LEAKY_RELU", [m.x(6, top=8)], m.y(6), alpha=0.13),
+    "MEAN": lambda m: m.node("MEAN", [m.x(3, 2), m.ints([1])], m.y(2, top=2.0), keep_dims=False),
+    "LOGISTIC": lambda m: _curve(m, "LOGISTIC"),
+    "TANH": lambda m: _curve(m, "TANH"),
+    "SOFTMAX": lambda m: _curve(m, "SOFTMAX", beta=1.0),
+}
+
+
+@pytest.mark.parametrize("name", INT16)
+def test_an_operator_of_int16_is_the_same_in_hardware(name, tmp_path, seed):
+    maker = Maker(np.random.default_rng(seed), powers=False, odd=False, wide=True)
+    outputs = INT16[name](maker)
+    (tmp_path / "m.tflite").write_bytes(maker.lite.build(maker.inputs, outputs))
+    graph = hwsim.load(tmp_path / "m.tflite")
+    rng = np.random.default_rng(seed)
+    x = {p.name: rng.integers(-32768, 32768, (3, *p.type.shape)) for p in graph.inputs}
+    plan = with_depths(graph, plan_for_cycles(graph, 1 << 30))
+    got, _ = rtl_designs.simulate(graph, plan, x)
+    want = hwsim.emulate(graph, x, codes=True)
+    (port,) = graph.outputs
+    assert np.array_equal(got[port.name], want)

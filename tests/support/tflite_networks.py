@@ -40,6 +40,7 @@ class Net:
     read: set[int] = field(default_factory=set)
     drawn: list[str] = field(default_factory=list)
     powers: float = 0.5  # share of scales that are powers of two
+    unlike: float = 0.0  # share of those far from what they should be
 
     @property
     def dtype(self) -> str:
@@ -58,6 +59,8 @@ class Net:
     def step(self, top: float) -> float:
         """A scale whose codes reach about `top`."""
         step = top / (32768 if self.wide else 128) * self.rng.uniform(0.6, 1.7)
+        if self.chance(self.unlike):  # beyond what XNNPACK takes of unlike scales
+            step *= 2.0 ** self.number(-9, 9)
         if self.chance(self.powers):
             step = 2.0 ** round(math.log2(step))
         return float(F32(step))
@@ -659,6 +662,7 @@ def network(seed: int, *, wide: bool = False) -> tuple[Net, list[int]]:
     """A random model, and its outputs: what nothing reads, and some of what is read."""
     rng = np.random.default_rng(seed)
     n = Net(rng, wide, powers=float(rng.choice([0.0, 0.5, 1.0])))
+    n.unlike = float(rng.choice([0.0, 0.0, 0.0, 0.2]))
     for _ in range(n.number(1, 3)):
         size = n.number(2, 8), n.number(2, 8), n.number(1, 10)
         shape = size if n.chance(0.7) else size[: n.number(1, 2)]

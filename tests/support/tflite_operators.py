@@ -197,6 +197,12 @@ def _curve(m: Maker, op: str, scale: float) -> list[int]:
     return m.node(op, [x], m.fixed(2.0**-15, 0, 256))
 
 
+def _steep_pair(m: Maker, op: str, shape: tuple[int, ...]) -> list[int]:
+    """A result that passes 16 bits before it is brought into its own."""
+    x, other = m.x(*shape), m.x(*shape, top=5)
+    return m.node(op, [x, other], m.y(*shape, top=0.01 if op != "MUL" else 0.002))
+
+
 def _square(m: Maker, activation: str) -> list[int]:
     """A product of a tensor with itself."""
     x = m.x(256, top=4)
@@ -342,6 +348,8 @@ def _all() -> Iterator[tuple[str, Build]]:
     yield "LOGISTIC", lambda m: _to(m, "LOGISTIC", 2.0**-8, -128)
     for scale in (2.0**-8, 2.0**-7):
         yield "LOGISTIC", lambda m, s=scale: _steep(m, s)
+    for op, shape in itertools.product(("ADD", "SUB", "MUL"), ((4, 4, 4), (37,))):
+        yield op, lambda m, o=op, s=shape: _steep_pair(m, o, s)
     for activation in ACTIVATIONS:
         yield "MUL", lambda m, a=activation: _square(m, a)
     yield "SOFTMAX", lambda m: _to(m, "SOFTMAX", 2.0**-8, -128, 13, beta=1.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from hwsim.fixed import Format, Rounding
+from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.tflite import gemmlowp, wide_pairs
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
@@ -39,6 +40,8 @@ LANES, SCALAR_LANES = (
     8,
 )  # codes that the optimized kernels' vector code adds at a time, to others and to one
 SQUARE_SHIFT = 7  # the same of a difference that is squared
+OPTIMIZED = (KernelSet.BUILTIN, KernelSet.XNNPACK)
+"""Sets whose kernels, or what XNNPACK leaves to them, have vector code."""
 SHIFT = 20  # bits that codes are shifted left before they are brought to one scale
 WIDE_SHIFT = 15  # those of int16 codes
 
@@ -83,35 +86,84 @@ def add(run: LiteImporter, node: LiteNode) -> None:
     if wide and run.like is not KernelSet.TFLM and wide_pairs.aligned(run, node):
         wide_pairs.add_powers(run, node, edges)
         return
-    after = activation(run, node, made)
+    after = activation(run, node, made, delegated=False)
     shift = WIDE_SHIFT if wide else SHIFT
-    factor = np.array([2 * max(scales) / (2.0**shift * float(out.scale))])
-    rounding = requantized(run, made, Scheme.GEMMLOWP_DOUBLE, factor)
+    factor = 2 * max(scales) / (2.0**shift * float(out.scale))
+    rounding = requantized(run, made, Scheme.GEMMLOWP_DOUBLE, np.array([factor]))
 
-    def added(scaled: Callable[[IntArray, float], IntArray]) -> Build:
-        return lambda title, held: run.chain(
-            title, _sum(run, node, title, held, scaled=scaled), [rounding], title
-        )
+    def tail(title: str, held: list[str]) -> str:
+        total = _sum(run, node, title, held, scaled=double)
+        return run.chain(title, total, [rounding], title)
 
-    optimized = (KernelSet.BUILTIN, KernelSet.XNNPACK) if wide else (KernelSet.BUILTIN,)
-    if run.like not in optimized or node.op == "SUB":
-        run.give(node, after, added(double)(name, edges))
-        return
-    length, lanes = vector_run(*(run.axes(run.tensor(node, place)) for place in (0, 1)))
-    split = VectorLanes(lanes, added(_one_rounding), added(double))
+    def vector(title: str, held: list[str]) -> str:
+        total = _sum(run, node, title, held, scaled=_one_rounding)
+        if _wraps(run, node, total, rounding):
+            return _in_16_bits(run, title, total, rounding, saturates=False)
+        return run.chain(title, total, [rounding], title)
+
     shapes = [run.types[edge].shape for edge in edges]
-    if wide and shapes[0] != shapes[1]:
-        run.give(node, after, added(double)(name, edges))
-        return
-    if shapes[0] == shapes[1]:
-        run.give(node, after, split.over(run, name, edges))
-    elif length < lanes or length % lanes == 0:
-        rule = split.tail if length < lanes else split.vector
-        run.give(node, after, rule(name, edges))
+    alone = node.op == "SUB" or (wide and shapes[0] != shapes[1])
+    if run.like not in OPTIMIZED or alone:
+        run.give(node, after, tail(name, edges))
     else:
-        whole = np.broadcast_shapes(*shapes)
-        rows = [_spread(run, edge, whole, length) for edge in edges]
-        run.give(node, after, split.along(run, name, rows, 1))
+        run.give(node, after, _in_lanes(run, node, edges, vector, tail, scalar=SCALAR_LANES))
+
+
+def _in_lanes(
+    run: LiteImporter, node: LiteNode, edges: list[str], vector: Build, tail: Build, *, scalar: int
+) -> str:
+    """A result of which the vector code makes whole groups; `scalar` where one operand repeats."""
+    name = run.label(run.made(node))
+    shapes = [run.types[edge].shape for edge in edges]
+    length, lanes = vector_run(*(run.axes(run.tensor(node, place)) for place in (0, 1)))
+    lanes = lanes if lanes == LANES else scalar
+    split = VectorLanes(lanes, vector, tail)
+    if shapes[0] == shapes[1]:
+        return split.over(run, name, edges)
+    if length < lanes or length % lanes == 0:
+        return (split.tail if length < lanes else split.vector)(name, edges)
+    whole = np.broadcast_shapes(*shapes)
+    rows = [_spread(run, edge, whole, length) for edge in edges]
+    return split.along(run, name, rows, 1)
+
+
+SHORT = Format.int(16)
+
+
+def _wraps(run: LiteImporter, node: LiteNode, edge: str, rounding: Requantize) -> bool:
+    """Whether the vector code of int8, which adds the zero point in 16 bits, may pass them."""
+    made = run.made(node)
+    zero = run.meaning(made).zero_point
+    (kind,) = _bare(rounding).output_types([run.types[edge]])
+    within = SHORT.min <= kind.lo + min(zero, 0) and kind.hi + max(zero, 0) <= SHORT.max
+    return run.format(made).width <= NARROW and not within
+
+
+def _bare(rounding: Requantize) -> Requantize:
+    """What is rounded, before the zero point and the result's bounds."""
+    return replace(rounding, out=Format.int(32), zero_point=0, quant=None)
+
+
+def _in_16_bits(
+    run: LiteImporter, name: str, edge: str, rounding: Requantize, *, saturates: bool
+) -> str:
+    """A sum or product as the vector code brings it to int8, through 16 bits.
+
+    What is rounded saturates there or wraps, and wraps once more with the zero point.
+    """
+    plain = _bare(rounding)
+    moved = Requantize(
+        scheme=Scheme.SHIFT,
+        multiplier=(1.0,),
+        out=SHORT,
+        zero_point=rounding.zero_point,
+        overflow=Overflow.WRAP,
+    )
+    last = Requantize(
+        scheme=Scheme.SHIFT, multiplier=(1.0,), out=rounding.out, quant=rounding.quant
+    )
+    first = replace(plain, out=SHORT) if saturates else plain
+    return run.chain(name, edge, [first, moved, last], name)
 
 
 def vector_run(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, int]:
@@ -261,7 +313,21 @@ def mul(run: LiteImporter, node: LiteNode) -> None:
     if run.like is KernelSet.XNNPACK and run.format(made).width <= NARROW:
         scheme = Scheme.F32_RNE_OUT
     rounding = requantized(run, made, scheme, np.array([factor]))
-    run.give(node, [rounding, *activation(run, node, made)], product)
+    after = activation(run, node, made)
+    if run.like is not KernelSet.BUILTIN or not _wraps(run, node, product, rounding):
+        run.give(node, [rounding, *after], product)
+        return
+
+    def multiplied(title: str, held: list[str]) -> str:
+        return run.emit(f"{title}.product", both, held, f"{title}.product")
+
+    def vector(title: str, held: list[str]) -> str:
+        return _in_16_bits(run, title, multiplied(title, held), rounding, saturates=True)
+
+    def tail(title: str, held: list[str]) -> str:
+        return run.chain(title, multiplied(title, held), [rounding], title)
+
+    run.give(node, after, _in_lanes(run, node, edges, vector, tail, scalar=LANES))
 
 
 def squared_difference(run: LiteImporter, node: LiteNode) -> None:

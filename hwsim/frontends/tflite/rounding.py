@@ -50,14 +50,19 @@ def same_meaning(run: LiteImporter, node: LiteNode, *given: LiteTensor) -> None:
             )
 
 
-def activation(run: LiteImporter, node: LiteNode, tensor: LiteTensor) -> list[Op]:
-    """The clamp of an operator's fused activation; nothing where it clamps nothing."""
+def activation(
+    run: LiteImporter, node: LiteNode, tensor: LiteTensor, *, delegated: bool = True
+) -> list[Op]:
+    """The clamp of an operator's fused activation; nothing where it clamps nothing.
+
+    XNNPACK's bounds are those of what is `delegated` to it, which int16 never is.
+    """
     number = int(node.options.get("activation", 0))
     name = ACTIVATIONS[number] if 0 <= number < len(ACTIVATIONS) else str(number)
     if name not in ("NONE", "RELU", "RELU6", "RELU_N1_TO_1"):
         raise HwsimError(f"{node}: its fused activation must clamp, not be {name}")
     quant, fmt = run.meaning(tensor), run.format(tensor)
-    like = run.like if fmt.width <= NARROW else KernelSet.REFERENCE  # XNNPACK takes no int16
+    like = run.like if delegated and fmt.width <= NARROW else KernelSet.REFERENCE
     low, high = limits(like, name, quant.scale, quant.zero_point, (fmt.min, fmt.max))
     return clamp(fmt, low, max(low, high))
 
