@@ -22,6 +22,7 @@ from rtl.sim.verify import verify
 
 pytestmark = pytest.mark.needs("verilator", "yosys")
 PUBLISHED = sorted((folder() / "tflite").glob("*.tflite"))
+EMULATED = "L2_NORMALIZATION"  # whose thresholds have no hardware
 SOFTMAX = (2.0**-8, -128)
 
 
@@ -69,18 +70,20 @@ def test_a_classifier_is_the_integers_of_two_kernel_sets_in_verilator(tmp_path, 
 @pytest.mark.parametrize("like", tflite_run.SETS)
 @pytest.mark.parametrize("part", range(4))
 def test_every_operator_is_its_integers_in_verilator(part, like, tmp_path, seed):
-    graphs = {}
+    graphs, said = {}, {}
     for number, name in enumerate(sorted(FORMS)[part::4]):
         here = seed + number
         form = FORMS[name][here % len(FORMS[name])]
         model, _, inputs = written(form, here, powers=bool(here & 1), odd=True)
-        if not inputs:
+        if not inputs or name.startswith(EMULATED):
             continue
         (tmp_path / "m.tflite").write_bytes(model)
         try:
             graphs[f"m{number}"] = read(tmp_path / "m.tflite", like)
-        except hwsim.HwsimError:
-            assert (name, like) in WRONG or like == "tflm", name
+        except hwsim.HwsimError as error:
+            said[name] = str(error)
+    others = {name: text for name, text in said.items() if (name, like) not in WRONG}
+    assert all("a kernel set that can run it" in text for text in others.values()), others
     assert len(graphs) > 8
     check(graphs, tmp_path / "out", 12, seed)
 

@@ -40,7 +40,8 @@ def unsigned(build: Build) -> Build | None:
 
 for _name, _builds in [*OPERATORS.items(), *SHAPES.items()]:
     _made = [made for build in _builds if (made := unsigned(build)) is not None]
-    FORMS.setdefault(f"{_name} of uint8", []).extend(_made)
+    if _made:
+        FORMS.setdefault(f"{_name} of uint8", []).extend(_made)
 
 WRONG = {
     ("SUM", "reference"),
