@@ -21,7 +21,10 @@ QUANTIZE = "onnxruntime.quantization.quantize_static on the ONNX file"
 EXPORT_TORCH = "torch.onnx.export(module, (x,), 'float.onnx', dynamo=True)"
 EXPORT_KERAS = "model.export('float.onnx', format='onnx')"
 
-CHECKPOINT = ("a PyTorch file", f"{EXPORT_TORCH} of the module, then {QUANTIZE}")
+CHECKPOINT = (
+    "a PyTorch file, a pickle",
+    f"{EXPORT_TORCH} of the module, then {QUANTIZE}; or hwsim.load(module, example=x)",
+)
 KERAS = (
     "a Keras model",
     f"{EXPORT_KERAS}, then {QUANTIZE}; or hls4ml with backend='hwsim'",

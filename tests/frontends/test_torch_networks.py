@@ -35,6 +35,37 @@ def test_a_network_gives_the_numbers_of_its_engine(name, engine, seed, rng):
     assert int((got != wanted).sum()) == 0
 
 
+class _Several(torch.nn.Module):
+    """Two inputs, one of them quantized already, and three outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quantize = torch.ao.nn.quantized.Quantize(0.05, 40, torch.quint8)
+
+    def forward(
+        self, image: torch.Tensor, codes: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        both = torch.ops.quantized.add(self.quantize(image), codes, 0.07, 90)
+        cut = both[:, 1:, ::2].permute(0, 2, 3, 1)
+        return both, {"cut": cut.dequantize(), "flat": torch.sigmoid(both).flatten(1)}
+
+
+def test_several_inputs_and_outputs_keep_their_names_and_order(rng):
+    module = _Several().eval()
+    image = rng.normal(0, 3, (1, 3, 8, 8)).astype(np.float32)
+    codes = rng.integers(0, 256, (1, 3, 8, 8)).astype(np.uint8)
+    given = torch._make_per_tensor_quantized_tensor(torch.from_numpy(codes), 0.03, 17)
+    with torch.no_grad():
+        both, rest = module(torch.from_numpy(image), given)
+    graph = hwsim.load(module, example=(image, given))
+    assert [port.name for port in graph.inputs] == ["image", "codes"]
+    assert [port.name for port in graph.outputs] == ["output0", "output1", "output2"]
+    got = hwsim.emulate(graph, {"image": image, "codes": codes})
+    assert np.array_equal(got["output0"], both.int_repr().numpy())
+    assert np.array_equal(got["output1"], rest["cut"].numpy())
+    assert np.array_equal(got["output2"], rest["flat"].int_repr().numpy())
+
+
 def test_each_layer_is_asked_for_the_engine_that_it_was_packed_for(seed, rng):
     """The engine that is set when the module is read is another one."""
     for engine in made.ENGINES:

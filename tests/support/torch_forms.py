@@ -38,6 +38,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
         (6, 8, 8),
     ),
     "depthwise": (lambda: nnq.Conv2d(8, 8, 3, padding=1, groups=8), (8, 6, 6)),
+    "depthwise, many": (lambda: nnq.Conv2d(104, 104, 3, padding=1, groups=104), (104, 4, 4)),
     "wide padding": (lambda: nnq.Conv2d(3, 5, 2, padding=3), (3, 5, 5)),
     "reflected": (lambda: nnq.Conv2d(3, 5, 3, padding=1, padding_mode="reflect"), (3, 6, 5)),
     "conv along one axis": (lambda: nnq.Conv1d(5, 8, 3, padding=1, stride=2), (5, 17)),

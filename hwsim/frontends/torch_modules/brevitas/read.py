@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,5 +19,7 @@ from hwsim.graph import Graph
 def read(model: Any, inputs: Sequence[torch.Tensor], names: Sequence[str]) -> Graph:
     """The Graph of a module in evaluation mode, which is left as it was."""
     with untouched(model):
-        trace = record(model, inputs, proxies(model))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"brevitas\.")
+            trace = record(model, inputs, proxies(model))
         return qonnx.read(exported(trace, OPERATORS, names))

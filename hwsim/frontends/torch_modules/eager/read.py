@@ -58,4 +58,4 @@ def _graph(run: TorchImporter, trace: Trace, names: Sequence[str]) -> Graph:
     outputs = trace.outputs
     shown = ["output"] if len(outputs) == 1 else [f"output{i}" for i in range(len(outputs))]
     ports = [ends.output(run, t, name) for t, name in zip(outputs, shown, strict=True)]
-    return run.graph(ports)
+    return run.graph(ports, inputs=list(names))

@@ -328,13 +328,13 @@ def _finish(
     low = quant.zero_point if call.name.endswith("_relu") else fmt.min
     target = sums.CodeTarget(fmt, low, quant)
     kind: Any = run.types[codes.edge]
+    if op.infer([kind]).magnitude >= 1 << 31:
+        run.warn(call.title, WIDE.format(kernel=kernel.value))
     with np.errstate(over="ignore", under="ignore"):
         op, parts = sums.layer(op, kind, rounded(kernel, layer), near(kernel, layer), target)
     most = run.pairs.get(call.title, fmt.max)
     if kernel is LayerKernel.FBGEMM and most < kind.hi:
         run.warn(call.title, PAIRS.format(most=most))
-    if op.infer([kind]).magnitude >= 1 << 31:
-        run.warn(call.title, WIDE.format(kernel=kernel.value))
     run.hold(call, _emitted(run, call, op, codes, parts), layout)
 
 
