@@ -15,12 +15,13 @@ from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.values import Level, Moved, Real, Weighing
+from hwsim.frontends.shared.values import Level, Real, Weighing
 
 LAST_BITS = (
     "OpenVINO computes what nothing quantizes in float32, so that its reals may differ in their "
     "last bits (by about 1e-6 of the largest)"
 )
+MOVERS = ("Concat", "Flatten", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool")
 
 
@@ -80,14 +81,11 @@ class OvImporter(Importer):
             self.warn("output", LAST_BITS)
 
     def _cut(self, real: Real) -> bool:
-        """Whether an ONNX model ends in a part of a quantized tensor, whose meaning moves there."""
+        """Whether an ONNX model moves a quantized tensor at its end, whose meaning is moved too."""
         if not isinstance(real.source, Level) or not self.of_onnx:
             return False
-        if any(isinstance(step, Moved) for step in real.steps):
-            return True
-        edge = real.source.codes.edge
-        maker = next((node for node in self.nodes if edge in node.outputs), None)
-        return maker is not None and maker.op.kind == "select"
+        makers = {name: node.op for node in self.model.nodes for name in node.outputs}
+        return any(makers.get(port.name) in MOVERS for port in self.model.outputs)
 
     def meaning(self, level: Level) -> QuantizedScale:
         """What codes mean to the plugin, those too that were moved from where it is known."""
