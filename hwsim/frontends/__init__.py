@@ -85,7 +85,9 @@ RUNTIMES: dict[str, tuple[str, ...]] = {
 def load(model: str | Path | object, *, like: str | None = None, example: Any = None) -> Graph:
     """The Graph in a model file; HwsimError names the file, node and tensor that do not fit.
 
-    `.onnx`: ONNX with QuantizeLinear/DequantizeLinear, QLinear operators, or QONNX quantizers.
+    `.onnx`: ONNX with QuantizeLinear/DequantizeLinear, QLinear operators, or QONNX quantizers;
+    `like` names the runtime of a file of the first kind: `onnxruntime` (the default), `openvino`,
+    `tensorrt` or `tvm`.
     `.tflite`: TensorFlow Lite of int8; `like` names the kernel set whose integers are wanted:
     `tflm` (the default), `reference`, `builtin` or `xnnpack`. Other readers that know several
     runtimes take theirs.
