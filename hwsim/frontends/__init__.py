@@ -93,6 +93,8 @@ def load(model: str | Path | object, *, like: str | None = None, example: Any = 
     runtimes take theirs.
     `.xml`: OpenVINO's IR, its `.bin` beside it, with quantizers (FakeQuantize); an `openvino.Model`
     is taken as it is.
+    `.pt2`: a program of `torch.export` that PT2E quantized, and a `torch.export.ExportedProgram`;
+    `like` is `executorch` (the default: its XNNPACK delegate) or `torch`. `.pte`: ExecuTorch's.
     `.hwsim`: a Graph written by `Graph.save`. An hls4ml `ModelGraph` and an ONNX `ModelProto` are
     taken as they are. A PyTorch module that Brevitas or PyTorch's own eager or FX quantization has
     quantized needs an `example` of its input, batch first: an array, a tensor or a shape, or a
