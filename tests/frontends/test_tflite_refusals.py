@@ -104,6 +104,14 @@ def added(activation: int) -> bytes:
     return lite.build([x], [y])
 
 
+def long() -> bytes:
+    """Codes of int32, of which only QUANTIZE knows anything."""
+    lite = Lite()
+    x, y = lite.codes("x", (1, 4), 0.5, 0, "int32"), lite.codes("y", (1, 4), 0.5, 0)
+    lite.node("RELU", [x], [y])
+    return lite.build([x], [y])
+
+
 def constants_only() -> bytes:
     lite = Lite()
     w = lite.constant("w", np.ones((1, 4), np.int8), 0.25)
@@ -128,6 +136,7 @@ CASES: list[tuple[str, Callable[[], bytes], str]] = [
     ("weights' zero", lambda: layer(zero_points=(1, 0)), "its weights must have zero point 0"),
     ("weights' scales", lambda: layer(scales=(1.0, 2, 3), zero_points=(0,)), "1 scale or 2, not"),
     ("a tanh that is fused", lambda: added(4), "its fused activation must clamp, not be TANH"),
+    ("int32", long, "'x' must be of int8 or uint8 or int16, not int32"),
     ("no input", constants_only, "must depend on an input"),
 ]  # fmt: skip
 

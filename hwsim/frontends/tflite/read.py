@@ -8,7 +8,7 @@ from pathlib import Path
 from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import ends, in_place, int16
 from hwsim.frontends.tflite.file import read_file
-from hwsim.frontends.tflite.folding import FOLDS, folded
+from hwsim.frontends.tflite.folding import FOLDS, MOVES, folded
 from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, NO_UINT8, WITHOUT
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import KernelSet, kernel_set, only
@@ -16,6 +16,8 @@ from hwsim.frontends.tflite.model import LiteModel, LiteNode
 from hwsim.frontends.unread import ListedOperator
 from hwsim.graph import Graph
 
+MOST_BITS = 16  # of what is computed with; indices of classes only move
+LONG = (*MOVES, "ASSIGN_VARIABLE", "QUANTIZE")
 LIKE = tuple(known.value for known in KernelSet)
 
 
@@ -54,6 +56,11 @@ def _read(run: LiteImporter, node: LiteNode) -> None:
         raise only(f"{node} of uint8", [k for k in KernelSet if k is not KernelSet.TFLM])
     if unsigned and node.op in NO_UINT8:
         raise only(f"{node} of uint8", [])
+    for index in node.inputs:
+        wide = index in run.edges and run.types[run.edges[index]].format.width > MOST_BITS
+        if wide and node.op not in LONG:
+            run.format(run.tensors[index])  # names what codes may be of
+            raise HwsimError(f"{node}: its input must be codes of at most {MOST_BITS} bits")
     if node.op not in HANDLERS:
         raise HwsimError(f"{node}: it must be of constants only")
     HANDLERS[node.op](run, node)
