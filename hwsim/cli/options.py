@@ -15,7 +15,8 @@ Like = Annotated[
     str | None,
     typer.Option(
         metavar="RUNTIME",
-        help="Whose integers, of a .tflite file: tflm, reference, builtin or xnnpack.",
+        help="Whose integers: of a .tflite file tflm, reference, builtin or xnnpack; of an .onnx "
+        "file onnxruntime, openvino, tensorrt or tvm.",
     ),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `hwsim build` wrote.")]
