@@ -404,8 +404,9 @@ def matmul(run: Importer, node: OnnxNode) -> None:
     if meaning.lowest and run.of_onnx:
         run.warn(node.name, WRONG)
     shift, shown = float(meaning.shift), _shown_only(run, node)
+    alike = bool((source.scale == source.scale[0]).all())  # then the plugin has one for all
     exact = shift == source.input.zero_point + meaning.lowest
-    if not shift or (exact and not (shown and source.scale.size == 1)):
+    if not shift or (exact and not (shown and alike)):
         return
     assert isinstance(made, Real) and isinstance(source.op, Dense)
     edge = source.input.codes.edge
@@ -416,7 +417,7 @@ def matmul(run: Importer, node: OnnxNode) -> None:
     op = replace(source.op, zero_point=-meaning.lowest, weight_scale=ones)
     whole = replace(source, input=level, op=op, scale=np.ones(1, F32))
     taken = sums_of_weights(source.op, F32(shift))
-    scale = again(source.scale) if shown and source.scale.size == 1 else source.scale
+    scale = again(source.scale) if shown and alike else source.scale
     steps = (Arithmetic(str(node), "sub", taken), Arithmetic(str(node), "mul", scale))
     run.values[node.output] = replace(made, source=whole, steps=steps)
 
