@@ -51,6 +51,10 @@ FUNCTIONS = (
     "a layer's kernel has functions of its own in OpenVINO, with other last bits: about one code "
     "in 2,000 may differ by one step"
 )
+MEANS = (
+    "OpenVINO's mean of so many codes is not followed to the last bit: about one code in 20,000 "
+    "may differ by one step"
+)
 DIFFERENCE = (
     "OpenVINO rounds a difference of two tensors in an order that is not followed to the last bit: "
     "about one code in 20,000 may differ by one step"
@@ -263,6 +267,8 @@ def _stepped(
     if isinstance(source, Total):
         edge, unit = totalled(run, source)
         count = round(float(F32(level.scale) / unit[0])) if source.mean else 1
+        if count & (count - 1):
+            run.warn(source.name, MEANS)
     else:
         edge, count = averaged(run, source), source.window.size
     zero = count * level.zero_point
