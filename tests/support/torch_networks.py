@@ -156,7 +156,7 @@ def quantized(name: str, engine: str, seed: int) -> nn.Module:
         ready = prepare_fx(network, mapping, (example,))
         for _ in range(4):
             ready(torch.randn(8, *shape))
-        return convert_fx(ready).eval()
+        return convert_fx(ready)
 
 
 def _normalized(network: nn.Module, shape: tuple[int, ...]) -> None:

@@ -18,8 +18,17 @@ BREVITAS = "brevitas."
 QUANTIZED = ("torch.ao.nn.", BREVITAS)
 """How the names of packages begin that have quantized modules."""
 PREPARED = ("torch.ao.quantization.observer", "torch.ao.quantization.fake_quantize")
-CONVERTED = ("torch.ao.nn.", "torch.nn.modules.linear", "torch.nn.modules.activation")
-"""Modules that compute the same in both modes, and that `convert` makes or leaves in training."""
+CONVERTED = (
+    "torch.ao.nn.",
+    "torch.nn.modules.linear",
+    "torch.nn.modules.activation",
+    "torch.nn.modules.container",
+    "torch.nn.modules.module",
+)
+"""Modules that compute the same in both modes, and that `convert` makes or leaves in training.
+
+`convert_fx` holds what lies in a submodule by a plain `torch.nn.Module`, which has no forward.
+"""
 DEPRECATED = "torch.quantize_per_tensor"
 """How PyTorch begins to say that its quantized tensors will go, which is not the user's matter."""
 
