@@ -101,7 +101,8 @@ def main() -> int:
     if arguments.json:
         packages = ("numpy", "onnxruntime", "torch")
         write_json(arguments.json, provenance(*packages) | {"float_accuracy": right, "rows": rows})
-    body = [cells(row) for row in rows]
+    body = [["the float network", "PyTorch", f"{100 * right:.2f}", *[""] * 4]]
+    body += [cells(row) for row in rows]
     if arguments.page:
         page = rewritten(arguments.page, Path(__file__).name, markdown(HEAD, body))
         arguments.page.write_text(page, encoding="utf-8")

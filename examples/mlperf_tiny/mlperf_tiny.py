@@ -24,6 +24,8 @@ SETS = ("tflm", "reference", "builtin", "xnnpack")
 KNOWN = {
     "kws_ref_model": "aeea436800704fce17b17292e4412630ad856e9d777c044c64ef748a880bd0ae",
     "ad01_int8": "87cf24194ef93d1d9b11a591d805526b98008e351655d29883c825c9c106ba24",
+    "vww_96_int8": "597a384c8c2c8a1276f04702f25013b7838f2f814f1ca7c174d295b73e3d6b7b",
+    "pretrainedResnet_quant": "3c002613d1b2475eb51dd78dfb85a546c8ae658dee71cf6ade43b022fe205415",
 }
 """SHA-256 of the files that the page's figures are of, by their names in the suite."""
 
