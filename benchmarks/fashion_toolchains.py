@@ -342,7 +342,8 @@ def program(network: Module, x: Array) -> Any:
     )
 
     example = (torch.zeros(100, 1, 28, 28),)
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    settings = get_symmetric_quantization_config(is_per_channel=True)
+    quantizer = XNNPACKQuantizer().set_global(settings)
     prepared = prepare_pt2e(torch.export.export(network, example).module(), quantizer)
     in_torch(prepared, x)
     return torch.export.export(convert_pt2e(prepared), example)
