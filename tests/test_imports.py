@@ -73,7 +73,8 @@ PARTS = {
         "shared": set(),
         "unread": set(),
         "openvino": {"shared", "unread", "onnx"},
-        "torch_modules": {"shared", "unread", "onnx"},  # Brevitas's stand for QONNX
+        # Brevitas's modules stand for QONNX, those of PT2E for exported programs.
+        "torch_modules": {"shared", "unread", "onnx", "torch"},
         "*": {"shared", "unread"},
     },
 }

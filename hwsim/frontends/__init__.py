@@ -78,6 +78,7 @@ OBJECTS = {
 RUNTIMES: dict[str, tuple[str, ...]] = {
     ".onnx": ("hwsim.frontends.openvino.read_onnx",),
     "onnx.ModelProto": ("hwsim.frontends.openvino.read_onnx",),
+    "torch.Module": ("hwsim.frontends.torch_modules.exported",),
 }
 """Further readers of a suffix or a class, each with runtimes of its own in its `LIKE`."""
 
@@ -99,6 +100,7 @@ def load(model: str | Path | object, *, like: str | None = None, example: Any = 
     taken as they are. A PyTorch module that Brevitas or PyTorch's own eager or FX quantization has
     quantized needs an `example` of its input, batch first: an array, a tensor or a shape, or a
     tuple with one for each input; `like` names an engine (`fbgemm`, `qnnpack`, `onednn`, `x86`).
+    A module that `convert_pt2e` made needs one too, and is exported and read as a `.pt2`.
     Model files are read as untrusted data: nothing in them is executed, and memory is bounded by
     their size.
     """

@@ -17,6 +17,7 @@ class ListedOperator:
     why: str | None = None
 
 
+NO_RULE = "no rule of it is known"
 QUANTIZE = "onnxruntime.quantization.quantize_static on the ONNX file"
 EXPORT_TORCH = "torch.onnx.export(module, (x,), 'float.onnx', dynamo=True)"
 EXPORT_KERAS = "model.export('float.onnx', format='onnx')"

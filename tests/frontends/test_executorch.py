@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from support.mutants import mutated, sentences
 from support.seeds import base
 
 import hwsim
@@ -13,6 +14,8 @@ from hwsim import HwsimError
 
 pytestmark = [pytest.mark.needs("executorch"), pytest.mark.slow]
 SAMPLES = 24
+DAMAGED = ("linear", "conv2d", "add", "avg_pool2d", "cat", "mean, axes gone")
+"""Operators whose programs are damaged: nodes of the delegate, and operators beside it."""
 ROUGH = ("softmax", "log_softmax")
 """Operators whose last bits in float32 are the runtime's own."""
 
@@ -105,3 +108,17 @@ def test_another_backend_is_refused_by_its_name(tmp_path):
     (tmp_path / "m.pte").write_bytes(model.replace(b"XnnpackBackend", b"CoreMLBackend\0"))
     with pytest.raises(HwsimError, match="lowered for XNNPACK, not for CoreMLBackend"):
         hwsim.load(tmp_path / "m.pte")
+
+
+def test_damaged_programs_are_sentences(tmp_path, rng):
+    from support.executorch_run import lowered
+    from support.exported import OPERATORS, Maker
+
+    said: list[str | None] = []
+    for name in DAMAGED:
+        maker = Maker(rng)
+        model = lowered(maker.exported(OPERATORS[name][0](maker)))
+        files = (mutated(model, rng) for _ in range(800))
+        said += sentences(hwsim.load, files, tmp_path / "m.pte")
+    print(f"{said.count(None)} of {len(said)} read, {len(set(said))} sentences")
+    assert len(said) // 10 < sum(text is not None for text in said) < len(said)

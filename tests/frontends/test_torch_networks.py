@@ -157,7 +157,12 @@ REFUSED = {
     "engine": (
         lambda: networks.quantized("dense", "x86", 1),
         {"example": (1, 20), "like": "tflm"},
-        "must be one of fbgemm, qnnpack, onednn, x86, not 'tflm'",
+        "must be one of fbgemm, qnnpack, onednn, x86, executorch, torch, not 'tflm'",
+    ),
+    "program": (
+        lambda: networks.quantized("dense", "x86", 1),
+        {"example": (1, 20), "like": "executorch"},
+        "must be left out or name an engine, not 'executorch', which runs exported programs",
     ),
     "one number": (lambda: _Batched().eval(), {"example": 3.5}, "a batch and at least one"),
     "words": (lambda: _Batched().eval(), {"example": "x"}, "must be an array, a tensor or a shape"),

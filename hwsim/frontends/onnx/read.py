@@ -10,9 +10,9 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq, qonnx
 from hwsim.frontends.onnx.file import from_proto, read_file
 from hwsim.frontends.onnx.model import OnnxModel
-from hwsim.frontends.onnx.refusals import ADVICE, NO_RULE, unquantized
+from hwsim.frontends.onnx.refusals import ADVICE, unquantized
 from hwsim.frontends.onnx.runtimes import RUNTIMES, runtime
-from hwsim.frontends.unread import ListedOperator
+from hwsim.frontends.unread import NO_RULE, ListedOperator
 from hwsim.graph import Graph
 
 LINEAR_OPS = ("QuantizeLinear", "DequantizeLinear")

@@ -63,7 +63,6 @@ ADVICE: dict[str, str] = {
 }
 """What helps where a node of that operator is in the way."""
 
-NO_RULE = "no rule of it is known"
 CUT = "onnx.utils.extract_model cuts out the part between two tensors"
 
 

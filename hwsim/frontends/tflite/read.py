@@ -13,7 +13,7 @@ from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, NO_UINT8, WIT
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import KernelSet, kernel_set, only
 from hwsim.frontends.tflite.model import LiteModel, LiteNode
-from hwsim.frontends.unread import ListedOperator
+from hwsim.frontends.unread import NO_RULE, ListedOperator
 from hwsim.graph import Graph
 
 MOST_BITS = 16  # of what is computed with; indices of classes only move
@@ -80,5 +80,5 @@ def _check_operators(model: LiteModel) -> None:
 def outline(path: Path) -> Iterator[ListedOperator]:
     """The operators of a file, and which of them are not read."""
     for node in read_file(path).main.nodes:
-        why = None if node.op in READ else "no rule of it is known"
+        why = None if node.op in READ else NO_RULE
         yield ListedOperator(node.name.partition(";")[0], node.op, why)

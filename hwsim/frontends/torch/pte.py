@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hwsim.frontends.torch.program import (
 from hwsim.frontends.torch.pte_file import PteCall, PteFile, PteInts, PteTensor, damaged, read_pte
 from hwsim.frontends.torch.xnn_file import XnnGraph, read_xnn
 from hwsim.frontends.torch.xnn_nodes import RULES, Delegate, ProgramWriter
+from hwsim.frontends.unread import NO_RULE, ListedOperator
 
 XNNPACK = "XnnpackBackend"
 Names = tuple[str, ...]
@@ -104,16 +106,37 @@ CODES = ("quantized_decomposed.quantize_per_tensor",)
 def read_program(path: Path) -> ExportedGraph:
     """The program in a file; HwsimError names what is wrong with it."""
     held = read_pte(path)
+    delegates = _delegates(held)
+    _check(held, delegates)
+    return _Program(held, delegates).graph()
+
+
+def outline_of(path: Path) -> Iterator[ListedOperator]:
+    """The nodes of a file in the order that they run in, and which of them are not read."""
+    held = read_pte(path)
+    delegates = _delegates(held)
+    for place, call in enumerate(held.calls):
+        if place in delegates:
+            for number, node in enumerate(delegates[place].nodes):
+                why = None if node.op in RULES else NO_RULE
+                yield ListedOperator(f"delegate{place}.{number}", f"XNN{node.op}", why)
+        elif call.blob is not None:
+            yield ListedOperator(f"delegate{place}", call.op, "it is not XNNPACK's")
+        else:
+            why = None if call.op in OPERATORS else NO_RULE
+            yield ListedOperator(f"call{place}", call.op, why)
+
+
+def _delegates(held: PteFile) -> dict[int, XnnGraph]:
+    """What each call of XNNPACK's delegate runs, by the call's place."""
     try:
-        delegates = {
+        return {
             place: read_xnn(call.blob, held.named, f"delegate{place}")
             for place, call in enumerate(held.calls)
             if call.blob is not None and call.op == XNNPACK
         }
     except (MalformedError, struct.error, ValueError, OverflowError) as error:
-        raise damaged(path, error) from None
-    _check(held, delegates)
-    return _Program(held, delegates).graph()
+        raise damaged(held.path, error) from None
 
 
 def _check(held: PteFile, delegates: dict[int, XnnGraph]) -> None:

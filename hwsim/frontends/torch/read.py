@@ -17,7 +17,7 @@ from hwsim.frontends.torch.handlers import HANDLERS
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ExportedGraph, ProgramNode
 from hwsim.frontends.torch.pt2 import read_program
-from hwsim.frontends.unread import ListedOperator
+from hwsim.frontends.unread import NO_RULE, ListedOperator
 from hwsim.graph import Graph, OutputPort
 
 LIKE = tuple(known.value for known in Executor)
@@ -119,5 +119,5 @@ def _check_operators(program: ExportedGraph) -> None:
 def outline(path: Path) -> Iterator[ListedOperator]:
     """The operators of a program, and which of them are not read."""
     for node in read_program(path, str(path)).nodes:
-        why = None if node.op in HANDLERS else "no rule of it is known"
+        why = None if node.op in HANDLERS else NO_RULE
         yield ListedOperator(node.name, node.op, why)

@@ -43,8 +43,11 @@ def identity(run: ProgramImporter, node: ProgramNode) -> None:
     """What gives its input again."""
     argument = "self" if "self" in node.args else "input"
     value = run.value(node, argument)
-    if node.flag("train") and node.op == "aten.dropout" and node.real("p", 0.5):
-        raise HwsimError(f"{node}: it must not drop anything: export the module in eval()")
+    if node.flag("train") and "dropout" in node.op and node.real("p", 0.5):
+        raise HwsimError(
+            f"{node}: it must not drop anything: export the module in eval(), or call "
+            "torchao.quantization.pt2e.move_exported_model_to_eval"
+        )
     dtype = node.args.get("dtype")
     held = value.dtype if isinstance(value, RawInput) else "float32"
     if dtype is not None and not isinstance(value, Constant) and dtype != held:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.torch_modules import exported
 from hwsim.frontends.torch_modules.eager.engines import Engine
 from hwsim.frontends.unread import EXPORT_TORCH, QUANTIZE
 from hwsim.graph import Graph
@@ -17,7 +18,12 @@ LIKE = tuple(engine.value for engine in Engine)
 BREVITAS = "brevitas."
 QUANTIZED = ("torch.ao.nn.", BREVITAS)
 """How the names of packages begin that have quantized modules."""
-PREPARED = ("torch.ao.quantization.observer", "torch.ao.quantization.fake_quantize")
+PREPARED = (
+    "torch.ao.quantization.observer",
+    "torch.ao.quantization.fake_quantize",
+    "torchao.quantization.pt2e.observer",
+    "torchao.quantization.pt2e.fake_quantize",
+)
 CONVERTED = (
     "torch.ao.nn.",
     "torch.nn.modules.linear",
@@ -39,8 +45,10 @@ def read_object(model: Any, like: str | None = None, example: Any = None) -> Gra
     if any(kind.startswith(PREPARED) for kind in kinds):
         raise HwsimError(
             f"a PyTorch module must be converted, not only prepared as this {type(model).__name__} "
-            "is; torch.ao.quantization.convert(module), or convert_fx, does it"
+            "is; torch.ao.quantization.convert(module), convert_fx or convert_pt2e does it"
         )
+    if exported.is_exported(model):
+        return exported.read_object(model, like, example)
     if not any(kind.startswith(QUANTIZED) for kind in kinds) and (example is None):
         raise _float(model)
     _expect_evaluation(model)
