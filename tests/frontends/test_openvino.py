@@ -110,3 +110,26 @@ def test_a_quantizer_before_a_sum_only_clips_and_near_ties_are_announced(zero: i
         graph = hwsim.load(given)
     differing = np.count_nonzero(np.asarray(hwsim.emulate(graph, x), F32) != want)
     assert differing <= 3 and want.size == 51200
+
+
+def _counted(stop: int) -> Any:
+    """A mean over the axes that a Range of constants counts, as readers of ONNX leave them."""
+    op, x = ov.opset(), ov.parameter(3, 4, 4)
+    whole = [op.constant(np.int64(value)) for value in (2, stop, 1)]
+    mean = op.reduce_mean(ov.fake_quantize(x, (F32(0), F32(1))), op.range(*whole, "i64"), True)
+    return ov.model(ov.fake_quantize(mean, (F32(0), F32(1))), x)
+
+
+def test_axes_that_a_range_counts_are_read() -> None:
+    x = np.random.default_rng(seeded(4)).normal(size=(50, 3, 4, 4)).astype(F32)
+    (want,) = ov.run(_counted(4), x)
+    assert np.array_equal(np.asarray(hwsim.emulate(hwsim.load(_counted(4)), x), F32), want)
+
+
+def test_a_range_that_is_too_long_is_a_sentence() -> None:
+    op, x = ov.opset(), ov.parameter(4)
+    whole = [op.constant(np.int64(value)) for value in (0, 1 << 40, 1)]
+    kept = op.gather(op.range(*whole, "i64"), op.constant([0]), op.constant(np.int64(0)))
+    total = op.add(ov.fake_quantize(x, (F32(0), F32(1))), op.convert(kept, "f32"))
+    with pytest.raises(HwsimError, match="must count up to 65536 numbers"):
+        hwsim.load(ov.model(ov.fake_quantize(total, (F32(0), F32(1))), x))

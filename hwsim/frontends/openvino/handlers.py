@@ -14,6 +14,7 @@ from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.qdq import dequantize_linear
+from hwsim.frontends.openvino import wrong
 from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer, sums_of_weights
 from hwsim.frontends.openvino.importer import OvImporter, TwoPaths
 from hwsim.frontends.openvino.lines import again, is_signed, shift_of
@@ -362,10 +363,6 @@ def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
     return Real(Pair(node.name, node.output, source, level), real.layout)
 
 
-WRONG = (
-    "OpenVINO 2026.4.1 was seen to give wrong sums for dense layers of int8 codes in ONNX files, "
-    "by any amount; the sums here are right, and those of uint8 codes are the same"
-)
 IN_FLOAT = (
     "OpenVINO computes this layer in float32, since its weights have a zero point or are no 8-bit "
     "integers with a scale for each output: about one code in 200,000 (8-bit result) may differ by "
@@ -376,6 +373,7 @@ IN_FLOAT = (
 def conv(run: Importer, node: OnnxNode) -> None:
     """Conv without a bias; the plugin takes whole numbers where weights have no zero point."""
     note_float(run, node)
+    wrong.note_joined(run, node)
     weighted.conv(run, node)
 
 
@@ -402,7 +400,7 @@ def matmul(run: Importer, node: OnnxNode) -> None:
         return
     meaning = run.meaning(source.input)
     if meaning.lowest and run.of_onnx:
-        run.warn(node.name, WRONG)
+        run.warn(node.name, wrong.DENSE)
     shift, shown = float(meaning.shift), _shown_only(run, node)
     alike = bool((source.scale == source.scale[0]).all())  # then the plugin has one for all
     exact = shift == source.input.zero_point + meaning.lowest
@@ -424,6 +422,7 @@ def matmul(run: Importer, node: OnnxNode) -> None:
 
 HANDLERS: dict[tuple[str, str], Handler] = {
     **FLOAT_HANDLERS,
+    **wrong.MEANS,
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "Add"): add,
     ("", "Conv"): conv,

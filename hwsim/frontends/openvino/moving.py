@@ -9,10 +9,11 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import Attribute
-from hwsim.frontends.openvino.lowering import IrConstant, Lowering, Rule
+from hwsim.frontends.openvino.lowering import DTYPES, IrConstant, Lowering, Rule
 from hwsim.frontends.openvino.model import IrLayer
 
 END = (1 << 31) - 1  # of a slice that takes all
+LONGEST = 1 << 16  # of a Range, which a few bytes of a file can ask for
 
 
 def held_rule(compute: Any, plain: Rule) -> Rule:
@@ -226,6 +227,15 @@ def pad(state: Lowering, layer: IrLayer) -> None:
         value = state.values(layer, 3).reshape(())
         names.append(state.new(layer, "value", value.astype(np.float32)))
     state.node(layer, "Pad", names, {"mode": modes[mode]})
+
+
+def counted(state: Lowering, layer: IrLayer) -> None:
+    """Range of constants, as in the axes of ONNX's global averages; HwsimError where it is long."""
+    start, stop, step = (float(state.values(layer, place).reshape(())) for place in (0, 1, 2))
+    if not step or not np.isfinite([start, stop, step]).all() or (stop - start) / step > LONGEST:
+        raise HwsimError(f"{layer}: it must count up to {LONGEST} numbers")
+    dtype = DTYPES[layer.outputs[0].element]
+    state.held[layer.id, 0] = IrConstant(np.arange(start, stop, step).astype(dtype))
 
 
 def broadcast(state: Lowering, layer: IrLayer) -> None:

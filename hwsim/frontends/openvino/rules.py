@@ -52,6 +52,7 @@ RULES: dict[str, Rule] = {
     "Pad": moving.pad,
     "Parameter": constants.parameter,
     "Power": layers.pairwise("Pow"),
+    "Range": moving.counted,
     "Result": constants.result,
     "ShapeOf": moving.shape_of,
     "Slice": moving.slice_rule,
