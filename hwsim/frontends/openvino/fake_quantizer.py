@@ -19,6 +19,7 @@ from hwsim.frontends.onnx.ort import softmax
 from hwsim.frontends.openvino import codes as codes_of
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import KernelLine, again, factor_and_offset, fused, whole_again
+from hwsim.frontends.openvino.pools import flattened, sizes
 from hwsim.frontends.openvino.residual import QuantizedScale, summed
 from hwsim.frontends.shared.node_by_node import pools
 from hwsim.frontends.shared.rounding import Quantizer, averaged, totalled, weighed
@@ -202,6 +203,9 @@ class FakeQuantizer(Quantizer):
             case _:
                 return None
         ahead, behind = pools(real)
+        uneven = isinstance(source, Mean) and sums.rows > 1
+        if uneven and ahead:
+            raise HwsimError(f"{name}: it must stand ahead of a pool of averages of unlike windows")
         edge = run.chain(name, edge, ahead, f"{out}.pool")
         found = step_function(sums, rule)
         if found is None:
@@ -211,6 +215,8 @@ class FakeQuantizer(Quantizer):
             ops: list[Op] = path.ops(self.format, self.quant)
         else:
             ops = found.ops(self.format, self.quant)
+        if uneven:
+            ops = flattened(run.types[edge].shape, ops)
         return Codes(run.chain(name, edge, [*ops, *behind], out), self.format, real.layout)
 
     def sum(
@@ -246,10 +252,17 @@ class FakeQuantizer(Quantizer):
         raise HwsimError(f"{source.name}: it must be quantized at once")
 
 
-def folded(by: FakeQuantizer, scale: FloatArray, zero: int) -> tuple[FloatArray, FloatArray]:
+def folded(by: FakeQuantizer, meaning: QuantizedScale) -> tuple[FloatArray, FloatArray]:
     """The line for codes with that meaning, which the plugin has moved into a quantizer's ends."""
-    low, high = (np.array(end, F32) / scale + F32(zero) for end in (by.low, by.high))
+    low, high = (end / meaning.scale + meaning.shift for end in by.ends)
     return factor_and_offset(low, high, by.levels)
+
+
+def held_meaning(run: TensorBuilder, source: Total | Mean) -> QuantizedScale:
+    """What codes mean to the plugin, whose place of 0 need not be whole."""
+    level = source.input
+    plain = QuantizedScale(F32(level.scale), F32(level.zero_point), 0)
+    return run.meaning(level) if isinstance(run, OvImporter) else plain
 
 
 Stepped = tuple[str, WholeSums, FloatRule]
@@ -266,27 +279,34 @@ def _stepped(
     level = source.input
     if isinstance(source, Total):
         edge, unit = totalled(run, source)
-        count = round(float(F32(level.scale) / unit[0])) if source.mean else 1
-        if count & (count - 1):
+        count = np.array([round(float(F32(level.scale) / unit[0])) if source.mean else 1])
+        if int(count[0]) & (int(count[0]) - 1):
             run.warn(source.name, MEANS)
     else:
-        edge, count = averaged(run, source), source.window.size
-    zero = count * level.zero_point
+        edge = averaged(run, source)
+        count = sizes(source, run.types[edge].shape[-1])
+        if count.size > 1 and any(isinstance(f, Arithmetic) for f in functions):
+            raise HwsimError(
+                f"{source.name}: nothing must be computed of averages of unlike windows"
+            )
+    meaning = held_meaning(run, source)
+    zero = count * (level.zero_point + meaning.lowest)
     kind = run.types[edge]
     codes: Callable[[FloatArray], IntArray] = by.codes
-    one, offset = F32(level.scale), F32(level.zero_point)
+    one, offset = meaning.scale, meaning.shift
 
     def averages(k: IntArray) -> Reals:
-        whole = (k + zero).astype(F32) / F32(count)
+        whole = (k + zero).astype(F32) / count.astype(F32)
         return np.asarray((whole - offset) * one if functions else whole, np.float64)
 
     if not functions:
-        line = folded(by, np.array([one]), level.zero_point)
+        line = folded(by, meaning)
 
         def codes(values: FloatArray) -> IntArray:
             return by.on_line(values, *line)
 
-    return edge, WholeSums(kind, averages, np.zeros(1), 1), FloatRule(functions, codes, 1, 1)
+    sums = WholeSums(kind, averages, np.zeros(1), count.size)
+    return edge, sums, FloatRule(functions, codes, 1, count.size)
 
 
 def kernel_rule(

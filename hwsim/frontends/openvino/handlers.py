@@ -19,6 +19,7 @@ from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer, sums_of_weigh
 from hwsim.frontends.openvino.importer import OvImporter, TwoPaths
 from hwsim.frontends.openvino.lines import again, is_signed, shift_of
 from hwsim.frontends.openvino.lowering import DOMAIN
+from hwsim.frontends.openvino.pools import average_pool
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds
 from hwsim.frontends.shared.rounding import quantize, relabel
 from hwsim.frontends.shared.settling import level_of
@@ -64,13 +65,27 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     scales = None if len(by.scales) == 1 else np.array(by.scales, F32)
     made = Real(Level(codes, by.scale, by.zero_point, scales), codes.layout)
     in_layer = isinstance(value, Real) and isinstance(value.source, Weighing)
-    if by.kept and scales is None and _maker(run, node.inputs[0]) in MOVED_OVER:
+    maker = _maker(run, node.inputs[0])
+    over = maker in MOVED_OVER or (
+        maker in MOVING and maker != "Relu" and again_alike(run, value, by)
+    )
+    if by.kept and scales is None and over:
         made = made.then(by.apart())
     elif by.kept and scales is None:
         made = made.then(by.shown(ends[2], ends[3], in_layer=in_layer))
     elif in_layer and not by.place and _shown_only(run, node) and scales is None:
         made = made.then(by.divided())
     run.values[node.output] = made
+
+
+def again_alike(run: Importer, value: object, by: FakeQuantizer) -> bool:
+    """Whether codes mean to the plugin what its quantizer gives, which it then leaves out."""
+    if not isinstance(run, OvImporter) or not isinstance(value, Real):
+        return False
+    if not isinstance(value.source, Level):
+        return False
+    before, after = run.meaning(value.source), by.meaning
+    return before.same(after)
 
 
 def held(run: Importer, node: OnnxNode, by: FakeQuantizer) -> FakeQuantizer:
@@ -425,6 +440,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **wrong.MEANS,
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "Add"): add,
+    ("", "AveragePool"): average_pool,
     ("", "Conv"): conv,
     ("", "MatMul"): matmul,
     ("", "Div"): paired,

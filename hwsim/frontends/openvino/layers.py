@@ -134,22 +134,35 @@ def max_pool(state: Lowering, layer: IrLayer) -> None:
     """MaxPool; its indices must not be read."""
     kernel = list(layer.integers("kernel"))
     state.node(
-        layer, "MaxPool", [state.tensor(layer, 0)], _pooling(layer) | {"kernel_shape": kernel}
+        layer,
+        "MaxPool",
+        [state.tensor(layer, 0)],
+        _pooling(state, layer) | {"kernel_shape": kernel},
     )
 
 
 def avg_pool(state: Lowering, layer: IrLayer) -> None:
     """AvgPool."""
-    found = _pooling(layer) | {"kernel_shape": list(layer.integers("kernel"))}
+    found = _pooling(state, layer) | {"kernel_shape": list(layer.integers("kernel"))}
     found["count_include_pad"] = int(not layer.flag("exclude-pad"))
     state.node(layer, "AveragePool", [state.tensor(layer, 0)], found)
 
 
-def _pooling(layer: IrLayer) -> dict[str, Attribute]:
+def _pooling(state: Lowering, layer: IrLayer) -> dict[str, Attribute]:
     rounding = layer.text("rounding_type", "floor")
     if rounding not in ("floor", "ceil", "ceil_torch"):
         raise HwsimError(f"{layer}: 'rounding_type' must be floor or ceil, not {rounding[:20]!r}")
-    return window(layer) | {"ceil_mode": int(rounding != "floor")}
+    found = window(layer) | {"ceil_mode": int(rounding != "floor")}
+    made, shape = layer.outputs[0].shape[2:], state.shape(layer, 0)[2:]
+    begin = layer.integers("pads_begin", "") or (0,) * len(shape)
+    for size, count, stride, before in zip(
+        shape, made, layer.integers("strides"), begin, strict=True
+    ):
+        if rounding != "ceil" or size is None or count is None:
+            continue
+        if (count - 1) * stride >= size + before:
+            raise HwsimError(f"{layer}: its last window must begin on the map or before it")
+    return found
 
 
 def deconvolution(state: Lowering, layer: IrLayer) -> None:

@@ -42,6 +42,10 @@ class QuantizedScale:
     shift: np.float32
     lowest: int
 
+    def same(self, other: QuantizedScale) -> bool:
+        """Whether both mean the same."""
+        return (self.scale, self.shift, self.lowest) == (other.scale, other.shift, other.lowest)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClippingEnds:
