@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import HwsimError
+from hwsim.frontends.torch.program import printed
 
 MAX_FILE_BYTES = 1 << 31
 MAX_JSON_BYTES = 1 << 26
@@ -70,7 +71,7 @@ class Archive:
         """The sentence about an archive that is none."""
         return HwsimError(
             f"{self.place} must be a whole archive of torch.export.save, but it is truncated, "
-            f"damaged or of another format ({why})"
+            f"damaged or of another format ({printed(str(why))})"
         )
 
     def has(self, name: str) -> bool:

@@ -14,6 +14,11 @@ from hwsim.errors import HwsimError
 Sizes = tuple["int | str", ...]
 
 
+def printed(text: str) -> str:
+    """A file's text as sentences hold it: of one line, without control characters."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 @dataclass(frozen=True, slots=True)
 class TensorName:
     """A tensor among a node's arguments."""

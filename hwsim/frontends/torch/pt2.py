@@ -24,6 +24,7 @@ from hwsim.frontends.torch.program import (
     Sizes,
     TensorMeaning,
     TensorName,
+    printed,
 )
 
 SCHEMA = 8
@@ -64,7 +65,7 @@ def _program(archive: Archive) -> ExportedGraph:
     version = held["schema_version"]["major"]
     if version != SCHEMA:
         raise HwsimError(
-            f"{archive.place} must be of schema {SCHEMA} (torch 2.8 and later), not {version}"
+            f"{archive.place} must be of schema {SCHEMA} (torch 2.8 and later), not {version!r}"
         )
     module = held["graph_module"]
     graph, signature = module["graph"], module["signature"]
@@ -77,7 +78,7 @@ def _program(archive: Archive) -> ExportedGraph:
 
 
 def _meaning(value: Mapping[str, Any]) -> TensorMeaning:
-    return TensorMeaning(DTYPES.get(value["dtype"], f"type {value['dtype']}"), _sizes(value))
+    return TensorMeaning(DTYPES.get(value["dtype"], f"type {value['dtype']!r}"), _sizes(value))
 
 
 def _sizes(value: Mapping[str, Any]) -> Sizes:
@@ -152,7 +153,8 @@ def _inputs(
         key = HELD.get(kind, f"{kind}_name")
         if key not in entry or entry[key] not in stored:
             raise HwsimError(
-                f"{archive.place}: its inputs must be tensors, parameters and buffers, not a {kind}"
+                f"{archive.place}: its inputs must be tensors, parameters and buffers, not a "
+                f"{kind!r}"
             )
         constants[str(entry["arg"]["name"])] = stored[entry[key]]
     return tuple(inputs), constants
@@ -162,7 +164,7 @@ def _output(archive: Archive, spec: Mapping[str, Any]) -> str:
     ((kind, entry),) = spec.items()
     if kind != "user_output":
         raise HwsimError(
-            f"{archive.place} must not change its buffers or inputs ({kind}); export the module "
+            f"{archive.place} must not change its buffers or inputs ({kind!r}); export the module "
             "in eval()"
         )
     if "as_tensor" not in entry["arg"]:
@@ -176,7 +178,7 @@ def _node(archive: Archive, number: int, node: Mapping[str, Any]) -> ProgramNode
     outputs = tuple(name for made in node["outputs"] for name in _made(made))
     name = node.get("name") or (outputs[0] if outputs else f"node {number}")
     args = {str(each["name"]): _argument(each["arg"]) for each in node["inputs"]}
-    return ProgramNode(op, str(name), args, outputs)
+    return ProgramNode(printed(op), printed(str(name)), args, outputs)
 
 
 def _made(output: Mapping[str, Any]) -> list[str]:
@@ -216,7 +218,7 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "as_string": str,
     "as_sym_int": _size,
     "as_sym_ints": lambda value: tuple(_size(each) for each in value),
-    "as_scalar_type": lambda value: DTYPES.get(value, f"type {value}"),
+    "as_scalar_type": lambda value: DTYPES.get(value, f"type {value!r}"),
     "as_memory_format": lambda value: None,
     "as_layout": lambda value: None,
     "as_device": lambda value: None,

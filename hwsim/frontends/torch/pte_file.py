@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.flatbuffer import Bytes, MalformedError, Record
+from hwsim.frontends.torch.program import printed
 
 IDENTIFIER, HEADER = b"ET12", b"eh00"
 MAX_FILE_BYTES = 1 << 31
@@ -127,7 +128,7 @@ def _program(path: Path, data: bytes) -> PteFile:
     values = tuple(_value(path, each, buffers) for each in plan.tables(2))
     known = _Known(len(values))
     operators = [
-        f"{each.text(0)}.{each.text(1)}" if each.text(1) else each.text(0)
+        printed(f"{each.text(0)}.{each.text(1)}" if each.text(1) else each.text(0))
         for each in plan.tables(6)
     ]
     delegates = [_delegate(each, root, segments) for each in plan.tables(7)]
@@ -175,12 +176,12 @@ def _delegate(each: Record, root: Record, segments: _Segments) -> tuple[str, mem
         raise MalformedError("a delegate without data")
     index = int(reference.scalar(1, "u32"))
     if int(reference.scalar(0, "i8")):
-        return each.text(0), segments.at(index)
+        return printed(each.text(0)), segments.at(index)
     inline = root.tables(3)
     if index >= len(inline):
         raise MalformedError(f"delegate data {index} of {len(inline)}")
     data = inline[index].array(0, "u8")
-    return each.text(0), memoryview(b"") if data is None else data.data
+    return printed(each.text(0)), memoryview(b"") if data is None else data.data
 
 
 CALL, DELEGATE, FREE = 1, 2, 5
