@@ -154,7 +154,7 @@ def test_a_pickle_is_refused_and_not_run(name: str, tmp_path: Path) -> None:
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD, "model.bin")
-    ends = ".onnx or .hwsim or .tflite"
+    ends = ".onnx or .hwsim or .tflite or .xml or .pt2 or .pte"
     assert refusal(path) == f"a model must be a file that ends in {ends}, not '{path}'"
 
 
