@@ -63,6 +63,12 @@ class Share(Pairwise):
             f"a share must be of terms of 0 or more in sums of 1 or more, both up to {most}, not "
             f"of terms from {terms.lo} to {terms.hi} in sums from {total.lo} to {total.hi}",
         )
+        left = SUM_FRACTION + 31 - self.bits - (32 - total.lo.bit_length())
+        require(
+            self.division is Division.FLOAT32 or left > 0,
+            f"sums of a share of 2**{self.bits} must be at least {1 << max(self.bits - 11, 0)}, "
+            f"not {total.lo}, for its product to be rounded",
+        )
         require(
             self.division is Division.NEWTON or terms.format == total.format == BITS,
             f"terms and sums of a share in float32 must be bit patterns, in {BITS}",

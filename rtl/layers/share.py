@@ -11,6 +11,7 @@ from amaranth.hdl import Shape
 
 from hwsim import ops
 from hwsim.fixed import Format
+from hwsim.ops.floats import FRACTION
 from rtl.layers.base import MULTIPLIER, Option
 from rtl.layers.cost import hard_multipliers
 from rtl.layers.pairs import Paired
@@ -38,17 +39,19 @@ class Shares(Paired):
     """The shared base: reciprocals before they are repeated, by one multiplication a lane."""
 
     def lacks(self) -> str | None:
-        """Shares of 256 can be built."""
-        if self.task.op.bits != 8:
-            return f"shares of 2**{self.task.op.bits} have no hardware yet, only those of 2**8"
-        return None
+        """In float32 twice a share must have no more bits than a significand."""
+        most = self.task.op.out.max - self.task.op.zero_point
+        newton = self.task.op.division is ops.Division.NEWTON
+        if newton or most.bit_length() <= FRACTION:
+            return None
+        return f"shares in float32 must have at most {FRACTION} bits, not {most.bit_length()}"
 
     @cached_property
     def division(self) -> NewtonDivision | FloatDivision:
         """How a share is worked out."""
         op: ops.Share = self.task.op
         term, total = ((x.lo, x.hi) for x in self.task.inputs)
-        ranges = Ranges(term, total, op.out.max - op.zero_point)
+        ranges = Ranges(term, total, op.out.max - op.zero_point, op.bits)
         newton = op.division is ops.Division.NEWTON
         return NewtonDivision(ranges) if newton else FloatDivision(ranges)
 

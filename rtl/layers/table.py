@@ -41,6 +41,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.BatchNorm: (scale.Normalized, scale.NormalizedSerially, scale.NormalizedByLimbs),
     ops.Cast: (requantize.Casted,),
     ops.ChannelTable: (tables.LookedUpByChannel,),
+    ops.ChosenThresholds: (thresholds.SearchedInRows,),
     ops.Concat: (shape.Interleaved,),
     ops.Conv1D: (weighted.Folded,),
     ops.Conv2D: (weighted.Folded,),
@@ -75,10 +76,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Transpose: (shape.Transposed,),
 }
 
-WITHOUT: Mapping[type[Op], str] = {
-    ops.ChosenThresholds: "thresholds of a row that another code chooses have no hardware yet; the "
-    "emulator runs them",
-}
+WITHOUT: Mapping[type[Op], str] = {}
 """The operators that have no hardware, each with the reason; all others stand in `HARDWARE`."""
 
 UNKNOWN = "no hardware is known for this operator; the emulator runs it"

@@ -6,16 +6,25 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from hwsim.ops import Thresholds
+from hwsim.ops import ChosenThresholds, Thresholds
 from rtl.layers.base import Option, Pointwise
 from rtl.layers.elementwise import mapped
 from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
+from rtl.layers.pairs import Paired
 from rtl.layers.plans import LanePlan
 from rtl.parts.arith import holding
 from rtl.parts.pipeline import ChannelConstants
 from rtl.parts.stream import Beat
-from rtl.parts.thresholds import Comparators, Ladder, Search, blocks_of, constants_of
+from rtl.parts.thresholds import (
+    Comparators,
+    Ladder,
+    RowSearch,
+    Search,
+    blocks_of,
+    constants_of,
+    row_fields,
+)
 
 MOST_COMPARED = 32
 """Thresholds of a channel that are compared at once."""
@@ -130,3 +139,66 @@ class Searched(Reaching):
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """A search on each lane."""
         return mapped(self, plan, beats, self.part(Search, plan))
+
+
+class SearchedInRows(Paired):
+    """A binary search in the row that another code picks: a comparison a lane and cycle."""
+
+    name = "search"
+
+    @cached_property
+    def ladder(self) -> Ladder:
+        """The operator's constants, with the range of the codes that are compared."""
+        op: ChosenThresholds = self.task.op
+        base, step = (tuple(map(int, values)) for values in (op.base, op.step))
+        rows = tuple(tuple(row) for row in op.values.tolist())
+        b = self.task.inputs[1]
+        return Ladder(rows=rows, base=base, step=step, x=(b.lo, b.hi), out=self.task.out.format)
+
+    def lacks(self) -> str | None:
+        """Any number of thresholds."""
+        return None
+
+    def multipliers(self, plan: LanePlan) -> int:
+        """Nothing is multiplied."""
+        return 0
+
+    def options(self) -> Sequence[Option]:
+        """One for each width, by what Yosys makes of a search and of small memories."""
+        each = 3 * holding(*self.ladder.met).width // 2 + 30
+        found = []
+        for plan in map(self.plan, self.widths()):
+            stored = sum(-(-m.words // 16) * m.width for m in self.memories(plan) if not m.blocks)
+            cost = (30 + plan.lanes * each + stored, plan.lanes)
+            found.append(Option(cost, self.cycles(plan), plan))
+        return found
+
+    def cycles(self, plan: LanePlan) -> int:
+        """One more than the bits of the count, each beat."""
+        return -(-self.task.out.size // plan.lanes) * (self.ladder.bits + 1)
+
+    def why(self, plan: LanePlan) -> str:
+        """A beat in several cycles."""
+        return f"{plan.lanes} codes in {self.ladder.bits + 1} cycles"
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """What is repeated; the rows of each lane, and bases and steps where they differ."""
+        ladder, block = self.ladder, plan.block_constants
+        width = holding(*ladder.met).width
+        words = len(ladder.rows) << ladder.bits
+        found = [*super().memories(plan)]
+        found += [Memory(words, width, written=False, block=block)] * plan.lanes
+        ends = sum(shape.width for shape in row_fields(ladder).values())
+        if ends:
+            found += [Memory(len(ladder.rows), ends, written=False, block=block)] * plan.lanes
+        return found
+
+    def part(self, plan: LanePlan) -> RowSearch:
+        """A search on each lane."""
+        a, b = self.task.inputs
+        return RowSearch(
+            self.ladder,
+            lanes=plan.lanes,
+            formats=(a.format, b.format),
+            block=plan.block_constants,
+        )

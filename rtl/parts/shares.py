@@ -39,11 +39,15 @@ BELOW_HALF = 50  # a product of significands goes right so far, or farther, and 
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """Proven bounds of terms and sums, and the most that a result may be before it saturates."""
+    """Proven bounds of terms and sums, the most that a result may be before it saturates.
+
+    The whole is `2**bits`.
+    """
 
     term: Range
     total: Range
     most: int
+    bits: int = 8
 
 
 class ShareArithmetic(ABC):
@@ -130,9 +134,9 @@ class NewtonDivision(ShareArithmetic):
 
     @property
     def shifts(self) -> Range:
-        """By 12 + 23 + 31 bits where a sum has 32, by one less than that to twice the result."""
+        """By 12, 31 and 31 less the whole's bits where a sum has 32; one less to twice that."""
         low, high = self.places
-        far = SUM_FRACTION + 23 + FIXED - 2
+        far = SUM_FRACTION + FIXED - self.ranges.bits + FIXED - 2
         return far - high, far - low
 
     @property
@@ -153,13 +157,18 @@ class NewtonDivision(ShareArithmetic):
 
 
 class FloatDivision(ShareArithmetic):
-    """In float32: the reciprocal of a 256th of the sum, then the product, each rounded.
+    """In float32: the reciprocal of `2**-bits` of the sum, then the product, each rounded.
 
     The places are the sum's exponent. A product P that the first rounding takes to a tie lies at
     most half its last place below it, whatever the bits between: that half is added, no more.
     """
 
     significand = FRACTION + 2
+
+    @property
+    def _even(self) -> int:
+        """How far a product goes right, to twice the result, where both exponents are equal."""
+        return 2 * FRACTION - self.ranges.bits
 
     @property
     def places(self) -> Range:
@@ -172,7 +181,8 @@ class FloatDivision(ShareArithmetic):
         """As far as the result neither saturates nor is 0 whatever the significands are."""
         (low, high), (least, most) = self.places, self.ranges.term
         saturating = TIE - 1 - (self.ranges.most.bit_length() + 1)
-        bounds = (38 + low - (most >> FRACTION), 38 + high - (least >> FRACTION))
+        even = self._even
+        bounds = (even + low - (most >> FRACTION), even + high - (least >> FRACTION))
         first, last = (min(max(end, saturating - 1), BELOW_HALF - 1) for end in bounds)
         return first, last
 
@@ -186,7 +196,7 @@ class FloatDivision(ShareArithmetic):
         term, word = Value.cast(lane["a"]), Value.cast(lane["b"])
         least, most = self.shifts
         shift = Signal(arith.holding(0, most - least))
-        far = word[self.significand :] - term[FRACTION:] + (38 - least)
+        far = word[self.significand :] - term[FRACTION:] + (self._even - least)
         m.d.comb += shift.eq(arith.clip(m, far, 0, most - least))
         return {
             "x": Cat(term[:FRACTION], Const(1, 1)),

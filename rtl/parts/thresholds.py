@@ -1,4 +1,4 @@
-"""How many thresholds of its channel a code reaches: all compared at once, or found by a search."""
+"""How many thresholds of a row a code reaches: all compared at once, or found by a search."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.hdl import Value
+from amaranth.hdl import Shape, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,10 +15,11 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from rtl.parts import arith
 from rtl.parts.multicycle import Timing, beat_at_work
-from rtl.parts.pipeline import ChannelConstants, Lane, Pipeline
+from rtl.parts.pipeline import ChannelConstants, Lane, Pipeline, constant_shape
+from rtl.parts.pointwise import by_bits
 from rtl.parts.requantizer import trimmed
 from rtl.parts.rom import constant_memory
-from rtl.parts.stream import Beat, blank
+from rtl.parts.stream import Beat, Join, blank
 
 Range = tuple[int, int]
 
@@ -60,6 +61,11 @@ class Ladder:
         """A channel's thresholds, those that all codes reach, or none, as the nearest such."""
         low, high = self.met
         return [min(max(value, low), high) for value in self.rows[channel % len(self.rows)]]
+
+    def filled(self, channel: int) -> list[int]:
+        """The same, filled up to a power of two with what no code reaches."""
+        row = self.row(channel)
+        return [*row, *[self.met[1]] * ((1 << self.bits) - len(row))]
 
     def ends(self) -> dict[str, tuple[int, ...]]:
         """Base and step by the names that a lane has them under."""
@@ -218,44 +224,133 @@ class Search(wiring.Component):
 
     def _found(self, m: Module, k: int, timing: Timing, blocks: tuple[Any, Any]) -> Any:
         """How many thresholds lane `k`'s code reaches, from the cycle after the last comparison."""
-        bits, load, cycle = self.ladder.bits, timing.load, timing.cycle
-        shape = arith.holding(*self.ladder.met)
-        store = constant_memory(shape, self._rows(k), block=self.block)
+        rows = [self.ladder.filled(block * self.lanes + k) for block in range(self.blocks)]
+        store = constant_memory(
+            arith.holding(*self.ladder.met), [v for row in rows for v in row], block=self.block
+        )
         m.submodules[f"thresholds_{k}"] = store
-        port = store.read_port()
-        x = blank(trimmed(self.i.payload.data[k], self.ladder.x).shape(), f"x_{k}")
-        count = blank(bits, f"count_{k}")
-        with m.If(load):
-            m.d.sync += x.eq(trimmed(self.i.payload.data[k], self.ladder.x))
-        reached = Signal(name=f"reached_{k}")
-        m.d.comb += reached.eq(x >= port.data)
-        place = Signal(bits, name=f"place_{k}")
-        now = Signal(bits, name=f"now_{k}")  # the count with the bit that is found in this cycle
-        for turn in range(bits):
-            bit = bits - 1 - turn
-            below = (1 << bit) - 1
-            with m.If(cycle == turn + 1):
-                m.d.comb += now.eq(Mux(reached, count | (1 << bit), count))
-                if bit:
-                    m.d.comb += place.eq(now | (below >> 1))
-        with m.If((cycle != 0) & (cycle <= bits)):
-            m.d.sync += count.eq(now)
-        with m.If(load):
-            m.d.sync += count.eq(0)
-        first = (1 << (bits - 1)) - 1
-        starts = (cycle == 0) | (cycle == self.cycles)
-        at = Cat(Mux(starts, first, place)[:bits], Mux(starts, blocks[1], blocks[0]))
-        m.d.comb += port.addr.eq(at)
-        return count
+        code = trimmed(self.i.payload.data[k], self.ladder.x)
+        return searched(m, self.ladder, store.read_port(), timing, code, blocks, k)
 
-    def _rows(self, k: int) -> list[int]:
-        """The thresholds of all channels of a lane, each filled up to a power of two."""
-        never = self.ladder.met[1]
-        rows = []
-        for block in range(self.blocks):
-            row = self.ladder.row(block * self.lanes + k)
-            rows += [*row, *[never] * ((1 << self.ladder.bits) - len(row))]
-        return rows
+
+def searched(
+    m: Module,
+    ladder: Ladder,
+    port: Any,
+    timing: Timing,
+    code: Any,
+    rows: tuple[Any, Any],
+    k: int,
+) -> Any:
+    """How many thresholds lane `k`'s code reaches, from the cycle after the last comparison.
+
+    `port` reads filled rows, one after the other; `rows` are that of the beat at work, and of the
+    one that is taken next. `code` is taken with the load.
+    """
+    bits, load, cycle = ladder.bits, timing.load, timing.cycle
+    x, count = blank(code.shape(), f"x_{k}"), blank(bits, f"count_{k}")
+    with m.If(load):
+        m.d.sync += x.eq(code)
+    reached = Signal(name=f"reached_{k}")
+    m.d.comb += reached.eq(x >= port.data)
+    place = Signal(bits, name=f"place_{k}")
+    now = Signal(bits, name=f"now_{k}")  # the count with the bit that is found in this cycle
+    for turn in range(bits):
+        bit = bits - 1 - turn
+        below = (1 << bit) - 1
+        with m.If(cycle == turn + 1):
+            m.d.comb += now.eq(Mux(reached, count | (1 << bit), count))
+            if bit:
+                m.d.comb += place.eq(now | (below >> 1))
+    with m.If((cycle != 0) & (cycle <= bits)):
+        m.d.sync += count.eq(now)
+    with m.If(load):
+        m.d.sync += count.eq(0)
+    first = (1 << (bits - 1)) - 1
+    starts = (cycle == 0) | (cycle == bits + 1)
+    at = Cat(Mux(starts, first, place)[:bits], Mux(starts, rows[1], rows[0]))
+    m.d.comb += port.addr.eq(at)
+    return count
+
+
+class RowSearch(wiring.Component):
+    """A binary search in the row that a code of another stream picks, one memory a lane.
+
+    The ladder has a row, a base and a step for each code of `formats[0]`, the least first. Ports:
+    `a` and `b` (In), streams of `lanes` codes of `formats`, taken in pairs; `o` (Out), one of the
+    ladder's. A beat every `cycles` cycles, latency `cycles` + 1; backpressure honoured; `o` comes
+    from registers, and no path leads from `o.ready` to `a.ready` or `b.ready`. `last` is that of
+    `a`. Bases and steps that differ lie in another memory a lane.
+    """
+
+    def __init__(
+        self, ladder: Ladder, *, lanes: int, formats: tuple[Format, Format], block: bool = False
+    ) -> None:
+        if not len(ladder.rows) == len(ladder.base) == 1 << formats[0].width:
+            raise HwsimError(f"chosen thresholds must have a row for each code of {formats[0]}")
+        self.ladder, self.block, self.cycles = ladder, block, ladder.bits + 1
+        self.order = by_bits(range(len(ladder.rows)), formats[0])
+        self.beats = (Beat.of(lanes, formats[0]), Beat.of(lanes, formats[1]))
+        self.target = Beat.of(lanes, ladder.out)
+        a, b = self.beats
+        super().__init__({"a": In(a.stream), "b": In(b.stream), "o": Out(self.target.stream)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.join = join = Join(*self.beats)
+        wiring.connect(m, wiring.flipped(self.a), join.a)
+        wiring.connect(m, wiring.flipped(self.b), join.b)
+        work = beat_at_work(m, join.o, self.o, self.target, self.cycles)
+        rows = [value for row in self.order for value in self.ladder.filled(row)]
+        for k in range(self.target.lanes):
+            shape = arith.holding(*self.ladder.met)
+            store = constant_memory(shape, rows, block=self.block)
+            m.submodules[f"thresholds_{k}"] = store
+            chosen = Value.cast(join.o.payload.a[k]).as_unsigned()
+            held = blank(len(chosen), f"row_{k}")
+            with m.If(work.timing.load):
+                m.d.sync += held.eq(chosen)
+            code = trimmed(join.o.payload.b[k], self.ladder.x)
+            both, timing = (held, chosen), work.timing
+            count = searched(m, self.ladder, store.read_port(), timing, code, both, k)
+            ends = self._ends(m, k, chosen, timing.load)
+            with m.If(work.leaves):
+                m.d.sync += work.offer.data[k].eq(stepped(m, ends, count, self.ladder))
+        return m
+
+    def _ends(self, m: Module, k: int, row: Any, load: Any) -> Lane:
+        """Base and step of the row of the beat at work."""
+        ends = self.ladder.ends()
+        lane: dict[str, Any] = {
+            name: Const(values[0], constant_shape(values))
+            for name, values in ends.items()
+            if len(set(values)) == 1
+        }
+        varying = row_fields(self.ladder)
+        if not varying:
+            return lane
+        words, start = [0] * len(self.order), 0
+        for name, shape in varying.items():
+            mask = (1 << shape.width) - 1
+            for place, source in enumerate(self.order):
+                words[place] |= (ends[name][source] & mask) << start
+            start += shape.width
+        store = constant_memory(start, words, block=self.block)
+        m.submodules[f"ends_{k}"] = store
+        port = store.read_port()
+        m.d.comb += [port.addr.eq(row), port.en.eq(load)]
+        start = 0
+        for name, shape in varying.items():
+            lane[name] = Signal(shape, name=f"{name}_{k}")
+            m.d.comb += lane[name].eq(port.data[start : start + shape.width])
+            start += shape.width
+        return lane
+
+
+def row_fields(ladder: Ladder) -> dict[str, Shape]:
+    """The shapes of base and step, where they differ between rows."""
+    ends = ladder.ends()
+    return {name: constant_shape(values) for name, values in ends.items() if len(set(values)) > 1}
 
 
 def blocks_of(ladder: Ladder, lanes: int, channels: int) -> int:

@@ -26,6 +26,7 @@ NOT_DRAWN = {
     "ELU": "compared alone",
     "EXP": "compared alone",
     "L2_NORMALIZATION": "compared alone",
+    "LOG_SOFTMAX": "compared alone",
     "RELU_0_TO_1": "compared alone",
     "SHAPE": "folds constants",
     "SQUARED_DIFFERENCE": "compared alone",

@@ -29,6 +29,7 @@ NO_INT16 = {
     "ELU",
     "EXP",
     "L2_NORMALIZATION",
+    "LOG_SOFTMAX",
     "RELU_0_TO_1",
     "SQUARED_DIFFERENCE",
     "DEPTH_TO_SPACE",

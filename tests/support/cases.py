@@ -461,7 +461,7 @@ def share_cases() -> Iterator[Case]:
     ):
         types = tensor((20, 2), "u31", codes=(0, most)), tensor((20, 1), "u31", codes=ends)
         op = Share(division=division, **fields)
-        yield Case(f"share-{division.value}-16-bit", op, types, built=False)
+        yield Case(f"share-{division.value}-16-bit", op, types)
 
 
 def quotient_cases() -> Iterator[Case]:
@@ -838,11 +838,13 @@ def chosen_thresholds_cases() -> Iterator[Case]:
         values = np.sort(rng.integers(b.lo, b.hi + 1, (rows, count)), axis=1)
         given = {"base": rng.integers(-9, 9, rows), "step": rng.integers(-1, 2, rows)} | fields
         op = ChosenThresholds(values=values, out=Format.int(10), **given)
-        return Case(f"chosenthresholds-{name}", op, (a, b), built=False)
+        return Case(f"chosenthresholds-{name}", op, (a, b))
 
     sums = tensor((9, 1), "s20", 0)
     yield case("few", tensor((9, 6), "u4"), tensor((9, 6), "s14", 0), 3)
-    yield case("many", tensor((9, 6)), sums, 255, base=np.zeros(256, np.int64))
+    yield case("many", tensor((9, 6), "s4"), sums, 255, base=np.zeros(16, np.int64))
+    falling = {"base": np.full(16, 7), "step": np.full(16, -1)}
+    yield case("falling", tensor((5, 1), "s4"), tensor((5, 6), "u9"), 7, **falling)
     yield case("wide", tensor((4, 6), "s5"), tensor((4, 6), "s40"), 20)
     yield case("one", tensor((6,), "u3", codes=(1, 5)), tensor((4, 6), "s9", codes=(-30, 99)), 1)
 

@@ -47,6 +47,11 @@ WRONG = {
     ("SUM", "reference"),
     ("SPACE_TO_BATCH_ND", "tflm"),
     *(("RESIZE_BILINEAR of uint8", like) for like in ("reference", "builtin")),
+    *(
+        (name, like)
+        for name in ("LOG_SOFTMAX", "LOG_SOFTMAX of uint8")
+        for like in ("builtin", "xnnpack")
+    ),
 }
 """Kernels that run and are wrong, or not followed, so that they are refused."""
 

@@ -241,6 +241,10 @@ def _to(m: Maker, op: str, scale: float, zero: int, size: int = 256, **options: 
     return m.node(op, [m.x(size, top=8)], m.fixed(scale, zero, size), **options)
 
 
+def _log_softmax(m: Maker, size: int, top: float) -> list[int]:
+    return m.node("LOG_SOFTMAX", [m.x(size, top=top)], m.fixed(2.0**-4, 127, size))
+
+
 def _prelu(m: Maker) -> list[int]:
     x = m.x(4, 4, 6, top=8)
     return m.node("PRELU", [x, m.weights((1, 1, 6), 0, 1)], m.y(4, 4, 6))
@@ -354,6 +358,8 @@ def _all() -> Iterator[tuple[str, Build]]:
         yield "MUL", lambda m, a=activation: _square(m, a)
     yield "SOFTMAX", lambda m: _to(m, "SOFTMAX", 2.0**-8, -128, 13, beta=1.0)
     yield "SOFTMAX", lambda m: _to(m, "SOFTMAX", 2.0**-8, -128, 200, beta=0.4)
+    for size, top in ((1, 8), (13, 2), (13, 60), (300, 8), (1500, 3)):
+        yield "LOG_SOFTMAX", lambda m, s=size, t=top: _log_softmax(m, s, t)
     yield "PRELU", _prelu
     for op, axes, keep in itertools.product(
         ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), AXES, (False, True)

@@ -21,6 +21,9 @@ from hwsim.ops.fixed_point import (
 ROUGH_EXP, THIRD = 1895147668, 715827883  # exp(-1/8) and 1/3, 31 fraction bits
 BARREL = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
 """exp(-2**k) for k from -2 on, 31 fraction bits."""
+LOG_2, ROOT, FOURTH_ROOT = 1488522236, 1518500250, 1805811301  # the roots of 1/2, 31 fraction bits
+ALPHA_N, ALPHA_D, ALPHA_I, ALPHA_F = 117049297, 127690142, 1057819769, 638450708
+"""Of the rational function that is a logarithm near 1; 31 fraction bits."""
 
 
 def divided(values: IntArray, right: int) -> IntArray:
@@ -86,6 +89,31 @@ class FixedPoint:
         exponential = self.exp_on_negative(-np.abs(values), integer_bits + 1)
         positive = self.left(self.reciprocal(exponential) - (1 << self.width - 3), 2)
         return np.where(values == 0, 0, np.where(values < 0, -positive, positive))
+
+    def log(self, values: IntArray, integer_bits: int, out_bits: int) -> IntArray:
+        """log of 32-bit numbers of 1 or more with so many integer bits; `out_bits` of the result.
+
+        Source: TensorFlow Lite `log_x_for_x_greater_than_or_equal_to_1_impl` (common.h).
+        """
+        held = out_bits + 1
+        unit, quarter = 1 << self.width - 1 - held, 1 << self.width - 3 - held
+        room_a, lower = self._room(values), self.times(values, ROOT)
+        room_b = self._room(lower)
+        a = self.left(self.times(values << room_a, ROOT), 1)
+        power_a = (integer_bits - 1 - room_a) * unit + quarter
+        power_b = (integer_bits - room_b) * unit - quarter
+        r, power = np.minimum(a, values << room_b), np.maximum(power_a, power_b)
+        p, q = (r + FOURTH_ROOT + 1) >> 1, 2 * (r - FOURTH_ROOT)
+        square = self.times(q, q)
+        above = self.times(q, r) + self.times(self.times(q, square), ALPHA_N)
+        inner = ALPHA_I + q + self.times(square, ALPHA_D)
+        below = self.times(p, inner) + self.times(q, ALPHA_F)
+        part = self.times(divided(above, held), self.left(self.reciprocal(below), 1))
+        return self.left(self.times(power, LOG_2) + part, 1)
+
+    def _room(self, values: IntArray) -> IntArray:
+        """How far numbers above 0 can go left."""
+        return self.width - 1 - np.frexp(values.astype(np.float64))[1]
 
 
 LONG, SHORT = FixedPoint(32), FixedPoint(16)

@@ -31,12 +31,19 @@ def multiplier(value: float) -> tuple[int, int]:
 
 def exponentials(scale: float, beta: float) -> IntArray:
     """The terms of a softmax for distances of 0 to 255 from the largest code; 31 fraction bits."""
+    scaled, near = distances(scale, beta)
+    return np.asarray(np.where(near, LONG.exp_on_negative(scaled, INTEGER_BITS), 0), np.int64)
+
+
+def distances(scale: float, beta: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Those distances, negative, in five integer bits, and which of them count."""
     m, left = multiplier(min(beta * scale * 2.0 ** (31 - INTEGER_BITS), 2.0**31 - 1))
+    if left < 1:
+        raise HwsimError(f"a softmax's scale times beta must be above 2**-26, not {scale * beta}")
     least = -math.floor(RANGE * 2.0 ** (31 - INTEGER_BITS) / 2.0**left)
     distance = -np.arange(256, dtype=np.int64)
     near = distance >= least
-    scaled = LONG.times(np.where(near, distance, 0) << left, m)
-    return np.asarray(np.where(near, LONG.exp_on_negative(scaled, INTEGER_BITS), 0), np.int64)
+    return LONG.times(np.where(near, distance, 0) << left, m), near
 
 
 def tanh(x: IntArray, scale: float) -> IntArray:

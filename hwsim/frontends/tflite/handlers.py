@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwsim.frontends.tflite import (
     batches,
+    log_softmax,
     moving,
     normalization,
     pairs,
@@ -45,6 +46,7 @@ HANDLERS: dict[str, Handler] = {
     "HARD_SWISH": unary.handler(unary.hard_swish),
     "L2_NORMALIZATION": normalization.l2_normalization,
     "LEAKY_RELU": unary.handler(unary.leaky_relu, wide.leaky_relu),
+    "LOG_SOFTMAX": log_softmax.log_softmax,
     "LOGISTIC": unary.handler(unary.logistic, wide.logistic),
     "MAXIMUM": pairs.extreme,
     "MAX_POOL_2D": each_map(pool.max_pool),

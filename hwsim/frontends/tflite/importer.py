@@ -286,7 +286,8 @@ class LiteImporter(Builder):
     def idle(self) -> set[int]:
         """Inputs that only say a transposed convolution's shape, which its output says too."""
         main = self.model.main
-        told = {node.inputs[0] for node in main.nodes if node.op == "TRANSPOSE_CONV"}
+        shapes = [node.inputs[:1] for node in main.nodes if node.op == "TRANSPOSE_CONV"]
+        told = {index for first in shapes for index in first}
         rest = {
             index
             for node in main.nodes

@@ -59,21 +59,16 @@ def softmax(run: LiteImporter, node: LiteNode) -> None:
     if not (math.isfinite(beta) and beta > 0):
         raise HwsimError(f"{node}: its beta must be a finite number above 0, not {beta}")
     name = run.label(made)
-    axes = (len(run.types[edge].shape) - 1,)
-    top = run.emit(f"{name}.max", Reduce(reduction=Reduction.MAX, axes=axes), [edge], f"{name}.max")
-    below = run.emit(f"{name}.below", Sub(), [top, edge], f"{name}.below")
-    below = run.emit(f"{name}.distance", Relu(), [below], f"{name}.distance")
+    below = distances(run, name, edge)
     if run.like in IN_FLOATS:
         values = patterns(_exponentials(quant.scale, beta))
-        terms = run.emit(f"{name}.exp", _table(run, below, values), [below], f"{name}.exp")
-        total = _sum(run, name, terms, axes, Float32(), int(values[0]))
+        terms = run.emit(f"{name}.exp", entries(run, below, values), [below], f"{name}.exp")
+        total = row_sum(run, name, terms, Float32(), int(values[0]))
         division = Division.FLOAT32
     else:
         values = gemmlowp.exponentials(float(quant.scale), float(beta))
-        terms = run.emit(f"{name}.exp", _table(run, below, values), [below], f"{name}.exp")
-        added = divided(values, SUM_FRACTION)
-        parts = run.emit(f"{name}.terms", _table(run, below, added), [below], f"{name}.terms")
-        total = _sum(run, name, parts, axes, Exact(), int(added[0]))
+        terms = run.emit(f"{name}.exp", entries(run, below, values), [below], f"{name}.exp")
+        total = gemmlowp_sum(run, name, below, values)
         division = Division.NEWTON
     share = Share(
         out=run.format(made),
@@ -91,21 +86,36 @@ def _exponentials(scale: np.float32, beta: np.float32) -> IntArray | Sequence[fl
     return [math.exp(float(F32(step * F32(distance)))) for distance in range(CODES)]
 
 
-def _table(run: LiteImporter, edge: str, values: IntArray) -> Table:
+def distances(run: LiteImporter, name: str, edge: str) -> str:
+    """How far codes are below the largest of their row."""
+    axes = (len(run.types[edge].shape) - 1,)
+    top = run.emit(f"{name}.max", Reduce(reduction=Reduction.MAX, axes=axes), [edge], f"{name}.max")
+    below = run.emit(f"{name}.below", Sub(), [top, edge], f"{name}.below")
+    return run.emit(f"{name}.distance", Relu(), [below], f"{name}.distance")
+
+
+def entries(run: LiteImporter, edge: str, values: IntArray) -> Table:
     """The entries for the distances that there can be."""
     kind = run.types[edge]
     return Table(values=values[: kind.hi + 1], out=BITS, first=0)
 
 
-def _sum(
+def gemmlowp_sum(run: LiteImporter, name: str, below: str, values: IntArray) -> str:
+    """The sum of a row's exponentials without their lowest 12 bits, from their distances."""
+    added = divided(values, SUM_FRACTION)
+    parts = run.emit(f"{name}.terms", entries(run, below, added), [below], f"{name}.terms")
+    return row_sum(run, name, parts, Exact(), int(added[0]))
+
+
+def row_sum(
     run: LiteImporter,
     name: str,
     terms: str,
-    axes: tuple[int, ...],
     accumulator: Exact | Float32,
     least: int,
 ) -> str:
     """The sum of a row, which is at least the term of its largest code, as its type then says."""
+    axes = (len(run.types[terms].shape) - 1,)
     add = Reduce(reduction=Reduction.SUM, axes=axes, accumulator=accumulator)
     total = run.emit(f"{name}.sum", add, [terms], f"{name}.sum")
     return run.emit(f"{name}.total", Relu(zero_point=least), [total], f"{name}.total")
