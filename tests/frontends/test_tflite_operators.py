@@ -318,3 +318,23 @@ def test_multipliers_have_the_precision_of_a_kernel_set(op, dtype, like, tmp_pat
 )
 def test_a_sum_that_broadcasts_is_added_in_runs(first, second, run):
     assert vector_run(first, second) == vector_run(second, first) == run
+
+
+@pytest.mark.parametrize("op", ["SOFTMAX", "LOG_SOFTMAX"])
+def test_a_softmax_of_a_scale_that_the_kernel_cannot_take_is_refused(op, tmp_path):
+    for scale, taken in ((2.0**-26, True), (2.0**-27, False)):
+        lite = Lite()
+        x = lite.codes("x", (1, 5), scale, 0)
+        y = lite.codes("y", (1, 5), *((2.0**-8, -128) if op == "SOFTMAX" else (2.0**-4, 127)))
+        lite.node(op, [x], [y], **({"beta": 1.0} if op == "SOFTMAX" else {}))
+        (tmp_path / "m.tflite").write_bytes(lite.build([x], [y]))
+        said = refusal(tmp_path / "m.tflite", "reference")
+        assert said is None if taken else "scale times beta must be above 2**-26" in str(said)
+
+
+def test_a_transposed_convolution_without_inputs_is_refused(tmp_path):
+    lite = Lite()
+    y = lite.codes("y", (1, 5, 5, 2), 0.5, 0)
+    lite.node("TRANSPOSE_CONV", [], [y], padding=0, stride_w=1, stride_h=1)
+    (tmp_path / "m.tflite").write_bytes(lite.build([], [y]))
+    assert "TRANSPOSE_CONV" in str(refusal(tmp_path / "m.tflite", "tflm"))
