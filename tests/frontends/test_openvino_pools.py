@@ -104,3 +104,18 @@ def test_windows_that_begin_beyond_the_map_are_refused() -> None:
     y = op.avg_pool(ov.fake_quantize(x, ends), [2] * 2, [1] * 2, [1] * 2, [2] * 2, True, "ceil")
     with pytest.raises(HwsimError, match="last window must begin on the map"):
         hwsim.load(ov.model(ov.fake_quantize(y, ends), x))
+
+
+@pytest.mark.parametrize("zero", [0, 37, 100, 128])
+def test_a_clamp_at_the_end_cuts_codes(zero: int) -> None:
+    rng = np.random.default_rng(seeded(zero))
+    for _ in range(8):
+        op, x = ov.opset(), ov.parameter(4, 7, 7)
+        scale, high = float(rng.uniform(0.004, 0.02)), float(rng.uniform(0.2, 0.9))
+        low = float(rng.choice([0.0, -0.05]))
+        high = float(rng.choice([high, 20 * float(F32(scale)), round(20 * scale, 3)]))
+        ends = (F32(-zero * scale), F32((255 - zero) * scale))
+        given = ov.model(op.clamp(ov.fake_quantize(x, ends), low, high), x)
+        reals = rng.normal(0, 0.8, (50, 4, 7, 7)).astype(F32)
+        (want,) = ov.run(given, reals)
+        assert np.array_equal(np.asarray(hwsim.emulate(hwsim.load(given), reals), F32), want)

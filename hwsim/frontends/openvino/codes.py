@@ -6,6 +6,7 @@ that reads the result. So it is raw codes that are computed with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -79,12 +80,26 @@ def _is_factor(function: Function) -> bool:
 
 
 def _clamped(raw: IntArray, meaning: QuantizedScale, clamp: Unary) -> IntArray:
-    """Codes cut at the ends of a clamp, whose fractions are cut off."""
-    for end, keep in ((clamp.low, np.maximum), (clamp.high, np.minimum)):
+    """Codes cut at the whole numbers inside of the ends of a clamp."""
+    for end, keep, whole in (
+        (clamp.low, np.maximum, math.ceil),
+        (clamp.high, np.minimum, math.floor),
+    ):
         if end is not None:
-            place = int(end / float(meaning.scale) + float(meaning.shift))
+            place = whole(F32(end / float(meaning.scale)) + meaning.shift)
             raw = keep(raw, max(place, meaning.lowest))
     return raw
+
+
+def cut(clamp: Unary, meaning: QuantizedScale, zero: int) -> Unary:
+    """A clamp that cuts codes at the end of a model, on the reals that they mean exactly."""
+    scale, shift = meaning.scale, meaning.shift
+
+    def function(x: FloatArray) -> FloatArray:
+        raw = np.rint(x / scale).astype(np.int64) + zero + meaning.lowest
+        return np.asarray((_clamped(raw, meaning, clamp).astype(F32) - shift) * scale)
+
+    return Unary(clamp.name, function, rising=True)
 
 
 def of_sum(

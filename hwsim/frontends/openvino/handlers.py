@@ -14,6 +14,7 @@ from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.qdq import dequantize_linear
+from hwsim.frontends.openvino import codes as codes_of
 from hwsim.frontends.openvino import wrong
 from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer, sums_of_weights
 from hwsim.frontends.openvino.importer import OvImporter, TwoPaths
@@ -291,6 +292,23 @@ def _function_of_reals(run: Importer, node: OnnxNode) -> bool:
     return True
 
 
+def clip(run: Importer, node: OnnxNode) -> None:
+    """Clip; one at the end of the model cuts the codes that it reads."""
+    value = run.values.get(node.inputs[0])
+    FLOAT_HANDLERS["", "Clip"](run, node)
+    made = run.values[node.output]
+    if not (isinstance(run, OvImporter) and isinstance(value, Real) and isinstance(made, Real)):
+        return
+    level, steps = value.source, made.steps
+    one = isinstance(level, Level) and not value.steps and len(steps) == 1
+    if not one or not _shown_only(run, node) or not isinstance(steps[0], Unary):
+        return
+    assert isinstance(level, Level)
+    if level.scales is None and steps[0].low is not None and steps[0].high is not None:
+        cut = codes_of.cut(steps[0], run.meaning(level), level.zero_point)
+        run.values[node.output] = replace(made, steps=(cut,))
+
+
 def met(run: Importer, node: OnnxNode) -> None:
     """Note what two tensors are to the plugin where they meet."""
     if isinstance(run, OvImporter) and all(
@@ -441,6 +459,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "Add"): add,
     ("", "AveragePool"): average_pool,
+    ("", "Clip"): clip,
     ("", "Conv"): conv,
     ("", "MatMul"): matmul,
     ("", "Div"): paired,

@@ -115,7 +115,7 @@ def function(op: str, attributes: Callable[[IrLayer], dict[str, Attribute]] | No
 
 def clamp(state: Lowering, layer: IrLayer) -> None:
     """Clamp."""
-    ends = [state.new(layer, name, np.float32(layer.real(name))) for name in ("min", "max")]
+    ends = [state.new(layer, name, np.float64(layer.real(name))) for name in ("min", "max")]
     state.node(layer, "Clip", [state.tensor(layer, 0), *ends])
 
 
