@@ -116,6 +116,26 @@ def test_reading_a_module_says_nothing_of_what_pytorch_deprecates(seed):
         hwsim.load(module, example=(1, 20))
 
 
+@pytest.mark.parametrize("clamp", [torch.nn.ReLU6, torch.nn.Hardtanh, torch.nn.ReLU])
+@pytest.mark.parametrize("engine", ["qnnpack", "fbgemm"])
+def test_a_clamp_whose_elements_qnnpack_misplaces_is_announced(clamp, engine, seed, rng):
+    torch.manual_seed(seed)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), clamp()).eval()
+    x = rng.normal(0, 1, (20, 3, 6, 6)).astype(np.float32)
+    with made.engine(engine):
+        mapping = networks.tq.get_default_qconfig_mapping(engine)
+        ready = networks.prepare_fx(network, mapping, (torch.from_numpy(x[:1]),))
+        ready(torch.from_numpy(x))
+        module = networks.convert_fx(ready)
+        wanted = np.concatenate([module(torch.from_numpy(one[None])).numpy() for one in x])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            graph = hwsim.load(module, example=x[:1])
+    said = any("was seen to put the elements" in str(one.message) for one in caught)
+    differ = int((np.asarray(hwsim.emulate(graph, x)) != wanted).sum())
+    assert said == (differ > 0) == (engine == "qnnpack" and clamp is not torch.nn.ReLU)
+
+
 def _float() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(3, 2)).eval()
 

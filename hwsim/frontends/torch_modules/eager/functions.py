@@ -14,6 +14,7 @@ from hwsim.fixed import Format
 from hwsim.float_steps import FloatStep
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.values import RawInput
+from hwsim.frontends.torch_modules.eager.engines import Engine
 from hwsim.frontends.torch_modules.eager.importer import (
     FORMATS,
     Floats,
@@ -26,6 +27,12 @@ from hwsim.ops import ChannelTable, Op, Quant, Relu, Table
 from hwsim.ops.base import IntArray
 
 Kernel = Callable[[torch.Tensor], torch.Tensor]
+CLAMPS = ("clamp", "clip", "hardtanh", "relu6")
+MISPLACED = (
+    "PyTorch 2.13's qnnpack was seen to put the elements of a clamp (ReLU6, Hardtanh) in other "
+    "places where the tensor lies with channels last, as behind a convolution: its result may be "
+    "any other; the elements stay where they are here, as in the other engines"
+)
 
 
 def again(call: Call, changed: Mapping[str, Any]) -> Any:
@@ -55,9 +62,17 @@ def function(name: str) -> Callable[[TorchImporter, Call], None]:
                 value.source, lambda q: kernel(value.function(q)), plain=False
             )
             return
+        if run.engine is Engine.QNNPACK and _misplaced(call, call[name]):
+            run.warn(call.title, MISPLACED)
         tabled(run, call, run.quantized(call, name), kernel, call[name])
 
     return handle
+
+
+def _misplaced(call: Call, given: torch.Tensor) -> bool:
+    """Whether qnnpack writes a clamp of a tensor with channels last as if they lay first."""
+    clamps = call.name.rpartition("::")[2].rstrip("_") in CLAMPS
+    return clamps and given.dtype == torch.quint8 and not given.is_contiguous()
 
 
 def by_channel(run: TorchImporter, call: Call) -> None:
