@@ -267,6 +267,8 @@ def pad(run: ProgramImporter, node: ProgramNode) -> None:
     held = moves.held(run, value)
     amounts = node.integers("pad")
     rank = len(held.layout.shape)
+    if len(amounts) == 2 * rank + 2 and not any(amounts[-2:]):
+        amounts = amounts[:-2]  # none around the batch, as the delegate writes it
     if len(amounts) % 2 or len(amounts) > 2 * rank or isinstance(held, Codes):
         raise HwsimError(f"{node}: its pads must be two for each of up to {rank} axes")
     each = [(0, 0)] * rank
