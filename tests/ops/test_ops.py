@@ -601,3 +601,16 @@ def test_thresholds_of_other_channels_are_refused():
     )
     with pytest.raises(HwsimError, match="input must have 2 channels, not 3"):
         op.infer([tensor((4, 3))])
+
+
+def test_the_sums_of_a_share_are_large_enough_for_its_product_to_be_rounded():
+    from hwsim.ops import Division, Share
+
+    op = Share(division=Division.NEWTON, out=Format.uint(16), bits=16)
+    for least in (31, 32):
+        types = tensor((4, 2), "u31", codes=(0, 99)), tensor((4, 1), "u31", codes=(least, 999))
+        if least == 32:
+            assert op.infer(types).shape == (4, 2)
+            continue
+        with pytest.raises(HwsimError, match="must be at least 32, not 31"):
+            op.infer(types)
