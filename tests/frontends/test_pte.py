@@ -9,7 +9,7 @@ import pytest
 from support import pte_models
 from support.mutants import mutated, sentences
 from support.oracle import f32, rounded
-from support.pte_models import CONVERT, FULLY_CONNECTED, NOTHING, Blob
+from support.pte_models import ADD, CONVERT, FULLY_CONNECTED, NOTHING, Blob
 
 import hwsim
 from hwsim import HwsimError
@@ -69,6 +69,32 @@ def test_a_delegate_of_a_bounded_layer_gives_the_integers_of_the_rule(biased, tm
     x = rng.uniform(-9, 9, (400, 4)).astype(np.float32)
     got = hwsim.emulate(graph, x)
     assert got.tolist() == [expected(row, weights, scales, bias) for row in x]
+
+
+def sum_of_two(tmp_path, first: int, second: int) -> hwsim.Graph:
+    """A sum of tensors with unlike quantizers, which stand at these places of a call."""
+    blob = Blob()
+    reals = [blob.tensor(1, 4), blob.tensor(1, 4)]
+    codes = [blob.tensor(1, 4, scale=0.5), blob.tensor(1, 4, scale=SX, zero=ZX)]
+    made, y = blob.tensor(1, 4, scale=SY, zero=ZY), blob.tensor(1, 4)
+    for value, place in zip([*reals, y], (first, second, 2), strict=True):
+        blob.values[value]["external"] = place
+    for pair in zip(reals, codes, strict=True):
+        blob.node(CONVERT, *pair)
+    blob.node(ADD, *codes, made)
+    blob.node(CONVERT, made, y)
+    path = tmp_path / "m.pte"
+    path.write_bytes(pte_models.program(blob.build(reals, [y]), [(1, 4)] * 2, [(1, 4)]))
+    return hwsim.load(path)
+
+
+def test_a_delegates_inputs_are_those_that_their_places_say(tmp_path, rng):
+    plain, crossed = (sum_of_two(tmp_path, *places) for places in ((0, 1), (1, 0)))
+    names = [port.name for port in plain.inputs]
+    x, y = rng.uniform(-7, 7, (2, 100, 4)).astype(np.float32)
+    want = hwsim.emulate(plain, dict(zip(names, (x, y), strict=True)))
+    assert (hwsim.emulate(crossed, dict(zip(names, (y, x), strict=True))) == want).all()
+    assert (hwsim.emulate(crossed, dict(zip(names, (x, y), strict=True))) != want).any()
 
 
 def test_a_delegate_of_another_backend_is_refused_by_its_name(tmp_path, rng):

@@ -82,6 +82,7 @@ class Blob:
             1: ("Uint32", len(held["shape"])),
             2: ("At", shape),
             3: ("Uint32", held.get("data", 0)),
+            4: ("Uint32", held.get("external", NOTHING)),
             6: ("Uint32", number),
         }
         tensor = numbers(b, fields)

@@ -108,9 +108,13 @@ NODES: list[tuple[str, Fields]] = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class XnnValue:
-    """A tensor; `data` of a constant, `scales` of a quantized one, along `axis` if several."""
+    """A tensor; `data` of a constant, `scales` of a quantized one, along `axis` if several.
+
+    `external` is the place among a call's arguments of one that comes in or goes out.
+    """
 
     number: int
+    external: int
     kind: int
     shape: tuple[int, ...]
     data: npt.NDArray[Any] | None
@@ -142,7 +146,7 @@ class XnnNode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class XnnGraph:
-    """What a delegate computes; inputs and outputs by the numbers of values."""
+    """What a delegate computes; inputs and outputs by the numbers of values, as a call has them."""
 
     nodes: tuple[XnnNode, ...]
     values: Mapping[int, XnnValue]
@@ -166,7 +170,10 @@ def read_xnn(blob: memoryview, named: Mapping[str, memoryview], title: str) -> X
     for number in (*inputs, *outputs):
         if number not in by_number:
             raise MalformedError(f"value {number}")
-    return XnnGraph(nodes, by_number, inputs, outputs)
+    ends = (
+        sorted(side, key=lambda number: by_number[number].external) for side in (inputs, outputs)
+    )
+    return XnnGraph(nodes, by_number, *map(tuple, ends))
 
 
 def _stored(
@@ -223,7 +230,8 @@ def _value(each: Record, stored: list[memoryview]) -> XnnValue:
     if index >= max(len(stored), 1):
         raise MalformedError(f"constant {index} of {len(stored)}")
     data = _data(stored[index], code, shape) if index else None
-    return XnnValue(number, code, shape, data, scales, zero, axis)
+    external = int(table.scalar(4, "u32"))
+    return XnnValue(number, external, code, shape, data, scales, zero, axis)
 
 
 def _scales(params: Record, stored: list[memoryview]) -> npt.NDArray[np.float32]:
