@@ -133,3 +133,25 @@ def test_a_range_that_is_too_long_is_a_sentence() -> None:
     total = op.add(ov.fake_quantize(x, (F32(0), F32(1))), op.convert(kept, "f32"))
     with pytest.raises(HwsimError, match="must count up to 65536 numbers"):
         hwsim.load(ov.model(ov.fake_quantize(total, (F32(0), F32(1))), x))
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_layers_quantizer_for_a_sum_with_its_own_input_stays_as_it_is(shown, rng):
+    """Sums next to ties, and a place of 0 that is 128 but for its rounding: 128.00002."""
+    channels, ends = 64, (F32(-26.519743), F32(26.312557))
+    step = (float(ends[1]) - float(ends[0])) / 255
+    ties = rng.integers(12, 120, channels) + 0.5 - 6e-6
+    scale = F32((ties * step - 2) / rng.integers(180, 256, channels)).reshape(-1, 1, 1, 1)
+    op, eye = ov.opset(), np.eye(channels, dtype=np.int8).reshape(channels, channels, 1, 1)
+    x = ov.parameter(channels, 16, 16)
+    codes = ov.fake_quantize(x, (F32(0), F32(255)))
+    layer = op.convolution(codes, ov.weights(eye, scale), [1, 1], [0, 0], [0, 0], [1, 1])
+    layer = op.add(layer, op.constant(np.full((1, channels, 1, 1), 2, F32)))
+    layer = ov.fake_quantize(layer, ends)
+    y = ov.fake_quantize(op.relu(op.add(layer, codes)), (F32(0), F32(255 * 1.05)))
+    given = ov.model([y, layer] if shown else y, x)
+    pixels = np.arange(256, dtype=F32).reshape(1, 1, 16, 16)
+    pixels = np.ascontiguousarray(np.broadcast_to(pixels, (1, channels, 16, 16)))
+    made = hwsim.emulate(hwsim.load(given), pixels)
+    found = next(iter(made.values())) if isinstance(made, dict) else made
+    assert np.count_nonzero(np.asarray(found, F32) != ov.run(given, pixels)[0]) == 0

@@ -97,6 +97,7 @@ def held(run: Importer, node: OnnxNode, by: FakeQuantizer) -> FakeQuantizer:
     own = node.attributes.get("codes")
     if own is None:
         signed = by.signed and takes_int8(run, node)
+        signed = signed and not (by.place != by.levels // 2 and _beside_its_input(run, node))
         place = 0.0 if signed else by.place
         return replace(by, kept=_shown_only(run, node), signed=signed, place=place)
     signed = own == "int8" and takes_int8(run, node)
@@ -106,6 +107,20 @@ def held(run: Importer, node: OnnxNode, by: FakeQuantizer) -> FakeQuantizer:
         signed=signed,
         place=float(by.zero_point + (-128 if signed else 0)),
     )
+
+
+def _beside_its_input(run: Importer, node: OnnxNode) -> bool:
+    """Whether a convolution's quantizer is for a sum alone that reads the convolution's input too.
+
+    The plugin leaves such a quantizer for the kernel to take in with the sum, and then cannot:
+    where its place of 0 is not whole, it stays as it is.
+    """
+    value, total = run.values.get(node.inputs[0]), _only_reader(run, node.output)
+    source = value.source if isinstance(value, Real) else None
+    if not isinstance(source, Weighing) or total is None or total.op != "Add":
+        return False
+    layer = next(other for other in run.model.nodes if source.tensor in other.outputs)
+    return layer.op == "Conv" and layer.inputs[0] in total.inputs
 
 
 def only_clips(run: Importer, node: OnnxNode, real: Real) -> bool:
