@@ -461,7 +461,7 @@ def test_padding_must_be_less_than_the_kernel_on_every_side():
 def test_values_are_frozen_slotted_and_named():
     """Operators share arrays between graphs: nobody may change one, or add to it by a slip."""
     by_array = {"table", "thresholds", "dense", "conv1d", "conv2d", "batchnorm", "divide"}
-    by_array |= {"channel_table", "pair_table", "literal"}
+    by_array |= {"channel_table", "pair_table", "literal", "chosen_thresholds"}
     for kind, op in OPERATORS.items():
         params = op.__dataclass_params__
         assert params.frozen and "__slots__" in vars(op), kind

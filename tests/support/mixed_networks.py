@@ -17,6 +17,7 @@ from hwsim.ops import (
     BatchNorm,
     Cast,
     ChannelTable,
+    ChosenThresholds,
     Concat,
     Conv1D,
     Conv2D,
@@ -276,6 +277,11 @@ def met(net: Mixed) -> None:
         out = net.format(6)
         values = net.rng.integers(out.min, out.max + 1, [1 << fmt.width for fmt in kinds])
         op = PairTable(values=values, out=out)
+    elif net.below(4) == 0 and kinds[0].width <= 6:
+        rows, codes = 1 << kinds[0].width, net.types[other]
+        values = np.sort(net.rng.integers(codes.lo, codes.hi + 1, (rows, 6)), axis=1)
+        base, step = net.rng.integers(-9, 9, rows), net.rng.integers(-1, 2, rows)
+        op = ChosenThresholds(values=values, base=base, step=step, out=Format.int(6))
     elif net.below(4) == 0 and max(fmt.width for fmt in kinds) <= 8:
         ratios = tuple(float(np.float32(r)) for r in net.rng.uniform(0.2, 0.9, 2))
         op = ScaledAdd(ratios=ratios, offset=0.5, out=Format.int(6))
