@@ -382,6 +382,7 @@ OPERATORS: dict[str, Sequence[Build]] = {
         one(lambda x: F.max_pool2d(x, 3, 2, 1), None, (3, 7, 7)),
         one(lambda x: F.max_pool2d(x, 2, ceil_mode=True), None, (3, 5, 5)),
     ],
+    "max_pool1d": [one(lambda x: F.max_pool1d(x, 2), None, (4, 16))],
     "relu": [one(F.relu, None), one(F.relu)],
     "hardtanh": [one(F.relu6, None), one(F.hardtanh, None), one(F.relu6), one(F.hardtanh)],
     "clamp": [one(lambda x: x.clamp(-0.7, 1.3), None), one(lambda x: x.clamp(min=-1.1))],
