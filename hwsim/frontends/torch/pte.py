@@ -233,7 +233,7 @@ class _Program:
         }
         made = self.held.values[call.args[-1]]
         indices = made if isinstance(made, tuple) else (call.args[-1],)
-        if op == "aten.max_pool2d_with_indices":  # largest codes and their places, in a list perhaps
+        if op == "aten.max_pool2d_with_indices":  # codes, and places that nothing reads
             indices = indices[:1] if len(indices) > 1 else (call.args[-2],)
         outputs = []
         for place, index in enumerate(indices):
