@@ -7,13 +7,18 @@ work: no more tables are read than a file of that size can hold.
 
 from __future__ import annotations
 
+import stat
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.errors import HwsimError
+
+MAX_FILE_BYTES = 1 << 31
 SCALARS = {"bool": "<?", "i8": "<b", "u8": "<B", "i16": "<h", "u16": "<H", "i32": "<i",
            "u32": "<I", "i64": "<q", "u64": "<Q", "f32": "<f", "f64": "<d"}  # fmt: skip
 DTYPES = {"i8": "<i1", "u8": "<u1", "i32": "<i4", "u32": "<u4", "i64": "<i8", "u64": "<u8",
@@ -24,6 +29,22 @@ MOST_TEXT = 1 << 16  # characters of a name
 
 class MalformedError(ValueError):
     """Bytes that are no such FlatBuffer."""
+
+
+def file_bytes(path: Path, kind: str) -> bytes:
+    """A whole file of a kind (`a TensorFlow Lite model`); HwsimError where it cannot be had."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise HwsimError(f"{path} must be {kind}, not a folder or device")
+        if status.st_size > MAX_FILE_BYTES:
+            raise HwsimError(
+                f"{path} must have at most {MAX_FILE_BYTES} bytes, not {status.st_size}"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        what = kind.rpartition(" ")[2]
+        raise HwsimError(f"{path} must be a {what} that can be read ({error.strerror})") from None
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ constants are views of it.
 from __future__ import annotations
 
 import math
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.shared.flatbuffer import Bytes, MalformedError, Record
+from hwsim.frontends.shared.flatbuffer import Bytes, MalformedError, Record, file_bytes
 from hwsim.frontends.tflite.model import (
     LiteModel,
     LiteNode,
@@ -33,24 +32,12 @@ from hwsim.frontends.tflite.schema import (
     VERSION,
 )
 
-MAX_FILE_BYTES = 1 << 31
 MAX_ELEMENTS = 1 << 26
 
 
 def read_file(path: Path) -> LiteModel:
     """The model in a file; HwsimError names what is wrong with it."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise HwsimError(f"{path} must be a TensorFlow Lite model, not a folder or device")
-        if status.st_size > MAX_FILE_BYTES:
-            raise HwsimError(
-                f"{path} must have at most {MAX_FILE_BYTES} bytes, not {status.st_size}"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror
-        raise HwsimError(f"{path} must be a model that can be read ({reason})") from None
+    data = file_bytes(path, "a TensorFlow Lite model")
     try:
         return _model(path, Bytes(data).root(IDENTIFIER))
     except MalformedError as error:

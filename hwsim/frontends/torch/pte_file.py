@@ -7,7 +7,6 @@ of it, and the segments behind the FlatBuffer lie where its extended header says
 from __future__ import annotations
 
 import math
-import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.shared.flatbuffer import Bytes, MalformedError, Record
+from hwsim.frontends.shared.flatbuffer import Bytes, MalformedError, Record, file_bytes
 from hwsim.frontends.torch.program import printed
 
 IDENTIFIER, HEADER = b"ET12", b"eh00"
-MAX_FILE_BYTES = 1 << 31
 DTYPES = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 6: "float32", 7: "float64",
           11: "bool", 27: "uint16"}  # fmt: skip
 """Element types by their number."""
@@ -86,18 +84,7 @@ class _Segments:
 
 def read_pte(path: Path) -> PteFile:
     """The program in a file; HwsimError names what is wrong with it."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise HwsimError(f"{path} must be an ExecuTorch program, not a folder or device")
-        if status.st_size > MAX_FILE_BYTES:
-            raise HwsimError(
-                f"{path} must have at most {MAX_FILE_BYTES} bytes, not {status.st_size}"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror
-        raise HwsimError(f"{path} must be a program that can be read ({reason})") from None
+    data = file_bytes(path, "an ExecuTorch program")
     try:
         return _program(path, data)
     except (MalformedError, struct.error, OverflowError) as error:
