@@ -16,7 +16,7 @@ from support.openvino_forms import FORMS, SETTINGS, Setting, inputs, model
 from support.seeds import seeded
 
 import hwsim
-from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer
+from hwsim.frontends.openvino.code_range import CodeRange
 from hwsim.frontends.openvino.lines import KernelLine
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.frontends.shared.values import FloatArray
@@ -51,12 +51,12 @@ def test_a_quantizer_that_is_a_little_off_is_noticed(monkeypatch: pytest.MonkeyP
     given = model("Convolution 3x3", Setting(powers=True, zero="odd"), rng, shown=True)
     x = inputs(given, rng, 12)
     (want,) = ov.run(given, x)
-    kernel = FakeQuantizer.kernel
+    kernel = CodeRange.kernel
 
-    def off(by: FakeQuantizer, low: FloatArray, high: FloatArray) -> KernelLine:
+    def off(by: CodeRange, low: FloatArray, high: FloatArray) -> KernelLine:
         line = kernel(by, low, high)
         return replace(line, offset=line.offset + np.float32(2.0**-4))
 
-    monkeypatch.setattr(FakeQuantizer, "kernel", off)
+    monkeypatch.setattr(CodeRange, "kernel", off)
     got = np.asarray(hwsim.emulate(hwsim.load(given), x), np.float32)
     assert np.count_nonzero(got != want) > 10

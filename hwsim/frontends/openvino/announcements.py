@@ -1,0 +1,25 @@
+"""What a load says where OpenVINO's numbers are not followed to the last bit."""
+
+from __future__ import annotations
+
+FUNCTIONS = (
+    "a layer's kernel has functions of its own in OpenVINO, with other last bits: about one code "
+    "in 2,000 may differ by one step"
+)
+MEANS = (
+    "OpenVINO's mean of so many codes is not followed to the last bit: about one code in 20,000 "
+    "may differ by one step"
+)
+DIFFERENCE = (
+    "OpenVINO rounds a difference of two tensors in an order that is not followed to the last bit: "
+    "about one code in 20,000 may differ by one step"
+)
+SOFTMAX = (
+    "OpenVINO computes this softmax in float32: about one code in 200,000 (8-bit result) may "
+    "differ by one step"
+)
+IN_FLOAT = (
+    "OpenVINO computes this layer in float32, since its weights have a zero point or are no 8-bit "
+    "integers with a scale for each output: about one code in 200,000 (8-bit result) may differ by "
+    "one step, and reals in their last bits (about 1e-6 of the largest)"
+)

@@ -1,0 +1,116 @@
+"""The end of a layer's kernel: how OpenVINO rounds a layer's sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hwsim.frontends.openvino.announcements import FUNCTIONS
+from hwsim.frontends.openvino.code_range import CodeRange
+from hwsim.frontends.openvino.importer import OvImporter
+from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums
+from hwsim.frontends.shared.tensors import TensorBuilder
+from hwsim.frontends.shared.values import Arithmetic, FloatArray, Unary, Weighing
+from hwsim.ops import Dense
+from hwsim.ops.base import IntArray
+
+F32 = np.float32
+
+
+def kernel_rule(
+    run: TensorBuilder,
+    edge: str,
+    source: Weighing,
+    scale: FloatArray,
+    functions: tuple[Unary | Arithmetic, ...],
+    by: CodeRange,
+) -> tuple[WholeSums, FloatRule]:
+    """What a layer's kernel makes of its whole numbers.
+
+    Without a bias, and in a dense layer, the plugin moves the layer's scale into the quantizer.
+    """
+    kind, rows = run.types[edge], max(scale.size, len(by.low))
+    bias, rest = _bias(functions)
+    clamps = [f for f in rest if isinstance(f, Unary) and f.clamp]
+    plain = len(clamps) == len(rest)
+    low, high = by.ends
+    if plain and bias is None and not _moved_bias(source):
+        zero = _zero_sums(run, source)
+        line = by.kernel(low / scale + zero, high / scale + zero)
+        rows = max(rows, line.factor.size, line.offset.size)
+
+        def codes(sums: FloatArray) -> IntArray:
+            return by.without_zeros(_clamped(line.places(sums), clamps, by))
+
+        whole = _zero_count(run, source) if zero.any() else np.zeros(1)
+        sums = WholeSums(kind, lambda k: (k + whole).astype(np.float64), np.zeros(1), rows)
+        return sums, FloatRule((), codes, 1, rows)
+    line = by.kernel(low, high)
+    if any(clamp.high is not None and clamp.high < high.min() for clamp in clamps):
+        line = replace(line, last=False)
+    if plain and isinstance(source.op, Dense) and line.plain and bias is not None:
+
+        def codes(sums: FloatArray) -> IntArray:
+            return by.without_zeros(_clamped(line.weighted(sums, scale, bias), clamps, by))
+
+        sums = WholeSums(kind, lambda k: k.astype(np.float64), np.zeros(1), rows)
+        return sums, FloatRule((), codes, 1, max(rows, bias.size))
+    worth = scale.astype(np.float64)
+    if not plain:
+        run.warn(source.name, FUNCTIONS)
+
+    def last(values: FloatArray) -> IntArray:
+        return by.without_zeros(line.places(values))
+
+    sums = WholeSums(kind, lambda k: k * worth, np.zeros(1), rows, worth)
+    return sums, FloatRule(functions, last, 1, rows)
+
+
+def _bias(
+    functions: tuple[Unary | Arithmetic, ...],
+) -> tuple[FloatArray | None, tuple[Unary | Arithmetic, ...]]:
+    """What is added to a layer's sum at once, and what is computed then."""
+    first = functions[0] if functions else None
+    if isinstance(first, Arithmetic) and first.op == "add":
+        return first.values, functions[1:]
+    return None, functions
+
+
+def sums_of_weights(op: Dense, shift: np.float32) -> FloatArray:
+    """Weights times one number, added up in float32 one after the other."""
+    total = np.zeros(op.outputs, F32)
+    for row in op.matrix():
+        total = total + shift * row.astype(F32)
+    return total
+
+
+def _zero_sums(run: TensorBuilder, source: Weighing) -> FloatArray:
+    """What a dense layer's sums of the plugin's codes hold more than those of reals."""
+    taken = run.meaning(source.input).shift if isinstance(run, OvImporter) else 0
+    if isinstance(source.op, Dense) and taken:
+        return sums_of_weights(source.op, F32(taken))
+    return np.zeros(1, F32)
+
+
+def _zero_count(run: TensorBuilder, source: Weighing) -> Reals:
+    """The same exactly."""
+    assert isinstance(run, OvImporter)
+    place = source.input.zero_point + run.meaning(source.input).lowest
+    return np.asarray(source.op.matrix().sum(axis=0) * place, np.float64)
+
+
+def _moved_bias(source: Weighing) -> bool:
+    """Whether a bias is among the whole numbers."""
+    return bool(source.op.bias.any())
+
+
+def _clamped(places: IntArray, clamps: list[Unary], by: CodeRange) -> IntArray:
+    """Places no further than the ends of clamps, each rounded by itself."""
+    factor, offset = by.line
+    for clamp in clamps:
+        for end, keep in ((clamp.low, np.maximum), (clamp.high, np.minimum)):
+            if end is not None:
+                place = np.clip(np.rint(F32(end) * factor + offset), 0, by.levels - 1)
+                places = keep(places, place.astype(np.int64))
+    return places
