@@ -27,8 +27,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
 from support.executorch_run import lowered, ran  # noqa: E402
-from support.exported import BY_ITSELF, OPERATORS, Maker, saved  # noqa: E402
+from support.exported import Maker, saved  # noqa: E402
 from support.exported_networks import NETWORKS, quantized  # noqa: E402
+from support.exported_operators import BY_ITSELF, OPERATORS  # noqa: E402
 
 import hwsim  # noqa: E402
 

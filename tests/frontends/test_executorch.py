@@ -27,7 +27,7 @@ REFUSED = {("matmul", 1, "pte")}
 def operators():
     """Names of the catalogue, without torch where it is missing."""
     try:
-        from support.exported import BY_ITSELF, OPERATORS
+        from support.exported_operators import BY_ITSELF, OPERATORS
     except ImportError:
         return []
     both = {**OPERATORS, **BY_ITSELF}
@@ -61,7 +61,8 @@ def compared(path, feeds, expected) -> tuple[int, int, bool]:
 @pytest.mark.parametrize(("name", "number"), operators())
 def test_an_operator_gives_the_integers_of_executorch_or_says_where_not(name, number, tmp_path):
     from support.executorch_run import lowered, ran
-    from support.exported import BY_ITSELF, OPERATORS, Maker, saved
+    from support.exported import Maker, saved
+    from support.exported_operators import BY_ITSELF, OPERATORS
 
     for powers in (True, False):
         rng = np.random.default_rng(zlib.crc32(f"{name}|{number}|{powers}".encode()) ^ base())
@@ -100,7 +101,8 @@ def test_a_network_quantized_by_its_own_quantizer_gives_its_integers(name, tmp_p
 
 def test_another_backend_is_refused_by_its_name(tmp_path):
     from support.executorch_run import lowered
-    from support.exported import OPERATORS, Maker
+    from support.exported import Maker
+    from support.exported_operators import OPERATORS
 
     maker = Maker(np.random.default_rng(base()))
     model = lowered(maker.exported(OPERATORS["linear"][0](maker)))
@@ -112,7 +114,8 @@ def test_another_backend_is_refused_by_its_name(tmp_path):
 
 def test_damaged_programs_are_sentences(tmp_path, rng):
     from support.executorch_run import lowered
-    from support.exported import OPERATORS, Maker
+    from support.exported import Maker
+    from support.exported_operators import OPERATORS
 
     said: list[str | None] = []
     for name in DAMAGED:

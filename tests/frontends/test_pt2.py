@@ -25,14 +25,15 @@ DAMAGED = ("linear", "conv2d", "add", "avg_pool2d", "cat", "sigmoid")
 def operators():
     """Names of the catalogue, without torch where it is missing."""
     try:
-        from support.exported import OPERATORS
+        from support.exported_operators import OPERATORS
     except ImportError:
         return []
     return [(name, number) for name, builds in OPERATORS.items() for number in range(len(builds))]
 
 
 def drawn(name: str, number: int, *, powers: bool):
-    from support.exported import OPERATORS, Maker
+    from support.exported import Maker
+    from support.exported_operators import OPERATORS
 
     rng = np.random.default_rng(zlib.crc32(f"{name}|{number}|{powers}".encode()) ^ base())
     maker = Maker(rng, powers=powers)
@@ -139,7 +140,8 @@ def test_a_program_in_memory_is_that_of_its_file(path):
 
 
 def test_a_program_with_an_open_batch_gives_the_same_integers(path):
-    from support.exported import OPERATORS, Maker, saved
+    from support.exported import Maker, saved
+    from support.exported_operators import OPERATORS
 
     graphs = []
     for dynamic in (False, True):
@@ -196,7 +198,8 @@ def test_a_float_program_is_told_what_quantizes_it():
 
 def test_a_layer_that_executorch_cannot_lower_is_refused_and_torch_is_named():
     import torch.nn.functional as F
-    from support.exported import Maker, conv
+    from support.exported import Maker
+    from support.exported_operators import conv
 
     maker = Maker(np.random.default_rng(base()))
     program = maker.exported(conv(4, 3, 3, 3, after=F.hardswish)(maker))
@@ -208,7 +211,8 @@ def test_a_layer_that_executorch_cannot_lower_is_refused_and_torch_is_named():
 
 
 def test_unsigned_activations_are_torchs_alone():
-    from support.exported import OPERATORS, Maker
+    from support.exported import Maker
+    from support.exported_operators import OPERATORS
 
     maker = Maker(np.random.default_rng(base()), unsigned=True)
     program = maker.exported(OPERATORS["linear"][0](maker))
