@@ -26,7 +26,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import numpy as np  # noqa: E402
 from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
 from support.tflite_forms import FORMS, feeds, written  # noqa: E402
-from support.tflite_operators import WIDE, Build  # noqa: E402
+from support.tflite_maker import Build  # noqa: E402
+from support.tflite_operators import WIDE  # noqa: E402
 from support.tflite_run import SETS, NotRunError, ran  # noqa: E402
 
 import hwsim  # noqa: E402

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import tflite_run
-from support.tflite_operators import Maker
+from support.tflite_maker import Maker
 
 import hwsim
 

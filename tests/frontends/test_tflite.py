@@ -11,8 +11,9 @@ import pytest
 from support import rtl_designs, tflite_run
 from support.mutants import mutated, sentences
 from support.published import folder
+from support.tflite_maker import Maker
 from support.tflite_models import Lite, Written
-from support.tflite_operators import OPERATORS, Maker
+from support.tflite_operators import OPERATORS
 
 import hwsim
 from hwsim import HwsimError

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from support import tflite_run
 from support.tflite_forms import WRONG
-from support.tflite_networks import Net, codes, network
+from support.tflite_net import Net
+from support.tflite_networks import codes, network
 
 import hwsim
 from hwsim.frontends.tflite import pool

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from support import tflite_run
 from support.tflite_forms import FORMS, WRONG, feeds, written
+from support.tflite_maker import Build, Maker
 from support.tflite_models import Lite, Written
-from support.tflite_operators import OPERATORS, WIDE, Build, Maker, weighted16
+from support.tflite_operators import OPERATORS, WIDE, weighted16
 
 import hwsim
 from hwsim import HwsimError

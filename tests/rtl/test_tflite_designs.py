@@ -10,8 +10,8 @@ from support import tflite_run
 from support.merged import merged
 from support.published import folder
 from support.tflite_forms import FORMS, WRONG, written
+from support.tflite_maker import Maker
 from support.tflite_networks import network
-from support.tflite_operators import Maker
 
 import hwsim
 from hwsim.frontends.tflite.read import read

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from support.tflite_maker import Build, Maker, Shape
 from support.tflite_models import Written
-from support.tflite_operators import Build, Maker, Shape
 
 
 def _floats(m: Maker, shape: Shape) -> int:

@@ -6,8 +6,9 @@ import numpy as np
 
 from support.seeds import fixed
 from support.tflite_ends import ENDS
+from support.tflite_maker import Build, Maker, Shape
 from support.tflite_models import Array, Lite
-from support.tflite_operators import OPERATORS, Build, Maker, Shape
+from support.tflite_operators import OPERATORS
 from support.tflite_shapes import SHAPES
 from support.tflite_uint8 import UINT8
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from support.tflite_operators import ACTIVATIONS, F32, Build, Maker, Shape
+from support.tflite_maker import ACTIVATIONS, F32, Build, Maker, Shape
 
 
 def _made(m: Maker, shape: Shape, top: float = 4.0, like: int | None = None) -> int:
