@@ -28,10 +28,10 @@ from hwsim.ops.base import IntArray
 
 Kernel = Callable[[torch.Tensor], torch.Tensor]
 CLAMPS = ("clamp", "clip", "hardtanh", "relu6")
+WHOLE = 7  # codes from 0 to 6, which a clamp of whole numbers between these leaves as they are
 MISPLACED = (
-    "PyTorch 2.13's qnnpack was seen to put the elements of a clamp (ReLU6, Hardtanh) in other "
-    "places where the tensor lies with channels last, as behind a convolution: its result may be "
-    "any other; the elements stay where they are here, as in the other engines"
+    "PyTorch's qnnpack puts the elements of this clamp in other places, by no rule that is known "
+    "here; they stay where they are, as in the other engines, and any may differ"
 )
 
 
@@ -62,17 +62,51 @@ def function(name: str) -> Callable[[TorchImporter, Call], None]:
                 value.source, lambda q: kernel(value.function(q)), plain=False
             )
             return
-        if run.engine is Engine.QNNPACK and _misplaced(call, call[name]):
-            run.warn(call.title, MISPLACED)
         tabled(run, call, run.quantized(call, name), kernel, call[name])
+        if run.engine is Engine.QNNPACK and call.name.rpartition("::")[2].rstrip("_") in CLAMPS:
+            _misplace(run, call, name)
 
     return handle
 
 
-def _misplaced(call: Call, given: torch.Tensor) -> bool:
-    """Whether qnnpack writes a clamp of a tensor with channels last as if they lay first."""
-    clamps = call.name.rpartition("::")[2].rstrip("_") in CLAMPS
-    return clamps and given.dtype == torch.quint8 and not given.is_contiguous()
+def _misplace(run: TorchImporter, call: Call, name: str) -> None:
+    """Put the elements of a clamp where qnnpack puts them.
+
+    Of a tensor with channels last PyTorch 2.13 writes the result as if the channels lay first.
+    """
+    places = _places(call, name)
+    numbers = np.arange(places.size).reshape(places.shape)
+    if (places == numbers).all():
+        return
+    made = run.values[id(call.output)]
+    assert isinstance(made, QuantizedCodes)
+    layout = made.layout
+    axes = (*range(1, places.ndim), 0)
+    if (places.ravel() != numbers.transpose(axes).ravel()).any():
+        run.warn(call.title, MISPLACED)
+        return
+    moved = layout.transposed(axes).reshaped(layout.shape)
+    run.values[id(call.output)] = made.moved(replace(made.codes, layout=moved))
+
+
+def _places(call: Call, name: str) -> IntArray:
+    """Which element of its input each one of a clamp's result is, in one sample of the run's.
+
+    PyTorch is asked: it clamps the elements' own numbers, one digit after the other.
+    """
+    given = call[name]
+    like, numbers = given[:1], np.arange(given[0].numel()).reshape(given.shape[1:])
+    bounds = {"min": 0, "max": WHOLE - 1, "min_val": 0, "max_val": WHOLE - 1}
+    changed = {key: value for key, value in bounds.items() if key in call.arguments}
+    found, factor = np.zeros_like(numbers), 1
+    while factor < numbers.size:
+        digits = torch.from_numpy(numbers // factor % WHOLE)
+        tensor = filled(like, 0, 1.0, 0)
+        tensor.copy_(torch.quantize_per_tensor(digits[None].float(), 1.0, 0, given.dtype))
+        made = again(call, {**changed, name: tensor})
+        found += made.int_repr().numpy()[0].astype(np.int64) * factor
+        factor *= WHOLE
+    return found
 
 
 def by_channel(run: TorchImporter, call: Call) -> None:
