@@ -17,7 +17,8 @@ from hwsim.frontends.torch.program import (
 )
 from hwsim.frontends.torch.pte_file import PteCall, PteFile, PteInts, PteTensor, damaged, read_pte
 from hwsim.frontends.torch.xnn_file import XnnGraph, read_xnn
-from hwsim.frontends.torch.xnn_nodes import RULES, Delegate, ProgramWriter
+from hwsim.frontends.torch.xnn_nodes import RULES
+from hwsim.frontends.torch.xnn_writer import Delegate, ProgramWriter
 from hwsim.frontends.unread import NO_RULE, ListedOperator
 
 XNNPACK = "XnnpackBackend"
