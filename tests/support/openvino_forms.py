@@ -151,6 +151,16 @@ def residual(d: Drawn, q: Any) -> Any:
     return d.op.add(last, first)
 
 
+def squeezed(d: Drawn, q: Any) -> Any:
+    """Maps times what two layers with float weights make of their means."""
+    y = d.op.reduce_mean(q, d.op.constant([2, 3]), True)
+    for inputs, outputs, last in ((CHANNELS, 2, d.op.relu), (2, CHANNELS, d.op.hsigmoid)):
+        held = const(d.rng.normal(0, 1, (outputs, inputs, 1, 1)))
+        y = d.op.convolution(y, held, [1, 1], [0, 0], [0, 0], [1, 1])
+        y = last(d.op.add(y, const(d.rng.normal(0, 1, (1, outputs, 1, 1)))))
+    return d.op.multiply(q, d.op.fake_quantize(y, *map(const, (0.0, 1.0, 0.0, 1.0)), 256))
+
+
 def ones(count: int, value: int = 1) -> list[int]:
     """A list of one number."""
     return [value] * count
@@ -164,6 +174,9 @@ FORMS: dict[str, Build] = {
     "Convolution 1x1, one scale, without a bias": conv(1, bias=False, one=True),
     "Convolution and ReLU": behind(conv(3, bias=True), lambda op, y: op.relu(y)),
     "Convolution and Clamp": behind(conv(3, bias=True), lambda op, y: op.clamp(y, 0.0, 0.7)),
+    "Convolution and HSigmoid": behind(conv(3, bias=True), lambda op, y: op.hsigmoid(y)),
+    "Convolution and HSwish": behind(conv(3, bias=True), lambda op, y: op.hswish(y)),
+    "Squeeze and excite": squeezed,
     "GroupConvolution": grouped,
     "GroupConvolution, depthwise": depthwise,
     "MatMul": dense(bias=True),

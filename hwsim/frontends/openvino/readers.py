@@ -79,13 +79,14 @@ def _parent(makers: dict[str, OnnxNode], node: OnnxNode | None) -> OnnxNode | No
 
 def goes_on(run: Importer, node: OnnxNode) -> bool:
     """Whether a layer's sum is used as it is, by no quantizer and not at the end."""
-    reached = [node.output]
+    reached, constants = [node.output], run.model.constants
     for other in run.model.nodes:
         if not set(other.inputs) & set(reached):
             continue
         if other.op in QUANTIZERS:
             return False
-        if len(other.inputs) == 1 or other.op == "Clip":
+        weighs = other.op in (*LAYERS, "ConvTranspose")
+        if not weighs and all(name in reached or name in constants for name in other.inputs):
             reached += other.outputs
     ends = {port.name for port in run.model.outputs}
     read = any(set(other.inputs) & set(reached) for other in run.model.nodes)

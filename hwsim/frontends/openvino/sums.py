@@ -25,7 +25,7 @@ def add(run: Importer, node: OnnxNode) -> None:
     reals = [value for value in values if isinstance(value, Real)]
     constants = [value for value in values if isinstance(value, Constant)]
     if len(reals) == len(constants) == 1 and not _function_of_reals(run, node):
-        if isinstance(reals[0].source, Weighing) and not reals[0].steps and goes_on(run, node):
+        if _bare(reals[0]) and goes_on(run, node):
             run.values[node.output] = among_sums(run, node, reals[0], constants[0])
             return
         array = float_chain.constant_of(node, constants[0])
@@ -37,6 +37,12 @@ def add(run: Importer, node: OnnxNode) -> None:
     else:
         met(run, node)
         elementwise.add(run, node)
+
+
+def _bare(real: Real) -> bool:
+    """Whether it is a layer's sum, to which nothing has been added yet."""
+    source = real.source
+    return isinstance(source, Weighing) and not (real.steps or source.op.bias.any())
 
 
 def paired(run: Importer, node: OnnxNode) -> None:
