@@ -244,6 +244,10 @@ BAD_CONTENT: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
         lambda m: rewire(m, "Conv", 0, "nowhere"),
         "Conv 'conv': input 0 must be a known tensor, not 'nowhere'",
     ),
+    "a node that reads what it makes": (
+        lambda m: rewire(m, "DequantizeLinear", 1, "x_dq"),
+        "DequantizeLinear 'x_dq': tensor 'x_dq' must be made by a node before it",
+    ),
     "a layer on the bare input": (
         lambda m: rewire(m, "Conv", 0, "x"),
         r"Conv 'conv': input 0 \('x'\) must be a quantized tensor \(behind QuantizeLinear",

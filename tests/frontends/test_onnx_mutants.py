@@ -19,7 +19,7 @@ from support.tensorrt_nets import residual
 
 import hwsim
 
-SHORT, LONG = 200, 6000
+SHORT, LONG = 200, 20_000
 PYTHON = (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))
 SOURCES = (".py", ".pyc", ".so")
 

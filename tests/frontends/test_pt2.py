@@ -293,7 +293,7 @@ def test_a_dropout_that_drops_is_refused(name):
             hwsim.load(program)
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(800, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(3400, marks=pytest.mark.slow)])
 def test_damaged_archives_are_sentences(count, path, rng):
     said: list[str | None] = []
     for name in DAMAGED:

@@ -51,6 +51,7 @@ def _read(
 ) -> Graph:
     model = run.model
     _refuse_unknown(run, handlers)
+    _refuse_circles(run)
     if choices is not None:
         run.choices = fitting(model, choices)
     for port in run.model.inputs:
@@ -98,6 +99,20 @@ def _refuse_unknown(run: Importer, handlers: Mapping[tuple[str, str], Handler]) 
     ]
     if unknown:
         raise HwsimError(unsupported(run.model.path, unknown))
+
+
+def _refuse_circles(run: Importer) -> None:
+    """Nodes stand in the order of computation, which rewrites of the whole graph rely on."""
+    made: dict[str, int] = {}
+    for place, node in enumerate(run.model.nodes):
+        for name in filter(None, node.outputs):
+            made.setdefault(name, place)
+    for place, node in enumerate(run.model.nodes):
+        late = [name for name in node.inputs if made.get(name, -1) >= place]
+        if late:
+            raise HwsimError(
+                f"{run.model.path}: {node}: tensor {late[0]!r} must be made by a node before it"
+            )
 
 
 def _output(run: Importer, port: OnnxPort) -> OutputPort:
