@@ -11,7 +11,9 @@ import pytest
 from support import rtl_designs, tflite_run
 from support.mutants import mutated, sentences
 from support.published import folder
+from support.tflite_forms import feeds, written
 from support.tflite_maker import Maker
+from support.tflite_memories import lstm, svdf
 from support.tflite_models import Lite, Written
 from support.tflite_operators import OPERATORS
 
@@ -127,78 +129,16 @@ def test_a_tensor_that_is_overwritten_before_it_is_read_is_named(dtype, like, tm
         hwsim.load(tmp_path / "m.tflite", like=like)
 
 
-def real(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.float32(rng.uniform(low, high)))
-
-
-def lstm(rng: np.random.Generator) -> tuple[bytes, tuple[int, ...]]:
-    """An LSTM of random size and scales, and the shape of its input."""
-    lite, steps = Lite(), int(rng.integers(1, 6))
-    features, units = 5, int(rng.integers(2, 9))
-    x = lite.codes("x", (1, steps, features), real(rng, 0.01, 0.05), int(rng.integers(-40, 40)))
-    meant = real(rng, 0.003, 0.009), int(rng.integers(-30, 30))
-    sizes = (units, features), (units, units)
-    given = [
-        lite.constant(
-            f"w{k}", rng.integers(-127, 128, sizes[k // 4]).astype(np.int8), real(rng, 0.002, 0.02)
-        )
-        for k in range(8)
-    ]
-    first = lite.tensors[x].scales[0]
-    biases = [
-        lite.constant(
-            f"b{k}",
-            rng.integers(-4000, 4000, units).astype(np.int32),
-            float(np.float32(first * lite.tensors[given[k]].scales[0])),
-        )
-        for k in range(4)
-    ]
-    hidden = lite.held("hidden", units, *meant, "int8")
-    cell = lite.held("cell", units, 2.0 ** -int(rng.integers(9, 14)), 0, "int16")
-    y = lite.codes("y", (1, steps, units), *meant)
-    gates = [lite.add(Written(f"g{k}", (0,), "int16", (2.0**-12,), (0,))) for k in range(4)]
-    gates.append(lite.add(Written("g4", (0,), "int8", meant[:1], meant[1:])))
-    lite.node(
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        [x, *given, -1, -1, -1, *biases, -1, -1, hidden, cell, -1, -1, -1, -1],
-        [y],
-        activation="TANH",
-        cell_clip=float(rng.choice([0.0, 10.0])),
-        projection_clip=0.0,
-        time_major=False,
-        intermediates=gates,
-    )
-    return lite.build([x], [y]), (steps, features)
-
-
-def svdf(rng: np.random.Generator) -> tuple[bytes, tuple[int, ...]]:
-    """Filters over time of random size and scales, and the shape of the input."""
-    lite, units, rank, memory = Lite(), *(int(rng.integers(1, n)) for n in (6, 4)), 5
-    x = lite.codes("x", (1, 7), real(rng, 0.01, 0.05), int(rng.integers(-40, 40)))
-    step, filters = real(rng, 0.0001, 0.001), units * rank
-    features = rng.integers(-127, 128, (filters, 7)).astype(np.int8)
-    times = rng.integers(-2000, 2000, (filters, memory)).astype(np.int16)
-    first = lite.constant("features", features, real(rng, 0.002, 0.02))
-    second = lite.constant("times", times, real(rng, 0.0001, 0.0004))
-    added = rng.integers(-40000, 40000, units).astype(np.int32)
-    bias = lite.constant("bias", added, float(np.float32(step * lite.tensors[second].scales[0])))
-    state = lite.held("state", filters * memory, step, 0, "int16")
-    y = lite.codes("y", (1, units), real(rng, 0.005, 0.05), int(rng.integers(-30, 30)))
-    lite.node("SVDF", [x, first, second, bias, state], [y], rank=rank, activation="RELU")
-    return lite.build([x], [y]), (7,)
-
-
 @RUNTIMES
 @pytest.mark.parametrize("like", tflite_run.SETS)
 @pytest.mark.parametrize("make", [lstm, svdf], ids=lambda f: f.__name__)
 def test_a_layer_with_a_memory_goes_on_where_the_step_before_ended(make, like, tmp_path, seed):
     for number in range(4):
-        rng = np.random.default_rng(seed + number)
-        model, shape = make(rng)
+        model, lite, (x,) = written(make, seed + number, powers=False, odd=True)
         (tmp_path / "m.tflite").write_bytes(model)
-        x = rng.integers(-128, 128, (9, *shape)).astype(np.int8)
-        (want,) = tflite_run.ran(model, like, {"x": x})
-        got = hwsim.emulate(hwsim.load(tmp_path / "m.tflite", like=like), x[None])
+        steps = feeds(lite, [x], 9, seed)[lite.tensors[x].name]
+        (want,) = tflite_run.ran(model, like, {lite.tensors[x].name: steps})
+        got = hwsim.emulate(hwsim.load(tmp_path / "m.tflite", like=like), steps[None])
         assert np.array_equal(got[0], want), f"model {number}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from support.tflite_maker import ACTIVATIONS, F32, Build, Maker, Shape
+from support.tflite_models import Written
 
 
 def _conv(m: Maker, activation: str, scales: int) -> list[int]:
@@ -164,6 +165,14 @@ def _reduce(m: Maker, op: str, axes: tuple[int, ...], keep: bool) -> list[int]:
     return m.node(op, [x, m.ints(list(axes))], y, keep_dims=keep)
 
 
+def _arg(m: Maker, op: str, axis: int, kind: str) -> list[int]:
+    x, made = m.x(5, 4, 3), [5, 4, 3]
+    del made[axis - 1]
+    y = m.lite.add(Written(f"t{len(m.lite.tensors)}", (1, *made), kind))
+    number = {"int32": 2, "int64": 4}[kind]
+    return m.node(op, [x, m.ints(np.array(axis))], y, output_type=number)
+
+
 def _resize(m: Maker, op: str, sizes: tuple[int, int], align: bool, half: bool) -> list[int]:
     x = m.x(5, 4, 3)
     given = [x, m.ints(sizes)]
@@ -269,6 +278,8 @@ def _all() -> Iterator[tuple[str, Build]]:
         ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), AXES, (False, True)
     ):
         yield op, lambda m, o=op, a=axes, k=keep: _reduce(m, o, a, k)
+    for op, axis, kind in itertools.product(("ARG_MAX", "ARG_MIN"), (1, 3), ("int32", "int64")):
+        yield op, lambda m, o=op, a=axis, k=kind: _arg(m, o, a, k)
     for op, sizes, (align, half) in itertools.product(
         ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
         ((10, 8), (7, 13), (3, 2)),
@@ -297,6 +308,8 @@ def _all() -> Iterator[tuple[str, Build]]:
     yield "SPACE_TO_DEPTH", _same("SPACE_TO_DEPTH", (6, 4, 3), (3, 2, 12), block=2)
     yield "DEPTH_TO_SPACE", _same("DEPTH_TO_SPACE", (3, 4, 8), (6, 8, 2), block=2)
     yield "RESHAPE", _same("RESHAPE", (6, 4), (3, 8), [1, 3, 8])
+    yield "EXPAND_DIMS", _same("EXPAND_DIMS", (6, 4), (6, 1, 4), np.array(2))
+    yield "SQUEEZE", _same("SQUEEZE", (6, 1, 4), (6, 4), axes=[2])
     yield "SPLIT", _split
     yield "SPLIT_V", _split_v
     yield "UNPACK", _unpack

@@ -118,6 +118,14 @@ def _atrous(m: Maker, dilation: int) -> list[int]:
     return m.node("BATCH_TO_SPACE_ND", [z, blocks, m.ints([[0, 0], [0, held]])], back)
 
 
+def _filled(m: Maker) -> list[int]:
+    """Padded with a code of its own."""
+    x = m.whole((1, 4, 3, 2))
+    code = m.codes((), like=x)
+    y = m.made((1, 7, 4, 2), like=x)
+    return m.node("PADV2", [x, m.ints([[0, 0], [1, 2], [0, 1], [0, 0]]), code], y)
+
+
 def _computed_shape(m: Maker) -> list[int]:
     """A reshape to what is computed of the input's own shape."""
     x = m.whole((1, 4, 3, 2))
@@ -174,6 +182,9 @@ def _all() -> Iterator[tuple[str, Build]]:
     yield "DEPTH_TO_SPACE", _moved("DEPTH_TO_SPACE", (2, 4, 6, 8), (2, 8, 12, 2), block=2)
     for dilation in (2, 3):
         yield "SPACE_TO_BATCH_ND", lambda m, d=dilation: _atrous(m, d)
+    crops = [2, 2], [[0, 0], [0, 1]]
+    yield "BATCH_TO_SPACE_ND", _moved("BATCH_TO_SPACE_ND", (4, 2, 3, 5), (1, 4, 5, 5), *crops)
+    yield "PADV2", _filled
     yield "RESHAPE", _computed_shape
     yield "TILE", _moved("TILE", (1, 2, 3), (2, 2, 9), [2, 1, 3])
     yield "BROADCAST_TO", _moved("BROADCAST_TO", (1, 3, 1), (2, 3, 4), [2, 3, 4])

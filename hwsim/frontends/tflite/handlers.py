@@ -101,7 +101,7 @@ WITHOUT: dict[str, tuple[KernelSet, ...]] = {
 }
 """Kernel sets that do not have an operator."""
 
-MICRO_UINT8 = ("BROADCAST_TO", "QUANTIZE", "RESHAPE", "REVERSE_V2")
+MICRO_UINT8 = ("BROADCAST_TO", "QUANTIZE", "RESHAPE", "REVERSE_V2", "SQUEEZE")
 """What TensorFlow Lite Micro can do with uint8."""
 
 NO_UINT8 = ("BATCH_MATMUL", "ELU", "EXP", "SQUARED_DIFFERENCE")

@@ -11,7 +11,7 @@ from hwsim.fixed import Format, Rounding
 from hwsim.frontends.tflite import gemmlowp
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.interpolated import halved
-from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet, only
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
 from hwsim.frontends.tflite.moving import axis_of
@@ -180,6 +180,10 @@ def _sum_of_builtin(count: int, before: LiteQuant, after: LiteQuant) -> Function
 
 def arg(run: LiteImporter, node: LiteNode) -> None:
     """ARG_MAX and ARG_MIN along any axis: the first of equal codes."""
+    made = run.made(node)
+    if run.like is KernelSet.TFLM and made.dtype != "int32":
+        others = [known for known in KernelSet if known is not KernelSet.TFLM]
+        raise only(f"{node} as {made.dtype}", others)
     rank = len(run.tensor(node, 0).shape)
     place = axis_of(node, run.single(node, 1), rank)
     lead = run.lead(node, 0, axes=[place])
