@@ -182,8 +182,8 @@ def arg(run: LiteImporter, node: LiteNode) -> None:
     """ARG_MAX and ARG_MIN along any axis: the first of equal codes."""
     made = run.made(node)
     if run.like is KernelSet.TFLM and made.dtype != "int32":
-        others = [known for known in KernelSet if known is not KernelSet.TFLM]
-        raise only(f"{node} as {made.dtype}", others)
+        sets = [known for known in KernelSet if known is not KernelSet.TFLM]
+        raise only(f"{node} as {made.dtype}", sets)
     rank = len(run.tensor(node, 0).shape)
     place = axis_of(node, run.single(node, 1), rank)
     lead = run.lead(node, 0, axes=[place])
