@@ -22,6 +22,7 @@ from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.frontends.shared.values import FloatArray
 
 NEAR = 2e-4  # of all outputs, where a warning says that some may differ
+MORE = {"Interpolate, linear": 0.02}  # and that these may be more where scales are powers of two
 
 
 def compared(name: str, setting: Setting, seed: int, *, shown: bool) -> None:
@@ -34,7 +35,10 @@ def compared(name: str, setting: Setting, seed: int, *, shown: bool) -> None:
         graph = hwsim.load(given)
     told = any(issubclass(w.category, RuntimeDifference) for w in said)
     differing = np.count_nonzero(np.asarray(hwsim.emulate(graph, x), np.float32) != want)
-    assert differing <= (max(want.size * NEAR, 1) if told else 0), (setting, differing)
+    assert differing <= (max(want.size * MORE.get(name, NEAR), 1) if told else 0), (
+        setting,
+        differing,
+    )
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -94,7 +94,7 @@ def test_windows_that_are_counted_otherwise_are_noticed(monkeypatch: pytest.Monk
     def whole(source: Any, channels: int) -> Any:
         return np.full_like(sizes(source, channels), source.window.size)
 
-    monkeypatch.setattr("hwsim.frontends.openvino.fake_quantizer.sizes", whole)
+    monkeypatch.setattr("hwsim.frontends.openvino.averages.sizes", whole)
     assert differing("padding that is left out", rng, shown=False) > 100
 
 

@@ -166,6 +166,35 @@ def ones(count: int, value: int = 1) -> list[int]:
     return [value] * count
 
 
+def resized(mode: str, places: str, *, size: tuple[int, ...] = (), by: Any = ()) -> Build:
+    """A map with other sizes, given as such or as factors of the old ones."""
+
+    def build(d: Drawn, q: Any) -> Any:
+        given = np.array(size) if size else np.array(by, F32)
+        told = "sizes" if size else "scales"
+        return d.op.interpolate(
+            q,
+            d.op.constant(given),
+            mode,
+            told,
+            coordinate_transformation_mode=places,
+            axes=d.op.constant([2, 3]),
+        )
+
+    return build
+
+
+def transposed(size: int, step: int, pad: int, *, bias: bool) -> Build:
+    """A transposed convolution."""
+
+    def build(d: Drawn, q: Any) -> Any:
+        held = d.weights(CHANNELS, 12, size, size, scales=(1, 12, 1, 1))
+        y = d.op.convolution_backprop_data(q, held, [step] * 2, None, [pad] * 2, [pad] * 2, [1, 1])
+        return d.op.add(y, d.bias(1, 12, 1, 1)) if bias else y
+
+    return build
+
+
 FORMS: dict[str, Build] = {
     "Convolution 3x3": conv(3, bias=True),
     "Convolution 3x3 without a bias": conv(3, bias=False),
@@ -217,6 +246,14 @@ FORMS: dict[str, Build] = {
         lambda op, q: op.avg_pool(q, ones(2), [0, 0], [0, 0], ones(2, 3), True)
     ),
     "ReduceMean": function(lambda op, q: op.reduce_mean(q, op.constant([2, 3]), True)),
+    "Interpolate, nearest": resized("nearest", "half_pixel", size=(9, 12)),
+    "Interpolate, nearest, by factors": resized("nearest", "half_pixel", by=(1.7, 2.3)),
+    "Interpolate, linear, twice": resized("linear_onnx", "half_pixel", size=(12, 12)),
+    "Interpolate, linear": resized("linear_onnx", "align_corners", size=(9, 11)),
+    "Interpolate, linear, by factors": resized("linear_onnx", "half_pixel", by=(1.7, 2.3)),
+    "ConvolutionBackpropData 2x2": transposed(2, 2, 0, bias=True),
+    "ConvolutionBackpropData 4x4": transposed(4, 2, 1, bias=True),
+    "ConvolutionBackpropData without a bias": transposed(3, 2, 1, bias=False),
     "Transpose": function(lambda op, q: op.transpose(q, op.constant([0, 1, 3, 2]))),
     "Split": function(lambda op, q: op.split(q, 1, 2).output(1)),
     "Slice": function(lambda op, q: op.slice(q, *(op.constant([v]) for v in (1, 5, 2, 2)))),

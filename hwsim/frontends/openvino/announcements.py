@@ -23,3 +23,7 @@ IN_FLOAT = (
     "integers with a scale for each output: about one code in 200,000 (8-bit result) may differ by "
     "one step, and reals in their last bits (about 1e-6 of the largest)"
 )
+INTERPOLATED = (
+    "OpenVINO interpolates in float32, by shares that it rounds: about one code in 100 (where "
+    "scales are powers of two) or in 20,000 (elsewhere) may differ by one step"
+)

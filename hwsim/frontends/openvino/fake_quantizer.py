@@ -128,5 +128,9 @@ def _stepped(
     functions = tuple(s for s in real.steps if isinstance(s, Unary | Arithmetic))
     if isinstance(source, Weighing):
         edge, scale = weighed(run, source)
+        if isinstance(run, OvImporter) and source.tensor in run.between:
+            rows, worth = max(scale.size, len(by.low)), scale.astype(np.float64)
+            sums = WholeSums(run.types[edge], lambda k: k * worth, np.zeros(1), rows, worth)
+            return edge, sums, FloatRule(functions, by.codes, 1, rows)
         return edge, *kernel_rule(run, edge, source, scale, functions, by)
     return average_rule(run, source, functions, by)

@@ -15,6 +15,7 @@ from hwsim.frontends.openvino.lowering import DOMAIN
 from hwsim.frontends.openvino.pools import average_pool
 from hwsim.frontends.openvino.quantizers import fake_quantize
 from hwsim.frontends.openvino.readers import shown_only
+from hwsim.frontends.openvino.resized import resize
 from hwsim.frontends.openvino.sums import add, paired
 from hwsim.frontends.openvino.weights import conv, matmul
 from hwsim.frontends.shared.values import Level, Real, Unary
@@ -48,6 +49,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "MatMul"): matmul,
     ("", "Div"): paired,
     ("", "Mul"): paired,
+    ("", "Resize"): resize,
     ("", "Sub"): paired,
     (DOMAIN, "FakeQuantize"): fake_quantize,
 }

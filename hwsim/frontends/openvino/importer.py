@@ -39,7 +39,7 @@ class OvImporter(Importer):
     `meanings` are these and the scales, by edge. `clipped`
     are sums of a convolution and a tensor, by the tensor of the sum; `clipping` are the
     quantizers that only clip, by what they make. `pairs` are two tensors that meet, by what
-    is made of them.
+    is made of them. `between` are tensors of elements between others, interpolated.
     """
 
     a_quantizer: ClassVar[str] = "a FakeQuantize"
@@ -56,6 +56,7 @@ class OvImporter(Importer):
         self.clipped: dict[str, ClippedSum] = {}
         self.pairs: dict[str, TwoPaths] = {}
         self.clipping: dict[str, ClippingEnds] = {}
+        self.between: set[str] = set()
 
     @property
     def computes_reals(self) -> bool:
@@ -72,7 +73,9 @@ class OvImporter(Importer):
 
     def note_end(self, real: Real) -> None:
         """Say that reals may have other last bits, of what is neither codes nor a layer's sum."""
-        if not isinstance(real.source, Weighing | Level) or self._cut(real):
+        source = real.source
+        interpolated = isinstance(source, Weighing) and source.tensor in self.between
+        if interpolated or not isinstance(source, Weighing | Level) or self._cut(real):
             self.warn("output", LAST_BITS)
 
     def note_port(self, steps: tuple[PortStep, ...], reals: tuple[float, ...] | None) -> None:

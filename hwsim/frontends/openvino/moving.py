@@ -259,33 +259,3 @@ def blocks(op: str) -> Rule:
         state.node(layer, op, [state.tensor(layer, 0)], found)
 
     return rule
-
-
-def interpolate(state: Lowering, layer: IrLayer) -> None:
-    """Interpolate to a known size, nearest or linear."""
-    mode = layer.text("mode")
-    if mode not in ("nearest", "linear", "linear_onnx") or layer.flag("antialias"):
-        raise HwsimError(f"{layer}: 'mode' must be nearest or linear, without antialias")
-    if any(layer.integers(name, "0")[i] for name in ("pads_begin", "pads_end") for i in (0,)):
-        raise HwsimError(f"{layer}: it must not pad")
-    shape = layer.outputs[0].shape
-    if any(size is None for size in shape[1:]):
-        raise HwsimError(f"{layer}: its output's shape must be known")
-    before = state.shape(layer, 0)
-    scales = [1.0] + [
-        float(np.float32(new) / np.float32(old)) if new and old else 1.0
-        for new, old in zip(shape[1:], before[1:], strict=True)
-    ]
-    names = [
-        state.tensor(layer, 0),
-        "",
-        state.new(layer, "scales", np.array(scales, np.float32)),
-    ]
-    attributes: dict[str, Attribute] = {
-        "mode": "nearest" if mode == "nearest" else "linear",
-        "coordinate_transformation_mode": layer.text(
-            "coordinate_transformation_mode", "half_pixel"
-        ),
-        "nearest_mode": layer.text("nearest_mode", "round_prefer_floor"),
-    }
-    state.node(layer, "Resize", names, attributes)

@@ -63,7 +63,7 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
         run.meanings[codes.edge] = by.meaning
     scales = None if len(by.scales) == 1 else np.array(by.scales, F32)
     made = Real(Level(codes, by.scale, by.zero_point, scales), codes.layout)
-    in_layer = isinstance(value, Real) and isinstance(value.source, Weighing)
+    in_layer = isinstance(value, Real) and _of_layer(run, value)
     maker = maker_of(run, node.inputs[0])
     over = maker in MOVED_OVER or (
         maker in MOVING and maker != "Relu" and again_alike(run, value, by)
@@ -75,6 +75,13 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     elif in_layer and not by.place and shown_only(run, node) and scales is None:
         made = made.then(by.divided())
     run.values[node.output] = made
+
+
+def _of_layer(run: Importer, real: Real) -> bool:
+    """Whether it is the sum of a layer, in whose kernel a quantizer stands."""
+    source = real.source
+    between: set[str] = run.between if isinstance(run, OvImporter) else set()
+    return isinstance(source, Weighing) and source.tensor not in between
 
 
 def again_alike(run: Importer, value: object, by: FakeQuantizer) -> bool:

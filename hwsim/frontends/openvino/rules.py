@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hwsim.frontends.openvino import constants, layers, moving
+from hwsim.frontends.openvino.interpolate import interpolate
 from hwsim.frontends.openvino.lowering import Rule
 
 FUNCTIONS = {
@@ -41,7 +42,7 @@ RULES: dict[str, Rule] = {
     "GroupConvolution": layers.group_convolution,
     "HSigmoid": layers.h_sigmoid,
     "HardSigmoid": layers.hard_sigmoid,
-    "Interpolate": moving.interpolate,
+    "Interpolate": interpolate,
     "LogSoftmax": layers.function("LogSoftmax", layers.softmax),
     "MatMul": layers.matmul,
     "MaxPool": layers.max_pool,
