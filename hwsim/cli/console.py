@@ -15,6 +15,8 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from hwsim.errors import HwsimError
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Display
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 FILE_WIDTH = 140
 PATIENCE = 1.0
 """Seconds of silence before progress is shown, so that quick commands show none."""
+
+
+class CheckFailed(HwsimError):
+    """A check that failed, after its result went to stdout."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_status=1)
 
 
 def console(*, stderr: bool = False) -> Console:

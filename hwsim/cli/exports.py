@@ -85,3 +85,42 @@ def explore(
         print_json({"model": str(model), **facts})
         return
     console().print(f"open: {facts['next']}", markup=False, soft_wrap=True)
+
+
+def to_hls4ml(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder of the project.")
+    ],
+    backend: Annotated[str, typer.Option(help="Vitis or Vivado.")] = "Vitis",
+    io: Annotated[str, typer.Option(help="io_parallel or io_stream.")] = "io_parallel",
+    strategy: Annotated[
+        str, typer.Option(help="Latency or Resource, of layers whose sums take any order.")
+    ] = "Latency",
+    reuse_factor: Annotated[int, typer.Option(help="Of the same layers.")] = 1,
+    integers: Annotated[
+        bool, typer.Option("--integers", help="Leave out scales and float32 at both ends.")
+    ] = False,
+    like: Like = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as an hls4ml project whose C++ simulation gives the same codes."""
+    from hwsim.frontends import load
+    from hwsim.hls4ml_project import write_project
+
+    with Progress(f"writing {out}"):
+        facts = write_project(
+            load(model, like=like),
+            out,
+            backend=backend,
+            io_type=io,
+            strategy=strategy,
+            reuse_factor=reuse_factor,
+            integers=integers,
+        )
+    if as_json:
+        print_json({"model": str(model), **facts})
+        return
+    from hwsim.cli.tables import show_layers
+
+    show_layers(facts)

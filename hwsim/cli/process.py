@@ -10,8 +10,9 @@ from typing import NoReturn
 
 import typer
 
-from hwsim.cli.app import CheckFailed, app
+from hwsim.cli.app import app
 from hwsim.cli.console import (
+    CheckFailed,
     escape_what_cannot_be_written,
     print_error,
     print_json,
