@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,15 @@ class SerialPlan(LanePlan):
     def facts(self) -> dict[str, Any]:
         """What a report says of it."""
         return {**LanePlan.facts(self), "bits": self.bits}
+
+
+def serial_plans(implementation: str, widths: Sequence[int]) -> list[SerialPlan]:
+    """One for each width and number of bits."""
+    return [
+        SerialPlan(implementation=implementation, lanes=lanes, bits=bits)
+        for lanes in widths
+        for bits in (1, 2)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from rtl.layers.cost import multicycle_tables, pipelined_tables, rescaler_multip
 from rtl.layers.elementwise import mapped
 from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
-from rtl.layers.plans import LanePlan, SerialPlan
+from rtl.layers.plans import LanePlan, SerialPlan, serial_plans
 from rtl.parts.multicycle import Multiplication, Serial, Shared
 from rtl.parts.pipeline import ChannelConstants
 from rtl.parts.recipes import Recipe, recipe
@@ -197,11 +197,7 @@ class Serially(Multicycle):
 
     def options(self) -> Sequence[Option]:
         """One for each width and number of bits."""
-        return [
-            self.option(SerialPlan(implementation=self.name, lanes=lanes, bits=bits))
-            for lanes in self.widths()
-            for bits in (1, 2)
-        ]
+        return [self.option(plan) for plan in serial_plans(self.name, self.widths())]
 
     def multiplication(self, plan: LanePlan) -> Multiplication:
         """So many bits."""

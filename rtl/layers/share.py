@@ -15,22 +15,12 @@ from hwsim.ops.floats import FRACTION
 from rtl.layers.base import MULTIPLIER, Option
 from rtl.layers.cost import hard_multipliers
 from rtl.layers.pairs import Paired
-from rtl.layers.plans import LanePlan, SerialPlan
+from rtl.layers.plans import LanePlan, SerialPlan, serial_plans
 from rtl.parts.multicycle import Multiplication, Serial, Shared
 from rtl.parts.multiply import limb_shapes
-from rtl.parts.shares import (
-    FIXED,
-    FloatDivision,
-    FloatReciprocals,
-    MulticycleShares,
-    NewtonDivision,
-    NewtonReciprocals,
-    PipelinedShares,
-    Ranges,
-    Rounded,
-    newton_cycles,
-    share_cycles,
-)
+from rtl.parts.reciprocals import FloatReciprocals, NewtonReciprocals, newton_cycles
+from rtl.parts.share_lanes import MulticycleShares, PipelinedShares, share_cycles
+from rtl.parts.shares import FIXED, FloatDivision, NewtonDivision, Ranges, Rounded
 
 TERMS, TOTALS = 0, 1
 
@@ -156,11 +146,7 @@ class SharedSerially(MulticycleShared):
 
     def options(self) -> Sequence[Option]:
         """One for each width and number of bits."""
-        return [
-            self.option(SerialPlan(implementation=self.name, lanes=lanes, bits=bits))
-            for lanes in self.widths()
-            for bits in (1, 2)
-        ]
+        return [self.option(plan) for plan in serial_plans(self.name, self.widths())]
 
     def multiplication(self, plan: LanePlan) -> Multiplication:
         """So many bits a cycle."""
