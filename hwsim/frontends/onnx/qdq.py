@@ -36,7 +36,8 @@ from hwsim.frontends.onnx.types import format_of
 from hwsim.frontends.onnx.walk import fitting, read_graph
 from hwsim.frontends.shared.builder import RuntimeDifference
 from hwsim.frontends.shared.literals import level_behind
-from hwsim.frontends.shared.rounding import Quantizer, quantize
+from hwsim.frontends.shared.quantizer import Quantizer
+from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import (
     Codes,
     Constant,

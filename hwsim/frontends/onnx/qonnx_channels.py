@@ -12,7 +12,7 @@ from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.qonnx_rules import IntQuant, no_factors, power_of_two
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import FloatArray, Level, Mean, Pair, Scaled, Weighing
 from hwsim.ops import Add, Cast, Op, Quant

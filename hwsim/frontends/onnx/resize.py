@@ -20,7 +20,7 @@ from hwsim.frontends.onnx.weighted import layer
 from hwsim.frontends.onnx.window import is_map, map_level
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.rounding import weighed
+from hwsim.frontends.shared.exact_sums import weighed
 from hwsim.frontends.shared.values import Codes, FloatArray, Level, Real, Weighing
 from hwsim.ops import Requantize, Scheme, Window
 from hwsim.ops.base import IntArray, Shape

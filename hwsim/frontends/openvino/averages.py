@@ -13,7 +13,7 @@ from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import factor_and_offset
 from hwsim.frontends.openvino.pools import sizes
 from hwsim.frontends.openvino.residual import QuantizedScale
-from hwsim.frontends.shared.rounding import averaged, totalled
+from hwsim.frontends.shared.exact_sums import averaged, totalled
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Arithmetic, FloatArray, Mean, Total, Unary

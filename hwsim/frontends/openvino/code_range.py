@@ -11,7 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.openvino.lines import KernelLine, again, factor_and_offset, fused, whole_again
 from hwsim.frontends.openvino.residual import QuantizedScale
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.values import FloatArray, Unary
 from hwsim.ops import Quant
 from hwsim.ops.base import IntArray

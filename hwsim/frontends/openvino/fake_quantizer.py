@@ -20,8 +20,8 @@ from hwsim.frontends.openvino.from_codes import narrow_code, of_level, of_pair, 
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.kernels import kernel_rule
 from hwsim.frontends.openvino.pools import flattened
+from hwsim.frontends.shared.exact_sums import weighed
 from hwsim.frontends.shared.node_by_node import pools
-from hwsim.frontends.shared.rounding import weighed
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import absorbed

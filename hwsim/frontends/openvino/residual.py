@@ -14,7 +14,8 @@ import numpy as np
 
 from hwsim.fixed import Format
 from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused
-from hwsim.frontends.shared.rounding import Quantizer, weighed
+from hwsim.frontends.shared.exact_sums import weighed
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import FloatArray, Level, Weighing

@@ -13,7 +13,7 @@ import numpy as np
 from hwsim.fixed import Format
 from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.rounding import averaged, multiplied, totalled, weighed
+from hwsim.frontends.shared.exact_sums import averaged, multiplied, totalled, weighed
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     Codes,

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.shared.rounding import Quantizer, weighed
+from hwsim.frontends.shared.exact_sums import weighed
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Pair, Scaled, Weighing
 from hwsim.ops import BatchNorm, Carrier, Op, Quant, Requantize, Scheme

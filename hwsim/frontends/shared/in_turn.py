@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import TABLE_BITS

@@ -16,16 +16,11 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.forms.thresholds import literal
 from hwsim.frontends.shared import fine_units
+from hwsim.frontends.shared.after_rounding import step_ops
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.rounding import (
-    Quantizer,
-    averaged,
-    multiplied,
-    quantize,
-    step_ops,
-    totalled,
-    weighed,
-)
+from hwsim.frontends.shared.exact_sums import averaged, multiplied, totalled, weighed
+from hwsim.frontends.shared.quantizer import Quantizer
+from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.step_functions import (
     FloatRule,
     FoundTable,

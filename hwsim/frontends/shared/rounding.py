@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
+from hwsim.frontends.shared.after_rounding import move_ops, parted, step_ops
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.exact_sums import averaged, multiplied, totalled, weighed
 from hwsim.frontends.shared.literals import alone, literal
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import (
     absorbed,
@@ -22,18 +22,14 @@ from hwsim.frontends.shared.trying import (
 )
 from hwsim.frontends.shared.values import (
     NO_PADDING,
-    After,
     Arithmetic,
     Codes,
     Extreme,
     Fixed,
-    FloatArray,
     Joined,
     Level,
     Mean,
-    Moved,
     OfTwoCodes,
-    Padded,
     Pair,
     PerChannel,
     Pool,
@@ -47,78 +43,17 @@ from hwsim.frontends.shared.values import (
     Weighing,
 )
 from hwsim.ops import (
-    AvgPool,
     ChannelTable,
     Concat,
-    MatMul,
     MaxPool,
     Op,
     PairTable,
     Quant,
-    Reduce,
-    Reduction,
     Relu,
-    Select,
     Table,
     TensorType,
 )
-from hwsim.ops.base import IntArray
 from hwsim.ops.elementwise import MOST_ENTRIES
-
-
-class Quantizer(ABC):
-    """How reals become codes: what a framework's quantizer asks for."""
-
-    format: Format
-    scale: float
-    zero_point: int
-
-    @property
-    @abstractmethod
-    def quant(self) -> Quant | None:
-        """What the codes mean, as the edge's type says it."""
-
-    @abstractmethod
-    def codes(self, reals: FloatArray) -> IntArray:
-        """Codes of float32 values."""
-
-    @abstractmethod
-    def port(self, node: object) -> dict[str, Any]:
-        """How an InputPort has to quantize."""
-
-    def enter(self, run: TensorBuilder, raw: RawInput, name: str, out: str) -> Codes:
-        """The codes of a graph input, at whose port the quantizer stands; `name` is its node's."""
-        return run.input_codes(raw, TensorType((), self.format, self.quant), self.port(name), out)
-
-    @abstractmethod
-    def sum(
-        self, run: TensorBuilder, edge: str, scale: FloatArray, zero: int
-    ) -> tuple[str, list[Op]]:
-        """Operators that round whole numbers with `scale` and `zero`, after the edge given back."""
-
-    @abstractmethod
-    def mean(self, run: TensorBuilder, edge: str, source: Mean) -> list[Op]:
-        """Operators that round a sum over windows."""
-
-    @abstractmethod
-    def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
-        """Operators that round the sum of two tensors, after the edge given back."""
-
-    @abstractmethod
-    def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
-        """Operators that round a tensor times a factor a channel, after the edge given back."""
-
-    def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
-        """The codes of a tensor by a way of its own; None where it is the usual one."""
-        return None
-
-    def softmax(self, run: TensorBuilder, source: Softmax, out: str) -> tuple[str, list[Op]]:
-        """Operators that round a softmax, after the edge given back; HwsimError where none do."""
-        raise HwsimError(f"{source.name}: a softmax must stand at the end of the model")
-
-    def shifts(self, level: Level) -> bool:
-        """Whether rounding codes of that meaning is a mere shift, better than a table."""
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,58 +63,6 @@ class Made:
     source: object
     steps: tuple[object, ...]
     quantizer: Quantizer
-
-
-def weighed(run: TensorBuilder, source: Weighing) -> tuple[str, FloatArray]:
-    """The exact sums of a layer, and the reals of one of their codes."""
-    if source not in run.sums:
-        edge = run.emit(source.name, source.op, [source.input.codes.edge], source.name)
-        run.sums[source] = edge
-    edge = run.sums[source]
-    plain = run.types[source.input.codes.edge].format.frac_bits
-    plain += source.op.weight_format.frac_bits
-    finer = run.types[edge].format.frac_bits - plain
-    return edge, source.scale * np.float32(2.0**-finer)
-
-
-def averaged(run: TensorBuilder, source: Mean) -> str:
-    """The exact sums over windows behind an average."""
-    if source not in run.sums:
-        op = AvgPool(window=source.window, zero_point=source.input.zero_point)
-        edge = run.emit(source.name, op, [source.input.codes.edge], source.name)
-        run.sums[source] = edge
-    return run.sums[source]
-
-
-def multiplied(run: TensorBuilder, source: Product) -> str:
-    """The exact sums of a product of two tensors."""
-    if source not in run.made:
-        edges = [level.codes.edge for level in (source.a, source.b)]
-        plain = all(run.types[edge].quant is None for edge in edges)
-        op = MatMul(
-            zero_points=(source.a.zero_point, source.b.zero_point),
-            quant=None if plain else Quant((float(source.scale),)),
-        )
-        edge = run.emit(source.name, op, edges, source.name)
-        run.made[source] = Codes(edge, run.types[edge].format, source.a.codes.layout)
-    return run.made[source].edge
-
-
-def totalled(run: TensorBuilder, source: Total) -> tuple[str, FloatArray]:
-    """The exact sums behind a sum or mean along axes, and the reals of one of their codes."""
-    kind = run.types[source.input.codes.edge]
-    op = Reduce(
-        reduction=Reduction.MEAN if source.mean else Reduction.SUM,
-        axes=source.axes,
-        zero_point=source.input.zero_point,
-    )
-    if source not in run.made:
-        edge = run.emit(source.name, op, [source.input.codes.edge], source.name)
-        run.made[source] = Codes(edge, run.types[edge].format, source.input.codes.layout)
-    scale = np.float32(source.input.scale)
-    if source.mean:
-        scale = scale / np.float32(op.terms(kind))
-    return run.made[source].edge, np.array([scale])
 
 
 def quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes:
@@ -195,13 +78,13 @@ def quantize(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str)
 def _moved(run: TensorBuilder, real: Real, by: Quantizer, name: str, out: str) -> Codes | None:
     """The codes of an input of the graph, or of what moves once it is rounded; None elsewhere."""
     source = real.source
-    early, late = _parted(real)
+    early, late = parted(real)
     if late:  # what is rounded serves other readers too
         whole = replace(real, steps=early)
         codes = quantize(run, whole, by, f"{name}.whole", f"{out}.whole")
         if codes.padding != NO_PADDING:
             raise HwsimError("a Pad must be followed by a convolution")
-        return replace(codes, edge=run.chain(name, codes.edge, _moves(late, by), out))
+        return replace(codes, edge=run.chain(name, codes.edge, move_ops(late, by), out))
     if not isinstance(source, RawInput):
         return None
     if early:
@@ -318,85 +201,6 @@ def relabel(run: TensorBuilder, edge: str, quant: Quant | None, out: str) -> str
     fmt = run.types[edge].format
     codes, first = met(run.types[edge], "a tensor that gets another scale")
     return run.emit(out, Table(values=codes, out=fmt, quant=quant, first=first), [edge], out)
-
-
-def _parted(real: Real) -> tuple[tuple[After, ...], tuple[After, ...]]:
-    """Functions, and what stands before the first move; then the moves, and pools among them.
-
-    A function of each element goes ahead of what moves elements, and of a pool if it rises; what
-    pads a tensor then pads it with the function's value.
-    """
-    steps, rank = real.steps, len(real.layout.physical)
-    first = next((i for i, s in enumerate(steps) if isinstance(s, Moved | Padded)), len(steps))
-    early, late = list(steps[:first]), list[After]()
-    for step in steps[first:]:
-        if not isinstance(step, Unary | Arithmetic):
-            late.append(step)
-            continue
-        if not step.rising and any(isinstance(s, Pool) for s in late):
-            raise HwsimError(f"{step.name}: a function after a max pool must be rising")
-        by_channel = isinstance(step, Arithmetic) and step.values.size > 1
-        if by_channel and not all(_keeps_channels(s, rank) for s in late):
-            raise HwsimError(
-                f"{step.name}: what has a constant for each channel must stand behind a quantizer "
-                "where channels move before it"
-            )
-        early.append(step)
-        late = [_padding(s, step) if isinstance(s, Padded) else s for s in late]
-    return tuple(early), tuple(late)
-
-
-def _keeps_channels(step: After, rank: int) -> bool:
-    """Whether channels are where they were: only places are taken, of a tensor of that rank."""
-    if isinstance(step, Moved):
-        return all(isinstance(op, Select) and op.axis < rank - 1 for op in step.ops)
-    return isinstance(step, Pool)
-
-
-def _padding(padded: Padded, function: Unary | Arithmetic) -> Padded:
-    value = function.function(np.array([padded.value], np.float32))[0]
-    return replace(padded, value=float(value))
-
-
-def _moves(steps: Sequence[After], by: Quantizer) -> list[Op]:
-    """Operators on codes that `by` made."""
-    ops: list[Op] = []
-    for step in steps:
-        match step:
-            case Moved():
-                ops += step.ops
-            case Padded():
-                codes = set(by.codes(np.array([step.value], np.float32)).ravel().tolist())
-                if len(codes) > 1:
-                    raise HwsimError(
-                        f"{step.name}: what pads must have one code for all channels, not "
-                        f"{len(codes)}"
-                    )
-                ops.append(replace(step.op, code=codes.pop()))
-            case Pool():
-                ops.append(MaxPool(window=step.window))
-    return ops
-
-
-def step_ops(run: TensorBuilder, step: After, by: Quantizer) -> list[Op]:
-    """A max pool, a move or a clamp on codes that `by` made."""
-    if isinstance(step, Pool | Moved | Padded):
-        return _moves([step], by)
-    if isinstance(step, Arithmetic) or not step.clamp:
-        raise HwsimError(
-            f"{step.name}: its input must be quantized first, since only narrow codes go through a "
-            f"table; put {run.a_quantizer} before it"
-        )
-    low, high = by.format.min, by.format.max
-    if step.low is not None:
-        low = int(by.codes(np.array([step.low], np.float32))[0])
-    if step.high is not None:
-        high = int(by.codes(np.array([step.high], np.float32))[0])
-    if low > high:
-        raise HwsimError(f"{step.name}: its minimum must not be above its maximum")
-    if (low, high) == (by.format.min, by.format.max):
-        return []
-    return [Relu(zero_point=low, maximum=None if high == by.format.max else high)]
 
 
 def _quantize_level(

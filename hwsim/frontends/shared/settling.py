@@ -12,12 +12,9 @@ from hwsim.fixed import Format
 from hwsim.frontends.shared import exact_levels, joining
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.exact_levels import FINE_VALUE_BITS
+from hwsim.frontends.shared.exact_sums import weighed
 from hwsim.frontends.shared.interpolated import interpolated
-from hwsim.frontends.shared.rounding import (
-    placed,
-    relabel,
-    weighed,
-)
+from hwsim.frontends.shared.rounding import placed, relabel
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import (
     TABLE_BITS,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.shared.rounding import averaged, totalled
+from hwsim.frontends.shared.exact_sums import averaged, totalled
 from hwsim.frontends.shared.step_functions import FloatRule, WholeSums, step_function
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import TABLE_BITS

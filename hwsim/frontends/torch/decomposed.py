@@ -9,7 +9,7 @@ import numpy as np
 
 from hwsim.fixed import Format
 from hwsim.frontends.shared import fine_units
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import FloatArray, Mean, Pair, Scaled
 from hwsim.ops import Op, Quant, Requantize, Scheme

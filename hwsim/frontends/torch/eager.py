@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.shared.rounding import weighed
+from hwsim.frontends.shared.exact_sums import weighed
 from hwsim.frontends.shared.step_functions import FloatRule, WholeSums, step_function
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.turning import by_path

@@ -16,7 +16,8 @@ from hwsim.fixed import Format
 from hwsim.frontends.onnx.ort import float_math, shared_inputs, softmax, sum_functions
 from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.in_turn import is_in_turn, summed_in_turn
-from hwsim.frontends.shared.rounding import Quantizer, quantize, tables
+from hwsim.frontends.shared.quantizer import Quantizer
+from hwsim.frontends.shared.rounding import quantize, tables
 from hwsim.frontends.shared.tensors import Gridded, TensorBuilder
 from hwsim.frontends.shared.trying import absorbed
 from hwsim.frontends.shared.values import (

@@ -25,12 +25,10 @@ from hwsim.frontends.onnx.ort.ties import (
     tried_line,
     tried_product,
 )
+from hwsim.frontends.shared.exact_sums import multiplied
 from hwsim.frontends.shared.in_turn import is_in_turn
-from hwsim.frontends.shared.rounding import (
-    Made,
-    Quantizer,
-    multiplied,
-)
+from hwsim.frontends.shared.quantizer import Quantizer
+from hwsim.frontends.shared.rounding import Made
 from hwsim.frontends.shared.trying import (
     absorbed,
     reals_by_channel,

@@ -14,7 +14,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.step_functions import FloatRule, WholeSums, step_function
 from hwsim.frontends.shared.tensors import Gridded, TensorBuilder
 from hwsim.frontends.shared.values import Codes, RawInput

@@ -15,7 +15,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Rounding
 from hwsim.float_functions import logarithm
-from hwsim.frontends.shared.rounding import Quantizer
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Level, Softmax

@@ -13,14 +13,9 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared import fine_units
+from hwsim.frontends.shared.exact_sums import averaged, multiplied, totalled, weighed
 from hwsim.frontends.shared.node_by_node import pools
-from hwsim.frontends.shared.rounding import (
-    Quantizer,
-    averaged,
-    multiplied,
-    totalled,
-    weighed,
-)
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import TABLE_BITS

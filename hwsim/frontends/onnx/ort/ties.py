@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
-from hwsim.frontends.shared.rounding import Quantizer, totalled
+from hwsim.frontends.shared.exact_sums import totalled
+from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.values import FloatArray, Level, Mean, Scaled, Total
 from hwsim.ops import BatchNorm, Carrier, ChannelTable, Mul, PairTable, Requantize, TensorType
 
