@@ -18,7 +18,7 @@ from hwsim.float_steps import narrowed
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.node_by_node import exact, powers_of_two, rough
+from hwsim.frontends.shared.float_sums import exact, powers_of_two, rough
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Arithmetic,

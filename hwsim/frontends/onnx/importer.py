@@ -14,7 +14,7 @@ from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
 from hwsim.frontends.onnx.ort.kernels import FLOAT, Choice, RuntimeKernel
 from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.node_by_node import note_last_bits
+from hwsim.frontends.shared.float_sums import note_last_bits
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Constant, Level, RawInput, Real, Value
 from hwsim.ops import Quant, TensorType

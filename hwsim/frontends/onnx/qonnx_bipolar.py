@@ -11,7 +11,8 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.onnx.qonnx_rules import no_factors, power_of_two
-from hwsim.frontends.shared.node_by_node import Stepped, exact, powers_of_two
+from hwsim.frontends.shared.float_sums import exact, powers_of_two
+from hwsim.frontends.shared.node_by_node import Stepped
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     Codes,

@@ -11,7 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.qonnx_rules import power_of_two, round_reals
 from hwsim.frontends.onnx.qonnx_stepped import OnlySteps
-from hwsim.frontends.shared.node_by_node import exact
+from hwsim.frontends.shared.float_sums import exact
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     FloatArray,

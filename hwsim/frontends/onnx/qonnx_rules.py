@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
-from hwsim.frontends.shared.node_by_node import Stepped, powers_of_two
+from hwsim.frontends.shared.float_sums import powers_of_two
+from hwsim.frontends.shared.node_by_node import Stepped
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import (
     FloatArray,

@@ -13,7 +13,8 @@ from hwsim.frontends.onnx import batch, constant_math
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxPort
 from hwsim.frontends.onnx.ort.moves import note_shown
-from hwsim.frontends.onnx.ort.notes import note_functions, note_layers, note_reals, note_steps
+from hwsim.frontends.onnx.ort.note_ends import note_functions, note_reals, note_steps
+from hwsim.frontends.onnx.ort.note_sums import note_layers
 from hwsim.frontends.onnx.refusals import unsupported
 from hwsim.frontends.onnx.runtime import Choices, Runtime
 from hwsim.frontends.shared.arrangement import Arrangement

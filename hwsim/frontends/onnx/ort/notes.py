@@ -1,23 +1,24 @@
-"""Warnings where the runtime computes something else than the Graph, and about how often.
-
-The shares were measured by `benchmarks/runtime_differences.py`.
-"""
+"""Warnings of codes that may differ where the runtime computes something else, and how often."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.float_steps import PortStep, RowStep, UnaryStep
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
 from hwsim.frontends.onnx.ort.moves import TURNED_SOFTMAX, is_turned, note_turned
-from hwsim.frontends.onnx.ort.shares import share_of_ties
+from hwsim.frontends.onnx.ort.note_sums import (
+    exact_in_floats,
+    maker_of,
+    node_of,
+    note_first,
+    note_product,
+    note_rounded,
+)
 from hwsim.frontends.onnx.ort.sum_functions import is_function_of_sums, tried_sums
 from hwsim.frontends.onnx.ort.ties import (
-    EXACT_FLOAT,
     MOST_SUMS,
     near_means,
     near_ties,
@@ -25,7 +26,15 @@ from hwsim.frontends.onnx.ort.ties import (
     tried_line,
     tried_product,
 )
-from hwsim.frontends.shared.exact_sums import multiplied
+from hwsim.frontends.onnx.ort.wording import (
+    FLOAT_SOFTMAX,
+    OFTEN,
+    ROUGH_TIES,
+    ROUNDED,
+    SHARES,
+    SUM_TIES,
+    TIES,
+)
 from hwsim.frontends.shared.in_turn import is_in_turn
 from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.rounding import Made
@@ -53,48 +62,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import Mul, Requantize
-
-INT32 = (-(1 << 31), (1 << 31) - 1)
-
-SUMS = "{runtime} {adds}"
-ROUNDED = f"{SUMS}, so that about one code in {{share}} that this node gives may differ by one step"
-SHARES = {8: "200,000", 16: "1,000"}  # by the bits of the result
-USUAL = {8: 5e-6, 16: 1e-3}  # the same
-TIES = (
-    "{runtime} averages in float32 here, so that exact ties may round the other way: up to "
-    "{share:.2g} % of the codes, by one step; the exact average is rounded to nearest even here"
-)
-OFTEN = 1e-3
-SUM_TIES = (
-    f"{SUMS}, so that exact ties may round the other way: up to {{share:.2g}} % of the codes that "
-    "this node gives, by one step"
-)
-LAST_BITS = f"{SUMS}, so that the reals differ in their last bits (by about 1e-6 of the largest)"
-BLOCKS = (
-    "{runtime} rounds its input to 8 bits in blocks here (MatMulNBits), so that nearly all "
-    "values differ, by up to about one percent of the largest; here they are exact"
-)
-ALPHA_BITS = (
-    "{runtime} multiplies by 'alpha' before the weights' scale, so that the reals may differ in "
-    "their last bit"
-)
-ROUGH_TIES = (
-    "{runtime}'s last bits are others here (those of an exponential, of a logarithm or of the C "
-    "library), so that codes which meet a tie may differ by one step: up to {share:.2g} % of them"
-)
-EXPONENTIAL_BITS = (
-    "{runtime}'s exponential is rounded otherwise, so that the reals differ in their last bits "
-    "(by about 1e-7 of the largest)"
-)
-FLOAT_SOFTMAX = (
-    "{runtime} computes the softmax in float32 here, so that about one code in {share} may "
-    "differ by one step; the exact softmax is rounded to nearest even here"
-)
-WRAPS = (
-    "{runtime}'s sums wrap around at 32 bits here; those that pass them differ altogether, "
-    "since here they do not wrap"
-)
+from hwsim.ops import Mul
 
 
 def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
@@ -140,7 +108,7 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
         case Weighing() as source:
             _note_sums(run, source, by, edge)
         case Product() as source:
-            _note_product(run, source, by, edge)
+            note_product(run, source, by, edge)
         case Total() as source:
             share = near_totals_of(run, source, by)
             if share:
@@ -161,10 +129,10 @@ def _note_function(run: Importer, real: Real, by: Quantizer) -> None:
     exact = False
     match source:
         case Weighing():
-            _note_first(run, source)
+            note_first(run, source)
             if run.choice(source.tensor).kernel is RuntimeKernel.BLOCKS:
                 return
-            exact = _is_exact(run, source) or _exact_in_floats(run, source, None)
+            exact = _is_exact(run, source) or exact_in_floats(run, source, None)
         case Product():
             exact = run.choice(source.tensor).kernel in WHOLE_SUMS
         case Pair():
@@ -200,23 +168,6 @@ def _is_exact(run: Importer, source: Weighing) -> bool:
     return source.exact and run.choice(source.tensor).kernel in WHOLE_SUMS
 
 
-def _note_rounded(run: Importer, name: str, by: Quantizer, edge: str) -> None:
-    """Warn that sums are rounded in float32, and how often; `edge` has their codes."""
-    makers = {made: node for node in run.nodes for made in node.outputs}
-    node = makers.get(edge)
-    while node is not None and not (isinstance(node.op, Requantize) and node.op.quant == by.quant):
-        node = makers.get(node.inputs[0]) if len(node.inputs) == 1 else None
-    share = 0.0
-    if node is not None and isinstance(node.op, Requantize):
-        share = share_of_ties(run, node.op, node.inputs[0])
-    if share > OFTEN:
-        run.note(name, SUM_TIES, share=100 * share)
-        return
-    bits = 8 if by.format.width <= 8 else 16
-    often = f"{round(1 / share):,}" if share > USUAL[bits] else SHARES[bits]
-    run.note(name, ROUNDED, share=often)
-
-
 def _note_pair(run: Importer, source: Pair, by: Quantizer, edge: str) -> None:
     """Pairs of narrow codes are followed step by step, but for products that are taken of reals."""
     a, b = source.a, source.b
@@ -229,28 +180,14 @@ def _note_pair(run: Importer, source: Pair, by: Quantizer, edge: str) -> None:
             return
         run.note(source.name, ROUNDED, share=f"{max(pairs // different, 1):,}")
         return
-    _note_rounded(run, source.name, by, edge)
+    note_rounded(run, source.name, by, edge)
 
 
 def _note_terms(run: Importer, terms: Sequence[Level | Weighing]) -> None:
     """Layers whose sums the runtime has wrapped or rounded before something is added to them."""
     for term in terms:
         if isinstance(term, Weighing):
-            _note_first(run, term)
-
-
-def _note_first(run: Importer, source: Weighing) -> None:
-    if _wraps(run, source):
-        run.note(source.name, WRAPS)
-    if run.choice(source.tensor).kernel is RuntimeKernel.BLOCKS:
-        run.note(source.name, BLOCKS)
-
-
-def note_layers(run: Importer) -> None:
-    """Warn of all layers, whatever reads their sums, that the runtime wraps or rounds before."""
-    for source in run.sums:
-        if isinstance(source, Weighing):
-            _note_first(run, source)
+            note_first(run, term)
 
 
 def _note_scaled(run: Importer, source: Scaled, by: Quantizer, edge: str) -> None:
@@ -263,33 +200,18 @@ def _note_scaled(run: Importer, source: Scaled, by: Quantizer, edge: str) -> Non
         if different:
             run.note(source.name, ROUNDED, share=f"{max(codes // different, 1):,}")
         return
-    _note_rounded(run, source.name, by, edge)
+    note_rounded(run, source.name, by, edge)
 
 
 def _note_sums(run: Importer, source: Weighing, by: Quantizer, edge: str) -> None:
     kernel = run.choice(source.tensor).kernel
-    _note_first(run, source)
+    note_first(run, source)
     if (
         kernel is not RuntimeKernel.BLOCKS
         and not (kernel is RuntimeKernel.INTEGER and source.exact)
-        and not _exact_in_floats(run, source, by)
+        and not exact_in_floats(run, source, by)
     ):
-        _note_rounded(run, source.name, by, edge)
-
-
-def _note_product(run: Importer, source: Product, by: Quantizer | None, edge: str = "") -> None:
-    """Of two tensors: followed where the runtime adds whole numbers."""
-    whole = run.choice(source.tensor).kernel in WHOLE_SUMS
-    kind = run.types[multiplied(run, source)]
-    if whole and (kind.lo < INT32[0] or kind.hi > INT32[1]):
-        run.note(source.name, WRAPS)
-    scales = [float(source.scale), *([by.scale] if by is not None else [])]
-    if whole or (kind.magnitude < EXACT_FLOAT and all(math.frexp(s)[0] == 0.5 for s in scales)):
-        return
-    if by is None:
-        run.note(source.name, LAST_BITS)
-    else:
-        _note_rounded(run, source.name, by, edge)
+        note_rounded(run, source.name, by, edge)
 
 
 def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
@@ -304,7 +226,7 @@ def _note_rough(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
         reals = step.function(reals)
     share = near_ties(reals, by)
     if share:
-        run.note(_node_of(functions), ROUGH_TIES, share=100 * share)
+        run.note(node_of(functions), ROUGH_TIES, share=100 * share)
 
 
 def _note_fine(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
@@ -317,86 +239,6 @@ def _note_fine(run: Importer, level: Level, real: Real, by: Quantizer) -> None:
             reals = step.function(reals)
         share = near_ties(reals, by)
     if share > OFTEN:
-        run.note(_maker(run, level), SUM_TIES, share=100 * share)
+        run.note(maker_of(run, level), SUM_TIES, share=100 * share)
     else:
-        run.note(_maker(run, level), ROUNDED, share=SHARES[8 if by.format.width <= 8 else 16])
-
-
-def note_steps(run: Importer, output: str, steps: Sequence[PortStep]) -> None:
-    """Warn of functions that an output's port computes, and otherwise than the runtime."""
-    runtime = run.runtime
-    computes = any(isinstance(step, UnaryStep | RowStep) for step in steps)
-    if computes and runtime is not None and not runtime.at_ports:
-        run.note(output, EXPONENTIAL_BITS)
-
-
-def note_functions(run: Importer, real: Real) -> None:
-    """Warn of functions at the end of the model whose reals differ in their last bits."""
-    functions = [step for step in real.steps if isinstance(step, Unary)]
-    if any(step.rough for step in functions):
-        run.note(_node_of(functions), EXPONENTIAL_BITS)
-
-
-def _node_of(functions: Sequence[Unary]) -> str:
-    """The name of the node with the rough function, without its operator."""
-    name = next(step.name for step in functions if step.rough)
-    return name.partition("'")[2].removesuffix("'") or name
-
-
-def _maker(run: Importer, level: Level) -> str:
-    """The name of the node that makes codes."""
-    return next((n.name for n in run.nodes if level.codes.edge in n.outputs), level.codes.edge)
-
-
-def note_reals(run: Importer, real: Real) -> None:
-    """Warn where the reals of a tensor that nothing quantizes may differ."""
-    source = real.source
-    if isinstance(source, Joined):
-        for part in source.parts:
-            note_reals(run, part)
-        if _is_rescaled(run, source):
-            run.note(source.name, LAST_BITS)
-    if isinstance(source, Product | Weighing):
-        note_turned(run, source.name, source.tensor)
-    if isinstance(source, Product):
-        _note_product(run, source, None)
-    if isinstance(source, Scaled | Total | Mean | Pair):
-        run.note(source.name, LAST_BITS)
-    if isinstance(source, Level) and source.fine:
-        run.note(_maker(run, source), LAST_BITS)
-    if not isinstance(source, Weighing):
-        return
-    _note_first(run, source)
-    if source.op.weight_scale is not None:
-        shown = np.float32(source.input.scale) * np.array(source.op.weight_scale, np.float32)
-        if not np.array_equal(shown, source.scale):  # after a Gemm's alpha
-            run.note(source.name, ALPHA_BITS)
-    if (
-        run.choice(source.tensor).kernel is not RuntimeKernel.BLOCKS
-        and not source.exact
-        and not _exact_in_floats(run, source, None)
-    ):
-        run.note(source.name, LAST_BITS)
-
-
-def _is_rescaled(run: Importer, source: Joined) -> bool:
-    """Whether the parts of what is joined were brought to a unit that is none of theirs."""
-    level = run.levels.get(source)
-    parts = [run.levels.get(part.source, part.source) for part in source.parts]
-    return level is not None and any(
-        not isinstance(part, Level) or part.scale != level.scale for part in parts
-    )
-
-
-def _wraps(run: Importer, source: Weighing) -> bool:
-    kind = run.types[run.sums[source]]
-    return source.exact and (kind.lo < INT32[0] or kind.hi > INT32[1])
-
-
-def _exact_in_floats(run: Importer, source: Weighing, by: Quantizer | None) -> bool:
-    """Whether float32 holds all that the runtime computes: powers of two, and sums that fit."""
-    scales = [source.input.scale, *(float(s) for s in source.scale)]
-    scales += [by.scale] if by is not None else []
-    if source.rough_bias or any(math.frexp(scale)[0] != 0.5 for scale in scales):
-        return False
-    return source.op.bound([run.types[source.input.codes.edge]]) < EXACT_FLOAT
+        run.note(maker_of(run, level), ROUNDED, share=SHARES[8 if by.format.width <= 8 else 16])
