@@ -103,6 +103,20 @@ def test_a_function_gives_the_codes_of_its_engine(kind, engine, setting, rng):
             assert not different, (shape, sample)
 
 
+@pytest.mark.parametrize("engine", ["qnnpack", "x86"])
+@pytest.mark.parametrize("kind", forms.SOFTMAXES)
+def test_a_softmax_of_codes_is_qnnpacks_or_announced(kind, engine, rng):
+    for shape in ((10,), (7, 3, 5), (150,)):
+        module = forms.alone(forms.SOFTMAXES[kind], shape, rng, "random")
+        x = made.inputs(rng, module, (200, *shape))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            compared, different, _ = made.compare(module, engine, x, engine)
+        announced = any("computes this softmax in float32" in str(w.message) for w in said)
+        assert announced == (engine != "qnnpack" or kind == "softmax, its own scale")
+        assert not different or (announced and different * 1000 < compared), shape
+
+
 @pytest.mark.parametrize("setting", made.SETTINGS[:2])
 @pytest.mark.parametrize("engine", ["qnnpack", "x86"])
 @pytest.mark.parametrize("kind", forms.PAIRS)

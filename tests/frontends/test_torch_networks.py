@@ -125,13 +125,10 @@ def test_a_clamp_puts_its_elements_where_qnnpack_puts_them(clamp, engine, seed, 
     torch.manual_seed(seed)
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3), clamp(), torch.nn.Conv2d(4, 6, 2), clamp()
-    ).eval()
+    )
     x = rng.normal(0, 1, (20, 3, 6, 7)).astype(np.float32)
     with made.engine(engine):
-        mapping = networks.tq.get_default_qconfig_mapping(engine)
-        ready = networks.prepare_fx(network, mapping, (torch.from_numpy(x[:1]),))
-        ready(torch.from_numpy(x))
-        module = networks.convert_fx(ready)
+        module = _converted(network, engine, x)
         wanted = module(torch.from_numpy(x)).numpy()
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeDifference)
@@ -139,6 +136,48 @@ def test_a_clamp_puts_its_elements_where_qnnpack_puts_them(clamp, engine, seed, 
     moved = sum(isinstance(node.op, Transpose) for node in graph.nodes)
     assert (moved > 0) == (engine == "qnnpack" and clamp is not torch.nn.ReLU)
     assert int((np.asarray(hwsim.emulate(graph, x)) != wanted).sum()) == 0
+
+
+def _converted(network: torch.nn.Module, engine: str, x: np.ndarray) -> torch.nn.Module:
+    """A float network as FX quantizes it, calibrated on `x`; `made.engine(engine)` is around."""
+    mapping = networks.tq.get_default_qconfig_mapping(engine)
+    ready = networks.prepare_fx(network.eval(), mapping, (torch.from_numpy(x[:1]),))
+    ready(torch.from_numpy(x))
+    converted: torch.nn.Module = networks.convert_fx(ready)
+    return converted
+
+
+class _Softmax(torch.nn.Module):
+    """The function, which FX leaves in float32, as it does not leave the module."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x, 1)
+
+
+@pytest.mark.parametrize("last", [_Softmax(), torch.nn.LogSoftmax(-1)], ids=str)
+def test_a_softmax_of_reals_at_the_end_is_a_step_of_the_port_and_announced(last, seed, rng):
+    torch.manual_seed(seed)
+    x = rng.normal(0, 1, (100, 12)).astype(np.float32)
+    with made.engine("fbgemm"):
+        module = _converted(torch.nn.Sequential(torch.nn.Linear(12, 7), last), "fbgemm", x)
+        wanted = module(torch.from_numpy(x)).numpy()
+        with pytest.warns(RuntimeDifference, match="softmax in float32 may have other last bits"):
+            graph = hwsim.load(module, example=x[:1])
+    got = np.asarray(hwsim.emulate(graph, x))
+    assert np.abs(got - wanted).max() <= 2e-6
+    mixed = np.roll(wanted, 1, axis=1)
+    assert np.abs(got - mixed).max() > 1e-3
+
+
+def test_a_softmax_that_something_reads_is_a_sentence(rng):
+    class _Read(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q = torch.quantize_per_tensor(x, 0.1, 3, torch.quint8)
+            return torch.softmax(q.dequantize(), 1) + 1
+
+    with pytest.raises(HwsimError) as refused:
+        hwsim.load(_Read().eval(), example=(1, 5))
+    assert str(refused.value) == "add: a softmax must stand at the end of the module"
 
 
 def _float() -> torch.nn.Module:

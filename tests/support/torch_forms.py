@@ -116,6 +116,12 @@ FUNCTIONS: dict[str, Any] = {
     ),
 }
 
+SOFTMAXES: dict[str, Any] = {
+    "softmax": lambda s, q: ops.softmax(q, 1, 1 / 256, 0),
+    "softmax, its last axis": lambda s, q: ops.softmax(q, -1, 1 / 256, 0),
+    "softmax, its own scale": lambda s, q: ops.softmax(q, -1, s.out / 16, 3),
+}
+
 
 def two(function: Any, shape: tuple[int, ...], rng: Any, setting: str) -> Any:
     """A module of two inputs, both quantized, and one operator on both."""

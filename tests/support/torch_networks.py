@@ -98,6 +98,19 @@ def autoencoder() -> nn.Module:
     )
 
 
+def generator() -> nn.Module:
+    """A vector as a small map, which grows."""
+    return nn.Sequential(
+        nn.Linear(8, 36),
+        nn.ReLU(),
+        nn.Unflatten(1, (4, 3, 3)),
+        nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 2, 1),
+        nn.Softmax(1),
+    )
+
+
 def line() -> nn.Module:
     """Convolutions along one axis."""
     return nn.Sequential(
@@ -112,7 +125,7 @@ def line() -> nn.Module:
 
 
 class Gated(nn.Module):
-    """Squeeze and excite, hard swish, parts beside each other, a softmax at the end."""
+    """Squeeze and excite, hard swish, parts beside each other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,6 +146,7 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "mobile": (mobile, (3, 16, 16)),
     "dense": (dense, (20,)),
     "autoencoder": (autoencoder, (3, 16, 16)),
+    "generator": (generator, (8,)),
     "line": (line, (4, 32)),
     "gated": (Gated, (3, 8, 8)),
 }

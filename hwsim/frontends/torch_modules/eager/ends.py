@@ -13,6 +13,7 @@ from hwsim.frontends.torch_modules.eager.importer import (
     FORMATS,
     Floats,
     QuantizedCodes,
+    Rows,
     TorchImporter,
 )
 from hwsim.frontends.torch_modules.trace import Call
@@ -88,7 +89,8 @@ def output(run: TorchImporter, tensor: torch.Tensor, name: str) -> OutputPort:
     if isinstance(value, QuantizedCodes):
         element = "int8" if value.codes.format.signed else "uint8"
         return run.output(name, value.codes, element=element)
-    return run.output(name, value.source.codes, reals=_reals(value))
+    held, steps = (value.of, (value.step,)) if isinstance(value, Rows) else (value, ())
+    return run.output(name, held.source.codes, reals=_reals(held), steps=steps)
 
 
 def _reals(value: Floats) -> tuple[float, ...] | None:

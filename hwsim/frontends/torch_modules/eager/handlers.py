@@ -9,6 +9,7 @@ from hwsim.frontends.torch_modules.eager import (
     moving,
     pairs,
     pool,
+    softmax,
     weighted,
 )
 from hwsim.frontends.torch_modules.eager.importer import Handler
@@ -62,6 +63,8 @@ HANDLERS: dict[str, Handler] = {
     "quantized::cat": pairs.cat,
     "quantized::cat_relu": pairs.cat,
     **{f"aten::{name}": moving.same for name in SAME},
+    "aten::_log_softmax": softmax.of_reals,
+    "aten::_softmax": softmax.of_reals,
     "aten::_unsafe_view": moving.relaid(moving.view),
     "aten::channel_shuffle": moving.channel_shuffle,
     "aten::constant_pad_nd": moving.pad,
@@ -101,5 +104,6 @@ HANDLERS: dict[str, Handler] = {
     "quantized::conv_transpose2d": weighted.conv_transpose2d,
     "quantized::linear": weighted.linear,
     "quantized::linear_relu": weighted.linear,
+    "quantized::softmax": softmax.of_codes,
 }
 """By the operator's name."""

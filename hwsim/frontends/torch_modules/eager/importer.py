@@ -9,12 +9,13 @@ import torch
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
+from hwsim.float_steps import RowStep
 from hwsim.frontends.shared.arrangement import Arrangement, View
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, RawInput
 from hwsim.frontends.torch_modules.eager.engines import Engine
 from hwsim.frontends.torch_modules.trace import Call
-from hwsim.ops import Op, Quant, TensorType
+from hwsim.ops import Op, Quant
 
 FORMATS = {torch.quint8: Format.uint(8), torch.qint8: Format.int(8)}
 """Types of quantized activations."""
@@ -64,6 +65,14 @@ class Floats:
     plain: bool = True  # whether nothing but dequantize was computed
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Reals that a step on whole rows gives of others, at the end of a module."""
+
+    of: Floats
+    step: RowStep
+
+
 Value = QuantizedCodes | Floats | RawInput
 
 
@@ -85,16 +94,22 @@ class TorchImporter(TensorBuilder):
     ) -> None:
         super().__init__(None, views, grids)
         self.engine, self.asks = engine, asks
-        self.values: dict[int, Value] = {}
+        self.values: dict[int, Value | Rows] = {}
         self.batch = 1
         self.pairs: dict[str, int] = {}  # codes up to which a depthwise layer cannot saturate
 
-    def value(self, call: Call, name: str) -> Value:
+    def held(self, call: Call, name: str) -> Value | Rows:
         """What an argument is; HwsimError of a constant."""
-        tensor = call[name]
-        found = self.values.get(id(tensor))
+        found = self.values.get(id(call[name]))
         if found is None:
             raise HwsimError(f"{call}: {name!r} must depend on the module's input")
+        return found
+
+    def value(self, call: Call, name: str) -> Value:
+        """The same; HwsimError of rows too, which stand at the end."""
+        found = self.held(call, name)
+        if isinstance(found, Rows):
+            raise HwsimError(f"{call}: a {found.step.op} must stand at the end of the module")
         return found
 
     def quantized(self, call: Call, name: str) -> QuantizedCodes:
@@ -106,10 +121,6 @@ class TorchImporter(TensorBuilder):
                 "DeQuantStub behind the last quantized step, mark what is"
             )
         return found
-
-    def kind(self, value: QuantizedCodes) -> TensorType:
-        """The type of the edge on which a tensor lies."""
-        return self.types[value.codes.edge]
 
     def meant(self, call: Call, scale: float, zero_point: int) -> Quant:
         """A scale and zero point; HwsimError where they are none."""

@@ -55,7 +55,7 @@ def gone(run: TorchImporter, call: Call, value: Value, way: moves.Way, place: in
 
 def same(run: TorchImporter, call: Call) -> None:
     """What leaves a tensor as it is."""
-    run.values[id(call.output)] = run.value(call, "self")
+    run.values[id(call.output)] = run.held(call, "self")
 
 
 def relaid(change: Callable[[TorchImporter, Call], Relaid]) -> Handler:

@@ -255,7 +255,9 @@ def _framed(run: TorchImporter, call: Call, given: QuantizedCodes, codes: Codes,
     pad = Pad(before=pad.before, after=pad.after, between=pad.between, code=given.zero_point)
     sizes = [
         size + b + a + (size - 1) * i
-        for size, (b, a, i) in zip(codes.layout.physical, pad.amounts(run.kind(given)), strict=True)
+        for size, (b, a, i) in zip(
+            codes.layout.physical, pad.amounts(run.types[codes.edge]), strict=True
+        )
     ]
     if math.prod(sizes) > MAX_ELEMENTS:
         raise HwsimError(f"{call}: its padded input must have at most {MAX_ELEMENTS} elements")
