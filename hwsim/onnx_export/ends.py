@@ -11,7 +11,8 @@ from hwsim.emulator import ports
 from hwsim.fixed import Format
 from hwsim.float_steps import MinifloatStep, PortStep, RowStep, UnaryStep, computed
 from hwsim.graph import InputPort, OutputPort
-from hwsim.onnx_export.recorder import FLOAT32, INT64, ROWS, Recorded, Recorder
+from hwsim.onnx_export.recorded import FLOAT32, INT64, ROWS, Recorded
+from hwsim.onnx_export.recorder import Recorder
 from hwsim.ops import TensorType
 from hwsim.ports import ELEMENTS, Port, user_shape
 

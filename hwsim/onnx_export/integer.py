@@ -12,7 +12,8 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
-from hwsim.onnx_export.recorder import INT64, Recorded, Recorder
+from hwsim.onnx_export.recorded import INT64, Recorded
+from hwsim.onnx_export.recorder import Recorder
 from hwsim.ops import (
     Carrier,
     Conv,

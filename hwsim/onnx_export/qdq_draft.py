@@ -11,7 +11,8 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.onnx_export.onnx_draft import OnnxDraft
-from hwsim.onnx_export.recorder import FLOAT32, INT64, ROWS, Recorded, Recorder
+from hwsim.onnx_export.recorded import FLOAT32, INT64, ROWS, Recorded
+from hwsim.onnx_export.recorder import Recorder
 from hwsim.ops import TensorType
 
 HOLDERS = {(True, 8): "int8", (False, 8): "uint8", (True, 16): "int16", (False, 16): "uint16"}

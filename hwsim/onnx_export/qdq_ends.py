@@ -8,7 +8,7 @@ from hwsim.graph import Graph, InputPort, OutputPort
 from hwsim.onnx_export.ends import element_of, read_input, show_output, steps_of
 from hwsim.onnx_export.onnx_draft import NEXT, OnnxDraft
 from hwsim.onnx_export.qdq_draft import QdqDraft, holder, meaning
-from hwsim.onnx_export.recorder import FLOAT32, INT64, ROWS, Recorded
+from hwsim.onnx_export.recorded import FLOAT32, INT64, ROWS, Recorded
 from hwsim.ports import channels_first, user_shape
 
 

@@ -24,7 +24,8 @@ from hwsim.onnx_export.qonnx_steps import (
     write_scaled_add,
     write_thresholds,
 )
-from hwsim.onnx_export.recorder import FLOAT32, Recorder
+from hwsim.onnx_export.recorded import FLOAT32
+from hwsim.onnx_export.recorder import Recorder
 from hwsim.ops import (
     AvgPool,
     BatchNorm,

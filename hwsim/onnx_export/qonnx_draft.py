@@ -13,7 +13,8 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Rounding
 from hwsim.graph import Graph
 from hwsim.onnx_export.onnx_draft import OnnxDraft
-from hwsim.onnx_export.recorder import FLOAT32, ROWS, Recorded, Recorder
+from hwsim.onnx_export.recorded import FLOAT32, ROWS, Recorded
+from hwsim.onnx_export.recorder import Recorder
 from hwsim.ops import TensorType
 
 DOMAIN = "qonnx.custom_op.general"

@@ -12,7 +12,7 @@ from hwsim.notices import warn
 from hwsim.onnx_export.ends import steps_of
 from hwsim.onnx_export.onnx_draft import OnnxDraft
 from hwsim.onnx_export.qonnx_draft import MODES, QonnxDraft, unit
-from hwsim.onnx_export.recorder import FLOAT32, ROWS, Recorded
+from hwsim.onnx_export.recorded import FLOAT32, ROWS, Recorded
 from hwsim.ops import TensorType
 from hwsim.ports import user_shape
 

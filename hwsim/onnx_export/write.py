@@ -9,7 +9,8 @@ from hwsim.graph import Graph
 from hwsim.onnx_export.ends import element_of, integer_type, read_input, show_output
 from hwsim.onnx_export.integer import write_node
 from hwsim.onnx_export.onnx_draft import NEXT, OnnxDraft
-from hwsim.onnx_export.recorder import INT64, ROWS, Recorded, Recorder
+from hwsim.onnx_export.recorded import INT64, ROWS, Recorded
+from hwsim.onnx_export.recorder import Recorder
 from hwsim.ports import user_shape
 
 

@@ -14,12 +14,7 @@ from hwsim.frontends.shared.exact_sums import averaged, multiplied, totalled, we
 from hwsim.frontends.shared.literals import alone, literal
 from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.tensors import TensorBuilder
-from hwsim.frontends.shared.trying import (
-    absorbed,
-    met,
-    reals_by_channel,
-    reals_of_pairs,
-)
+from hwsim.frontends.shared.trying import absorbed, met, reals_by_channel, reals_of_pairs
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Arithmetic,
@@ -42,17 +37,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import (
-    ChannelTable,
-    Concat,
-    MaxPool,
-    Op,
-    PairTable,
-    Quant,
-    Relu,
-    Table,
-    TensorType,
-)
+from hwsim.ops import ChannelTable, Concat, MaxPool, Op, PairTable, Quant, Relu, Table, TensorType
 from hwsim.ops.elementwise import MOST_ENTRIES
 
 

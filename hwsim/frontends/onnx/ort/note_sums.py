@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.ort.kernels import WHOLE_SUMS, RuntimeKernel
 from hwsim.frontends.onnx.ort.shares import share_of_ties
-from hwsim.frontends.onnx.ort.ties import (
-    EXACT_FLOAT,
-)
+from hwsim.frontends.onnx.ort.ties import EXACT_FLOAT
 from hwsim.frontends.onnx.ort.wording import (
     BLOCKS,
     LAST_BITS,
@@ -23,12 +21,7 @@ from hwsim.frontends.onnx.ort.wording import (
 )
 from hwsim.frontends.shared.exact_sums import multiplied
 from hwsim.frontends.shared.quantizer import Quantizer
-from hwsim.frontends.shared.values import (
-    Level,
-    Product,
-    Unary,
-    Weighing,
-)
+from hwsim.frontends.shared.values import Level, Product, Unary, Weighing
 from hwsim.ops import Requantize
 
 INT32 = (-(1 << 31), (1 << 31) - 1)

@@ -38,11 +38,7 @@ from hwsim.frontends.onnx.ort.wording import (
 from hwsim.frontends.shared.in_turn import is_in_turn
 from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.rounding import Made
-from hwsim.frontends.shared.trying import (
-    absorbed,
-    reals_by_channel,
-    reals_of_pairs,
-)
+from hwsim.frontends.shared.trying import absorbed, reals_by_channel, reals_of_pairs
 from hwsim.frontends.shared.values import (
     Codes,
     Extreme,
