@@ -21,6 +21,7 @@ from support.onnx_compare import differences, emulated, load
 import hwsim
 from hwsim.frontends.onnx.ort import float_math
 from hwsim.frontends.shared.builder import RuntimeDifference
+from hwsim.frontends.shared.fused import fma
 from hwsim.ops import Requantize, ScaledAdd, Scheme
 
 MODELS = Path(digits.__file__).parent / "models"
@@ -256,7 +257,7 @@ def test_a_function_has_the_runtimes_bits(
 def test_fma_rounds_once() -> None:
     """1 + 2**-12 squared, less its rounded square: what two roundings lose."""
     x = np.float32(1 + 2.0**-12)
-    rest = float_math.fma(x, x, -np.float32(x * x))
+    rest = fma(x, x, -np.float32(x * x))
     assert float(rest) == 2.0**-24
     assert np.float32(x * x) - np.float32(x * x) == 0
 

@@ -117,6 +117,10 @@ class Maker:
         """Float constants."""
         return self._held(self.rng.normal(0, spread, shape))
 
+    def positive(self, size: int) -> Callable[[Written], Tensor]:
+        """Float constants above 0."""
+        return self._held(self.rng.uniform(0.1, 1.5, size))
+
     def _held(self, values: Any) -> Callable[[Written], Tensor]:
         name = f"c{len(self.buffers)}"
         self.buffers[name] = torch.tensor(values, dtype=torch.float32)

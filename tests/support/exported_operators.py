@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,57 @@ def parted(m: Maker) -> Forward:
     return forward
 
 
+def normalized(shape: tuple[int, ...], parts: int = 1, after: Forward = F.relu) -> Build:
+    """A batch's normalization of one tensor, or of several of their own scales side by side."""
+
+    def build(m: Maker) -> Forward:
+        given, made = [m.meaning() for _ in range(parts)], m.meaning(0.06)
+        size = shape[0] * parts
+        weight, bias, mean = (m.constant(size) for _ in range(3))
+        variance = m.positive(size)
+        for _ in range(parts):
+            m.input(*shape)
+
+        def forward(module: Written, *x: Tensor) -> Tensor:
+            held = [meaning(each) for meaning, each in zip(given, x, strict=True)]
+            whole = torch.cat(held, 1) if parts > 1 else held[0]
+            constants = [each(module) for each in (mean, variance, weight, bias)]
+            return made(after(F.batch_norm(whole, *constants)))
+
+        return forward
+
+    return build
+
+
+def of_floats(call: Callable[..., Tensor], *shape: int, outputs: int, size: int = 6) -> Build:
+    """A convolution whose weights no quantizer made."""
+
+    def build(m: Maker) -> Forward:
+        given, made = m.meaning(), m.meaning(0.2)
+        weights, bias = m.constant(*shape), m.constant(outputs)
+        m.input(4, size, size)
+        return lambda module, x: made(F.relu(call(given(x), weights(module), bias(module))))
+
+    return build
+
+
+def transposed(*shape: int, after: Forward = F.relu, **options: Any) -> Build:
+    """A transposed convolution of weights (in, out, kernel) of one scale."""
+
+    def build(m: Maker) -> Forward:
+        given, made = m.meaning(), m.meaning(0.6)
+        weights, bias = m.weights(*shape, per_channel=False), m.bias(shape[1], 10.0)
+        m.input(shape[0], 5, 5)
+
+        def forward(module: Written, x: Tensor) -> Tensor:
+            held = given(x), weights(module), bias(module)
+            return made(after(F.conv_transpose2d(*held, **options)))
+
+        return forward
+
+    return build
+
+
 OPERATORS: dict[str, Sequence[Build]] = {
     "conv2d": [
         conv(6, 4, 3, 3, padding=1),
@@ -195,6 +247,12 @@ OPERATORS: dict[str, Sequence[Build]] = {
     "conv1d": [
         conv(6, 4, 3, size=(12,), padding=1),
         conv(4, 1, 5, size=(12,), groups=4, dilation=2, after=F.relu),
+    ],
+    "conv_transpose2d": [transposed(4, 3, 2, 2, stride=2), transposed(4, 3, 3, 3, padding=1)],
+    "batch_norm": [
+        normalized((4, 5, 5)),
+        normalized((3, 5, 5), 2),
+        normalized((6,), after=lambda x: x),
     ],
     "linear": [
         linear(24, 10),
@@ -276,6 +334,10 @@ OPERATORS: dict[str, Sequence[Build]] = {
 """Ways to write each operator."""
 
 BY_ITSELF: dict[str, Sequence[Build]] = {
+    "layers with float weights": [
+        of_floats(F.conv2d, 5, 4, 3, 3, outputs=5),
+        of_floats(partial(F.conv_transpose2d, stride=2), 4, 3, 2, 2, outputs=3),
+    ],
     "softmax": [at_the_end(lambda x: F.softmax(x, -1), (10,))],
     "log_softmax": [at_the_end(lambda x: F.log_softmax(x, 1), (10,))],
     "matmul": [products(), products(batched=True)],

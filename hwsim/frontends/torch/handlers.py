@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from hwsim.frontends.torch import moving, pairs, pool, quantizing, softmax, unary, weighted
+from hwsim.frontends.torch import (
+    moving,
+    normalizing,
+    pairs,
+    pool,
+    quantizing,
+    softmax,
+    unary,
+    weighted,
+)
 from hwsim.frontends.torch.importer import Handler
 
 HANDLERS: dict[str, Handler] = {
@@ -32,6 +41,7 @@ HANDLERS: dict[str, Handler] = {
     "aten.amin": pool.largest,
     "aten.avg_pool1d": pool.avg_pool,
     "aten.avg_pool2d": pool.avg_pool,
+    "aten.batch_norm": normalizing.batch_norm,
     "aten.bmm": pairs.matmul,
     "aten._log_softmax": softmax.softmax,
     "aten._softmax": softmax.softmax,

@@ -221,9 +221,14 @@ def cat(run: ProgramImporter, node: ProgramNode) -> None:
     ):
         raise HwsimError(f"{node}: it must have tensors to join")
     parts = [run.real_of(node, name.name) for name in names]
+    rank = len(parts[0].layout.shape) + 1
+    run.values[node.output] = joined(node, parts, inner_axis(node, node.integer("dim"), rank))
+
+
+def joined(node: ProgramNode, parts: list[Real], axis: int) -> Real:
+    """Tensors one after the other along an axis, which counts without the batch."""
     shapes = [part.layout.shape for part in parts]
     rank = len(shapes[0]) + 1
-    axis = inner_axis(node, node.integer("dim"), rank)
     if (
         any(len(s) != rank - 1 for s in shapes)
         or len({s[:axis] + s[axis + 1 :] for s in shapes}) > 1
@@ -234,13 +239,10 @@ def cat(run: ProgramImporter, node: ProgramNode) -> None:
     if rank == 2:
         starts = np.cumsum([0, *ends[:-1]])
         order = np.concatenate([p.layout.order + s for p, s in zip(parts, starts, strict=True)])
-        joined = Real(
-            Joined(node.name, tuple(parts), 0), Arrangement(shape, shape, LoopOrder.of(order))
-        )
-    else:
-        place, way = _in_place(parts, axis)
-        joined = Real(Joined(node.name, tuple(parts), axis, place), way(shape))
-    run.values[node.output] = joined
+        flat = Arrangement(shape, shape, LoopOrder.of(order))
+        return Real(Joined(node.name, tuple(parts), 0), flat)
+    place, way = _in_place(parts, axis)
+    return Real(Joined(node.name, tuple(parts), axis, place), way(shape))
 
 
 def _in_place(parts: list[Real], axis: int) -> tuple[int, Callable[[Shape], Arrangement]]:

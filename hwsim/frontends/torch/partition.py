@@ -14,6 +14,7 @@ from hwsim.frontends.torch.program import ExportedGraph, ProgramNode, TensorName
 
 QUANTIZE = "quantized_decomposed.quantize_per_tensor"
 DEQUANTIZE = "quantized_decomposed.dequantize_per_tensor"
+DEQUANTIZERS = (DEQUANTIZE, "quantized_decomposed.dequantize_per_channel")
 
 
 def _aten(*names: str) -> frozenset[str]:
@@ -58,7 +59,7 @@ class Partition:
     def check(self, nodes: Sequence[ProgramNode]) -> None:
         """Raise HwsimError where the delegate cannot run a node."""
         for node in nodes:
-            if node.op in LAYERS and node.name not in self.whole:
+            if node.name not in self.whole and self._weighs(node):
                 raise HwsimError(
                     f"{node}: its quantizer must stand right behind it, or behind one ReLU or "
                     "clamp: ExecuTorch lowers no other layer with quantized weights; like='torch' "
@@ -73,6 +74,8 @@ class Partition:
             return
         if node.op in CLAMPS and not self._dequantized(node):
             return
+        if node.op in LAYERS and not self._weighs(node):
+            return
         user = self._user(node, through=RESHAPES if node.op in DENSE else frozenset())
         if user is None:
             return
@@ -82,6 +85,12 @@ class Partition:
             last = self._user(user, through=RESHAPES if node.op in DENSE else frozenset())
             if last is not None and last.op == QUANTIZE:
                 yield from (node.name, user.name)
+
+    def _weighs(self, node: ProgramNode) -> bool:
+        """Whether it is a layer with quantized weights; one with float weights runs in float32."""
+        name = node.args.get("mat2" if "mat2" in node.args else "weight")
+        maker = self._makers.get(name.name) if isinstance(name, TensorName) else None
+        return node.op in LAYERS and maker is not None and maker.op in DEQUANTIZERS
 
     def _user(self, node: ProgramNode, through: frozenset[str]) -> ProgramNode | None:
         """The only node that reads another's result, beyond those that change nothing."""

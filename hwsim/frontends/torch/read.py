@@ -12,7 +12,7 @@ from hwsim.float_steps import PortStep
 from hwsim.frontends.shared.ends import at_the_end, float_steps
 from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.tensors import with_views
-from hwsim.frontends.shared.values import Codes, Real
+from hwsim.frontends.shared.values import Codes, Real, Unary
 from hwsim.frontends.torch.handlers import HANDLERS
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ExportedGraph, ProgramNode
@@ -78,12 +78,23 @@ def _read_node(run: ProgramImporter, node: ProgramNode) -> None:
         raise HwsimError(f"{node}: it must be valid ({error})") from None
 
 
+LAST_BITS = "its float32 results may have other last bits in the runtime ({functions})"
+
+
+def _note_last_bits(run: ProgramImporter, output: str, real: Real) -> None:
+    """Say it where a function at the end of a program has last bits of the runtime's own."""
+    steps = [step for step in real.steps if isinstance(step, Unary) and step.rough]
+    if steps:
+        run.warn(output, LAST_BITS.format(functions=", ".join(step.name for step in steps)))
+
+
 def _output(run: ProgramImporter, name: str) -> OutputPort:
     value = run.values.get(name)
     reals: tuple[float, ...] | None = None
     steps: tuple[PortStep, ...] = ()
     try:
         if isinstance(value, Real):
+            _note_last_bits(run, name, value)
             value, rows = at_the_end(value)
             value, steps = float_steps(value)
             if not steps:

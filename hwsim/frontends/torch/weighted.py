@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
+from hwsim.fixed import Format
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.settling import level_of
@@ -16,31 +17,42 @@ from hwsim.frontends.shared.values import Codes, Constant, FloatArray, Level, Re
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
 from hwsim.frontends.torch.windows import dilated, framed, map_level, paddings, per_axis
-from hwsim.ops import CONVOLUTIONS, Conv, Dense, TensorType, Window
+from hwsim.ops import CONVOLUTIONS, Conv, Dense, Window
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
-FLOAT_SUMS = (
-    "PyTorch adds its products in float32, in an order of its own: a code may differ by one step "
-    "where a sum lies next to a rounding threshold (about one in 10,000)"
-)
 WIDE = "its sums may pass 32 bits, where the runtime's wrap; here they are exact"
 MOST_BIAS = 2.0**31
+FLOAT_BITS = 24
+"""Bits of the largest of float weights."""
+MOST_FRACTION = 60
+MOST_SUM, MOST_FLOAT_SUM = 40, 56
+"""Bits of sums with a float bias, of quantized weights and of float ones."""
 
 
 def weights_of(run: ProgramImporter, node: ProgramNode, argument: str, rank: int) -> Constant:
     """Weights that came through a quantizer, with zero point 0 and so many axes."""
     value = run.constant(node, argument)
-    if value.codes is None or value.scale is None or value.format is None:
-        raise HwsimError(
-            f"{node}: its weights must be quantized (behind dequantize_per_channel or "
-            "dequantize_per_tensor), not plain floats"
-        )
+    if value.codes is None:
+        value = _whole(node, value)
     if value.array.ndim != rank or not value.array.size:
         raise HwsimError(f"{node}: its weights must have {rank} axes, not {value.array.shape}")
     if value.shifted and run.executor is Executor.EXECUTORCH:
         raise HwsimError(f"{node}: its weights must have zero point 0")
     return value
+
+
+def _whole(node: ProgramNode, value: Constant) -> Constant:
+    """Float weights as whole numbers of a power of two, finer than a float32 of the largest."""
+    reals = value.array.astype(np.float64)
+    if value.array.dtype != F32 or not reals.size or not np.isfinite(reals).all():
+        raise HwsimError(f"{node}: its weights must be finite float32 or int8 codes")
+    fraction = FLOAT_BITS - int(np.frexp(np.abs(reals).max())[1])
+    if abs(fraction) > MOST_FRACTION:
+        raise HwsimError(f"{node}: its weights must be nearer to 1, not {np.abs(reals).max():.3g}")
+    codes = np.rint(reals * 2.0**fraction).astype(np.int64)
+    unit = np.full((1,) * reals.ndim, 2.0**-fraction, F32)
+    return Constant(value.array, codes, Format.int(FLOAT_BITS + 1), unit)
 
 
 def scales_along(node: ProgramNode, weights: Constant, axis: int) -> FloatArray:
@@ -82,22 +94,17 @@ def layer(
         if window is None
         else CONVOLUTIONS[len(window[0].kernel)](window=window[0], groups=window[1], **common)
     )
-    whole = run.executor is Executor.EXECUTORCH
+    whole = run.executor is Executor.EXECUTORCH and not is_float(weights)
     source = Weighing(node.name, node.output, level, op, worth, exact=whole, integer_bias=whole)
     source = _biased(run, node, source)
     if whole and op.bound([run.types[level.codes.edge]]) >= 1 << 31:
         run.warn(node.name, WIDE)
-    if not whole and not _exact(source, run.types[level.codes.edge]):
-        run.warn(node.name, FLOAT_SUMS)
     return source
 
 
-def _exact(source: Weighing, kind: TensorType) -> bool:
-    """Whether float32 holds every sum, in whatever order it is added up."""
-    scales = np.concatenate([source.scale, source.input.factors])
-    whole = not source.op.bias.any() or source.op.bias_frac == kind.format.frac_bits
-    fits = source.op.bound([kind]) < 1 << 24
-    return bool((np.frexp(scales)[0] == 0.5).all()) and whole and fits
+def is_float(weights: Constant) -> bool:
+    """Whether no quantizer made them."""
+    return weights.format is not None and weights.format.width > FLOAT_BITS
 
 
 def _biased(run: ProgramImporter, node: ProgramNode, source: Weighing) -> Weighing:
@@ -107,7 +114,7 @@ def _biased(run: ProgramImporter, node: ProgramNode, source: Weighing) -> Weighi
     bias, outputs = run.constant(node, "bias"), source.op.outputs
     if bias.array.shape != (outputs,) or not np.isfinite(bias.array).all():
         raise HwsimError(f"{node}: its bias must be {outputs} finite values, one a channel")
-    if run.executor is Executor.EXECUTORCH:
+    if source.exact:
         if bias.array.dtype.kind == "i":
             codes = bias.array.astype(np.int64)
         else:
@@ -132,11 +139,12 @@ def whole_bias(bias: npt.NDArray[Any], scale: FloatArray) -> IntArray:
 def _spare_bits(
     run: ProgramImporter, node: ProgramNode, source: Weighing, bias: npt.NDArray[np.float64]
 ) -> int:
-    """Bits after the point of a float bias: as many as leave the sums 40 bits, up to 20."""
+    """Bits after the point of a float bias: as many as their sums have room for, up to 20."""
     most = source.op.bound([run.types[source.input.codes.edge]]) + float(np.abs(bias).max())
-    if most >= 2.0**40:
+    room = MOST_SUM if source.op.weight_format.width <= FLOAT_BITS else MOST_FLOAT_SUM
+    if most >= 2.0**room:
         raise HwsimError(f"{node}: its bias must be near enough to its sums to be added")
-    return min(40 - int(most).bit_length(), 20)
+    return min(room - int(most).bit_length(), 20)
 
 
 def conv(run: ProgramImporter, node: ProgramNode) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from hwsim.errors import HwsimError
-from hwsim.frontends.torch.xnn_file import XnnNode
+from hwsim.frontends.torch.program import TensorName
+from hwsim.frontends.torch.xnn_file import FLOAT32, XnnNode
 from hwsim.frontends.torch.xnn_writer import Delegate
 
 
@@ -18,6 +21,9 @@ def conv(run: Delegate, node: XnnNode) -> None:
         raise HwsimError(f"{node}: its weights must have four axes")
     _even(node)
     x = run.reals(node, f["input"], "reals", map=True)
+    if depthwise and _is_line(run, node):
+        _line(run, node, x)
+        return
     run.give(
         node,
         "aten.conv2d",
@@ -30,6 +36,25 @@ def conv(run: Delegate, node: XnnNode) -> None:
         dilation=(f["dilation_h"], f["dilation_w"]),
         groups=f["groups"],
     )
+
+
+def _is_line(run: Delegate, node: XnnNode) -> bool:
+    """Whether it is what lowering makes of a batch's normalization."""
+    value, f = run.value(node, node.fields["filter"]), node.fields
+    still = (f["top"], f["left"], f["stride_h"], f["stride_w"]) == (0, 0, 1, 1)
+    one = value.shape[:3] == (1, 1, 1) and value.shape[3] == f["groups"]
+    return value.kind == FLOAT32 and value.data is not None and still and one
+
+
+def _line(run: Delegate, node: XnnNode, x: TensorName) -> None:
+    """A factor and an offset a channel, as a normalization by a mean of 0 and a variance of 1."""
+    factor = run.weights(node, lambda w: w.reshape(-1), 0)
+    zeros = np.zeros(node.fields["groups"], np.float32)
+    mean = run.writer.constant(f"{node.name}.mean", zeros)
+    variance = run.writer.constant(f"{node.name}.variance", zeros + np.float32(1))
+    args = {"input": x, "weight": factor, "bias": run.bias(node), "eps": 0.0}
+    ends = {"running_mean": mean, "running_var": variance}
+    run.give(node, "aten.batch_norm", map=True, **args, **ends)
 
 
 def transposed(run: Delegate, node: XnnNode) -> None:

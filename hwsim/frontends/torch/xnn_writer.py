@@ -13,6 +13,7 @@ from hwsim.frontends.torch.program import ProgramNode, TensorMeaning, TensorName
 from hwsim.frontends.torch.xnn_file import (
     CHANNEL_INT8,
     DTYPES,
+    FLOAT32,
     INT8,
     TYPE_NAMES,
     XnnGraph,
@@ -136,12 +137,15 @@ class Delegate:
         return self.writer.add("aten.clamp", title, shape, "float32", self=given, min=low, max=high)
 
     def weights(self, node: XnnNode, move: Callable[[Any], Any], axis: int) -> TensorName:
-        """A layer's weights, moved to PyTorch's order, dequantized."""
+        """A layer's weights, moved to PyTorch's order: floats, or dequantized."""
         value = self.value(node, node.fields["filter"])
+        if value.data is not None and value.kind == FLOAT32:
+            moved = np.ascontiguousarray(move(value.data))
+            return self.writer.constant(f"{node.name}.weights", moved)
         if value.data is None or value.scales is None or value.kind not in (INT8, CHANNEL_INT8):
             raise HwsimError(
-                f"{node}: its weights must be constant and int8, not "
-                f"{TYPE_NAMES.get(value.kind, 'floats or of another type')}"
+                f"{node}: its weights must be constant and int8 or float32, not "
+                f"{TYPE_NAMES.get(value.kind, 'computed or of another type')}"
             )
         title = f"{node.name}.weights"
         codes = np.ascontiguousarray(move(value.data))
@@ -163,14 +167,14 @@ class Delegate:
         return TensorName(self.writer.add(op, title, codes.shape, "float32", input=held, **args))
 
     def bias(self, node: XnnNode) -> TensorName | None:
-        """Its bias in whole numbers of its sums; None where it has none."""
+        """Its bias in whole numbers of its sums, or in floats; None where it has none."""
         number = node.fields["bias"]
         if number not in self.graph.values:
             return None
         value = self.value(node, number)
-        if value.data is None or value.data.dtype != np.int32:
-            raise HwsimError(f"{node}: its bias must be constant and int32")
-        return self.writer.constant(f"{node.name}.bias", value.data.astype(np.int32))
+        if value.data is None or value.data.dtype not in (np.int32, np.float32):
+            raise HwsimError(f"{node}: its bias must be constant and int32 or float32")
+        return self.writer.constant(f"{node.name}.bias", value.data.astype(value.data.dtype.name))
 
 
 def meaning_of(node: XnnNode, value: XnnValue) -> Mapping[str, Any]:

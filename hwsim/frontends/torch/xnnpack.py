@@ -27,6 +27,7 @@ from hwsim.frontends.shared.values import (
 )
 from hwsim.frontends.torch.averages import of_reals
 from hwsim.frontends.torch.decomposed import F32, Decomposed
+from hwsim.frontends.torch.float_sums import of_float_layer
 from hwsim.frontends.torch.unary import CodeClamp
 from hwsim.ops import Mul, Op, Quant, Relu, Requantize, Scheme, Table
 from hwsim.ops.base import IntArray
@@ -52,6 +53,9 @@ class XnnQuantizer(Decomposed):
 
     def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
         """A clamp right behind what is computed in integers has bounds that are codes."""
+        found = of_float_layer(run, real, self, name, out)
+        if found is not None:
+            return found
         if len(real.steps) != 1 or not isinstance(real.steps[0], CodeClamp):
             return of_reals(run, real, self, name, out)
         step, source = real.steps[0], real.source

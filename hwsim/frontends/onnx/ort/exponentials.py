@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.frontends.onnx.ort.float_math import fma, horner, sigmoid, tanh
+from hwsim.frontends.onnx.ort.float_math import horner, sigmoid, tanh
+from hwsim.frontends.shared.fused import fma
 from hwsim.frontends.shared.values import FloatArray
 
 F32 = np.float32

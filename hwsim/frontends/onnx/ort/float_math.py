@@ -12,26 +12,10 @@ from typing import Any
 import numpy as np
 
 from hwsim import float_functions
+from hwsim.frontends.shared.fused import fma
 from hwsim.frontends.shared.values import FloatArray
 
 F32 = np.float32
-
-
-def fma(a: Any, b: Any, c: Any) -> FloatArray:
-    """float32(a * b + c) with one rounding: the sum is rounded to odd in float64 first.
-
-    The product of two float32 is exact in float64; rounding to odd keeps what the second rounding
-    needs (S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
-    """
-    product = np.asarray(a, np.float64) * np.asarray(b, np.float64)
-    product, addend = np.broadcast_arrays(product, np.asarray(c, np.float64))
-    total = np.atleast_1d(product + addend)
-    back = total - product
-    error = np.atleast_1d((product - (total - back)) + (addend - back))
-    even = (total.view(np.int64) & 1) == 0
-    odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
-    out: FloatArray = np.where((error != 0) & even, odd, total).astype(np.float32)
-    return out.reshape(product.shape)
 
 
 def horner(x: FloatArray, coefficients: Sequence[float]) -> FloatArray:

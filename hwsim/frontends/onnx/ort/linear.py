@@ -15,6 +15,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.ort import float_math, shared_inputs, softmax, sum_functions
 from hwsim.frontends.shared import fine_units
+from hwsim.frontends.shared.fused import fma
 from hwsim.frontends.shared.in_turn import is_in_turn, summed_in_turn
 from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.rounding import quantize, tables
@@ -180,7 +181,7 @@ class Linear(Quantizer):
         zero = F32(self.zero_point + shift)
         op = ScaledAdd(
             ratios=(float(ra), float(rb)),
-            offset=float(zero - float_math.fma(ra, za, rb * zb)),
+            offset=float(zero - fma(ra, za, rb * zb)),
             out=self.format,
             shifts=(shift, shift, shift),
             quant=self.quant,
@@ -283,7 +284,7 @@ def _sum_of(
     one, other = (a + sa).astype(np.float32)[:, None], (b + sb).astype(np.float32)[None, :]
     total: Any
     if op.divisor is None:
-        total = float_math.fma(one, ra, float_math.fma(other, rb, F32(op.offset)))
+        total = fma(one, ra, fma(other, rb, F32(op.offset)))
     else:
         total = (one * ra + other * rb) / F32(op.divisor)
     values = np.clip(np.rint(total), op.out.min + so, op.out.max + so).astype(np.int64) - so
