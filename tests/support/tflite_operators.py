@@ -165,6 +165,23 @@ def _reduce(m: Maker, op: str, axes: tuple[int, ...], keep: bool) -> list[int]:
     return m.node(op, [x, m.ints(list(axes))], y, keep_dims=keep)
 
 
+def _positive(m: Maker, op: str) -> list[int]:
+    """Of numbers that are not below zero: the runtimes stop at others."""
+    least = 0 if m.wide else -128
+    x = m.fixed(m.step(m.rng.choice([2.0, 30.0])), least, 256)
+    m.inputs.append(x)
+    return m.node(op, [x], m.y(256, top=6))
+
+
+def _quotient(m: Maker, shape: tuple[int, ...], activation: str) -> list[int]:
+    """By constants of both signs, none of them zero."""
+    x, by = m.x(4, 5, 6), m.fixed(m.step(4), m.zero())
+    tensor = m.lite.tensors[by]
+    codes = np.setdiff1d(np.arange(-128, 128), tensor.zero_points)
+    tensor.shape, tensor.data = shape, m.rng.choice(codes, shape).astype(m.dtype)
+    return m.node("DIV", [x, by], m.y(4, 5, 6, top=8), activation=activation)
+
+
 def _arg(m: Maker, op: str, axis: int, kind: str) -> list[int]:
     x, made = m.x(5, 4, 3), [5, 4, 3]
     del made[axis - 1]
@@ -248,6 +265,14 @@ def _all() -> Iterator[tuple[str, Build]]:
         yield op, lambda m, o=op: _unary(m, o)
     for op in ("ELU", "EXP", "RELU_0_TO_1"):
         yield op, lambda m, o=op: _unary(m, o)
+    for approximate in (False, True):
+        yield "GELU", lambda m, a=approximate: _unary(m, "GELU", approximate=a)
+    for op in ("ABS", "LOG"):
+        yield op, lambda m, o=op: _unary(m, o)
+    for op in ("RSQRT", "SQRT"):
+        yield op, lambda m, o=op: _positive(m, o)
+    for shape, activation in itertools.product(((1, 4, 5, 6), (6,), ()), ("NONE", "RELU6")):
+        yield "DIV", lambda m, s=shape, a=activation: _quotient(m, s, a)
     yield "ELU", lambda m: m.node("ELU", [m.x(256, top=3)], m.y(256, top=4))
     for shape in ((16,), (3, 4, 5), (128,), (700,)):
         yield (

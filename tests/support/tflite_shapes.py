@@ -163,6 +163,9 @@ def _all() -> Iterator[tuple[str, Build]]:
     yield "RESHAPE", _moved("RESHAPE", (6, 4), (1, 24), [1, 24])
     yield "RESHAPE", _moved("RESHAPE", (2, 6), (12,), [12])
     yield "GATHER", _moved("GATHER", (6, 4), (3, 4), [5, 0, 0], axis=0)
+    places = [[[5, 0], [0, 3]], [[2, 2], [2, 2]]]
+    yield "GATHER_ND", _moved("GATHER_ND", (6, 4, 3), (2, 2, 3), places)
+    yield "GATHER_ND", _moved("GATHER_ND", (1, 4, 3), (1, 2), [[[0, 3, 1], [0, 0, 2]]])
     yield "SLICE", _moved("SLICE", (6, 4), (2, 3), [3, 1], [2, -1])
     yield "PAD", _moved("PAD", (2, 3), (4, 4), [[1, 1], [0, 1]])
     yield "PAD", _moved("PAD", (1, 2, 3), (2, 2, 4), [[0, 1], [0, 0], [1, 0]])

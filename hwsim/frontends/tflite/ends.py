@@ -31,8 +31,8 @@ Reals = npt.NDArray[np.float32]
 LANES = 8  # numbers that the optimized kernels' vector code converts at a time
 NARROW = 8  # bits of codes that XNNPACK converts
 SHAPED = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
-MOVED = (*SHAPED, "GATHER", "MIRROR_PAD", "PAD", "REVERSE_V2", "SLICE", "SPACE_TO_DEPTH",
-         "DEPTH_TO_SPACE", "STRIDED_SLICE", "TILE", "TRANSPOSE")  # fmt: skip
+MOVED = (*SHAPED, "GATHER", "GATHER_ND", "MIRROR_PAD", "PAD", "REVERSE_V2", "SLICE",
+         "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "STRIDED_SLICE", "TILE", "TRANSPOSE")  # fmt: skip
 """Operators of one output that move floats as they move codes; PAD pads 0, the zero point."""
 
 ANNOUNCED = (

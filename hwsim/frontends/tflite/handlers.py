@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from hwsim.frontends.tflite import (
     batches,
+    curves,
+    gathering,
     log_softmax,
     moving,
     normalization,
     pairs,
     pool,
     products,
+    quotients,
     recurrent,
     reduce,
     resize,
@@ -25,6 +28,7 @@ from hwsim.frontends.tflite.importer import Handler
 from hwsim.frontends.tflite.kernels import KernelSet
 
 HANDLERS: dict[str, Handler] = {
+    "ABS": unary.handler(curves.absolute),
     "ADD": pairs.add,
     "ARG_MAX": reduce.arg,
     "ARG_MIN": reduce.arg,
@@ -38,14 +42,18 @@ HANDLERS: dict[str, Handler] = {
     "CONV_2D": each_map(weighted.conv),
     "DEPTHWISE_CONV_2D": each_map(weighted.depthwise),
     "DEPTH_TO_SPACE": each_map(moving.depth_to_space),
-    "ELU": unary.handler(unary.looked_up),
-    "EXP": unary.handler(unary.looked_up),
+    "DIV": quotients.div,
+    "ELU": unary.handler(curves.looked_up),
+    "EXP": unary.handler(curves.looked_up),
     "EXPAND_DIMS": moving.reshape,
     "FULLY_CONNECTED": weighted.fully_connected,
     "GATHER": moving.gather,
+    "GATHER_ND": gathering.gather_nd,
+    "GELU": unary.handler(curves.gelu),
     "HARD_SWISH": unary.handler(unary.hard_swish),
     "L2_NORMALIZATION": normalization.l2_normalization,
     "LEAKY_RELU": unary.handler(unary.leaky_relu, wide.leaky_relu),
+    "LOG": unary.handler(curves.looked_up),
     "LOG_SOFTMAX": log_softmax.log_softmax,
     "LOGISTIC": unary.handler(unary.logistic, wide.logistic),
     "MAXIMUM": pairs.extreme,
@@ -70,12 +78,14 @@ HANDLERS: dict[str, Handler] = {
     "RESIZE_BILINEAR": each_map(resize.bilinear),
     "RESIZE_NEAREST_NEIGHBOR": each_map(resize.nearest),
     "REVERSE_V2": moving.reverse,
+    "RSQRT": unary.handler(curves.reciprocal_root),
     "SLICE": moving.slice_,
     "SOFTMAX": softmax.softmax,
     "SPACE_TO_BATCH_ND": batches.space_to_batch,
     "SPACE_TO_DEPTH": each_map(moving.space_to_depth),
     "SPLIT": moving.split,
     "SPLIT_V": moving.split_v,
+    "SQRT": unary.handler(curves.root),
     "SQUEEZE": moving.reshape,
     "SQUARED_DIFFERENCE": pairs.squared_difference,
     "STRIDED_SLICE": moving.strided_slice,
@@ -95,8 +105,11 @@ HANDLERS: dict[str, Handler] = {
 WITHOUT: dict[str, tuple[KernelSet, ...]] = {
     "ELU": (KernelSet.REFERENCE,),
     "EXP": (KernelSet.TFLM,),
+    "GELU": (KernelSet.TFLM,),
+    "LOG": (KernelSet.TFLM,),
     "RELU_0_TO_1": (KernelSet.TFLM,),
     "RELU_N1_TO_1": (KernelSet.TFLM,),
+    "SQRT": (KernelSet.TFLM,),
     "TILE": (KernelSet.TFLM,),
 }
 """Kernel sets that do not have an operator."""
@@ -104,5 +117,5 @@ WITHOUT: dict[str, tuple[KernelSet, ...]] = {
 MICRO_UINT8 = ("BROADCAST_TO", "QUANTIZE", "RESHAPE", "REVERSE_V2", "SQUEEZE")
 """What TensorFlow Lite Micro can do with uint8."""
 
-NO_UINT8 = ("BATCH_MATMUL", "ELU", "EXP", "SQUARED_DIFFERENCE")
+NO_UINT8 = ("ABS", "BATCH_MATMUL", "ELU", "EXP", "LOG", "RSQRT", "SQRT", "SQUARED_DIFFERENCE")
 """What no kernel set can do with uint8."""

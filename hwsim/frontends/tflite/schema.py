@@ -88,6 +88,7 @@ OPTIONS: Mapping[str, Options] = {
         "dilation_w": (5, "i32", 1),
         "dilation_h": (6, "i32", 1),
     },
+    "DIV": _ACTIVATION,
     "DEPTH_TO_SPACE": {"block": (0, "i32", 0)},
     "FULLY_CONNECTED": {
         "activation": (0, "i8", 0),
@@ -96,6 +97,7 @@ OPTIONS: Mapping[str, Options] = {
         "bias_type": (4, "i8", 0),
     },
     "GATHER": {**_AXIS, "batch_dims": (1, "i32", 0)},
+    "GELU": {"approximate": (0, "bool", False)},
     "L2_NORMALIZATION": _ACTIVATION,
     "LEAKY_RELU": _ALPHA,
     "MAX_POOL_2D": _POOL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,11 @@ from hwsim.frontends.tflite.importer import Handler, LiteImporter
 from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet, limits, only
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant
-from hwsim.frontends.tflite.scaled import Float64Array, away, double, ruy
+from hwsim.frontends.tflite.scaled import away, double, ruy
 from hwsim.ops import ChannelTable, Quant, Table
 from hwsim.ops.base import IntArray
 
 QUANTIZE_LANES = 16
-LIMIT = 2.0**30  # of a function in steps, far beyond all codes
 HALF_RANGE = 1 << 8  # XNNPACK's fraction bits of a multiplier of codes, as a factor
 
 Function = Callable[[LiteImporter, LiteNode, IntArray, LiteQuant, LiteQuant], IntArray]
@@ -150,24 +149,6 @@ def logistic(
     else:  # each step in float32
         reals = F32(1) / (F32(1) + np.exp(exact).astype(F32))
     return rounded(run, reals, after)
-
-
-LOOKED_UP: Mapping[str, Callable[[Float64Array], Float64Array]] = {
-    "ELU": lambda x: np.where(x < 0, np.expm1(x), x),
-    "EXP": np.exp,
-}
-"""Functions that kernels have as tables of float32 numbers, by operator."""
-
-
-def looked_up(
-    run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
-) -> IntArray:
-    """ELU and other functions of one number."""
-    reals = (F32(before.scale) * x.astype(F32)).astype(np.float64)
-    with np.errstate(all="ignore"):
-        values = LOOKED_UP[node.op](reals).astype(F32)
-        steps = values * (F32(1) / F32(after.scale))
-    return away(np.clip(steps, -LIMIT, LIMIT)) + after.zero_point
 
 
 def rounded(run: LiteImporter, reals: npt.NDArray[np.float32], after: LiteQuant) -> IntArray:
