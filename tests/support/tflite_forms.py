@@ -6,6 +6,7 @@ import numpy as np
 
 from support.seeds import fixed
 from support.tflite_ends import ENDS
+from support.tflite_islands import ISLANDS
 from support.tflite_maker import Build, Maker, Shape
 from support.tflite_memories import MEMORIES
 from support.tflite_models import Array, Lite
@@ -16,7 +17,7 @@ from support.tflite_uint8 import UINT8
 FORMS: dict[str, list[Build]] = {}
 """Models of each operator, by its name."""
 
-for _table in (OPERATORS, SHAPES, ENDS, UINT8, MEMORIES):
+for _table in (OPERATORS, SHAPES, ENDS, UINT8, MEMORIES, ISLANDS):
     for _name, _builds in _table.items():
         FORMS.setdefault(_name, []).extend(_builds)
 

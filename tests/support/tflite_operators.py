@@ -167,9 +167,11 @@ def _reduce(m: Maker, op: str, axes: tuple[int, ...], keep: bool) -> list[int]:
 
 def _positive(m: Maker, op: str) -> list[int]:
     """Of numbers that are not below zero: the runtimes stop at others."""
-    least = 0 if m.wide else -128
-    x = m.fixed(m.step(m.rng.choice([2.0, 30.0])), least, 256)
+    step = m.step(m.rng.choice([2.0, 30.0]))
+    x = m.fixed(step, 0 if m.wide else -128, 256)
     m.inputs.append(x)
+    if m.wide:
+        (x,) = m.node("ABS", [x], m.fixed(step, 0, 256))
     return m.node(op, [x], m.y(256, top=6))
 
 

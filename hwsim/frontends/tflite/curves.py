@@ -27,8 +27,8 @@ CUBIC = F32(0.044715)
 """Of the polynomial in GELU's tangent."""
 
 STOPS = (
-    "{like} stops with an error at codes below {what}, of which the input may have some; here they "
-    "count as it"
+    "{op}: {runtime} stops with an error at codes below the zero point {zero}, of which the input "
+    "may have some; here they count as it"
 )
 
 LOOKED_UP: Mapping[str, Callable[[Float64Array], Float64Array]] = {
@@ -52,19 +52,30 @@ def gelu(
     run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """GELU, by the error function or by its approximation."""
-    reals = F32(before.scale) * x.astype(F32)
+    return _steps(gelu_of(node)(F32(before.scale) * x.astype(F32)), after)
+
+
+def gelu_of(node: LiteNode, beside: int = 0) -> Callable[[Reals], Reals]:
+    """The function of a GELU; with another error function or tangent, so many last bits off."""
     bend = _by_tangent if node.options["approximate"] else _by_error
-    return _steps(F32(0.5) * reals * bend(reals), after)
+    return lambda reals: F32(0.5) * reals * bend(reals, beside)
 
 
-def _by_error(x: Reals) -> Reals:
+def _by_error(x: Reals, beside: int) -> Reals:
     ahead = (x * F32(-math.sqrt(0.5))).astype(np.float64)
-    return np.array([math.erfc(value) for value in ahead.tolist()], F32)
+    return _moved(np.array([math.erfc(value) for value in ahead.tolist()], F32), beside)
 
 
-def _by_tangent(x: Reals) -> Reals:
+def _by_tangent(x: Reals, beside: int) -> Reals:
     inner = F32(math.sqrt(2 / math.pi)) * (x + CUBIC * x * x * x)
-    return F32(1) + np.tanh(inner.astype(np.float64)).astype(F32)
+    return F32(1) + _moved(np.tanh(inner.astype(np.float64)).astype(F32), beside)
+
+
+def _moved(reals: Reals, beside: int) -> Reals:
+    """Floats so many last bits away."""
+    for _ in range(abs(beside)):
+        reals = np.nextafter(reals, F32(math.copysign(math.inf, beside)))
+    return reals
 
 
 def _steps(values: Reals, after: LiteQuant) -> IntArray:
@@ -77,16 +88,19 @@ def absolute(
     run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """ABS, brought to the scale of the result."""
-    return double(np.abs(x), float(F32(before.scale) / F32(after.scale))) + after.zero_point
+    factor = float(F32(before.scale) / F32(after.scale))
+    if run.like is KernelSet.TFLM:
+        factor = float(before.scale) / float(after.scale)
+    return double(np.abs(x), factor) + after.zero_point
 
 
 def root(
     run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """SQRT: what it has behind the point is cut off."""
-    _warn_below(run, node, before)
+    warn_below(run, node, before)
     reals = np.sqrt(F32(before.scale) * np.maximum(x, 0).astype(F32))
-    steps = np.trunc(reals * (F32(1) / F32(after.scale)))
+    steps = np.trunc(reals / F32(after.scale))
     return np.asarray(np.minimum(steps, LIMIT), np.int64) + after.zero_point
 
 
@@ -94,7 +108,7 @@ def reciprocal_root(
     run: LiteImporter, node: LiteNode, x: IntArray, before: LiteQuant, after: LiteQuant
 ) -> IntArray:
     """RSQRT in fixed point; of 0 it is the largest code."""
-    _warn_below(run, node, before)
+    warn_below(run, node, before)
     multiplier, right = inverse_root(np.maximum(x, 1))
     one = _shifted(np.ones_like(x), multiplier, ROOT_BITS - right)
     if run.like is KernelSet.TFLM:
@@ -112,16 +126,9 @@ def _shifted(values: IntArray, multiplier: IntArray, shift: IntArray) -> IntArra
     return np.asarray(divide_by_power(np, high, np.maximum(-shift, 0)), np.int64)
 
 
-def _warn_below(run: LiteImporter, node: LiteNode, before: LiteQuant) -> None:
+def warn_below(run: LiteImporter, node: LiteNode, before: LiteQuant) -> None:
     """Announce that codes of negative numbers may come, at which the runtimes stop."""
     if run.types[run.edge(node)].lo < before.zero_point:
-        what = f"the zero point {before.zero_point}"
-        run.warn(
-            run.label(run.made(node)),
-            f"{node.op}: " + STOPS.format(like=name_of(run.like), what=what),
-        )
-
-
-def name_of(like: KernelSet) -> str:
-    """What a runtime is called in a sentence."""
-    return "TensorFlow Lite Micro" if like is KernelSet.TFLM else "LiteRT"
+        runtime = "TensorFlow Lite Micro" if run.like is KernelSet.TFLM else "LiteRT"
+        said = STOPS.format(op=node.op, runtime=runtime, zero=before.zero_point)
+        run.warn(run.label(run.made(node)), said)

@@ -7,7 +7,7 @@ may move in between, which codes do as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,24 +16,35 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Rounding
-from hwsim.float_steps import FloatStep, PortStep, RowStep, UnaryStep, computed, narrowed
-from hwsim.frontends.tflite.handlers import HANDLERS
+from hwsim.float_steps import FloatStep, PortStep, RowStep, UnaryStep, narrowed
+from hwsim.frontends.tflite import float_functions
+from hwsim.frontends.tflite.coded_floats import (
+    Reals,
+    Slopes,
+    Step,
+    alone,
+    applied,
+    of_ports,
+    tabled,
+)
+from hwsim.frontends.tflite.handlers import HANDLERS, check_kernel
 from hwsim.frontends.tflite.importer import FORMATS, EndFloats, LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet, only
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant, LiteTensor
 from hwsim.frontends.tflite.scaled import away
 from hwsim.graph import InputPort, OutputPort
-from hwsim.ops import Table
+from hwsim.ops import ChannelTable, Table
 from hwsim.ops.base import IntArray
 
-Reals = npt.NDArray[np.float32]
 LANES = 8  # numbers that the optimized kernels' vector code converts at a time
 NARROW = 8  # bits of codes that XNNPACK converts
 SHAPED = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 MOVED = (*SHAPED, "GATHER", "GATHER_ND", "MIRROR_PAD", "PAD", "REVERSE_V2", "SLICE",
          "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "STRIDED_SLICE", "TILE", "TRANSPOSE")  # fmt: skip
 """Operators of one output that move floats as they move codes; PAD pads 0, the zero point."""
+ORDERED = ("MAX_POOL_2D", "REDUCE_MAX", "REDUCE_MIN")
+"""Those that take the largest or the least, which codes do as the floats that they stand for."""
 
 ANNOUNCED = (
     "{op} of floats is computed in float32 here, where the last bits may be other than the "
@@ -57,8 +68,7 @@ def read_floats(run: LiteImporter, node: LiteNode) -> bool:
     held = run.floats[node.inputs[places[0]]]
     if node.op == "QUANTIZE":
         if run.like is KernelSet.TFLM and run.made(node).dtype == "uint8":
-            others = [known for known in KernelSet if known is not KernelSet.TFLM]
-            raise only(f"{node} of floats as uint8", others)
+            raise only(f"{node} of floats as uint8", _others(KernelSet.TFLM))
         if held.source in run.edges:
             _again(run, node, held)
         else:
@@ -67,6 +77,10 @@ def read_floats(run: LiteImporter, node: LiteNode) -> bool:
     if len(places) > 1 or len(node.outputs) != 1:
         return False  # its handler says that they must be quantized
     made = run.made(node)
+    ordered = node.op in ORDERED and not node.options.get("activation")
+    if ordered and places == [0] and not held.steps and held.source in run.edges:
+        run.floats[node.outputs[0]] = EndFloats(source=_moved(run, node, held.source))
+        return True
     if node.op in MOVED and places == [0] and not held.steps:
         if held.source in run.edges:
             source = _moved(run, node, held.source)
@@ -74,39 +88,19 @@ def read_floats(run: LiteImporter, node: LiteNode) -> bool:
         else:
             run.floats[node.outputs[0]] = replace(held, moves=(*held.moves, node))
         return True
-    if node.op in SHAPED and held.source in run.edges and all(map(_alone, held.steps)):
+    if node.op in SHAPED and held.source in run.edges and all(map(alone, held.steps)):
         source = _moved(run, node, held.source)
         run.floats[node.outputs[0]] = replace(held, source=source)
         return True
     if node.op not in FLOAT_OPERATORS or node.op == "DEQUANTIZE" or held.moves:
         return False
+    check_kernel(run.like, node)
     steps = FLOAT_OPERATORS[node.op](run, node, places[0])
     if held.source not in run.edges and not all(isinstance(step, FloatStep) for step in steps):
         return False
     run.shape(made)
     run.floats[node.outputs[0]] = replace(held, steps=(*held.steps, *steps))
     return True
-
-
-def _alone(step: PortStep) -> bool:
-    """Whether a step computes of each number by itself, the same for all of them."""
-    return isinstance(step, UnaryStep) or (isinstance(step, FloatStep) and not step.shape)
-
-
-FUNCTIONS: Mapping[str, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "tanh": np.tanh,
-}
-
-
-def _applied(steps: Sequence[PortStep], reals: Reals) -> Reals:
-    """What steps make of the reals of codes; functions are rounded once, as few runtimes do."""
-    for step in steps:
-        if isinstance(step, UnaryStep):
-            reals = FUNCTIONS[step.op](reals.astype(np.float64)).astype(F32)
-        else:
-            reals = np.asarray(computed(np, [step], reals), F32)
-    return reals
 
 
 def _moved(run: LiteImporter, node: LiteNode, source: int) -> int:
@@ -126,14 +120,13 @@ def _quantized(run: LiteImporter, node: LiteNode, held: EndFloats) -> None:
     name, kind = run.label(source), run.kind(replace(made, shape=source.shape))
     shaped = all(move.op in SHAPED for move in held.moves)
     if run.like is KernelSet.BUILTIN and not shaped and kind.size % LANES:
-        others = [known for known in KernelSet if known is not KernelSet.BUILTIN]
-        raise only(f"{node} of an input whose floats move", others)
+        raise only(f"{node} of an input whose floats move", _others(KernelSet.BUILTIN))
     port = InputPort(
         name=name,
         tensor=run.label(made),
         type=kind,
         shape=None if kind.shape == run.view(source) else run.view(source),
-        steps=held.steps,
+        steps=of_ports(held.steps),
         **_quantizer(run.like, made),
     )
     known = run.inputs.get(name)
@@ -161,10 +154,14 @@ def _quantizer(like: KernelSet, made: LiteTensor) -> dict[str, Any]:
     return fields | {"lanes": LANES}
 
 
+def _others(like: KernelSet) -> list[KernelSet]:
+    return [known for known in KernelSet if known is not like]
+
+
 def _again(run: LiteImporter, node: LiteNode, held: EndFloats) -> None:
     """DEQUANTIZE and then QUANTIZE: a table of the codes in between."""
     codes, made, edge = run.tensors[held.source], run.made(node), run.edges[held.source]
-    if not all(map(_alone, held.steps)):
+    if not all(alone(step) or isinstance(step, Slopes) for step in held.steps):
         raise HwsimError(f"{node}: what is computed of whole rows of floats must be the output")
     before, after, out = run.meaning(codes), run.meaning(made), run.format(made)
     fmt = run.types[edge].format
@@ -172,10 +169,27 @@ def _again(run: LiteImporter, node: LiteNode, held: EndFloats) -> None:
         raise HwsimError(f"{node}: it must be of at most 16 bits")
     x = np.arange(fmt.min, fmt.max + 1)
 
+    def values(*, vector: bool, channel: int = 0) -> IntArray:
+        reals = applied(held.steps, dequantized(x, before, vector=vector), channel)
+        return np.clip(_codes(run.like, reals, after, vector=vector), out.min, out.max)
+
+    slopes = [step for step in held.steps if isinstance(step, Slopes)]
+    if slopes:
+        channels = range(len(slopes[0].values))
+        rows, lanes = (
+            np.stack([values(vector=vector, channel=channel) for channel in channels])
+            for vector in (False, run.like is KernelSet.BUILTIN)
+        )
+        if fmt.width > NARROW:
+            raise HwsimError(f"{node}: of one slope a channel it must be of int8, not of 16 bits")
+        if not np.array_equal(rows, lanes):
+            raise only(f"{node} of one slope a channel", _others(run.like))
+        tables = ChannelTable(values=rows, out=out, first=fmt.min, quant=run.meant(made))
+        run.give(node, [tables], edge)
+        return
+
     def table(vector: bool) -> Table:
-        reals = _applied(held.steps, dequantized(x, before, vector=vector))
-        values = np.clip(_codes(run.like, reals, after, vector=vector), out.min, out.max)
-        return Table(values=values, out=out, quant=run.meant(made))
+        return Table(values=values(vector=vector), out=out, quant=run.meant(made))
 
     if run.like is not KernelSet.BUILTIN:
         run.give(node, [table(vector=False)], edge)
@@ -215,14 +229,14 @@ def output(run: LiteImporter, index: int) -> OutputPort:
     kind, meant, seen = run.types[edge], run.meaning(codes), run.view(tensor)
     told = kind.quant == run.meant(codes)
     vector = run.like is KernelSet.BUILTIN and kind.size >= LANES
-    functions = [k for k, step in enumerate(held.steps) if isinstance(step, UnaryStep)]
+    functions = [k for k, step in enumerate(held.steps) if tabled(step)]
     count = functions[-1] + 1 if functions else 0
-    if not all(map(_alone, held.steps[:count])):
+    if not all(map(alone, held.steps[:count])):
         raise HwsimError(f"output {tensor.name!r} must have its functions of one number first")
     reals, lanes = None, 0
     if vector or count or not told:
         x = np.arange(kind.format.min, kind.format.max + 1)
-        table = _applied(held.steps[:count], dequantized(x, meant, vector=vector))
+        table = applied(held.steps[:count], dequantized(x, meant, vector=vector))
         reals, lanes = tuple(table.tolist()), LANES if vector and not count else 0
     if lanes and not told and kind.size % lanes:
         edge = _told(run, edge, codes)
@@ -232,7 +246,7 @@ def output(run: LiteImporter, index: int) -> OutputPort:
         shape=None if kind.shape == seen else seen,
         reals=reals,
         lanes=lanes,
-        steps=held.steps[count:],
+        steps=of_ports(held.steps[count:]),
     )
 
 
@@ -243,7 +257,7 @@ def _told(run: LiteImporter, edge: str, codes: LiteTensor) -> str:
     return run.emit(name, same, [edge], name)
 
 
-Read = Callable[[LiteImporter, LiteNode, int], tuple[PortStep, ...]]
+Read = Callable[[LiteImporter, LiteNode, int], tuple[Step, ...]]
 
 
 def _constants(run: LiteImporter, node: LiteNode, place: int) -> npt.NDArray[Any]:
@@ -260,7 +274,7 @@ def _constants(run: LiteImporter, node: LiteNode, place: int) -> npt.NDArray[Any
 
 
 def _pair(name: str, swapped: str | None) -> Read:
-    def read(run: LiteImporter, node: LiteNode, place: int) -> tuple[PortStep, ...]:
+    def read(run: LiteImporter, node: LiteNode, place: int) -> tuple[Step, ...]:
         op = swapped if place else name
         if op is None or int(node.options.get("activation", 0)):
             raise HwsimError(f"{node}: floats must stand in front, with no activation behind")
@@ -273,17 +287,19 @@ def _bounded(*steps: PortStep) -> Read:
     return lambda run, node, place: steps
 
 
-def _function(step: Callable[[LiteImporter, LiteNode], tuple[PortStep, ...]]) -> Read:
-    def read(run: LiteImporter, node: LiteNode, place: int) -> tuple[PortStep, ...]:
-        made = run.label(run.made(node))
-        run.warn(made, ANNOUNCED.format(op=node.op))
+def _function(
+    step: Callable[[LiteImporter, LiteNode], tuple[Step, ...]], *, exact: bool = False
+) -> Read:
+    def read(run: LiteImporter, node: LiteNode, place: int) -> tuple[Step, ...]:
+        if not exact:
+            run.warn(run.label(run.made(node)), ANNOUNCED.format(op=node.op))
         return step(run, node)
 
     return read
 
 
-def _rows(op: str) -> Callable[[LiteImporter, LiteNode], tuple[PortStep, ...]]:
-    def steps(run: LiteImporter, node: LiteNode) -> tuple[PortStep, ...]:
+def _rows(op: str) -> Callable[[LiteImporter, LiteNode], tuple[Step, ...]]:
+    def steps(run: LiteImporter, node: LiteNode) -> tuple[Step, ...]:
         beta = float(node.options.get("beta", 1.0))
         rank = len(run.view(run.made(node)))
         if not rank or not np.isfinite(beta):
@@ -296,14 +312,20 @@ def _rows(op: str) -> Callable[[LiteImporter, LiteNode], tuple[PortStep, ...]]:
 
 LOWEST, SIX = FloatStep(op="max", values=(0.0,)), FloatStep(op="min", values=(6.0,))
 FLOAT_OPERATORS: Mapping[str, Read] = {
+    "ABS": _function(float_functions.absolute, exact=True),
     "ADD": _pair("add", "add"),
     "DEQUANTIZE": _bounded(),
     "DIV": _pair("div", None),
+    "ELU": _function(float_functions.elu),
+    "GELU": _function(float_functions.gelu),
+    "HARD_SWISH": _function(float_functions.hard_swish, exact=True),
+    "LEAKY_RELU": _function(float_functions.leaky_relu, exact=True),
     "LOGISTIC": _function(lambda run, node: (UnaryStep(op="sigmoid"),)),
     "LOG_SOFTMAX": _function(_rows("log_softmax")),
     "MAXIMUM": _pair("max", "max"),
     "MINIMUM": _pair("min", "min"),
     "MUL": _pair("mul", "mul"),
+    "PRELU": _function(float_functions.prelu, exact=True),
     "RELU": _bounded(LOWEST),
     "RELU6": _bounded(LOWEST, SIX),
     "SOFTMAX": _function(_rows("softmax")),

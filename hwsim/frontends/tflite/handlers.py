@@ -22,10 +22,12 @@ from hwsim.frontends.tflite import (
     unary,
     weighted,
     wide,
+    wide_curves,
 )
 from hwsim.frontends.tflite.batches import each_map
 from hwsim.frontends.tflite.importer import Handler
-from hwsim.frontends.tflite.kernels import KernelSet
+from hwsim.frontends.tflite.kernels import KernelSet, only
+from hwsim.frontends.tflite.model import LiteNode
 
 HANDLERS: dict[str, Handler] = {
     "ABS": unary.handler(curves.absolute),
@@ -44,12 +46,12 @@ HANDLERS: dict[str, Handler] = {
     "DEPTH_TO_SPACE": each_map(moving.depth_to_space),
     "DIV": quotients.div,
     "ELU": unary.handler(curves.looked_up),
-    "EXP": unary.handler(curves.looked_up),
+    "EXP": unary.handler(curves.looked_up, wide_curves.interpolated),
     "EXPAND_DIMS": moving.reshape,
     "FULLY_CONNECTED": weighted.fully_connected,
     "GATHER": moving.gather,
     "GATHER_ND": gathering.gather_nd,
-    "GELU": unary.handler(curves.gelu),
+    "GELU": unary.handler(curves.gelu, wide_curves.interpolated),
     "HARD_SWISH": unary.handler(unary.hard_swish),
     "L2_NORMALIZATION": normalization.l2_normalization,
     "LEAKY_RELU": unary.handler(unary.leaky_relu, wide.leaky_relu),
@@ -78,7 +80,7 @@ HANDLERS: dict[str, Handler] = {
     "RESIZE_BILINEAR": each_map(resize.bilinear),
     "RESIZE_NEAREST_NEIGHBOR": each_map(resize.nearest),
     "REVERSE_V2": moving.reverse,
-    "RSQRT": unary.handler(curves.reciprocal_root),
+    "RSQRT": unary.handler(curves.reciprocal_root, wide_curves.reciprocal_root),
     "SLICE": moving.slice_,
     "SOFTMAX": softmax.softmax,
     "SPACE_TO_BATCH_ND": batches.space_to_batch,
@@ -119,3 +121,10 @@ MICRO_UINT8 = ("BROADCAST_TO", "QUANTIZE", "RESHAPE", "REVERSE_V2", "SQUEEZE")
 
 NO_UINT8 = ("ABS", "BATCH_MATMUL", "ELU", "EXP", "LOG", "RSQRT", "SQRT", "SQUARED_DIFFERENCE")
 """What no kernel set can do with uint8."""
+
+
+def check_kernel(like: KernelSet, node: LiteNode) -> None:
+    """Raise HwsimError, with the kernel sets that have the operator, where this one has not."""
+    lacking = WITHOUT.get(node.op, ())
+    if like in lacking:
+        raise only(node, [known for known in KernelSet if known not in lacking])

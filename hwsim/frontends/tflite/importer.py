@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.float_steps import PortStep
 from hwsim.frontends.shared.builder import Builder
+from hwsim.frontends.tflite.coded_floats import Step
 from hwsim.frontends.tflite.kernels import KernelSet
 from hwsim.frontends.tflite.model import LiteModel, LiteNode, LiteQuant, LiteTensor
 from hwsim.graph import Graph, InputPort, OutputPort
@@ -41,7 +41,7 @@ class EndFloats:
 
     source: int
     moves: tuple[LiteNode, ...] = ()
-    steps: tuple[PortStep, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 class LiteImporter(Builder):

@@ -63,8 +63,8 @@ def halved(
 def entries_of(function: str, dtype: np.dtype[Any]) -> IntArray:
     """The 513 entries of `exp` over -10 to 0, or `reciprocal` of 1 + x over 0 to 1.
 
-    Each is moved by half of the error in the middle between it and the next one. `dtype` is the
-    float type in which the kernels do all this. Source: TensorFlow Lite `internal/common.h`.
+    `dtype` is the float type in which the kernels compute them. Source: TensorFlow Lite
+    `internal/common.h`.
     """
     kind = dtype.type
     if function == "exp":
@@ -73,6 +73,16 @@ def entries_of(function: str, dtype: np.dtype[Any]) -> IntArray:
         scale, zero, real = kind(kind(1) / kind(STEPS)), -32768, lambda x: kind(1) / (kind(1) + x)
     low, high = kind(scale * kind(-32768 - zero)), kind(scale * kind(32767 - zero))
     out = kind(kind(2) / kind(STEPS))
+    return entries(real, low, high, out, kind)
+
+
+def entries(
+    real: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], low: Any, high: Any, out: Any, kind: Any
+) -> IntArray:
+    """The 513 entries of a function from `low` to `high`, in steps of `out`, all of type `kind`.
+
+    Each is moved by half of the error in the middle between it and the next one.
+    """
     span = kind(kind(out * kind(32767)) - kind(out * kind(-32768)))
     inverse, step = kind(kind(65536) / span), kind(kind(high - low) / kind(ENTRIES))
     places = np.arange(ENTRIES + 1).astype(kind)
@@ -83,8 +93,8 @@ def entries_of(function: str, dtype: np.dtype[Any]) -> IntArray:
     mixed = away((following * inverse + sample) / kind(2))
     bias = away((mixed - away(middles * inverse)) / 2)
     last = away(np.asarray([real(np.asarray([high], kind))[0] * inverse]))
-    entries = np.concatenate([sample.astype(np.int64) - bias, last])
-    return np.asarray(np.clip(entries, -32768, 32767), np.int64)
+    moved = np.concatenate([sample.astype(np.int64) - bias, last])
+    return np.asarray(np.clip(moved, -32768, 32767), np.int64)
 
 
 def _exp(kind: type[Any]) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:

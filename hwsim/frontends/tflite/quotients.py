@@ -10,10 +10,9 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.tflite import gemmlowp
-from hwsim.frontends.tflite.curves import STOPS, name_of
 from hwsim.frontends.tflite.fixed_point import LONG
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import F32, NARROW
+from hwsim.frontends.tflite.kernels import F32, NARROW, KernelSet
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.pairs import operands
 from hwsim.frontends.tflite.rounding import activation
@@ -23,6 +22,10 @@ from hwsim.ops.fixed_point import divide_by_power, high_product
 
 BITS = 32  # of the kernel's numbers
 CODES = 1 << NARROW
+BY_ZERO = (
+    "DIV: LiteRT stops with an error where it divides by 0, the code {zero}, which may come here; "
+    "the result is then what TensorFlow Lite Micro makes of it"
+)
 REPEATED, STEPS = 1515870810, 3  # 48/17 with 29 fraction bits, and how often it is bettered
 BOTH = Format.uint(2 * NARROW)
 
@@ -37,10 +40,9 @@ def div(run: LiteImporter, node: LiteNode) -> None:
     first, second, after = (
         run.meaning(tensor) for tensor in (run.tensor(node, 0), run.tensor(node, 1), made)
     )
-    below = run.types[edges[1]]
-    if below.lo <= second.zero_point <= below.hi:
-        what = f"the zero point {second.zero_point} of what it divides by"
-        run.warn(name, f"DIV: {STOPS.format(like=name_of(run.like), what=what)}")
+    kind = run.types[edges[1]]
+    if run.like is not KernelSet.TFLM and kind.lo <= second.zero_point <= kind.hi:
+        run.warn(name, BY_ZERO.format(zero=second.zero_point))
     factor = float(first.scale) / float(F32(second.scale) * F32(after.scale))
     codes = [np.arange(fmt.min, fmt.max + 1) for fmt in formats]
     values = quotients(

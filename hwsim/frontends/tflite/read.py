@@ -9,7 +9,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.tflite import ends, in_place, int16
 from hwsim.frontends.tflite.file import read_file
 from hwsim.frontends.tflite.folding import FOLDS, MOVES, folded
-from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, NO_UINT8, WITHOUT
+from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, NO_UINT8, check_kernel
 from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.kernels import KernelSet, kernel_set, only
 from hwsim.frontends.tflite.model import LiteModel, LiteNode
@@ -47,9 +47,7 @@ READ = {*HANDLERS, *FOLDS, *ends.FLOAT_OPERATORS}
 
 def _read(run: LiteImporter, node: LiteNode) -> None:
     """An operator, if the kernel set has it."""
-    lacking = WITHOUT.get(node.op, ())
-    if run.like in lacking:
-        raise only(node, [known for known in KernelSet if known not in lacking])
+    check_kernel(run.like, node)
     indices = [index for index in (*node.inputs, *node.outputs) if index >= 0]
     unsigned = any(run.tensors[index].dtype == "uint8" for index in indices)
     if unsigned and run.like is KernelSet.TFLM and node.op not in MICRO_UINT8:

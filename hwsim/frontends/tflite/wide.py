@@ -82,7 +82,7 @@ def prelu(run: LiteImporter, node: LiteNode, slopes: IntArray, meant: LiteQuant)
     _bent(run, node, below, bent)
 
 
-def _bare(run: LiteImporter, node: LiteNode) -> str:
+def bare(run: LiteImporter, node: LiteNode) -> str:
     """The codes of an operator's input without their meaning."""
     edge = run.edge(node)
     name = run.label(run.made(node))
@@ -92,7 +92,7 @@ def _bare(run: LiteImporter, node: LiteNode) -> str:
 
 def _below(run: LiteImporter, node: LiteNode) -> str:
     """What of the input is below zero, and zero elsewhere."""
-    name, edge = run.label(run.made(node)), _bare(run, node)
+    name, edge = run.label(run.made(node)), bare(run, node)
     kind = run.types[edge]
     part = Relu(zero_point=kind.format.min, maximum=0)
     return run.emit(f"{name}.below", part, [edge], f"{name}.below")
@@ -105,7 +105,7 @@ def _bent(run: LiteImporter, node: LiteNode, below: str, bent: float) -> None:
     name, fine = run.label(made), Format.int(24)  # nothing saturates before the sum
     above = run.chain(
         f"{name}.above",
-        _bare(run, node),
+        bare(run, node),
         [Relu(), rescale(ratio(run, before, after), fine)],
         f"{name}.above",
     )
