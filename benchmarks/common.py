@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -102,6 +103,31 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:], ""])
+
+
+def options(doc: str) -> argparse.ArgumentParser:
+    """The options of a script that writes a table."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--page", type=Path, help="a page whose table is written anew")
+    return parser
+
+
+def tell(
+    args: argparse.Namespace,
+    script: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    facts: Mapping[str, Any],
+) -> None:
+    """Print a table, and write it where the call asks for: as JSON beside `facts`, in a page."""
+    print(table(head, rows))
+    if args.json:
+        kept = [dict(zip(head, row, strict=True)) for row in rows]
+        write_json(args.json, {**facts, "rows": kept})
+    if args.page:
+        page = rewritten(args.page, script, markdown(head, rows))
+        args.page.write_text(page, encoding="utf-8")
 
 
 def _git(*words: str) -> str | None:

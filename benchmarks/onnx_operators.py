@@ -13,7 +13,6 @@ warning said so.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import tempfile
@@ -28,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
-from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
+from common import one_thread, options, provenance, tell  # noqa: E402
 from operator_models import OPERATORS, Array, Maker, Setting  # noqa: E402
 from support.onnx_run import session_of  # noqa: E402
 from support.tvm_run import run_tvm  # noqa: E402
@@ -113,12 +112,10 @@ def measured(name: str, setting: Setting, outputs: int, like: str = "onnxruntime
 
 def main() -> int:
     """Measure, print a table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--like", choices=RUNS, default="onnxruntime", help="the runtime")
     parser.add_argument("--outputs", type=int, default=5000, help="of each operator and setting")
     parser.add_argument("--only", default="", help="operators whose names hold this word")
-    parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--page", type=Path, help="a page whose table is written anew")
     args = parser.parse_args()
     rows: dict[str, list[Row]] = {}
     for name in OPERATORS:
@@ -126,15 +123,13 @@ def main() -> int:
             rows[name] = [measured(name, one, args.outputs, args.like) for one in settings()]
             print("  ".join(_cells(name, rows[name])), flush=True)
     lines = [_cells(name, found) for name, found in rows.items()]
-    print(table(HEAD, lines))
-    if args.json:
-        figures = {"provenance": provenance(PACKAGES[args.like], "numpy"), "seed": SEED}
-        kept = [dict(zip(HEAD, line, strict=True)) for line in lines]
-        write_json(args.json, figures | {"outputs": args.outputs, "operators": kept})
-    if args.page:
-        option = "" if args.like == "onnxruntime" else f" --like {args.like}"
-        page = rewritten(args.page, f"onnx_operators.py{option}", markdown(HEAD, lines))
-        args.page.write_text(page, encoding="utf-8")
+    option = "" if args.like == "onnxruntime" else f" --like {args.like}"
+    facts = {
+        "provenance": provenance(PACKAGES[args.like], "numpy"),
+        "seed": SEED,
+        "outputs": args.outputs,
+    }
+    tell(args, f"onnx_operators.py{option}", HEAD, lines, facts)
     silent = {n for n, found in rows.items() for r in found if r["different"] and not r["warned"]}
     if silent:
         print(f"different without a warning: {', '.join(sorted(silent))}")

@@ -9,7 +9,6 @@ a layer that shows its codes. Exit status 1 where an output differs that no warn
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import warnings
@@ -20,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
-from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
+from common import one_thread, options, provenance, tell  # noqa: E402
 from support.openvino_forms import FORMS, SETTINGS, inputs, model  # noqa: E402
 from support.openvino_models import run  # noqa: E402
 
@@ -56,23 +55,15 @@ def operation(name: str, samples: int, least: int) -> tuple[int, int, int]:
 
 def main() -> int:
     """Measure, print a table, write JSON and page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--samples", type=int, default=24, help="of each form")
     parser.add_argument("--least", type=int, default=50_000, help="outputs of an operation")
-    parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--page", type=Path, help="a page whose table is written anew")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     counts = {name: operation(name, args.samples, args.least) for name in FORMS}
     lines = [[name, *(f"{count:,}" for count in found)] for name, found in counts.items()]
-    print(table(HEAD, lines))
-    if args.json:
-        kept = [dict(zip(HEAD, line, strict=True)) for line in lines]
-        facts = {"provenance": provenance("openvino", "numpy"), "seed": SEED}
-        write_json(args.json, facts | {"samples": args.samples, "rows": kept})
-    if args.page:
-        page = rewritten(args.page, "openvino_operators.py", markdown(HEAD, lines))
-        args.page.write_text(page, encoding="utf-8")
+    facts = {"provenance": provenance("openvino", "numpy"), "seed": SEED, "samples": args.samples}
+    tell(args, "openvino_operators.py", HEAD, lines, facts)
     return int(any(silent for _, silent, _ in counts.values()))
 
 

@@ -11,7 +11,6 @@ status 1 where a code differs and the load has not said so.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import tempfile
@@ -25,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
+from common import one_thread, options, provenance, tell  # noqa: E402
 from support.executorch_run import lowered, ran  # noqa: E402
 from support.exported import Maker, saved  # noqa: E402
 from support.exported_networks import NETWORKS, quantized  # noqa: E402
@@ -115,12 +114,10 @@ def operator(name: str, least: int, folder: Path) -> Line:
 
 def main() -> int:
     """Measure, print a table, write JSON and page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="of an operator or a network")
     parser.add_argument("--least", type=int, default=50_000, help="outputs of each operator")
     parser.add_argument("--samples", type=int, default=2000, help="inputs of each network")
-    parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--page", type=Path, help="a page whose table is written anew")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     lines = []
@@ -137,14 +134,8 @@ def main() -> int:
             print(*line.cells(), sep=" | ", flush=True)
             lines.append(line)
     rows = [line.cells() for line in lines]
-    print(table(HEAD, rows))
-    if args.json:
-        kept = [dict(zip(HEAD, row, strict=True)) for row in rows]
-        facts = {"provenance": provenance("torch", "executorch", "numpy"), "seed": SEED}
-        write_json(args.json, facts | {"rows": kept})
-    if args.page:
-        page = rewritten(args.page, "pytorch_operators.py", markdown(HEAD, rows))
-        args.page.write_text(page, encoding="utf-8")
+    facts = {"provenance": provenance("torch", "executorch", "numpy"), "seed": SEED}
+    tell(args, "pytorch_operators.py", HEAD, rows, facts)
     return int(any(line.silent for line in lines))
 
 

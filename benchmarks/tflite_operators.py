@@ -11,7 +11,6 @@ where a code differs.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import tempfile
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
-from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
+from common import one_thread, options, provenance, tell  # noqa: E402
 from support.tflite_forms import FORMS, feeds, written  # noqa: E402
 from support.tflite_maker import Build  # noqa: E402
 from support.tflite_operators import WIDE  # noqa: E402
@@ -108,12 +107,10 @@ def _shown(different: int) -> str:
 
 def main() -> int:
     """Measure, print a table, write JSON and page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("models", nargs="*", type=Path, metavar="MODEL")
     parser.add_argument("--samples", type=int, default=24, help="of each form; of a model 20 times")
     parser.add_argument("--least", type=int, default=50_000, help="outputs of a kernel set")
-    parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--page", type=Path, help="a page whose table is written anew")
     args = parser.parse_args()
     lines = [
         line
@@ -121,14 +118,12 @@ def main() -> int:
         if (line := operator(name, builds, args.samples, args.least))[1] != "0"
     ]
     lines += [published(path, 20 * args.samples) for path in args.models]
-    print(table(HEAD, lines))
-    if args.json:
-        kept = [dict(zip(HEAD, line, strict=True)) for line in lines]
-        facts = {"provenance": provenance("ai-edge-litert", "tflite-micro", "numpy"), "seed": SEED}
-        write_json(args.json, facts | {"samples": args.samples, "rows": kept})
-    if args.page:
-        page = rewritten(args.page, "tflite_operators.py", markdown(HEAD, lines))
-        args.page.write_text(page, encoding="utf-8")
+    facts = {
+        "provenance": provenance("ai-edge-litert", "tflite-micro", "numpy"),
+        "seed": SEED,
+        "samples": args.samples,
+    }
+    tell(args, "tflite_operators.py", HEAD, lines, facts)
     return int(any(cell not in ("0", "refused") for line in lines for cell in line[2:]))
 
 

@@ -11,7 +11,6 @@ where a code differs and nothing announced it.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 import zlib
@@ -23,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
+from common import one_thread, options, provenance, tell  # noqa: E402
 from support import brevitas_networks, torch_forms, torch_networks  # noqa: E402
 from support import torch_modules as made  # noqa: E402
 
@@ -147,24 +146,16 @@ def brevitas(name: str, least: int) -> list[str]:
 
 def main() -> int:
     """Measure, print a table, write JSON and page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--least", type=int, default=50_000, help="outputs of an operator")
     parser.add_argument("--samples", type=int, default=1000, help="of a network")
-    parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--page", type=Path, help="a page whose table is written anew")
     args = parser.parse_args()
     lines = [row(name, layer, args.least) for name in torch_forms.LAYERS]
     lines += [row(name, single, args.least) for name in ALONE]
     lines += [network(name, args.samples) for name in torch_networks.NETWORKS]
     lines += [brevitas(name, args.samples) for name in brevitas_networks.NETWORKS]
-    print(table(HEAD, lines))
-    if args.json:
-        kept = [dict(zip(HEAD, line, strict=True)) for line in lines]
-        facts = {"provenance": provenance("torch", "brevitas", "numpy"), "seed": SEED}
-        write_json(args.json, facts | {"rows": kept})
-    if args.page:
-        page = rewritten(args.page, "torch_operators.py", markdown(HEAD, lines))
-        args.page.write_text(page, encoding="utf-8")
+    facts = {"provenance": provenance("torch", "brevitas", "numpy"), "seed": SEED}
+    tell(args, "torch_operators.py", HEAD, lines, facts)
     fine = ("0", "refused", "")
     return int(any(c not in fine and MARK not in c for line in lines for c in line[2:]))
 

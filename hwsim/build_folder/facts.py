@@ -21,8 +21,8 @@ from hwsim.errors import HwsimError
 
 Counts = Mapping[str, int]
 
-GIVEN, NOT_CHOSEN = "given", "not chosen"
-"""Of `pins`: the user located every port, or nobody did."""
+NOT_CHOSEN = "not chosen"
+"""What `pins` is where nobody located the ports, else `given`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

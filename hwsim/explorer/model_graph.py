@@ -39,12 +39,12 @@ def explorer_nodes(graph: Graph) -> list[dict[str, Any]]:
     }
     nodes = [*_ports(INPUT, facts["inputs"], [port.tensor for port in graph.inputs])]
     for state, row in zip(graph.state, facts["state"], strict=True):
-        nodes.append(_node(f"{STATE}{state.name}", "state", (), row, [(state.tensor, row)]))
+        nodes.append(_node(f"{STATE}{state.name}", "state", (), [(state.tensor, row)]))
         nodes[-1]["incomingEdges"] = _edges([state.next], makers)
     for node, row in zip(graph.nodes, facts["nodes"], strict=True):
         made = row.get("outputs", [row])
         held = list(zip(node.outputs, made, strict=True))
-        one = _node(node.name, row["summary"], _told(row), row, held)
+        one = _node(node.name, row["summary"], _told(row), held)
         one["incomingEdges"] = _edges(node.inputs, makers)
         one["attrs"] += _fields_of(node.op)
         nodes.append(one)
@@ -67,11 +67,11 @@ def _ports(
         held = [] if edges is None else [(edges[place], row)]
         told = [("element", row["element"]), ("layout", row["layout"])]
         told += [("float32 step", step) for step in row.get("steps", ())]
-        yield _node(f"{way}{row['name']}", way.strip(": "), told, row, held)
+        yield _node(f"{way}{row['name']}", way.strip(": "), told, held)
 
 
 def _node(
-    name: str, label: str, told: Sequence[tuple[str, str]], row: Fields, held: Sequence[Any]
+    name: str, label: str, told: Sequence[tuple[str, str]], held: Sequence[Any]
 ) -> dict[str, Any]:
     """A node; parts of its name ahead of the last `/` are the layers that it lies in."""
     layers = name.split("/")[:-1] if not name.startswith((INPUT, OUTPUT, STATE)) else []

@@ -27,7 +27,7 @@ def affine_layer(
         draft.cast(edge, result, source)
         return
     factors, offsets = (
-        decimals(*common(values, what), f"{what}'s {name}")
+        decimals(*common(values), f"{what}'s {name}")
         for values, name in ((scale, "factors"), (bias, "offsets"))
     )
     draft.add(

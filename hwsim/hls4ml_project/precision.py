@@ -203,7 +203,7 @@ def decimals(codes: Any, frac_bits: int, what: str, *, format: Format | None = N
     return Decimals(values, Assigned(fmt))
 
 
-def common(values: Iterable[Fraction], what: str) -> tuple[list[int], int]:
+def common(values: Iterable[Fraction]) -> tuple[list[int], int]:
     """Dyadic numbers as codes at one binary point, and its fraction bits."""
     numbers = list(values)
     frac = max((value.denominator.bit_length() - 1 for value in numbers), default=0)

@@ -15,7 +15,6 @@ from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.kernels import RuntimeKernel
 from hwsim.frontends.onnx.shape import axes
 from hwsim.frontends.onnx.window import (
-    MAPS,
     added_padding,
     as_map,
     declared_pads,
@@ -27,6 +26,7 @@ from hwsim.frontends.onnx.window import (
 )
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.maps import MAPS
 from hwsim.frontends.shared.values import (
     NO_PADDING,
     Codes,

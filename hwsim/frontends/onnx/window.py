@@ -5,28 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
+from hwsim.frontends.shared.maps import MAPS, lying_as_map, with_gaps
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import (
     NO_PADDING,
-    Arithmetic,
     Level,
-    Moved,
     Padding,
     Real,
-    Unary,
 )
 from hwsim.ops import Window
 from hwsim.ops.base import IntArray, Shape
 
-MAPS = "(batch, channels, length) or (batch, channels, height, width)"
 THIRD = (
     "three axes can be gone over two at a time: the slices along the third each by a layer of its "
     "own, whose results are added, or the larger taken"
@@ -65,16 +60,7 @@ def as_map(run: Importer, node: OnnxNode, real: Real) -> Real:
         raise HwsimError(f"{node}: a Pad must be followed by a convolution")
     if not is_map(layout.shape):
         raise HwsimError(f"{node}: its input must be a map {_maps(layout.shape)}")
-    wanted = Arrangement.map(layout.shape)
-    if layout.same(wanted):
-        return real
-    if isinstance(source, Level) and all(isinstance(s, Unary | Arithmetic) for s in real.steps):
-        codes = run.arranged(replace(source.codes, layout=layout), wanted, node)
-        return replace(real, source=replace(source, codes=codes), layout=codes.layout)
-    way = moves.turned(layout, wanted)
-    if way is None:
-        raise HwsimError(f"{node}: its input must be a map {MAPS}")
-    return replace(real.then(Moved(str(node), way.ops)), layout=wanted)
+    return lying_as_map(run, node, real)
 
 
 def window_of(node: OnnxNode, shape: Shape, kernel: Shape, extra: Padding = NO_PADDING) -> Window:
@@ -167,15 +153,7 @@ def dilated(node: OnnxNode, taps: IntArray) -> IntArray:
     dilations = node.integers("dilations", (1,) * rank)
     if len(dilations) != rank or min(dilations) < 1:
         raise HwsimError(f"{node}: 'dilations' must be {COUNTS[rank]} from 1, not {dilations}")
-    if set(dilations) == {1}:
-        return taps
-    sizes = ((n - 1) * d + 1 for n, d in zip(taps.shape, dilations, strict=False))
-    shape = (*sizes, *taps.shape[rank:])
-    if math.prod(shape) > MAX_ELEMENTS:
-        raise HwsimError(f"{node}: its dilated kernel must have at most {MAX_ELEMENTS} elements")
-    out = np.zeros(shape, np.int64)
-    out[tuple(slice(None, None, d) for d in dilations)] = taps
-    return out
+    return with_gaps(node, taps, dilations)
 
 
 def dilated_taps(node: OnnxNode, shape: Shape, kernel: Shape) -> list[list[int]]:

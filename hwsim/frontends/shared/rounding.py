@@ -139,7 +139,7 @@ def tables(run: TensorBuilder, source: PerChannel, by: Quantizer) -> ChannelTabl
 
 def _pair_table(run: TensorBuilder, source: OfTwoCodes, by: Quantizer, out: str) -> str:
     """A table of all pairs of codes."""
-    values = by.codes(reals_of_pairs(run, source))
+    values = by.codes(reals_of_pairs(source))
     op = PairTable(values=values, out=by.format, quant=by.quant)
     edges = [level.codes.edge for level in (source.a, source.b)]
     return run.emit(source.name, op, edges, f"{out}.pairs")

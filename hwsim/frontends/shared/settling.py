@@ -252,7 +252,7 @@ def fine_tables(run: TensorBuilder, real: Real, source: PerChannel | OfTwoCodes)
         reals, first = reals_by_channel(run, source)
         edges = [source.term.codes.edge]
     else:
-        reals = reals_of_pairs(run, source)
+        reals = reals_of_pairs(source)
         edges = [source.a.codes.edge, source.b.codes.edge]
     if not np.isfinite(reals).all():
         raise HwsimError(f"{source.name}: its values must be finite for all codes")

@@ -104,7 +104,7 @@ def reals_by_channel(run: TensorBuilder, source: PerChannel) -> tuple[FloatArray
     return values, kind.format.min if first is None else first
 
 
-def reals_of_pairs(run: TensorBuilder, source: OfTwoCodes) -> FloatArray:
+def reals_of_pairs(source: OfTwoCodes) -> FloatArray:
     """The function of all codes of two formats, the first one's by rows."""
     values = []
     for level in (source.a, source.b):

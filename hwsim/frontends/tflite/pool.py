@@ -19,7 +19,7 @@ MOST_FACTORS = 1 << 22  # of one operator
 
 def _window(run: LiteImporter, node: LiteNode) -> Window:
     kernel = int(node.options["filter_h"]), int(node.options["filter_w"])
-    return window(run, node, kernel, run.shape(run.tensor(node, 0)))
+    return window(node, kernel, run.shape(run.tensor(node, 0)))
 
 
 def max_pool(run: LiteImporter, node: LiteNode) -> None:

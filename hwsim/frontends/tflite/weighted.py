@@ -115,7 +115,7 @@ def _convolved(
         weight_format=_weight_format(run, node),
         bias_frac=0,
         zero_point=kind.zero_point,
-        window=window(run, node, held.shape[:2], kind.shape),
+        window=window(node, held.shape[:2], kind.shape),
         groups=groups,
     )
     factor = _factor(run, node, held.shape[-1], dense=False)

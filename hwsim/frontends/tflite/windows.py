@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.tflite.importer import LiteImporter
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.schema import PADDINGS
 from hwsim.ops import Window
@@ -16,9 +15,7 @@ from hwsim.ops.base import IntArray
 MOST_WEIGHTS = 1 << 26
 
 
-def window(
-    run: LiteImporter, node: LiteNode, kernel: Sequence[int], shape: tuple[int, ...]
-) -> Window:
+def window(node: LiteNode, kernel: Sequence[int], shape: tuple[int, ...]) -> Window:
     """The window of an operator over a map of that shape (without the batch)."""
     if len(shape) != 3:
         raise HwsimError(f"{node}: its input must have four axes, not shape {(1, *shape)}")

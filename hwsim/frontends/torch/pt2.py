@@ -72,7 +72,7 @@ def _program(archive: Archive) -> ExportedGraph:
     stored = _stored(archive)
     inputs, constants = _inputs(archive, signature["input_specs"], stored)
     meanings = {name: _meaning(value) for name, value in graph["tensor_values"].items()}
-    nodes = tuple(_node(archive, number, node) for number, node in enumerate(graph["nodes"]))
+    nodes = tuple(_node(number, node) for number, node in enumerate(graph["nodes"]))
     outputs = tuple(_output(archive, spec) for spec in signature["output_specs"])
     return ExportedGraph(archive.place, inputs, outputs, nodes, constants, meanings)
 
@@ -172,7 +172,7 @@ def _output(archive: Archive, spec: Mapping[str, Any]) -> str:
     return str(entry["arg"]["as_tensor"]["name"])
 
 
-def _node(archive: Archive, number: int, node: Mapping[str, Any]) -> ProgramNode:
+def _node(number: int, node: Mapping[str, Any]) -> ProgramNode:
     op = str(node["target"]).removeprefix("torch.ops.")
     op = ".".join(op.split(".")[:2])
     outputs = tuple(name for made in node["outputs"] for name in _made(made))

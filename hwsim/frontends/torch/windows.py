@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-
-import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.builder import MAX_ELEMENTS
+from hwsim.frontends.shared.maps import MAPS, lying_as_map, with_gaps
 from hwsim.frontends.shared.settling import level_of
-from hwsim.frontends.shared.values import Arithmetic, Codes, Level, Moved, Real, Unary
+from hwsim.frontends.shared.values import Codes, Level, Real
 from hwsim.frontends.torch.importer import ProgramImporter
 from hwsim.frontends.torch.program import ProgramNode
 from hwsim.ops import Window
 from hwsim.ops.base import IntArray, Shape
-
-MAPS = "(batch, channels, length) or (batch, channels, height, width)"
 
 
 def per_axis(
@@ -47,33 +42,15 @@ def map_level(
 
 def as_map(run: ProgramImporter, node: ProgramNode, real: Real, rank: int) -> Real:
     """A map that lies as operators on maps expect it."""
-    source, layout = real.source, real.layout
-    if len(layout.shape) != rank + 1:
+    if len(real.layout.shape) != rank + 1:
         raise HwsimError(f"{node}: its input must be a map {MAPS}")
-    wanted = Arrangement.map(layout.shape)
-    if layout.same(wanted):
-        return real
-    if isinstance(source, Level) and all(isinstance(s, Unary | Arithmetic) for s in real.steps):
-        codes = run.arranged(replace(source.codes, layout=layout), wanted, node)
-        return replace(real, source=replace(source, codes=codes), layout=codes.layout)
-    way = moves.turned(layout, wanted)
-    if way is None:
-        raise HwsimError(f"{node}: its input must be a map {MAPS}")
-    return replace(real.then(Moved(str(node), way.ops)), layout=wanted)
+    return lying_as_map(run, node, real)
 
 
 def dilated(node: ProgramNode, taps: IntArray, rank: int) -> IntArray:
     """A kernel (its axes, in, out) with zeros between its taps."""
     apart = per_axis(node, "dilation", rank, 1)
-    if set(apart) == {1}:
-        return taps
-    sizes = ((n - 1) * d + 1 for n, d in zip(taps.shape, apart, strict=False))
-    shape = (*sizes, *taps.shape[rank:])
-    if math.prod(shape) > MAX_ELEMENTS:
-        raise HwsimError(f"{node}: its dilated kernel must have at most {MAX_ELEMENTS} elements")
-    out = np.zeros(shape, np.int64)
-    out[tuple(slice(None, None, d) for d in apart)] = taps
-    return out
+    return with_gaps(node, taps, apart)
 
 
 Ends = tuple[tuple[int, int], ...]

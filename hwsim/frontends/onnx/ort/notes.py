@@ -92,7 +92,7 @@ def note_codes(run: Importer, real: Real, by: Quantizer) -> None:
             if share:
                 run.note(source.name, ROUGH_TIES, share=100 * share)
         case OfTwoCodes() as source:
-            share = near_ties(reals_of_pairs(run, source), by) if source.rough else 0
+            share = near_ties(reals_of_pairs(source), by) if source.rough else 0
             if share:
                 run.note(source.name, ROUGH_TIES, share=100 * share)
         case Mean() | Total() if is_in_turn(run, real):

@@ -90,7 +90,7 @@ def axis(call: Call, name: str, rank: int) -> int:
     return found - 1
 
 
-def _order(run: TorchImporter, call: Call, order: Sequence[int]) -> Relaid:
+def _order(call: Call, order: Sequence[int]) -> Relaid:
     rank = call.output.ndim
     order = [place + rank if place < 0 else place for place in order]
     if order[0] != 0:
@@ -101,7 +101,7 @@ def _order(run: TorchImporter, call: Call, order: Sequence[int]) -> Relaid:
 
 def permute(run: TorchImporter, call: Call) -> Relaid:
     """All axes in another order."""
-    return _order(run, call, call["dims"])
+    return _order(call, call["dims"])
 
 
 def transpose(run: TorchImporter, call: Call) -> Relaid:
@@ -109,7 +109,7 @@ def transpose(run: TorchImporter, call: Call) -> Relaid:
     order = list(range(call.output.ndim))
     first, second = (int(call[name]) for name in ("dim0", "dim1"))
     order[first], order[second] = order[second], order[first]
-    return _order(run, call, order)
+    return _order(call, order)
 
 
 def _selected(

@@ -266,7 +266,7 @@ def cat(run: TorchImporter, call: Call) -> None:
         value = run.values.get(id(tensor))
         if not isinstance(value, QuantizedCodes):
             raise HwsimError(f"{call}: input {position} must be quantized, and computed")
-        parts.append(_as_made(run, call, name, position, value, tensor))
+        parts.append(_as_made(run, call, name, value, tensor))
     layouts = [Arrangement.map(codes.layout.shape) for codes in parts]
     held = [run.arranged(c, way, call) for c, way in zip(parts, layouts, strict=True)]
     rank = len(layouts[0].shape)
@@ -283,7 +283,6 @@ def _as_made(
     run: TorchImporter,
     call: Call,
     name: str,
-    position: int,
     value: QuantizedCodes,
     tensor: torch.Tensor,
 ) -> Codes:
