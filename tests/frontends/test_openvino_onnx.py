@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import helper as h
-from onnx import numpy_helper as nh
 
 pytest.importorskip("openvino")
 
@@ -17,11 +16,11 @@ from support import openvino_models as ov
 from support.onnx_run import session_of
 from support.openvino_run import run_openvino
 from support.qdq_graphs import feeds, network
+from support.qdq_parts import Parts
 
 import hwsim
 from hwsim.errors import HwsimError
 
-Parts = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
 NUMBERS = (2, 3, 6, 9, 10, 12, 16, 20)  # dense layers, convolutions, a residual, concatenations
 
 
@@ -45,46 +44,32 @@ def test_a_file_without_quantizers_is_a_sentence() -> None:
         hwsim.load(model, like="openvino")
 
 
-def _pair(parts: Parts, source: str, name: str, scale: float, zero: np.integer) -> str:
-    """A QuantizeLinear and its DequantizeLinear."""
-    nodes, held = parts
-    held += [nh.from_array(np.float32(scale), f"{name}.s"), nh.from_array(zero, f"{name}.z")]
-    nodes.append(h.make_node("QuantizeLinear", [source, f"{name}.s", f"{name}.z"], [f"{name}.q"]))
-    nodes.append(h.make_node("DequantizeLinear", [f"{name}.q", f"{name}.s", f"{name}.z"], [name]))
-    return name
-
-
-def _file(parts: Parts, shape: tuple[int, ...]) -> onnx.ModelProto:
-    ports = [h.make_tensor_value_info(name, 1, None) for name in ("x", "y")]
-    ports[0] = h.make_tensor_value_info("x", 1, ["batch", *shape])
-    graph = h.make_graph(parts[0], "g", ports[:1], ports[1:], parts[1])
-    return h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
-
-
-def _joined(zero: np.integer, rng: np.random.Generator, *, pooled: bool = False) -> Parts:
+def _joined(zero: np.integer, rng: np.random.Generator, *, pooled: bool) -> onnx.ModelProto:
     """A convolution of an input that is joined with itself."""
-    parts: Parts = ([], [])
-    first = _pair(parts, "x", "a", 0.03, zero)
-    parts[0].append(h.make_node("Concat", [first, first], ["joined"], axis=1))
-    last = _pair(parts, "joined", "b", 0.03, zero)
+    parts = Parts(rng, zero)
+    first = parts.pair("x", 0.03)
+    last = parts.pair(parts.do("Concat", first, first, axis=1), 0.03)
     if pooled:
-        parts[0].append(h.make_node("MaxPool", [last], ["m"], kernel_shape=[2, 2]))
-        last = _pair(parts, "m", "p", 0.03, zero)
-    codes = rng.integers(-127, 128, (6, 8, 3, 3)).astype(np.int8)
-    parts[1].append(nh.from_array(codes, "w"))
-    parts[1].append(nh.from_array(np.full(6, 0.002, np.float32), "w.s"))
-    parts[0].append(h.make_node("DequantizeLinear", ["w", "w.s"], ["weights"], axis=0))
-    parts[0].append(h.make_node("Conv", [last, "weights"], ["c"]))
-    _pair(parts, "c", "y", 0.05, zero)
-    return parts
+        last = parts.pair(parts.do("MaxPool", last, kernel_shape=[2, 2]), 0.03)
+    return parts.model(parts.pair(parts.conv(last, 8, 6, bias=False), 0.05), "batch", 4, 6, 6)
 
 
-def _mean(zero: np.integer, shape: tuple[int, ...]) -> Parts:
-    parts: Parts = ([], [])
-    source = _pair(parts, "x", "a", 0.015, zero)
-    parts[0].append(h.make_node("GlobalAveragePool", [source], ["m"]))
-    _pair(parts, "m", "y", 0.02, zero)
-    return parts
+def _mean(zero: np.integer, rng: np.random.Generator, shape: tuple[int, ...]) -> onnx.ModelProto:
+    parts = Parts(rng, zero)
+    mean = parts.do("GlobalAveragePool", parts.pair("x", 0.015))
+    return parts.model(parts.pair(mean, 0.02), "batch", *shape)
+
+
+def _chain(
+    parts: Parts, batch: str | int, widths: tuple[int, ...], biased: tuple[bool, ...]
+) -> onnx.ModelProto:
+    """Dense layers with a ReLU between two of them."""
+    last = parts.pair("x", 0.03)
+    for place, (given, made) in enumerate(pairwise(widths)):
+        if place:
+            last = parts.pair(parts.do("Relu", last), 0.04)
+        last = parts.dense(last, given, made, bias=biased[place])
+    return parts.model(parts.pair(last, 0.05), batch, widths[0])
 
 
 def _right(model: onnx.ModelProto, x: npt.NDArray[np.float32]) -> tuple[list[str], float, float]:
@@ -103,7 +88,7 @@ def _right(model: onnx.ModelProto, x: npt.NDArray[np.float32]) -> tuple[list[str
 @pytest.mark.parametrize("pooled", [False, True])
 def test_wrong_sums_of_openvino_behind_a_concatenation_are_announced(zero, pooled, rng) -> None:
     x = rng.normal(0, 1, (20, 4, 6, 6)).astype(np.float32)
-    said, theirs, ours = _right(_file(_joined(zero, rng, pooled=pooled), (4, 6, 6)), x)
+    said, theirs, ours = _right(_joined(zero, rng, pooled=pooled), x)
     assert ours < 0.051
     assert bool(said) == (zero.dtype == np.int8 and not pooled) == (theirs > 0.2)
 
@@ -112,6 +97,32 @@ def test_wrong_sums_of_openvino_behind_a_concatenation_are_announced(zero, poole
 @pytest.mark.parametrize("shape", [(6, 8), (6, 4, 4)])
 def test_wrong_means_of_openvino_along_one_axis_are_announced(zero, shape, rng) -> None:
     x = rng.normal(0.5, 0.5, (20, *shape)).astype(np.float32)
-    said, theirs, ours = _right(_file(_mean(zero, shape), shape), x)
+    said, theirs, ours = _right(_mean(zero, rng, shape), x)
     assert ours < 0.021
     assert bool(said) == (bool(zero) and len(shape) == 2) == (theirs > 0.1)
+
+
+@pytest.mark.parametrize(
+    ("batch", "widths", "biased", "wrong"),
+    [
+        (4, (8, 8, 8), (True, False), True),
+        (4, (8, 256, 8), (False, False), True),
+        (1, (8, 8, 8), (True, True), False),
+        (1, (8, 8), (False,), False),
+        (4, (8, 257, 8), (False, False), False),
+        (16, (8, 8, 8), (True, False), False),
+        ("batch", (8, 8, 8), (False, False), False),
+    ],
+)
+def test_wrong_sums_of_openvino_in_dense_layers_are_announced(
+    batch, widths, biased, wrong, rng
+) -> None:
+    far = []
+    for zero in (np.int8(0), np.int8(5), np.uint8(0), np.uint8(120)):
+        model = _chain(Parts(rng, zero), batch, widths, biased)
+        x = rng.normal(0, 1, (4 if batch == "batch" else batch, widths[0])).astype(np.float32)
+        said, theirs, ours = _right(model, x)
+        assert ours < 0.051
+        assert bool(said) == wrong
+        far.append(theirs > 0.2)
+    assert any(far) == wrong

@@ -39,4 +39,4 @@ def _told(told: Connection, model: bytes, feeds: dict[str, Array]) -> None:
 
     core = Core()
     made = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", CPU)(feeds)
-    told.send({port.any_name: np.asarray(value) for port, value in made.items()})
+    told.send({name: np.asarray(value) for port, value in made.items() for name in port.names})

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from hwsim.frontends.openvino.lines import KernelLine, again, factor_and_offset, fused, whole_again
+from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused, whole_again
 from hwsim.frontends.openvino.residual import QuantizedScale
 from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.values import FloatArray, Unary
@@ -127,8 +127,3 @@ class CodeRange(Quantizer):
             return fused(codes, step, low)
 
         return Unary("FakeQuantize", function, rising=True)
-
-    def divided(self) -> Unary:
-        """The reals of codes that a layer's kernel gives at once: it divides by a reciprocal."""
-        scale, step = F32(self.scale), again(np.array(self.scale, F32))
-        return Unary("FakeQuantize", lambda x: np.asarray(np.rint(x / scale) * step), rising=True)

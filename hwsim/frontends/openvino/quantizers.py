@@ -10,6 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.openvino import ends as ends_of
 from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import is_signed, shift_of
@@ -72,8 +73,11 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
         made = made.then(by.apart())
     elif by.kept and scales is None:
         made = made.then(by.shown(ends[2], ends[3], in_layer=in_layer))
-    elif in_layer and not by.place and shown_only(run, node) and scales is None:
-        made = made.then(by.divided())
+    elif "codes" in node.attributes and shown_only(run, node) and ends_of.whole_zero(node, by):
+        alike = again_alike(run, value, by)
+        if maker != "Concat" and not (alike and maker in MOVING and maker != "Relu"):
+            rectified = alike and maker == "Relu"
+            made = made.then(ends_of.reals_shown(run, node, by, rectified=rectified))
     run.values[node.output] = made
 
 

@@ -46,14 +46,13 @@ def matmul(run: Importer, node: OnnxNode) -> None:
     It multiplies the weights' sums by the place of 0, which it has rounded to float32.
     """
     note_float(run, node)
+    wrong.note_chain(run, node)
     products.matmul(run, node)
     made = run.values[node.output]
     source = made.source if isinstance(made, Real) else None
     if not isinstance(run, OvImporter) or not isinstance(source, Weighing):
         return
     meaning = run.meaning(source.input)
-    if meaning.lowest and run.of_onnx:
-        run.warn(node.name, wrong.DENSE)
     shift, shown = float(meaning.shift), shown_only(run, node)
     alike = bool((source.scale == source.scale[0]).all())  # then the plugin has one for all
     exact = shift == source.input.zero_point + meaning.lowest

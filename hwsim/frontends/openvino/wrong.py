@@ -8,13 +8,19 @@ from __future__ import annotations
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.openvino.ends import APART
 from hwsim.frontends.openvino.importer import OvImporter
-from hwsim.frontends.shared.values import Real
+from hwsim.frontends.openvino.readers import LAYERS, only_reader
+from hwsim.frontends.shared.values import Constant, Real
 
-DENSE = (
-    "OpenVINO 2026.4.1 was seen to give wrong sums for dense layers of int8 codes in ONNX files, "
-    "by any amount; the sums here are right, and those of uint8 codes are the same"
+CHAIN = (
+    "OpenVINO 2026.4.1 was seen to give wrong sums, by any amount, where it compiles dense layers "
+    "of an ONNX file together and a layer among them that is quantized has no bias: layers one "
+    "behind the other, of up to {width} inputs and outputs, for a fixed batch below {batch}; the "
+    "sums here are right, and with an open batch OpenVINO's are too"
 )
+WIDEST, FEWEST = 256, 16
+"""What the plugin compiles together: dense layers no wider, for a batch that is fixed below."""
 JOINED = (
     "OpenVINO 2026.4.1 was seen to give wrong sums for convolutions of int8 codes that a Concat "
     "has joined in ONNX files, by any amount; the sums here are right, and those of uint8 codes "
@@ -26,6 +32,58 @@ MEAN = (
 )
 PASSED = ("FakeQuantize", "Identity", "Relu", "Reshape", "Resize", "Slice", "Split", "Transpose")
 """What may stand between the Concat and the convolution."""
+
+
+def note_chain(run: Importer, node: OnnxNode) -> None:
+    """Say it of a dense layer of an ONNX file without a bias, next to another one."""
+    if not isinstance(run, OvImporter) or not run.of_onnx:
+        return
+    sizes = [port.shape[0] for port in run.model.inputs if port.shape]
+    batch = sizes[0] if sizes else None
+    if batch is None or batch >= FEWEST or not _narrow(run, node):
+        return
+    behind = only_reader(run, node.output)
+    added = behind is not None and behind.op == "Add" and _is_constant(run, behind)
+    behind, quantized = _next_layer(run, node)
+    before = _layer_before(run, node)
+    joined = [other for other in (before, behind) if other is not None and _narrow(run, other)]
+    if joined and quantized and not added:
+        run.warn(node.name, CHAIN.format(width=WIDEST, batch=FEWEST))
+
+
+def _is_constant(run: Importer, node: OnnxNode) -> bool:
+    """Whether one of two inputs is a constant."""
+    return any(isinstance(run.values.get(name), Constant) for name in node.inputs)
+
+
+def _narrow(run: Importer, node: OnnxNode) -> bool:
+    """Whether it is a MatMul with constant weights that the plugin compiles with others."""
+    weights = run.values.get(node.input(1)) if node.op == "MatMul" else None
+    if node.op == "MatMul" and weights is None:  # of a node that is read later
+        return True
+    if not isinstance(weights, Constant) or weights.array.ndim != 2:
+        return False
+    return all(size <= WIDEST for size in weights.array.shape)
+
+
+def _next_layer(run: Importer, node: OnnxNode) -> tuple[OnnxNode | None, bool]:
+    """The dense layer that a layer's result goes to, and whether a quantizer stands behind it."""
+    quantized, reader = False, only_reader(run, node.output)
+    while reader is not None and reader.op not in (*APART, *LAYERS):
+        quantized |= reader.op == "FakeQuantize"
+        reader = only_reader(run, reader.output)
+    return reader if reader is not None and reader.op == "MatMul" else None, quantized
+
+
+def _layer_before(run: Importer, node: OnnxNode) -> OnnxNode | None:
+    """The dense layer whose result comes to a layer."""
+    makers = {name: other for other in run.model.nodes for name in other.outputs}
+    name = node.inputs[0]
+    while (maker := makers.get(name)) is not None and only_reader(run, name) is not None:
+        if maker.op in (*APART, *LAYERS):
+            return maker if maker.op == "MatMul" else None
+        name = next((given for given in maker.inputs if given in makers), "")
+    return None
 
 
 def note_joined(run: Importer, node: OnnxNode) -> None:
