@@ -26,7 +26,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from common import markdown, one_thread, provenance, rewritten, table, write_json  # noqa: E402
 from fashion_network import FOLDER, Array, images, read, trained  # noqa: E402
-from fashion_toolchains import TOOLCHAINS, Way  # noqa: E402
+from fashion_toolchains import TOOLCHAINS  # noqa: E402
+from fashion_ways import Way  # noqa: E402
 
 import hwsim  # noqa: E402
 from hwsim.frontends.shared.builder import RuntimeDifference  # noqa: E402
