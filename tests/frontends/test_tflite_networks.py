@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support import tflite_run
-from support.tflite_forms import WRONG
-from support.tflite_net import Net
-from support.tflite_networks import codes, network
+from support.tflite_networks import network
+from support.tflite_outcomes import outcome
 
-import hwsim
 from hwsim.frontends.tflite import pool
 from hwsim.frontends.tflite.handlers import HANDLERS
 from hwsim.frontends.tflite.kernels import CONVOLUTIONS, KernelSet
-from hwsim.frontends.tflite.read import read
 from hwsim.ops import Scheme
 
 pytestmark = pytest.mark.needs("ai_edge_litert", "tflite_micro")
-SAMPLES = 5
-OVERWRITTEN = "which is read later"  # as LiteRT does it now and then
 ALONE = ("ABS", "DIV", "ELU", "EXP", "GATHER_ND", "GELU", "L2_NORMALIZATION", "LOG", "LOG_SOFTMAX",
          "RELU_0_TO_1", "RSQRT", "SQRT", "SQUARED_DIFFERENCE")  # fmt: skip
 NOT_DRAWN = {
@@ -33,29 +27,6 @@ NOT_DRAWN = {
 }
 
 
-def different(n: Net, outputs: list[int], seed: int, like: str, path: Path) -> int | None:
-    """Codes that differ; None where the runtime cannot run the model, or is wrong."""
-    model = n.lite.build(n.inputs, outputs)
-    path.write_bytes(model)
-    inputs = codes(n, np.random.default_rng(seed), SAMPLES)
-    try:
-        want = tflite_run.ran(model, like, inputs)
-    except (tflite_run.NotRunError, RuntimeError):
-        return None
-    try:
-        graph = read(path, like)
-    except hwsim.HwsimError as error:
-        if any((op, like) in WRONG for op in n.drawn) or OVERWRITTEN in str(error):
-            return None
-        raise
-    feeds = {name: x[None] for name, x in inputs.items()} if graph.state else inputs
-    got = hwsim.emulate(graph, feeds)
-    found = list(got.values()) if isinstance(got, dict) else [got]
-    found = [x[0] for x in found] if graph.state else found
-    assert [x.shape for x in found] == [x.shape for x in want]
-    return sum(int((a != b).sum()) for a, b in zip(found, want, strict=True))
-
-
 def compared(seeds: range, path: Path, *, wide: bool) -> Counter[str]:
     """How often each kernel set ran a model, and each operator was drawn."""
     counts: Counter[str] = Counter()
@@ -65,8 +36,9 @@ def compared(seeds: range, path: Path, *, wide: bool) -> Counter[str]:
             continue
         counts.update(n.drawn)
         for like in tflite_run.SETS:
-            found = different(n, outputs, seed, like, path)
-            assert not found, f"network({seed}, wide={wide}) like {like}: {found} codes differ"
+            found = outcome(n, outputs, seed, like, path)
+            differ = 0 if found is None else found.different
+            assert not differ, f"network({seed}, wide={wide}) like {like}: {differ} codes differ"
             counts[like] += found is not None
     return counts
 
@@ -97,7 +69,8 @@ def caught(tmp_path: Path, seed: int, like: str) -> bool:
     """Whether the networks of the first test notice a wrong rule."""
     for number in range(160):
         n, outputs = network(seed + number)
-        if n.inputs and different(n, outputs, seed, like, tmp_path / "m.tflite"):
+        found = outcome(n, outputs, seed, like, tmp_path / "m.tflite") if n.inputs else None
+        if found is not None and found.different:
             return True
     return False
 
