@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import warnings
 import zipfile
 import zlib
 
@@ -57,6 +58,14 @@ def by_hwsim(graph, feeds):
     return list(got.values()) if isinstance(got, dict) else [got]
 
 
+def told(path, like: str) -> list[str]:
+    """What a load warns of."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        hwsim.load(path, like=like)
+    return [str(each.message) for each in said]
+
+
 @pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
 @pytest.mark.parametrize(("name", "number"), operators())
 def test_an_operator_gives_the_integers_of_torch(name, number, tmp_path):
@@ -69,9 +78,16 @@ def test_an_operator_gives_the_integers_of_torch(name, number, tmp_path):
         got = by_hwsim(hwsim.load(tmp_path / "m.pt2", like="torch"), feeds)
         for ours, theirs in zip(got, by_torch(program, feeds), strict=True):
             assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-            assert (ours != theirs).sum() == 0
+            different = (ours != theirs).sum()
+            if (name, number) in TIES:
+                assert different == 0 or told(tmp_path / "m.pt2", "torch")
+                assert different <= 0.2 * ours.size
+            else:
+                assert different == 0
 
 
+TIES = {("upsample_bilinear2d", 2), ("upsample_linear1d", 0)}
+"""Where sums of shares meet thresholds, and PyTorch's float32 decides; it is announced."""
 ORACLE = (
     "conv2d", "conv2d, bounded", "conv2d, dilated", "conv2d, grouped", "conv2d, depthwise",
     "conv1d", "linear", "add", "sub", "mul", "adaptive_avg_pool2d", "mean", "max_pool2d", "relu",
@@ -97,6 +113,33 @@ def test_an_operator_gives_the_integers_of_the_oracle_of_executorch(name, number
         for ours, theirs in zip(got, oracle_executorch.outputs(program, feeds), strict=True):
             assert ours.shape == theirs.shape
             assert (ours != theirs).sum() == 0
+
+
+def test_a_layer_is_announced_where_its_order_of_sums_may_decide_and_not_elsewhere(path):
+    from support.exported import saved
+
+    for name, number, powers, expected in (
+        ("conv2d, depthwise", 2, True, 0),  # without bias: float32 holds each of its sums
+        ("linear", 0, False, 1),
+        ("conv2d", 0, False, 1),
+    ):
+        path.write_bytes(saved(drawn(name, number, powers=powers)[1]))
+        found = told(path, "torch")
+        assert len(found) == expected
+        assert all("steps of a rounding threshold" in text for text in found)
+        assert told(path, "executorch") == []
+
+
+def test_a_function_at_the_end_is_announced_for_its_last_bits(path, rng):
+    from support.exported import Maker, saved
+    from support.exported_operators import BY_ITSELF
+
+    maker = Maker(rng)
+    path.write_bytes(saved(maker.exported(BY_ITSELF["sigmoid at the end"][0](maker))))
+    for like in ("torch", "executorch"):
+        (text,) = told(path, like)
+        assert "last bits" in text
+        assert "sigmoid" in text
 
 
 def archive(program) -> dict[str, bytes]:

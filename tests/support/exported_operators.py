@@ -329,6 +329,14 @@ OPERATORS: dict[str, Sequence[Build]] = {
     ],
     "pad": [one(lambda x: F.pad(x, (1, 2, 0, 1)), None)],
     "upsample_nearest2d": [one(lambda x: F.interpolate(x, scale_factor=2), None)],
+    "upsample_bilinear2d": [
+        one(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")),
+        one(lambda x: F.interpolate(x, size=(9, 11), mode="bilinear"), 0.03, (4, 4, 5)),
+        one(lambda x: F.interpolate(x, size=7, mode="bilinear", align_corners=True), 0.03),
+    ],
+    "upsample_linear1d": [
+        one(lambda x: F.interpolate(x, scale_factor=2, mode="linear"), None, (4, 7))
+    ],
     "several inputs and outputs": [several],
 }
 """Ways to write each operator."""
@@ -338,6 +346,7 @@ BY_ITSELF: dict[str, Sequence[Build]] = {
         of_floats(F.conv2d, 5, 4, 3, 3, outputs=5),
         of_floats(partial(F.conv_transpose2d, stride=2), 4, 3, 2, 2, outputs=3),
     ],
+    "sigmoid at the end": [at_the_end(torch.sigmoid, (4, 6))],
     "softmax": [at_the_end(lambda x: F.softmax(x, -1), (10,))],
     "log_softmax": [at_the_end(lambda x: F.log_softmax(x, 1), (10,))],
     "matmul": [products(), products(batched=True)],

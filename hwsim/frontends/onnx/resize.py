@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format, Rounding
+from hwsim.fixed import Rounding
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.ort.resizing import NEAREST, PLACES, SIMPLE, ResizedAxis, length
 from hwsim.frontends.onnx.selecting import BATCH, moved, taken
 from hwsim.frontends.onnx.weighted import layer
 from hwsim.frontends.onnx.window import is_map, map_level
-from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.exact_sums import weighed
-from hwsim.frontends.shared.values import Codes, FloatArray, Level, Real, Weighing
+from hwsim.frontends.shared.resizing import Resized, Shares, Taps, interpolated_map
+from hwsim.frontends.shared.values import Codes, Level, Real, Weighing
 from hwsim.ops import Requantize, Scheme, Window
-from hwsim.ops.base import IntArray, Shape
+from hwsim.ops.base import Shape
 
 F32 = np.float32
 MOST_SHARE_BITS = 12  # of what elements count for, on codes
-WEIGHT_BITS = 24  # fraction bits of what an element counts for
-Reals = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,75 +135,25 @@ def _check(node: OnnxNode, mode: str, places: str, target: ResizedShape, shape: 
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Taps:
-    """What each new element of an axis is: a share of one element and the rest of another."""
-
-    first: IntArray
-    second: IntArray
-    share: Reals  # of the second
-
-    @classmethod
-    def of(cls, axis: ResizedAxis) -> Taps:
-        """In the runtime's float32."""
-        top = axis.size - 1
-        places = np.clip(axis.places(), F32(0), F32(top))
-        first = np.minimum(places.astype(np.int64), top)
-        share = (places - first.astype(F32)).astype(np.float64)
-        return cls(first, np.minimum(first + 1, top), share)
-
-    def matrix(self, size: int) -> Reals:
-        """Shares of all old elements (rows) in each new one."""
-        found = np.zeros((size, len(self.first)))
-        column = np.arange(len(self.first))
-        np.add.at(found, (self.first, column), 1 - self.share)
-        np.add.at(found, (self.second, column), self.share)
-        return found
-
-    def phases(self, size: int) -> Reals | None:
-        """Shares of three neighbours in each of the new elements of one old one, if all are alike.
-
-        Beyond the ends the last elements come again. (phases, 3).
-        """
-        times, rest = divmod(len(self.first), size)
-        if rest or times < 2:
-            return None
-        shares = np.zeros((size, times, 3))
-        for new, (first, second, share) in enumerate(
-            zip(self.first, self.second, self.share, strict=True)
-        ):
-            old, phase = divmod(new, times)
-            for place, part in ((first, 1 - share), (second, share)):
-                if part and abs(place - old) > 1:
-                    return None
-                if part:
-                    shares[old, phase, place - old + 1] += part
-        inner = shares[size // 2] if size > 2 else None
-        if inner is None:
-            return None
-        wide = np.zeros((size, times, 3))
-        for old in range(size):
-            for tap in range(3):
-                place = min(max(old + tap - 1, 0), size - 1)
-                wide[old, :, place - old + 1] += inner[:, tap]
-        return inner if np.array_equal(wide, shares) else None
-
-
 def _between(run: Importer, node: OnnxNode, level: Level, axes: Sequence[ResizedAxis]) -> Real:
     """Linear interpolation along the places of a map, as a sum that nothing has rounded yet."""
-    shape = level.codes.layout.shape
-    taps = [Taps.of(axis) for axis in axes[1:]]
-    phases = [each.phases(size) for each, size in zip(taps, shape[1:], strict=True)]
-    if all(each is not None for each in phases):
-        return _by_convolution(run, node, level, [p for p in phases if p is not None])
-    return _by_matrices(run, node, level, taps)
+
+    def summed(level: Level, weights: Shares, window: tuple[Window, int] | None) -> Weighing:
+        return layer(run, node, level, weights, None, window)
+
+    at = Resized(node.name, node.output, str(node))
+    return interpolated_map(run, at, level, _taps(axes), summed)
+
+
+def _taps(axes: Sequence[ResizedAxis]) -> list[Taps]:
+    return [Taps.of(axis.places(), axis.size) for axis in axes[1:]]
 
 
 def _between_codes(
     run: Importer, node: OnnxNode, codes: Codes, axes: Sequence[ResizedAxis]
 ) -> Codes:
     """Of codes as they are, zero point and all, cut toward zero as the runtime does."""
-    shares = np.concatenate([Taps.of(axis).share for axis in axes[1:]]) * 2.0**MOST_SHARE_BITS
+    shares = np.concatenate([each.share for each in _taps(axes)]) * 2.0**MOST_SHARE_BITS
     if not np.array_equal(np.rint(shares), shares):
         raise HwsimError(
             f"{node}: in mode linear its input must be reals (behind a DequantizeLinear), not "
@@ -227,56 +173,3 @@ def _between_codes(
     )
     edge = run.emit(f"{node.name}.codes", cut, [edge], node.output)
     return Codes(edge, codes.format, real.layout)
-
-
-def _by_convolution(run: Importer, node: OnnxNode, level: Level, phases: Sequence[Reals]) -> Real:
-    """All new elements of one old one as channels, which then become places."""
-    channels, *places = level.codes.layout.shape
-    again = [[0, *range(size), size - 1] for size in places]
-    way = moves.selected(level.codes.layout, [None, *again])
-    codes = moves.gone(run, level.codes, way, f"{node.name}.edges", f"{node.output}.edges")
-    assert isinstance(codes, Codes)
-    kernel = phases[0] if len(phases) == 1 else np.einsum("ak,bl->abkl", *phases)
-    rank, counts = len(phases), [len(each) for each in phases]
-    taps = np.moveaxis(kernel.reshape(-1, *(3,) * rank), 0, -1)  # (kernel axes, new elements)
-    weights = np.tile(taps[..., None, :], (*(1,) * (rank + 1), channels))
-    window = Window((3,) * rank), channels
-    level = replace(level, codes=codes)
-    source = layer(run, node, level, _fixed(weights), None, window)
-    many = channels * math.prod(counts)
-    layout = Arrangement.map((many, *places)).reshaped((channels, *counts, *places))
-    order = [0]
-    for axis in range(rank):
-        order += [1 + rank + axis, 1 + axis]
-    wanted = (channels, *(size * n for size, n in zip(places, counts, strict=True)))
-    return Real(source, layout.transposed(tuple(order)).reshaped(wanted))
-
-
-def _by_matrices(run: Importer, node: OnnxNode, level: Level, taps: Sequence[Taps]) -> Real:
-    """A product with a matrix along one axis after the other, each axis innermost in turn."""
-    for axis, each in enumerate(taps, start=1):
-        shape = level.codes.layout.shape
-        lying = Arrangement.innermost(shape, axis)
-        codes = run.arranged(level.codes, lying, node)
-        weights = _fixed(each.matrix(shape[axis]))
-        source = layer(run, node, replace(level, codes=codes), weights, None)
-        shape = (*shape[:axis], len(each.first), *shape[axis + 1 :])
-        layout = Arrangement.innermost(shape, axis)
-        if axis == len(taps):
-            return Real(source, layout)
-        edge = run.emit(node.name, source.op, [codes.edge], f"{node.output}.{axis}")
-        kind = run.types[edge]
-        held = Codes(edge, kind.format, layout)
-        level = Level(held, float(source.scale[0]), 0)
-    raise AssertionError("a map has places")
-
-
-def _fixed(weights: Reals) -> tuple[IntArray, Format, FloatArray]:
-    """Shares in the fewest fraction bits that hold them, or in `WEIGHT_BITS`."""
-    bits = next(
-        (b for b in range(WEIGHT_BITS) if np.array_equal(np.rint(weights * 2**b), weights * 2**b)),
-        WEIGHT_BITS,
-    )
-    codes = np.rint(weights * 2.0**bits).astype(np.int64)
-    fmt = Format.holding(int(codes.min()), int(codes.max()), bits)
-    return codes, fmt, np.array([2.0**-bits], F32)

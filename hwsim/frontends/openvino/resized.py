@@ -5,9 +5,9 @@ from __future__ import annotations
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.onnx.resize import WEIGHT_BITS
 from hwsim.frontends.openvino.announcements import INTERPOLATED
 from hwsim.frontends.openvino.importer import OvImporter
+from hwsim.frontends.shared.resizing import WEIGHT_BITS
 from hwsim.frontends.shared.values import Real, Weighing
 from hwsim.ops import Conv, Dense
 

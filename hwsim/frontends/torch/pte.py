@@ -82,6 +82,9 @@ OPERATORS: dict[str, tuple[str, Names]] = {
     "aten::transpose_copy.int_out": ("aten.transpose", ("self", "dim0", "dim1")),
     "aten::unbind_copy.int_out": ("aten.unbind", ("self", "dim")),
     "aten::unsqueeze_copy.out": ("aten.unsqueeze", ("self", "dim")),
+    "aten::upsample_bilinear2d.vec_out": (
+        "aten.upsample_bilinear2d", ("input", "output_size", "align_corners", "scale_factors")
+    ),
     "aten::upsample_nearest2d.vec_out": (
         "aten.upsample_nearest2d", ("input", "output_size", "scale_factors")
     ),

@@ -12,7 +12,17 @@ from hwsim.float_steps import PortStep
 from hwsim.frontends.shared.ends import at_the_end, float_steps
 from hwsim.frontends.shared.settling import settle, tabled
 from hwsim.frontends.shared.tensors import with_views
-from hwsim.frontends.shared.values import Codes, Real, Unary
+from hwsim.frontends.shared.values import (
+    Codes,
+    Joined,
+    Mean,
+    Product,
+    Real,
+    Scaled,
+    Total,
+    Unary,
+    Weighing,
+)
 from hwsim.frontends.torch.handlers import HANDLERS
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
 from hwsim.frontends.torch.program import ExportedGraph, ProgramNode
@@ -78,14 +88,17 @@ def _read_node(run: ProgramImporter, node: ProgramNode) -> None:
         raise HwsimError(f"{node}: it must be valid ({error})") from None
 
 
-LAST_BITS = "its float32 results may have other last bits in the runtime ({functions})"
+LAST_BITS = "its float32 results may have other last bits in the runtime ({why})"
 
 
-def _note_last_bits(run: ProgramImporter, output: str, real: Real) -> None:
-    """Say it where a function at the end of a program has last bits of the runtime's own."""
-    steps = [step for step in real.steps if isinstance(step, Unary) and step.rough]
-    if steps:
-        run.warn(output, LAST_BITS.format(functions=", ".join(step.name for step in steps)))
+def _rough(real: Real) -> Iterator[str]:
+    """What computes float32 numbers in a way of the runtime's own, by name."""
+    yield from (step.name for step in real.steps if isinstance(step, Unary) and step.rough)
+    if isinstance(real.source, Joined):
+        for part in real.source.parts:
+            yield from _rough(part)
+    elif isinstance(real.source, Weighing | Mean | Product | Scaled | Total):
+        yield real.source.name
 
 
 def _output(run: ProgramImporter, name: str) -> OutputPort:
@@ -94,7 +107,9 @@ def _output(run: ProgramImporter, name: str) -> OutputPort:
     steps: tuple[PortStep, ...] = ()
     try:
         if isinstance(value, Real):
-            _note_last_bits(run, name, value)
+            found = sorted(set(_rough(value)))
+            if found:
+                run.warn(name, LAST_BITS.format(why=", ".join(found)))
             value, rows = at_the_end(value)
             value, steps = float_steps(value)
             if not steps:

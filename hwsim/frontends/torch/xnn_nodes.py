@@ -70,6 +70,19 @@ def _mean(run: Delegate, node: XnnNode) -> None:
     run.give(node, "aten.mean", map=True, self=x, dim=(2, 3), keepdim=True)
 
 
+ALIGNED, OLD = 8, 4  # flags of a resize
+
+
+def _resize(run: Delegate, node: XnnNode) -> None:
+    flags = node.fields["flags"]
+    if flags & OLD:
+        raise HwsimError(f"{node}: its places must not be those of old TensorFlow programs")
+    x = run.reals(node, node.fields["input"], "reals", map=True)
+    run.give(
+        node, "aten.upsample_bilinear2d", map=True, input=x, align_corners=bool(flags & ALIGNED)
+    )
+
+
 def _softmax(run: Delegate, node: XnnNode) -> None:
     x = run.reals(node, node.fields["input"], "reals")
     run.give(node, "aten.softmax", self=x, dim=-1)
@@ -136,6 +149,7 @@ RULES: dict[str, Rule] = {
     "Square": _square,
     "SquareRoot": one("aten.sqrt"),
     "StaticConstantPad": xnn_moves.pad,
+    "StaticResizeBilinear2D": _resize,
     "StaticReshape": xnn_moves.reshape,
     "StaticSlice": xnn_moves.slice_,
     "StaticTranspose": xnn_moves.transpose,
