@@ -61,26 +61,29 @@ def lstm(m: Maker) -> list[int]:
     )
 
 
-def svdf(m: Maker) -> list[int]:
-    """Filters over time of random size and scales."""
+def svdf(m: Maker, kept: str = "int16") -> list[int]:
+    """Filters over time of random size and scales, with a state of int16 or int8."""
     rng, lite = m.rng, m.lite
     units, rank, memory = int(rng.integers(1, 6)), int(rng.integers(1, 4)), 5
     x = lite.codes("x", (1, 7), m.scale(0.025, 1), m.zero())
     m.inputs.append(x)
-    step, filters = m.scale(0.0004, 1), units * rank
+    short = kept == "int8"
+    step, filters = m.scale(0.06 if short else 0.0004, 1), units * rank
     features = rng.integers(-127, 128, (filters, 7)).astype(np.int8)
-    times = rng.integers(-2000, 2000, (filters, memory)).astype(np.int16)
+    top = 127 if short else 2000
+    times = rng.integers(-top, top, (filters, memory)).astype(kept)
     first = lite.constant("features", features, m.scale(0.01, 1))
-    second = lite.constant("times", times, m.scale(0.0002, 1))
-    added = rng.integers(-40000, 40000, units).astype(np.int32)
+    second = lite.constant("times", times, m.scale(0.003 if short else 0.0002, 1))
+    added = rng.integers(-20 * top, 20 * top, units).astype(np.int32)
     bias = lite.constant("bias", added, float(F32(step * lite.tensors[second].scales[0])))
-    state = lite.held("state", filters * memory, step, 0, "int16")
+    state = lite.held("state", filters * memory, step, 0, kept)
     y = lite.codes("y", (1, units), m.scale(0.02, 1), m.zero())
     return m.node("SVDF", [x, first, second, bias, state], y, rank=rank, activation="RELU")
 
 
 MEMORIES: dict[str, list[Build]] = {
     "SVDF": [svdf] * 4,
+    "SVDF of an int8 state": [lambda m: svdf(m, "int8")] * 4,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": [lstm] * 4,
     "VAR_HANDLE": [variable],
 }

@@ -1,4 +1,4 @@
-"""SVDF: a layer of filters over time, of int8 with a state of int16."""
+"""SVDF: a layer of filters over time, of int8 with a state of int16 (or int8, by Micro)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.tflite.importer import LiteImporter
+from hwsim.frontends.tflite.kernels import KernelSet, only
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import requantized, wrapped
 from hwsim.ops import (
@@ -24,7 +25,6 @@ from hwsim.ops import (
 )
 from hwsim.ops.base import IntArray
 
-INT16 = Format.int(16)
 FEATURES, TIMES, BIAS, STATE = 1, 2, 3, 4
 
 
@@ -41,8 +41,13 @@ def svdf(run: LiteImporter, node: LiteNode) -> None:
             f"{node}: its weights must be of (filters, features) and (filters, memory), the rank "
             f"a divisor of the filters, not {features.shape}, {times.shape} and {rank}"
         )
-    if (given.dtype, kept.dtype, made.dtype) != ("int8", "int16", "int8"):
-        raise HwsimError(f"{node}: it must be of int8 with a state of int16")
+    memory_type = run.tensor(node, TIMES).dtype
+    plain = (given.dtype, made.dtype, memory_type) == ("int8", "int8", kept.dtype)
+    if not plain or kept.dtype not in ("int8", "int16"):
+        raise HwsimError(f"{node}: it must be of int8 with a state, and its weights, of int16")
+    if kept.dtype == "int8" and run.like is not KernelSet.TFLM:  # read as int16 there
+        raise only(f"{node} with a state of int8", [KernelSet.TFLM])
+    fmt = run.format(kept)
     name, units = run.label(made), filters // rank
     x, state = run.meaning(given), run.meaning(kept)
     step = float(x.scale) * float(run.meaning(run.tensor(node, FEATURES)).scale)
@@ -54,11 +59,11 @@ def svdf(run: LiteImporter, node: LiteNode) -> None:
         zero_point=x.zero_point,
     )
     new = Requantize(
-        scheme=Scheme.GEMMLOWP_DOUBLE, multiplier=(step / float(state.scale),), out=INT16
+        scheme=Scheme.GEMMLOWP_DOUBLE, multiplier=(step / float(state.scale),), out=fmt
     )
     row: list[Op] = [layer, new, Reshape(shape=(1, filters))]
     newest = run.chain(f"{name}.new", run.edge(node), row, f"{name}.new")
-    held = run.state(run.label(kept), TensorType((memory, filters), INT16), 0)
+    held = run.state(run.label(kept), TensorType((memory, filters), fmt), 0)
     if memory > 1:
         rest = Select(axis=0, indices=tuple(range(1, memory)))
         old = run.emit(f"{name}.old", rest, [held], f"{name}.old")
@@ -69,7 +74,7 @@ def svdf(run: LiteImporter, node: LiteNode) -> None:
     weigh = Conv1D(
         weights=times.reshape(units, rank, memory).transpose(2, 1, 0),
         bias=_bias(run, node, units),
-        weight_format=INT16,
+        weight_format=fmt,
         bias_frac=0,
         window=Window((memory,)),
         groups=units,
