@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -37,6 +38,19 @@ def _largest(m: Maker, op: str) -> list[int]:
     return m.node("QUANTIZE", [after], m.y(8, top=7))
 
 
+def _image(m: Maker, dtype: str, *, mean: bool) -> list[int]:
+    """Bytes without a meaning that become floats, and codes."""
+    x = m.lite.add(Written(f"t{len(m.lite.tensors)}", (1, 5, 5, 3), dtype))
+    m.inputs.append(x)
+    reals, scaled = _floats(m, 5, 5, 3), _floats(m, 5, 5, 3)
+    m.node("CAST", [x], reals)
+    y = m.fixed(m.scale(2.0 if mean else 255.0), m.zero(), 5, 5, 3)
+    if not mean:
+        return m.node("QUANTIZE", [reals], y)
+    m.node("MUL", [reals, m.lite.constant("by", np.array(1 / 127.5, np.float32))], scaled)
+    return m.node("QUANTIZE", [scaled], y)
+
+
 def _all() -> Iterator[tuple[str, Build]]:
     yield "LEAKY_RELU between floats", lambda m: _island(m, "LEAKY_RELU", alpha=0.13)
     for op in ("ABS", "HARD_SWISH"):
@@ -45,6 +59,8 @@ def _all() -> Iterator[tuple[str, Build]]:
         yield "PRELU between floats", lambda m, s=slopes: _prelu(m, s)
     for op in ("REDUCE_MAX", "REDUCE_MIN"):
         yield f"{op} between floats", lambda m, o=op: _largest(m, o)
+    for dtype, mean in itertools.product(("uint8", "int8"), (False, True)):
+        yield "CAST and QUANTIZE", lambda m, d=dtype, n=mean: _image(m, d, mean=n)
 
 
 ISLANDS: dict[str, list[Build]] = {}

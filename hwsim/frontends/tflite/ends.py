@@ -28,7 +28,7 @@ from hwsim.frontends.tflite.coded_floats import (
     tabled,
 )
 from hwsim.frontends.tflite.handlers import HANDLERS, check_kernel
-from hwsim.frontends.tflite.importer import FORMATS, EndFloats, LiteImporter
+from hwsim.frontends.tflite.importer import FORMATS, WHOLE, EndFloats, LiteImporter
 from hwsim.frontends.tflite.kernels import F32, KernelSet, only
 from hwsim.frontends.tflite.lanes import VectorLanes, one
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant, LiteTensor
@@ -57,6 +57,12 @@ def read_floats(run: LiteImporter, node: LiteNode) -> bool:
     if node.op == "DEQUANTIZE" and node.inputs and node.inputs[0] in run.edges:
         run.meaning(run.tensor(node, 0))
         run.made(node)
+        run.floats[node.outputs[0]] = EndFloats(source=node.inputs[0])
+        return True
+    if node.op == "CAST" and node.inputs and run.tensor(node, 0).quant is WHOLE:
+        if run.like is KernelSet.TFLM and run.tensor(node, 0).dtype == "uint8":
+            raise only(f"{node} of uint8", _others(KernelSet.TFLM))
+        run.shape(run.made(node))
         run.floats[node.outputs[0]] = EndFloats(source=node.inputs[0])
         return True
     if node.op == "DEQUANTIZE" and node.inputs and run.value(node.inputs[0]) is not None:

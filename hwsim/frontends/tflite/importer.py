@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ FORMATS = {
 
 
 FLOATS = ("float32",)
+WHOLE = LiteQuant(scales=np.ones(1, np.float32), zero_points=(0,), axis=0)
+"""The meaning of codes that are what they count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,8 @@ class LiteImporter(Builder):
                 continue
             if index in self.idle():
                 continue
+            if tensor.quant is None and self.only_cast(index):
+                tensor = self.tensors[index] = replace(tensor, quant=WHOLE)
             kind, name = self.kind_of_input(tensor), self.label(tensor)
             seen = self.view(tensor)
             port = InputPort(
@@ -276,6 +280,12 @@ class LiteImporter(Builder):
                 shape=None if kind.shape == seen else seen,
             )
             self.edges[index] = self.input(port)
+
+    def only_cast(self, index: int) -> bool:
+        """Whether a tensor is only made floats of: whole numbers, as the bytes of an image are."""
+        readers = [node for node in self.model.main.nodes if index in node.inputs]
+        floats = [self.tensors[node.outputs[0]].dtype in FLOATS for node in readers if node.outputs]
+        return bool(floats) and all(floats) and all(node.op == "CAST" for node in readers)
 
     def kind_of_input(self, tensor: LiteTensor) -> TensorType:
         """The type of an input's edge; one of int32 is for a QUANTIZE."""
