@@ -182,6 +182,10 @@ class Importer(TensorBuilder):
         )
         return reals
 
+    def shown(self, real: Real) -> Real:
+        """A tensor at the end of the model, as the runtime makes reals of it."""
+        return real
+
     def note_end(self, real: Real) -> None:
         """Say what a runtime that is followed node by node does to reals at the end otherwise."""
         note_last_bits(self, real)

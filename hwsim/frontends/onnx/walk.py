@@ -128,7 +128,7 @@ def _output(run: Importer, port: OnnxPort) -> OutputPort:
         reals: tuple[float, ...] | None = None
         steps: tuple[PortStep, ...] = ()
         if isinstance(value, Real):
-            value, rows = at_the_end(value)
+            value, rows = at_the_end(run.shown(value))
             if run.choices is not None:
                 note_functions(run, value)
                 note_shown(run, port.name)

@@ -11,6 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.openvino.lines import KernelLine, factor_and_offset, fused, whole_again
 from hwsim.frontends.openvino.residual import QuantizedScale
+from hwsim.frontends.openvino.shown import FOLLOWED, moved_codes
 from hwsim.frontends.shared.quantizer import Quantizer
 from hwsim.frontends.shared.values import FloatArray, Unary
 from hwsim.ops import Quant
@@ -101,15 +102,8 @@ class CodeRange(Quantizer):
         return {"line": (float(factor[0]), float(offset[0]))}
 
     def apart(self) -> Unary:
-        """The reals of codes that moved since: a place of 0 is taken off, then comes the scale."""
-        scale, zero = F32(self.scale), F32(self.zero_point)
-        shift, lowest = F32(self.shift), F32(self.lowest)
-
-        def function(x: FloatArray) -> FloatArray:
-            codes: FloatArray = np.rint(x / scale) + zero
-            return np.asarray((codes + lowest - shift) * scale)
-
-        return Unary("FakeQuantize", function, rising=True)
+        """The reals of codes that moved since."""
+        return moved_codes(self.meaning, self.scale, self.zero_point)
 
     def shown(self, least: FloatArray, most: FloatArray, *, in_layer: bool) -> Unary:
         """The reals of codes that only the model's user sees, from those that they mean.
@@ -126,4 +120,4 @@ class CodeRange(Quantizer):
                 return np.asarray(codes * (F32(1) / (F32(1) / step)))
             return fused(codes, step, low)
 
-        return Unary("FakeQuantize", function, rising=True)
+        return Unary(FOLLOWED, function, rising=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from hwsim.frontends.openvino.lines import factor_and_offset, fused
 from hwsim.frontends.openvino.residual import QuantizedScale
+from hwsim.frontends.openvino.shown import FOLLOWED
 from hwsim.frontends.shared.values import Arithmetic, FloatArray, Unary
 from hwsim.ops.base import IntArray
 
@@ -99,7 +100,7 @@ def cut(clamp: Unary, meaning: QuantizedScale, zero: int) -> Unary:
         raw = np.rint(x / scale).astype(np.int64) + zero + meaning.lowest
         return np.asarray((_clamped(raw, meaning, clamp).astype(F32) - shift) * scale)
 
-    return Unary(clamp.name, function, rising=True)
+    return Unary(FOLLOWED, function, rising=True)
 
 
 def of_sum(

@@ -13,6 +13,7 @@ from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.openvino.code_range import CodeRange
 from hwsim.frontends.openvino.lines import again, fused
 from hwsim.frontends.openvino.readers import LAYERS, MOVING, only_reader
+from hwsim.frontends.openvino.shown import FOLLOWED
 from hwsim.frontends.shared.values import FloatArray, Real, Unary
 
 F32 = np.float32
@@ -49,7 +50,7 @@ def reals_shown(run: Importer, node: OnnxNode, by: CodeRange, *, rectified: bool
             return np.asarray((places - zero) * step)
         return fused(places, step, least)
 
-    return Unary("FakeQuantize", function, rising=True)
+    return Unary(FOLLOWED, function, rising=True)
 
 
 def in_kernel(run: Importer, node: OnnxNode) -> bool:

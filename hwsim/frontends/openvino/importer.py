@@ -14,15 +14,17 @@ from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
+from hwsim.frontends.openvino.shown import is_followed, shown
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.values import Level, Real, Weighing
+from hwsim.frontends.shared.values import Level, Real, Unary, Weighing
 
 LAST_BITS = (
     "OpenVINO computes what nothing quantizes in float32, so that its reals may differ in their "
     "last bits (by about 1e-6 of the largest)"
 )
+NARROW = 8
 MOVERS = ("Concat", "Flatten", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-MOVING = ("flatten", "reshape", "transpose", "select", "pad", "relu", "max_pool")
+MOVING = ("flatten", "maxpool", "pad", "relu", "reshape", "select", "split", "transpose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class OvImporter(Importer):
     are sums of a convolution and a tensor, by the tensor of the sum; `clipping` are the
     quantizers that only clip, by what they make. `pairs` are two tensors that meet, by what
     is made of them. `between` are tensors of elements between others, interpolated.
+    `together` are the reals of quantizers that stay whole, by the edge of their codes.
     """
 
     a_quantizer: ClassVar[str] = "a FakeQuantize"
@@ -57,6 +60,7 @@ class OvImporter(Importer):
         self.pairs: dict[str, TwoPaths] = {}
         self.clipping: dict[str, ClippingEnds] = {}
         self.between: set[str] = set()
+        self.together: dict[str, Unary] = {}
 
     @property
     def computes_reals(self) -> bool:
@@ -65,6 +69,18 @@ class OvImporter(Importer):
 
     def note(self, name: str, text: str, **values: object) -> None:
         """Nothing: what is said of other runtimes' float32 sums is not true of whole numbers."""
+
+    def shown(self, real: Real) -> Real:
+        """Reals of codes; where more than a clamp is computed of them, other last bits are told."""
+        source = real.source
+        if not isinstance(source, Level) or source.fine or source.codes.format.width > NARROW:
+            return real
+        if not is_followed(real):
+            self.warn("output", LAST_BITS)
+        if source.scales is not None or self.of_onnx:
+            return real
+        edge = self._made(source)
+        return shown(real, self.meaning(source), self.together.get(edge))
 
     @property
     def of_onnx(self) -> bool:
@@ -92,9 +108,13 @@ class OvImporter(Importer):
 
     def meaning(self, level: Level) -> QuantizedScale:
         """What codes mean to the plugin, those too that were moved from where it is known."""
+        plain = QuantizedScale(np.float32(level.scale), np.float32(level.zero_point), 0)
+        return self.meanings.get(self._made(level), plain)
+
+    def _made(self, level: Level) -> str:
+        """The edge of codes as a quantizer has made them, before they moved."""
         makers = {edge: node for node in self.nodes for edge in node.outputs}
         edge = level.codes.edge
         while edge not in self.meanings and edge in makers and makers[edge].op.kind in MOVING:
             edge = makers[edge].inputs[0]
-        plain = QuantizedScale(np.float32(level.scale), np.float32(level.zero_point), 0)
-        return self.meanings.get(edge, plain)
+        return edge

@@ -63,6 +63,8 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     if isinstance(run, OvImporter):
         run.meanings[codes.edge] = by.meaning
     scales = None if len(by.scales) == 1 else np.array(by.scales, F32)
+    if isinstance(run, OvImporter) and len(by.scales) == 1:
+        run.together[codes.edge] = by.shown(ends[2], ends[3], in_layer=False)
     made = Real(Level(codes, by.scale, by.zero_point, scales), codes.layout)
     in_layer = isinstance(value, Real) and _of_layer(run, value)
     maker = maker_of(run, node.inputs[0])

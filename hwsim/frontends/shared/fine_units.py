@@ -119,10 +119,19 @@ def _bits(
         raise HwsimError(f"{name}: its factors and offsets must be nearer to its scales")
     most = min(SUM_BITS - math.ceil(math.log2(reach)), FINEST)
     bits = [min(FINE_BITS - math.ceil(math.log2(top)), most) if top else 0 for top in tops]
-    error = sum(size * 2.0 ** -(own + 1) for size, own in zip(sizes, bits, strict=True))
+    error = sum(
+        size * 2.0 ** -(own + 1)
+        for (_, unit, _), size, own in zip(terms, sizes, bits, strict=True)
+        if not _whole(unit / scale * 2.0**own)
+    )
     if error > max(LEAST_ERROR, reach * 2.0**-24):
         raise HwsimError(f"{name}: its factors and offsets must be nearer to its scales")
     return bits
+
+
+def _whole(factors: Units) -> bool:
+    """Whether factors are not rounded at all."""
+    return bool((factors == np.rint(factors)).all())
 
 
 def _in_fine_units(
