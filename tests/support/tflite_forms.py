@@ -46,6 +46,23 @@ for _name, _builds in [*OPERATORS.items(), *SHAPES.items()]:
     if _made:
         FORMS.setdefault(f"{_name} of uint8", []).extend(_made)
 
+
+def short(build: Build) -> Build:
+    """A layer with weights of int4."""
+
+    def made(m: Maker) -> list[int]:
+        outputs = build(m)
+        for tensor in m.lite.tensors:
+            if tensor.data is not None and tensor.dtype == "int8":
+                tensor.dtype, tensor.data = "int4", tensor.data >> 4
+        return outputs
+
+    return made
+
+
+for _name in ("CONV_2D", "CONV_2D dilated", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+    FORMS[f"{_name} of int4"] = [short(build) for build in OPERATORS[_name]]
+
 WRONG = {
     ("SUM", "reference"),
     ("SPACE_TO_BATCH_ND", "tflm"),

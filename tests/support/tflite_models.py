@@ -45,6 +45,15 @@ class Written:
     data: Array | None = None
     variable: bool = False
 
+    @property
+    def stored(self) -> Array | None:
+        """A constant's data as a buffer has them: two of int4 in a byte, the lower half first."""
+        if self.data is None or self.dtype != "int4":
+            return self.data
+        halves = np.zeros(self.data.size + self.data.size % 2, np.uint8)
+        halves[: self.data.size] = self.data.ravel().view(np.uint8) & 15
+        return halves[0::2] | halves[1::2] << 4
+
 
 @dataclass(slots=True)
 class Lite:
@@ -93,7 +102,7 @@ class Lite:
         for tensor in self.tensors:
             placed.append(len(buffers) if tensor.data is not None else 0)
             if tensor.data is not None:
-                buffers.append(self._buffer(b, tensor.data))
+                buffers.append(self._buffer(b, tensor.stored))
         begin = self._beginning() if self.first else None
         if begin is not None:
             for tensor in begin.tensors:

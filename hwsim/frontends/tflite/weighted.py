@@ -19,6 +19,7 @@ from hwsim.frontends.tflite.kernels import (
     Float64Array,
     KernelSet,
     multipliers,
+    only,
 )
 from hwsim.frontends.tflite.lanes import Build, VectorLanes
 from hwsim.frontends.tflite.model import LiteNode
@@ -99,7 +100,7 @@ def transpose_conv(run: LiteImporter, node: LiteNode) -> None:
         window=Window((held.shape[0], held.shape[1])),
     )
     factor = _factor(run, node, held.shape[-1], dense=False, place=2)
-    scheme, lanes = _scheme(run, node, 3, CONVOLUTIONS[run.like])
+    scheme, lanes = _scheme(run, node, 3, CONVOLUTIONS[_like(run, node)])
     _rounded(run, node, op, scheme, factor, lanes=lanes, edge=wide)
 
 
@@ -119,7 +120,7 @@ def _convolved(
         groups=groups,
     )
     factor = _factor(run, node, held.shape[-1], dense=False)
-    scheme, split = _scheme(run, node, 2, CONVOLUTIONS[run.like])
+    scheme, split = _scheme(run, node, 2, CONVOLUTIONS[_like(run, node)])
     _rounded(run, node, op, scheme, factor, lanes=lanes and split)
 
 
@@ -144,10 +145,17 @@ def fully_connected(run: LiteImporter, node: LiteNode) -> None:
         rows = (kind.size // weights.shape[0], weights.shape[0])
         ops: list[Op] = [Flatten() if rows[0] == 1 else Reshape(shape=rows)]
         edge = run.chain(f"{edge}.flat", edge, ops, f"{edge}.flat")
-    scheme, _ = _scheme(run, node, 2, FULLY_CONNECTED[run.like])
+    scheme, _ = _scheme(run, node, 2, FULLY_CONNECTED[_like(run, node)])
     single = scheme is not Scheme.F64_AWAY
     factor = _factor(run, node, weights.shape[1], dense=single)
     _rounded(run, node, op, scheme, factor, lanes=False, edge=edge)
+
+
+def _like(run: LiteImporter, node: LiteNode) -> KernelSet:
+    """Whose kernel computes a layer: XNNPACK leaves int16, and maps with weights of int4."""
+    wide = run.format(run.made(node)).width > NARROW
+    left = wide or (run.tensor(node, 1).dtype == "int4" and node.op != "FULLY_CONNECTED")
+    return KernelSet.BUILTIN if left and run.like is KernelSet.XNNPACK else run.like
 
 
 def _scheme(run: LiteImporter, node: LiteNode, place: int, narrow: Scheme) -> tuple[Scheme, bool]:
@@ -184,7 +192,18 @@ def _weights(run: LiteImporter, node: LiteNode, rank: int) -> npt.NDArray[Any]:
         return values.astype(np.int64) - run.meaning(tensor).zero_point
     if any(run.quant(tensor).zero_points):
         raise HwsimError(f"{node}: its weights must have zero point 0")
+    if tensor.dtype == "int4":
+        _check_short(run, node, run.quant(tensor).scales.size)
     return values
+
+
+def _check_short(run: LiteImporter, node: LiteNode, scales: int) -> None:
+    """Raise HwsimError where a kernel set has no kernel for weights of int4."""
+    if node.op == "TRANSPOSE_CONV":
+        raise only(f"{node} with weights of int4", [])
+    if node.op == "FULLY_CONNECTED" and scales > 1 and run.like is KernelSet.TFLM:
+        sets = [known for known in KernelSet if known is not KernelSet.TFLM]
+        raise only(f"{node} with weights of int4 and a scale a channel", sets)
 
 
 def _weight_format(run: LiteImporter, node: LiteNode) -> Format:
@@ -214,8 +233,7 @@ def _factor(
     if scales.size not in (1, count):
         raise HwsimError(f"{node}: its weights must have 1 scale or {count}, not {scales.size}")
     given, out = run.meaning(run.tensor(node, place)), run.meaning(run.made(node))
-    wide = run.format(run.made(node)).width > NARROW
-    like = KernelSet.BUILTIN if wide and run.like is KernelSet.XNNPACK else run.like
+    like = _like(run, node)
     single = scales.size == 1 and dense and like is KernelSet.BUILTIN
     single = single or (run.made(node).dtype == "uint8" and node.op != "FULLY_CONNECTED")
     return multipliers(like, given.scale, scales, out.scale, single=single)
@@ -240,7 +258,7 @@ def _rounded(
         sums = wrapped(run, name, sums)
     if scheme in FLUSHED and kind.magnitude < FLUSHED_SUM:
         factor = np.maximum(factor, 2.0**-32)
-    after = activation(run, node, made)
+    after = activation(run, node, made, delegated=_like(run, node) is run.like)
     builtin = (KernelSet.BUILTIN, KernelSet.XNNPACK)
     if not (lanes and run.like in (builtin if scheme is Scheme.RUY else builtin[:1])):
         run.give(node, [requantized(run, made, scheme, factor), *after], sums)
