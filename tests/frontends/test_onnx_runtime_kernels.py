@@ -92,6 +92,19 @@ def test_a_quantizer_moves_through_shape_operators_but_not_through_flatten(
     assert differ == 0 or "average" in case
 
 
+def quantized_often(n: Net, count: int, x: str) -> str:
+    """Through so many pairs of quantizer and dequantizer, of scales that are far apart."""
+    for _ in range(count):
+        q = activation(
+            n.dtype,
+            scale=float(n.rng.uniform(0.02, 0.05)),
+            zero_point=int(n.rng.integers(-60, 60)),
+        )
+        given = n.parameters(n.name("q"), q)
+        x = n.do("DequantizeLinear", n.do("QuantizeLinear", x, *given), *given)
+    return x
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_rows_of_quantizers_become_one_as_in_the_runtime(
@@ -99,18 +112,25 @@ def test_rows_of_quantizers_become_one_as_in_the_runtime(
 ) -> None:
     """The float bias behind them too, which is rounded before the last ones are merged."""
     n = Net(dtype, seed)
-    x = n.input("x", (12,))
-    for _ in range(count):
-        q = activation(
-            dtype,
-            scale=float(n.rng.uniform(0.02, 0.05)),
-            zero_point=int(n.rng.integers(-60, 60)),
-        )
-        given = n.parameters(n.name("q"), q)
-        x = n.do("DequantizeLinear", n.do("QuantizeLinear", x, *given), *given)
+    x = quantized_often(n, count, n.input("x", (12,)))
     bias = n.constant("bias", n.rng.normal(0, 1, 7).astype(np.float32))
     out = n.do("Gemm", x, n.kernel((12, 7), 1), bias)
     assert outcome(n.model((n.round(out, 0.3), 2, "float32")), tmp_path, seed) == (["QGemm"], "", 0)
+
+
+@pytest.mark.parametrize(("count", "ran"), [(2, ["QLinearConv"]), (3, []), (4, [])])
+def test_a_bias_of_an_earlier_scale_leaves_its_convolution_in_float32(
+    count: int, ran: list[str], tmp_path: Path, seed: int
+) -> None:
+    """It was made int32 before the last pairs became one, and fits the sums no more."""
+    n = Net()
+    x = quantized_often(n, count, n.input("x", (3, 6, 5)))
+    bias = n.constant("bias", n.rng.normal(0, 1, 4).astype(np.float32))
+    out = n.do("Conv", x, n.kernel((4, 3, 3, 3), 0), bias)
+    model = n.model((n.round(out, 0.05), 4, "float32"))
+    kernels, said, differ = outcome(model, tmp_path, seed)
+    assert (kernels, differ) == (ran, 0)
+    assert ("one code in 200,000" in said) is (not ran)
 
 
 def test_sums_that_pass_32_bits_are_announced(tmp_path: Path, seed: int) -> None:

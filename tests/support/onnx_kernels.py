@@ -46,8 +46,7 @@ def differing(got: dict[str, Array], expected: dict[str, Array]) -> int:
 
 def foreseen(path: Path) -> Counter[str]:
     """The integer kernels that the front end expects the runtime to choose."""
-    model, _ = merged_pairs(read_file(path))
-    copy = kernels.optimized(model)
+    copy = kernels.ready(*merged_pairs(read_file(path)))
     found: Counter[str] = Counter()
     for step in copy.steps:
         kernel = kernels.chosen(copy, step).kernel.name

@@ -59,14 +59,29 @@ def choices(model: OnnxModel, scales: Mapping[str, float]) -> Mapping[str, Choic
 
     `scales` are those of tensors that had another scale when float biases were made int32.
     """
-    copy = optimized(model)
+    copy = ready(model, scales)
     found: dict[str, Choice] = {}
     for step in copy.steps:
-        choice = chosen(copy, step)
-        if choice.bias_codes:
-            choice = replace(choice, bias_scale=scales.get(step.inputs[0]))
+        earlier = scales.get(step.inputs[0]) if step.bias_codes else None
+        choice = replace(chosen(copy, step), bias_scale=earlier)
         found.update(dict.fromkeys(step.origins, choice))
     return found
+
+
+def ready(model: OnnxModel, scales: Mapping[str, float]) -> Copy:
+    """The graph just before kernels are chosen; `scales` as those of `choices`.
+
+    A bias that was made int32 keeps its scale where that of its input has changed since.
+    """
+    copy = optimized(model)
+    for step in copy.steps:
+        if not step.bias_codes or step.inputs[0] not in scales:
+            continue
+        weights, bias = (copy.maker(step.inputs[place], DQ) for place in (1, 2))
+        own = copy.constants.get(weights.input(1)) if weights is not None else None
+        if bias is not None and own is not None and bias.input(1) in copy.constants:
+            copy.constants[bias.input(1)] = np.float32(scales[step.inputs[0]]) * own
+    return copy
 
 
 @dataclass(frozen=True, slots=True)
