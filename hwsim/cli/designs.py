@@ -57,6 +57,7 @@ def plan(
     facts["next"] = (
         f"hwsim build {shlex.quote(str(model))} --out build --target {facts['target']} "
         f"--clock {facts['clock_mhz']:g}MHz --fps {chosen['rate']}"
+        + ("" if like is None else f" --like {shlex.quote(like)}")
     )
     if picture is not None:
         from hwsim.reporting.tradeoff import draw

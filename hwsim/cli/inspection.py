@@ -53,7 +53,9 @@ def show(facts: Facts) -> None:
     if rounds:
         console().print(table("how numbers are rounded", ("node", "rounding"), rounds))
     totals, lacking = facts["totals"], facts["hardware"]["unsupported"]
-    told = f"weights: {totals['weights']:,}, of {totals['weight_bits']:,} bits in sums of products"
+    told = (
+        f"weights: {totals['weights']:,}; those of sums of products: {totals['weight_bits']:,} bits"
+    )
     if totals["state_bits"]:
         told += f"; state: {totals['state_bits']:,} bits"
     console().print(told, markup=False, soft_wrap=True)

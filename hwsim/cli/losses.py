@@ -90,7 +90,8 @@ def _out_of_range(one: Facts) -> str:
     """`12 wrapped`, with their share of all codes where that says more."""
     for kind in OUT:
         if one[kind]:
-            return f"{one[kind]:,} {kind} ({100 * one[kind] / one['codes']:.2g} %)"
+            share = 100 * one[kind] / one["codes"]
+            return f"{one[kind]:,} {kind} ({share:{'.2g' if share < 99.5 else '.3g'}} %)"
     return ""
 
 

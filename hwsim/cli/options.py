@@ -16,7 +16,7 @@ Like = Annotated[
     typer.Option(
         metavar="RUNTIME",
         help="Whose integers: of a .tflite file tflm, reference, builtin or xnnpack; of an .onnx "
-        "file onnxruntime, openvino, tensorrt or tvm.",
+        "file onnxruntime, openvino, tensorrt or tvm; of a .pt2 file executorch or torch.",
     ),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `hwsim build` wrote.")]

@@ -15,7 +15,12 @@ from types import ModuleType
 from typing import Any, Protocol, cast
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.unread import ListedOperator, unread_file, unread_object
+from hwsim.frontends.unread import (
+    ListedOperator,
+    of_another_kind,
+    unread_file,
+    unread_object,
+)
 from hwsim.graph import Graph
 
 
@@ -113,9 +118,15 @@ def load(model: str | Path | object, *, like: str | None = None, example: Any = 
     known = FILES if suffix in FILES else FILES | _installed(files=True)
     if suffix not in known:
         raise HwsimError(unread_file(path, known))
-    if like is None:
-        return cast(FileReader, _reader(known, suffix, "read")).read(path)
-    return cast(LikeReader, _like(known, suffix, "read", like, str(path))).read(path, like)
+    try:
+        if like is None:
+            return cast(FileReader, _reader(known, suffix, "read")).read(path)
+        return cast(LikeReader, _like(known, suffix, "read", like, str(path))).read(path, like)
+    except HwsimError:
+        why = of_another_kind(path) if suffix in FILES else None
+        if why is None:
+            raise
+        raise HwsimError(why) from None
 
 
 def operators_of(path: str | Path) -> tuple[ListedOperator, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,23 @@ SAVED_MODEL = (
     "a TensorFlow model",
     f"python -m tf2onnx.convert --saved-model FOLDER --output float.onnx, then {QUANTIZE}",
 )
+MOBILE = ("a program of PyTorch Mobile, a pickle", CHECKPOINT[1])
+PICKLE = ("a pickle and is not opened", "the model in the file format of its framework")
+ENGINE = (
+    "an engine of TensorRT, made for one GPU",
+    "the .onnx file that it was built from, with like='tensorrt'",
+)
+CORE_ML = ("a model of Core ML", f"the PyTorch or Keras model as ONNX, then {QUANTIZE}")
+WRITTEN_OUT = (
+    "branches and loops have no place in a fixed graph: the branch that is taken, alone, and the "
+    "steps of a loop, written out, are read"
+)
 UNREAD: dict[str, tuple[str, str]] = {
     **dict.fromkeys((".pt", ".pth", ".ckpt"), CHECKPOINT),
+    **dict.fromkeys((".ptl", ".ptm"), MOBILE),
+    **dict.fromkeys((".pkl", ".pickle"), PICKLE),
+    **dict.fromkeys((".engine", ".plan", ".trt"), ENGINE),
+    **dict.fromkeys((".mlmodel", ".mlpackage"), CORE_ML),
     **dict.fromkeys((".keras", ".h5", ".hdf5"), KERAS),
     ".pb": SAVED_MODEL,
     ".ort": ("an optimized ONNX Runtime file", "the .onnx file that it was made from"),
@@ -53,7 +69,84 @@ def unread_file(path: Path, suffixes: Iterable[str]) -> str:
     known = UNREAD.get(path.suffix.lower())
     if known is None and (path / "saved_model.pb").is_file():
         known = SAVED_MODEL
+    if known is None and path.suffix.lower() == ".bin" and path.with_suffix(".xml").is_file():
+        known = ("the weights of an OpenVINO model", f"the file {path.stem}.xml beside it")
+    if known is None:
+        held = held_by(path)
+        known = None if held is None else (held.what, held.way)
     return must if known is None else f"{must}, which is {known[0]}; the way: {known[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a file holds by its first bytes: the suffix of such files, in words, and the way on."""
+
+    suffix: str
+    what: str
+    way: str
+
+
+def _named(suffix: str, what: str) -> Held:
+    return Held(suffix, what, f"a name that ends in {suffix}")
+
+
+MAGIC: tuple[tuple[int, bytes, Held], ...] = (
+    (4, b"TFL3", _named(".tflite", "a TensorFlow Lite model")),
+    (4, b"ET12", _named(".pte", "an ExecuTorch program")),
+    (4, b"ORTM", Held(".ort", *UNREAD[".ort"])),
+    (0, b"\x89HDF\r\n\x1a\n", Held(".h5", *KERAS)),
+)
+"""Files by some bytes at a place."""
+PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+SIZE_OF_HEADS = 64
+TORCH_PICKLE = b"l\xfc\x9cF\xf9 j\xa8P\x19."
+"""The number that `torch.save` puts first where it writes no zip, as a pickle."""
+
+
+def held_by(path: Path) -> Held | None:
+    """What a file holds by its first bytes, or by the names in a zip; None where nothing tells.
+
+    Nothing is unpacked and nothing is executed.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(SIZE_OF_HEADS)
+    except OSError:
+        return None
+    if head.startswith(b"PK\x03\x04"):
+        return _zipped(path)
+    if head.startswith(PICKLES):
+        torch = TORCH_PICKLE in head
+        return Held(".pt", *CHECKPOINT) if torch else Held(".pkl", *PICKLE)
+    return next((held for at, magic, held in MAGIC if head[at : at + len(magic)] == magic), None)
+
+
+def _zipped(path: Path) -> Held | None:
+    """What a zip is by its members' names."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None
+    if "bytecode.pkl" in names:
+        return Held(".ptl", *MOBILE)
+    if {"data.pkl", "constants.pkl"} & names:
+        return Held(".pt", *CHECKPOINT)
+    if {"archive_format", "serialized_exported_program.json"} & names:
+        return _named(".pt2", "an exported program of PyTorch")
+    if "model.weights.h5" in names:
+        return Held(".keras", *KERAS)
+    return None
+
+
+def of_another_kind(path: Path) -> str | None:
+    """Why a file is not what its suffix says, where its first bytes are those of another kind."""
+    held, suffix = held_by(path), path.suffix.lower()
+    if held is None or held.suffix == suffix:
+        return None
+    return f"{path} must be what its name says ({suffix}), not {held.what}; the way: {held.way}"
 
 
 def spelled(name: str) -> str:

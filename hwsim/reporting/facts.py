@@ -11,6 +11,7 @@ from hwsim.graph import Graph, Node, Port, user_shape
 from hwsim.ops import (
     Balanced,
     Cast,
+    ChosenThresholds,
     Conv,
     Dense,
     Divide,
@@ -23,6 +24,7 @@ from hwsim.ops import (
     Share,
     Stepwise,
     TensorType,
+    Thresholds,
     Weighted,
 )
 from hwsim.ports import axes_text
@@ -94,6 +96,10 @@ def rounding_of(node: Node) -> str | None:
         return "TRN_ZERO of quotients"
     if isinstance(op, ScaledAdd):
         return "float32 RND_CONV SAT" + ("" if op.divisor is None else ", each step")
+    if isinstance(op, Thresholds | ChosenThresholds):
+        rows, steps = op.values.shape
+        each = "by code" if isinstance(op, ChosenThresholds) else "by channel"
+        return f"{steps:,} thresholds" + (f", {each}" if rows > 1 else "")
     return "RND_CONV of float64" if isinstance(op, Rsqrt) else None
 
 

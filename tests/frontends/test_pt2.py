@@ -208,6 +208,13 @@ def test_a_program_is_read_without_torch_and_its_pickle_never(members, path, mon
     [
         ("weights_config.json", b'"use_pickle": false', b'"use_pickle": true', "as a pickle"),
         ("model.json", b"aten.linear.default", b"aten.fft.default", r"has aten.fft \(linear\)"),
+        ("model.json", b"torch.ops.aten.linear.default", b"torch.ops.mylib.twice.default",
+         r"has mylib.twice \(linear\); docs/pytorch.md lists what is supported"),
+        ("model.json", b"torch.ops.aten.linear.default", b"torch.ops.higher_order.cond",
+         r"has higher_order.cond \(linear\); what helps: branches and loops have no place"),
+        ("model.json", b"torch.ops.aten.linear.default",
+         b"torch.ops.quantized_decomposed.choose_qparams.tensor",
+         "what helps: a quantizer whose activations have fixed scales.*is_dynamic=False"),
         ("model.json", b'"major": 8', b'"major": 5', "schema 8"),
         ("model.json", b"quantized_decomposed.quantize_per_tensor.default",
          b"aten.relu.default", "must"),

@@ -12,6 +12,7 @@ import hwsim
 from hwsim import HwsimError
 
 F32 = "float32"
+WAY = "the way: a representative_dataset and TFLITE_BUILTINS_INT8 for tf.lite.TFLiteConverter"
 
 
 def floats() -> bytes:
@@ -29,6 +30,17 @@ def hybrid() -> bytes:
     x, y = lite.add(Written("x", (1, 4), F32)), lite.add(Written("y", (1, 2), F32))
     w = lite.constant("w", np.ones((2, 4), np.int8), 0.25)
     lite.node("FULLY_CONNECTED", [x, w, -1], [y])
+    return lite.build([x], [y])
+
+
+def half_weights() -> bytes:
+    """The same behind codes, whose floats only the end may have."""
+    lite = Lite()
+    x, d = lite.codes("x", (1, 4), 0.5, 0), lite.add(Written("d", (1, 4), F32))
+    y, w = lite.add(Written("y", (1, 2), F32)), lite.add(Written("w", (2, 4), F32))
+    lite.node("DEQUANTIZE", [x], [d])
+    lite.node("DEQUANTIZE", [lite.constant("halves", np.ones((2, 4), np.float16))], [w])
+    lite.node("FULLY_CONNECTED", [d, w, -1], [y])
     return lite.build([x], [y])
 
 
@@ -121,17 +133,18 @@ def constants_only() -> bytes:
 
 
 CASES: list[tuple[str, Callable[[], bytes], str]] = [
-    ("floats", floats, "'x' must be quantized"),
-    ("hybrid", hybrid, "'x' must be quantized"),
-    ("half floats", half_floats, "'halves' must stay whole numbers"),
+    ("floats", floats, f"quantized, but computes in floats: tensor 'y' is float32; {WAY}"),
+    ("hybrid", hybrid, f"but quantizes its weights alone: tensor 'y' is float32; {WAY}"),
+    ("half floats", half_floats, f"but computes in floats: tensor 'w' is float32; {WAY}"),
+    ("half weights", half_weights, "'halves' must stay whole numbers"),
     ("joined floats", several_floats, "'p'.* must be quantized: of models that compute in floats"),
-    ("control flow", branches, r"has IF \('x'\), WHILE \('y'\)"),
-    ("custom", custom, r"has CUSTOM .*\('boxes'\)"),
+    ("control flow", branches, r"has IF \('x'\), WHILE \('y'\); what helps: branches and loops"),
+    ("custom", custom, r"has CUSTOM \('boxes'\); docs/tflite.md lists what is supported"),
     ("no scale", lambda: unary(scales=(), zero_points=()), "'y' must be quantized, with a scale"),
     ("several scales", lambda: unary(scales=(0.5, 1.0), zero_points=(0, 0)), "must have one scale"),
     ("a zero point beyond", lambda: unary(zero_points=(200,)), "point from -128 to 127, not 200"),
     ("another size", lambda: unary(shape=(1, 5)), r"output must be of shape \(4,\), not \(5"),
-    ("a tiny scale", lambda: unary(scales=(1e-12,)), "ratio below"),
+    ("a tiny scale", lambda: unary(scales=(1e-12,)), "RELU 'y': scales must have a ratio below"),
     ("nothing", empty, r"'x' must hold something, not be of shape \(1, 0\)"),
     ("weights' zero", lambda: layer(zero_points=(1, 0)), "its weights must have zero point 0"),
     ("weights' scales", lambda: layer(scales=(1.0, 2, 3), zero_points=(0,)), "1 scale or 2, not"),

@@ -65,6 +65,8 @@ def from_proto(proto: Any, path: Path | None = None) -> OnnxModel:
         raise HwsimError(f"{path} must be a valid ONNX model ({error})") from None
 
 
+CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
+"""Operators with graphs of their own, which are not read; the operators are refused by name."""
 DATATYPE = "finn_datatype"
 """The key of QONNX's annotations of tensors."""
 
@@ -100,7 +102,8 @@ def _node(path: Path, proto: Any, position: int) -> OnnxNode:
     if not outputs or not outputs[0]:
         raise HwsimError(f"{path}: node {name!r} must have an output")
     domain = "" if domain in DEFAULT_DOMAINS else domain
-    attributes = {text(a.name): _attribute(path, name, a) for a in proto.attribute}
+    held = [a for a in proto.attribute if op not in CONTROL_FLOW or a.type != a.GRAPH]
+    attributes = {text(a.name): _attribute(path, name, a) for a in held}
     return OnnxNode(name, op, domain, inputs, outputs, attributes)
 
 

@@ -113,6 +113,8 @@ class Importer(TensorBuilder):
     def value(self, node: OnnxNode, position: int) -> Value:
         """The tensor at an input of `node`."""
         name = node.input(position)
+        if not name:
+            raise HwsimError(f"{node}: input {position} must be there")
         if name not in self.values:
             raise HwsimError(f"{node}: input {position} must be a known tensor, not {name!r}")
         return self.values[name]

@@ -10,7 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq, qonnx
 from hwsim.frontends.onnx.file import from_proto, read_file
 from hwsim.frontends.onnx.model import OnnxModel
-from hwsim.frontends.onnx.refusals import ADVICE, unquantized
+from hwsim.frontends.onnx.refusals import ADVICE, of_qonnx, unquantized
 from hwsim.frontends.onnx.runtimes import RUNTIMES, runtime
 from hwsim.frontends.unread import NO_RULE, ListedOperator
 from hwsim.graph import Graph
@@ -39,10 +39,7 @@ def _graph(model: OnnxModel, like: str | None) -> Graph:
     ops = {(node.domain, node.op) for node in model.nodes}
     if any(op in qonnx.QUANTIZERS for op in ops):
         if like is not None:
-            raise HwsimError(
-                f"{model.path}: what the model is to be like must be left out, not {like!r}: its "
-                "Quant nodes mean what QONNX's own executor makes of them"
-            )
+            raise HwsimError(of_qonnx(model.path, like))
         return qonnx.read(model)
     if not any(op in LINEAR_OPS or op.startswith(INTEGER_OPS) for _, op in ops):
         raise HwsimError(unquantized(model.path, {op for _, op in ops}))

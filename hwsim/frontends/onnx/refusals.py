@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 
-from hwsim.frontends.unread import QUANTIZE
+from hwsim.frontends.onnx.file import CONTROL_FLOW
+from hwsim.frontends.unread import QUANTIZE, WRITTEN_OUT
 
 DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
 """ONNX operators of models whose scales are found anew for each input."""
+WHOLE_NUMBERS = ("ConvInteger", "MatMulInteger")
+"""Those of them that are as well in models of whole numbers alone, which no quantizer makes."""
 
 FUSED = (
     "Attention", "BiasAdd", "BiasGelu", "BiasSoftmax", "EmbedLayerNormalization", "FusedConv",
@@ -59,6 +62,7 @@ ADVICE: dict[str, str] = {
     **dict.fromkeys(QLINEAR, AS_QDQ),
     **dict.fromkeys(ORDERED, NO_CPU),
     "Einsum": IN_PARTS,
+    **dict.fromkeys(CONTROL_FLOW, WRITTEN_OUT),
     **dict.fromkeys((*RECURRENT, "DynamicQuantizeLSTM"), STEP_BY_STEP),
 }
 """What helps where a node of that operator is in the way."""
@@ -87,6 +91,14 @@ def not_of(name: object, runtime: str, nodes: Iterable[tuple[str, str]]) -> str:
     )
 
 
+def of_qonnx(name: object, like: str) -> str:
+    """Why a file with QONNX's quantizers is like no other runtime."""
+    return (
+        f"{name}: what the model is to be like must be left out, not {like!r}: its Quant nodes "
+        "mean what QONNX's own executor makes of them"
+    )
+
+
 def _listed(nodes: Iterable[tuple[str, str]]) -> str:
     found: dict[str, list[str]] = {}
     for op, node in nodes:
@@ -101,7 +113,14 @@ def _some(names: list[str]) -> str:
 
 def unquantized(name: object, operators: Set[str]) -> str:
     """Why an ONNX model without a static quantizer is not read, with what would quantize it."""
+    whole = sorted(set(WHOLE_NUMBERS) & operators)
     dynamic = sorted(set(DYNAMIC) & operators)
+    if whole and whole == dynamic:
+        return (
+            f"{name} must be quantized by operators that say so, but {', '.join(whole)} and plain "
+            "operators compute its whole numbers, which is not read back; of what hwsim to-onnx "
+            "writes, --as qdq and --as qonnx are read, and Graph.save keeps a Graph"
+        )
     if dynamic:
         return (
             f"{name} must be quantized with fixed scales, but {', '.join(dynamic)} finds them anew"
@@ -111,4 +130,5 @@ def unquantized(name: object, operators: Set[str]) -> str:
         f"{name} must be quantized, but has no QuantizeLinear, QLinear operator or Quant node;"
         f" {QUANTIZE} or Brevitas (QONNX export) can quantize it"
         + ("; " + STEP_BY_STEP if set(RECURRENT) & operators else "")
+        + ("; " + WRITTEN_OUT if set(CONTROL_FLOW) & operators else "")
     )

@@ -31,7 +31,7 @@ def _as_it_is(model: OnnxModel) -> Prepared:
         if node.op == DQ and codes is not None and codes.dtype.name in SMALL:
             raise HwsimError(
                 f"{model.path}: {node}: TVM has no constants of so few bits: its codes must be "
-                f"int8 or uint8, not {codes.dtype}"
+                f"int8 or uint8, not {codes.dtype}; onnxruntime takes them"
             )
     return model, dict
 
@@ -47,7 +47,10 @@ ONNX_RUNTIME = Runtime(
 
 def _symmetric(model: OnnxModel) -> Prepared:
     """As it is, where its quantizers are such as TensorRT takes."""
-    tensorrt.refuse_others(model)
+    try:
+        tensorrt.refuse_others(model)
+    except HwsimError as error:
+        raise HwsimError(f"{error}; onnxruntime, openvino and tvm take it as it is") from None
     return model, dict
 
 

@@ -155,7 +155,8 @@ def _layer(
     sources: list[Source] = []
     for port in fed:
         if (identity, port) not in edges:
-            raise HwsimError(f"{path}: port {port[:9]} of layer {identity[:40]!r} must be fed")
+            named = f"{kind[:40]} {(element.get('name') or identity)[:80]!r}"
+            raise HwsimError(f"{path}: {named}: its input at port {port[:9]} must be fed")
         source = edges[identity, port]
         if source not in places:
             raise HwsimError(f"{path}: layer {identity[:40]!r} must read an output of a layer")

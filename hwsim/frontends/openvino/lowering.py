@@ -18,9 +18,11 @@ import numpy.typing as npt
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import Attribute, OnnxModel, OnnxNode, OnnxPort
 from hwsim.frontends.openvino.model import IrLayer, IrModel, Source
+from hwsim.frontends.unread import WRITTEN_OUT
 
 Array = npt.NDArray[Any]
 DOMAIN = "openvino"
+CONTROL_FLOW = frozenset({"If", "Loop", "TensorIterator"})
 OPSET = 21  # of the ONNX operators that layers become
 DTYPES = {
     "f32": "float32", "f16": "float16", "f64": "float64", "i64": "int64", "i32": "int32",
@@ -203,7 +205,8 @@ def _refuse_unknown(model: IrModel, rules: Mapping[str, Rule]) -> None:
             missing.setdefault(layer.kind, []).append(layer.name)
     if missing:
         listed = ", ".join(f"{op} ({names[0]!r})" for op, names in sorted(missing.items()))
+        helps = f"; what helps: {WRITTEN_OUT}" if missing.keys() & CONTROL_FLOW else ""
         raise HwsimError(
-            f"{model.path} must use supported operations only, but has {listed}; docs/openvino.md "
-            "lists what is supported"
+            f"{model.path} must use supported operations only, but has {listed}{helps}; "
+            "docs/openvino.md lists what is supported"
         )

@@ -16,7 +16,7 @@ from hwsim.frontends.openvino.lowering import lowered
 from hwsim.frontends.openvino.model import IrModel
 from hwsim.frontends.openvino.rules import RULES
 from hwsim.frontends.openvino.runtime import OPENVINO
-from hwsim.frontends.unread import ListedOperator
+from hwsim.frontends.unread import NO_RULE, ListedOperator
 from hwsim.graph import Graph
 
 LIKE = ("openvino",)
@@ -51,4 +51,5 @@ def _graph(model: IrModel) -> Graph:
 def outline(path: Path) -> Iterator[ListedOperator]:
     """The layers of an IR file."""
     for layer in read_ir(path).layers:
-        yield ListedOperator(layer.name, layer.kind)
+        why = None if layer.kind in RULES else NO_RULE
+        yield ListedOperator(layer.name, layer.kind, why)

@@ -8,7 +8,9 @@ from typing import Any
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.file import from_proto, read_file
 from hwsim.frontends.onnx.model import OnnxModel
-from hwsim.frontends.onnx.refusals import unquantized
+from hwsim.frontends.onnx.qonnx import QUANTIZERS
+from hwsim.frontends.onnx.refusals import not_of, of_qonnx, unquantized
+from hwsim.frontends.onnx.runtimes import INTEGERS
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.openvino.handlers import HANDLERS
 from hwsim.frontends.openvino.importer import OvImporter
@@ -31,6 +33,11 @@ def read_object(model: Any, like: str | None = None) -> Graph:
 
 def _graph(model: OnnxModel) -> Graph:
     ops = {node.op for node in model.nodes}
+    if any((node.domain, node.op) in QUANTIZERS for node in model.nodes):
+        raise HwsimError(of_qonnx(model.path, LIKE[0]))
+    whole = [(node.op, node.name) for node in model.nodes if node.op in INTEGERS]
+    if whole:
+        raise HwsimError(not_of(model.path, OPENVINO.name, whole))
     if not {Q, DQ} & ops:
         raise HwsimError(unquantized(model.path, ops))
     return read_graph(with_fake_quantizers(model), HANDLERS, OPENVINO, importer=OvImporter)

@@ -65,7 +65,7 @@ def _name(code: Record) -> str:
     if not number >= 0 or number == OLD_CODES:
         raise MalformedError(f"the operator code {number}")
     name = CODES[number] if number < len(CODES) else f"BUILTIN {number}"
-    return f"CUSTOM {code.text(1)}" if name == "CUSTOM" else name
+    return f"CUSTOM {code.text(1)}".rstrip() if name == "CUSTOM" else name
 
 
 def _buffer(table: Record) -> npt.NDArray[np.uint8]:

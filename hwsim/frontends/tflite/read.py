@@ -10,10 +10,10 @@ from hwsim.frontends.tflite import ends, in_place, int16
 from hwsim.frontends.tflite.file import read_file
 from hwsim.frontends.tflite.folding import FOLDS, MOVES, folded
 from hwsim.frontends.tflite.handlers import HANDLERS, MICRO_UINT8, NO_UINT8, check_kernel
-from hwsim.frontends.tflite.importer import LiteImporter
+from hwsim.frontends.tflite.importer import FLOATS, FORMATS, LiteImporter
 from hwsim.frontends.tflite.kernels import KernelSet, kernel_set, only
 from hwsim.frontends.tflite.model import LiteModel, LiteNode
-from hwsim.frontends.unread import NO_RULE, ListedOperator
+from hwsim.frontends.unread import NO_RULE, WRITTEN_OUT, ListedOperator
 from hwsim.graph import Graph
 
 MOST_BITS = 16  # of what is computed with; indices of classes only move
@@ -26,6 +26,7 @@ def read(path: Path, like: str | None = None) -> Graph:
     chosen = kernel_set(like)
     model = read_file(path)
     _check_operators(model)
+    _check_quantized(model)
     run = LiteImporter(model, chosen)
     try:
         int16.check(model, chosen)
@@ -41,6 +42,11 @@ def read(path: Path, like: str | None = None) -> Graph:
         raise HwsimError(text if text.startswith(place) else place + text) from None
 
 
+CONTROL_FLOW = frozenset({"IF", "WHILE"})
+FULL_INTEGER = (
+    "a representative_dataset and TFLITE_BUILTINS_INT8 for tf.lite.TFLiteConverter, or "
+    "ai-edge-quantizer with activations of 8 bits"
+)
 READ = {*HANDLERS, *FOLDS, *ends.FLOAT_OPERATORS}
 """Operators that are read somewhere."""
 
@@ -61,7 +67,12 @@ def _read(run: LiteImporter, node: LiteNode) -> None:
             raise HwsimError(f"{node}: its input must be codes of at most {MOST_BITS} bits")
     if node.op not in HANDLERS:
         raise HwsimError(f"{node}: it must be of constants only")
-    HANDLERS[node.op](run, node)
+    try:
+        HANDLERS[node.op](run, node)
+    except HwsimError as error:
+        text = str(error)
+        named = text.startswith((f"{node}:", "tensor ", f"{run.model.path}"))
+        raise HwsimError(text if named else f"{node}: {text}") from None
 
 
 def _check_operators(model: LiteModel) -> None:
@@ -72,7 +83,27 @@ def _check_operators(model: LiteModel) -> None:
             missing.setdefault(node.op, []).append(node.name.partition(";")[0])
     if missing:
         listed = ", ".join(f"{op} ({names[0]!r})" for op, names in sorted(missing.items()))
-        raise HwsimError(f"{model.path} must use supported operators only, but has {listed}")
+        helps = f"; what helps: {WRITTEN_OUT}" if missing.keys() & CONTROL_FLOW else ""
+        raise HwsimError(
+            f"{model.path} must use supported operators only, but has {listed}{helps}; "
+            "docs/tflite.md lists what is supported"
+        )
+
+
+def _check_quantized(model: LiteModel) -> None:
+    """Raise HwsimError where nothing that is computed has codes: a float or a hybrid model."""
+    tensors = model.main.tensors
+    made = [tensors[k] for node in model.main.nodes for k in node.outputs if k >= 0]
+    floats = [tensor for tensor in made if tensor.dtype in FLOATS]
+    given = [tensors[k] for k in model.main.inputs]
+    if not floats or any(tensor.dtype in FORMATS for tensor in (*given, *made)):
+        return
+    hybrid = any(tensor.dtype in FORMATS and tensor.data is not None for tensor in tensors)
+    found = "quantizes its weights alone" if hybrid else "computes in floats"
+    raise HwsimError(
+        f"{model.path} must be quantized, but {found}: tensor {floats[0].name!r} is "
+        f"{floats[0].dtype}; the way: {FULL_INTEGER}"
+    )
 
 
 def outline(path: Path) -> Iterator[ListedOperator]:

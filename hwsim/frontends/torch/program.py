@@ -11,6 +11,11 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 
+QUANTIZE_PT2E = "prepare_pt2e, calibrate, convert_pt2e, and torch.export.export once more"
+FIXED_SCALES = (
+    "a quantizer whose activations have fixed scales, as get_symmetric_quantization_config gives "
+    "with is_dynamic=False, and some typical inputs"
+)
 Sizes = tuple["int | str", ...]
 
 

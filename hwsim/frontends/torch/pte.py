@@ -10,18 +10,21 @@ from typing import Any
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.flatbuffer import MalformedError
 from hwsim.frontends.torch.program import (
+    FIXED_SCALES,
+    QUANTIZE_PT2E,
     ExportedGraph,
     ProgramNode,
     TensorMeaning,
     TensorName,
 )
 from hwsim.frontends.torch.pte_file import PteCall, PteFile, PteInts, PteTensor, damaged, read_pte
-from hwsim.frontends.torch.xnn_file import XnnGraph, read_xnn
+from hwsim.frontends.torch.xnn_file import DYNAMIC, TYPE_NAMES, XnnGraph, read_xnn
 from hwsim.frontends.torch.xnn_nodes import RULES
 from hwsim.frontends.torch.xnn_writer import Delegate, ProgramWriter
 from hwsim.frontends.unread import NO_RULE, ListedOperator
 
 XNNPACK = "XnnpackBackend"
+QUANTIZED = "quantized_decomposed::"
 Names = tuple[str, ...]
 OPERATORS: dict[str, tuple[str, Names]] = {
     "aten::_softmax.out": ("aten._softmax", ("self", "dim", "half_to_float")),
@@ -151,13 +154,30 @@ def _check(held: PteFile, delegates: dict[int, XnnGraph]) -> None:
             f"{held.path} must be lowered for XNNPACK, not for {', '.join(others)}, which computes "
             "by rules of its own; lower the program with XnnpackPartitioner, or load the .pt2"
         )
+    values = [value for graph in delegates.values() for value in graph.values.values()]
+    if any(TYPE_NAMES.get(value.kind) == DYNAMIC for value in values):
+        raise HwsimError(
+            f"{held.path} must be quantized with fixed scales, but finds them anew for each input; "
+            f"what helps: {FIXED_SCALES}"
+        )
+    quantized = any(call.op.startswith(QUANTIZED) for call in held.calls)
+    if not quantized and all(value.scales is None for value in values):
+        raise HwsimError(
+            f"{held.path} must be quantized: {QUANTIZE_PT2E}, then lowered for XNNPACK"
+        )
     missing = {c.op for c in held.calls if c.blob is None and c.op not in OPERATORS}
     missing |= {
         f"XNN{node.op}" for d in delegates.values() for node in d.nodes if node.op not in RULES
     }
+    if missing and not delegates:
+        raise HwsimError(
+            f"{held.path} must be lowered for XNNPACK, but nothing of it is: "
+            "to_edge_transform_and_lower with partitioner=[XnnpackPartitioner()] does it"
+        )
     if missing:
         raise HwsimError(
-            f"{held.path} must use supported operators only, but has {', '.join(sorted(missing))}"
+            f"{held.path} must use supported operators only, but has {', '.join(sorted(missing))}; "
+            "docs/pytorch.md lists what is supported"
         )
 
 

@@ -25,13 +25,23 @@ from hwsim.frontends.shared.values import (
 )
 from hwsim.frontends.torch.handlers import HANDLERS
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
-from hwsim.frontends.torch.program import ExportedGraph, ProgramNode
+from hwsim.frontends.torch.program import (
+    FIXED_SCALES,
+    QUANTIZE_PT2E,
+    ExportedGraph,
+    ProgramNode,
+)
 from hwsim.frontends.torch.pt2 import read_program
-from hwsim.frontends.unread import NO_RULE, ListedOperator
+from hwsim.frontends.unread import NO_RULE, WRITTEN_OUT, ListedOperator
 from hwsim.graph import Graph, OutputPort
 
 LIKE = tuple(known.value for known in Executor)
 QUANTIZED = "quantized_decomposed."
+ADVICE = (
+    ("quantized_decomposed.choose_qparams", FIXED_SCALES),
+    ("higher_order.", WRITTEN_OUT),
+)
+"""What helps where an operator whose name begins so is in the way."""
 
 
 def read(path: Path, like: str | None = None) -> Graph:
@@ -128,17 +138,19 @@ def _output(run: ProgramImporter, name: str) -> OutputPort:
 
 def _check_operators(program: ExportedGraph) -> None:
     """Raise HwsimError that lists all operators which are not read, or if nothing is quantized."""
+    if not any(node.op.startswith(QUANTIZED) for node in program.nodes):
+        raise HwsimError(f"{program.place} must be quantized: {QUANTIZE_PT2E}")
     missing: dict[str, list[str]] = {}
     for node in program.nodes:
         if node.op not in HANDLERS:
             missing.setdefault(node.op, []).append(node.name)
     if missing:
         listed = ", ".join(f"{op} ({', '.join(names)})" for op, names in sorted(missing.items()))
-        raise HwsimError(f"{program.place} must use supported operators only, but has {listed}")
-    if not any(node.op.startswith(QUANTIZED) for node in program.nodes):
+        found = {advice: None for op in missing for start, advice in ADVICE if op.startswith(start)}
+        helps = f"; what helps: {'; '.join(found)}" if found else ""
         raise HwsimError(
-            f"{program.place} must be quantized: prepare_pt2e, calibrate, convert_pt2e, and "
-            "torch.export.export once more"
+            f"{program.place} must use supported operators only, but has {listed}{helps}; "
+            "docs/pytorch.md lists what is supported"
         )
 
 

@@ -14,6 +14,7 @@ from hwsim.frontends.onnx.ort.linear import Linear
 from hwsim.frontends.onnx.types import WIDTHS, format_of
 from hwsim.frontends.shared.values import Constant, FloatArray
 
+NARROW = ("float16", "bfloat16")
 LEAST_SCALE = 2.0**-60  # nearer to float32's ends the runtime's products overflow or vanish
 
 
@@ -40,16 +41,23 @@ def parameters(
     node: OnnxNode, scale: Constant, zero: Constant | None, dtype: str
 ) -> tuple[FloatArray, Any]:
     """Scales (float32) and zero points (in the type of the codes)."""
+    if scale.array.dtype.name in NARROW:
+        raise HwsimError(
+            f"{node}: its scale must be float32, not {scale.array.dtype}, in which the runtime "
+            "rounds otherwise; the way: quantize the model while its floats are float32"
+        )
     scales = np.asarray(scale.array, np.float32)
     if not scales.size or not np.isfinite(scales).all() or not (scales > 0).all():
         bad = scales.ravel()[~(np.isfinite(scales.ravel()) & (scales.ravel() > 0))][:1]
         found = float(bad[0]) if bad.size else "nothing"
         raise HwsimError(f"{node}: a scale must be a finite number above 0, not {found}")
     zeros = np.zeros(scales.shape, dtype) if zero is None else zero.array
-    if zeros.dtype.name not in WIDTHS or zeros.size != scales.size:
+    if zeros.dtype.name not in WIDTHS:
+        raise HwsimError(f"{node}: codes and zero points must be whole numbers, not {zeros.dtype}")
+    if zeros.size != scales.size:
         raise HwsimError(
-            f"{node}: zero points must be {scales.size} integers like the codes, not {zeros.size} "
-            f"of {zeros.dtype}"
+            f"{node}: there must be a zero point for each scale, of which there are {scales.size}, "
+            f"not {zeros.size}"
         )
     return scales, zeros
 
@@ -100,7 +108,12 @@ def along(node: OnnxNode, shape: tuple[int, ...], scales: FloatArray) -> tuple[i
     axis = node.integer("axis", 1) if len(shape) > 1 else 0  # the runtime takes a vector as it is
     axis = axis + len(shape) if axis < 0 else axis
     fits = 0 <= axis < len(shape) and scales.ndim == 1 and shape[axis] == scales.size
-    if not fits or node.integer("block_size", 0):
+    if node.integer("block_size", 0):
+        raise HwsimError(
+            f"{node}: weights must have one scale, or one for each output channel, not one for "
+            f"each block of {node.integer('block_size', 0)}"
+        )
+    if not fits:
         raise HwsimError(
             f"{node}: {scales.size} scales must be one for each index of axis {axis} of {shape}"
         )
@@ -112,6 +125,8 @@ def dequantized(
 ) -> Constant:
     """Weights or bias: codes with the zero point taken off, and their scale."""
     fmt = format_of(node, value.array.dtype.name)
+    if not value.array.size:
+        raise HwsimError(f"{node}: its codes must hold something, not be of {value.array.shape}")
     scales, zeros = parameters(node, scale, zero, value.array.dtype.name)
     shape = along(node, value.array.shape, scales)
     if zeros.dtype != value.array.dtype:
