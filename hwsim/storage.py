@@ -185,6 +185,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def read(path: Path) -> tuple[dict[str, Any], Callable[[str], Any]]:
     """The document of a file that `write` wrote, and a function that finds its arrays."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        kind = "folder" if path.is_dir() else "special file"
+        raise HwsimError(f"{path} must be a saved graph, not a {kind}")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
