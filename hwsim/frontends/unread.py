@@ -78,7 +78,7 @@ def unread_file(path: Path, suffixes: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class FileKind:
     """What a file holds by its first bytes: the suffix of such files, in words, and the way on."""
 
     suffix: str
@@ -86,15 +86,15 @@ class Held:
     way: str
 
 
-def _named(suffix: str, what: str) -> Held:
-    return Held(suffix, what, f"a name that ends in {suffix}")
+def _named(suffix: str, what: str) -> FileKind:
+    return FileKind(suffix, what, f"a name that ends in {suffix}")
 
 
-MAGIC: tuple[tuple[int, bytes, Held], ...] = (
+MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
     (4, b"TFL3", _named(".tflite", "a TensorFlow Lite model")),
     (4, b"ET12", _named(".pte", "an ExecuTorch program")),
-    (4, b"ORTM", Held(".ort", *UNREAD[".ort"])),
-    (0, b"\x89HDF\r\n\x1a\n", Held(".h5", *KERAS)),
+    (4, b"ORTM", FileKind(".ort", *UNREAD[".ort"])),
+    (0, b"\x89HDF\r\n\x1a\n", FileKind(".h5", *KERAS)),
 )
 """Files by some bytes at a place."""
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -103,7 +103,7 @@ TORCH_PICKLE = b"l\xfc\x9cF\xf9 j\xa8P\x19."
 """The number that `torch.save` puts first where it writes no zip, as a pickle."""
 
 
-def held_by(path: Path) -> Held | None:
+def held_by(path: Path) -> FileKind | None:
     """What a file holds by its first bytes, or by the names in a zip; None where nothing tells.
 
     Nothing is unpacked and nothing is executed.
@@ -119,11 +119,11 @@ def held_by(path: Path) -> Held | None:
         return _zipped(path)
     if head.startswith(PICKLES):
         torch = TORCH_PICKLE in head
-        return Held(".pt", *CHECKPOINT) if torch else Held(".pkl", *PICKLE)
+        return FileKind(".pt", *CHECKPOINT) if torch else FileKind(".pkl", *PICKLE)
     return next((held for at, magic, held in MAGIC if head[at : at + len(magic)] == magic), None)
 
 
-def _zipped(path: Path) -> Held | None:
+def _zipped(path: Path) -> FileKind | None:
     """What a zip is by its members' names."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -131,13 +131,13 @@ def _zipped(path: Path) -> Held | None:
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
         return None
     if "bytecode.pkl" in names:
-        return Held(".ptl", *MOBILE)
+        return FileKind(".ptl", *MOBILE)
     if {"data.pkl", "constants.pkl"} & names:
-        return Held(".pt", *CHECKPOINT)
+        return FileKind(".pt", *CHECKPOINT)
     if {"archive_format", "serialized_exported_program.json"} & names:
         return _named(".pt2", "an exported program of PyTorch")
     if "model.weights.h5" in names:
-        return Held(".keras", *KERAS)
+        return FileKind(".keras", *KERAS)
     return None
 
 
