@@ -199,6 +199,18 @@ def normalized(shape: tuple[int, ...], parts: int = 1, after: Forward = F.relu) 
     return build
 
 
+def scaled_norm(size: int) -> Build:
+    """A layer's normalization with factors and offsets."""
+
+    def build(m: Maker) -> Forward:
+        given, made = m.meaning(), m.meaning(0.05)
+        weight, bias = m.constant(size), m.constant(size)
+        m.input(3, size)
+        return lambda module, x: made(F.layer_norm(given(x), (size,), weight(module), bias(module)))
+
+    return build
+
+
 def of_floats(call: Callable[..., Tensor], *shape: int, outputs: int, size: int = 6) -> Build:
     """A convolution whose weights no quantizer made."""
 
@@ -347,6 +359,10 @@ BY_ITSELF: dict[str, Sequence[Build]] = {
         of_floats(partial(F.conv_transpose2d, stride=2), 4, 3, 2, 2, outputs=3),
     ],
     "sigmoid at the end": [at_the_end(torch.sigmoid, (4, 6))],
+    "adaptive_avg_pool2d, channels last": [
+        one(lambda x: F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1), 0.02, (6, 6, 4)),
+    ],
+    "layer_norm": [one(lambda x: F.layer_norm(x, (12,)), 0.03, (4, 12)), scaled_norm(16)],
     "softmax": [at_the_end(lambda x: F.softmax(x, -1), (10,))],
     "log_softmax": [at_the_end(lambda x: F.log_softmax(x, 1), (10,))],
     "matmul": [products(), products(batched=True)],

@@ -2,8 +2,7 @@
 
 With n codes in a row and d = n * code - (their sum), the result is d * sqrt(n) over the square root
 of (sum of d**2) + eps * n**3 / scale**2, times a factor and plus an offset a channel. ONNX Runtime
-computes all of it in float32; here only the root, its product with d and the result are rounded,
-finer than that.
+computes all of it in float32; `shared/normalizing.py` finer than that.
 """
 
 from __future__ import annotations
@@ -15,33 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.shared import normalizing
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.normalizing import Normalization
 from hwsim.frontends.shared.settling import level_of
-from hwsim.frontends.shared.values import NO_PADDING, Codes, Level, Real, Scaled
+from hwsim.frontends.shared.values import NO_PADDING, Codes, Level, Real
 from hwsim.ops import (
-    BatchNorm,
-    Mul,
-    Quant,
-    Reduce,
-    Reduction,
-    Relu,
-    Requantize,
     Reshape,
-    Rsqrt,
-    Scheme,
-    Sub,
     TensorType,
 )
-
-PRECISE = 25  # bits of the smallest root, where they fit
-LEAST_PRECISE = 14
-WIDEST = 63  # bits of a row's squares, which are below 2**63
-SHORT = 27  # bits of the largest distance of wide codes, as many as a float32 has and more
-MOST = 61  # bits of a product with a root
-FRACTION = 24  # bits of a normalized code
 
 ALIKE = (
     "{runtime}'s float32 loses digits here where the numbers of a row are nearly alike: results "
@@ -130,57 +113,15 @@ def normalized(
     alike: str = ALIKE,
 ) -> Real:
     """The normalized tensor, still to be rounded; `places` are the edge's axes of one row."""
-    level = level_of(run, node, real)
+    level, epsilon = level_of(run, node, real), node.real("epsilon", 1e-5)
+    given = "a QuantizeLinear, not from Quant"
+    at = Normalization(node.name, str(node), epsilon, *constants, an_input=given)
+    made = normalizing.normalized(run, at, level, codes, places)
     kind = run.types[codes.edge]
-    # Groups lie apart only as long as they are normalized.
-    grouped = len(kind.shape) > len(codes.layout.shape)
-    physical = (*kind.shape[:-2], codes.layout.shape[0]) if grouped else kind.shape
-    channels = physical[-1]
-    factor, offset = (np.asarray(array, np.float64).ravel() for array in constants)
-    if any(array.size not in (1, channels) for array in (factor, offset)):
-        raise HwsimError(f"{node}: its factors and offsets must be one, or one for each channel")
-    if not (np.isfinite(factor).all() and np.isfinite(offset).all()):
-        raise HwsimError(f"{node}: its factors and offsets must be finite")
-    epsilon = node.real("epsilon", 1e-5)
-    if not (math.isfinite(epsilon) and epsilon > 0):
-        raise HwsimError(f"{node}: 'epsilon' must be a finite number above 0, not {epsilon}")
     n = math.prod(kind.shape[place] for place in places)
-    name, distance = node.name, _distances(run, node, level, codes, places, n)
-    distance, dropped = _shortened(run, name, distance, n)
-    widest = (n * run.types[distance].magnitude ** 2).bit_length()
-    if widest > WIDEST:
-        raise HwsimError(
-            f"{node}: the squares of its input must fit {WIDEST} bits, not {widest}; put "
-            f"{run.a_quantizer} before it, or one of fewer bits"
-        )
-    product = Mul(quant=Quant((1.0,)))
-    squares = run.emit(f"{name}.squares", product, [distance, distance], f"{name}.squares")
-    add = Reduce(reduction=Reduction.SUM, axes=places)
-    total = run.emit(f"{name}.spread", add, [squares], f"{name}.spread")
-    # Squares are not below 0, which the bounds of a product do not know.
-    total = run.emit(f"{name}.positive", Relu(), [total], f"{name}.positive")
-    under = epsilon * float(n) ** 3 / (float(np.float32(level.scale)) * 2.0**dropped) ** 2
-    bits = _bits(node, run.types[distance].magnitude, run.types[total].hi, under)
-    root = run.emit(
-        f"{name}.root", Rsqrt(offset=under, bits=bits, quant=Quant((1.0,))), [total], f"{name}.root"
-    )
-    wide = run.emit(f"{name}.product", product, [distance, root], f"{name}.product")
-    unit = math.sqrt(n) * 2.0**-FRACTION
-    rounding = Requantize(
-        scheme=Scheme.SHIFT,
-        multiplier=(2.0 ** (FRACTION - bits),),
-        out=Format.int(FRACTION + 2),
-        quant=Quant((unit,)),
-    )
-    edge = run.emit(f"{name}.normal", rounding, [wide], f"{name}.normal")
-    layout = codes.layout
-    if layout.physical != physical:
-        edge = run.emit(f"{name}.whole", Reshape(shape=physical), [edge], f"{name}.whole")
-        layout = replace(layout, physical=physical)
-    held = Codes(edge, rounding.out, layout)
-    error = _lost(node, kind, level, n) * float(np.abs(factor).max())
-    run.note(name, alike, error=error)
-    return Real(Scaled(name, Level(held, unit, 0), factor, offset), layout)
+    error = _lost(node, kind, level, n) * float(np.abs(constants[0].astype(np.float64)).max())
+    run.note(node.name, alike, error=error)
+    return made
 
 
 def _lost(node: OnnxNode, kind: TensorType, level: Level, n: int) -> float:
@@ -191,49 +132,3 @@ def _lost(node: OnnxNode, kind: TensorType, level: Level, n: int) -> float:
         return LOST[node.op] * largest / math.sqrt(under)
     least: float = level.scale**2 * max(n - 1, 1) / n**2  # where one number differs, by a step
     return LOST["LayerNormalization"] * largest / math.sqrt(under + least)
-
-
-def _distances(
-    run: Importer, node: OnnxNode, level: Level, codes: Codes, places: tuple[int, ...], n: int
-) -> str:
-    """The edge of n times each code less the sum of its row."""
-    kind, zero = run.types[codes.edge], level.zero_point
-    if kind.quant is None:
-        raise HwsimError(f"{node}: its input must come from a QuantizeLinear, not from Quant")
-    mean = Reduce(reduction=Reduction.MEAN, axes=places, zero_point=zero)
-    total = run.emit(f"{node.name}.total", mean, [codes.edge], f"{node.name}.total")
-    times = BatchNorm(
-        scale=np.full(kind.channels, n),
-        bias=np.full(kind.channels, -n * zero),
-        scale_format=Format.holding(0, n),
-        quant=run.types[total].quant,
-    )
-    scaled = run.emit(f"{node.name}.times", times, [codes.edge], f"{node.name}.times")
-    return run.emit(f"{node.name}.distance", Sub(), [scaled, total], f"{node.name}.distance")
-
-
-def _shortened(run: Importer, name: str, distance: str, n: int) -> tuple[str, int]:
-    """Distances whose n squares add up, and how many bits they lost: none of narrow codes."""
-    room = min(SHORT, (WIDEST - 1 - (n - 1).bit_length()) // 2)
-    extra = run.types[distance].magnitude.bit_length() - room
-    if extra <= 0:
-        return distance, 0
-    rounding = Requantize(
-        scheme=Scheme.SHIFT,
-        multiplier=(2.0**-extra,),
-        out=Format.int(room + 1),
-        quant=Quant((1.0,)),
-    )
-    return run.emit(f"{name}.short", rounding, [distance], f"{name}.short"), extra
-
-
-def _bits(node: OnnxNode, distance: int, spread: int, under: float) -> int:
-    """Bits of a reciprocal root: PRECISE for the largest number under it, as far as they fit."""
-    wanted = PRECISE + math.ceil(math.log2(spread + under) / 2)
-    room = MOST - distance.bit_length() + math.floor(math.log2(under) / 2)
-    if min(wanted, room) < wanted - PRECISE + LEAST_PRECISE:
-        raise HwsimError(
-            f"{node}: 'epsilon' must be larger beside the square of its input's scale, so that its "
-            f"roots fit {MOST} bits"
-        )
-    return min(wanted, room)

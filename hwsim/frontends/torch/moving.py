@@ -76,6 +76,15 @@ def reshape(run: ProgramImporter, node: ProgramNode) -> None:
     run.values[node.output] = relaid(value, lambda old: old.reshaped(shape))
 
 
+def as_strided(run: ProgramImporter, node: ProgramNode) -> None:
+    """as_strided of a map of one place, as lowering writes it behind a pool."""
+    value = run.value(node, "self")
+    sizes, held = node.integers("size"), layout_of(node, value)
+    if sizes[1:] != held.shape or math.prod(held.shape) != held.shape[0]:
+        raise HwsimError(f"{node}: it must keep a map of one place, not make {sizes} of it")
+    run.values[node.output] = value
+
+
 def permute(run: ProgramImporter, node: ProgramNode) -> None:
     """permute, transpose and t."""
     value = run.value(node, "self")

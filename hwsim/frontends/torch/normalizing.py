@@ -1,4 +1,4 @@
-"""A batch's normalization: a factor and an offset a channel, by one fused multiply-add."""
+"""Normalizations: of a batch, a factor and an offset a channel; of a layer's last axis."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.fused import fma
+from hwsim.frontends.shared.normalizing import Normalization, normalized
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.trying import TABLE_BITS
 from hwsim.frontends.shared.values import FloatArray, Joined, PerChannel, Real, Scaled
@@ -100,3 +101,42 @@ def _as_joined(source: Joined, shape: Shape) -> bool:
     parts = [part.layout.shape for part in source.parts]
     whole = sum(part[0] for part in parts) == shape[0]
     return not source.axis and whole and all(part[1:] == shape[1:] for part in parts)
+
+
+NEAR = (
+    "the runtime normalizes in float32, which loses digits where the numbers of a row are nearly "
+    "alike: results there differ by up to {error:.2g}, others in their last bits, and so do the "
+    "codes that this brings over a rounding threshold"
+)
+LOST = 2.0**-22  # of the largest number over the smallest deviation
+SQUARES = (
+    "the runtime takes the square of a row's mean from the mean of its squares, in float32: the "
+    "nearer the numbers of a row lie together beside their size, the more results differ, and with "
+    "them codes; of others those that their last bits bring over a rounding threshold"
+)
+
+
+def layer_norm(run: ProgramImporter, node: ProgramNode) -> None:
+    """layer_norm along the last axis."""
+    real = run.real(node, "input")
+    shape, given = real.layout.shape, node.integers("normalized_shape")
+    if not shape or given != shape[-1:]:
+        raise HwsimError(
+            f"{node}: it must normalize the last axis alone, of {shape[-1:]} elements, not {given}"
+        )
+    length = shape[-1]
+    factor = _constants(run, node, "weight", length, 1.0)
+    offset = _constants(run, node, "bias", length, 0.0)
+    level = level_of(run, node, real)
+    codes = run.arranged(replace(level.codes, layout=real.layout), Arrangement.plain(shape), node)
+    epsilon, kind = node.real("eps", 1e-5), run.types[codes.edge]
+    at = Normalization(node.name, str(node), epsilon, factor, offset)
+    places = (len(codes.layout.physical) - 1,)
+    run.values[node.output] = normalized(run, at, level, codes, places)
+    if run.executor is Executor.EXECUTORCH:
+        run.warn(node.name, SQUARES)
+        return
+    largest = max(abs(code - level.zero_point) for code in (kind.lo, kind.hi)) * level.scale
+    least = epsilon + level.scale**2 * max(length - 1, 1) / length**2  # one number, by a step
+    error = LOST * largest / least**0.5 * float(np.abs(factor).max())
+    run.warn(node.name, NEAR.format(error=error))

@@ -36,6 +36,8 @@ FUSED: dict[str, frozenset[str]] = {
     **dict.fromkeys(CLAMPS, frozenset()),
 }
 """Operators that run in integers, and the clamps that may stand between them and the quantizer."""
+POOLS = _aten("adaptive_avg_pool2d", "_adaptive_avg_pool2d")
+"""Of a map whose channels lie side by side, lowering puts a copy between them and the quantizer."""
 KEEPS = RESHAPES | _aten(
     "adaptive_max_pool2d", "cat", "max_pool2d", "max_pool2d_with_indices", "permute", "transpose"
 )
@@ -53,7 +55,7 @@ class Partition:
                 self._users[name].append(node)
             for name in node.outputs:
                 self._makers[name] = node
-        self._shown = set(graph.outputs)
+        self._shown, self._meanings = set(graph.outputs), graph.meanings
         self.whole = frozenset(name for node in graph.nodes for name in self._of(node))
 
     def check(self, nodes: Sequence[ProgramNode]) -> None:
@@ -75,6 +77,8 @@ class Partition:
         if node.op in CLAMPS and not self._dequantized(node):
             return
         if node.op in LAYERS and not self._weighs(node):
+            return
+        if node.op in POOLS and any(self._meanings[name].channels_last for name in _read(node)):
             return
         user = self._user(node, through=RESHAPES if node.op in DENSE else frozenset())
         if user is None:

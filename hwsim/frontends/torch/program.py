@@ -94,10 +94,27 @@ class ProgramNode:
 
 @dataclass(frozen=True, slots=True)
 class TensorMeaning:
-    """A tensor's element type and sizes; one that is left open is an expression."""
+    """A tensor's element type and sizes; one that is left open is an expression.
+
+    `strides` are there where the program says how the tensor lies in memory.
+    """
 
     dtype: str
     sizes: Sizes
+    strides: Sizes = ()
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether a map's channels lie side by side, as PyTorch tells it."""
+        if len(self.strides) != 4 or not all(isinstance(n, int) for n in self.strides[1:]):
+            return False
+        least = 0
+        for axis in (1, 3, 2):
+            stride, size = int(self.strides[axis]), self.sizes[axis]
+            if stride < least or isinstance(size, str):
+                return False
+            least = stride * max(size, 1)
+        return int(self.strides[1]) not in (0, least)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

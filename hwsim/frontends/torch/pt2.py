@@ -78,12 +78,13 @@ def _program(archive: Archive) -> ExportedGraph:
 
 
 def _meaning(value: Mapping[str, Any]) -> TensorMeaning:
-    return TensorMeaning(DTYPES.get(value["dtype"], f"type {value['dtype']!r}"), _sizes(value))
+    dtype = DTYPES.get(value["dtype"], f"type {value['dtype']!r}")
+    return TensorMeaning(dtype, _sizes(value), _sizes(value, "strides"))
 
 
-def _sizes(value: Mapping[str, Any]) -> Sizes:
+def _sizes(value: Mapping[str, Any], name: str = "sizes") -> Sizes:
     found = []
-    for size in value["sizes"]:
+    for size in value[name]:
         found.append(size["as_int"] if "as_int" in size else str(size["as_expr"]["expr_str"]))
     return tuple(size if isinstance(size, str) else int(size) for size in found)
 

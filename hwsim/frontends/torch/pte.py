@@ -36,6 +36,7 @@ OPERATORS: dict[str, tuple[str, Names]] = {
     "aten::alias_copy.out": ("aten.alias", ("self",)),
     "aten::amax.out": ("aten.amax", ("self", "dim", "keepdim")),
     "aten::amin.out": ("aten.amin", ("self", "dim", "keepdim")),
+    "aten::as_strided_copy.out": ("aten.as_strided", ("self", "size", "stride")),
     "aten::avg_pool2d.out": (
         "aten.avg_pool2d",
         ("self", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad",
@@ -64,6 +65,9 @@ OPERATORS: dict[str, tuple[str, Names]] = {
     "aten::minimum.out": ("aten.minimum", ("self", "other")),
     "aten::mul.out": ("aten.mul", ("self", "other")),
     "aten::mul.Scalar_out": ("aten.mul", ("self", "other")),
+    "aten::native_layer_norm.out": (
+        "aten.native_layer_norm", ("input", "normalized_shape", "weight", "bias", "eps")
+    ),
     "aten::neg.out": ("aten.neg", ("self",)),
     "aten::permute_copy.out": ("aten.permute", ("self", "dims")),
     "aten::relu.out": ("aten.relu", ("self",)),
@@ -107,6 +111,8 @@ OPERATORS: dict[str, tuple[str, Names]] = {
 """Operators that run outside of a delegate, and the arguments that they begin with."""
 TYPES = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 6: "float32"}
 """Element types among arguments by their number."""
+RESULTS = {"aten.max_pool2d_with_indices": 2, "aten.native_layer_norm": 3}
+"""How many tensors an operator gives of which only the first is read."""
 CODES = ("quantized_decomposed.quantize_per_tensor",)
 
 
@@ -257,8 +263,8 @@ class _Program:
         }
         made = self.held.values[call.args[-1]]
         indices = made if isinstance(made, tuple) else (call.args[-1],)
-        if op == "aten.max_pool2d_with_indices":  # codes, and places that nothing reads
-            indices = indices[:1] if len(indices) > 1 else (call.args[-2],)
+        if op in RESULTS:
+            indices = indices[:1] if len(indices) > 1 else (call.args[-RESULTS[op]],)
         outputs = []
         for place, index in enumerate(indices):
             tensor = self._tensor(index)
