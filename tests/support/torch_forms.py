@@ -153,6 +153,7 @@ PAIRS: dict[str, Any] = {
     "cat in channels_last": lambda s, a, b: ops.cat(
         [t.contiguous(memory_format=torch.channels_last) for t in (a, b)], 1, s.out, s.zero
     ),
+    "cat of two meanings": lambda s, a, b: torch.cat([a, b], 1),
     "cat of codes": lambda s, a, b: torch.cat([a, a], -1),
 }
 

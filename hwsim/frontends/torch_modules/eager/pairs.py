@@ -286,9 +286,14 @@ def _as_made(
     value: QuantizedCodes,
     tensor: torch.Tensor,
 ) -> Codes:
-    """An input of a cat with the meaning of its output."""
+    """An input of a cat with the meaning of its output.
+
+    aten's cat, which takes the first tensor's meaning, runs the same kernel, and complains of each
+    other one.
+    """
     made = call.output
-    extra = {"scale": float(made.q_scale()), "zero_point": int(made.q_zero_point())}
+    scale, zero = float(made.q_scale()), int(made.q_zero_point())
+    op = torch.ops.quantized.cat_relu if "relu" in call.name else torch.ops.quantized.cat
     by_channels = call["dim"] == 1 and all(_channels_last(t) for t in call[name])
 
     def kernel(given: torch.Tensor) -> torch.Tensor:
@@ -296,8 +301,7 @@ def _as_made(
         if given.ndim == 1:  # all codes, or one
             wide = given.reshape(1, 1, 1, -1)
             shaped, dim = (wide.permute(0, 3, 1, 2), 1) if by_channels else (wide, 3)
-        changed = {name: [shaped], "dim": dim, **({} if name == "tensors" else extra)}
-        found: torch.Tensor = functions.again(call, changed)
+        found: torch.Tensor = op([shaped], dim, scale, zero)
         return found.reshape(-1) if given.ndim == 1 else found
 
     one = Call(call.name, call.op, call.place, call.arguments, (kernel(tensor),))
