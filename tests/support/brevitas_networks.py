@@ -140,6 +140,69 @@ def truncated() -> nn.Module:
     return nn.Sequential(first, act, qnn.TruncAvgPool2d(2, bit_width=6), last)
 
 
+class Functions(nn.Module):
+    """Layers of functions, one with bounds of its own, and a pyramid that is joined again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = ends(8)
+        self.conv = qnn.QuantConv2d(3, 4, 3, padding=1, weight_bit_width=4, bias=True)
+        self.bent = qnn.QuantReLU(bit_width=6, max_val=2.5, return_quant_tensor=True)
+        self.down = qnn.QuantConv2d(4, 4, 3, stride=2, padding=1, weight_bit_width=3)
+        self.tanh = qnn.QuantTanh(bit_width=6, return_quant_tensor=True)
+        self.up = qnn.QuantUpsample(scale_factor=2, mode="nearest", return_quant_tensor=True)
+        self.gate = qnn.QuantSigmoid(bit_width=5, return_quant_tensor=True)
+        self.join = qnn.QuantIdentity(bit_width=6, return_quant_tensor=True)
+        self.out = qnn.QuantConv2d(8, 2, 1, weight_bit_width=2)
+
+    def forward(self, x: Any) -> Any:
+        wide = self.bent(self.conv(self.first(x)))
+        small = self.tanh(self.down(wide))
+        parts = [self.gate(wide.value).value, self.up(small).value]
+        return self.last(self.out(self.join(torch.cat(parts, 1))))
+
+
+def between(function: nn.Module) -> nn.Module:
+    """A function of reals between two quantizers."""
+    return nn.Sequential(qnn.QuantIdentity(bit_width=8), function, qnn.QuantIdentity(bit_width=7))
+
+
+class Square(nn.Module):
+    """x times itself."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x**2
+
+
+class Gated(nn.Module):
+    """A Swish written out."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(x)
+
+
+FUNCTIONS: dict[str, nn.Module] = {
+    "celu": nn.CELU(0.5),
+    "elu": nn.ELU(0.7),
+    "gated": Gated(),
+    "gelu": nn.GELU(),
+    "gelu, its tangent": nn.GELU(approximate="tanh"),
+    "hardsigmoid": nn.Hardsigmoid(),
+    "hardswish": nn.Hardswish(),
+    "hardtanh": nn.Hardtanh(-0.5, 0.7),
+    "leaky relu": nn.LeakyReLU(0.1),
+    "mish": nn.Mish(),
+    "prelu": nn.PReLU(4),
+    "relu6": nn.ReLU6(),
+    "selu": nn.SELU(),
+    "sigmoid": nn.Sigmoid(),
+    "silu": nn.SiLU(),
+    "softplus": nn.Softplus(),
+    "softsign": nn.Softsign(),
+    "square": Square(),
+    "tanh": nn.Tanh(),
+}
+
 NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "cnv 2 bits": (lambda: cnv(2, 2), (3, 8, 8)),
     "cnv 4 bits": (lambda: cnv(4, 4), (3, 8, 8)),
@@ -154,6 +217,7 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "shifted": (shifted, (3, 8, 8)),
     "channels": (channels, (3, 8, 8)),
     "truncated": (truncated, (4, 8, 8)),
+    "functions": (Functions, (3, 8, 8)),
 }
 
 

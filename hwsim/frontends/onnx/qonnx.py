@@ -22,6 +22,7 @@ from hwsim.frontends.onnx.qonnx_float import float_quant
 from hwsim.frontends.onnx.qonnx_rules import MODES, IntQuant, power_of_two
 from hwsim.frontends.onnx.qonnx_thresholds import multi_threshold
 from hwsim.frontends.onnx.qonnx_trunc import trunc
+from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.onnx.walk import read_graph
 from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.values import Constant, FloatArray, Level, RawInput, Real
@@ -208,6 +209,8 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 }
 
 
-def read(model: OnnxModel) -> Graph:
-    """The Graph of a QONNX model."""
-    return read_graph(model, HANDLERS)
+def read(
+    model: OnnxModel, runtime: Runtime | None = None, importer: type[Importer] = Importer
+) -> Graph:
+    """The Graph of a QONNX model, as QONNX's executor computes it, or another `runtime`."""
+    return read_graph(model, HANDLERS, runtime, importer=importer)

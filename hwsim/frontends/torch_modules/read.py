@@ -35,6 +35,7 @@ CONVERTED = (
 
 `convert_fx` holds what lies in a submodule by a plain `torch.nn.Module`, which has no forward.
 """
+RECURRENT = ("GRU", "LSTM", "RNN")
 DEPRECATED = "torch.quantize_per_tensor"
 """How PyTorch begins to say that its quantized tensors will go, which is not the user's matter."""
 
@@ -52,6 +53,7 @@ def read_object(model: Any, like: str | None = None, example: Any = None) -> Gra
     if not any(kind.startswith(QUANTIZED) for kind in kinds) and (example is None):
         raise _float(model)
     _expect_evaluation(model)
+    _expect_feed_forward(model)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=DEPRECATED)
         return _read(model, like, example)
@@ -101,6 +103,15 @@ def _expect_evaluation(model: Any) -> None:
         raise HwsimError(
             f"a module must be in evaluation mode, but {what} is in training; module.eval() does it"
         )
+
+
+def _expect_feed_forward(model: Any) -> None:
+    """Raise HwsimError of a recurrent layer, by its name."""
+    for name, part in model.named_modules():
+        kind = type(part).__name__
+        if kind.removeprefix("Quant").removesuffix("Cell") in RECURRENT:
+            what = f"its part {name!r}" if name else "it"
+            raise HwsimError(f"a module must have no recurrent layer, but {what} is a {kind}")
 
 
 def _trains(part: Any) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import Attribute
+from hwsim.frontends.torch_modules.brevitas import movers
 from hwsim.frontends.torch_modules.brevitas.exported import Export, Exporter
 from hwsim.frontends.torch_modules.trace import Call
 
@@ -81,38 +80,103 @@ def batch_norm(run: Exporter, call: Call) -> None:
     run.give(call, "BatchNormalization", inputs, epsilon=float(call["eps"]))
 
 
-def max_pool(run: Exporter, call: Call) -> None:
-    """The largest value."""
+def elu(run: Exporter, call: Call) -> None:
+    """ELU, and SELU, which PyTorch computes as one with factors of its own."""
+    alpha, scale, inner = (float(call[name]) for name in ("alpha", "scale", "input_scale"))
+    inputs = [run.operand(call, call["self"])]
+    if (scale, inner) == (1.0, 1.0):
+        run.give(call, "Elu", inputs, alpha=alpha)
+    elif (alpha, inner) == (SELU_ALPHA, 1.0):
+        run.give(call, "Selu", inputs)
+    else:
+        raise HwsimError(f"{call}: it must be an ELU or SELU")
+
+
+def celu(run: Exporter, call: Call) -> None:
+    """CELU by itself."""
+    run.give(call, "Celu", [run.operand(call, call["self"])], alpha=float(call["alpha"]))
+
+
+def power(run: Exporter, call: Call) -> None:
+    """A square, which PyTorch multiplies."""
+    if call["exponent"] != 2:
+        raise HwsimError(f"{call}: its exponent must be 2, not {call['exponent']}")
+    run.give(call, "Mul", [run.operand(call, call["self"])] * 2)
+
+
+def softplus(run: Exporter, call: Call) -> None:
+    """Without a factor of its own."""
+    if (float(call["beta"]), float(call["threshold"])) != (1.0, 20.0):
+        raise HwsimError(f"{call}: its beta must be 1 and its threshold 20")
+    run.give(call, "Softplus", [run.operand(call, call["self"])])
+
+
+def gelu(run: Exporter, call: Call) -> None:
+    """By the error function, or by a tangent."""
+    run.give(call, "Gelu", [run.operand(call, call["self"])], approximate=call["approximate"])
+
+
+def prelu(run: Exporter, call: Call) -> None:
+    """With slopes that broadcast to the tensor."""
+    run.give(call, "PRelu", [run.operand(call, call[name]) for name in ("self", "weight")])
+
+
+def reversed_sub(run: Exporter, call: Call) -> None:
+    """A number less a tensor."""
+    if call["alpha"] != 1:
+        raise HwsimError(f"{call}: it must have no factor of its own")
+    run.give(call, "Sub", [run.operand(call, call[name]) for name in ("other", "self")])
+
+
+def layer_norm(run: Exporter, call: Call) -> None:
+    """Rows of the last axes."""
+    shape = [int(size) for size in call["normalized_shape"]]
+    held = [
+        fill(shape) if call[name] is None else call[name]
+        for name, fill in (("weight", torch.ones), ("bias", torch.zeros))
+    ]
+    inputs = [run.operand(call, tensor) for tensor in (call["input"], *held)]
+    run.give(call, "LayerNormalization", inputs, axis=-len(shape), epsilon=float(call["eps"]))
+
+
+def group_norm(run: Exporter, call: Call) -> None:
+    """Channels in groups."""
+    count = int(call["C"])
+    held = [
+        fill(count) if call[name] is None else call[name]
+        for name, fill in (("weight", torch.ones), ("bias", torch.zeros))
+    ]
+    inputs = [run.operand(call, tensor) for tensor in (call["input"], *held)]
+    groups = int(call["group"])
+    run.give(call, "GroupNormalization", inputs, num_groups=groups, epsilon=float(call["eps"]))
+
+
+def _windows(call: Call) -> dict[str, Attribute]:
+    """Attributes of both pools."""
     rank = call["self"].ndim - 2
     kernel = list(call.whole("kernel_size", rank))
-    run.give(
-        call,
-        "MaxPool",
-        [run.operand(call, call["self"])],
-        kernel_shape=kernel,
-        strides=list(call.whole("stride", rank)) or kernel,
-        pads=list(call.whole("padding", rank)) * 2,
-        dilations=list(call.whole("dilation", rank)),
-        ceil_mode=int(call["ceil_mode"]),
-    )
+    return {
+        "kernel_shape": kernel,
+        "strides": list(call.whole("stride", rank)) or kernel,
+        "pads": list(call.whole("padding", rank)) * 2,
+        "ceil_mode": int(call["ceil_mode"]),
+    }
+
+
+def max_pool(run: Exporter, call: Call) -> None:
+    """The largest value."""
+    dilations = list(call.whole("dilation", call["self"].ndim - 2))
+    inputs = [run.operand(call, call["self"])]
+    run.give(call, "MaxPool", inputs, dilations=dilations, **_windows(call))
 
 
 def average_pool(run: Exporter, call: Call) -> None:
     """The mean of windows."""
-    rank = call["self"].ndim - 2
     if call.arguments.get("divisor_override") is not None:
         raise HwsimError(f"{call}: it must divide by the size of its windows")
-    kernel = list(call.whole("kernel_size", rank))
-    run.give(
-        call,
-        "AveragePool",
-        [run.operand(call, call["self"])],
-        kernel_shape=kernel,
-        strides=list(call.whole("stride", rank)) or kernel,
-        pads=list(call.whole("padding", rank)) * 2,
-        ceil_mode=int(call["ceil_mode"]),
-        count_include_pad=int(call["count_include_pad"]),
-    )
+    counted = int(call["count_include_pad"])
+    inputs = [run.operand(call, call["self"])]
+    run.give(call, "AveragePool", inputs, count_include_pad=counted, **_windows(call))
 
 
 def adaptive_pool(run: Exporter, call: Call) -> None:
@@ -125,41 +189,6 @@ def adaptive_pool(run: Exporter, call: Call) -> None:
     run.give(call, "AveragePool", inputs, kernel_shape=kernel, strides=kernel)
 
 
-def mean(run: Exporter, call: Call) -> None:
-    """The mean along axes."""
-    rank = call["self"].ndim
-    axes = [int(axis) % rank for axis in (call.arguments.get("dim") or range(rank))]
-    inputs = [run.operand(call, call["self"])]
-    run.give(call, "ReduceMean", inputs, axes=axes, keepdims=int(call.arguments["keepdim"]))
-
-
-def view(run: Exporter, call: Call) -> None:
-    """Another shape."""
-    shape = run.constant(f"{call.title}.shape", run.shape(call), np.int64)
-    run.give(call, "Reshape", [run.operand(call, call["self"]), shape])
-
-
-def permute(run: Exporter, call: Call) -> None:
-    """All axes in another order."""
-    rank = call.output.ndim
-    order = [int(axis) % rank for axis in call["dims"]]
-    run.give(call, "Transpose", [run.operand(call, call["self"])], perm=order)
-
-
-def transpose(run: Exporter, call: Call) -> None:
-    """Two axes in each other's place."""
-    order = list(range(call.output.ndim))
-    first, second = (int(call[name]) for name in ("dim0", "dim1"))
-    order[first], order[second] = order[second], order[first]
-    run.give(call, "Transpose", [run.operand(call, call["self"])], perm=order)
-
-
-def cat(run: Exporter, call: Call) -> None:
-    """Tensors one behind the other."""
-    axis = int(call["dim"]) % call.output.ndim
-    run.give(call, "Concat", [run.operand(call, t) for t in call["tensors"]], axis=axis)
-
-
 def clip(run: Exporter, call: Call) -> None:
     """Between two numbers, either of which may be left out."""
     names = next(n for n in (("min_val", "max_val"), ("min", "max")) if n[0] in call.arguments)
@@ -167,6 +196,34 @@ def clip(run: Exporter, call: Call) -> None:
     inputs = [run.operand(call, call["self"])]
     inputs += ["" if end is None else run.operand(call, end) for end in ends]
     run.give(call, "Clip", inputs)
+
+
+def clip_below(run: Exporter, call: Call) -> None:
+    """Not below a number."""
+    inputs = [run.operand(call, call[name]) for name in ("self", "min")]
+    run.give(call, "Clip", inputs)
+
+
+def clip_above(run: Exporter, call: Call) -> None:
+    """Not above a number."""
+    given, most = (run.operand(call, call[name]) for name in ("self", "max"))
+    run.give(call, "Clip", [given, "", most])
+
+
+def reduced(op: str) -> Export:
+    """Along axes, which stay, 1 long, or go."""
+
+    def handle(run: Exporter, call: Call) -> None:
+        rank = call["self"].ndim
+        axes = [int(axis) % rank for axis in (call.arguments.get("dim") or range(rank))]
+        named = run.constant(f"{call.title}.axes", axes, np.int64)
+        inputs = [run.operand(call, call["self"])]
+        if op == "ReduceSum":  # whose axes are an input in this opset
+            run.give(call, op, [*inputs, named], keepdims=int(call["keepdim"]))
+        else:
+            run.give(call, op, inputs, axes=axes, keepdims=int(call["keepdim"]))
+
+    return handle
 
 
 def _with(op: str, **names: str) -> Export:
@@ -189,102 +246,80 @@ def softmax(op: str) -> Export:
     return handle
 
 
-def slice_(run: Exporter, call: Call) -> None:
-    """A range of an axis."""
-    axis, size = int(call["dim"]) % call["self"].ndim, int(call["self"].shape[int(call["dim"])])
-    first, last, step = slice(call["start"], call["end"], call["step"]).indices(size)
-    if axis == 0 and (first, last, step) == (0, size, 1):
-        run.same(call)
-        return
-    named = (("start", first), ("end", last), ("axis", axis), ("step", step))
-    ends = [run.constant(f"{call.title}.{n}", [v], np.int64) for n, v in named]
-    run.give(call, "Slice", [run.operand(call, call["self"]), *ends])
-
-
-def parts(run: Exporter, call: Call) -> None:
-    """An axis in parts."""
-    axis = int(call["dim"]) % call["self"].ndim
-    sizes = [int(made.shape[axis]) for made in call.outputs]
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    given = run.operand(call, call["self"])
-    for made, first, size in zip(call.outputs, starts, sizes, strict=True):
-        title = f"{call.title}.{first}"
-        ends = [run.constant(title, [v], np.int64) for v in (first, first + size, axis, 1)]
-        run.names[id(made)] = run.node(title, "Slice", [given, *ends])
-
-
-def pad(run: Exporter, call: Call) -> None:
-    """A constant around."""
-    numbers, rank = [int(n) for n in call["pad"]], call["self"].ndim
-    pairs = [(numbers[i], numbers[i + 1]) for i in range(0, len(numbers), 2)][::-1]
-    each = [(0, 0)] * (rank - len(pairs)) + pairs
-    amounts: Sequence[int] = [*(a for a, _ in each), *(b for _, b in each)]
-    inputs = [
-        run.operand(call, call["self"]),
-        run.constant(f"{call.title}.amounts", amounts, np.int64),
-        run.constant(f"{call.title}.value", float(call["value"])),
-    ]
-    run.give(call, "Pad", inputs, mode="constant")
-
-
-def upsample_nearest(run: Exporter, call: Call) -> None:
-    """Whole copies of each place."""
-    scales = [made / size for made, size in zip(call.output.shape, call["self"].shape, strict=True)]
-    if any(scale != int(scale) for scale in scales):
-        raise HwsimError(f"{call}: its scales must be whole numbers, not {scales}")
-    inputs = [run.operand(call, call["self"]), "", run.constant(f"{call.title}.scales", scales)]
-    run.give(
-        call,
-        "Resize",
-        inputs,
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )
-
-
 def _same(run: Exporter, call: Call) -> None:
     run.same(call)
 
 
+SELU_ALPHA = 1.6732632423543772848170429916717
 SIMPLE = {
-    "aten::abs": "Abs", "aten::erf": "Erf", "aten::exp": "Exp", "aten::hardswish": "HardSwish",
-    "aten::mish": "Mish", "aten::neg": "Neg", "aten::relu": "Relu", "aten::relu_": "Relu",
-    "aten::sigmoid": "Sigmoid", "aten::sqrt": "Sqrt", "aten::tanh": "Tanh",
+    "abs": "Abs", "erf": "Erf", "exp": "Exp", "hardsigmoid": "HardSigmoid",
+    "hardswish": "HardSwish", "log": "Log", "mish": "Mish", "neg": "Neg",
+    "reciprocal": "Reciprocal", "relu": "Relu", "sigmoid": "Sigmoid", "silu": "Swish",
+    "sqrt": "Sqrt", "tanh": "Tanh",
 }  # fmt: skip
-PAIRS = {"add": "Add", "add_": "Add", "sub": "Sub", "mul": "Mul", "mul_": "Mul", "div": "Div"}
+IN_PLACE = ("hardsigmoid", "hardswish", "relu", "sigmoid", "silu", "tanh")
+PAIRS = {"add": "Add", "add_": "Add", "sub": "Sub", "sub_": "Sub", "mul": "Mul", "mul_": "Mul",
+         "div": "Div", "div_": "Div"}  # fmt: skip
 SAME = ("alias", "clone", "detach", "lift_fresh", "_to_copy")
 VIEWS = ("view", "_unsafe_view", "reshape", "squeeze", "unsqueeze")
 
 OPERATORS: dict[str, Export] = {
-    **{name: _simple(op) for name, op in SIMPLE.items()},
+    **{f"aten::{name}": _simple(op) for name, op in SIMPLE.items()},
+    **{f"aten::{name}_": _simple(SIMPLE[name]) for name in IN_PLACE},
     **{f"aten::{name}": _both(op) for name, op in PAIRS.items()},
     **{f"aten::{name}": _same for name in SAME},
-    **{f"aten::{name}": view for name in VIEWS},
+    **{f"aten::{name}": movers.view for name in VIEWS},
     "aten::_adaptive_avg_pool2d": adaptive_pool,
     "aten::_log_softmax": softmax("LogSoftmax"),
+    "aten::_prelu_kernel": prelu,
     "aten::_softmax": softmax("Softmax"),
     "aten::addmm": addmm,
+    "aten::amax": reduced("ReduceMax"),
+    "aten::amin": reduced("ReduceMin"),
+    "aten::avg_pool1d": average_pool,
     "aten::avg_pool2d": average_pool,
     "aten::bmm": mm,
-    "aten::cat": cat,
+    "aten::cat": movers.cat,
+    "aten::celu": celu,
     "aten::clamp": clip,
-    "aten::constant_pad_nd": pad,
+    "aten::clamp_": clip,
+    "aten::clamp_max": clip_above,
+    "aten::clamp_min": clip_below,
+    "aten::constant_pad_nd": movers.pad,
     "aten::convolution": convolution,
-    "aten::elu": _with("Elu", alpha="alpha"),
+    "aten::elu": elu,
+    "aten::elu_": elu,
+    "aten::gelu": gelu,
     "aten::hardtanh": clip,
     "aten::hardtanh_": clip,
     "aten::leaky_relu": _with("LeakyRelu", alpha="negative_slope"),
     "aten::leaky_relu_": _with("LeakyRelu", alpha="negative_slope"),
+    "aten::max_pool1d": max_pool,
     "aten::max_pool2d_with_indices": max_pool,
-    "aten::mean": mean,
+    "aten::mean": reduced("ReduceMean"),
     "aten::mm": mm,
     "aten::native_batch_norm": batch_norm,
-    "aten::permute": permute,
-    "aten::slice": slice_,
-    "aten::split": parts,
-    "aten::split_with_sizes": parts,
-    "aten::transpose": transpose,
-    "aten::upsample_nearest2d": upsample_nearest,
+    "aten::native_group_norm": group_norm,
+    "aten::native_layer_norm": layer_norm,
+    "aten::permute": movers.permute,
+    "aten::pixel_shuffle": movers.pixel_shuffle,
+    "aten::pow": power,
+    "aten::reflection_pad1d": movers.pad_by("reflect"),
+    "aten::reflection_pad2d": movers.pad_by("reflect"),
+    "aten::replication_pad1d": movers.pad_by("edge"),
+    "aten::replication_pad2d": movers.pad_by("edge"),
+    "aten::rsub": reversed_sub,
+    "aten::select": movers.select,
+    "aten::softplus": softplus,
+    "aten::slice": movers.slice_,
+    "aten::split": movers.parts,
+    "aten::split_with_sizes": movers.parts,
+    "aten::sum": reduced("ReduceSum"),
+    "aten::transpose": movers.transpose,
+    "aten::unbind": movers.unbind,
+    "aten::upsample_bilinear2d": movers.upsample_linear,
+    "aten::upsample_linear1d": movers.upsample_linear,
+    "aten::upsample_nearest1d": movers.upsample_nearest,
+    "aten::upsample_nearest2d": movers.upsample_nearest,
 }
 """By the operator's name."""

@@ -23,15 +23,30 @@ TENSORS = ("scale", "zero_point", "bit_width")
 
 
 def proxies(model: Any) -> dict[int, Any]:
-    """The parts of a module that quantize, by id: each with the proxy that it belongs to."""
+    """The parts of a module that quantize, by id: each with the proxy that it belongs to.
+
+    Raises HwsimError of one that is disabled, or that only observes.
+    """
     found: dict[int, Any] = {}
-    for part in model.modules():
-        if not type(part).__module__.startswith("brevitas.proxy."):
-            continue
+    for name, part in model.named_modules():
+        proxy = type(part).__module__.startswith("brevitas.proxy.")
+        if not proxy or not hasattr(part, "is_quant_enabled"):
+            continue  # the fused part of one has no switch
         for owner in (part, getattr(part, "fused_activation_quant_proxy", None)):
             core = getattr(owner, "tensor_quant", None)
-            if isinstance(core, torch.nn.Module) and getattr(part, "is_quant_enabled", False):
-                found[id(core)] = part
+            if not isinstance(core, torch.nn.Module):
+                continue
+            if not part.is_quant_enabled:
+                raise HwsimError(
+                    f"the quantizer {name!r} must be enabled, but its disable_quant is set"
+                )
+            if getattr(core, "observer_only", False):
+                raise HwsimError(
+                    f"the quantizer {name!r} must quantize, but it only observes; set "
+                    "observer_only of its tensor_quant to False (calibration_mode leaves it set "
+                    "where two layers share a quantizer)"
+                )
+            found[id(core)] = part
     return found
 
 

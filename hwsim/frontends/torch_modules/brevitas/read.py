@@ -11,6 +11,7 @@ import torch
 from hwsim.frontends.onnx import qonnx
 from hwsim.frontends.torch_modules.brevitas.exported import exported
 from hwsim.frontends.torch_modules.brevitas.operators import OPERATORS
+from hwsim.frontends.torch_modules.brevitas.pytorch import PYTORCH, ModuleImporter
 from hwsim.frontends.torch_modules.brevitas.quantizers import proxies, untouched
 from hwsim.frontends.torch_modules.trace import record
 from hwsim.graph import Graph
@@ -22,4 +23,4 @@ def read(model: Any, inputs: Sequence[torch.Tensor], names: Sequence[str]) -> Gr
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module=r"brevitas\.")
             trace = record(model, inputs, proxies(model))
-        return qonnx.read(exported(trace, OPERATORS, names))
+        return qonnx.read(exported(trace, OPERATORS, names), PYTORCH, ModuleImporter)
