@@ -20,6 +20,7 @@ from hwsim.frontends.openvino.from_codes import narrow_code, of_level, of_pair, 
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.kernels import kernel_rule
 from hwsim.frontends.openvino.pools import flattened
+from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.exact_sums import weighed
 from hwsim.frontends.shared.node_by_node import pools
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
@@ -63,6 +64,8 @@ class FakeQuantizer(CodeRange):
         match source:
             case Weighing() | Total() | Mean():
                 edge, sums, rule = _stepped(run, source, real, self)
+            case Scaled(unit=None):
+                edge, sums, rule = _fine(run, source, real, self)
             case Pair(a=Weighing()) if isinstance(run, OvImporter) and source.tensor in run.clipped:
                 return of_residual(run, source, self, name, out, real)
             case Pair(a=Level(), b=Level()) if isinstance(run, OvImporter):
@@ -119,6 +122,15 @@ class FakeQuantizer(CodeRange):
     def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
         """Never asked for: arithmetic with constants is followed step by step."""
         raise HwsimError(f"{source.name}: it must be quantized at once")
+
+
+def _fine(run: TensorBuilder, source: Scaled, real: Real, by: CodeRange) -> Stepped:
+    """Of what has been computed in a unit finer than a float32's."""
+    functions = tuple(s for s in real.steps if isinstance(s, Unary | Arithmetic))
+    edge, unit = fine_units.line(run, source, by.scale)
+    rows, worth = max(1, len(by.low)), np.full(1, unit)
+    sums = WholeSums(run.types[edge], lambda k: k * worth, np.zeros(1), rows, worth)
+    return edge, sums, FloatRule(functions, by.codes, 1, rows)
 
 
 def _stepped(

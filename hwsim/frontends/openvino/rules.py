@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.frontends.openvino import constants, layers, moving
+from hwsim.frontends.openvino import constants, layers, moving, norms
 from hwsim.frontends.openvino.interpolate import interpolate
 from hwsim.frontends.openvino.lowering import Rule
 
@@ -25,6 +25,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze"), moving.reshaped),
     "Add": constants.arithmetic("Add", np.add),
     "AvgPool": layers.avg_pool,
+    "BatchNormInference": norms.batch_norm,
     "Broadcast": moving.broadcast,
     "Clamp": layers.clamp,
     "Concat": moving.concat,
@@ -44,6 +45,7 @@ RULES: dict[str, Rule] = {
     "HardSigmoid": layers.hard_sigmoid,
     "Interpolate": interpolate,
     "LogSoftmax": layers.function("LogSoftmax", layers.softmax),
+    "MVN": norms.mvn,
     "MatMul": layers.matmul,
     "MaxPool": layers.max_pool,
     "Maximum": layers.pairwise("Max"),
