@@ -161,6 +161,18 @@ def squeezed(d: Drawn, q: Any) -> Any:
     return d.op.multiply(q, d.op.fake_quantize(y, *map(const, (0.0, 1.0, 0.0, 1.0)), 256))
 
 
+def normalized(build: Build, outputs: int) -> Build:
+    """A batch norm of what another gives."""
+
+    def made(d: Drawn, q: Any) -> Any:
+        gamma, beta, mean, variance = d.rng.uniform(0.5, 1.5, (4, outputs))
+        return d.op.batch_norm_inference(
+            build(d, q), const(gamma), const(beta), const(mean), const(variance), 1e-5
+        )
+
+    return made
+
+
 def ones(count: int, value: int = 1) -> list[int]:
     """A list of one number."""
     return [value] * count
@@ -254,6 +266,13 @@ FORMS: dict[str, Build] = {
     "ConvolutionBackpropData 2x2": transposed(2, 2, 0, bias=True),
     "ConvolutionBackpropData 4x4": transposed(4, 2, 1, bias=True),
     "ConvolutionBackpropData without a bias": transposed(3, 2, 1, bias=False),
+    "MatMul, BatchNormInference": normalized(dense(bias=True), 24),
+    "Convolution, BatchNormInference": normalized(conv(3, bias=True), 16),
+    "BatchNormInference": normalized(function(lambda op, q: q), CHANNELS),
+    "MVN of rows": function(lambda op, q: op.mvn(q, op.constant([3]), True, 1e-5, "inside_sqrt")),
+    "MVN of maps": function(
+        lambda op, q: op.mvn(q, op.constant([2, 3]), True, 1e-5, "inside_sqrt")
+    ),
     "Transpose": function(lambda op, q: op.transpose(q, op.constant([0, 1, 3, 2]))),
     "Split": function(lambda op, q: op.split(q, 1, 2).output(1)),
     "Slice": function(lambda op, q: op.slice(q, *(op.constant([v]) for v in (1, 5, 2, 2)))),

@@ -27,3 +27,16 @@ INTERPOLATED = (
     "OpenVINO interpolates in float32, by shares that it rounds: about one code in 100 (where "
     "scales are powers of two) or in 20,000 (elsewhere) may differ by one step"
 )
+TRANSPOSED = (
+    "OpenVINO computes this transposed convolution in float32, since the codes that it reads have "
+    "a place of 0: about one code in 200,000 (8-bit result) may differ by one step, and reals in "
+    "their last bits (about 1e-6 of the largest)"
+)
+ARITHMETIC = (
+    "OpenVINO takes factors and offsets of channels into each other in an order that is not "
+    "followed to the last bit: about one code in 20,000 may differ by one step"
+)
+NORMALIZED = (
+    "OpenVINO normalizes in float32, what is normalized here is finer: about one code in 3,000 "
+    "(maps) or in 50,000 (rows) may differ by one step"
+)

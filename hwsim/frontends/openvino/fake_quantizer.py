@@ -13,7 +13,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.ort import softmax
-from hwsim.frontends.openvino.announcements import SOFTMAX
+from hwsim.frontends.openvino.announcements import NORMALIZED, SOFTMAX
 from hwsim.frontends.openvino.averages import Stepped, average_rule
 from hwsim.frontends.openvino.code_range import CodeRange
 from hwsim.frontends.openvino.from_codes import narrow_code, of_level, of_pair, of_residual
@@ -126,6 +126,7 @@ class FakeQuantizer(CodeRange):
 
 def _fine(run: TensorBuilder, source: Scaled, real: Real, by: CodeRange) -> Stepped:
     """Of what has been computed in a unit finer than a float32's."""
+    run.warn(source.name, NORMALIZED)
     functions = tuple(s for s in real.steps if isinstance(s, Unary | Arithmetic))
     edge, unit = fine_units.line(run, source, by.scale)
     rows, worth = max(1, len(by.low)), np.full(1, unit)

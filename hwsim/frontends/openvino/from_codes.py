@@ -6,7 +6,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.openvino import codes as codes_of
-from hwsim.frontends.openvino.announcements import DIFFERENCE
+from hwsim.frontends.openvino.announcements import ARITHMETIC, DIFFERENCE
 from hwsim.frontends.openvino.code_range import CodeRange
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.residual import summed
@@ -74,6 +74,8 @@ def of_level(
     ahead, behind = pools(real)
     kind = run.types[level.codes.edge]
     functions = [s for s in real.steps if isinstance(s, Unary | Arithmetic)]
+    if {"mul", "add"} <= {f.op for f in functions if isinstance(f, Arithmetic)}:
+        run.warn(name, ARITHMETIC)
     met = np.arange(kind.format.min, kind.format.max + 1)
     meaning = run.meaning(level)
     rows = max(

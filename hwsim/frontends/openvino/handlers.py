@@ -17,7 +17,7 @@ from hwsim.frontends.openvino.quantizers import fake_quantize
 from hwsim.frontends.openvino.readers import shown_only
 from hwsim.frontends.openvino.resized import resize
 from hwsim.frontends.openvino.sums import add, paired
-from hwsim.frontends.openvino.weights import conv, matmul
+from hwsim.frontends.openvino.weights import conv, conv_transpose, matmul
 from hwsim.frontends.shared.values import Level, Real, Unary
 
 
@@ -46,6 +46,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "AveragePool"): average_pool,
     ("", "Clip"): clip,
     ("", "Conv"): conv,
+    ("", "ConvTranspose"): conv_transpose,
     ("", "MatMul"): matmul,
     ("", "Div"): paired,
     ("", "Mul"): paired,

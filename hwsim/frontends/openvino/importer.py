@@ -16,7 +16,7 @@ from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
 from hwsim.frontends.openvino.shown import is_followed, shown
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.values import Level, Real, Unary, Weighing
+from hwsim.frontends.shared.values import FloatArray, Level, Real, Unary, Weighing
 
 LAST_BITS = (
     "OpenVINO computes what nothing quantizes in float32, so that its reals may differ in their "
@@ -43,6 +43,7 @@ class OvImporter(Importer):
     quantizers that only clip, by what they make. `pairs` are two tensors that meet, by what
     is made of them. `between` are tensors of elements between others, interpolated.
     `together` are the reals of quantizers that stay whole, by the edge of their codes.
+    `zeros` are what dense layers' sums hold more than those of reals, by the tensor of the sum.
     """
 
     a_quantizer: ClassVar[str] = "a FakeQuantize"
@@ -60,6 +61,7 @@ class OvImporter(Importer):
         self.pairs: dict[str, TwoPaths] = {}
         self.clipping: dict[str, ClippingEnds] = {}
         self.between: set[str] = set()
+        self.zeros: dict[str, FloatArray] = {}
         self.together: dict[str, Unary] = {}
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hwsim.frontends.openvino.announcements import FUNCTIONS
+from hwsim.frontends.openvino.announcements import ARITHMETIC, FUNCTIONS
 from hwsim.frontends.openvino.code_range import CodeRange
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums
@@ -57,14 +57,26 @@ def kernel_rule(
         sums = WholeSums(kind, lambda k: k.astype(np.float64), np.zeros(1), rows)
         return sums, FloatRule((), codes, 1, max(rows, bias.size))
     worth = scale.astype(np.float64)
-    if not plain:
-        run.warn(source.name, FUNCTIONS)
+    _note(run, source, functions)
 
     def last(values: FloatArray) -> IntArray:
         return by.without_zeros(line.places(values))
 
     sums = WholeSums(kind, lambda k: k * worth, np.zeros(1), rows, worth)
     return sums, FloatRule(functions, last, 1, rows)
+
+
+def _note(run: TensorBuilder, source: Weighing, functions: tuple[Unary | Arithmetic, ...]) -> None:
+    """Say what is not followed to the last bit: functions, and factors of a channel.
+
+    A dense layer's own factor comes behind what it takes off.
+    """
+    ops = [f.op for f in functions if isinstance(f, Arithmetic)]
+    own = int(ops[:1] == ["sub"])
+    if any(isinstance(f, Unary) and not (f.clamp or f.arithmetic) for f in functions):
+        run.warn(source.name, FUNCTIONS)
+    elif ops.count("mul") > own:
+        run.warn(source.name, ARITHMETIC)
 
 
 def _bias(
@@ -77,20 +89,18 @@ def _bias(
     return None, functions
 
 
-def sums_of_weights(op: Dense, shift: np.float32) -> FloatArray:
-    """Weights times one number, added up in float32 one after the other."""
-    total = np.zeros(op.outputs, F32)
-    for row in op.matrix():
+def sums_of_weights(codes: IntArray, shift: np.float32) -> FloatArray:
+    """Weights (inputs, outputs) times one number, added up in float32 one after the other."""
+    total = np.zeros(codes.shape[-1], F32)
+    for row in codes.reshape(-1, codes.shape[-1]):
         total = total + shift * row.astype(F32)
     return total
 
 
 def _zero_sums(run: TensorBuilder, source: Weighing) -> FloatArray:
     """What a dense layer's sums of the plugin's codes hold more than those of reals."""
-    taken = run.meaning(source.input).shift if isinstance(run, OvImporter) else 0
-    if isinstance(source.op, Dense) and taken:
-        return sums_of_weights(source.op, F32(taken))
-    return np.zeros(1, F32)
+    zeros = run.zeros if isinstance(run, OvImporter) else {}
+    return zeros.get(source.tensor, np.zeros(1, F32))
 
 
 def _zero_count(run: TensorBuilder, source: Weighing) -> Reals:

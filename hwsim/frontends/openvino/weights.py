@@ -8,10 +8,11 @@ import numpy as np
 
 from hwsim.frontends.onnx import matmul as products
 from hwsim.frontends.onnx import weighted
+from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.openvino import wrong
-from hwsim.frontends.openvino.announcements import IN_FLOAT
+from hwsim.frontends.openvino.announcements import IN_FLOAT, TRANSPOSED
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.kernels import sums_of_weights
 from hwsim.frontends.openvino.lines import again
@@ -40,6 +41,18 @@ def note_float(run: Importer, node: OnnxNode) -> None:
         run.warn(node.name, IN_FLOAT)
 
 
+def conv_transpose(run: Importer, node: OnnxNode) -> None:
+    """ConvTranspose; the plugin has no whole numbers for codes that have a place of 0."""
+    note_float(run, node)
+    FLOAT_HANDLERS["", "ConvTranspose"](run, node)
+    made = run.values[node.output]
+    source = made.source if isinstance(made, Real) else None
+    if not isinstance(run, OvImporter) or not isinstance(source, Weighing):
+        return
+    if run.meaning(source.input).shift:
+        run.warn(node.name, TRANSPOSED)
+
+
 def matmul(run: Importer, node: OnnxNode) -> None:
     """MatMul; one whose codes have a place of 0 gets that out of its sums as the plugin does.
 
@@ -53,7 +66,10 @@ def matmul(run: Importer, node: OnnxNode) -> None:
     if not isinstance(run, OvImporter) or not isinstance(source, Weighing):
         return
     meaning = run.meaning(source.input)
-    shift, shown = float(meaning.shift), shown_only(run, node)
+    weights, shift = run.values[node.inputs[1]], float(meaning.shift)
+    if shift and isinstance(weights, Constant) and weights.codes is not None:
+        run.zeros[source.tensor] = sums_of_weights(weights.codes, F32(shift))
+    shown = shown_only(run, node)
     alike = bool((source.scale == source.scale[0]).all())  # then the plugin has one for all
     exact = shift == source.input.zero_point + meaning.lowest
     if not shift or (exact and not (shown and alike)):
@@ -66,7 +82,7 @@ def matmul(run: Importer, node: OnnxNode) -> None:
     ones = None if source.op.weight_format.frac_bits == 0 else (1.0,)
     op = replace(source.op, zero_point=-meaning.lowest, weight_scale=ones)
     whole = replace(source, input=level, op=op, scale=np.ones(1, F32))
-    taken = sums_of_weights(source.op, F32(shift))
+    taken = run.zeros.get(source.tensor, np.zeros(1, F32))
     scale = again(source.scale) if shown and alike else source.scale
     steps = (Arithmetic(str(node), "sub", taken), Arithmetic(str(node), "mul", scale))
     run.values[node.output] = replace(made, source=whole, steps=steps)
