@@ -8,7 +8,7 @@ exactly; the narrowest `m` is the first `s` at which `m / 2**s` falls into it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from hwsim.fixed import Rounding
@@ -59,11 +59,17 @@ class Lines:
         return next((s for s in range(LONGEST) if self.slope(s) is not None), None)
 
 
-def corridor(thresholds: Iterable[int], *, lo: int, hi: int, low: int) -> Corridor | None:
-    """The lines through the thresholds of codes above `low` on `lo..hi`; None if there is none."""
+def corridor(
+    thresholds: Iterable[int], *, lo: int, hi: int, low: int, loose: Collection[int] = ()
+) -> Corridor | None:
+    """The lines through the thresholds of codes above `low` on `lo..hi`; None if there is none.
+
+    Those at the places `loose`, which lie inside `lo + 2..hi - 1`, may be missed by one.
+    """
     points = [(min(max(t, lo), hi + 1), low + 1 + k) for k, t in enumerate(thresholds)]
-    under = _hull([p for p in points if p[0] <= hi], 1)
-    over = _hull([(t - 1, j) for t, j in points if t > lo], -1)
+    far = [int(k in loose) for k in range(len(points))]
+    under = _hull([(t + d, j) for (t, j), d in zip(points, far, strict=True) if t <= hi], 1)
+    over = _hull([(t - 1 - d, j) for (t, j), d in zip(points, far, strict=True) if t > lo], -1)
     if not under:
         under = [(lo, low)]  # the output never rises: any line at or below its only code will do
     if not over:
@@ -81,10 +87,18 @@ def corridor(thresholds: Iterable[int], *, lo: int, hi: int, low: int) -> Corrid
     return Corridor(under, over, least, most) if least[0] * most[1] < most[0] * least[1] else None
 
 
-def lines_of(column: list[int], *, lo: int, hi: int, low: int, split: int | None) -> Lines | None:
-    """The lines of one channel whose thresholds are `column`."""
+def lines_of(
+    column: list[int],
+    *,
+    lo: int,
+    hi: int,
+    low: int,
+    split: int | None = None,
+    loose: Collection[int] = (),
+) -> Lines | None:
+    """The lines of one channel whose thresholds are `column`; those at `loose` as in a corridor."""
     sides = [(lo, hi)] if split is None else [(lo, min(hi, split - 1)), (max(lo, split), hi)]
-    parts = [corridor(column, lo=a, hi=max(a, b), low=low) for a, b in sides]
+    parts = [corridor(column, lo=a, hi=max(a, b), low=low, loose=loose) for a, b in sides]
     whole = [part for part in parts if part is not None]
     return Lines(whole) if len(whole) == len(parts) else None
 
@@ -123,6 +137,13 @@ def narrowest(
         if line is None:
             return None
         lines.append(line)
+    return along(lines, out, shared=shared, split=split)
+
+
+def along(
+    lines: Sequence[Lines], out: Output, *, shared: bool, split: int | None = None
+) -> Affine | None:
+    """The multiply-add-shift along lines of each channel, with the shortest shifts."""
     shifts = [shift for line in lines if (shift := line.shift()) is not None]
     if len(shifts) < len(lines):
         return None

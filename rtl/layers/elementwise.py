@@ -15,10 +15,10 @@ from rtl.parts.lanes import Lanes
 from rtl.parts.stream import Beat
 
 
-def mapped(of: OnLanes, plan: LanePlan, beats: tuple[Beat, ...], part: Any) -> Layer:
-    """The plan's lanes of codes through one part."""
+def mapped(of: OnLanes, plan: LanePlan, beats: tuple[Beat, ...], *parts: Any) -> Layer:
+    """The plan's lanes of codes through one part, or several in series."""
     out = Beat.of(plan.lanes, of.task.out.format)
-    return Layer(beats, out, [Lanes(beats[0], plan.lanes), part])
+    return Layer(beats, out, [Lanes(beats[0], plan.lanes), *parts])
 
 
 class Clipped(Pointwise):

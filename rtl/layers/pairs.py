@@ -139,13 +139,17 @@ class ScaledAdded(Summed):
 
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
         """Besides what is repeated a table for each input, where the form has them."""
-        form, found = self.form, [*super().memories(plan)]
-        if not isinstance(form, TabledSum):
-            return found
-        for kind, rows in zip(self.task.inputs, (form.table_a, form.table_b), strict=True):
+        return [*super().memories(plan), *summed_tables(self.form, self.task.inputs, plan.lanes)]
+
+
+def summed_tables(form: SumForm | None, inputs: Sequence[TensorType], lanes: int) -> list[Memory]:
+    """The memories of a form with a table for each input; none for others."""
+    found: list[Memory] = []
+    if isinstance(form, TabledSum):
+        for kind, rows in zip(inputs, (form.table_a, form.table_b), strict=True):
             width = holding(min(*rows, 0), max(*rows, 0)).width
-            found += [Memory(1 << kind.format.width, width, written=False)] * plan.lanes
-        return found
+            found += [Memory(1 << kind.format.width, width, written=False)] * lanes
+    return found
 
 
 class Multiplied(Paired):

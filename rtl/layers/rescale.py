@@ -85,6 +85,10 @@ class Rescaled(Pointwise):
         block = plan.block_constants
         return (Memory(constants.blocks, constants.width, written=False, block=block),)
 
+    def ahead(self, plan: LanePlan) -> Sequence[Any]:
+        """The parts in series ahead of the requantizer."""
+        return ()
+
     def _part(self, kind: Any, plan: LanePlan, *more: Any) -> Any:
         """A requantizer of some kind for this task."""
         return kind(
@@ -130,7 +134,7 @@ class Pipelined(Rescaled):
 
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """A multiplication, an addition, a shift and their rounding on each lane."""
-        return mapped(self, plan, beats, self._part(Requantizer, plan))
+        return mapped(self, plan, beats, *self.ahead(plan), self._part(Requantizer, plan))
 
 
 class Multicycle(Rescaled):
@@ -186,7 +190,7 @@ class Multicycle(Rescaled):
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """One component for all lanes."""
         part = self._part(MulticycleRequantizer, plan, self.multiplication(plan))
-        return mapped(self, plan, beats, part)
+        return mapped(self, plan, beats, *self.ahead(plan), part)
 
 
 class Serially(Multicycle):

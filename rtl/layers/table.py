@@ -57,7 +57,7 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Pad: (pad.Framed,),
     ops.Quotient: (quotient.LongDivision,),
     ops.Reduce: (reduce.Reduced,),
-    ops.PairTable: (tables.LookedUpByPair,),
+    ops.PairTable: (tables.LookedUpByPair, tables.AddedByPair),
     ops.Relu: (elementwise.Clipped,),
     ops.Requantize: (
         requantize.Requantized,
@@ -72,7 +72,13 @@ HARDWARE: Mapping[type[Op], Record] = {
     ops.Split: (shape.InBlocks,),
     ops.Sub: (pairs.Added,),
     ops.Table: (elementwise.LookedUp,),
-    ops.Thresholds: (thresholds.Compared, thresholds.Searched),
+    ops.Thresholds: (
+        thresholds.Compared,
+        thresholds.Searched,
+        thresholds.LinePipelined,
+        thresholds.LineSerially,
+        thresholds.LineByLimbs,
+    ),
     ops.Transpose: (shape.Transposed,),
 }
 

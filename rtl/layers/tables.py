@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from hwsim.ops import ChannelTable, Literal, PairTable
-from rtl.layers.base import Pointwise
+from hwsim.forms.adders import SumForm
+from hwsim.forms.tabled_sums import sum_form
+from hwsim.ops import ChannelTable, Literal, PairTable, TensorType
+from rtl.layers.base import Option, Pointwise
 from rtl.layers.elementwise import mapped
 from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
-from rtl.layers.pairs import Paired
+from rtl.layers.pairs import Paired, Summed, summed_tables
 from rtl.layers.plans import LanePlan
 from rtl.parts.pipeline import ChannelConstants
 from rtl.parts.stream import Beat
 from rtl.parts.tables import ChannelLookup, PairLookup, Recital
 
 MOST_PAIR_BITS = 16
+ADDER = 250
+"""Look-up tables that a sum of two codes with its own tables takes, roughly."""
+BLOCK = 100
+"""Look-up tables that a block RAM of entries is worth: an ECP5 has 400 for each."""
 
 
 class Recited(Pointwise):
@@ -109,6 +116,19 @@ class LookedUpByPair(Paired):
         """Nothing is multiplied."""
         return 0
 
+    def options(self) -> Sequence[Option]:
+        """One for each width, by the memories of its tables."""
+        return [
+            Option((plan.lanes * self._worth, plan.lanes), self.cycles(plan), plan)
+            for plan in map(self.plan, self.widths())
+        ]
+
+    @property
+    def _worth(self) -> int:
+        """What a lane's table is worth in look-up tables."""
+        table = Memory(self.task.op.values.size, self.task.out.format.width, written=False)
+        return BLOCK * table.blocks if table.blocks else -(-table.words // 16) * table.width
+
     def memories(self, plan: LanePlan) -> Sequence[Memory]:
         """The table of each lane, and what is repeated."""
         op: PairTable = self.task.op
@@ -120,3 +140,35 @@ class LookedUpByPair(Paired):
         a, b = self.task.inputs
         op: PairTable = self.task.op
         return PairLookup(op.values.tolist(), plan.lanes, formats=(a.format, b.format), out=op.out)
+
+
+class AddedByPair(Summed):
+    """A sum of what each code gives, where one has all entries."""
+
+    def lacks(self) -> str | None:
+        """Entries that are rounded sums."""
+        if self.form is None:
+            return "its entries must be the rounded sums of what both codes give"
+        return None
+
+    @property
+    def form(self) -> SumForm | None:
+        """The cheapest sum that agrees on all pairs of codes."""
+        return table_form(self.task.op, *self.task.inputs)
+
+    def options(self) -> Sequence[Option]:
+        """One for each width, by its adders and tables."""
+        return [
+            Option((plan.lanes * ADDER, plan.lanes), self.cycles(plan), plan)
+            for plan in map(self.plan, self.widths())
+        ]
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """Besides what is repeated a table for each input, where the form has them."""
+        return [*super().memories(plan), *summed_tables(self.form, self.task.inputs, plan.lanes)]
+
+
+@lru_cache(maxsize=256)
+def table_form(op: PairTable, a: TensorType, b: TensorType) -> SumForm | None:
+    """The cheapest sum with the entries of a table of pairs; found once for each."""
+    return sum_form(op, a, b)

@@ -1,11 +1,14 @@
-"""Thresholds: compared side by side, or searched in a memory."""
+"""Thresholds: compared side by side, searched in a memory, or multiplied where a line has them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
+from hwsim.errors import HwsimError
+from hwsim.forms.ladders import Moved, moved
+from hwsim.forms.requantizers import Affine
 from hwsim.ops import ChosenThresholds, Thresholds
 from rtl.layers.base import Option, Pointwise
 from rtl.layers.elementwise import mapped
@@ -13,7 +16,9 @@ from rtl.layers.layer import Layer
 from rtl.layers.memory import Memory
 from rtl.layers.pairs import Paired
 from rtl.layers.plans import LanePlan
+from rtl.layers.rescale import ByLimbs, Pipelined, Rescaled, Serially
 from rtl.parts.arith import holding
+from rtl.parts.moved import Mover, moved_constants
 from rtl.parts.pipeline import ChannelConstants
 from rtl.parts.stream import Beat
 from rtl.parts.thresholds import (
@@ -25,9 +30,12 @@ from rtl.parts.thresholds import (
     constants_of,
     row_fields,
 )
+from rtl.targets import REFERENCE
 
 MOST_COMPARED = 32
 """Thresholds of a channel that are compared at once."""
+BLOCK = 100
+"""Look-up tables that a block RAM of thresholds is worth: an ECP5 has 400 for each."""
 
 
 class Reaching(Pointwise):
@@ -115,8 +123,11 @@ class Searched(Reaching):
         ]
 
     def _stored(self, plan: LanePlan) -> int:
-        """Look-up tables of memories that are no block RAM, roughly."""
-        return sum(-(-m.words // 16) * m.width for m in self.memories(plan) if not m.blocks)
+        """Look-up tables of memories, roughly, or what their block RAMs are worth."""
+        return sum(
+            BLOCK * m.blocks if m.blocks else -(-m.words // 16) * m.width
+            for m in self.memories(plan)
+        )
 
     def cycles(self, plan: LanePlan) -> int:
         """One more than the bits of the count, each beat."""
@@ -139,6 +150,75 @@ class Searched(Reaching):
     def lower(self, plan: LanePlan, beats: tuple[Beat, ...]) -> Layer:
         """A search on each lane."""
         return mapped(self, plan, beats, self.part(Search, plan))
+
+
+class OnALine(Rescaled):
+    """The shared base of thresholds that a multiply-add-shift has, a few inputs moved by one."""
+
+    @cached_property
+    def moved(self) -> Moved:
+        """The form that is equal on the proven range of the input; HwsimError without one."""
+        found = moved_form(self.task.op, *self.bounds)
+        if found is None:
+            raise HwsimError("its thresholds must lie on a line, but for a few of each channel")
+        return found
+
+    @property
+    def form(self) -> Affine:
+        """What follows where inputs are moved."""
+        return self.moved.form
+
+    def cost(self, plan: LanePlan) -> tuple[int, ...]:
+        """A comparison for each input that is moved, besides."""
+        tables, *more = super().cost(plan)
+        wide, each = self.task.x.format.width, len(self.moved.up[0]) + len(self.moved.down[0])
+        moving = each * (wide // 2 + 2) + 2 * wide if self.moves else 0
+        return tables + plan.lanes * moving, *more
+
+    @property
+    def moves(self) -> bool:
+        """Whether any input is moved."""
+        return bool(self.moved.up[0] or self.moved.down[0])
+
+    def memories(self, plan: LanePlan) -> Sequence[Memory]:
+        """The lists of inputs that are moved, where they differ between beats, and the line's."""
+        found, block = [*super().memories(plan)], plan.block_constants
+        held = moved_constants(self.moved, lanes=plan.lanes, channels=self.period, block=block)
+        if self.moves and held.stored:
+            found.append(Memory(held.blocks, held.width, written=False, block=block))
+        return found
+
+    def ahead(self, plan: LanePlan) -> Sequence[Mover]:
+        """What moves inputs, if any are."""
+        if not self.moves:
+            return ()
+        mover = Mover(
+            self.moved,
+            lanes=plan.lanes,
+            channels=self.period,
+            in_format=self.task.x.format,
+            in_range=self.bounds,
+            block=plan.block_constants,
+        )
+        return (mover,)
+
+
+class LinePipelined(OnALine, Pipelined):
+    """A code a lane and cycle."""
+
+
+class LineSerially(OnALine, Serially):
+    """Shift and add."""
+
+
+class LineByLimbs(OnALine, ByLimbs):
+    """A multiplier a lane, used several times for a code."""
+
+
+@lru_cache(maxsize=1024)
+def moved_form(op: Thresholds, lo: int, hi: int) -> Moved | None:
+    """The multiply-add-shift of thresholds on lo..hi; found once for each operator."""
+    return moved(op, lo, hi, operand_bits=REFERENCE.operand_bits)
 
 
 class SearchedInRows(Paired):

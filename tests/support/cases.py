@@ -719,6 +719,9 @@ def two_code_cases() -> Iterator[Case]:
     grid = (np.arange(16)[:, None] * 13 + np.arange(32) * 5) % 100
     table = PairTable(values=grid, out=U8, quant=Quant((0.1,), 9))
     yield Case("pairtable-plain", table, (tensor((2, 20), "s4"), tensor((2, 20), "u5")))
+    plane = np.rint(np.arange(256)[:, None] * 0.381 + np.arange(256) * 0.633 - 20.3).astype(int)
+    summed = PairTable(values=np.clip(plane, 3, 200), out=U8)
+    yield Case("pairtable-sum", summed, (tensor((8, 32), "u8"), tensor((8, 32), "s8")))
     turned = PairTable(values=grid.T, out=U8)
     yield Case(
         "pairtable-broadcast", turned, (tensor((3, 4, 6), "s5"), tensor((6,), "s4", codes=(-7, 2)))
@@ -826,6 +829,11 @@ def thresholds_cases() -> Iterator[Case]:
     yield case("many-of-few-codes", x, rows(6, 31, -128, 127), base=[0, 9, 3, 1, 2, 5], step=-2)
     yield case("many-in-one-row", sums, rows(1, 63, -8192, 8191), out=Format.uint(6))
     yield case("many-falling", sums, rows(6, 31, -8192, 8191), base=99, step=-4)
+    line = np.arange(-100, 100) * 61 + np.arange(6)[:, None] * 13 // 5
+    yield case("line", sums, line, base=-100)
+    beside = line + np.isin(np.arange(200), (9, 77, 150)) - (np.arange(200) == 33 + line[:, :1] % 7)
+    yield case("beside-a-line", sums, beside, base=-100)
+    yield case("line-in-one-row", sums, beside[3], base=-100)
     yield case("wide", tensor((4, 6), "s40"), rows(6, 20, -(1 << 39), 1 << 39))
     yield case("wider", tensor((4, 6), "s60"), rows(6, 20, -(1 << 59), 1 << 59))
 
