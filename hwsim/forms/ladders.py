@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class Nudged:
     """An `Affine` whose inputs are one more where they are in `up`, one less where in `down`.
 
     Both hold a row for each channel of the form, or one; rows have one length, filled up with what
@@ -65,7 +65,7 @@ def step_function(op: Thresholds, lo: int, hi: int) -> StepFunction | None:
     return StepFunction(*ends, low + first, low + max(first, last), at[first:last])
 
 
-def moved(op: Thresholds, lo: int, hi: int, *, operand_bits: Sequence[int]) -> Moved | None:
+def moved(op: Thresholds, lo: int, hi: int, *, operand_bits: Sequence[int]) -> Nudged | None:
     """The narrowest form that is proved equal to `op` for codes `lo..hi`; None where none is known.
 
     `operand_bits` are as for `hwsim.forms.choose`.
@@ -126,7 +126,7 @@ def _off(places: IntArray, reals: Floats) -> Floats:
     return best
 
 
-def _corrected(steps: StepFunction, form: Affine) -> Moved | None:
+def _corrected(steps: StepFunction, form: Affine) -> Nudged | None:
     """The form with the inputs moved that it gives another code; None where they are too many."""
     up, down = (_missed(steps, form, below=below) for below in (False, True))
     longest = max(len(row) for row in (*up, *down))
@@ -137,7 +137,7 @@ def _corrected(steps: StepFunction, form: Affine) -> Moved | None:
         tuple((*row, *[unmet] * (max(map(len, each)) - len(row))) for row in each)
         for each in (up, down)
     ]
-    return Moved(form=form, up=rows[0], down=rows[1])
+    return Nudged(form=form, up=rows[0], down=rows[1])
 
 
 def _missed(steps: StepFunction, form: Affine, *, below: bool) -> list[list[int]]:
@@ -157,7 +157,7 @@ def _wanted(steps: StepFunction, x: IntArray) -> IntArray:
     return np.stack(columns, axis=-1) + steps.low
 
 
-def equal(steps: StepFunction, form: Moved) -> bool:
+def equal(steps: StepFunction, form: Nudged) -> bool:
     """Whether the form gives the codes of `steps` for every input.
 
     Both are asked on each side of all thresholds and around all inputs that are moved, and at the

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from hwsim.errors import HwsimError
-from hwsim.forms.ladders import Moved, moved
+from hwsim.forms.ladders import Nudged, moved
 from hwsim.forms.requantizers import Affine
 from hwsim.ops import ChosenThresholds, Thresholds
 from rtl.layers.base import Option, Pointwise
@@ -156,7 +156,7 @@ class OnALine(Rescaled):
     """The shared base of thresholds that a multiply-add-shift has, a few inputs moved by one."""
 
     @cached_property
-    def moved(self) -> Moved:
+    def moved(self) -> Nudged:
         """The form that is equal on the proven range of the input; HwsimError without one."""
         found = moved_form(self.task.op, *self.bounds)
         if found is None:
@@ -216,7 +216,7 @@ class LineByLimbs(OnALine, ByLimbs):
 
 
 @lru_cache(maxsize=1024)
-def moved_form(op: Thresholds, lo: int, hi: int) -> Moved | None:
+def moved_form(op: Thresholds, lo: int, hi: int) -> Nudged | None:
     """The multiply-add-shift of thresholds on lo..hi; found once for each operator."""
     return moved(op, lo, hi, operand_bits=REFERENCE.operand_bits)
 

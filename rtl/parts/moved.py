@@ -10,14 +10,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.fixed import Format
-from hwsim.forms.ladders import Moved
+from hwsim.forms.ladders import Nudged
 from rtl.parts import arith
 from rtl.parts.pipeline import ChannelConstants, Lane, Pipeline
 from rtl.parts.requantizer import Range, trimmed
 from rtl.parts.stream import Beat
 
 
-def moved_constants(form: Moved, *, lanes: int, channels: int, block: bool) -> ChannelConstants:
+def moved_constants(form: Nudged, *, lanes: int, channels: int, block: bool) -> ChannelConstants:
     """The codes of each channel that are moved, by the names that a lane has them under."""
     fields = {
         f"{name}{place}": [row[place] for row in rows]
@@ -38,7 +38,7 @@ class Mover(wiring.Component):
 
     def __init__(
         self,
-        form: Moved,
+        form: Nudged,
         *,
         lanes: int,
         channels: int,
