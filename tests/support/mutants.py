@@ -109,7 +109,7 @@ def mutated_member(data: bytes, rng: np.random.Generator) -> bytes:
     with warnings.catch_warnings(), zipfile.ZipFile(made, "w") as written:
         warnings.simplefilter("ignore")  # two files of one name
         for name, held in members:
-            written.writestr(name or "empty", held)
+            written.writestr(name.partition("\0")[0] or "empty", held)  # a name ends there
     return made.getvalue()
 
 

@@ -22,9 +22,10 @@ from hwsim.frontends.onnx.window import COUNTS, dilated, map_level
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
 from hwsim.frontends.shared.builder import MAX_ELEMENTS
+from hwsim.frontends.shared.maps import turned_round
 from hwsim.frontends.shared.values import NO_PADDING, Codes, Level, Real
 from hwsim.ops import Window
-from hwsim.ops.base import IntArray, Shape
+from hwsim.ops.base import Shape
 
 Ends = list[tuple[int, int]]
 
@@ -77,16 +78,6 @@ def conv_transpose(run: Importer, node: OnnxNode) -> None:
     *places, outputs = source.op.infer([run.types[source.input.codes.edge]]).shape
     made = Real(source, Arrangement.map((outputs, *places)))
     run.values[node.output] = beside(run, node, made, bias)
-
-
-def turned_round(codes: IntArray, groups: int) -> IntArray:
-    """Weights (in, out / groups, kernel axes) as a convolution has them, output channels last."""
-    inputs, outputs, *kernel = codes.shape
-    rank = len(kernel)
-    cut = codes.reshape(groups, inputs // groups, outputs, *kernel)
-    flipped = np.flip(cut, tuple(range(3, 3 + rank)))
-    moved = flipped.transpose(*range(3, 3 + rank), 1, 0, 2)
-    return moved.reshape(*kernel, inputs // groups, groups * outputs)
 
 
 def _stretch(node: OnnxNode, places: Shape, kernel: Shape) -> Stretch:

@@ -1,4 +1,4 @@
-"""Maps as operators with windows expect them, and kernels with zeros between their taps."""
+"""Maps as operators with windows expect them; kernels with gaps, or turned round."""
 
 from __future__ import annotations
 
@@ -45,3 +45,13 @@ def with_gaps(node: object, taps: IntArray, dilations: Sequence[int]) -> IntArra
     out = np.zeros(shape, np.int64)
     out[tuple(slice(None, None, d) for d in dilations)] = taps
     return out
+
+
+def turned_round(codes: IntArray, groups: int) -> IntArray:
+    """Weights (in, out / groups, kernel axes) as a convolution has them, output channels last."""
+    inputs, outputs, *kernel = codes.shape
+    rank = len(kernel)
+    cut = codes.reshape(groups, inputs // groups, outputs, *kernel)
+    flipped = np.flip(cut, tuple(range(3, 3 + rank)))
+    moved = flipped.transpose(*range(3, 3 + rank), 1, 0, 2)
+    return moved.reshape(*kernel, inputs // groups, groups * outputs)

@@ -12,6 +12,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.shared import moves
 from hwsim.frontends.shared.arrangement import Arrangement
+from hwsim.frontends.shared.maps import turned_round
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import Codes, Constant, FloatArray, Level, Real, Weighing
 from hwsim.frontends.torch.importer import Executor, ProgramImporter
@@ -188,21 +189,11 @@ def conv_transpose(run: ProgramImporter, node: ProgramNode) -> None:
         )
     scale = scales_along(node, weights, 1)
     scale = np.tile(scale, groups) if scale.size > 1 else scale
-    taps = dilated(node, _turned_round(codes, groups), rank)
+    taps = dilated(node, turned_round(codes, groups), rank)
     level, window = _stretched(run, node, level, taps.shape[:rank])
     source = layer(run, node, level, taps, weights, scale, (window, groups))
     *places, outputs = source.op.infer([run.types[level.codes.edge]]).shape
     run.values[node.output] = Real(source, Arrangement.map((outputs, *places)))
-
-
-def _turned_round(codes: IntArray, groups: int) -> IntArray:
-    """Weights (in, out / groups, kernel axes) as a convolution has them, output channels last."""
-    inputs, outputs, *kernel = codes.shape
-    rank = len(kernel)
-    cut = codes.reshape(groups, inputs // groups, outputs, *kernel)
-    flipped = np.flip(cut, tuple(range(3, 3 + rank)))
-    moved = flipped.transpose(*range(3, 3 + rank), 1, 0, 2)
-    return moved.reshape(*kernel, inputs // groups, groups * outputs)
 
 
 def _stretched(
