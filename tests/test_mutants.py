@@ -39,6 +39,11 @@ def hang(path):
         time.sleep(60)
 
 
+def spin(path):
+    while path.read_bytes() == b"bad":
+        pass
+
+
 def swell(path):
     if path.read_bytes() == b"bad":
         np.ones(1 << 29).sum()  # 4 GiB
@@ -59,11 +64,12 @@ def babble(path):
     [
         (crash, "ended by SIGSEGV"),
         (hang, "took more than 1 s"),
+        (spin, "took more than 1 s"),
         (swell, "MemoryError"),
         (fail, "IndexError"),
         (babble, "no one sentence"),
     ],
-    ids=["crash", "hang", "swell", "fail", "babble"],
+    ids=["crash", "hang", "spin", "swell", "fail", "babble"],
 )
 def test_what_is_neither_read_nor_refused_fails_by_its_number(read, said, tmp_path):
     with pytest.raises(AssertionError, match=f"file 1: (.|\n)*{said}"):

@@ -28,7 +28,8 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 
-SECONDS = 10  # for one file
+SECONDS = 10  # for one file, of the processor
+WAIT = 3  # so many times as long by the clock: other processes run too
 MEMORY = 2 << 30  # bytes of a whole process, of which INTERPRETER are there before it reads
 INTERPRETER = 512 << 20
 EDGES = (0, 1, 2, 3, 4, 127, 128, 255, 1 << 15, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
@@ -147,7 +148,7 @@ def sentences(
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        what = f"took more than {seconds:g} s" if name == "SIGALRM" else f"ended by {name}"
+        what = f"took more than {seconds:g} s" if name in ("SIGALRM", "SIGPROF") else f"ended by {name}"
         raise AssertionError(f"file {len(found)}: {what}")
     assert os.waitstatus_to_exitcode(status) == 0, f"file {len(found)}: its process ended"
     return found
@@ -165,13 +166,15 @@ def _child(
     """All files, one after the other; each one's answer is a line."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limit = pages * resource.getpagesize() + memory - INTERPRETER
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
     for data in files:
         path.write_bytes(data)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, WAIT * seconds)
         said = failure = None
         try:
             read(path)
@@ -181,6 +184,7 @@ def _child(
                 failure = f"no one sentence that names the file: {said}"
         except BaseException:
             failure = traceback.format_exc()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         told.write(json.dumps([said, failure]) + "\n")
         told.flush()
