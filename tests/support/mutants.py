@@ -148,7 +148,8 @@ def sentences(
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        what = f"took more than {seconds:g} s" if name in ("SIGALRM", "SIGPROF") else f"ended by {name}"
+        late = name in ("SIGALRM", "SIGPROF")
+        what = f"took more than {seconds:g} s" if late else f"ended by {name}"
         raise AssertionError(f"file {len(found)}: {what}")
     assert os.waitstatus_to_exitcode(status) == 0, f"file {len(found)}: its process ended"
     return found
