@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import hwsim
 from hwsim import Graph, HwsimError
 from rtl.build import Request, build
 from rtl.plan.explore import explore
+from rtl.targets import find_target
 
 Array = npt.NDArray[Any]
 SETS = ("tflm", "reference", "builtin", "xnnpack")
@@ -78,6 +80,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     try:
+        find_target(given.target)
+        if given.samples < 1:
+            raise HwsimError(f"--samples must be at least 1, not {given.samples}")
+        if given.json and not given.json.absolute().parent.is_dir():
+            raise HwsimError(f"the folder of --json {given.json} must be there")
         data = dict(named(text) for text in given.data)
         unknown = sorted(data.keys() - {path.stem for path in given.models})
         if unknown:
@@ -184,10 +191,13 @@ def litert(path: Path, like: str, x: Array) -> Array:
 
 def quality(graph: Graph, path: Path) -> str:
     """Right classes; of a model that gives back its input, how well its error tells y = 1 apart."""
-    with np.load(path, allow_pickle=False) as arrays:
-        if not {"x", "y"} <= set(arrays.files):
-            raise HwsimError(f"{path} must hold arrays x and y, not {', '.join(arrays.files)}")
-        x, y = arrays["x"], arrays["y"]
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not {"x", "y"} <= set(arrays.files):
+                raise HwsimError(f"{path} must hold arrays x and y, not {', '.join(arrays.files)}")
+            x, y = arrays["x"], arrays["y"]
+    except (OSError, ValueError, BadZipFile) as error:
+        raise HwsimError(f"{path} must be an .npz file of arrays x and y ({error})") from None
     if y.shape != (len(x),):
         raise HwsimError(f"{path}: y must be one label a sample, {(len(x),)}, not {y.shape}")
     found = hwsim.emulate(graph, x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import sys
 import time
 import wave
@@ -21,6 +22,7 @@ from hwsim.errors import HwsimError
 Array = npt.NDArray[Any]
 HERE = Path(__file__).parent
 RATE = 16_000
+FEATURES = 40  # of a frame
 CHUNK = 160  # samples of 10 ms, which the front end takes at a time
 NEEDED = "pymicro_features", "pymicro_wakeword", "tflite_micro", "matplotlib"
 
@@ -88,6 +90,8 @@ def read_wav(path: Path) -> Array:
             data = sound.readframes(sound.getnframes())
     except (wave.Error, EOFError) as error:
         raise HwsimError(f"{path} must be a WAV file ({error})") from None
+    except OSError as error:
+        raise HwsimError(f"{path} must be a WAV file that can be read ({error.strerror})") from None
     if shape != (RATE, 2, 1):
         rate, wide, channels = shape
         raise HwsimError(
@@ -106,7 +110,7 @@ def features(samples: Array) -> Array:
         front.process_samples(samples[start : start + CHUNK].tobytes()).features
         for start in range(0, len(samples) - CHUNK + 1, CHUNK)
     ]
-    return np.array([frame for frame in made if frame], np.float32).reshape(-1, 40)
+    return np.array([frame for frame in made if frame], np.float32).reshape(-1, FEATURES)
 
 
 def run(path: Path, frames: Array, cutoff: float, out: Path) -> Result:
@@ -116,6 +120,11 @@ def run(path: Path, frames: Array, cutoff: float, out: Path) -> Result:
     loaded = time.perf_counter()
     port = graph.inputs[0]
     stride = port.type.shape[0]
+    if math.prod(port.type.shape) != stride * FEATURES or not graph.state:
+        raise HwsimError(
+            f"{path} must hear frames of {FEATURES} features, a few a step, and remember the steps "
+            f"before, not take {port.type.shape}" + ("" if graph.state else " and keep no state")
+        )
     steps = len(frames) // stride
     if not steps:
         raise HwsimError(f"the clip must have {stride} frames of 10 ms or more, not {len(frames)}")

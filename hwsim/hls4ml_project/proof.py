@@ -11,7 +11,7 @@ from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import piece_of
 from hwsim.fixed import Overflow
 from hwsim.frontends import as_graph
-from hwsim.graph import Graph
+from hwsim.graph import Graph, user_shape
 from hwsim.hls4ml_project.precision import units
 from hwsim.ops import TensorType
 
@@ -31,7 +31,10 @@ def check_again(graph: Graph, made: Any) -> None:
         kind, symmetric = port.type, port.overflow is Overflow.SAT_SYM
         low = max(kind.lo, -kind.format.max) if symmetric and kind.format.signed else kind.lo
         codes[port.tensor] = rng.integers(low, kind.hi + 1, (samples, *kind.shape))
-        reals[other.name] = _reals(codes[port.tensor], kind)
+        # hls4ml leaves out a transpose that keeps the numbers' order, as of maps of one channel
+        reals[other.name] = _reals(codes[port.tensor], kind).reshape(
+            samples, *user_shape(other.type, other)
+        )
     want = planned(graph).run(codes)
     emulator = planned(again)
     got = emulator.run(emulator.encode(reals))

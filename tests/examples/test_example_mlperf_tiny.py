@@ -83,6 +83,9 @@ def test_what_cannot_be_is_a_sentence(tmp_path, rng):
     for arguments, sentence in (
         (["--data", "m=codes.npy"], "--data must be MODEL=FILE.npz, not 'm=codes.npy'"),
         (["--data", "n=x.npz"], "--data must name one of the models, not n"),
+        (["--samples", 0], "--samples must be at least 1, not 0"),
+        (["--target", "best"], "target must be one of ecp5-25k, ecp5-85k, xc7, xcup, not 'best'"),
+        (["--json", "none/m.json"], "the folder of --json none/m.json must be there"),
         (
             ["--samples", 2, "--data", f"m={tmp_path / 'half.npz'}"],
             f"{tmp_path / 'half.npz'} must hold arrays x and y, not x",

@@ -9,6 +9,7 @@ import wave
 from pathlib import Path
 
 import pytest
+from support.tflite_models import Lite
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "wake_word" / "wake_word.py"
 pytestmark = pytest.mark.needs("pymicro_features", "pymicro_wakeword", "tflite_micro", "matplotlib")
@@ -36,6 +37,20 @@ def test_a_name_that_no_model_has_is_told_with_those_known(tmp_path):
     known = "alexa, hey_jarvis, hey_mycroft, okay_nabu"
     must = f"model must be a .tflite file or one of {known}, not 'hey_computer'"
     assert done.stderr.splitlines() == [must]
+
+
+def test_a_model_that_hears_something_else_is_a_sentence(tmp_path):
+    path = tmp_path / "m.tflite"
+    lite = Lite()
+    x, y = lite.codes("x", (1, 4), 0.5, 0), lite.codes("y", (1, 4), 0.5, 0)
+    lite.node("RELU", [x], [y])
+    path.write_bytes(lite.build([x], [y]))
+    done = ran(tmp_path / "out", path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"{path} must hear frames of 40 features, a few a step, and remember the steps before, not "
+        "take (4,) and keep no state"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -280,3 +280,13 @@ def test_a_missing_hls4ml_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "hls4ml", None)
     with pytest.raises(HwsimError, match="to_hls4ml needs hls4ml, which must be installed"):
         hwsim.to_hls4ml(tiny(), tmp_path)
+
+
+def test_a_transpose_that_keeps_the_order_may_be_left_out_by_hls4ml(tmp_path, rng):
+    """A map of one channel, channels first: hls4ml takes it channels last, the same numbers."""
+    graph = hwsim.load("examples/hls4ml/digits.hwsim")
+    x = np.round(rng.uniform(0, 2, (200, 1, 8, 8)) * 16) / 16
+    again = hwsim.load(hwsim.to_hls4ml(graph, tmp_path))
+    assert again.inputs[0].type.shape == (8, 8, 1)
+    want, got = hwsim.emulate(graph, x), hwsim.emulate(again, x.reshape(200, 8, 8, 1))
+    assert np.array_equal(want, got)

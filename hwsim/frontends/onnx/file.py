@@ -92,6 +92,7 @@ def _model(path: Path, proto: Any) -> OnnxModel:
             for entry in note.quant_parameter_tensor_names
             if text(entry.key) == DATATYPE
         },
+        text(proto.producer_name),
     )
 
 

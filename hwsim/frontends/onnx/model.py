@@ -90,6 +90,7 @@ class OnnxModel:
     outputs: tuple[OnnxPort, ...]
     datatypes: Mapping[str, str] = field(default_factory=dict)
     """By tensor, what QONNX's annotations say of its values, as `BIPOLAR` or `UINT8`."""
+    producer: str = ""
 
     @property
     def batch(self) -> int | None:

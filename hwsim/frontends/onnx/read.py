@@ -10,7 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq, qonnx
 from hwsim.frontends.onnx.file import from_proto, read_file
 from hwsim.frontends.onnx.model import OnnxModel
-from hwsim.frontends.onnx.refusals import ADVICE, of_qonnx, unquantized
+from hwsim.frontends.onnx.refusals import ADVICE, of_qonnx, unquantized, whole_numbers
 from hwsim.frontends.onnx.runtimes import RUNTIMES, runtime
 from hwsim.frontends.unread import NO_RULE, ListedOperator
 from hwsim.graph import Graph
@@ -42,7 +42,9 @@ def _graph(model: OnnxModel, like: str | None) -> Graph:
             raise HwsimError(of_qonnx(model.path, like))
         return qonnx.read(model)
     if not any(op in LINEAR_OPS or op.startswith(INTEGER_OPS) for _, op in ops):
-        raise HwsimError(unquantized(model.path, {op for _, op in ops}))
+        own = model.producer == "hwsim"  # what hwsim to-onnx --as integer has written
+        plain = {op for _, op in ops}
+        raise HwsimError(whole_numbers(model.path) if own else unquantized(model.path, plain))
     return qdq.read(model, runtime(like))
 
 

@@ -111,16 +111,20 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def whole_numbers(name: object) -> str:
+    """Why a model that computes on whole numbers in plain operators is not read."""
+    return (
+        f"{name} must say by QuantizeLinear, QLinear or Quant operators what its numbers mean, but "
+        "has whole numbers in plain operators, which are not read back; of what hwsim to-onnx "
+        "writes, --as qdq and --as qonnx are read, and Graph.save keeps a Graph"
+    )
+
+
 def unquantized(name: object, operators: Set[str]) -> str:
     """Why an ONNX model without a static quantizer is not read, with what would quantize it."""
-    whole = sorted(set(WHOLE_NUMBERS) & operators)
     dynamic = sorted(set(DYNAMIC) & operators)
-    if whole and whole == dynamic:
-        return (
-            f"{name} must be quantized by operators that say so, but {', '.join(whole)} and plain "
-            "operators compute its whole numbers, which is not read back; of what hwsim to-onnx "
-            "writes, --as qdq and --as qonnx are read, and Graph.save keeps a Graph"
-        )
+    if dynamic and not set(dynamic) - set(WHOLE_NUMBERS):
+        return whole_numbers(name)
     if dynamic:
         return (
             f"{name} must be quantized with fixed scales, but {', '.join(dynamic)} finds them anew"
