@@ -47,10 +47,11 @@ def test_a_model_that_hears_something_else_is_a_sentence(tmp_path):
     path.write_bytes(lite.build([x], [y]))
     done = ran(tmp_path / "out", path)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+    said = (
         f"{path} must hear frames of 40 features, a few a step, and remember the steps before, not "
         "take (4,) and keep no state"
-    ]
+    )
+    assert done.stderr.splitlines() == [said]
 
 
 @pytest.mark.parametrize(
