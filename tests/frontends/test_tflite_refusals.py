@@ -132,6 +132,7 @@ def constants_only() -> bytes:
     return lite.build([], [y])
 
 
+NOTHING = np.zeros((0, 1, 1, 3), np.int8)
 CASES: list[tuple[str, Callable[[], bytes], str]] = [
     ("floats", floats, f"quantized, but computes in floats: tensor 'y' is float32; {WAY}"),
     ("hybrid", hybrid, f"but quantizes its weights alone: tensor 'y' is float32; {WAY}"),
@@ -148,6 +149,12 @@ CASES: list[tuple[str, Callable[[], bytes], str]] = [
     ("nothing", empty, r"'x' must hold something, not be of shape \(1, 0\)"),
     ("weights' zero", lambda: layer(zero_points=(1, 0)), "its weights must have zero point 0"),
     ("weights' scales", lambda: layer(scales=(1.0, 2, 3), zero_points=(0,)), "1 scale or 2, not"),
+    ("weights of nothing", lambda: layer(shape=(0, 1, 1, 3), data=NOTHING),
+     r"CONV_2D 'y': 'w' must hold something, not be of shape \(0, 1, 1, 3\)"),
+    ("weights without a scale", lambda: layer(scales=(), zero_points=()),
+     "CONV_2D 'y': tensor 'w' must be quantized, with a scale"),
+    ("another kernel set", lambda: unary("GELU"),
+     r"m.tflite: GELU 'y': it must be read like a kernel set that can run it: reference, builtin"),
     ("a tanh that is fused", lambda: added(4), "its fused activation must clamp, not be TANH"),
     ("int32", long, "'x' must be of int8 or uint8 or int16, not int32"),
     ("no input", constants_only, "must depend on an input"),

@@ -42,8 +42,8 @@ def _lite(model: bytes, like: str, inputs: dict[str, Array]) -> list[Array]:
     outputs = [one["index"] for one in interpreter.get_output_details()]
     rows: list[list[Array]] = []
     for sample in range(len(next(iter(inputs.values())))):
-        for name, values in inputs.items():
-            place = places[name]
+        for number, (name, values) in enumerate(inputs.items()):
+            place = places.get(name, details[number]["index"])  # some files have no names
             interpreter.set_tensor(place, values[sample].reshape(shapes[place]))
         try:
             interpreter.invoke()

@@ -129,6 +129,10 @@ class LiteImporter(Builder):
         """The values of a constant input."""
         tensor = self.tensor(node, place)
         values = self.value(node.inputs[place])
+        if values is None and 0 in tensor.shape:
+            raise HwsimError(
+                f"{node}: {tensor.name!r} must hold something, not be of shape {tensor.shape}"
+            )
         if values is None:
             raise HwsimError(f"{node}: input {place} ({tensor.name!r}) must be constant")
         return values

@@ -71,7 +71,7 @@ def _read(run: LiteImporter, node: LiteNode) -> None:
         HANDLERS[node.op](run, node)
     except HwsimError as error:
         text = str(error)
-        named = text.startswith((f"{node}:", "tensor ", f"{run.model.path}"))
+        named = text.startswith((str(node), f"{run.model.path}"))
         raise HwsimError(text if named else f"{node}: {text}") from None
 
 
