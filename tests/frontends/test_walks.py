@@ -39,6 +39,19 @@ def test_walks_one_after_the_other_are_lists_of_lists(shape, axes) -> None:
         assert np.array_equal(first.renumbered(shape, others).positions, moved)
 
 
+@pytest.mark.parametrize(("shape", "axes"), ORDERS)
+def test_a_walk_along_a_longer_axis_is_that_of_a_longer_array(shape, axes) -> None:
+    walk = LoopOrder.permuted(shape, axes)
+    for axis, length in itertools.product(range(len(shape)), (1, 2, 9)):
+        made = walk.stretched(shape, axis, length)
+        longer = (*shape[:axis], length, *shape[axis + 1 :])
+        if shape[axis] == 1:
+            assert made is None
+        else:
+            assert made is not None and made.same(LoopOrder.permuted(longer, axes))
+            assert np.array_equal(made.positions, listed(longer, axes))
+
+
 def test_what_no_loops_visit_is_kept_as_a_list(rng) -> None:
     for size in (4, 9, 12):
         order = rng.permutation(size)

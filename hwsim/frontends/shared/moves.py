@@ -23,7 +23,7 @@ from hwsim.frontends.shared.values import (
 )
 from hwsim.frontends.shared.walks import LoopOrder
 from hwsim.ops import Op, Pad, Reshape, Select
-from hwsim.ops.base import IntArray, Shape
+from hwsim.ops.base import Shape
 
 Amounts = tuple[int, int, int]  # before, after and between the indices of an axis
 
@@ -62,7 +62,7 @@ def select(layout: Arrangement, axis: int, indices: Sequence[int]) -> Way:
         return Way((), layout)
     ops, layout, place = _found(layout, axis, ())
     op = Select(axis=place, indices=tuple(int(index) for index in indices))
-    return Way((*ops, op), _longer(layout, axis, place, np.asarray(indices, np.int64)))
+    return Way((*ops, op), _longer(layout, axis, place, len(indices)))
 
 
 def selected(layout: Arrangement, indices: Sequence[Sequence[int] | None]) -> Way:
@@ -103,7 +103,7 @@ def pad(layout: Arrangement, amounts: Sequence[Amounts]) -> tuple[Way, Pad | Non
         first, last, inside = amounts[axis]
         length = layout.shape[axis]
         grown = first + length + (length - 1) * inside + last
-        layout = _longer(layout, axis, places[axis], np.zeros(grown, np.int64))
+        layout = _longer(layout, axis, places[axis], grown)
     before, after, between = map(tuple, numbers)
     op = Pad(before=before, after=after, between=between if any(between) else ())
     return Way(ops, layout), op
@@ -176,13 +176,18 @@ def _normal(layout: Arrangement) -> tuple[tuple[Op, ...], Arrangement]:
     return best.ops, best.layout
 
 
-def _longer(layout: Arrangement, axis: int, place: int, indices: IntArray) -> Arrangement:
-    """Where elements lie once an axis has others; `place` is the edge's axis of the same."""
+def _longer(layout: Arrangement, axis: int, place: int, count: int) -> Arrangement:
+    """Where elements lie once an axis has so many; `place` is the edge's axis of the same."""
     length, inner = layout.shape[axis], math.prod(layout.shape[axis + 1 :])
-    old = np.take(layout.order.reshape(layout.physical), indices, axis=place)
-    outer, within = old // (inner * length), old % inner
-    along = [1] * old.ndim
-    along[place] = len(indices)
-    new = outer * (len(indices) * inner) + np.arange(len(indices)).reshape(along) * inner + within
-    shape = (*layout.shape[:axis], len(indices), *layout.shape[axis + 1 :])
-    return Arrangement(shape, old.shape, LoopOrder.of(new.ravel()))
+    shape = (*layout.shape[:axis], count, *layout.shape[axis + 1 :])
+    physical = (*layout.physical[:place], count, *layout.physical[place + 1 :])
+    walk = layout.walk.stretched(layout.shape, axis, count)
+    if walk is None:
+        first = np.zeros(count, np.int64)
+        old = np.take(layout.order.reshape(layout.physical), first, axis=place)
+        outer, within = old // (inner * length), old % inner
+        along = [1] * old.ndim
+        along[place] = count
+        new = outer * (count * inner) + np.arange(count).reshape(along) * inner + within
+        walk = LoopOrder.of(new.ravel())
+    return Arrangement(shape, physical, walk)

@@ -94,6 +94,15 @@ class LoopOrder:
         new = np.arange(math.prod(shape)).reshape(shape).transpose(axes)
         return LoopOrder.of(inverse(new.reshape(-1))[self.positions])
 
+    def stretched(self, shape: Shape, axis: int, length: int) -> LoopOrder | None:
+        """The walk once an axis of the tensor is so long; None where no loop goes along it."""
+        apart = None if self.loops is None or length < 1 else _along(self.loops, shape)
+        if apart is None or shape[axis] == 1:
+            return None
+        strides = row_major([*shape[:axis], length, *shape[axis + 1 :]])
+        sizes = [length if along == axis else size for size, along in apart]
+        return LoopOrder.through(sizes, [strides[along] for _, along in apart])
+
     def after(self, other: LoopOrder) -> LoopOrder:
         """What this walk visits of the positions of another, as that one names them."""
         if other.is_plain:
