@@ -22,7 +22,8 @@ from hwsim.frontends.openvino.kernels import kernel_rule
 from hwsim.frontends.openvino.pools import flattened
 from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.exact_sums import weighed
-from hwsim.frontends.shared.node_by_node import pools
+from hwsim.frontends.shared.node_by_node import in_parts, pools
+from hwsim.frontends.shared.rounding import quantize
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums, step_function
 from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.trying import absorbed
@@ -31,6 +32,7 @@ from hwsim.frontends.shared.values import (
     Arithmetic,
     Codes,
     FloatArray,
+    Joined,
     Level,
     Mean,
     Pair,
@@ -64,6 +66,8 @@ class FakeQuantizer(CodeRange):
         match source:
             case Weighing() | Total() | Mean():
                 edge, sums, rule = _stepped(run, source, real, self)
+            case Joined() if any(isinstance(step, Arithmetic) for step in real.steps):
+                return quantize(run, in_parts(real, source), self, name, out)
             case Scaled(unit=None):
                 edge, sums, rule = _fine(run, source, real, self)
             case Pair(a=Weighing()) if isinstance(run, OvImporter) and source.tensor in run.clipped:

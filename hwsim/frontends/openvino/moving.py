@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ def reshape(state: Lowering, layer: IrLayer) -> None:
             before = state.shape(layer, 0)
             known = [before[i] if v == 0 and i < len(before) else v for i, v in enumerate(target)]
             target = [-1 if value is None else value for value in known]
+        target = _rest(target, state.shape(layer, 0)) or target
     else:
         target = shape
     if target.count(-1) > 1 or (target and target.count(-1) == 1 and target[0] != -1):
@@ -66,6 +68,19 @@ def reshape(state: Lowering, layer: IrLayer) -> None:
         raise HwsimError(f"{layer}: its target shape must be known but for the batch")
     name = state.new(layer, "shape", np.array(target, np.int64))
     state.node(layer, "Reshape", [state.tensor(layer, 0), name])
+
+
+def _rest(target: list[int], before: tuple[int | None, ...]) -> list[int] | None:
+    """A target of an open batch and another size that follows from the rest; None for others."""
+    open_places = [place for place, size in enumerate(target) if size == -1]
+    known = [size for size in before[1:] if size is not None]
+    given = math.prod(size for size in target if size != -1)
+    if len(open_places) != 2 or open_places[0] or len(known) != len(before) - 1 or given < 1:
+        return None
+    size, left = divmod(math.prod(known), given)
+    if left or before[0] is not None:
+        return None
+    return [size if place == open_places[1] else old for place, old in enumerate(target)]
 
 
 def _turned(state: Lowering, layer: IrLayer, held: IrConstant) -> IrConstant:

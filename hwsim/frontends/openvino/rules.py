@@ -7,6 +7,7 @@ import numpy as np
 from hwsim.frontends.openvino import constants, layers, moving, norms
 from hwsim.frontends.openvino.interpolate import interpolate
 from hwsim.frontends.openvino.lowering import Rule
+from hwsim.frontends.openvino.shape_math import quotient, with_shapes
 
 FUNCTIONS = {
     "Abs": "Abs", "Acos": "Acos", "Asin": "Asin", "Atan": "Atan", "Ceiling": "Ceil", "Cos": "Cos",
@@ -17,7 +18,7 @@ FUNCTIONS = {
 }  # fmt: skip
 """Functions of one value without attributes, and their names in ONNX."""
 
-RULES: dict[str, Rule] = {
+_LAYERS: dict[str, Rule] = {
     **{name: layers.function(op) for name, op in FUNCTIONS.items()},
     **{
         name: layers.reduced(name) for name in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
@@ -35,7 +36,7 @@ RULES: dict[str, Rule] = {
     "Convolution": layers.convolution,
     "ConvolutionBackpropData": layers.deconvolution,
     "DepthToSpace": moving.blocks("DepthToSpace"),
-    "Divide": constants.arithmetic("Div", np.divide),
+    "Divide": constants.arithmetic("Div", quotient),
     "Elu": layers.function("Elu", layers.elu),
     "FakeQuantize": layers.fake_quantize,
     "Gather": moving.gather,
@@ -68,3 +69,5 @@ RULES: dict[str, Rule] = {
     "Transpose": moving.transposed,
     "VariadicSplit": moving.split,
 }
+
+RULES = with_shapes(_LAYERS)

@@ -136,14 +136,7 @@ class Stepped(Quantizer):
             return None
         if any(isinstance(s, Pool) for s in real.steps):
             raise HwsimError(f"{source.name}: a max pool must stand before a concatenation")
-        parts, start = [], 0
-        for part in source.parts:
-            size = part.layout.shape[source.axis]
-            steps = tuple(_cut(step, part, source, start) for step in real.steps)
-            parts.append(replace(part, steps=(*part.steps, *steps)))
-            start += size
-        whole = replace(real, source=replace(source, parts=tuple(parts)), steps=())
-        return quantize(run, whole, self, name, out)
+        return quantize(run, in_parts(real, source), self, name, out)
 
     def _ops(
         self,
@@ -238,6 +231,17 @@ def pools(real: Real) -> tuple[list[Op], list[Op]]:
 
 def _rises(step: After) -> bool:
     return not isinstance(step, Unary | Arithmetic) or step.rising
+
+
+def in_parts(real: Real, source: Joined) -> Real:
+    """What is joined, whose parts take the steps behind it."""
+    parts, start = [], 0
+    for part in source.parts:
+        size = part.layout.shape[source.axis]
+        steps = tuple(_cut(step, part, source, start) for step in real.steps)
+        parts.append(replace(part, steps=(*part.steps, *steps)))
+        start += size
+    return replace(real, source=replace(source, parts=tuple(parts)), steps=())
 
 
 def _cut(step: After, part: Real, source: Joined, start: int) -> After:
