@@ -98,6 +98,23 @@ def test_what_is_computed_at_the_end_differs_in_the_last_bits_and_says_so(name: 
         assert told and away < 2e-6
 
 
+def test_quantizers_that_a_concatenation_ties_to_a_convolution_are_announced() -> None:
+    def build(drawn: Drawn, q: Any) -> Any:
+        first, second = drawn.op.split(q, 1, 2).outputs()
+        held = drawn.weights(4, 4, 1, 1, scales=(4, 1, 1, 1))
+        y = drawn.op.convolution(second, held, [1, 1], [0, 0], [0, 0], [1, 1])
+        return drawn.op.concat([first, drawn.quantized(y)], 1)
+
+    rng = np.random.default_rng(seeded(3))
+    drawn, x = Drawn(ODD, rng), ov.parameter(CHANNELS, SIDE, SIDE)
+    given = ov.model(build(drawn, drawn.quantized(x)), x)
+    (want,) = ov.run(given, reals := inputs(given, rng, 8))
+    with pytest.warns(RuntimeDifference, match="to one scale, the widest one's"):
+        graph = hwsim.load(given)
+    away = np.abs(np.asarray(hwsim.emulate(graph, reals)) - want).max()
+    assert away > 1e-3 * np.abs(want).max()  # so that the warning is true
+
+
 def test_a_place_of_0_taken_for_whole_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwsim.frontends.openvino.importer.shown", lambda real, *_: real)
     counts = [compared(EXACT["MaxPool"], ODD, seeded(turn))[0] for turn in range(4)]

@@ -40,3 +40,8 @@ NORMALIZED = (
     "OpenVINO normalizes in float32, what is normalized here is finer: about one code in 3,000 "
     "(maps) or in 50,000 (rows) may differ by one step"
 )
+ALIGNED = (
+    "OpenVINO brings quantizers of unlike ranges, which a Concat or Split ties to a convolution, "
+    "to one scale, the widest one's: codes and all reals behind them differ; give the quantizers "
+    "one range, as NNCF does before a Concat"
+)

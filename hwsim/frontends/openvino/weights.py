@@ -12,6 +12,7 @@ from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.openvino import wrong
+from hwsim.frontends.openvino.aligned import note_aligned
 from hwsim.frontends.openvino.announcements import IN_FLOAT, TRANSPOSED
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.kernels import sums_of_weights
@@ -28,6 +29,7 @@ def conv(run: Importer, node: OnnxNode) -> None:
     """Conv without a bias; the plugin takes whole numbers where weights have no zero point."""
     note_float(run, node)
     wrong.note_joined(run, node)
+    note_aligned(run, node)
     weighted.conv(run, node)
 
 
