@@ -109,7 +109,7 @@ def main() -> int:
     """Measure, print a table, write JSON and page."""
     parser = options(__doc__)
     parser.add_argument("models", nargs="*", type=Path, metavar="MODEL")
-    parser.add_argument("--samples", type=int, default=24, help="of each form; of a model 20 times")
+    parser.add_argument("--samples", type=int, default=240, help="of each form; of a model twice")
     parser.add_argument("--least", type=int, default=50_000, help="outputs of a kernel set")
     args = parser.parse_args()
     lines = [
@@ -117,7 +117,7 @@ def main() -> int:
         for name, builds in operators().items()
         if (line := operator(name, builds, args.samples, args.least))[1] != "0"
     ]
-    lines += [published(path, 20 * args.samples) for path in args.models]
+    lines += [published(path, 2 * args.samples) for path in args.models]
     facts = {
         "provenance": provenance("ai-edge-litert", "tflite-micro", "numpy"),
         "seed": SEED,

@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 
 import pytest
+from support.tflite_forms import written
+from support.tflite_memories import MEMORIES
 
 pytestmark = pytest.mark.needs("onnxruntime")
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -55,3 +57,20 @@ def test_lines_of_kernel_sets_count_what_differs(monkeypatch):
     whole = script.hwsim.emulate
     monkeypatch.setattr(script.hwsim, "emulate", lambda *given: whole(*given) + 1)
     assert script.operator("RELU", forms["RELU"], 2, 1)[2:] == ["2,048"] * 4
+
+
+@pytest.mark.needs("ai_edge_litert", "tflite_micro")
+def test_lines_of_models_count_what_differs(monkeypatch, tmp_path):
+    """With state, as one sequence; the longest ten seconds of sound are timed."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("tflite_models")
+    path = tmp_path / "kept.tflite"
+    path.write_bytes(written(MEMORIES["VAR_HANDLE"][0], 1, powers=False, odd=True)[0])
+    x = script.noise(script.hwsim.load(path), 7)
+    rows = [script.compared(path, like, "random", x) for like in script.SETS]
+    assert [(row.codes, row.different) for row in rows] == [(84, 0)] * 4
+    (line,) = script.lines(rows)
+    assert line[2:7] == ["7 steps, random", *["0 of 84"] * 4]
+    whole = script.hwsim.emulate
+    monkeypatch.setattr(script.hwsim, "emulate", lambda *given, **k: whole(*given, **k) + 1)
+    assert script.compared(path, "tflm", "random", x).different == 84
