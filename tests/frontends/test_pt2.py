@@ -26,19 +26,20 @@ DAMAGED = ("linear", "conv2d", "add", "avg_pool2d", "cat", "sigmoid")
 def operators():
     """Names of the catalogue, without torch where it is missing."""
     try:
-        from support.exported_operators import OPERATORS
+        from support.exported_operators import BY_TORCH, OPERATORS
     except ImportError:
         return []
-    return [(name, number) for name, builds in OPERATORS.items() for number in range(len(builds))]
+    both = {**OPERATORS, **BY_TORCH}
+    return [(name, number) for name, builds in both.items() for number in range(len(builds))]
 
 
 def drawn(name: str, number: int, *, powers: bool):
     from support.exported import Maker
-    from support.exported_operators import OPERATORS
+    from support.exported_operators import BY_TORCH, OPERATORS
 
     rng = np.random.default_rng(zlib.crc32(f"{name}|{number}|{powers}".encode()) ^ base())
     maker = Maker(rng, powers=powers)
-    return maker, maker.exported(OPERATORS[name][number](maker))
+    return maker, maker.exported({**OPERATORS, **BY_TORCH}[name][number](maker))
 
 
 def by_torch(program, feeds):
@@ -128,6 +129,14 @@ def test_a_layer_is_announced_where_its_order_of_sums_may_decide_and_not_elsewhe
         assert len(found) == expected
         assert all("steps of a rounding threshold" in text for text in found)
         assert told(path, "executorch") == []
+
+
+def test_scales_of_inputs_are_refused_where_no_lowering_takes_them(path):
+    from support.exported import saved
+
+    path.write_bytes(saved(drawn("scales of inputs", 0, powers=False)[1]))
+    with pytest.raises(HwsimError, match="scales of its outputs, not of its inputs"):
+        hwsim.load(path)
 
 
 def test_a_function_at_the_end_is_announced_for_its_last_bits(path, rng):

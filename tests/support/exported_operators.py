@@ -125,6 +125,29 @@ def joined(dim: int, shape: tuple[int, ...] = (4, 5, 5), *, alike: bool = True) 
     return build
 
 
+def stacked(dim: int) -> Build:
+    """Two tensors of one scale side by side along an axis of their own."""
+
+    def build(m: Maker) -> Forward:
+        given = m.meaning()
+        m.input(3, 4)
+        m.input(3, 4)
+        return lambda module, x, y: given(torch.stack([given(x), given(y)], dim))
+
+    return build
+
+
+def sloped(slopes: int) -> Build:
+    """Times a slope below 0, one for all or one a channel."""
+
+    def build(m: Maker) -> Forward:
+        given, made, weight = m.meaning(), m.meaning(0.03), m.positive(slopes)
+        m.input(4, 5, 5)
+        return lambda module, x: made(F.prelu(given(x), weight(module)))
+
+    return build
+
+
 def with_codes(function: Callable[[Tensor, Tensor], Tensor], *shape: int) -> Build:
     """A function of a tensor and a constant that came through a quantizer of one scale."""
 
@@ -221,6 +244,14 @@ def of_floats(call: Callable[..., Tensor], *shape: int, outputs: int, size: int 
         return lambda module, x: made(F.relu(call(given(x), weights(module), bias(module))))
 
     return build
+
+
+def by_inputs(m: Maker) -> Forward:
+    """A transposed convolution with a weight scale for each input channel, as PT2E makes it."""
+    given, made = m.meaning(), m.meaning(0.6)
+    weights = m.weights(4, 3, 2, 2)
+    m.input(4, 5, 5)
+    return lambda module, x: made(F.conv_transpose2d(given(x), weights(module), stride=2))
 
 
 def transposed(*shape: int, after: Forward = F.relu, **options: Any) -> Build:
@@ -325,6 +356,8 @@ OPERATORS: dict[str, Sequence[Build]] = {
     "gelu": [one(F.gelu), one(lambda x: F.gelu(x, approximate="tanh"))],
     "leaky_relu": [one(F.leaky_relu), one(lambda x: F.leaky_relu(x, 0.2), None)],
     "elu": [one(F.elu)],
+    "prelu": [sloped(4), sloped(1)],
+    "stack": [stacked(1), stacked(-1)],
     "requantize": [one(lambda x: x, 0.03), one(lambda x: x, 0.09)],
     "cat": [joined(1), joined(2), joined(1, (7,)), joined(-1, (5, 6))],
     "view, permute": [
@@ -352,6 +385,9 @@ OPERATORS: dict[str, Sequence[Build]] = {
     "several inputs and outputs": [several],
 }
 """Ways to write each operator."""
+
+BY_TORCH: dict[str, Sequence[Build]] = {"mish": [one(F.mish)], "scales of inputs": [by_inputs]}
+"""What ExecuTorch does not lower, or lowers to operators that are not read."""
 
 BY_ITSELF: dict[str, Sequence[Build]] = {
     "layers with float weights": [

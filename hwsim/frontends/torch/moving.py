@@ -222,6 +222,12 @@ def _sizes(node: ProgramNode, length: int) -> list[int]:
 
 def cat(run: ProgramImporter, node: ProgramNode) -> None:
     """cat: tensors one after the other."""
+    parts = _parts(run, node)
+    rank = len(parts[0].layout.shape) + 1
+    run.values[node.output] = joined(node, parts, inner_axis(node, node.integer("dim"), rank))
+
+
+def _parts(run: ProgramImporter, node: ProgramNode) -> list[Real]:
     names = node.args.get("tensors")
     if (
         not isinstance(names, tuple)
@@ -229,9 +235,20 @@ def cat(run: ProgramImporter, node: ProgramNode) -> None:
         or not all(isinstance(name, TensorName) for name in names)
     ):
         raise HwsimError(f"{node}: it must have tensors to join")
-    parts = [run.real_of(node, name.name) for name in names]
-    rank = len(parts[0].layout.shape) + 1
-    run.values[node.output] = joined(node, parts, inner_axis(node, node.integer("dim"), rank))
+    return [run.real_of(node, name.name) for name in names]
+
+
+def stack(run: ProgramImporter, node: ProgramNode) -> None:
+    """stack: tensors side by side along a new axis."""
+    parts = _parts(run, node)
+    rank = len(parts[0].layout.shape) + 2
+    axis = inner_axis(node, node.integer("dim"), rank)
+    each = []
+    for part in parts:
+        shape = part.layout.shape
+        wanted = (*shape[:axis], 1, *shape[axis:])
+        each.append(replace(part, layout=part.layout.reshaped(wanted)))
+    run.values[node.output] = joined(node, each, axis)
 
 
 def joined(node: ProgramNode, parts: list[Real], axis: int) -> Real:

@@ -186,6 +186,20 @@ def _of_codes(
     return Real(Pair(node.name, node.output, a, b, 0, False, OPERATORS[name]), real.layout)
 
 
+def prelu(run: ProgramImporter, node: ProgramNode) -> None:
+    """prelu: below 0 times a slope, one for all or one a channel."""
+    real, slopes = run.real(node, "self"), run.constant(node, "weight").array.astype(F32)
+    shape = real.layout.shape
+    if slopes.size not in (1, shape[0] if shape else 1) or not np.isfinite(slopes).all():
+        raise HwsimError(f"{node}: its slopes must be finite, one for all or one a channel")
+    along = slopes.reshape(1, -1, *[1] * (len(shape) - 1))
+
+    def of(slope: Any, x: Any) -> Any:
+        return np.where(x > 0, x, x * slope)
+
+    run.values[node.output] = _varying(run, node, real, along, of, first=True)
+
+
 def _varying(
     run: ProgramImporter,
     node: ProgramNode,

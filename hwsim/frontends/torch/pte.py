@@ -82,6 +82,7 @@ OPERATORS: dict[str, tuple[str, Names]] = {
     "aten::sqrt.out": ("aten.sqrt", ("self",)),
     "aten::squeeze_copy.dim_out": ("aten.squeeze", ("self", "dim")),
     "aten::squeeze_copy.dims_out": ("aten.squeeze", ("self", "dim")),
+    "aten::stack.out": ("aten.stack", ("tensors", "dim")),
     "aten::sub.out": ("aten.sub", ("self", "other", "alpha")),
     "aten::sub.Scalar_out": ("aten.sub", ("self", "other", "alpha")),
     "aten::sum.IntList_out": ("aten.sum", ("self", "dim", "keepdim")),

@@ -124,6 +124,10 @@ def _hardswish(x: Any) -> Any:
     return x * np.clip(x + 3, 0, 6) / 6
 
 
+def _mish(x: Any) -> Any:
+    return x * np.tanh(np.logaddexp(0, x))
+
+
 FUNCTIONS: dict[str, Maker] = {
     "aten.abs": lambda node: Unary(str(node), np.abs, rising=False),
     "aten.clamp": lambda node: _clamp(str(node), _limit(node, "min"), _limit(node, "max")),
@@ -137,6 +141,7 @@ FUNCTIONS: dict[str, Maker] = {
     ),
     "aten.leaky_relu": _leaky_relu,
     "aten.log": in_float64(np.log),
+    "aten.mish": in_float64(_mish),
     "aten.neg": lambda node: Unary(str(node), np.negative, rising=False),
     "aten.reciprocal": lambda node: Unary(str(node), lambda x: F32(1) / x, rising=False),
     "aten.relu": lambda node: _clamp(str(node), 0.0, None),
@@ -150,5 +155,5 @@ FUNCTIONS: dict[str, Maker] = {
 }
 """What makes the function of each operator."""
 IN_PLACE = ("relu", "relu6", "hardtanh", "clamp", "sigmoid", "tanh", "hardswish", "hardsigmoid",
-            "silu", "leaky_relu", "elu")  # fmt: skip
+            "silu", "leaky_relu", "elu", "mish")  # fmt: skip
 FUNCTIONS |= {f"aten.{name}_": FUNCTIONS[f"aten.{name}"] for name in IN_PLACE}

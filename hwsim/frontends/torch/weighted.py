@@ -187,6 +187,10 @@ def conv_transpose(run: ProgramImporter, node: ProgramNode) -> None:
             f"{node}: weights of shape {codes.shape} in {groups} groups must fit an input of "
             f"{shape[0]} channels"
         )
+    if _along_inputs(weights):
+        weights = _by_input(run, node, weights)
+        codes = weights.codes
+        assert codes is not None
     scale = scales_along(node, weights, 1)
     scale = np.tile(scale, groups) if scale.size > 1 else scale
     taps = dilated(node, turned_round(codes, groups), rank)
@@ -194,6 +198,23 @@ def conv_transpose(run: ProgramImporter, node: ProgramNode) -> None:
     source = layer(run, node, level, taps, weights, scale, (window, groups))
     *places, outputs = source.op.infer([run.types[level.codes.edge]]).shape
     run.values[node.output] = Real(source, Arrangement.map((outputs, *places)))
+
+
+def _along_inputs(weights: Constant) -> bool:
+    """Whether the scales of (in, out / groups, ...) go with the inputs."""
+    scale = weights.scale
+    return scale is not None and scale.shape[0] == scale.size > 1
+
+
+def _by_input(run: ProgramImporter, node: ProgramNode, weights: Constant) -> Constant:
+    """Weights whose scales go with their inputs, as floats."""
+    if run.executor is Executor.EXECUTORCH:
+        raise HwsimError(
+            f"{node}: its weights must have scales of its outputs, not of its inputs, which "
+            "ExecuTorch does not lower (quantize them with is_per_channel=False); like='torch' "
+            "reads the program as PyTorch itself runs it"
+        )
+    return _whole(node, Constant(weights.array))
 
 
 def _stretched(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from hwsim.errors import HwsimError
 from hwsim.frontends.torch import xnn_layers, xnn_moves
 from hwsim.frontends.torch.program import TensorName
@@ -63,6 +65,15 @@ def _pool(op: str) -> Rule:
         )
 
     return rule
+
+
+def _prelu(run: Delegate, node: XnnNode) -> None:
+    slopes = run.value(node, node.fields["input2"])
+    if slopes.data is None or slopes.kind != FLOAT32:
+        raise HwsimError(f"{node}: its slopes must be constant float32")
+    held = run.writer.constant(f"{node.name}.slopes", slopes.data.reshape(-1).astype(np.float32))
+    x = run.reals(node, node.fields["input1"], "reals", map=True)
+    run.give(node, "aten.prelu", map=True, self=x, weight=held)
 
 
 def _mean(run: Delegate, node: XnnNode) -> None:
@@ -143,6 +154,7 @@ RULES: dict[str, Rule] = {
     "Minimum": _two("aten.minimum"),
     "Multiply": _two("aten.mul"),
     "Negate": one("aten.neg"),
+    "PReLU": _prelu,
     "ReciprocalSquareRoot": one("aten.rsqrt"),
     "Sigmoid": one("aten.sigmoid"),
     "Softmax": _softmax,
