@@ -21,7 +21,9 @@ from support.qdq_parts import Parts
 import hwsim
 from hwsim.errors import HwsimError
 
-NUMBERS = (2, 3, 6, 9, 10, 12, 16, 20)  # dense layers, convolutions, a residual, concatenations
+NUMBERS = (2, 3, 6, 9, 10, 12, 16, 20, 0, 35, 193, 264, 338, 342)
+"""Dense layers, convolutions, residuals, concatenations; sums behind which a ReLU or a Clip stands,
+equal pairs on one tensor, a shared zero point at the end."""
 
 
 @pytest.mark.parametrize("number", NUMBERS)

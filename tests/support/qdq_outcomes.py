@@ -54,7 +54,7 @@ class Outcome:
         A step inside a network moves its outputs by a few steps, and reals altogether.
         """
         text = " ".join(self.notes)
-        if "wrap" in text or "by any amount" in text:
+        if "wrap" in text or "any amount" in text:
             return True
         if "MatMulNBits" in text or "exact ties" in text or "any code may differ" in text:
             return self.distance() < 0.5

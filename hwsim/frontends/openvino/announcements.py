@@ -45,3 +45,7 @@ ALIGNED = (
     "to one scale, the widest one's: codes and all reals behind them differ; give the quantizers "
     "one range, as NNCF does before a Concat"
 )
+FAR_BIAS = (
+    "a bias of this dense layer lies millions of steps beyond its quantizer's range, where "
+    "OpenVINO's float32 rounds it by whole steps: codes of that output may differ by any amount"
+)

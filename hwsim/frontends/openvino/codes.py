@@ -110,16 +110,28 @@ def of_sum(
     by: Ended,
     *,
     alone: bool,
+    clamps: Sequence[Unary] = (),
 ) -> IntArray:
     """What a quantizer makes of a sum, whose tensor `full` is brought to the other's codes.
 
-    `alone` says that nothing else reads that tensor: its quantizer then gives what is added.
+    `clamps` stand between them. `alone` says that nothing else reads that tensor: its quantizer
+    then gives what is added.
     """
     own, other = meanings[full], meanings[1 - full]
     shift = own.shift + other.shift * other.scale / own.scale
     moved = _moved(codes[full], replace(own, scale=own.scale / other.scale, shift=shift), alone)
     low, high = (end / other.scale for end in by.ends)
-    return _apart(by, moved + _raw(codes[1 - full], other), low, high)
+    total = between(moved + _raw(codes[1 - full], other), clamps, other.scale)
+    return _apart(by, total, low, high)
+
+
+def between(values: FloatArray, clamps: Sequence[Unary], scale: np.float32) -> FloatArray:
+    """Values no further than the bounds of clamps, which the scale goes into."""
+    for clamp in clamps:
+        for end, keep in ((clamp.low, np.maximum), (clamp.high, np.minimum)):
+            if end is not None:
+                values = keep(values, F32(end) / scale)
+    return values
 
 
 def _raw(codes: IntArray, meaning: QuantizedScale) -> FloatArray:
@@ -149,10 +161,11 @@ def of_reals(
     operation: Callable[[FloatArray, FloatArray], FloatArray],
     by: Ended,
     alone: tuple[bool, bool],
+    clamps: Sequence[Unary] = (),
 ) -> IntArray:
     """What a quantizer makes of a difference or a product of what codes mean."""
     reals = [_moved(c, m, one) for c, m, one in zip(codes, meanings, alone, strict=True)]
-    return _apart(by, operation(reals[0], reals[1]), *by.ends)
+    return _apart(by, between(operation(reals[0], reals[1]), clamps, F32(1)), *by.ends)
 
 
 def of_product(
@@ -160,11 +173,12 @@ def of_product(
     meanings: tuple[QuantizedScale, QuantizedScale],
     by: Ended,
     alone: tuple[bool, bool],
+    clamps: Sequence[Unary] = (),
 ) -> IntArray:
     """What a quantizer makes of a product; codes without a shift are multiplied as they are."""
     first, second = meanings
     if second.shift:
-        return of_reals(codes, meanings, np.multiply, by, alone)
+        return of_reals(codes, meanings, np.multiply, by, alone, clamps)
     whole = replace(first, scale=first.scale * second.scale)
     product = _moved(codes[0], whole, alone[0]) * _raw(codes[1], second)
-    return _apart(by, product, *by.ends)
+    return _apart(by, between(product, clamps, F32(1)), *by.ends)

@@ -1,18 +1,29 @@
 """The reals of an ONNX file's quantizer that only the model's user sees.
 
-The plugin makes one quantizer of the file's pair where its zero point is 0, and rounds as that
-does; elsewhere a zero point is taken off codes and the scale comes last.
+The plugin makes one quantizer of the file's pair where its zero point is 0 or a constant that is
+used elsewhere too, and rounds as that does; else a zero point is taken off codes and the scale
+comes last.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.openvino.code_range import CodeRange
-from hwsim.frontends.openvino.lines import again, fused
-from hwsim.frontends.openvino.readers import LAYERS, MOVING, only_reader
+from hwsim.frontends.openvino.lines import again as reciprocal
+from hwsim.frontends.openvino.lines import fused
+from hwsim.frontends.openvino.readers import (
+    LAYERS,
+    MOVING,
+    computed_input,
+    maker_of,
+    only_reader,
+    takes_int8,
+)
 from hwsim.frontends.openvino.shown import FOLLOWED
 from hwsim.frontends.shared.values import FloatArray, Real, Unary
 
@@ -24,33 +35,65 @@ APART = {*MOVING, "AveragePool", "GlobalAveragePool", "ReduceMean"} - {"Relu", "
 RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
-def whole_zero(node: OnnxNode, by: CodeRange) -> bool:
-    """Whether the zero point of an ONNX file's quantizer is 0."""
-    return by.zero_point == (128 if node.attributes["codes"] == "int8" else 0)
+def _shares_zero(run: Importer, node: OnnxNode) -> bool:
+    """Whether another pair has that constant as its zero point too, and no layer takes it in."""
+    name = node.attributes["zero"]
+    others = [
+        other
+        for other in run.model.nodes
+        if name and other is not node and other.attributes.get("zero") == name
+    ]
+    return any(_stays(run, other) for other in others)
 
 
-def reals_shown(run: Importer, node: OnnxNode, by: CodeRange, *, rectified: bool) -> Unary:
-    """The reals of codes at the end, of a zero point 0.
+def _stays(run: Importer, node: OnnxNode) -> bool:
+    """Whether a pair's zero point is taken off by itself, since others than layers read it."""
+    if node.attributes["codes"] == "int8" and not takes_int8(run, node):
+        return False
+    reached = [node.output]
+    for other in run.model.nodes:
+        if not set(other.inputs) & set(reached):
+            continue
+        if other.op in MOVING and other.op != "Relu":
+            reached += other.outputs
+        elif other.op not in LAYERS:
+            return True
+    return any(port.name in reached for port in run.model.outputs)
 
-    `rectified` says that a ReLU of codes that mean the same stands before the quantizer, which
-    then only scales.
+
+def reals_shown(run: Importer, node: OnnxNode, by: CodeRange, *, again: bool) -> list[Unary]:
+    """The reals of codes at the end of an ONNX file; nothing where they are what codes mean.
+
+    `again` says that the quantizer reads codes that mean the same, over which the plugin leaves it
+    out; behind a ReLU there it only scales.
     """
-    kernel = in_kernel(run, node)
+    maker = maker_of(run, node.inputs[0])
+    whole = by.zero_point == (128 if node.attributes["codes"] == "int8" else 0)
+    if maker == "Concat" or not (whole or _shares_zero(run, node)):
+        return []
+    if again and whole and maker in MOVING:
+        return [_scaled(run, node, by)] if maker == "Relu" else []
     least, most = (F32(end.ravel()[0]) for end in by.ends)
-    scale, zero = F32(by.scale), F32(by.zero_point)
     step = np.asarray((most - least) / F32(by.levels - 1))
-    if rectified and least:
-        step = again(np.asarray(scale)) if kernel else np.asarray(scale)
-    elif kernel and not least:
-        step = again(step)
+    if not least and in_kernel(run, node):
+        step = reciprocal(step)
+    return [_of_places(by, lambda places: fused(places, step, least))]
 
-    def function(x: FloatArray) -> FloatArray:
-        places: FloatArray = np.rint(x / scale) + zero
-        if rectified and least:
-            return np.asarray((places - zero) * step)
-        return fused(places, step, least)
 
-    return Unary(FOLLOWED, function, rising=True)
+def _scaled(run: Importer, node: OnnxNode, by: CodeRange) -> Unary:
+    """Codes times a scale, by whose reciprocal a layer's kernel divides."""
+    scale, zero = np.asarray(by.scale, F32), F32(by.zero_point)
+    if not zero:
+        least, most = (F32(end.ravel()[0]) for end in by.ends)
+        scale = np.asarray((most - least) / F32(by.levels - 1))
+    step = reciprocal(scale) if in_kernel(run, node) else scale
+    return _of_places(by, lambda places: np.asarray((places - zero) * step))
+
+
+def _of_places(by: CodeRange, reals: Callable[[FloatArray], FloatArray]) -> Unary:
+    """A function of places from 0 on as one of the reals that they mean."""
+    scale, zero = F32(by.scale), F32(by.zero_point)
+    return Unary(FOLLOWED, lambda x: reals(np.rint(x / scale) + zero), rising=True)
 
 
 def in_kernel(run: Importer, node: OnnxNode) -> bool:
@@ -62,7 +105,7 @@ def in_kernel(run: Importer, node: OnnxNode) -> bool:
             return True
         if maker.op in APART and not _changes_nothing(run, maker):
             return False
-        name = next((given for given in maker.inputs if given in makers), "")
+        name = computed_input(run, maker)
     return False
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hwsim.errors import HwsimError
@@ -17,9 +19,13 @@ from hwsim.ops import ChannelTable, Op, PairTable, Table
 NARROW = 8
 
 
-def _vanish(real: Real, by: CodeRange) -> bool:
-    """Whether nothing is left to do between a tensor and its quantizer."""
-    return all(isinstance(s, Unary) and codes_of.vanishes(s, by) for s in real.steps)
+def _clamps(real: Real, by: CodeRange) -> list[Unary] | None:
+    """Clamps between a tensor and its quantizer that change something; None where there is more."""
+    found = [step for step in real.steps if isinstance(step, Unary)]
+    left = [step for step in found if not codes_of.vanishes(step, by)]
+    if len(found) < len(real.steps) or not all(step.clamp for step in left):
+        return None
+    return left
 
 
 def narrow_code(level: Level) -> bool:
@@ -29,8 +35,10 @@ def narrow_code(level: Level) -> bool:
 def of_residual(
     run: OvImporter, source: Pair, by: CodeRange, name: str, out: str, real: Real
 ) -> Codes:
-    """The sum of a convolution and a tensor."""
+    """The sum of a convolution and a tensor, a ReLU behind it maybe."""
     found = run.clipped[source.tensor]
+    if real.steps:
+        found = replace(found, rectified=True)
     low, high = (end / found.unit for end in by.ends)
     edge, ops = summed(run, found, by.kernel(low, high), by, out)
     return Codes(run.chain(name, edge, ops, out), by.format, real.layout)
@@ -46,7 +54,8 @@ def of_pair(
     """All pairs of codes, tried; None where they are too many, or more is done to the result."""
     a, b = source.a, source.b
     assert isinstance(a, Level) and isinstance(b, Level)
-    if source.tensor not in run.pairs or not (_narrow(a, b) and _vanish(real, by)):
+    clamps = _clamps(real, by)
+    if source.tensor not in run.pairs or not _narrow(a, b) or clamps is None:
         return None
     levels = a, b
     held = [np.arange(1 << x.codes.format.width) for x in levels]
@@ -56,12 +65,12 @@ def of_pair(
     if source.op.kind == "sub":
         run.warn(source.name, DIFFERENCE)
     if source.op.kind == "mul":
-        values = codes_of.of_product(codes, (one, two), by, joint.alone)
+        values = codes_of.of_product(codes, (one, two), by, joint.alone, clamps)
     elif source.op.kind == "add":
         alone = joint.alone[joint.full]
-        values = codes_of.of_sum(codes, (one, two), joint.full, by, alone=alone)
+        values = codes_of.of_sum(codes, (one, two), joint.full, by, alone=alone, clamps=clamps)
     else:
-        values = codes_of.of_reals(codes, (one, two), np.subtract, by, joint.alone)
+        values = codes_of.of_reals(codes, (one, two), np.subtract, by, joint.alone, clamps)
     op = PairTable(values=values, out=by.format, quant=by.quant)
     edge = run.emit(name, op, [levels[0].codes.edge, levels[1].codes.edge], out)
     return Codes(edge, by.format, real.layout)

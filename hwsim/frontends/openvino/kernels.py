@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hwsim.frontends.openvino.announcements import ARITHMETIC, FUNCTIONS
+from hwsim.frontends.openvino.announcements import ARITHMETIC, FAR_BIAS, FUNCTIONS
 from hwsim.frontends.openvino.code_range import CodeRange
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.shared.step_functions import FloatRule, Reals, WholeSums
@@ -16,6 +16,8 @@ from hwsim.ops import Dense
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
+FAR = 1 << 23
+"""Steps that float32 does not tell apart."""
 
 
 def kernel_rule(
@@ -50,6 +52,8 @@ def kernel_rule(
     if any(clamp.high is not None and clamp.high < high.min() for clamp in clamps):
         line = replace(line, last=False)
     if plain and isinstance(source.op, Dense) and line.plain and bias is not None:
+        if float(np.abs(bias * line.factor).max()) > FAR:
+            run.warn(source.name, FAR_BIAS)
 
         def codes(sums: FloatArray) -> IntArray:
             return by.without_zeros(_clamped(line.weighted(sums, scale, bias), clamps, by))

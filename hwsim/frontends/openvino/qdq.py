@@ -68,11 +68,36 @@ def with_fake_quantizers(model: OnnxModel) -> OnnxModel:
             nodes += _rewritten(state, node)
         except HwsimError as error:
             raise HwsimError(f"{model.path}: {error}") from None
-    named = [
-        replace(node, inputs=tuple(state.renamed.get(name, name) for name in node.inputs))
-        for node in nodes
-    ]
+    named = _alive(_merged(state, nodes), {port.name for port in model.outputs})
     return replace(model, nodes=tuple(named), constants=state.constants)
+
+
+def _merged(state: Rewriting, nodes: Iterable[OnnxNode]) -> list[OnnxNode]:
+    """Nodes by the names that tensors have now; equal pairs that read one tensor are one."""
+    kept: list[OnnxNode] = []
+    first: dict[tuple[object, ...], str] = {}
+    shown = {port.name for port in state.model.outputs}
+    for node in nodes:
+        node = replace(node, inputs=tuple(state.renamed.get(name, name) for name in node.inputs))
+        if node.op == "FakeQuantize":
+            ends = [float(state.constants[name]) for name in node.inputs[1:]]
+            alike = (node.inputs[0], node.attributes["codes"], node.attributes["scale"], *ends)
+            if alike in first and node.output not in shown:
+                state.renamed[node.output] = first[alike]
+                continue
+            first.setdefault(alike, node.output)
+        kept.append(node)
+    return kept
+
+
+def _alive(nodes: list[OnnxNode], read: set[str]) -> list[OnnxNode]:
+    """Nodes without those that nothing reads."""
+    kept: list[OnnxNode] = []
+    for node in reversed(nodes):
+        if any(name in read for name in node.outputs):
+            kept.append(node)
+            read = read | set(node.inputs)
+    return kept[::-1]
 
 
 def _rewritten(state: Rewriting, node: OnnxNode) -> Iterator[OnnxNode] | Iterable[OnnxNode]:
@@ -116,7 +141,12 @@ def _pair(state: Rewriting, node: OnnxNode) -> list[OnnxNode]:
             DOMAIN,
             (node.inputs[0], *names),
             (first,),
-            {"levels": LEVELS, "codes": str(zero.dtype), "scale": float(one)},
+            {
+                "levels": LEVELS,
+                "codes": str(zero.dtype),
+                "scale": float(one),
+                "zero": readers[0].input(2),
+            },
         )
     ]
     outputs = {port.name for port in state.model.outputs}

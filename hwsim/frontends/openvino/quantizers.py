@@ -75,11 +75,9 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
         made = made.then(by.apart())
     elif by.kept and scales is None:
         made = made.then(by.shown(ends[2], ends[3], in_layer=in_layer))
-    elif "codes" in node.attributes and shown_only(run, node) and ends_of.whole_zero(node, by):
-        alike = again_alike(run, value, by)
-        if maker != "Concat" and not (alike and maker in MOVING and maker != "Relu"):
-            rectified = alike and maker == "Relu"
-            made = made.then(ends_of.reals_shown(run, node, by, rectified=rectified))
+    elif "codes" in node.attributes and shown_only(run, node):
+        for step in ends_of.reals_shown(run, node, by, again=again_alike(run, value, by)):
+            made = made.then(step)
     run.values[node.output] = made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.shared.values import RawInput, Real
 
 QUANTIZERS = ("FakeQuantize", "QuantizeLinear")
 
@@ -91,3 +92,9 @@ def goes_on(run: Importer, node: OnnxNode) -> bool:
     ends = {port.name for port in run.model.outputs}
     read = any(set(other.inputs) & set(reached) for other in run.model.nodes)
     return read and not ends & set(reached)
+
+
+def computed_input(run: Importer, node: OnnxNode) -> str:
+    """The first input of a node that is no constant; an empty name where all are."""
+    names = (name for name in node.inputs if name)
+    return next((n for n in names if isinstance(run.values.get(n), Real | RawInput)), "")

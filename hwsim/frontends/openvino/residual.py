@@ -60,13 +60,21 @@ class ClippingEnds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClippedSum:
-    """The sum of a convolution, its quantizer that only clips, and what is added."""
+    """The sum of a convolution, its quantizer that only clips, and what is added.
+
+    `rectified` says that a ReLU follows, which cuts at 0 whatever the next quantizer's place of 0.
+    """
 
     layer: Weighing
     bias: FloatArray | None
     ends: ClippingEnds
     other: QuantizedScale
     addend: Level
+    rectified: bool = False
+
+    def cut(self, values: FloatArray) -> FloatArray:
+        """Sums behind the ReLU."""
+        return np.maximum(values, F32(0)) if self.rectified else values
 
     @property
     def unit(self) -> np.float32:
@@ -141,7 +149,9 @@ def summed(
 
     rows = max(line.factor.size, line.offset.size)
     sums = WholeSums(run.types[total], reals, np.zeros(1), rows)
-    steps = step_function(sums, FloatRule((), line.places, 1, rows))
+    steps = step_function(
+        sums, FloatRule((), lambda values: line.places(found.cut(values)), 1, rows)
+    )
     assert steps is not None
     _note(run, found, own, line, name)
     return total, steps.ops(by.format, by.quant)
@@ -209,6 +219,10 @@ def _note(
         reals = reals * scale + found.bias
     added = own.of(reals) + other.astype(F32)
     exact = np.clip(drawn * factor + offset, own.low.max(), own.high.min()) + other
-    differing = int((line.places(exact.astype(F32)) != line.places(added)).sum())
+
+    def places(values: FloatArray) -> IntArray:
+        return line.places(found.cut(values))
+
+    differing = int((places(exact.astype(F32)) != places(added)).sum())
     if (added != exact).any():
         run.warn(name, NEAR.format(drawn=drawn.size, found=differing))

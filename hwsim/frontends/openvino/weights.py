@@ -39,8 +39,17 @@ def note_float(run: Importer, node: OnnxNode) -> None:
     if not isinstance(held, Constant):
         return
     narrow = held.codes is not None and bool((np.abs(held.codes) <= 128).all())
-    if held.shifted or not narrow:
+    if held.shifted or not narrow or _of_four_bits(run, node.input(1)):
         run.warn(node.name, IN_FLOAT)
+
+
+def _of_four_bits(run: Importer, name: str) -> bool:
+    """Whether a constant is made of codes of 4 bits."""
+    makers = {other: node for node in run.model.nodes for other in node.outputs}
+    while name in makers:
+        name = makers[name].inputs[0]
+    held = run.model.constants.get(name)
+    return held is not None and str(held.dtype).endswith("int4")
 
 
 def conv_transpose(run: Importer, node: OnnxNode) -> None:

@@ -10,7 +10,7 @@ from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.openvino.ends import APART
 from hwsim.frontends.openvino.importer import OvImporter
-from hwsim.frontends.openvino.readers import LAYERS, only_reader
+from hwsim.frontends.openvino.readers import LAYERS, computed_input, only_reader
 from hwsim.frontends.shared.values import Constant, Real
 
 CHAIN = (
@@ -82,7 +82,7 @@ def _layer_before(run: Importer, node: OnnxNode) -> OnnxNode | None:
     while (maker := makers.get(name)) is not None and only_reader(run, name) is not None:
         if maker.op in (*APART, *LAYERS):
             return maker if maker.op == "MatMul" else None
-        name = next((given for given in maker.inputs if given in makers), "")
+        name = computed_input(run, maker)
     return None
 
 
