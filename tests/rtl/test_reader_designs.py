@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 from support import rtl_designs
+from support.merged import merged
 from support.reader_networks import READERS, loaded
 
 import hwsim
@@ -37,9 +40,16 @@ def test_a_readers_network_is_its_integers_in_hardware(name, tmp_path, seed, rng
 
 @pytest.mark.slow
 @pytest.mark.needs("verilator", "yosys")
-@pytest.mark.parametrize("name", EACH)
-def test_a_readers_network_is_its_integers_in_verilator(name, tmp_path, seed):
-    graph: Graph = loaded(name, tmp_path, seed % 2**31)
-    build(graph, tmp_path / "out", Request(rtl_only=True))
-    outcome = verify(tmp_path / "out", samples=200, seed=seed % 2**31)
+@pytest.mark.parametrize("part", ["tflite", "onnx", "xml", "pt2", "pte", "fx", "brevitas"])
+def test_a_readers_networks_are_their_integers_in_verilator(part, tmp_path, seed):
+    """All of a reader as one design."""
+    names = [name for name in READERS if name.split()[0] == part]
+    lacking = [need for need in READERS[names[0]][1] if importlib.util.find_spec(need) is None]
+    if lacking:
+        pytest.skip(f"needs {lacking[0]}, which is missing")
+    graphs: dict[str, Graph] = {}
+    for number, name in enumerate(names):
+        graphs[f"m{number}"] = loaded(name, tmp_path, seed % 2**31)
+    build(merged(graphs), tmp_path / "out", Request(rtl_only=True))
+    outcome = verify(tmp_path / "out", samples=100, seed=seed % 2**31)
     assert outcome.ok and outcome.different == 0 and outcome.compared > 0

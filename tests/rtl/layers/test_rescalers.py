@@ -91,6 +91,28 @@ def test_other_operators_that_rescale_have_the_same_kinds(kind, way, seed):
         assert (next(iter(got.values())) == want.astype(int)).all()
 
 
+def test_thresholds_on_a_line_need_no_memory_of_thresholds():
+    graph = FIRST["thresholds-beside-a-line"].graph()
+    (node,) = graph.nodes
+    choices = menu(graph)
+    first = choices.nodes[node.name][0].plan
+    searched = choices.ways[node.name]["search"].options()[0].plan
+    bits = [
+        sum(m.bits for m in choices.ways[node.name][plan.implementation].memories(plan))
+        for plan in (first, searched)
+    ]
+    assert first.implementation == "serial"
+    assert 0 < 8 * bits[0] < bits[1]
+
+
+def test_a_table_of_rounded_sums_needs_no_memory_of_pairs():
+    graph = next(case for case in cases.BUILT if case.id == "pairtable-sum").graph()
+    (node,) = graph.nodes
+    plan = plan_for_cycles(graph, SLOWEST)
+    assert plan.nodes[node.name].implementation == "adder"
+    assert sum(m.bits for m in memories(graph, plan)[node.name]) < 65_536 * 8 // 8
+
+
 def test_the_cheapest_requantizer_that_is_fast_enough_is_taken():
     graph = networks.ds_cnn()
     kinds = []
