@@ -128,3 +128,45 @@ def test_wrong_sums_of_openvino_in_dense_layers_are_announced(
         assert bool(said) == wrong
         far.append(theirs > 0.2)
     assert any(far) == wrong
+
+
+def _with_constant_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants as nodes, as PyTorch's older exporter leaves them."""
+    made = onnx.ModelProto.FromString(model.SerializeToString())
+    held = [
+        onnx.helper.make_node("Constant", [], [one.name], value=one)
+        for one in made.graph.initializer
+    ]
+    nodes = [*held, *made.graph.node]
+    del made.graph.node[:], made.graph.initializer[:]
+    made.graph.node.extend(nodes)
+    return made
+
+
+def _with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights of one scale as floats that the file quantizes itself."""
+    made = onnx.ModelProto.FromString(model.SerializeToString())
+    held = {one.name: onnx.numpy_helper.to_array(one) for one in made.graph.initializer}
+    for node in list(made.graph.node):
+        codes = held.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if codes is None or codes.dtype.itemsize > 1 or held[node.input[1]].size > 1:
+            continue
+        scale, zero = held[node.input[1]], held[node.input[2]]
+        floats = (codes.astype(np.float32) - zero.astype(np.float32)) * scale
+        name = f"{node.input[0]}.floats"
+        made.graph.initializer.append(onnx.numpy_helper.from_array(floats, name))
+        quantize = onnx.helper.make_node(
+            "QuantizeLinear", [name, *node.input[1:]], [f"{name}.codes"]
+        )
+        node.input[0] = f"{name}.codes"
+        made.graph.node.insert(0, quantize)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
+@pytest.mark.parametrize("change", [_with_constant_nodes, _with_float_weights])
+def test_constants_may_be_nodes_and_weights_floats_that_the_file_quantizes(change):
+    model = onnx.load("examples/models/digits_cnn_asym.onnx")
+    changed = change(model)
+    assert len(changed.graph.node) > len(model.graph.node)
+    assert hwsim.load(changed, like="openvino").hash() == hwsim.load(model, like="openvino").hash()

@@ -13,7 +13,9 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
+from hwsim.frontends.onnx.ort.parameters import quantized_constant
 from hwsim.frontends.openvino.lowering import DOMAIN
+from hwsim.frontends.shared.values import Constant
 
 F32 = np.float32
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
@@ -101,6 +103,11 @@ def _alive(nodes: list[OnnxNode], read: set[str]) -> list[OnnxNode]:
 
 
 def _rewritten(state: Rewriting, node: OnnxNode) -> Iterator[OnnxNode] | Iterable[OnnxNode]:
+    if node.op == "Constant" and node.output in state.constants:
+        return []
+    if node.op == Q and node.inputs[0] in state.constants:
+        state.constants[node.output] = _codes_of_constant(state, node)
+        return []
     if node.op == Q and node.inputs[0] in state.computed:
         return _pair(state, node)
     if node.op == DQ and node.inputs[0] in state.computed:
@@ -110,6 +117,24 @@ def _rewritten(state: Rewriting, node: OnnxNode) -> Iterator[OnnxNode] | Iterabl
     if node.op == "Gemm":
         return _products(state, node)
     return [node]
+
+
+def _codes_of_constant(state: Rewriting, node: OnnxNode) -> Any:
+    """Floats of the file that a QuantizeLinear makes codes of."""
+    zero = _zero_point(state, node)
+    held = quantized_constant(
+        node,
+        Constant(np.asarray(state.array(node, 0))),
+        Constant(np.asarray(state.array(node, 1))),
+        None if zero is None else Constant(zero),
+        "uint8" if zero is None else zero.dtype.name,
+    )
+    return held.array
+
+
+def _zero_point(state: Rewriting, node: OnnxNode) -> Any:
+    """The zero point of a quantizer, None where there is none."""
+    return state.array(node, 2) if node.input(2) else None
 
 
 def _pair(state: Rewriting, node: OnnxNode) -> list[OnnxNode]:
