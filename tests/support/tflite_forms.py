@@ -99,7 +99,8 @@ def feeds(lite: Lite, inputs: list[int], samples: int, seed: int) -> dict[str, A
         codes = rng.integers(ends.min, ends.max + 1, (samples, *shape))
         if tensor.dtype == "int16":  # half of them not far from zero, where functions are not flat
             codes[1::2] = np.clip(rng.normal(0, 3000, codes[1::2].shape), ends.min, ends.max)
-            codes.reshape(samples, -1)[0, :2] = ends.min, ends.max
+            first = codes.reshape(samples, -1)[0, :2]
+            first[:] = (ends.min, ends.max)[: first.size]
         found[tensor.name] = codes.astype(tensor.dtype)
     return found
 
