@@ -20,6 +20,7 @@ from support.tflite_operators import OPERATORS
 import hwsim
 from hwsim import HwsimError
 from hwsim.frontends.shared.builder import RuntimeDifference
+from hwsim.frontends.tflite.scaled import double
 from rtl.build import Request, build
 from rtl.plan.depths import with_depths
 from rtl.plan.search import plan_for_cycles
@@ -140,6 +141,62 @@ def test_a_layer_with_a_memory_goes_on_where_the_step_before_ended(make, like, t
         (want,) = tflite_run.ran(model, like, {lite.tensors[x].name: steps})
         got = hwsim.emulate(hwsim.load(tmp_path / "m.tflite", like=like), steps[None])
         assert np.array_equal(got[0], want), f"model {number}"
+
+
+@RUNTIMES
+@pytest.mark.parametrize("like", tflite_run.SETS)
+def test_filters_over_time_have_the_precision_of_a_kernel_set(like, tmp_path):
+    """Sums that products of scales in float32 and float64 bring to other codes of the state."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(-128, 128, 60)
+    weights = rng.integers(-127, 128, (100_000, 60))
+    scales = np.float32(0.0317), np.float32(0.00973), np.float32(0.000301)
+    single = float(scales[0] * scales[1] / scales[2])
+    exact = float(scales[0]) * float(scales[1]) / float(scales[2])
+    sums = weights @ x
+    first, second = double(sums, single), double(sums, exact)
+    near = np.flatnonzero((first != second) & (np.abs(first) < 32000))
+    assert near.size >= 8
+    lite, size, step = Lite(), near.size, float(scales[2] * np.float32(2.0**-10))
+    given = lite.codes("x", (1, 60), float(scales[0]), 0)
+    held = [
+        lite.constant("features", weights[near].astype(np.int8), float(scales[1])),
+        lite.constant("times", np.ones((size, 1), np.int16), 2.0**-10),
+        lite.constant("bias", -first[near].astype(np.int32), step),
+        lite.held("state", size, float(scales[2]), 0, "int16"),
+    ]
+    y = lite.codes("y", (1, size), step, 0)
+    lite.node("SVDF", [given, *held], [y], rank=1, activation="RELU")
+    model = lite.build([given], [y])
+    (tmp_path / "m.tflite").write_bytes(model)
+    codes = x[None].astype(np.int8)
+    (want,) = tflite_run.ran(model, like, {"x": codes})
+    got = hwsim.emulate(hwsim.load(tmp_path / "m.tflite", like=like), codes)
+    assert np.array_equal(got, want)
+    assert np.any(want) == (like == "tflm")  # less what float32 gives
+
+
+@RUNTIMES
+@pytest.mark.parametrize("like", tflite_run.SETS)
+def test_an_lstm_has_the_precision_of_a_kernel_set(like, tmp_path):
+    """Drawn so that LiteRT's gates, with products of scales in float32, show it in one code."""
+    seed = 531736236
+    model, lite, (x,) = written(lstm, seed, powers=False, odd=True)
+    (tmp_path / "m.tflite").write_bytes(model)
+    steps = feeds(lite, [x], 240, seed + 1)["x"][:52]
+    (want,) = tflite_run.ran(model, like, {"x": steps})
+    got = hwsim.emulate(hwsim.load(tmp_path / "m.tflite", like=like), steps[None])
+    assert np.array_equal(got[0], want)
+
+
+@RUNTIMES
+def test_filters_over_time_without_a_relu_are_micros_alone(tmp_path):
+    _, lite, (x,) = written(svdf, 3, powers=False, odd=True)
+    lite.nodes[-1][3]["activation"] = 0
+    (tmp_path / "m.tflite").write_bytes(lite.build([x], [len(lite.tensors) - 1]))
+    hwsim.load(tmp_path / "m.tflite", like="tflm")
+    with pytest.raises(HwsimError, match=r"SVDF 'y' without a fused RELU .* can run it: tflm"):
+        hwsim.load(tmp_path / "m.tflite", like="builtin")
 
 
 @pytest.mark.parametrize(

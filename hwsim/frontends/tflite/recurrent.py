@@ -12,7 +12,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.frontends.tflite import gates
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import KernelSet
+from hwsim.frontends.tflite.kernels import F32, KernelSet
 from hwsim.frontends.tflite.model import LiteNode, LiteQuant, LiteTensor
 from hwsim.ops import (
     Add,
@@ -101,6 +101,7 @@ class LstmStep:
         )
         sums = self.emit(layer, [edge], f"{what}.sum")
         factor = float(given.scale) * float(quant.scale) / GATE_STEP
+        factor = factor if self.micro else float(F32(factor))  # LiteRT multiplies in float32
         first = bias is not None
         return self.scaled(sums, factor, INT16 if first or self.micro else WIDE, what)
 
@@ -131,6 +132,7 @@ class LstmStep:
         shown = self.table(cell, of_cell, "cell.tanh")
         product = self.emit(Mul(quant=Quant((2.0**-30,))), [out, shown], "hidden.product")
         factor = 2.0**-30 / float(self.hidden.scale)
+        factor = factor if self.micro else float(F32(factor))
         op = Requantize(
             scheme=Scheme.GEMMLOWP_DOUBLE,
             multiplier=(factor,),

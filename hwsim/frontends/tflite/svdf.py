@@ -7,9 +7,10 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.tflite.importer import LiteImporter
-from hwsim.frontends.tflite.kernels import KernelSet, only
+from hwsim.frontends.tflite.kernels import F32, KernelSet, only
 from hwsim.frontends.tflite.model import LiteNode
 from hwsim.frontends.tflite.rounding import requantized, wrapped
+from hwsim.frontends.tflite.schema import ACTIVATIONS
 from hwsim.ops import (
     Concat,
     Conv1D,
@@ -47,10 +48,13 @@ def svdf(run: LiteImporter, node: LiteNode) -> None:
         raise HwsimError(f"{node}: it must be of int8 with a state, and its weights, of int16")
     if kept.dtype == "int8" and run.like is not KernelSet.TFLM:  # read as int16 there
         raise only(f"{node} with a state of int8", [KernelSet.TFLM])
+    if run.like is not KernelSet.TFLM and node.options["activation"] != ACTIVATIONS.index("RELU"):
+        raise only(f"{node} without a fused RELU (which no kernel applies)", [KernelSet.TFLM])
     fmt = run.format(kept)
     name, units = run.label(made), filters // rank
     x, state = run.meaning(given), run.meaning(kept)
-    step = float(x.scale) * float(run.meaning(run.tensor(node, FEATURES)).scale)
+    of_features = run.meaning(run.tensor(node, FEATURES)).scale
+    factor = _factor(run.like, x.scale, of_features, state.scale)
     layer = Dense(
         weights=features.T,
         bias=np.zeros(filters, np.int64),
@@ -58,9 +62,7 @@ def svdf(run: LiteImporter, node: LiteNode) -> None:
         bias_frac=0,
         zero_point=x.zero_point,
     )
-    new = Requantize(
-        scheme=Scheme.GEMMLOWP_DOUBLE, multiplier=(step / float(state.scale),), out=fmt
-    )
+    new = Requantize(scheme=Scheme.GEMMLOWP_DOUBLE, multiplier=(factor,), out=fmt)
     row: list[Op] = [layer, new, Reshape(shape=(1, filters))]
     newest = run.chain(f"{name}.new", run.edge(node), row, f"{name}.new")
     held = run.state(run.label(kept), TensorType((memory, filters), fmt), 0)
@@ -81,10 +83,17 @@ def svdf(run: LiteImporter, node: LiteNode) -> None:
     )
     sums = run.emit(f"{name}.sum", weigh, [remembered], f"{name}.sum")
     sums = wrapped(run, name, sums)
-    weight = float(state.scale) * float(run.meaning(run.tensor(node, TIMES)).scale)
-    factor = np.array([weight / float(run.meaning(made).scale)])
-    rounding = requantized(run, made, Scheme.GEMMLOWP_DOUBLE, factor)
+    of_times = run.meaning(run.tensor(node, TIMES)).scale
+    last = np.array([_factor(run.like, state.scale, of_times, run.meaning(made).scale)])
+    rounding = requantized(run, made, Scheme.GEMMLOWP_DOUBLE, last)
     run.give(node, [rounding, Flatten()], sums)
+
+
+def _factor(like: KernelSet, given: np.float32, weights: np.float32, made: np.float32) -> float:
+    """Steps of the result that one of a sum is worth: LiteRT's kernels multiply in float32."""
+    if like is KernelSet.TFLM:
+        return float(given) * float(weights) / float(made)
+    return float(F32(F32(given) * F32(weights)) / F32(made))
 
 
 def _bias(run: LiteImporter, node: LiteNode, units: int) -> IntArray:
