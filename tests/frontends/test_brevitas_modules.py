@@ -131,7 +131,7 @@ REFUSED = {
     "a recurrent layer": (
         lambda: qnn.QuantLSTM(4, 5).eval(),
         {"example": (1, 3, 4)},
-        "a module must have no recurrent layer, but it is a QuantLSTM",
+        "a module must have no recurrent layer, but it is one (QuantLSTM)",
     ),
 }
 

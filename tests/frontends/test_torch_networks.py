@@ -196,6 +196,12 @@ def _dynamic() -> torch.nn.Module:
     return found
 
 
+def _prepared_by_fx() -> torch.nn.Module:
+    mapping = networks.tq.get_default_qconfig_mapping("x86")
+    prepared: torch.nn.Module = networks.prepare_fx(_float(), mapping, (torch.zeros(1, 3),))
+    return prepared
+
+
 class _Deciding(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -212,12 +218,75 @@ class _Batched(torch.nn.Module):
 
 
 REFUSED = {
-    "float": (_float, {"example": (1, 3)}, "must be quantized (torch.ao.quantization, Brevitas)"),
-    "prepared": (_prepared, {"example": (1, 3)}, "must be converted, not only prepared"),
-    "dynamic": (_dynamic, {"example": (1, 3)}, "scales anew for each input"),
+    "float": (
+        _float,
+        {"example": (1, 3)},
+        (
+            "a PyTorch module must be quantized (torch.ao.quantization, Brevitas), not a float "
+            "Sequential; the way: torch.onnx.export(module, (x,), 'float.onnx', dynamo=True), then "
+            "onnxruntime.quantization.quantize_static on the ONNX file"
+        ),
+    ),
+    "prepared": (
+        _prepared,
+        {"example": (1, 3)},
+        (
+            "a PyTorch module must be converted, not only prepared as this Sequential is; "
+            "torch.ao.quantization.convert(module), convert_fx or convert_pt2e does it"
+        ),
+    ),
+    "prepared by FX": (
+        _prepared_by_fx,
+        {"example": (1, 3)},
+        (
+            "a PyTorch module must be converted, not only prepared as this GraphModule is; "
+            "torch.ao.quantization.convert(module), convert_fx or convert_pt2e does it"
+        ),
+    ),
+    "dynamic": (
+        _dynamic,
+        {"example": (1, 3)},
+        (
+            "a PyTorch module must be quantized with fixed scales, not as this Sequential, which "
+            "finds scales anew for each input; instead of quantize_dynamic use prepare and convert"
+        ),
+    ),
+    "recurrent": (
+        lambda: torch.nn.Sequential(torch.nn.LSTM(4, 5)).eval(),
+        {"example": (1, 3, 4)},
+        "a module must have no recurrent layer, but its part '0' is one (LSTM)",
+    ),
+    "another shape": (
+        lambda: networks.quantized("dense", "x86", 1),
+        {"example": (1, 21)},
+        (
+            "the module must run on its example of shape (1, 21), but it raised RuntimeError (The "
+            "number of rows in the packB should be equal to K: 21)"
+        ),
+    ),
+    "another type": (
+        lambda: networks.quantized("dense", "x86", 1),
+        {"example": np.zeros((1, 20), np.int64)},
+        (
+            "the module must run on its example of shape (1, 20), but it raised RuntimeError "
+            "(Quantize only works on Float Tensor, got Long)"
+        ),
+    ),
+    "without an example": (
+        lambda: networks.quantized("dense", "x86", 1),
+        {},
+        (
+            "a module in memory is read by running it once, and so needs an example of its input "
+            "(or its shape, the batch first): hwsim.load(module, example=x)"
+        ),
+    ),
     "by values": (lambda: _Deciding().eval(), {"example": (1, 3)}, "must not depend on the values"),
     "batch": (lambda: _Batched().eval(), {"example": (1, 3)}, "must leave the batch first"),
-    "training": (_Batched, {"example": (1, 3)}, "must be in evaluation mode"),
+    "training": (
+        _Batched,
+        {"example": (1, 3)},
+        "a module must be in evaluation mode, but it is in training; module.eval() does it",
+    ),
     "engine": (
         lambda: networks.quantized("dense", "x86", 1),
         {"example": (1, 20), "like": "tflm"},
@@ -240,6 +309,18 @@ def test_a_module_that_is_not_read_is_a_sentence(name):
         hwsim.load(build(), **how)
     assert wanted in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_engine_that_this_pytorch_lacks_is_a_sentence(monkeypatch):
+    module = networks.quantized("dense", "x86", 1)
+    kind = type(torch.backends.quantized)
+    monkeypatch.setattr(kind, "supported_engines", ["none", "fbgemm", "x86"])
+    with pytest.raises(HwsimError) as refused:
+        hwsim.load(module, like="qnnpack", example=(1, 20))
+    assert str(refused.value) == (
+        "what a PyTorch module is to be like must be an engine that PyTorch has here, one of "
+        "fbgemm, x86, not 'qnnpack'"
+    )
 
 
 def test_an_example_is_for_modules_only():

@@ -9,7 +9,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.torch_modules import exported
-from hwsim.frontends.torch_modules.eager.engines import Engine
+from hwsim.frontends.torch_modules.eager.engines import Engine, engine_of, running
 from hwsim.frontends.unread import EXPORT_TORCH, QUANTIZE
 from hwsim.graph import Graph
 
@@ -74,7 +74,8 @@ def _read(model: Any, like: str | None, example: Any) -> Graph:
                 f"says it, not {like!r}"
             )
         return read_brevitas(model, inputs, _names(model, len(inputs)))
-    trace = record(model, inputs)
+    with running(None if like is None else engine_of(like)):  # which decides how tensors lie
+        trace = record(model, inputs)
     names = [call.name for call in trace.calls]
     if any(name.startswith("quantized::") and "dynamic" in name for name in names):
         raise HwsimError(
@@ -110,8 +111,8 @@ def _expect_feed_forward(model: Any) -> None:
     for name, part in model.named_modules():
         kind = type(part).__name__
         if kind.removeprefix("Quant").removesuffix("Cell") in RECURRENT:
-            what = f"its part {name!r}" if name else "it"
-            raise HwsimError(f"a module must have no recurrent layer, but {what} is a {kind}")
+            what = f"its part {name!r} is one" if name else "it is one"
+            raise HwsimError(f"a module must have no recurrent layer, but {what} ({kind})")
 
 
 def _trains(part: Any) -> bool:
