@@ -16,6 +16,7 @@ from support.seeds import base
 
 import hwsim
 from hwsim import HwsimError
+from hwsim.frontends.shared.builder import RuntimeDifference
 
 pytestmark = pytest.mark.needs("torch")
 SAMPLES = 6
@@ -325,6 +326,32 @@ def test_of_modules_on_the_way_to_one_the_next_step_is_named():
     for module in (converted, within):
         graph = hwsim.load(module, example=(1, 6), like="torch")
         assert graph.hash() == hwsim.load(program, like="torch").hash()
+
+
+def test_a_layer_that_is_used_twice_keeps_the_codes_of_its_first_bias():
+    """As ExecuTorch writes a bias into a delegate, once; where the scale is another it warns."""
+    import torch.nn.functional as F
+    from support.exported import Maker
+
+    maker = Maker(np.random.default_rng(base()))
+    maker.input(4)
+    first, between, last = maker.meaning(0.05, 0), maker.meaning(0.4, 0), maker.meaning(0.9)
+    weights, bias = maker.weights(4, 4), maker.bias(4, 3.0)
+
+    def forward(module, x):
+        layer = weights(module), bias(module)
+        return last(F.linear(between(F.linear(first(x), *layer)), *layer))
+
+    program = maker.exported(forward)
+    with pytest.warns(RuntimeDifference, match="an earlier layer of another scale has the same"):
+        graph = hwsim.load(program)
+    one, two = (node.op.bias for node in graph.nodes if node.op.kind == "dense")
+    assert np.array_equal(one, two) and one.any()
+    exact, rounded = (
+        [node.op for node in hwsim.load(program, like=like).nodes if node.op.kind == "dense"][1]
+        for like in ("torch", "executorch")
+    )
+    assert exact.bias_frac > 0 and rounded.bias_frac == 0
 
 
 def test_another_runtime_is_refused(members, path):

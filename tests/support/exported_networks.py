@@ -172,6 +172,22 @@ class TwoEnds(nn.Module):
         return self.c(torch.cat([u, v], 1)), self.d(u * v)
 
 
+class Unrolled(nn.Module):
+    """A gated recurrent cell, two steps of it written out: each layer is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given, self.gate, self.held = nn.Linear(12, 24), nn.Linear(24, 24), nn.Linear(24, 24)
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, x: Any) -> Any:
+        state = torch.tanh(self.given(x))
+        for _ in range(2):
+            gate = torch.sigmoid(self.gate(state))
+            state = gate * state + (1 - gate) * torch.tanh(self.held(state))
+        return self.head(state)
+
+
 NETWORKS: dict[str, tuple[type[nn.Module], Shapes]] = {
     "residual": (Residual, [(1, 28, 28)]),
     "squeeze and excite": (Excited, [(3, 16, 16)]),
@@ -181,6 +197,7 @@ NETWORKS: dict[str, tuple[type[nn.Module], Shapes]] = {
     "keyword spotting": (Keywords, [(1, 49, 10)]),
     "temporal": (Temporal, [(4, 40)]),
     "U-Net": (Segments, [(1, 16, 16)]),
+    "unrolled": (Unrolled, [(12,)]),
     "two inputs and outputs": (TwoEnds, [(8,), (6,)]),
 }
 

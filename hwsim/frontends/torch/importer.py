@@ -17,7 +17,7 @@ from hwsim.frontends.shared.tensors import TensorBuilder
 from hwsim.frontends.shared.values import Codes, Constant, RawInput, Real, Value
 from hwsim.frontends.torch.partition import Partition
 from hwsim.frontends.torch.program import ExportedGraph, ProgramNode, SizeName, TensorName
-from hwsim.ops.base import Shape
+from hwsim.ops.base import IntArray, Shape
 
 
 class Executor(Enum):
@@ -50,6 +50,7 @@ class ProgramImporter(TensorBuilder):
         self.sizes: dict[str, int] = {}  # of open sizes that a node gives: BATCH or a number
         self.batch: int | str = 1  # as the program's sizes have it
         self.whole: frozenset[str] = frozenset()  # nodes that are computed in integers
+        self.bias_codes: dict[str, IntArray] = {}  # of a layer's first use, by the bias's name
 
     @property
     def computes_reals(self) -> bool:

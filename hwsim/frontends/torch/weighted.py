@@ -22,6 +22,10 @@ from hwsim.ops import CONVOLUTIONS, Conv, Dense, Window
 from hwsim.ops.base import IntArray
 
 F32 = np.float32
+USED_AGAIN = (
+    "an earlier layer of another scale has the same bias: where both are in one delegate "
+    "ExecuTorch adds the codes of that one, as here, which is not what the bias means"
+)
 WIDE = "its sums may pass 32 bits, where the runtime's wrap; here they are exact"
 MOST_BIAS = 2.0**31
 FLOAT_BITS = 24
@@ -119,7 +123,7 @@ def _biased(run: ProgramImporter, node: ProgramNode, source: Weighing) -> Weighi
         if bias.array.dtype.kind == "i":
             codes = bias.array.astype(np.int64)
         else:
-            codes = whole_bias(bias.array, source.scale)
+            codes = _first_codes(run, node, whole_bias(bias.array, source.scale))
         if np.abs(codes).max() >= MOST_BIAS:
             raise HwsimError(f"{node}: its bias must fit 32 bits in steps of its sums")
         return replace(source, op=replace(source.op, bias=codes))
@@ -128,6 +132,18 @@ def _biased(run: ProgramImporter, node: ProgramNode, source: Weighing) -> Weighi
     fraction = run.types[source.input.codes.edge].format.frac_bits + extra
     codes = np.rint(exact * 2.0**extra).astype(np.int64)
     return replace(source, op=replace(source.op, bias=codes, bias_frac=fraction))
+
+
+def _first_codes(run: ProgramImporter, node: ProgramNode, codes: IntArray) -> IntArray:
+    """The codes of a bias, which a delegate keeps as its first layer has them.
+
+    ExecuTorch 1.5.1 writes a tensor into a delegate once: a layer that is used again, behind a
+    tensor of another scale, adds the codes of its first use.
+    """
+    first = run.bias_codes.setdefault(run.named(node, "bias"), codes)
+    if not np.array_equal(first, codes):
+        run.warn(node.name, USED_AGAIN)
+    return first
 
 
 def whole_bias(bias: npt.NDArray[Any], scale: FloatArray) -> IntArray:
