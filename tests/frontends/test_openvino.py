@@ -155,3 +155,15 @@ def test_a_layers_quantizer_for_a_sum_with_its_own_input_stays_as_it_is(shown, r
     made = hwsim.emulate(hwsim.load(given), pixels)
     found = next(iter(made.values())) if isinstance(made, dict) else made
     assert np.count_nonzero(np.asarray(found, F32) != ov.run(given, pixels)[0]) == 0
+
+
+def test_quantizers_of_other_levels_than_256_are_announced_and_take_inputs_beyond_their_ends() -> (
+    None
+):
+    op, x = ov.opset(), ov.parameter(4, 3, 3)
+    ends = (F32(0), F32(2.54))
+    y = op.avg_pool(ov.fake_quantize(x, ends, 255), [3] * 2, [0] * 2, [0] * 2, [3] * 2, True)
+    with pytest.warns(RuntimeDifference, match="256 levels of 255"):
+        graph = hwsim.load(ov.model(ov.fake_quantize(y, ends), x))
+    codes = hwsim.emulate(graph, np.full((1, 4, 3, 3), 9, F32))
+    assert np.array_equal(np.asarray(codes, F32), np.full((1, 4, 1, 1), 2.54, F32))

@@ -49,3 +49,8 @@ FAR_BIAS = (
     "a bias of this dense layer lies millions of steps beyond its quantizer's range, where "
     "OpenVINO's float32 rounds it by whole steps: codes of that output may differ by any amount"
 )
+LEVELS = (
+    "OpenVINO makes 256 levels of {levels} where whole numbers go on, with codes of its own; here "
+    "they are {levels}, so that most codes and reals differ, by a step or more; quantizers of 256 "
+    "levels, as NNCF writes for activations, are the same"
+)

@@ -7,7 +7,7 @@ are a step function of the whole numbers, and are found as such.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,7 +44,7 @@ from hwsim.frontends.shared.values import (
     Unary,
     Weighing,
 )
-from hwsim.ops import Op, TensorType
+from hwsim.ops import Op, Relu, TensorType
 from hwsim.ops.base import IntArray
 
 
@@ -54,10 +54,14 @@ class FakeQuantizer(CodeRange):
 
     def enter(self, run: TensorBuilder, raw: RawInput, name: str, out: str) -> Codes:
         """At the input's port."""
-        kind = TensorType((), self.format, self.quant, (0, self.levels - 1))
         if self.zeros:
             raise HwsimError(f"{name}: an input of the graph must have one place of 0")
-        return run.input_codes(raw, kind, self.port(name), out)
+        kind = TensorType((), self.format, self.quant)
+        if self.levels == self.format.max + 1:
+            return run.input_codes(raw, kind, self.port(name), out)
+        codes = run.input_codes(raw, kind, self.port(name), f"{out}.all")
+        cut = Relu(zero_point=0, maximum=self.levels - 1)  # a port cuts at a format's end alone
+        return replace(codes, edge=run.emit(f"{name}.cut", cut, [codes.edge], out))
 
     def own(self, run: TensorBuilder, real: Real, name: str, out: str) -> Codes | None:
         """By thresholds of sums and averages, or a table of pairs."""

@@ -11,6 +11,7 @@ from hwsim.fixed import Format
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.openvino import ends as ends_of
+from hwsim.frontends.openvino.announcements import LEVELS
 from hwsim.frontends.openvino.fake_quantizer import FakeQuantizer
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import is_signed, shift_of
@@ -47,6 +48,8 @@ def fake_quantize(run: Importer, node: OnnxNode) -> None:
     levels = node.integer("levels", MOST_LEVELS)
     if isinstance(value, Constant):
         raise HwsimError(f"{node}: its input must not be constant")
+    if levels != MOST_LEVELS:
+        run.warn(node.name, LEVELS.format(levels=levels))
     by = quantizer(node, levels, ends)
     by = held(run, node, by)
     name = f"{node.output}.codes"
