@@ -42,6 +42,7 @@ ALONE = {
     **{name: (torch_forms.alone, function) for name, function in torch_forms.FUNCTIONS.items()},
     **{name: (torch_forms.two, function) for name, function in torch_forms.PAIRS.items()},
     **{name: (torch_forms.alone, function) for name, function in torch_forms.POOLS.items()},
+    **{name: (torch_forms.alone, function) for name, function in torch_forms.SOFTMAXES.items()},
 }
 SHAPES = ((8, 24, 24), (21, 12, 30), (5, 18, 42))
 Counts = tuple[int, int, bool]  # compared, different, whether something was announced
