@@ -77,13 +77,19 @@ def _share(row: Mapping[str, Any]) -> float:
 
 
 def cycles_of(graph: Graph, target: str, clock: str) -> dict[str, float] | None:
-    """Cycles of each node in the plan of `hwsim build`; None where something has no hardware."""
+    """Cycles of each node in the plan of `hwsim build`; None where something has no hardware.
+
+    Raises HwsimError for a target that is not known, and for a clock that is none.
+    """
     try:
-        build = hardware("rtl.build")
-        known = hardware("rtl.targets").find_target(target).name
-        mhz = hardware("rtl.flow.clock").parse_clock(clock)
-        if hardware("rtl.layers.table").unsupported(graph):
-            return None
+        build, targets = hardware("rtl.build"), hardware("rtl.targets")
+        clocks, table = hardware("rtl.flow.clock"), hardware("rtl.layers.table")
+    except HwsimError:  # its libraries are an extra
+        return None
+    known, mhz = targets.find_target(target).name, clocks.parse_clock(clock)
+    if table.unsupported(graph):
+        return None
+    try:
         request = build.Request(target=known, clock_mhz=mhz, rtl_only=True)
         rows = build.describe(graph, build.choose_plan(graph, request))
     except HwsimError:

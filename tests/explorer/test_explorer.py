@@ -113,6 +113,14 @@ def test_the_command_writes_a_folder_and_says_what_opens_it(tmp_path, capsys):
     assert "must come with samples" in said and not (tmp_path / "e").exists()
 
 
+def test_a_target_and_a_clock_that_are_none_are_sentences_and_nothing_is_written(tmp_path, capsys):
+    tiny().save(tmp_path / "m.hwsim")
+    for option, said in (("--target", "target must be one of"), ("--clock", "clock must be a")):
+        call = ("explore", tmp_path / "m.hwsim", "-o", tmp_path / "out", option, "best")
+        assert said in refused(capsys, *call)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.needs("model_explorer")
 def test_model_explorer_takes_the_adapter_and_the_node_data():
     from model_explorer import Adapter, node_data_builder
