@@ -35,8 +35,8 @@ SUM_BITS = 32
 STEPS = 256  # of qnnpack's result in 1
 LAST_BITS = "a softmax in float32 may have other last bits in PyTorch"
 NEAR = (
-    "PyTorch computes this softmax in float32; where it lies half way between two codes, about one "
-    "in a hundred thousand, it may give the other one"
+    "PyTorch computes this softmax in float32; where it lies half way between two codes it may "
+    "give the other one"
 )
 
 
