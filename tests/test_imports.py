@@ -33,7 +33,7 @@ LEVELS = (
         "forms",
     },
     {"frontends", "emulator", "hints", "saturation", "data"},
-    {"evaluation", "reporting", "losses"},
+    {"compress", "evaluation", "reporting", "losses"},
     {
         "",
         "cli",

@@ -52,9 +52,11 @@ class Select(Moving):
         return replace(x, shape=shape, quant=quant)
 
     def prepare(self, inputs: Sequence[TensorType], carrier: Carrier) -> Constants:
-        """A slice where the indices are evenly apart, else the indices."""
+        """A slice where the indices rise evenly, else the indices (PyTorch has no other slices)."""
         cut = self.as_slice()
-        return {"order": np.array(self.indices, np.int64)} if cut is None else {"cut": cut}
+        if cut is None or cut.step < 0:
+            return {"order": np.array(self.indices, np.int64)}
+        return {"cut": cut}
 
     def as_slice(self) -> slice | None:
         """The slice that takes the same indices, if there is one."""

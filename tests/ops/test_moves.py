@@ -55,8 +55,8 @@ def test_scales_follow_their_channels_and_no_other_axis():
     assert rows.quant == SCALED.quant and rows.shape == (2, 2)
 
 
-@pytest.mark.parametrize("indices", [(1, 2), (0, 2), (2, 1, 0), (2, 0), (1,)])
-def test_indices_that_are_evenly_apart_are_a_view(indices):
+@pytest.mark.parametrize("indices", [(1, 2), (0, 2), (1,)])
+def test_indices_that_rise_evenly_are_a_view(indices):
     codes = np.arange(24).reshape(1, 3, 4, 2)
     op = Select(axis=0, indices=indices)
     out = op.run(np, [codes], op.prepare([X], op.carriers([X])[0]))

@@ -1,0 +1,119 @@
+"""A float network as an ONNX graph: prepared once, run with any of its tensors as outputs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.errors import HwsimError
+from hwsim.extras import library
+from hwsim.frontends.onnx.file import from_proto, read_file
+
+Reals = npt.NDArray[np.float32]
+Batch = Mapping[str, npt.NDArray[Any]]
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+EXTRA = '"hwsim[compress]"'
+WHAT = "a float model"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloatModel:
+    """A float model that is ready to be quantized: constants folded, batch norms in the layers.
+
+    `proto` is the prepared model, `path` what messages call it.
+    """
+
+    path: Path
+    proto: Any
+
+    @classmethod
+    def read(cls, path: Path) -> FloatModel:
+        """The model of a file; HwsimError names what is wrong with it."""
+        import onnx
+
+        read_file(path)  # refuses what must not be opened
+        return cls.of(onnx.load(str(path)), path)
+
+    @classmethod
+    def of(cls, proto: Any, path: Path) -> FloatModel:
+        """The model of a ModelProto."""
+        from_proto(proto, path)
+        return cls(path, _prepared(proto, path))
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        """Nodes in an order of computation."""
+        return tuple(self.proto.graph.node)
+
+    @property
+    def constants(self) -> dict[str, npt.NDArray[Any]]:
+        """Constant tensors by name."""
+        from onnx import numpy_helper
+
+        return {t.name: numpy_helper.to_array(t) for t in self.proto.graph.initializer}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        held = {t.name for t in self.proto.graph.initializer}
+        return tuple(p.name for p in self.proto.graph.input if p.name not in held)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(p.name for p in self.proto.graph.output)
+
+    def run(self, batches: Iterable[Batch], tensors: Sequence[str]) -> Iterator[dict[str, Reals]]:
+        """The tensors of that name for each batch by input name, one batch in memory at a time."""
+        import onnx
+
+        shown = onnx.ModelProto()
+        shown.CopyFrom(self.proto)
+        have = set(self.outputs)
+        shown.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors) if name not in have
+        )
+        session = _session(shown.SerializeToString(), self.path, optimize=False)
+        kept = [name for name in tensors if name not in self.inputs]
+        for batch in batches:
+            found = dict(zip(kept, session.run(kept, dict(batch)), strict=True)) if kept else {}
+            yield {
+                **found,
+                **{name: np.asarray(batch[name]) for name in self.inputs if name in tensors},
+            }
+
+
+def _session(model: bytes, path: Path, *, optimize: bool, out: Path | None = None) -> Any:
+    runtime = library("onnxruntime", EXTRA, WHAT)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    level = runtime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_BASIC if optimize else level.ORT_DISABLE_ALL
+    if out is not None:
+        options.optimized_model_filepath = str(out)
+    try:
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's classes have no base of their own
+        said = " ".join(str(error).split())[:200]
+        raise HwsimError(f"{path} must be a model that ONNX Runtime loads ({said})") from None
+
+
+def _prepared(proto: Any, path: Path) -> Any:
+    """Constants folded and batch norms in the layers before them, by ONNX Runtime."""
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "prepared.onnx"
+        _session(proto.SerializeToString(), path, optimize=True, out=out)
+        found = onnx.load(str(out))
+    try:
+        return onnx.shape_inference.infer_shapes(found, strict_mode=False)
+    except Exception:  # no shapes, then
+        return found

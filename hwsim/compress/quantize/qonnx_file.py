@@ -1,0 +1,118 @@
+"""A float model with QONNX's Quant nodes: any width, scales that are powers of two or any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.compress.float_model import FloatModel, Reals
+from hwsim.compress.quantize.places import FloatLayer, Quantizable
+
+DOMAIN = "qonnx.custom_op.general"
+
+
+@dataclass(frozen=True, slots=True)
+class QuantNode:
+    """`clip(round(x / scale) + zero_point)` of `bits`; one scale, or one a channel of `axis`."""
+
+    scale: Reals
+    bits: int
+    signed: bool
+    narrow: bool = False
+    zero_point: int = 0
+    axis: int | None = None
+
+
+def quantized(
+    model: FloatModel,
+    found: Quantizable,
+    tensors: Mapping[str, QuantNode],
+    weights: Mapping[str, QuantNode],
+    new: Mapping[str, Reals] | None = None,
+) -> Any:
+    """A ModelProto with a Quant node behind each tensor and each layer's weights and bias.
+
+    `new` are weights in the place of the model's, by tensor.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    graph = proto.graph
+    values = {**model.constants, **(new or {})}
+    graph.ClearField("initializer")
+    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in values.items())
+    graph.ClearField("value_info")
+    for port in (*graph.input, *graph.output):
+        axes = port.type.tensor_type.shape.dim
+        if axes and not axes[0].dim_value:
+            axes[0].dim_value = 1  # QONNX's executor has no free batch
+    nodes = list(graph.node)
+    made: list[Any] = []
+    instead: dict[str, str] = {}
+
+    def quant(name: str, by: QuantNode, rank: int) -> None:
+        shape = [1] * rank
+        if by.axis is not None:
+            shape[by.axis] = -1
+        scale = np.asarray(by.scale, np.float32).reshape(shape if by.axis is not None else ())
+        ends = {
+            "scale": scale,
+            "zero_point": np.float32(by.zero_point),
+            "bits": np.float32(by.bits),
+        }
+        inputs = [name]
+        for part, value in ends.items():
+            inputs.append(f"{name}.{part}")
+            graph.initializer.append(
+                numpy_helper.from_array(np.asarray(value, np.float32), inputs[-1])
+            )
+        instead[name] = f"{name}.quantized"
+        made.append(
+            helper.make_node(
+                "Quant", inputs, [instead[name]], f"{name}.quant", domain=DOMAIN,
+                signed=int(by.signed), narrow=int(by.narrow), rounding_mode="ROUND",
+            )
+        )  # fmt: skip
+
+    for name in model.inputs:
+        if name in tensors:
+            quant(name, tensors[name], 0)
+    for layer in found.layers:
+        quant(layer.weights, weights[layer.name], values[layer.weights].ndim)
+        if layer.bias is not None and layer.bias not in instead:
+            quant(layer.bias, _of_bias(found, layer, tensors, weights, model), 1)
+    for node in nodes:
+        fresh = onnx.NodeProto()
+        fresh.CopyFrom(node)
+        fresh.ClearField("input")
+        fresh.input.extend(instead.get(name, name) for name in node.input)
+        made.append(fresh)
+        for name in node.output:
+            if name in tensors:
+                quant(name, tensors[name], 0)
+    graph.ClearField("node")
+    graph.node.extend(made)
+    proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return proto
+
+
+def _of_bias(
+    found: Quantizable,
+    layer: FloatLayer,
+    tensors: Mapping[str, QuantNode],
+    weights: Mapping[str, QuantNode],
+    model: FloatModel,
+) -> QuantNode:
+    """The unit of the layer's sums."""
+    makers = {out: node for node in model.nodes for out in node.output}
+    tensor = layer.input
+    while tensor not in tensors:
+        tensor = makers[tensor].input[0]
+    by = weights[layer.name]
+    scale = np.asarray(by.scale, np.float64) * np.asarray(tensors[tensor].scale, np.float64)
+    return QuantNode(scale.astype(np.float32), 32, signed=True, axis=0 if np.ndim(scale) else None)

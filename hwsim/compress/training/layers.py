@@ -1,0 +1,165 @@
+"""Weights, biases and multipliers that are learned: reals beside the codes that the graph holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.compress.training.namespace import torch
+from hwsim.compress.training.through import rounded
+from hwsim.fixed import Array, Format
+from hwsim.ops import Conv, Requantize, Scheme, Stepwise, TensorType, Weighted
+from hwsim.ops.base import Carrier, Constants
+
+Reals = npt.NDArray[np.float64]
+FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
+
+
+@dataclass(frozen=True, slots=True)
+class CodesOfReals:
+    """What a layer's learned numbers are rounded to, and the unit in which they are learned."""
+
+    least: int
+    most: int
+    unit: Reals  # reals a code step, one or one a channel
+
+    def of(self, reals: Array) -> Array:
+        """Whole numbers of the bounds; gradients stop where reals lie outside of them."""
+        return rounded(
+            (reals / torch().tensor(self.unit, dtype=reals.dtype)).clip(self.least, self.most)
+        )
+
+
+class LearnedLayer:
+    """A dense layer or convolution whose weights and biases are learned as float32 reals.
+
+    `weights` has the shape of the operator's, `bias` is (outputs,). Their codes are the nearest
+    ones; the bias has the unit of the sum, or a finer one where the graph's has. What is kept at 0
+    (`kept`, of the weights' shape, 1 or 0) stays so: pruned weights.
+    """
+
+    def __init__(
+        self, op: Weighted, x: TensorType, reals: Mapping[str, Reals], *, narrow: bool
+    ) -> None:
+        fmt = op.weight_format
+        product_frac = x.format.frac_bits + fmt.frac_bits
+        if op.bias_frac > product_frac and not op.bias.any():
+            op = replace(op, bias_frac=product_frac)  # no bias has moved the sum's binary point
+        self.op, self.x = op, x
+        least = -fmt.max if narrow and fmt.signed else fmt.min
+        step = 2.0**-fmt.frac_bits
+        unit = np.asarray(op.weight_scale or (step,), np.float64)
+        of_x = float(x.scales()[0])
+        self.weight_codes = CodesOfReals(least, fmt.max, unit)
+        self.product_frac = product_frac
+        self.frac = max(self.product_frac, op.bias_frac)
+        terms = op.matrix().shape[0]
+        worst = terms * max(fmt.max, -fmt.min) * (op.reach(x).magnitude + abs(op.zero_point))
+        worst <<= self.frac - self.product_frac
+        finer = 2.0 ** (self.product_frac - op.bias_frac)
+        left = self.frac - op.bias_frac
+        most = max(worst >> left, int(np.abs(op.bias).max()))
+        self.most = worst + (most << left)  # of any sum
+        self.bias_codes = CodesOfReals(-most, most, unit * of_x * finer)
+        given = reals.get("weights", op.weights * unit)
+        biases = reals.get("bias", op.bias * self.bias_codes.unit)
+        kind = torch().float32
+        self.weights = torch().tensor(np.asarray(given), dtype=kind, requires_grad=True)
+        self.bias = torch().tensor(np.asarray(biases), dtype=kind, requires_grad=True)
+        self.kept = torch().ones_like(self.weights)
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """What an optimizer moves."""
+        return {"weights": self.weights, "bias": self.bias}
+
+    @property
+    def out(self) -> TensorType:
+        """The type of the sum, whatever the weights become."""
+        (found,) = self.op.output_types([self.x])
+        if isinstance(self.op.accumulator, Stepwise):
+            return replace(found, range=None)
+        most = self.most
+        return replace(found, format=Format.holding(-most, most, self.frac), range=(-most, most))
+
+    def codes(self) -> tuple[Array, Array]:
+        """Weights and biases as the hardware will have them, whole numbers in float32."""
+        return self.weight_codes.of(self.weights) * self.kept, self.bias_codes.of(self.bias)
+
+    def constants(self, carrier: Carrier) -> tuple[Carrier, Constants]:
+        """What `Op.run` gets, as `Op.prepare` makes it, with gradients; and the carrier to run in.
+
+        `carrier` holds the sums of any weights. float32 will do where it holds those of these.
+        """
+        kind = getattr(torch(), carrier.value)
+        weights, bias = (codes.to(kind) for codes in self.codes())
+        matrix = weights.reshape(-1, self.op.outputs) * 2.0 ** (self.frac - self.product_frac)
+        bias = bias * 2.0 ** (self.frac - self.op.bias_frac)
+        if self.op.zero_point:
+            bias = bias - self.op.zero_point * matrix.sum(0)
+        if carrier is not Carrier.FLOAT32 and self._reached(matrix, bias) < Carrier.FLOAT32.limit:
+            carrier = Carrier.FLOAT32
+            matrix, bias = (part.to(torch().float32) for part in (matrix, bias))
+        if isinstance(self.op, Conv) and self.op.groups > 1 and not self.op.depthwise:
+            size = self.op.outputs // self.op.groups
+            matrix = matrix.reshape(-1, self.op.groups, size).permute(1, 0, 2)
+        return carrier, {"w": matrix, "b": bias[None, :]}
+
+    def _reached(self, matrix: Array, bias: Array) -> int:
+        """The largest magnitude of any partial sum of these weights."""
+        with torch().no_grad():
+            sums = matrix.abs().sum(0) * self.op.reach(self.x).magnitude + bias.abs()
+            return int(sums.max())
+
+    def frozen(self) -> Weighted:
+        """The operator with the codes of now."""
+        with torch().no_grad():
+            weights, bias = (np.asarray(codes.cpu()).astype(np.int64) for codes in self.codes())
+        finer = self.frac - self.product_frac
+        if finer and not bias.any():  # the sum keeps its binary point
+            fmt = self.op.weight_format
+            fmt = Format(fmt.signed, fmt.int_bits, fmt.frac_bits + finer)
+            return replace(self.op, weights=weights << finer, bias=bias, weight_format=fmt)
+        return replace(self.op, weights=weights, bias=bias)
+
+
+class LearnedMultiplier:
+    """A requantizer whose multiplier is learned: the step size of its sum, channel by channel.
+
+    A float scheme's is any float32 number above 0, a shift's the nearest power of two. Learned is
+    its logarithm to base 2 (Jain et al. 2019, arXiv 1903.08066).
+    """
+
+    def __init__(self, op: Requantize) -> None:
+        self.op = op
+        kind = torch().float32
+        logs = np.log2(np.asarray(op.multiplier))
+        self.logs = torch().tensor(logs, dtype=kind, requires_grad=True)
+        # At the start the very numbers of the graph: 2**log2(m) may miss the last bit.
+        self.first = torch().tensor(np.array(op.multiplier, np.float32))
+        self.start = self.logs.detach().clone()
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """What an optimizer moves."""
+        return {"log2_multiplier": self.logs}
+
+    def now(self) -> Array:
+        """The multipliers as float32 numbers."""
+        if self.op.scheme is Scheme.SHIFT:
+            return torch().exp2(rounded(self.logs))
+        return self.first * torch().exp2(self.logs - self.start)
+
+    def frozen(self) -> Requantize:
+        """The operator with the multipliers of now."""
+        with torch().no_grad():
+            return replace(self.op, multiplier=tuple(self.now().cpu().double().tolist()))
+
+
+def is_learned_multiplier(op: Any) -> bool:
+    """Whether a node's multiplier can be learned."""
+    return isinstance(op, Requantize) and op.scheme in (*FLOAT_SCHEMES, Scheme.SHIFT)

@@ -1,0 +1,229 @@
+"""A Graph whose weights are learned, with the forward pass of the emulator, code by code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.compress.training.convolution import convolved
+from hwsim.compress.training.layers import (
+    LearnedLayer,
+    LearnedMultiplier,
+    Reals,
+    is_learned_multiplier,
+)
+from hwsim.compress.training.namespace import namespace, torch
+from hwsim.compress.training.through import SMOOTH, average, through, weighted
+from hwsim.emulator.boundary import Boundary
+from hwsim.emulator.run import planned
+from hwsim.emulator.steps import CARRIERS, choose_carrier
+from hwsim.errors import HwsimError
+from hwsim.fixed import Array
+from hwsim.graph import Graph, Node
+from hwsim.ops import EXACT, AvgPool, Carrier, Conv, Op, Stepwise, TensorType, Weighted
+from hwsim.ops.base import Constants
+
+Learned = LearnedLayer | LearnedMultiplier
+FLOATS = (Carrier.FLOAT32, Carrier.FLOAT64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingStep:
+    """One node as training runs it."""
+
+    node: Node
+    types: tuple[TensorType, ...]  # of its inputs, then of its first output
+    carrier: Carrier  # of its own text
+    holder: Carrier  # the float type of the codes that it gives
+    constants: Constants
+    learned: Learned | None
+
+
+class TrainableGraph:
+    """A Graph with learned weights, biases and multipliers; calling it gives an output's reals.
+
+    Its forward pass runs `Op.run` of every node on PyTorch's tensors, so `frozen()` is a Graph
+    whose emulator gives the very codes of training. `reals` are the float weights to begin with, by
+    node, as `weights` (of the operator's shape, channels last) and `bias`; without them it begins
+    with those of the codes. `learn_steps` learns multipliers of requantizers as well, `narrow`
+    keeps the lowest code of signed weights out, `quick` convolves by PyTorch's own kernels.
+    Raises HwsimError for a graph with state, and for one without a layer that can be trained.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        reals: Mapping[str, Mapping[str, Reals]] | None = None,
+        *,
+        learn_steps: bool = False,
+        narrow: bool = True,
+        quick: bool = True,
+    ) -> None:
+        if graph.state:
+            raise HwsimError("a graph to train must be one without state, not one with it")
+        self.graph, self.xp = graph, namespace()
+        self._reals, self._learn_steps, self._narrow = reals or {}, learn_steps, narrow
+        self.quick = quick
+        self.steps = tuple(self._planned())
+        self.learned = {s.node.name: s.learned for s in self.steps if s.learned is not None}
+        if not any(isinstance(found, LearnedLayer) for found in self.learned.values()):
+            raise HwsimError("a graph to train must have a dense layer or convolution, not none")
+
+    def _planned(self) -> Iterator[TrainingStep]:
+        types = {port.tensor: port.type for port in self.graph.inputs}
+        for node in self.graph.nodes:
+            inputs = [types[edge] for edge in node.inputs]
+            learned = self._learn(node, inputs)
+            if isinstance(learned, LearnedLayer):
+                outputs: tuple[TensorType, ...] = (learned.out,)
+                bound = learned.most
+            else:
+                outputs = self._inferred(node, inputs)
+                bound = max(node.op.bound(inputs), *(made.magnitude for made in outputs))
+            types.update(zip(node.outputs, outputs, strict=True))
+            allowed = [c for c in CARRIERS if c in node.op.carriers(inputs)]
+            carrier = choose_carrier(node.name, bound, allowed, [*inputs, *outputs], only=False)
+            widest = max(made.magnitude for made in outputs)
+            holder = Carrier.FLOAT32 if widest < Carrier.FLOAT32.limit else Carrier.FLOAT64
+            yield TrainingStep(
+                node=node,
+                types=(*inputs, outputs[0]),
+                carrier=carrier,
+                holder=carrier if carrier.is_float else holder,
+                constants=_moved(self.xp, node.op.prepare(inputs, carrier)),
+                learned=learned,
+            )
+
+    def _learn(self, node: Node, inputs: Sequence[TensorType]) -> Learned | None:
+        op = node.op
+        if isinstance(op, Weighted):
+            return LearnedLayer(op, inputs[0], self._reals.get(node.name, {}), narrow=self._narrow)
+        if self._learn_steps and is_learned_multiplier(op):
+            return LearnedMultiplier(op)  # type: ignore[arg-type]
+        return None
+
+    def _inferred(self, node: Node, inputs: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        try:
+            return node.op.output_types(inputs)
+        except HwsimError as error:
+            raise HwsimError(
+                f"node {node.name!r} ({node.op.kind}) must take whatever sums training leads to, "
+                f"but {error}"
+            ) from None
+
+    def keep(self, name: str, mask: npt.NDArray[np.bool_]) -> None:
+        """Let the weights of a node differ from 0 only where `mask`, of their shape, is true."""
+        layer = self.learned.get(name)
+        if not isinstance(layer, LearnedLayer) or mask.shape != layer.op.weights.shape:
+            shape = layer.op.weights.shape if isinstance(layer, LearnedLayer) else "no layer"
+            raise HwsimError(f"a mask of node {name!r} must have shape {shape}, not {mask.shape}")
+        layer.kept = torch().tensor(mask, dtype=layer.weights.dtype)
+
+    def parameters(self) -> dict[str, Array]:
+        """What an optimizer moves, by `node.name`."""
+        return {
+            f"{node}.{name}": value
+            for node, learned in self.learned.items()
+            for name, value in learned.parameters.items()
+        }
+
+    def __call__(self, codes: Mapping[str, Array]) -> Any:
+        """The outputs' reals, with gradients, for codes of the input edges (`encode`)."""
+        edges = self.run(codes)
+        found = {port.name: self._decoded(port, edges[port.tensor]) for port in self.graph.outputs}
+        return found if len(found) > 1 else next(iter(found.values()))
+
+    def run(self, codes: Mapping[str, Array]) -> dict[str, Array]:
+        """Codes of every edge, as floats with gradients."""
+        edges = dict(codes)
+        for step in self.steps:
+            xs = [edges[edge] for edge in step.node.inputs]
+            made = self._made(step, xs)
+            made = made if isinstance(made, tuple) else (made,)
+            edges.update(zip(step.node.outputs, made, strict=True))
+        return edges
+
+    def _made(self, step: TrainingStep, xs: list[Array]) -> Array:
+        op, learned = step.node.op, step.learned
+        if isinstance(op, Weighted):
+            assert isinstance(learned, LearnedLayer)
+            return self._summed(step, op, learned, xs)
+        smooth = SMOOTH.get(type(op))
+        if isinstance(op, AvgPool) and isinstance(op.accumulator, Stepwise):
+            smooth = average
+        if smooth is None:
+            return self._plain(step, op, xs, step.constants)
+        live, constants = {}, step.constants
+        if isinstance(learned, LearnedMultiplier):
+            live, op = {"multiplier": learned.now()}, learned.frozen()
+            constants = _moved(self.xp, op.prepare(step.types[:-1], step.carrier))
+        wide = [x.to(_kind(step.holder)) for x in xs]
+        with torch().no_grad():
+            codes = self._plain(step, op, xs, constants)
+        return through(smooth(op, step.types, wide, live), codes.to(_kind(step.holder)))
+
+    def _summed(
+        self, step: TrainingStep, op: Weighted, learned: LearnedLayer, xs: list[Array]
+    ) -> Array:
+        carrier, constants = learned.constants(step.carrier)
+        summed = replace(step, carrier=carrier)
+        if not isinstance(op.accumulator, Stepwise):
+            return self._plain(summed, op, xs, constants)
+        exact = replace(op, accumulator=EXACT)
+        drop = learned.frac - step.types[-1].format.frac_bits
+        total = self._plain(summed, exact, xs, constants) * 2.0**-drop
+        frozen = learned.frozen()
+        with torch().no_grad():
+            made = _moved(self.xp, frozen.prepare(step.types[:-1], step.carrier))
+            codes = self._plain(step, frozen, xs, made)
+        return through(weighted(op, step.types, xs, {"sum": total}), codes)
+
+    def _plain(
+        self, step: TrainingStep, op: Op, xs: Sequence[Array], constants: Constants
+    ) -> Array:
+        kind = _kind(step.carrier)
+        codes = [x.to(kind) for x in xs]
+        if isinstance(op, Conv) and "steps" not in constants and self.quick:
+            return convolved(op, self.xp, codes, constants)
+        return op.run(self.xp, codes, constants)
+
+    def encode(self, x: Any) -> dict[str, Array]:
+        """Codes of the input edges for a batch as `emulate` takes it, as float tensors."""
+        found = planned(self.graph).encode(x)
+        return {
+            edge: torch().tensor(np.asarray(a), dtype=torch().float32) for edge, a in found.items()
+        }
+
+    def _decoded(self, port: Any, codes: Array) -> Array:
+        kind = self.graph.types()[port.tensor]
+        boundary = Boundary(self.xp, self.graph)
+        scale = torch().tensor(np.asarray(kind.scales(), np.float32))
+        reals = (codes - kind.zero_point).to(torch().float32) * scale
+        with torch().no_grad():
+            exact = boundary.decode({p.tensor: codes for p in (port,)}, False)
+        return through(reals.reshape(exact.shape), exact)
+
+    def frozen(self) -> Graph:
+        """The Graph with the weights, biases and multipliers of now."""
+        nodes = tuple(
+            replace(n, op=self.learned[n.name].frozen()) if n.name in self.learned else n
+            for n in self.graph.nodes
+        )
+        return replace(self.graph, nodes=nodes)
+
+
+def _kind(carrier: Carrier) -> Any:
+    return getattr(torch(), carrier.value)
+
+
+def _moved(xp: Any, value: Any) -> Any:
+    """Constants as tensors."""
+    if isinstance(value, np.ndarray):
+        return torch().from_numpy(np.array(value))
+    if isinstance(value, Mapping):
+        return {key: _moved(xp, item) for key, item in value.items()}
+    return value
