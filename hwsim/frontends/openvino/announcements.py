@@ -54,3 +54,7 @@ LEVELS = (
     "they are {levels}, so that most codes and reals differ, by a step or more; quantizers of 256 "
     "levels, as NNCF writes for activations, are the same"
 )
+AVERAGED_ROW = (
+    "OpenVINO's average pool of uint8 codes along one axis is not followed to the last bit: about "
+    "one code in 30 may differ by one step"
+)

@@ -42,9 +42,17 @@ class Ended(Protocol):
 
 
 def vanishes(function: Function, by: Ended) -> bool:
-    """Whether it is a ReLU before a quantizer whose lowest real is 0."""
-    relu = isinstance(function, Unary) and function.low == 0 and function.high is None
-    return relu and bool((by.ends[0] == 0).all())
+    """Whether it is a clamp before a quantizer whose range lies inside of its own.
+
+    Without an upper bound, where the quantizer's lowest real is 0.
+    """
+    if not isinstance(function, Unary) or function.low is None:
+        return False
+    least, most = by.ends
+    if function.high is None:
+        return function.low == 0 and bool((least == 0).all())
+    low, high = F32(function.low), F32(function.high)
+    return bool(function.clamp and (low <= least).all() and (high >= most).all())
 
 
 def of_codes(

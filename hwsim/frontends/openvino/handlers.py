@@ -50,6 +50,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "MatMul"): matmul,
     ("", "Div"): paired,
     ("", "Mul"): paired,
+    ("", "Pad"): wrong.pad,
     ("", "Resize"): resize,
     ("", "Sub"): paired,
     (DOMAIN, "FakeQuantize"): fake_quantize,

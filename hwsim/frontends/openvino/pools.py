@@ -15,9 +15,10 @@ from hwsim.frontends.onnx import pool
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
 from hwsim.frontends.onnx.window import declared_pads, map_level, window_of
+from hwsim.frontends.openvino.announcements import AVERAGED_ROW
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.shared import moves
-from hwsim.frontends.shared.values import NO_PADDING, Codes, Mean, Real
+from hwsim.frontends.shared.values import NO_PADDING, Codes, Level, Mean, Real
 from hwsim.ops import Flatten, Op, Reshape
 from hwsim.ops.base import IntArray, Shape
 
@@ -25,11 +26,20 @@ from hwsim.ops.base import IntArray, Shape
 def average_pool(run: Importer, node: OnnxNode) -> None:
     """AveragePool."""
     real = run.real(node, 0)
+    _note_row(run, node, real)
     if isinstance(run, OvImporter) and node.integer("count_include_pad", 0):
         framed = _framed(run, node, real)
         node = _bare(node) if framed is not None else _excluding(node)
         real = real if framed is None else framed
     run.values[node.output] = pool.average(run, node, real, whole=False)
+
+
+def _note_row(run: Importer, node: OnnxNode, real: Real) -> None:
+    """Say that an ONNX file's averages of uint8 codes along one axis are rounded otherwise."""
+    if not isinstance(run, OvImporter) or not run.of_onnx or not isinstance(real.source, Level):
+        return
+    if len(node.integers("kernel_shape")) == 1 and not run.meaning(real.source).lowest:
+        run.warn(node.name, AVERAGED_ROW)
 
 
 def _framed(run: OvImporter, node: OnnxNode, real: Real) -> Real | None:

@@ -22,7 +22,7 @@ def resize(run: Importer, node: OnnxNode) -> None:
         return
     run.between.add(source.tensor)
     layers = [source.op, *(emitted.op for emitted in run.nodes[before:])]
-    if any(_rounded(op) for op in layers):
+    if run.of_onnx or any(_rounded(op) for op in layers):
         run.warn(node.name, INTERPOLATED)
 
 

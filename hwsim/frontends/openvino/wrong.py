@@ -5,6 +5,8 @@ The sums and means are the model's here, and a warning says that OpenVINO's are 
 
 from __future__ import annotations
 
+import numpy as np
+
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxNode
@@ -29,6 +31,11 @@ JOINED = (
 MEAN = (
     "OpenVINO 2026.4.1 was seen to give wrong means along one axis of a tensor of three in ONNX "
     "files where the zero point is not 0, by any amount, infinities too; the means here are right"
+)
+PADDED = (
+    "OpenVINO 2026.4.1 was seen to pad a zero point too, in ONNX files where pairs on both sides "
+    "of a Pad along one axis share its constant, and to be wrong by any amount there; the padding "
+    "here is right, and with a constant for each pair OpenVINO's is too"
 )
 PASSED = ("FakeQuantize", "Identity", "Relu", "Reshape", "Resize", "Slice", "Split", "Transpose")
 """What may stand between the Concat and the convolution."""
@@ -100,6 +107,19 @@ def note_joined(run: Importer, node: OnnxNode) -> None:
     joined = [makers[name] for name in maker.inputs if name in makers]
     if seen_int8 or any(other.attributes.get("codes") == "int8" for other in joined):
         run.warn(node.name, JOINED)
+
+
+def pad(run: Importer, node: OnnxNode) -> None:
+    """Pad; said where OpenVINO's is wrong."""
+    value = run.values.get(node.inputs[0])
+    row = isinstance(value, Real) and len(value.layout.shape) == 2
+    makers = {name: other for other in run.model.nodes for name in other.outputs}
+    maker = makers.get(node.inputs[0])
+    name = None if maker is None else maker.attributes.get("zero")
+    users = sum(other.attributes.get("zero") == name for other in run.model.nodes)
+    if row and name and users > 1 and np.any(run.model.constants[str(name)]):
+        run.warn(node.name, PADDED)
+    FLOAT_HANDLERS["", "Pad"](run, node)
 
 
 def _mean(op: str) -> Handler:
