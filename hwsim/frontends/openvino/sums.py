@@ -10,6 +10,7 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import elementwise, float_chain, scale, weighted
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
+from hwsim.frontends.openvino.announcements import CLIPPED_INT8
 from hwsim.frontends.openvino.importer import OvImporter, TwoPaths
 from hwsim.frontends.openvino.readers import QUANTIZERS, full_path, goes_on, only_reader
 from hwsim.frontends.openvino.residual import ClippedSum
@@ -119,6 +120,14 @@ def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
     """The sum of a convolution whose quantizer only clips and of a quantized tensor."""
     place = next(i for i, name in enumerate(node.inputs) if name in run.clipping)
     by = run.clipping[node.inputs[place]]
+    quantizer = next(other for other in run.model.nodes if node.inputs[place] in other.outputs)
+    zero = quantizer.attributes.get("zero")
+    if (
+        quantizer.attributes.get("codes") == "int8"
+        and zero
+        and np.any(run.model.constants[str(zero)])
+    ):
+        run.warn(node.name, CLIPPED_INT8)
     real, other = run.real(node, place), run.real(node, 1 - place)
     source, level = real.source, level_of(run, node, other)
     assert isinstance(source, Weighing)
