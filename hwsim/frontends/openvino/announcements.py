@@ -58,7 +58,8 @@ AVERAGED_ROW = (
     "OpenVINO's average pool of uint8 codes along one axis is not followed to the last bit: about "
     "one code in 30 may differ by one step"
 )
-CLIPPED_INT8 = (
-    "OpenVINO rounds a convolution's sum with a tensor otherwise where codes are int8 with a zero "
-    "point in an ONNX file: about one code in 8 may differ by one step; uint8 codes do not"
+SUMMED_INT8 = (
+    "OpenVINO rounds a sum of two tensors otherwise where a convolution reads one of them too and "
+    "codes are int8 with a zero point, in ONNX files: about one code in 8 may differ by one step; "
+    "with uint8 codes it does not"
 )

@@ -10,9 +10,9 @@ from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import elementwise, float_chain, scale, weighted
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.openvino.announcements import CLIPPED_INT8
+from hwsim.frontends.openvino.announcements import SUMMED_INT8
 from hwsim.frontends.openvino.importer import OvImporter, TwoPaths
-from hwsim.frontends.openvino.readers import QUANTIZERS, full_path, goes_on, only_reader
+from hwsim.frontends.openvino.readers import QUANTIZERS, full_path, goes_on, only_reader, takes_int8
 from hwsim.frontends.openvino.residual import ClippedSum
 from hwsim.frontends.shared.settling import level_of
 from hwsim.frontends.shared.values import Arithmetic, Constant, Level, Pair, Real, Unary, Weighing
@@ -36,8 +36,19 @@ def add(run: Importer, node: OnnxNode) -> None:
     elif isinstance(run, OvImporter) and set(node.inputs) & set(run.clipping):
         run.values[node.output] = clipped_sum(run, node)
     else:
+        _note_int8(run, node)
         met(run, node)
         elementwise.add(run, node)
+
+
+def _note_int8(run: Importer, node: OnnxNode) -> None:
+    """Say it of a sum of int8 codes with a zero point that a layer reads too."""
+    for maker in run.model.nodes:
+        if set(maker.outputs) & set(node.inputs) and maker.attributes.get("codes") == "int8":
+            zero = run.model.constants.get(str(maker.attributes["zero"]))
+            if zero is not None and np.any(zero) and not takes_int8(run, maker):
+                run.warn(node.name, SUMMED_INT8)
+                return
 
 
 def _bare(real: Real) -> bool:
@@ -120,14 +131,6 @@ def clipped_sum(run: OvImporter, node: OnnxNode) -> Real:
     """The sum of a convolution whose quantizer only clips and of a quantized tensor."""
     place = next(i for i, name in enumerate(node.inputs) if name in run.clipping)
     by = run.clipping[node.inputs[place]]
-    quantizer = next(other for other in run.model.nodes if node.inputs[place] in other.outputs)
-    zero = quantizer.attributes.get("zero")
-    if (
-        quantizer.attributes.get("codes") == "int8"
-        and zero
-        and np.any(run.model.constants[str(zero)])
-    ):
-        run.warn(node.name, CLIPPED_INT8)
     real, other = run.real(node, place), run.real(node, 1 - place)
     source, level = real.source, level_of(run, node, other)
     assert isinstance(source, Weighing)
