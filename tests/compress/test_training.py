@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 from support.cases import CASES
 from support.mixed_networks import mixed
+from support.seeds import seeded
 
 from hwsim import accuracy, load
 from hwsim.compress.float_model import FloatModel
@@ -100,7 +101,7 @@ def test_fine_tuning_gives_back_accuracy_and_each_batch_has_the_emulators_codes(
 def test_weights_outside_of_a_mask_stay_zero():
     graph = digits_in("w4a4")
     name, op = next((n.name, n.op) for n in graph.nodes if n.op.kind == "conv2d")
-    mask = np.random.default_rng(3).random(op.weights.shape) < 0.5
+    mask = np.random.default_rng(seeded(3)).random(op.weights.shape) < 0.5
     how = loop.Training(epochs=1, seed=2)
     tuned = loop.finetune(graph, IMAGES[:256], LABELS[:256], how, masks={name: mask})
     assert not tuned.node(name).op.weights[~mask].any()
