@@ -1,5 +1,6 @@
 """hwsim: from a quantized neural network to the same integers in NumPy, on a GPU and in an FPGA."""
 
+from hwsim.compress.quantize.result import QuantizedModel
 from hwsim.emulator.run import emulate, step, trace
 from hwsim.errors import HwsimError
 from hwsim.evaluation.scores import Accuracy
@@ -12,7 +13,18 @@ from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
 from hwsim.state import State
-from hwsim.verbs import accuracy, build, explore, hazards, plan, report, suggest, to_hls4ml, to_onnx
+from hwsim.verbs import (
+    accuracy,
+    build,
+    explore,
+    hazards,
+    plan,
+    quantize,
+    report,
+    suggest,
+    to_hls4ml,
+    to_onnx,
+)
 from hwsim.verification import Verification, verify
 
 __version__ = "0.1.0"
@@ -29,6 +41,7 @@ __all__ = [
     "OutputPort",
     "Overflow",
     "Plans",
+    "QuantizedModel",
     "Rounding",
     "State",
     "Suggestion",
@@ -41,6 +54,7 @@ __all__ = [
     "hazards",
     "load",
     "plan",
+    "quantize",
     "report",
     "step",
     "suggest",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim import defaults
+from hwsim.compress.quantize.result import QuantizedModel
 from hwsim.errors import HwsimError
 from hwsim.evaluation.scores import Accuracy
 from hwsim.extras import hardware
@@ -191,6 +192,47 @@ def to_onnx(
     made, _ = to_model(as_graph(model), form=form, integers=integers, mixed=mixed, samples=samples)
     if out is not None:
         write_atomically(Path(out), made.SerializeToString())
+    return made
+
+
+def quantize(
+    model: Any,
+    data: Any,
+    *,
+    bits: str = "w8a8",
+    layers: Mapping[str, str] | None = None,
+    ends: str | None = None,
+    scheme: str = "power-of-two",
+    method: str = "mse",
+    per_channel: bool = True,
+    samples: int | None = 1024,
+    out: str | Path | None = None,
+) -> QuantizedModel:
+    """Quantize a float ONNX model after training, from what it does on calibration data.
+
+    `model` is a path or a `ModelProto` of float32, `data` `(batch, *shape)` as the model takes it,
+    or a dict of such arrays by input name; of it `samples` are taken, evenly (None: all), and read
+    in batches. `bits` are those of weights and activations, from 1 to 16 each (1 bit of weights is
+    a sign; of activations 0 and 1, or a sign where they have one). `layers` are other bits by a
+    pattern of names (`{"conv*": "w8a8", "fc": "w4"}`), the last that fits counts; `ends` are those
+    of the first and last layers and of what they read. `scheme` is `power-of-two`: hardware shifts,
+    and QONNX's executor has the same integers. `method` says how ranges are chosen.
+    Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all.
+    Raises HwsimError for a model with operators that there is no rule for (all are named), and for
+    data that does not fit.
+    """
+    from hwsim.compress.quantize.options import LinearScheme
+    from hwsim.compress.quantize.run import float_model, run
+    from hwsim.compress.samples import Batches
+
+    linear = LinearScheme.parse(
+        bits, layers or {}, ends=ends, scheme=scheme, method=method, per_channel=per_channel
+    )
+    found = float_model(model)
+    arrays = data if isinstance(data, Mapping) else {found.inputs[0]: data}
+    made = run(found, Batches(found, arrays, samples=samples), linear)
+    if out is not None:
+        made.save(out)
     return made
 
 

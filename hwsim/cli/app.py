@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import designs, exports, installation, reading
+from hwsim.cli import compression, designs, exports, installation, reading
 from hwsim.cli.options import Commands, examples
 
 app = typer.Typer(
@@ -56,6 +56,14 @@ app.command(
 app.command(
     epilog=examples("hazards model.hwsim -i x.npy", "hazards model.onnx -i data.npz:x_test --top 5")
 )(reading.hazards)
+
+app.command(
+    epilog=examples(
+        "quantize float.onnx --data train.npz -o m.onnx",
+        "quantize float.onnx --data train.npz --bits w4a8 --layer 'fc*=w8' -o m.onnx",
+        "quantize float.onnx --data x.npy --test test.npz --ends w8a8 --bits w3a4 -o m.hwsim",
+    )
+)(compression.quantize)
 
 app.command(
     epilog=examples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,3 +239,62 @@ def show_checks(checks: Sequence[Check]) -> None:
 
 def _scale(scales: Sequence[float]) -> str:
     return f"{scales[0]:.6g}" if len(scales) == 1 else f"{len(scales)}, by channel"
+
+
+def show_quantized(facts: Facts) -> None:
+    """What `hwsim quantize` made: a row for each place, accuracies, and what to type next."""
+    rows = [
+        (
+            row["name"],
+            row["op"],
+            str(row.get("weight_bits", "")),
+            _power(row.get("weight_scales")),
+            _decibels(row.get("weight_sqnr")),
+            _code(row),
+            _power(None if "scale" not in row else [row["scale"]]),
+            _decibels(row.get("sqnr")),
+        )
+        for row in facts["layers"]
+    ]
+    columns = (
+        ("node", "operator"),
+        ("weights", "w scale", "w SQNR dB"),
+        ("activations", "a scale", "a SQNR dB"),
+    )
+    numbers = ("weights", "w SQNR dB", "a SQNR dB")
+    title = f"{facts['file']}: {facts['form']}, {facts['bits']}, {facts['scheme']} scales"
+    out = console()
+    out.print(table(title, columns, rows, numbers))
+    if facts["output_sqnr"] is not None:
+        out.print(f"outputs: {facts['output_sqnr']:.1f} dB SQNR against the float model's")
+    found = facts["accuracy"]
+    if found is not None:
+        scores = [
+            (name, f"{found['samples']:,}", f"{one['right']:,}", f"{100 * one['top1']:.2f} %")
+            for name, one in (("float", found["float"]), ("integer", found["integer"]))
+        ]
+        heads = ("", "samples", "right", "top-1")
+        out.print(table("accuracy", heads, scores, heads[1:]))
+    if facts["prepared"]:
+        out.print(f"data: {facts['prepared']}", markup=False)
+    out.print(f"next: {facts['next']}", markup=False, soft_wrap=True)
+
+
+def _code(row: Facts) -> str:
+    """`u8`, `s8`, with a zero point where there is one."""
+    if "bits" not in row:
+        return ""
+    zero = f" zero {row['zero_point']}" if row["zero_point"] else ""
+    return f"{'s' if row['signed'] else 'u'}{row['bits']}{zero}"
+
+
+def _power(scales: Sequence[float] | None) -> str:
+    """`2^-5`, `2^-7..2^-5` of channels; other numbers as they are."""
+    if scales is None:
+        return ""
+    ends = [f"2^{math.frexp(x)[1] - 1}" if math.frexp(x)[0] == 0.5 else f"{x:.3g}" for x in scales]
+    return "..".join(dict.fromkeys(ends))
+
+
+def _decibels(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

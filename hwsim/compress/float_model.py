@@ -69,8 +69,19 @@ class FloatModel:
         """Names of the outputs."""
         return tuple(p.name for p in self.proto.graph.output)
 
+    @property
+    def batch(self) -> int | None:
+        """The only number of samples that the model takes; None where it takes any."""
+        for port in self.proto.graph.input:
+            if port.name in self.inputs and port.type.tensor_type.shape.dim:
+                return int(port.type.tensor_type.shape.dim[0].dim_value) or None
+        return None
+
     def run(self, batches: Iterable[Batch], tensors: Sequence[str]) -> Iterator[dict[str, Reals]]:
-        """The tensors of that name for each batch by input name, one batch in memory at a time."""
+        """The tensors of that name for each batch by input name, one batch in memory at a time.
+
+        A model of a fixed batch runs once for each so many samples, the last of them repeated.
+        """
         import onnx
 
         shown = onnx.ModelProto()
@@ -82,11 +93,27 @@ class FloatModel:
         session = _session(shown.SerializeToString(), self.path, optimize=False)
         kept = [name for name in tensors if name not in self.inputs]
         for batch in batches:
-            found = dict(zip(kept, session.run(kept, dict(batch)), strict=True)) if kept else {}
+            found = self._computed(session, batch, kept) if kept else {}
             yield {
                 **found,
                 **{name: np.asarray(batch[name]) for name in self.inputs if name in tensors},
             }
+
+    def _computed(self, session: Any, batch: Batch, kept: list[str]) -> dict[str, Reals]:
+        size = self.batch
+        try:
+            if size is None:
+                return dict(zip(kept, session.run(kept, dict(batch)), strict=True))
+            count, parts = len(next(iter(batch.values()))), []
+            for start in range(0, count, size):
+                places = np.minimum(np.arange(start, start + size), count - 1)
+                found = session.run(kept, {name: x[places] for name, x in batch.items()})
+                parts.append([a[: count - start] if len(a) == size else a for a in found])
+            whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
+            return dict(zip(kept, whole, strict=True))
+        except Exception as error:  # ONNX Runtime's classes have no base of their own
+            said = " ".join(str(error).split())[:200]
+            raise HwsimError(f"{self.path} must run on the calibration data ({said})") from None
 
 
 def _session(model: bytes, path: Path, *, optimize: bool, out: Path | None = None) -> Any:
@@ -106,7 +133,27 @@ def _session(model: bytes, path: Path, *, optimize: bool, out: Path | None = Non
 
 
 def _prepared(proto: Any, path: Path) -> Any:
-    """Constants folded and batch norms in the layers before them, by ONNX Runtime."""
+    """Constants folded and batch norms in the layers before them, by ONNX Runtime.
+
+    A model that computes shapes from a free batch gets a batch of 1, so that they are constants.
+    """
+    import onnx
+
+    found = _optimized(proto, path)
+    if any(node.op_type == "Shape" for node in found.graph.node):
+        fixed = onnx.ModelProto()
+        fixed.CopyFrom(proto)
+        held = {t.name for t in proto.graph.initializer}
+        for port in fixed.graph.input:
+            axes = port.type.tensor_type.shape.dim
+            if port.name not in held and axes and not axes[0].dim_value:
+                axes[0].dim_value = 1
+        fixed.graph.ClearField("value_info")
+        found = _optimized(fixed, path)
+    return found
+
+
+def _optimized(proto: Any, path: Path) -> Any:
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hwsim.compress.float_model import WEIGHTED, FloatModel
+from hwsim.errors import HwsimError
 
 MOVES = (
-    "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "Identity", "MaxPool",
-    "Pad", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+    "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity",
+    "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Reshape", "Slice", "SpaceToDepth", "Split",
+    "Squeeze", "Tile", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """Operators that only move codes: what they give has the quantizer of what they take."""
 
 ON_THE_SUM = (
-    "Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu",
-    "Gelu", "Selu", "Softplus", "BatchNormalization", "Identity", "Dropout",
+    "BatchNormalization", "Clip", "Dropout", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish",
+    "Identity", "LeakyRelu", "Mish", "PRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign",
+    "Tanh",
 )  # fmt: skip
 """Functions of one number that follow a sum: the quantizer stands behind them."""
+
+WITH_A_CONSTANT = ("Add", "Div", "Mul", "Sub")
+"""Sums and products that are such a function where one side is constant."""
+
+SUMS = (
+    *WEIGHTED, *WITH_A_CONSTANT, "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum",
+    "Softmax", "LogSoftmax", "ArgMax", "Resize", "Max", "Min", "Sum", "Mean",
+)  # fmt: skip
+"""What reads codes and gives numbers of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class FloatLayer:
-    """A node with weights: its name, their tensors, and the axis of the output channels."""
+    """A node with weights: its name, their tensors, and the axis of the output channels.
+
+    `reads` are the tensors whose codes it takes, `input` and `output` those of the node.
+    """
 
     name: str
     op: str
@@ -32,54 +47,141 @@ class FloatLayer:
     axis: int
     input: str
     output: str
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Quantizable:
-    """Tensors to quantize, in order, and layers."""
+    """Tensors to quantize, in order, and layers.
+
+    `names` are, by such a tensor, what it may be called: its own name and those of the nodes that
+    it comes from, down to the sum; `sums` are the tensors of these sums. `ends` are the first and
+    the last layers, `joined` tensors that one node puts side by side, and which have one format
+    therefore.
+    """
 
     tensors: tuple[str, ...]
     layers: tuple[FloatLayer, ...]
+    names: Mapping[str, tuple[str, ...]]
+    sums: Mapping[str, str]
+    ends: tuple[FloatLayer, ...]
+    joined: tuple[tuple[str, ...], ...]
 
 
 def places(model: FloatModel) -> Quantizable:
     """What becomes codes: inputs, and whatever a sum or a product reads.
 
     A quantizer stands behind the functions that follow a sum, and codes are moved as they are.
-    The model's outputs stay sums.
+    The model's outputs stay sums. HwsimError lists every node that there is no rule for.
     """
-    constants = set(model.constants)
-    makers = {out: node for node in model.nodes for out in node.output}
-    readers = defaultdict(list)
-    for node in model.nodes:
-        for tensor in node.input:
-            readers[tensor].append(node)
+    walk = _Walk(model)
+    _expect_rules(model, walk)
     wanted: dict[str, None] = {}
-
-    def ask(tensor: str) -> None:
-        maker = makers.get(tensor)
-        while maker is not None and maker.op_type in MOVES:
-            for one in maker.input:
-                if one and one not in constants:
-                    ask(one)
-            return
-        if tensor not in constants:
-            wanted[tensor] = None
-
-    layers = []
+    layers: list[FloatLayer] = []
     for node in model.nodes:
-        if node.op_type in MOVES or node.op_type in ON_THE_SUM:
+        if node.op_type in MOVES or walk.on_the_sum(node):
             continue
         for tensor in node.input:
-            if tensor and tensor not in constants:
-                ask(tensor)
-        if node.op_type in WEIGHTED and node.input[1] in constants:
-            layers.append(_layer(node))
+            wanted.update(dict.fromkeys(walk.codes(tensor)))
+        if node.op_type in WEIGHTED and node.input[1] in walk.constants:
+            layers.append(_layer(node, walk.codes(node.input[0])))
     order = [*model.inputs, *(out for node in model.nodes for out in node.output)]
-    return Quantizable(tuple(t for t in order if t in wanted), tuple(layers))
+    tensors = tuple(t for t in order if t in wanted)
+    return Quantizable(
+        tensors,
+        tuple(layers),
+        {t: (t, *(node_name(node) for node in walk.chain(t))) for t in tensors},
+        {t: next((str(n.output[0]) for n in reversed(walk.chain(t))), t) for t in tensors},
+        _ends(model, walk, layers),
+        tuple(
+            tuple(t for t in dict.fromkeys(walk.codes(node.output[0])) if t in wanted)
+            for node in model.nodes
+            if node.op_type == "Concat"
+        ),
+    )
 
 
-def _layer(node: Any) -> FloatLayer:
+class _Walk:
+    """Where tensors of a model come from."""
+
+    def __init__(self, model: FloatModel) -> None:
+        self.constants = set(model.constants)
+        self.makers = {out: node for node in model.nodes for out in node.output}
+
+    def on_the_sum(self, node: Any) -> bool:
+        """Whether a node is a function of one number."""
+        if node.op_type in ON_THE_SUM:
+            return True
+        return node.op_type in WITH_A_CONSTANT and any(t in self.constants for t in node.input)
+
+    def given(self, node: Any) -> list[str]:
+        """What a node reads that is not constant."""
+        return [tensor for tensor in node.input if tensor and tensor not in self.constants]
+
+    def codes(self, tensor: str) -> tuple[str, ...]:
+        """The tensors whose quantizers give the codes of this one."""
+        if not tensor or tensor in self.constants:
+            return ()
+        maker = self.makers.get(tensor)
+        if maker is None or maker.op_type not in MOVES:
+            return (tensor,)
+        return tuple(found for one in self.given(maker) for found in self.codes(one))
+
+    def chain(self, tensor: str) -> list[Any]:
+        """The nodes that a tensor comes from, backwards to the sum."""
+        found: list[Any] = []
+        while (maker := self.makers.get(tensor)) is not None:
+            found.append(maker)
+            if not self.on_the_sum(maker):
+                break
+            tensor = self.given(maker)[0]
+        return found
+
+
+def node_name(node: Any) -> str:
+    """What a node is called: its name, or the tensor that it gives."""
+    return str(node.name or node.output[0])
+
+
+def _expect_rules(model: FloatModel, walk: _Walk) -> None:
+    known = {*MOVES, *ON_THE_SUM, *SUMS}
+    others = [node for node in model.nodes if node.domain not in ("", "ai.onnx")]
+    unknown = [
+        f"{node.op_type} {node_name(node)!r}"
+        for node in model.nodes
+        if (node.op_type not in known or node in others) and walk.given(node)
+    ]
+    if unknown:
+        raise HwsimError(
+            f"{model.path} must have only operators that there is a rule to quantize for, not "
+            f"{', '.join(unknown)}"
+        )
+
+
+def _ends(model: FloatModel, walk: _Walk, layers: Sequence[FloatLayer]) -> tuple[FloatLayer, ...]:
+    """Layers with no layer before them, and those with none behind them."""
+    before: dict[str, bool] = dict.fromkeys(model.inputs, False)
+    by_output = {layer.output: layer for layer in layers}
+    first = []
+    for node in model.nodes:
+        some = any(before.get(tensor, False) for tensor in walk.given(node))
+        layer = by_output.get(node.output[0])
+        if layer is not None and not some:
+            first.append(layer)
+        before.update(dict.fromkeys(node.output, some or layer is not None))
+    behind: dict[str, bool] = {}
+    last = []
+    for node in reversed(model.nodes):
+        some = any(behind.get(tensor, False) for tensor in node.output)
+        layer = by_output.get(node.output[0])
+        if layer is not None and not some:
+            last.append(layer)
+        for tensor in node.input:
+            behind[tensor] = behind.get(tensor, False) or some or layer is not None
+    return tuple(layer for layer in layers if layer in first or layer in last)
+
+
+def _layer(node: Any, reads: tuple[str, ...]) -> FloatLayer:
     from onnx import helper
 
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -88,5 +190,4 @@ def _layer(node: Any) -> FloatLayer:
         op, 0 if attributes.get("transB") else 1
     )
     bias = inputs[2] if len(inputs) > 2 and inputs[2] else None
-    name = node.name or node.output[0]
-    return FloatLayer(name, op, inputs[1], bias, axis, inputs[0], node.output[0])
+    return FloatLayer(node_name(node), op, inputs[1], bias, axis, inputs[0], node.output[0], reads)

@@ -83,9 +83,10 @@ def quantized(
         if name in tensors:
             quant(name, tensors[name], 0)
     for layer in found.layers:
-        quant(layer.weights, weights[layer.name], values[layer.weights].ndim)
+        if layer.weights not in instead:
+            quant(layer.weights, weights[layer.name], values[layer.weights].ndim)
         if layer.bias is not None and layer.bias not in instead:
-            quant(layer.bias, _of_bias(found, layer, tensors, weights, model), 1)
+            quant(layer.bias, _of_bias(layer, tensors, weights), 1)
     for node in nodes:
         fresh = onnx.NodeProto()
         fresh.CopyFrom(node)
@@ -102,17 +103,10 @@ def quantized(
 
 
 def _of_bias(
-    found: Quantizable,
-    layer: FloatLayer,
-    tensors: Mapping[str, QuantNode],
-    weights: Mapping[str, QuantNode],
-    model: FloatModel,
+    layer: FloatLayer, tensors: Mapping[str, QuantNode], weights: Mapping[str, QuantNode]
 ) -> QuantNode:
     """The unit of the layer's sums."""
-    makers = {out: node for node in model.nodes for out in node.output}
-    tensor = layer.input
-    while tensor not in tensors:
-        tensor = makers[tensor].input[0]
     by = weights[layer.name]
-    scale = np.asarray(by.scale, np.float64) * np.asarray(tensors[tensor].scale, np.float64)
-    return QuantNode(scale.astype(np.float32), 32, signed=True, axis=0 if np.ndim(scale) else None)
+    taken = np.asarray(tensors[layer.reads[0]].scale, np.float64)
+    scale = (np.asarray(by.scale, np.float64) * taken).astype(np.float32)
+    return QuantNode(scale, 32, signed=True, axis=None if by.axis is None else 0)

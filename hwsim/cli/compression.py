@@ -1,0 +1,125 @@
+"""Commands that make a small integer network of a float one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hwsim.cli.console import Progress, print_json, print_note
+from hwsim.cli.options import Classes, Json, Labels, Mean, Resize, Scale, Std
+from hwsim.errors import HwsimError
+
+FloatFile = Annotated[Path, typer.Argument(metavar="FLOAT.onnx", help="A float ONNX file.")]
+Data = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        "--input",
+        "-i",
+        metavar="D",
+        help="Samples: a .npy, .npz or .csv file or a folder of images; NAME=D for each input.",
+    ),
+]
+
+
+def quantize(
+    model: FloatFile,
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="M", help="The file to write, .onnx or .hwsim."),
+    ],
+    bits: Annotated[
+        str, typer.Option(metavar="wNaN", help="Of weights and activations, 1 to 16 each.")
+    ] = "w8a8",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=wNaN", help="Other bits by a pattern of names; w4 or a8 too."),
+    ] = None,
+    ends: Annotated[
+        str | None,
+        typer.Option(metavar="wNaN", help="Bits of the first and last layers and what they read."),
+    ] = None,
+    scheme: Annotated[str, typer.Option(help="Which scales.")] = "power-of-two",
+    method: Annotated[str, typer.Option(help="How ranges are chosen.")] = "mse",
+    per_tensor: Annotated[
+        bool, typer.Option("--per-tensor", help="One scale a layer's weights, not one a channel.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option(help="Samples that ranges come from, evenly over the data.")
+    ] = 1024,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X", help="Samples for the accuracy, where not those of --data."),
+    ] = None,
+    labels: Labels = None,
+    classes: Classes = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = False,
+    as_json: Json = False,
+) -> None:
+    """Quantize a float ONNX model after training, from what it does on calibration data.
+
+    With labels (--labels, or in the data) float and integer accuracy are counted side by side.
+    """
+    from hwsim.cli.floats import accuracy_of, float_samples
+    from hwsim.compress.quantize.options import LinearScheme
+    from hwsim.compress.quantize.result import check_suffix
+    from hwsim.compress.quantize.run import float_model, run
+    from hwsim.compress.samples import Batches
+    from hwsim.data import Preparation
+
+    linear = LinearScheme.parse(
+        bits, _layers(layer), ends=ends, scheme=scheme, method=method, per_channel=not per_tensor
+    )
+    check_suffix(out)
+    if samples < 1:
+        raise HwsimError(f"--samples must be at least 1, not {samples}")
+    prepare = Preparation.parse(scale, mean, std, resize=resize)
+    with Progress(f"reading {model}") as progress:
+        found = float_model(model)
+        own = None if test else labels
+        given = float_samples(found, data, own, classes, prepare)
+        tested = given if not test else float_samples(found, test, labels, classes, prepare)
+        progress("calibrating")
+        made = run(found, Batches(found, given.arrays, samples=samples), linear)
+        progress("counting accuracy")
+        score, why = accuracy_of(made.graph, tested, model, asked=labels is not None)
+        made.save(out)
+    facts: dict[str, Any] = {
+        "model": str(model),
+        "file": str(out),
+        "form": made.form if out.suffix.lower() == ".onnx" else "hwsim",
+        "bits": bits,
+        "scheme": scheme,
+        "method": method,
+        "layers": list(made.rows),
+        "output_sqnr": made.sqnr,
+        "prepared": given.says or None,
+        "accuracy": score,
+        "next": f"hwsim plan {out}",
+    }
+    if as_json:
+        print_json(facts)
+        return
+    from hwsim.cli.tables import show_quantized
+
+    show_quantized(facts)
+    if why:
+        print_note(why)
+
+
+def _layers(texts: Sequence[str] | None) -> dict[str, str]:
+    """Bits by pattern."""
+    found = {}
+    for text in texts or ():
+        name, equals, bits = text.rpartition("=")
+        if not (name and equals):
+            raise HwsimError(f"--layer must be NAME=wNaN, not {text!r}")
+        found[name] = bits
+    return found

@@ -1,0 +1,66 @@
+"""Samples for a float model, and its accuracy beside that of the integer network made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hwsim.cli.arrays import assign
+from hwsim.compress.float_model import FloatModel
+from hwsim.compress.samples import input_ports
+from hwsim.data import Labelled, Preparation, read_labelled
+from hwsim.data.npz import is_npz
+from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import choose_output, measure
+from hwsim.evaluation.reference import onnx_reference
+from hwsim.graph import Graph
+
+
+def float_samples(
+    model: FloatModel,
+    inputs: Sequence[str],
+    labels: Path | None,
+    classes: Path | None,
+    prepare: Preparation,
+) -> Labelled:
+    """Samples in files by the model's inputs, and labels where there are any."""
+    ports = input_ports(model)
+    names = [port.name for port in ports]
+    if len(inputs) == 1 < len(names) and is_npz(Path(inputs[0])):
+        paths = {name: Path(f"{inputs[0]}:{name}") for name in names}
+    else:
+        paths = assign(inputs, names, "--data")
+    return read_labelled(ports, paths, labels, classes=classes, prepare=prepare, required=False)
+
+
+def accuracy_of(
+    graph: Graph, data: Labelled, model: Path, *, asked: bool
+) -> tuple[dict[str, Any] | None, str]:
+    """Counts of the integer and the float model, and why there are none where there are none.
+
+    Labels that lie beside the samples and are none of a classifier are left alone; with `asked`
+    they are refused.
+    """
+    if data.labels is None:
+        return None, ""
+    try:
+        port = choose_output(graph, None)
+        found = measure(
+            graph,
+            data.arrays,
+            data.labels,
+            names=data.names,
+            reference=onnx_reference(model, graph, port.name),
+        )
+    except HwsimError as error:
+        if asked:
+            raise
+        return None, f"no accuracy was counted: {error}"
+    beside = found.reference
+    assert beside is not None
+    return {
+        "samples": found.samples,
+        "integer": {"right": found.right, "top1": found.top1},
+        "float": {"right": beside.right, "top1": beside.top1},
+    }, ""

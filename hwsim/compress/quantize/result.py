@@ -1,0 +1,166 @@
+"""What a quantization came to: the file, the Graph that is read from it, and a row a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.compress.quantize.linear import Formats, rounded
+from hwsim.compress.quantize.places import node_name
+from hwsim.compress.quantize.qonnx_file import QuantNode
+from hwsim.emulator.run import planned
+from hwsim.errors import HwsimError
+from hwsim.frontends import load
+from hwsim.graph import Graph
+from hwsim.storage import write_atomically
+
+if TYPE_CHECKING:
+    from hwsim.compress.calibration import Histogram
+    from hwsim.compress.float_model import Batch, FloatModel
+
+FILES = (".onnx", ".hwsim")
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedModel:
+    """A quantized model: the ModelProto, the Graph that hwsim reads from it, and its quantizers.
+
+    `form` is what the file is: QONNX or QDQ. `rows` has a dict for each input, layer and sum, and
+    `sqnr` the signal to noise of the outputs on calibration data, in dB, against the float model.
+    """
+
+    proto: Any
+    graph: Graph
+    form: str
+    rows: tuple[dict[str, Any], ...]
+    sqnr: float | None
+
+    def __repr__(self) -> str:
+        layers = sum("weight_bits" in row for row in self.rows)
+        return f"QuantizedModel({self.form}, {layers} layers with weights)"
+
+    def save(self, path: str | Path) -> None:
+        """Write the ONNX file, or the Graph as `.hwsim`; whole or not at all."""
+        file = Path(path)
+        check_suffix(file)
+        if file.suffix.lower() == ".onnx":
+            write_atomically(file, self.proto.SerializeToString())
+        else:
+            self.graph.save(file)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise HwsimError unless a quantized model can be written to a file of this name."""
+    if path.suffix.lower() not in FILES:
+        raise HwsimError(f"the output {path} must be a file of {' or '.join(FILES)}, not another")
+
+
+def read_back(proto: Any, path: Path) -> Graph:
+    """The Graph of a quantized model; a refusal says of which float model it is."""
+    try:
+        return load(proto)
+    except HwsimError as error:
+        raise HwsimError(f"{path}, quantized, must be a model that hwsim reads: {error}") from None
+
+
+def output_sqnr(model: FloatModel, graph: Graph, batches: Iterable[Batch]) -> float | None:
+    """Signal to noise of all outputs against the float model's on the same samples, in dB."""
+    names = [port.name for port in graph.outputs]
+    emulator = planned(graph)
+    power = error = 0.0
+    first, second = tee(batches)
+    for reals, batch in zip(model.run(first, names), second, strict=True):
+        found = emulator.decode(emulator.run_chunked(emulator.encode(dict(batch))))
+        got = found if isinstance(found, Mapping) else {names[0]: found}
+        for name in names:
+            wanted = reals[name].astype(np.float64)
+            power += float((wanted**2).sum())
+            error += float(((np.asarray(got[name], np.float64) - wanted) ** 2).sum())
+    return _sqnr(power, error)
+
+
+def rows_of(model: FloatModel, made: Formats) -> tuple[dict[str, Any], ...]:
+    """A row for each input, each layer with weights and each other node whose result is codes.
+
+    Signal to noise is of the quantizer alone, in dB: of weights exactly, of activations from their
+    histogram.
+    """
+    constants = model.constants
+    layers = {layer.output: layer for layer in made.found.layers}
+    sums = {tensor: made.found.sums[tensor] for tensor in made.found.tensors}
+    rows = []
+    for tensor in made.found.tensors:
+        if tensor in model.inputs:
+            by, seen = made.tensors[tensor], made.seen[tensor]
+            rows.append({"name": tensor, "op": "input", **_of_tensor(seen, by)})
+    for node in model.nodes:
+        out = node.output[0]
+        row: dict[str, Any] = {"name": node_name(node), "op": node.op_type}
+        layer = layers.get(out)
+        if layer is not None:
+            row |= _of_weights(constants[layer.weights], made.weights[layer.name])
+        given = [tensor for tensor, sum_of in sums.items() if sum_of == out]
+        for tensor in given[:1]:
+            row |= _of_tensor(made.seen[tensor], made.tensors[tensor])
+        if layer is not None or given:
+            rows.append(row)
+        for tensor in given[1:]:  # a sum that is read itself too
+            more = {"name": tensor, "op": node.op_type}
+            rows.append({**more, **_of_tensor(made.seen[tensor], made.tensors[tensor])})
+    return tuple(rows)
+
+
+def _of_weights(weights: npt.NDArray[Any], by: QuantNode) -> dict[str, Any]:
+    shape = [1] * weights.ndim
+    if by.axis is not None:
+        shape[by.axis] = -1
+    reals = weights.astype(np.float64)
+    back = rounded(reals, np.asarray(by.scale, np.float64).reshape(shape), ends_of(by))
+    error = float(((back - reals) ** 2).sum())
+    return {
+        "weights": weights.size,
+        "weight_bits": by.bits,
+        "weight_scales": _ends(by.scale),
+        "weight_error": error,
+        "weight_sqnr": _sqnr(float((reals**2).sum()), error),
+    }
+
+
+def _of_tensor(seen: Histogram, by: QuantNode) -> dict[str, Any]:
+    reals, shares = seen.centres(), seen.counts / max(seen.total, 1)
+    zero, scale = by.zero_point, float(np.ravel(by.scale)[0])
+    low, high = ends_of(by)
+    back = rounded(reals, scale, (low - zero, high - zero))
+    error = float((shares * (back - reals) ** 2).sum())
+    return {
+        "bits": by.bits,
+        "signed": by.signed,
+        "zero_point": zero,
+        "scale": scale,
+        "least": seen.least,
+        "most": seen.most,
+        "error": error,
+        "sqnr": _sqnr(float((shares * reals**2).sum()), error),
+    }
+
+
+def ends_of(by: QuantNode) -> tuple[int, int]:
+    """The lowest and the highest code."""
+    if by.signed:
+        return -(1 << by.bits - 1) + by.narrow, (1 << by.bits - 1) - 1
+    return 0, (1 << by.bits) - 1
+
+
+def _ends(scale: Any) -> list[float]:
+    return [float(np.min(scale)), float(np.max(scale))]
+
+
+def _sqnr(power: float, error: float) -> float | None:
+    """In dB; None where there is no error or no signal."""
+    return 10 * float(np.log10(power / error)) if power and error else None

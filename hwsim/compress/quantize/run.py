@@ -1,0 +1,44 @@
+"""A whole quantization: formats, file, the Graph that is read from it, and what it came to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hwsim.compress.float_model import FloatModel
+from hwsim.compress.quantize.linear import formats
+from hwsim.compress.quantize.options import LinearScheme
+from hwsim.compress.quantize.qonnx_file import quantized
+from hwsim.compress.quantize.result import QuantizedModel, output_sqnr, read_back, rows_of
+from hwsim.compress.samples import Batches
+from hwsim.errors import HwsimError
+
+COMPARED = 2
+"""Batches of calibration data on which the outputs are compared."""
+
+
+def float_model(model: Any) -> FloatModel:
+    """The float model of a path or a ModelProto."""
+    if isinstance(model, str | Path):
+        path = Path(model)
+        if path.suffix.lower() != ".onnx":
+            raise HwsimError(
+                f"{path} must be a float ONNX file (torch.onnx.export and tf2onnx write one), not "
+                "of another kind"
+            )
+        return FloatModel.read(path)
+    if type(model).__name__ != "ModelProto":
+        raise HwsimError(
+            f"the float model must be an ONNX file or a ModelProto, not {type(model).__name__}"
+        )
+    return FloatModel.of(model, Path("the ModelProto"))
+
+
+def run(model: FloatModel, batches: Batches, linear: LinearScheme) -> QuantizedModel:
+    """Quantize a model; HwsimError for what hwsim cannot read when it is quantized."""
+    made = formats(model, batches, linear)
+    proto = quantized(model, made.found, made.tensors, made.weights)
+    graph = read_back(proto, model.path)
+    few = (batch for _, batch in zip(range(COMPARED), batches, strict=False))
+    sqnr = output_sqnr(model, graph, few)
+    return QuantizedModel(proto, graph, "QONNX", rows_of(model, made), sqnr)

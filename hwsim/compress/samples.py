@@ -1,0 +1,101 @@
+"""Samples for a float model: what it takes, and batches of it that can be gone through again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from hwsim.compress.float_model import FloatModel
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.hints import shape_hint
+from hwsim.ops import TensorType
+from hwsim.ports import InputPort, channels_first, user_shape
+
+BATCH = 128
+PICTURE = (1, 3)
+"""Channels of a picture, by which its layout is told."""
+
+
+def input_ports(model: FloatModel) -> tuple[InputPort, ...]:
+    """The inputs of a model as those of a Graph, for what reads samples; their codes mean nothing.
+
+    HwsimError for an input whose shape beyond the batch is not known, or that takes no reals.
+    """
+    import onnx
+
+    made = []
+    for port in model.proto.graph.input:
+        if port.name not in model.inputs:
+            continue
+        kind = port.type.tensor_type
+        if kind.elem_type != onnx.TensorProto.FLOAT:
+            told = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+            raise HwsimError(f"{model.path}: input {port.name!r} must be of float32, not {told}")
+        axes = [int(axis.dim_value) for axis in kind.shape.dim][1:]
+        if not axes or not all(axes):
+            shown = [axis.dim_param or axis.dim_value or "?" for axis in kind.shape.dim]
+            raise HwsimError(
+                f"{model.path}: input {port.name!r} must have a known shape behind its batch, not "
+                f"({', '.join(map(str, shown))})"
+            )
+        made.append(_port(port.name, tuple(axes)))
+    return tuple(made)
+
+
+def _port(name: str, shape: tuple[int, ...]) -> InputPort:
+    first = len(shape) == 3 and (shape[0] in PICTURE or shape[2] not in PICTURE)
+    held = (*shape[1:], shape[0]) if first else shape
+    return InputPort(
+        name=name,
+        tensor=name,
+        type=TensorType(held, Format.int(8)),
+        axes=channels_first(3) if first else None,
+    )
+
+
+class Batches:
+    """Samples by input name, in batches of float32; each `for` goes through them again.
+
+    `samples` is how many are taken, evenly over all; None takes each. What is read in slices, as a
+    mapped file or a folder of images, is never whole in memory.
+    """
+
+    def __init__(
+        self,
+        model: FloatModel,
+        arrays: Mapping[str, Any],
+        *,
+        samples: int | None = None,
+        size: int = BATCH,
+    ) -> None:
+        ports = {port.name: port for port in input_ports(model)}
+        if set(arrays) != set(ports):
+            raise HwsimError(f"inputs must be named {sorted(ports)}, not {sorted(arrays)}")
+        counts = {name: len(array) for name, array in arrays.items()}
+        if len(set(counts.values())) > 1:
+            raise HwsimError(f"inputs must have one batch size, not {counts}")
+        for name, port in ports.items():
+            wanted, given = user_shape(port.type, port), tuple(arrays[name].shape)
+            if given[1:] != wanted:
+                raise HwsimError(
+                    f"calibration data for input {name!r} must have the shape "
+                    f"(batch, {', '.join(map(str, wanted))}), not {given}"
+                    f"{shape_hint(wanted, given, port.axes)}"
+                )
+        count = next(iter(counts.values()))
+        if not count:
+            raise HwsimError("calibration data must have at least one sample, not none")
+        self.arrays, self.size = dict(arrays), size
+        taken = count if samples is None else min(samples, count)
+        self.places = np.arange(taken) * count // taken
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self.places), self.size):
+            places = self.places[start : start + self.size]
+            yield {
+                name: np.ascontiguousarray(array[places], np.float32)
+                for name, array in self.arrays.items()
+            }

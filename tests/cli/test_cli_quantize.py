@@ -1,0 +1,86 @@
+"""`hwsim quantize`: a float file in, a small integer one out, or one sentence and nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import digits
+import numpy as np
+import onnxruntime
+import pytest
+from support.cli_calls import refused, run
+
+import hwsim
+
+FLOAT = Path(digits.__file__).parent / "models" / "digits_cnn_int8.float.onnx"
+
+
+@pytest.fixture(scope="module")
+def data():
+    return digits.load()
+
+
+@pytest.fixture
+def place(tmp_path, data):
+    np.savez(tmp_path / "train.npz", x=data.train_images, y=data.train_labels)
+    np.savez(tmp_path / "test.npz", x=data.test_images, y=data.test_labels)
+    np.save(tmp_path / "x.npy", data.train_images)
+    return tmp_path
+
+
+def test_the_accuracies_are_those_of_onnx_runtime_and_of_the_emulator(place, data, capsys):
+    out = place / "m.onnx"
+    call = ("quantize", FLOAT, "--data", place / "train.npz", "--test", place / "test.npz")
+    status, said, _ = run(capsys, *call, "--bits", "w4a8", "-o", out, "--json")
+    facts = json.loads(said)
+    session = onnxruntime.InferenceSession(str(FLOAT), providers=["CPUExecutionProvider"])
+    (reals,) = session.run(None, {"image": data.test_images})
+    codes = hwsim.emulate(hwsim.load(out), data.test_images)
+    want = {
+        kind: int((scores.argmax(1) == data.test_labels).sum())
+        for kind, scores in (("float", reals), ("integer", codes))
+    }
+    assert status == 0 and want["integer"] > 300
+    assert {kind: facts["accuracy"][kind]["right"] for kind in want} == want
+    assert facts["accuracy"]["samples"] == 360
+    made = hwsim.quantize(FLOAT, data.train_images, bits="w4a8")
+    assert made.graph.hash() == hwsim.load(out).hash()
+    assert json.loads(json.dumps(made.rows)) == facts["layers"]
+    floats = hwsim.quantize(FLOAT, data.train_images, samples=None).sqnr
+    assert floats is not None and made.sqnr == facts["output_sqnr"] < floats
+
+
+def test_the_table_says_what_to_type_next_and_that_works(place, capsys):
+    out = place / "m.hwsim"
+    status, said, _ = run(capsys, "quantize", FLOAT, "--data", place / "x.npy", "-o", out)
+    assert status == 0 and "accuracy" not in said
+    assert f"next: hwsim plan {out}" in said and "SQNR against the float model's" in said
+    status, said, _ = run(capsys, "plan", out)
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (("--bits", "8"), "bits must be like w4a8"),
+        (("--layer", "conv"), "--layer must be NAME=wNaN, not 'conv'"),
+        (("--layer", "none*=w4"), "not 'none*', which fits none"),
+        (("--samples", "0"), "--samples must be at least 1, not 0"),
+        (("--labels", "train.npz"), "labels must"),
+        (("--test", "missing.npy"), "missing.npy"),
+    ],
+)
+def test_a_bad_call_is_one_sentence_and_writes_nothing(more, sentence, place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    np.savez("train.npz", x=np.zeros((3, 1, 8, 8), np.float32), y=np.zeros((3, 7, 2)))
+    out = place / "m.onnx"
+    assert sentence in refused(capsys, "quantize", FLOAT, "--data", "train.npz", *more, "-o", out)
+    assert not out.exists()
+
+
+def test_another_suffix_and_a_missing_folder_are_told(place, capsys):
+    call = ("quantize", FLOAT, "--data", place / "x.npy", "-o")
+    assert "must be a file of .onnx or .hwsim" in refused(capsys, *call, place / "m.tflite")
+    assert "must exist and be writable" in refused(capsys, *call, place / "no" / "m.onnx")
+    assert sorted(p.name for p in place.iterdir()) == ["test.npz", "train.npz", "x.npy"]
