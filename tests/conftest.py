@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import published, seeds
+from support import data_sets, published, seeds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -105,6 +105,7 @@ def _have_verilator() -> bool:
 
 PROBES: dict[str, Callable[[], bool]] = {
     "gpu": _have_gpu,
+    "datasets": data_sets.there,
     "models": published.there,
     "verilator": _have_verilator,
     "yosys": _have_tool(lambda tools: tools.yosys()),
