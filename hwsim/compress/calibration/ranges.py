@@ -44,7 +44,7 @@ class Method(Enum):
 METHODS = tuple(method.value for method in Method)
 
 
-class Seen(Protocol):
+class Numbers(Protocol):
     """Numbers by channel: `ChannelHistogram` or `Values`."""
 
     least: Reals
@@ -83,27 +83,27 @@ class Calibration:
             raise HwsimError(f"percentile must be a number such as 99.9, not {number!r}") from None
 
 
-def ranges(seen: Seen | Histogram, calibration: Calibration, grid: CodeGrid) -> Ends:
+def ranges(seen: Numbers | Histogram, calibration: Calibration, grid: CodeGrid) -> Ends:
     """The low and high end by channel (one, for a Histogram); `grid.steps` makes scales of them.
 
     HwsimError where nothing was seen.
     """
-    rows: Seen = seen.only if isinstance(seen, Histogram) else seen
+    rows: Numbers = seen.only if isinstance(seen, Histogram) else seen
     if not rows.least.size:
         raise HwsimError("calibration data must have at least one sample, not none")
     low, high = _BY_METHOD[calibration.method](rows, calibration, grid)
     return np.minimum(low, 0.0), np.maximum(high, 0.0)
 
 
-def _minmax(seen: Seen, calibration: Calibration, grid: CodeGrid) -> Ends:
+def _minmax(seen: Numbers, calibration: Calibration, grid: CodeGrid) -> Ends:
     return seen.least, seen.most
 
 
-def _average(seen: Seen, calibration: Calibration, grid: CodeGrid) -> Ends:
+def _average(seen: Numbers, calibration: Calibration, grid: CodeGrid) -> Ends:
     return seen.average_least, seen.average_most
 
 
-def _percentile(seen: Seen, calibration: Calibration, grid: CodeGrid) -> Ends:
+def _percentile(seen: Numbers, calibration: Calibration, grid: CodeGrid) -> Ends:
     share = Fraction(str(calibration.percentile)) / 100
     if grid.form is Form.AFFINE:
         cut = (1 - share) / 2
@@ -114,17 +114,17 @@ def _percentile(seen: Seen, calibration: Calibration, grid: CodeGrid) -> Ends:
     return np.maximum(low, seen.least), np.minimum(high, seen.most)
 
 
-def _entropy(seen: Seen, calibration: Calibration, grid: CodeGrid) -> Ends:
+def _entropy(seen: Numbers, calibration: Calibration, grid: CodeGrid) -> Ends:
     return entropy_ranges(seen.binned(), grid)
 
 
-def _mse(seen: Seen, calibration: Calibration, grid: CodeGrid) -> Ends:
+def _mse(seen: Numbers, calibration: Calibration, grid: CodeGrid) -> Ends:
     if grid.form is Form.AFFINE:
         return _both_ends(seen, grid)
     return _least(seen, grid, _together(seen, grid))
 
 
-def _together(seen: Seen, grid: CodeGrid) -> Iterator[Ends]:
+def _together(seen: Numbers, grid: CodeGrid) -> Iterator[Ends]:
     """Ranges without a zero point: the whole, and smaller ones."""
     lo, hi = grid.ends
     scale = grid.steps(seen.least, seen.most)[0].astype(np.float64)
@@ -136,7 +136,7 @@ def _together(seen: Seen, grid: CodeGrid) -> Iterator[Ends]:
         yield lo * scale * share, hi * scale * share
 
 
-def _least(seen: Seen, grid: CodeGrid, tried: Iterator[Ends]) -> Ends:
+def _least(seen: Numbers, grid: CodeGrid, tried: Iterator[Ends]) -> Ends:
     """Of the ranges tried the one with the least error, by channel; the first of equals."""
     low, high = next(tried)
     best = _error(seen, grid, (low, high))
@@ -148,12 +148,12 @@ def _least(seen: Seen, grid: CodeGrid, tried: Iterator[Ends]) -> Ends:
     return low, high
 
 
-def _error(seen: Seen, grid: CodeGrid, ends: Ends) -> Reals:
+def _error(seen: Numbers, grid: CodeGrid, ends: Ends) -> Reals:
     scale, zero = grid.steps(*ends)
     return seen.error(scale.astype(np.float64), zero, grid.ends)
 
 
-def _both_ends(seen: Seen, grid: CodeGrid) -> Ends:
+def _both_ends(seen: Numbers, grid: CodeGrid) -> Ends:
     """One end after the other to the best of all its shares, until neither moves."""
     least, most = np.minimum(seen.least, 0.0), np.maximum(seen.most, 0.0)
     shares = [k / SHARES for k in range(SHARES, -1, -1)]
@@ -172,7 +172,7 @@ def _first(ends: Ends, others: Iterator[Ends]) -> Iterator[Ends]:
     yield from others
 
 
-_BY_METHOD: dict[Method, Callable[[Seen, Calibration, CodeGrid], Ends]] = {
+_BY_METHOD: dict[Method, Callable[[Numbers, Calibration, CodeGrid], Ends]] = {
     Method.MINMAX: _minmax,
     Method.AVERAGE: _average,
     Method.PERCENTILE: _percentile,
