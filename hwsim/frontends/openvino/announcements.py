@@ -45,6 +45,19 @@ ALIGNED = (
     "to one scale, the widest one's: codes and all reals behind them differ; give the quantizers "
     "one range, as NNCF does before a Concat"
 )
+NEAR_TIES = (
+    "OpenVINO rounds this layer's sums in float32, in ONNX files in an order that is not known to "
+    "the last bit: at {found} of {count} thresholds that decides, and a code may differ by one "
+    "step there (about one code in 500,000 did)"
+)
+PRODUCT = (
+    "OpenVINO rounds a product of two tensors in an order that is not followed to the last bit: "
+    "about one code in 10,000 may differ by one step"
+)
+LEAST = (
+    "OpenVINO's minimum of two tensors is not followed to the last bit: about one code in 200,000 "
+    "may differ by one step"
+)
 FAR_BIAS = (
     "a bias of this dense layer lies millions of steps beyond its quantizer's range, where "
     "OpenVINO's float32 rounds it by whole steps: codes of that output may differ by any amount"

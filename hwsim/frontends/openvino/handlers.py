@@ -16,7 +16,7 @@ from hwsim.frontends.openvino.pools import average_pool
 from hwsim.frontends.openvino.quantizers import fake_quantize
 from hwsim.frontends.openvino.readers import shown_only
 from hwsim.frontends.openvino.resized import resize
-from hwsim.frontends.openvino.sums import add, paired
+from hwsim.frontends.openvino.sums import add, minimum, paired
 from hwsim.frontends.openvino.weights import conv, conv_transpose, matmul
 from hwsim.frontends.shared.values import Level, Real, Unary
 
@@ -49,6 +49,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "ConvTranspose"): conv_transpose,
     ("", "MatMul"): matmul,
     ("", "Div"): paired,
+    ("", "Min"): minimum,
     ("", "Mul"): paired,
     ("", "Pad"): wrong.pad,
     ("", "Resize"): resize,

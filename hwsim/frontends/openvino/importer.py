@@ -16,11 +16,14 @@ from hwsim.frontends.onnx.runtime import Runtime
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
 from hwsim.frontends.openvino.shown import is_followed, shown
 from hwsim.frontends.shared.arrangement import View
-from hwsim.frontends.shared.values import FloatArray, Level, Real, Unary, Weighing
+from hwsim.frontends.shared.values import FloatArray, Level, Pair, Real, Unary, Weighing
 
 LAST_BITS = (
     "OpenVINO computes what nothing quantizes in float32, so that its reals may differ in their "
     "last bits (by about 1e-6 of the largest)"
+)
+SUMMED = (
+    LAST_BITS + "; codes of a layer in this sum may be a step off where scales are powers of two"
 )
 NARROW = 8
 MOVERS = ("Concat", "Flatten", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
@@ -93,7 +96,9 @@ class OvImporter(Importer):
         """Say that reals may have other last bits, of what is neither codes nor a layer's sum."""
         source = real.source
         interpolated = isinstance(source, Weighing) and source.tensor in self.between
-        if interpolated or not isinstance(source, Weighing | Level) or self._cut(real):
+        if isinstance(source, Pair):
+            self.warn("output", SUMMED)
+        elif interpolated or not isinstance(source, Weighing | Level) or self._cut(real):
             self.warn("output", LAST_BITS)
 
     def note_port(self, steps: tuple[PortStep, ...], reals: tuple[float, ...] | None) -> None:

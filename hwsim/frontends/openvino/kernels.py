@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hwsim.frontends.openvino import near_ties
 from hwsim.frontends.openvino.announcements import ARITHMETIC, FAR_BIAS, FUNCTIONS
 from hwsim.frontends.openvino.code_range import CodeRange
 from hwsim.frontends.openvino.importer import OvImporter
@@ -41,6 +42,7 @@ def kernel_rule(
         zero = _zero_sums(run, source)
         line = by.kernel(low / scale + zero, high / scale + zero)
         rows = max(rows, line.factor.size, line.offset.size)
+        near_ties.note(run, source, edge, line, np.ones(1, F32), None)
 
         def codes(sums: FloatArray) -> IntArray:
             return by.without_zeros(_clamped(line.places(sums), clamps, by))
@@ -54,6 +56,7 @@ def kernel_rule(
     if plain and isinstance(source.op, Dense) and line.plain and bias is not None:
         if float(np.abs(bias * line.factor).max()) > FAR:
             run.warn(source.name, FAR_BIAS)
+        near_ties.note(run, source, edge, line, scale, bias)
 
         def codes(sums: FloatArray) -> IntArray:
             return by.without_zeros(_clamped(line.weighted(sums, scale, bias), clamps, by))
@@ -62,6 +65,8 @@ def kernel_rule(
         return sums, FloatRule((), codes, 1, max(rows, bias.size))
     worth = scale.astype(np.float64)
     _note(run, source, functions)
+    if plain:
+        near_ties.note(run, source, edge, line, scale, bias)
 
     def last(values: FloatArray) -> IntArray:
         return by.without_zeros(line.places(values))

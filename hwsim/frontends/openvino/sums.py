@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx import elementwise, float_chain, scale, weighted
+from hwsim.frontends.onnx import elementwise, extremes, float_chain, scale, weighted
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxNode
-from hwsim.frontends.openvino.announcements import SUMMED_INT8
+from hwsim.frontends.openvino.announcements import LEAST, PRODUCT, SUMMED_INT8
 from hwsim.frontends.openvino.importer import OvImporter, TwoPaths
 from hwsim.frontends.openvino.readers import QUANTIZERS, full_path, goes_on, only_reader, takes_int8
 from hwsim.frontends.openvino.residual import ClippedSum
@@ -60,8 +60,25 @@ def _bare(real: Real) -> bool:
 def paired(run: Importer, node: OnnxNode) -> None:
     """Sub and Mul, of two tensors or of one and a constant."""
     met(run, node)
+    _note_product(run, node)
     if not (_factor_of_codes(run, node) or _function_of_reals(run, node)):
         scale.arithmetic(run, node)
+
+
+def _note_product(run: Importer, node: OnnxNode) -> None:
+    """Say it of a product of two tensors, uint8 codes among them, in an ONNX file."""
+    both = all(isinstance(run.values.get(name), Real) for name in node.inputs)
+    if node.op == "Mul" and both and isinstance(run, OvImporter) and run.of_onnx:
+        makers = [other for other in run.model.nodes if set(other.outputs) & set(node.inputs)]
+        if any(maker.attributes.get("codes") == "uint8" for maker in makers):
+            run.warn(node.name, PRODUCT)
+
+
+def minimum(run: Importer, node: OnnxNode) -> None:
+    """Min; said of two tensors."""
+    if all(isinstance(run.values.get(name), Real) for name in node.inputs):
+        run.warn(node.name, LEAST)
+    extremes.extreme(run, node)
 
 
 def _factor_of_codes(run: Importer, node: OnnxNode) -> bool:
