@@ -46,9 +46,9 @@ ALIGNED = (
     "one range, as NNCF does before a Concat"
 )
 NEAR_TIES = (
-    "OpenVINO rounds this layer's sums in float32, in ONNX files in an order that is not known to "
-    "the last bit: at {found} of {count} thresholds that decides, and a code may differ by one "
-    "step there (about one code in 500,000 did)"
+    "OpenVINO rounds sums of layers in float32, in ONNX files in an order that is not known to the "
+    "last bit: at {found:,} of {count:,} thresholds, of this layer and those behind it, that "
+    "decides, and a code may differ by one step there (about one code in 500,000 did)"
 )
 PRODUCT = (
     "OpenVINO rounds a product of two tensors in an order that is not followed to the last bit: "

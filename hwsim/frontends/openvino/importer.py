@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,10 +13,12 @@ from hwsim.float_steps import FloatStep, PortStep
 from hwsim.frontends.onnx.importer import Importer
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.runtime import Runtime
+from hwsim.frontends.openvino.announcements import NEAR_TIES
 from hwsim.frontends.openvino.residual import ClippedSum, ClippingEnds, QuantizedScale
 from hwsim.frontends.openvino.shown import is_followed, shown
 from hwsim.frontends.shared.arrangement import View
 from hwsim.frontends.shared.values import FloatArray, Level, Pair, Real, Unary, Weighing
+from hwsim.graph import Graph, OutputPort
 
 LAST_BITS = (
     "OpenVINO computes what nothing quantizes in float32, so that its reals may differ in their "
@@ -47,6 +49,7 @@ class OvImporter(Importer):
     is made of them. `between` are tensors of elements between others, interpolated.
     `together` are the reals of quantizers that stay whole, by the edge of their codes.
     `zeros` are what dense layers' sums hold more than those of reals, by the tensor of the sum.
+    `near` counts, by layer, thresholds that float32's roundings decide, and all.
     """
 
     a_quantizer: ClassVar[str] = "a FakeQuantize"
@@ -66,6 +69,7 @@ class OvImporter(Importer):
         self.between: set[str] = set()
         self.zeros: dict[str, FloatArray] = {}
         self.together: dict[str, Unary] = {}
+        self.near: dict[str, tuple[int, int]] = {}
 
     @property
     def computes_reals(self) -> bool:
@@ -86,6 +90,14 @@ class OvImporter(Importer):
             return real
         edge = self._made(source)
         return shown(real, self.meaning(source), self.together.get(edge))
+
+    def graph(self, outputs: Sequence[OutputPort], *, inputs: Sequence[str] | None = None) -> Graph:
+        """The Graph; how many thresholds of layers float32's roundings decide is told once."""
+        found, count = (sum(pair[k] for pair in self.near.values()) for k in (0, 1))
+        if found:
+            first = next(name for name, (some, _) in self.near.items() if some)
+            self.warn(first, NEAR_TIES.format(found=found, count=count))
+        return super().graph(outputs, inputs=inputs)
 
     @property
     def of_onnx(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.frontends.openvino.announcements import NEAR_TIES
 from hwsim.frontends.openvino.importer import OvImporter
 from hwsim.frontends.openvino.lines import KernelLine
 from hwsim.frontends.shared.tensors import TensorBuilder
@@ -22,7 +21,7 @@ def note(
     scale: FloatArray,
     bias: FloatArray | None,
 ) -> None:
-    """Say of a layer of an ONNX file at how many thresholds its roundings decide.
+    """Count of a layer of an ONNX file at how many thresholds its roundings decide.
 
     In an IR the plugin's order of roundings is known and followed.
     """
@@ -37,8 +36,7 @@ def note(
         ends=(kind.lo, kind.hi),
         levels=line.levels,
     )
-    if found:
-        run.warn(source.name, NEAR_TIES.format(found=f"{found:,}", count=f"{count:,}"))
+    run.near[source.name] = found, count
 
 
 def near_ties(
