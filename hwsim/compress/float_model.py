@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.prepared import prepare
 from hwsim.errors import HwsimError
 from hwsim.extras import library
 from hwsim.frontends.onnx.file import from_proto, read_file
@@ -160,7 +161,16 @@ def _optimized(proto: Any, path: Path) -> Any:
         out = Path(folder) / "prepared.onnx"
         _session(proto.SerializeToString(), path, optimize=True, out=out)
         found = onnx.load(str(out))
+    shaped = _shaped(found)
+    prepare(shaped)
+    return _shaped(shaped)
+
+
+def _shaped(proto: Any) -> Any:
+    """The same with the shapes of tensors, where they can be told."""
+    import onnx
+
     try:
-        return onnx.shape_inference.infer_shapes(found, strict_mode=False)
+        return onnx.shape_inference.infer_shapes(proto, strict_mode=False)
     except Exception:  # no shapes, then
-        return found
+        return proto

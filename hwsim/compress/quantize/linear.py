@@ -62,6 +62,8 @@ def formats(model: FloatModel, batches: Iterable[Batch], linear: LinearScheme) -
     tensors = {name: of_tensor(seen[name], bits[name], linear) for name in found.tensors}
     for group in found.joined:
         tensors.update(_of_one_kind(group, seen, tensors, linear))
+    for name in found.constants:
+        tensors[name] = of_weights(constants[name], linear.widths.activations, None, linear)
     return Formats(found, seen, tensors, weights)
 
 

@@ -57,7 +57,7 @@ class Quantizable:
     `names` are, by such a tensor, what it may be called: its own name and those of the nodes that
     it comes from, down to the sum; `sums` are the tensors of these sums. `ends` are the first and
     the last layers, `joined` tensors that one node puts side by side, and which have one format
-    therefore.
+    therefore. `constants` are added or multiplied as codes.
     """
 
     tensors: tuple[str, ...]
@@ -66,6 +66,7 @@ class Quantizable:
     sums: Mapping[str, str]
     ends: tuple[FloatLayer, ...]
     joined: tuple[tuple[str, ...], ...]
+    constants: tuple[str, ...]
 
 
 def places(model: FloatModel) -> Quantizable:
@@ -84,7 +85,7 @@ def places(model: FloatModel) -> Quantizable:
         for tensor in node.input:
             wanted.update(dict.fromkeys(walk.codes(tensor)))
         if node.op_type in WEIGHTED and node.input[1] in walk.constants:
-            layers.append(_layer(node, walk.codes(node.input[0])))
+            layers.append(_layer(node, walk))
     order = [*model.inputs, *(out for node in model.nodes for out in node.output)]
     tensors = tuple(t for t in order if t in wanted)
     return Quantizable(
@@ -98,6 +99,7 @@ def places(model: FloatModel) -> Quantizable:
             for node in model.nodes
             if node.op_type == "Concat"
         ),
+        tuple(dict.fromkeys(t for node in model.nodes for t in walk.codes_of(node))),
     )
 
 
@@ -105,14 +107,26 @@ class _Walk:
     """Where tensors of a model come from."""
 
     def __init__(self, model: FloatModel) -> None:
-        self.constants = set(model.constants)
+        self.constants = model.constants
         self.makers = {out: node for node in model.nodes for out in node.output}
+        self.readers: dict[str, list[Any]] = {}
+        for node in model.nodes:
+            for tensor in node.input:
+                self.readers.setdefault(tensor, []).append(node)
 
     def on_the_sum(self, node: Any) -> bool:
         """Whether a node is a function of one number."""
         if node.op_type in ON_THE_SUM:
             return True
-        return node.op_type in WITH_A_CONSTANT and any(t in self.constants for t in node.input)
+        held = [self.constants[t] for t in node.input if t in self.constants]
+        return node.op_type in WITH_A_CONSTANT and bool(held) and not self.codes_of(node)
+
+    def codes_of(self, node: Any) -> list[str]:
+        """Constants of a sum or product that become codes: more than a number a channel."""
+        if node.op_type not in WITH_A_CONSTANT:
+            return []
+        held = [t for t in node.input if t in self.constants]
+        return [t for t in held if sum(n > 1 for n in self.constants[t].shape) > 1]
 
     def given(self, node: Any) -> list[str]:
         """What a node reads that is not constant."""
@@ -126,6 +140,15 @@ class _Walk:
         if maker is None or maker.op_type not in MOVES:
             return (tensor,)
         return tuple(found for one in self.given(maker) for found in self.codes(one))
+
+    def added(self, node: Any) -> str | None:
+        """The bias of a MatMul that an Add of its own gives, a number a channel."""
+        readers = self.readers.get(node.output[0], [])
+        if node.op_type != "MatMul" or len(readers) != 1 or readers[0].op_type != "Add":
+            return None
+        channels = self.constants[node.input[1]].shape[-1:]
+        found = [t for t in readers[0].input if t in self.constants]
+        return next((t for t in found if self.constants[t].shape == channels), None)
 
     def chain(self, tensor: str) -> list[Any]:
         """The nodes that a tensor comes from, backwards to the sum."""
@@ -181,7 +204,7 @@ def _ends(model: FloatModel, walk: _Walk, layers: Sequence[FloatLayer]) -> tuple
     return tuple(layer for layer in layers if layer in first or layer in last)
 
 
-def _layer(node: Any, reads: tuple[str, ...]) -> FloatLayer:
+def _layer(node: Any, walk: _Walk) -> FloatLayer:
     from onnx import helper
 
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -189,5 +212,6 @@ def _layer(node: Any, reads: tuple[str, ...]) -> FloatLayer:
     axis = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}.get(
         op, 0 if attributes.get("transB") else 1
     )
-    bias = inputs[2] if len(inputs) > 2 and inputs[2] else None
+    bias = inputs[2] if len(inputs) > 2 and inputs[2] else walk.added(node)
+    reads = walk.codes(inputs[0])
     return FloatLayer(node_name(node), op, inputs[1], bias, axis, inputs[0], node.output[0], reads)

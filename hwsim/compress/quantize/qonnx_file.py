@@ -82,6 +82,8 @@ def quantized(
     for name in model.inputs:
         if name in tensors:
             quant(name, tensors[name], 0)
+    for name in found.constants:
+        quant(name, tensors[name], 0)
     for layer in found.layers:
         if layer.weights not in instead:
             quant(layer.weights, weights[layer.name], values[layer.weights].ndim)

@@ -1,0 +1,192 @@
+"""A float ONNX graph in the form that quantizers are put into: norms in the layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+EPSILON = 1e-5
+
+
+def prepare(proto: Any) -> None:
+    """Fold batch norms into layers and name averages over all places so, in place.
+
+    A norm goes into the layer before it, or, where a function stands between, into the dense layer
+    behind it. Both are equal but for float32's rounding.
+    """
+    graph = _Graph(proto)
+    for node in list(proto.graph.node):
+        if node.op_type == "BatchNormalization":
+            _ = graph.into_before(node) or graph.into_behind(node)
+        if node.op_type == "ReduceMean":
+            graph.averaged(node)
+    graph.write()
+
+
+class _Graph:
+    """Nodes and constants while they are changed."""
+
+    def __init__(self, proto: Any) -> None:
+        from onnx import numpy_helper
+
+        self.proto = proto
+        self.nodes: list[Any] = list(proto.graph.node)
+        self.constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+        self.changed: dict[str, Array] = {}
+        self.ranks = {
+            info.name: len(info.type.tensor_type.shape.dim)
+            for info in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
+            if info.type.tensor_type.HasField("shape")
+        }
+
+    def into_before(self, norm: Any) -> bool:
+        """Fold a norm into the layer that gives what it takes."""
+        layer = self._maker(norm.input[0])
+        line = self._line(norm)
+        if layer is None or line is None or not self._own(layer, norm.input[0]):
+            return False
+        factor, offset = line
+        weights = self.constants[layer.input[1]]
+        axis = _out_axis(layer)
+        if layer.op_type == "ConvTranspose" and _attribute(layer, "group", 1) != 1:
+            return False
+        if weights.shape[axis] != len(factor):
+            return False
+        shape = [1] * weights.ndim
+        shape[axis] = -1
+        self._set(layer, 1, weights * factor.reshape(shape))
+        bias = self._bias(layer)
+        if layer.op_type == "MatMul":
+            if weights.ndim != 2 or self.ranks.get(layer.input[0]) != 2:
+                self._set(layer, 1, weights)
+                return False
+            layer.op_type = "Gemm"
+        self._set(layer, 2, offset if bias is None else bias * factor + offset)
+        layer.output[0] = norm.output[0]
+        self.nodes.remove(norm)
+        return True
+
+    def into_behind(self, norm: Any) -> bool:
+        """Fold a norm into the one dense layer that reads it."""
+        readers = [node for node in self.nodes if norm.output[0] in node.input]
+        line = self._line(norm)
+        shown = norm.output[0] in {port.name for port in self.proto.graph.output}
+        if len(readers) != 1 or line is None or shown:
+            return False
+        layer = readers[0]
+        if layer.op_type != "Gemm" or layer.input[0] != norm.output[0] or not self._plain(layer):
+            return False
+        factor, offset = line
+        weights = self.constants[layer.input[1]]
+        turned = _attribute(layer, "transB", 0)
+        dense = weights.T if turned else weights
+        if dense.shape[0] != len(factor):
+            return False
+        bias = self._bias(layer)
+        moved = offset.astype(np.float64) @ dense.astype(np.float64)
+        scaled = dense * factor[:, None]
+        self._set(layer, 1, np.ascontiguousarray(scaled.T) if turned else scaled)
+        self._set(layer, 2, moved if bias is None else bias + moved)
+        layer.input[0] = norm.input[0]
+        self.nodes.remove(norm)
+        return True
+
+    def averaged(self, node: Any) -> None:
+        """Turn a mean over all places of each channel into GlobalAveragePool."""
+        from onnx import helper
+
+        rank = self.ranks.get(node.input[0], 0)
+        axes = _attribute(node, "axes", None)
+        if len(node.input) > 1 and node.input[1] in self.constants:
+            axes = self.constants[node.input[1]].tolist()
+        if rank < 3 or axes is None or sorted(a % rank for a in axes) != list(range(2, rank)):
+            return
+        kept = _attribute(node, "keepdims", 1)
+        place = self.nodes.index(node)
+        name = str(node.name or node.output[0])
+        pooled = str(node.output[0]) if kept else f"{node.output[0]}.pooled"
+        made = [helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name)]
+        if not kept:
+            flat = helper.make_node("Flatten", [pooled], [node.output[0]], f"{name}.flatten")
+            made.append(flat)
+        self.nodes[place : place + 1] = made
+
+    def write(self) -> None:
+        """Put nodes and constants back; what nothing reads any more is left out."""
+        from onnx import numpy_helper
+
+        graph = self.proto.graph
+        used = {name for node in self.nodes for name in node.input}
+        used |= {port.name for port in graph.output}
+        held = {**self.constants, **self.changed}
+        nodes = [type(node).FromString(node.SerializeToString()) for node in self.nodes]
+        graph.ClearField("node")
+        graph.node.extend(nodes)
+        graph.ClearField("initializer")
+        graph.initializer.extend(
+            numpy_helper.from_array(array, name) for name, array in held.items() if name in used
+        )
+
+    def _maker(self, tensor: str) -> Any:
+        return next((node for node in self.nodes if tensor in node.output), None)
+
+    def _own(self, layer: Any, out: str) -> bool:
+        """Whether a layer's constants are its own and only one node reads what it gives."""
+        readers = Counter(name for node in self.nodes for name in node.input)
+        shown = {port.name for port in self.proto.graph.output}
+        return self._plain(layer) and readers[out] == 1 and out not in shown
+
+    def _plain(self, layer: Any) -> bool:
+        """Whether a layer has constants that no other node reads, and no factors of its own."""
+        if layer.op_type not in LAYERS:
+            return False
+        readers = Counter(name for node in self.nodes for name in node.input)
+        held = [name for name in layer.input[1:] if name]
+        factors = [_attribute(layer, name, 1.0) for name in ("alpha", "beta")]
+        return (
+            all(name in self.constants and readers[name] == 1 for name in held)
+            and factors == [1.0, 1.0]
+            and not _attribute(layer, "transA", 0)
+        )
+
+    def _line(self, norm: Any) -> tuple[Array, Array] | None:
+        """A norm as a factor and an offset a channel."""
+        if any(name not in self.constants for name in norm.input[1:5]):
+            return None
+        scale, bias, mean, variance = (
+            self.constants[name].astype(np.float64) for name in norm.input[1:5]
+        )
+        factor = scale / np.sqrt(variance + _attribute(norm, "epsilon", EPSILON))
+        return factor, bias - mean * factor
+
+    def _bias(self, layer: Any) -> Array | None:
+        if len(layer.input) < 3 or not layer.input[2]:
+            return None
+        return np.asarray(self.constants[layer.input[2]].astype(np.float64))
+
+    def _set(self, layer: Any, place: int, values: Array) -> None:
+        """Give a layer new constants under the name of the old ones, or one of its own."""
+        if place < len(layer.input) and layer.input[place]:
+            name = layer.input[place]
+        else:
+            name = f"{layer.output[0]}.bias"
+            layer.input.extend([""] * (place - len(layer.input)) + [name])
+        self.constants[name] = self.changed[name] = values.astype(np.float32)
+
+
+def _out_axis(layer: Any) -> int:
+    if layer.op_type in ("ConvTranspose", "MatMul"):
+        return 1
+    return 0 if layer.op_type == "Conv" or _attribute(layer, "transB", 0) else 1
+
+
+def _attribute(node: Any, name: str, default: Any) -> Any:
+    from onnx import helper
+
+    found = [helper.get_attribute_value(a) for a in node.attribute if a.name == name]
+    return found[0] if found else default
