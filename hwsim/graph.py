@@ -15,10 +15,12 @@ from hwsim.float_steps import FloatStep, MinifloatStep, RowStep, UnaryStep
 from hwsim.ops import (
     OPERATORS,
     Balanced,
+    Codebook,
     Division,
     Exact,
     Float32,
     Op,
+    PowersOfTwo,
     Quant,
     Reduction,
     Scheme,
@@ -242,6 +244,7 @@ class Graph:
 CODEC = storage.Codec.of(
     InputPort, OutputPort, FloatStep, RowStep, UnaryStep, MinifloatStep, State, TensorType, Quant,
     Window, Exact, Stepwise, Balanced, Float32, Rounding, Overflow, Scheme, Reduction, Division,
+    PowersOfTwo, Codebook,
     *OPERATORS.values(),
 )  # fmt: skip
 """What a saved graph is made of."""

@@ -9,6 +9,7 @@ from hwsim.ops.chosen_thresholds import ChosenThresholds
 from hwsim.ops.conv import CONVOLUTIONS, Conv, Conv1D, Conv2D
 from hwsim.ops.dense import Dense
 from hwsim.ops.elementwise import Relu, Table
+from hwsim.ops.encodings import Codebook, Encoding, PowersOfTwo
 from hwsim.ops.literal import Literal
 from hwsim.ops.matmul import MatMul
 from hwsim.ops.pad import Pad
@@ -42,6 +43,7 @@ __all__ = [
     "Cast",
     "ChannelTable",
     "ChosenThresholds",
+    "Codebook",
     "Concat",
     "Conv",
     "Conv1D",
@@ -49,6 +51,7 @@ __all__ = [
     "Dense",
     "Divide",
     "Division",
+    "Encoding",
     "Exact",
     "Flatten",
     "Float32",
@@ -61,6 +64,7 @@ __all__ = [
     "Op",
     "Pad",
     "PairTable",
+    "PowersOfTwo",
     "Quant",
     "Quotient",
     "Reduce",

@@ -32,7 +32,9 @@ from hwsim.ops.base import (
     int_array,
     require,
     shift_left,
+    since,
 )
+from hwsim.ops.encodings import Encoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -42,7 +44,8 @@ class Weighted(Op):
     `weights` are codes of `weight_format`, output channels last. `bias` has one code a channel with
     `bias_frac` fraction bits. The input's `zero_point` is subtracted before the product (it is
     folded into the bias, which is exact). `weight_scale` gives the reals of the weights where they
-    are not the format's power of two: one, or one a channel.
+    are not the format's power of two: one, or one a channel. With an `encoding` hardware stores a
+    weight in fewer bits than the format's; all weights must be of its values.
     """
 
     weights: IntArray
@@ -52,6 +55,7 @@ class Weighted(Op):
     zero_point: int = 0
     weight_scale: tuple[float, ...] | None = None
     accumulator: Accumulator = field(default=EXACT)
+    encoding: Encoding | None = field(default=None, metadata=since(3))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", int_array(self.weights, "weights"))
@@ -75,11 +79,18 @@ class Weighted(Op):
         )
         if self.weight_scale is not None:
             Quant(self.weight_scale)
+        if self.encoding is not None:
+            self.encoding.words(self.weights)
 
     @property
     def outputs(self) -> int:
         """Output channels."""
         return int(self.weights.shape[-1])
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of one weight as hardware stores it."""
+        return self.weight_format.width if self.encoding is None else self.encoding.bits
 
     def matrix(self) -> IntArray:
         """Weights as (terms of one sum, output channels)."""

@@ -56,9 +56,10 @@ def summary(node: Node) -> str:
             inputs = op.weights.shape[-2] * op.groups
             kind = "depthwise" if op.depthwise else op.kind
             stride = "" if set(op.window.stride) == {1} else f" /{op.window.stride[0]}"
-            return f"{kind} {shape_text(op.window.kernel)}{stride}, {inputs} → {op.outputs}"
+            places = f"{kind} {shape_text(op.window.kernel)}{stride}, {inputs} → {op.outputs}"
+            return places + _encoded(op)
         case Dense() as op:
-            return f"dense {op.weights.shape[0]} → {op.outputs}"
+            return f"dense {op.weights.shape[0]} → {op.outputs}" + _encoded(op)
         case Requantize() as op:
             return f"requantize {op.scheme.value}"
         case Cast(channels=tuple()) as op:
@@ -145,7 +146,12 @@ def _row(graph: Graph, node: Node, carrier: str | None) -> dict[str, Any]:
 
 def _weight_bits(node: Node) -> int:
     """Bits of one weight of a sum of products; 0 for the operators that store none."""
-    return node.op.weight_format.width if isinstance(node.op, Weighted) else 0
+    return node.op.weight_bits if isinstance(node.op, Weighted) else 0
+
+
+def _encoded(op: Weighted) -> str:
+    """How hardware stores the weights, where that is not as codes of their format."""
+    return "" if op.encoding is None else f", {op.encoding.bits}-bit {op.encoding.text}"
 
 
 def _accumulator(graph: Graph, node: Node) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from rtl.parts.arith import holding
 from rtl.parts.fifo import Fifo
 from rtl.parts.lanes import Lanes
 from rtl.parts.products import Fold, Replay, StepRule, SumOfProducts
+from rtl.parts.stored_weights import StoredWeights, stored_weights
 from rtl.parts.stream import Beat
 
 SERIAL_WINDOW = 190
@@ -61,6 +62,20 @@ class Folded(Implementation[FoldPlan]):
         """The narrowest signed format of the weights as hardware holds them."""
         weights = self.held[0]
         return Format.holding(min(int(weights.min()), -1), max(int(weights.max()), 0))
+
+    @cached_property
+    def stored(self) -> StoredWeights:
+        """What a memory holds of the weights, and what multiplies by it."""
+        encoding = self.op.encoding
+        if encoding is not None:
+            finer = self.task.out.format.frac_bits - self.task.x.format.frac_bits
+            encoding = encoding.shifted(max(finer - self.op.weight_format.frac_bits, 0))
+        return stored_weights(self.weight, encoding)
+
+    @cached_property
+    def shifts(self) -> int:
+        """Bits that one product of shifts chooses and adds, roughly; 0 for a multiplier."""
+        return 0 if self.op.encoding is None else self.stored.shift_bits
 
     @cached_property
     def free(self) -> bool:
@@ -100,12 +115,17 @@ class Folded(Implementation[FoldPlan]):
         adder = self.task.x.format.width + self.op.weight_format.width
         chain = 0 if self.free else fold.simd - 1
         window = self._parallel_area(fold) if plan.parallel_window else SERIAL_WINDOW
-        product = MULTIPLIER * self._ranked + adder
+        product = MULTIPLIER * self._ranked + adder + self.shifts
         return fold.multipliers * product + chain * MULTIPLIER + window
 
     @cached_property
     def _ranked(self) -> int:
-        """Multipliers that a product ranks as: one at least, by the format that weights came in."""
+        """Multipliers that a product ranks as: one at least, by the format that weights came in.
+
+        None where every product is a shift.
+        """
+        if self.shifts:
+            return 0
         code, weight = self.task.x.format, self.op.weight_format
         return max(
             1,
@@ -150,10 +170,8 @@ class Folded(Implementation[FoldPlan]):
     @cached_property
     def _each(self) -> int:
         """Hard multipliers under one product of an input code and a stored weight."""
-        code = self.task.x.format
-        return hard_multipliers(
-            Shape(code.width, code.signed), Shape(self.weight.width, signed=True)
-        )
+        code, factor = self.task.x.format, self.stored.factor
+        return 0 if factor is None else hard_multipliers(Shape(code.width, code.signed), factor)
 
     def adder_bits(self, plan: FoldPlan) -> int:
         """Unrolled: a term for each weight that is not 0, at least as wide as its code."""
@@ -180,7 +198,7 @@ class Folded(Implementation[FoldPlan]):
         if fold.output_folds > 1 and fold.term_folds > 1:
             yield Memory(fold.term_folds, lanes * bits, written=True)
         if fold.cycles > 1:
-            width = fold.multipliers * self.weight.width
+            width = fold.multipliers * self.stored.width
             yield Memory(fold.cycles, width, written=False, block=plan.block_constants)
         turns = fold.group_folds * fold.output_folds
         if turns > 1:
@@ -226,6 +244,7 @@ class Folded(Implementation[FoldPlan]):
             fmt=x.format,
             out=self.task.out.format,
             weight=self.weight,
+            stored=self.stored,
             fold=fold,
             weights=_by_group(
                 self.op, weights if self.order is None else weights[list(self.order)]

@@ -23,6 +23,7 @@ from hwsim.ops.base import IntArray
 from rtl.parts import arith
 from rtl.parts.multiply import times
 from rtl.parts.rom import constant_memory
+from rtl.parts.stored_weights import StoredWeights
 from rtl.parts.stream import Beat, Slice, blank
 
 Range = tuple[int, int]
@@ -173,6 +174,7 @@ class SumOfProducts(wiring.Component):
     (groups * outputs,). With a `rule` products and sums are cast at each step. Takes a beat a
     cycle; `latency` cycles from a sum's last beat to the sum. A stalled output stops the whole
     pipeline; `i.ready` comes from a register. With `block` weights and biases lie in block RAM.
+    `stored` says what the memory of weights holds and how that is multiplied.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class SumOfProducts(wiring.Component):
         fmt: Format,
         out: Format,
         weight: Format,
+        stored: StoredWeights,
         fold: Fold,
         weights: IntArray,
         bias: IntArray,
@@ -189,7 +192,7 @@ class SumOfProducts(wiring.Component):
     ) -> None:
         self.rule, self.block = rule, block
         self.fmt, self.out, self.weight, self.fold = fmt, out, weight, fold
-        self.weights, self.bias = weights, bias
+        self.weights, self.bias, self.stored = weights, bias, stored
         self.in_beat = Beat.of(fold.group_lanes * fold.simd, fmt)
         self.out_beat = Beat.of(fold.group_lanes * fold.pe, out)
         # Partial sums carry the sign that the finished sum may lack.
@@ -239,8 +242,8 @@ class SumOfProducts(wiring.Component):
         """The weights that meet the beat taken now, a cycle later; None if they never change."""
         if self.fold.cycles == 1:
             return None
-        words = pack(self.fold.words(self.weights), self.weight.width)
-        shape = unsigned(self.fold.multipliers * self.weight.width)
+        words = pack(self.fold.words(self.stored.words(self.weights)), self.stored.width)
+        shape = unsigned(self.fold.multipliers * self.stored.width)
         m.submodules.weights = store = constant_memory(shape, words, block=self.block)
         read = store.read_port()
         address = Signal(range(len(words)))
@@ -257,7 +260,7 @@ class SumOfProducts(wiring.Component):
             row = []
             for term in range(fold.simd):
                 code = codes.data[lane // fold.pe * fold.simd + term]
-                value, ends = self._product(code, word, lane, term)
+                value, ends = self._product(m, code, word, lane, term)
                 product = blank(self._product_shape(ends), f"product_{lane}_{term}")
                 with m.If(enable):
                     m.d.sync += product.eq(value)
@@ -265,7 +268,7 @@ class SumOfProducts(wiring.Component):
             products.append(row)
         return products
 
-    def _product(self, code: Any, word: Any, lane: int, term: int) -> tuple[Any, Range]:
+    def _product(self, m: Module, code: Any, word: Any, lane: int, term: int) -> tuple[Any, Range]:
         """A code times its weight, by adders where that is a constant; and its bounds."""
         low, high = arith.bounds(code)
         if word is None:
@@ -273,9 +276,8 @@ class SumOfProducts(wiring.Component):
             factor = int(self.weights[group, term, output])
             ends = sorted((low * factor, high * factor))
             return times(code, factor), (ends[0], ends[1])
-        place = (lane * self.fold.simd + term) * self.weight.width
-        bits = word[place : place + self.weight.width]
-        value = code * (bits.as_signed() if self.weight.signed else bits)
+        place = (lane * self.fold.simd + term) * self.stored.width
+        value = self.stored.product(m, code, word[place : place + self.stored.width])
         return value, arith.bounds(value)
 
     def _product_shape(self, ends: Range) -> Any:

@@ -26,12 +26,14 @@ from hwsim.ops import (
     Cast,
     ChannelTable,
     ChosenThresholds,
+    Codebook,
     Concat,
     Conv1D,
     Conv2D,
     Dense,
     Divide,
     Division,
+    Encoding,
     Flatten,
     Float32,
     Literal,
@@ -43,6 +45,7 @@ from hwsim.ops import (
     Op,
     Pad,
     PairTable,
+    PowersOfTwo,
     Quant,
     Quotient,
     Reduce,
@@ -161,6 +164,43 @@ def dense_cases() -> Iterator[Case]:
     yield case("wide", tensor(6, "s16"), 4, "s16")
     yield case("wider", tensor(4, "s24"), 3, "s24")
     yield case("past-2-to-53", tensor(3, "s30"), 2, "s30")
+
+
+def encoded_cases() -> Iterator[Case]:
+    """Weights that hardware stores as powers of two, sums of them or places in a table."""
+
+    def data(name: str, encoding: Encoding, *shape: int, fmt: str = "s8") -> dict[str, Any]:
+        drawn = weights(name, fmt, *shape)
+        codes = encoding.nearest(drawn["weights"])
+        return drawn | {"weights": codes, "encoding": encoding}
+
+    powers = PowersOfTwo(exponents=((0, 1, 2, 3, 4, 5, 6),))
+    sums = PowersOfTwo(exponents=((2, 4, 6), (1, 3, 5)))
+    table = Codebook(entries=(-121, -64, -37, -6, 0, 3, 40, 99))
+    sets = {
+        "powers": powers,
+        "sums": sums,
+        "ternary": PowersOfTwo(exponents=((0,),)),
+        "far-ternary": PowersOfTwo(exponents=((5,),)),
+        "three-terms": PowersOfTwo(exponents=((6,), (0, 3), (1, 2, 5))),
+        "table": table,
+        "binary-table": Codebook(entries=(-1, 1)),
+        "positive-table": Codebook(entries=(0, 8, 24, 120)),
+        "narrow-table": Codebook(entries=(0, 4)),
+    }
+    for name, encoding in sets.items():
+        yield Case(f"dense-{name}", Dense(**data(name, encoding, 6, 4)), (tensor(6),))
+    for name, x in {"unsigned": tensor(6, "u8"), "zero-point": tensor(6, "s8", -7)}.items():
+        for kind, encoding in {"powers": powers, "table": table}.items():
+            op = Dense(**data(f"{kind}-{name}", encoding, 6, 4), zero_point=x.zero_point)
+            yield Case(f"dense-{kind}-{name}", op, (x,))
+    acc = Stepwise(format=Format.parse("s12.5"), rounding=Rounding.RND, overflow=Overflow.SAT)
+    for kind, encoding in {"sums": sums, "table": table}.items():
+        op = Dense(**data(f"{kind}-fine", encoding, 6, 4, fmt="s8.3"), bias_frac=9)
+        yield Case(f"dense-{kind}-fine-bias", op, (tensor(6, "s8.3"),))
+        yield Case(f"dense-{kind}-step", replace(op, accumulator=acc), (tensor(6, "s8.3"),))
+        conv = Conv2D(**data(kind, encoding, 2, 2, 2, 4), window=Window((2, 2), (1, 1)), groups=2)
+        yield Case(f"conv2d-{kind}", conv, (tensor((3, 3, 4)),))
 
 
 def stepwise_cases() -> Iterator[Case]:
@@ -944,6 +984,7 @@ def pad_cases() -> Iterator[Case]:
 
 FAMILIES: tuple[Callable[[], Iterator[Case]], ...] = (
     dense_cases,
+    encoded_cases,
     stepwise_cases,
     conv_cases,
     pool_cases,

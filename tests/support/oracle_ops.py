@@ -94,9 +94,31 @@ def windows(window: Any, x: Any) -> Any:
     ]
 
 
+def stored(op: Any) -> Any:
+    """Weights as nested lists; encoded ones from the words that hardware stores."""
+    if op.encoding is None:
+        return op.weights.tolist()
+
+    def weight(word: int) -> int:
+        assert 0 <= word < 1 << op.encoding.bits
+        if hasattr(op.encoding, "entries"):
+            return int(op.encoding.entries[word])
+        total = 0
+        for term in op.encoding.exponents:
+            field = 1 << len(bin(len(term))) - 2
+            number, word = word % field, word // field
+            total += 2 ** term[number - 1] if number else 0
+        return -total if word else total
+
+    def each(words: Any) -> Any:
+        return [each(part) for part in words] if isinstance(words, list) else weight(words)
+
+    return each(op.encoding.words(op.weights).tolist())
+
+
 def convolution(op: Any, x: Any, fx: int, out: Any) -> Any:
     """Each output channel over the input channels of its group."""
-    weights = op.weights.tolist()
+    weights = stored(op)
     if op.kind == "conv1d":
         weights = [weights]
     inputs, outputs = len(weights[0][0]), len(weights[0][0][0])
@@ -119,7 +141,7 @@ def dense(op: Any, x: Any, fx: int, out: Any) -> Any:
     """Over the innermost axis."""
     if isinstance(x[0], list):
         return [dense(op, row, fx, out) for row in x]
-    weights = op.weights.tolist()
+    weights = stored(op)
     return [
         accumulate(op, [(code, row[o]) for code, row in zip(x, weights, strict=True)], o, fx, out)
         for o in range(len(weights[0]))

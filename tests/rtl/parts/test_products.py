@@ -15,6 +15,7 @@ from support.seeds import seeded
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from rtl.parts.products import Fold, Replay, SumOfProducts
+from rtl.parts.stored_weights import stored_weights
 
 X, W = Format.int(5), Format.int(4)
 
@@ -77,6 +78,7 @@ def drive(fold: Fold, rng: random.Random, *, stall: float, mutate: bool = False,
         fmt=X,
         out=Format.int(14),
         weight=W,
+        stored=stored_weights(W, None),
         fold=fold,
         weights=np.array(weights),
         bias=np.array(bias),
