@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.training.namespace import torch
-from hwsim.compress.training.through import rounded
+from hwsim.compress.training.through import rounded, through
 from hwsim.fixed import Array, Format
 from hwsim.ops import Conv, Requantize, Scheme, Stepwise, TensorType, Weighted
-from hwsim.ops.base import Carrier, Constants
+from hwsim.ops.base import Carrier, Constants, IntArray
+from hwsim.ops.encodings import midpoints
 
 Reals = npt.NDArray[np.float64]
 FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
@@ -21,25 +22,35 @@ FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
 
 @dataclass(frozen=True, slots=True)
 class CodesOfReals:
-    """What a layer's learned numbers are rounded to, and the unit in which they are learned."""
+    """What a layer's learned numbers are rounded to, and the unit in which they are learned.
+
+    With `values`, in order, these are all that there is; of two as near the lower one is taken.
+    """
 
     least: int
     most: int
     unit: Reals  # reals a code step, one or one a channel
+    values: IntArray | None = None
 
     def of(self, reals: Array) -> Array:
         """Whole numbers of the bounds; gradients stop where reals lie outside of them."""
-        return rounded(
-            (reals / torch().tensor(self.unit, dtype=reals.dtype)).clip(self.least, self.most)
+        steps = (reals / torch().tensor(self.unit, dtype=reals.dtype)).clip(self.least, self.most)
+        if self.values is None:
+            return rounded(steps)
+        values, ends = (
+            torch().tensor(part, dtype=reals.dtype)
+            for part in (self.values, midpoints(self.values))
         )
+        return through(steps, values[torch().bucketize(steps.detach().contiguous(), ends)])
 
 
 class LearnedLayer:
     """A dense layer or convolution whose weights and biases are learned as float32 reals.
 
     `weights` has the shape of the operator's, `bias` is (outputs,). Their codes are the nearest
-    ones; the bias has the unit of the sum, or a finer one where the graph's has. What is kept at 0
-    (`kept`, of the weights' shape, 1 or 0) stays so: pruned weights.
+    ones, of an encoding's where the operator has one; the bias has the unit of the sum, or a finer
+    one where the graph's has. What is kept at 0 (`kept`, of the weights' shape, 1 or 0) stays so:
+    pruned weights.
     """
 
     def __init__(
@@ -54,7 +65,7 @@ class LearnedLayer:
         step = 2.0**-fmt.frac_bits
         unit = np.asarray(op.weight_scale or (step,), np.float64)
         of_x = float(x.scales()[0])
-        self.weight_codes = CodesOfReals(least, fmt.max, unit)
+        self.weight_codes = _weight_codes(op, least, unit)
         self.product_frac = product_frac
         self.frac = max(self.product_frac, op.bias_frac)
         terms = op.matrix().shape[0]
@@ -123,8 +134,21 @@ class LearnedLayer:
         if finer and not bias.any():  # the sum keeps its binary point
             fmt = self.op.weight_format
             fmt = Format(fmt.signed, fmt.int_bits, fmt.frac_bits + finer)
-            return replace(self.op, weights=weights << finer, bias=bias, weight_format=fmt)
+            weights <<= finer
+            encoding = None if self.op.encoding is None else self.op.encoding.shifted(finer)
+            return replace(
+                self.op, weights=weights, bias=bias, weight_format=fmt, encoding=encoding
+            )
         return replace(self.op, weights=weights, bias=bias)
+
+
+def _weight_codes(op: Weighted, least: int, unit: Reals) -> CodesOfReals:
+    most = op.weight_format.max
+    if op.encoding is None:
+        return CodesOfReals(least, most, unit)
+    values = op.encoding.values
+    values = values[(values >= op.weight_format.min) & (values <= most)]
+    return CodesOfReals(int(values[0]), int(values[-1]), unit, values)
 
 
 class LearnedMultiplier:
