@@ -1,5 +1,6 @@
 """hwsim: from a quantized neural network to the same integers in NumPy, on a GPU and in an FPGA."""
 
+from hwsim.compress.attribution.report import Attribution
 from hwsim.compress.quantize.result import QuantizedModel
 from hwsim.emulator.run import emulate, step, trace
 from hwsim.errors import HwsimError
@@ -15,6 +16,7 @@ from hwsim.saturation import InputSaturation
 from hwsim.state import State
 from hwsim.verbs import (
     accuracy,
+    attribute,
     build,
     explore,
     hazards,
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Accuracy",
+    "Attribution",
     "Format",
     "Graph",
     "Hazards",
@@ -48,6 +51,7 @@ __all__ = [
     "Verification",
     "__version__",
     "accuracy",
+    "attribute",
     "build",
     "emulate",
     "explore",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim import defaults
+from hwsim.compress.attribution.report import Attribution
 from hwsim.compress.quantize.result import QuantizedModel
 from hwsim.errors import HwsimError
 from hwsim.evaluation.scores import Accuracy
@@ -55,6 +56,38 @@ def accuracy(
     elif reference is not None:
         run = _called(reference, several=len(graph.inputs) > 1)
     return measure(graph, arrays, labels, output=port.name, names=names, reference=run)
+
+
+def attribute(
+    model: Any,
+    reference: Any,
+    x: Any,
+    labels: Any = None,
+    *,
+    names: Sequence[str] | None = None,
+    output: str | None = None,
+) -> Attribution:
+    """Where accuracy went: an integer network against the float one it came from, layer by layer.
+
+    `model` is a Graph or what `load` takes, `reference` the path of the float ONNX file (or its
+    ModelProto), whose tensors' names its edges have. `x` and `labels` are as `accuracy` takes them;
+    without labels the float model's classes are the right ones. Each layer's error is the sum of
+    what it inherits, the rounding of its weights and biases, its accumulators, numbers out of
+    range, the rounding of its codes, and what its tables or its arithmetic add; each sample that
+    only the float model gets right belongs to the layer that decides it. A notebook shows the
+    result with histograms.
+    Raises HwsimError for models that do not belong together, and for data that do not fit.
+    """
+    from hwsim.compress.attribution import find
+    from hwsim.compress.float_model import FloatModel
+
+    plain = isinstance(reference, str | Path)
+    floats = (
+        FloatModel.read(Path(reference))
+        if plain
+        else FloatModel.of(reference, Path("the reference"))
+    )
+    return find(as_graph(model), floats, x, labels, names=names, output=output)
 
 
 def hazards(model: Any, x: Any, *, effect_samples: int = 1000) -> Hazards:

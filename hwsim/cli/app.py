@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import compression, designs, exports, installation, reading
+from hwsim.cli import attribution, compression, designs, exports, installation, reading
 from hwsim.cli.options import Commands, examples
 
 app = typer.Typer(
@@ -64,6 +64,13 @@ app.command(
         "quantize float.onnx --data x.npy --test test.npz --ends w8a8 --bits w3a4 -o m.hwsim",
     )
 )(compression.quantize)
+
+app.command(
+    epilog=examples(
+        "attribute quantized.onnx --reference float.onnx -i test.npz:x --labels test.npz:y",
+        "attribute quantized.onnx --reference float.onnx -i x.npy --page where.html",
+    )
+)(attribution.attribute)
 
 app.command(
     epilog=examples(

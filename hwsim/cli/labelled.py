@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hwsim.cli.arrays import assign
 from hwsim.cli.console import Progress
+from hwsim.compress.attribution import Attribution, find
+from hwsim.compress.float_model import FloatModel
 from hwsim.data import Labelled, Preparation, read_labelled
 from hwsim.data.npz import is_npz
 from hwsim.errors import HwsimError
@@ -49,6 +51,37 @@ def accuracy_of_files(
     except HwsimError as error:
         raise HwsimError(f"{_named(inputs, labels)}: {error}") from None
     return found, data.says
+
+
+def attribution_of_files(
+    graph: Graph,
+    reference: Path,
+    inputs: Sequence[str],
+    labels: Path | None,
+    classes: Path | None,
+    prepare: Preparation,
+    output: str | None,
+    progress: Progress,
+) -> Attribution:
+    """Where the accuracy of a model went, against the float one, on files; labels may lack."""
+    progress("reading the reference and samples")
+    floats = FloatModel.read(reference)
+    data = _read(graph, inputs, labels, classes, prepare, required=False)
+    # The y of a .npz may be anything; what a folder or a table holds are classes.
+    wanted = None if labels is None and any(is_npz(Path(one)) for one in inputs) else data.labels
+    progress("comparing")
+    try:
+        return find(
+            graph,
+            floats,
+            data.arrays,
+            wanted,
+            names=data.names,
+            output=output,
+            say=progress.update,
+        )
+    except HwsimError as error:
+        raise HwsimError(f"{_named(inputs, labels)}: {error}") from None
 
 
 def read_trial(

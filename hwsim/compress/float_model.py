@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,10 @@ class FloatModel:
 
         A model of a fixed batch runs once for each so many samples, the last of them repeated.
         """
+        return map(self.runner(tensors), batches)
+
+    def runner(self, tensors: Sequence[str]) -> Callable[[Batch], dict[str, Reals]]:
+        """A function from a batch by input name to the tensors of that name."""
         import onnx
 
         shown = onnx.ModelProto()
@@ -93,12 +97,15 @@ class FloatModel:
         )
         session = _session(shown.SerializeToString(), self.path, optimize=False)
         kept = [name for name in tensors if name not in self.inputs]
-        for batch in batches:
+
+        def run(batch: Batch) -> dict[str, Reals]:
             found = self._computed(session, batch, kept) if kept else {}
-            yield {
+            return {
                 **found,
                 **{name: np.asarray(batch[name]) for name in self.inputs if name in tensors},
             }
+
+        return run
 
     def _computed(self, session: Any, batch: Batch, kept: list[str]) -> dict[str, Reals]:
         size = self.batch
@@ -114,7 +121,7 @@ class FloatModel:
             return dict(zip(kept, whole, strict=True))
         except Exception as error:  # ONNX Runtime's classes have no base of their own
             said = " ".join(str(error).split())[:200]
-            raise HwsimError(f"{self.path} must run on the calibration data ({said})") from None
+            raise HwsimError(f"{self.path} must run on the samples ({said})") from None
 
 
 def _session(model: bytes, path: Path, *, optimize: bool, out: Path | None = None) -> Any:

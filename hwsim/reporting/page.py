@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -81,14 +81,17 @@ def render(page: Page) -> str:
     parts = [_figures(page), _rungs(page)]
     scores = [(r.name, r.accuracy, r.top5) for r in page.rungs if r.accuracy is not None]
     if scores or page.samples:
-        parts.append(
-            _section("Accuracy", accuracy_section(scores, page.samples, page.samples_note))
-        )
+        parts.append(section("Accuracy", accuracy_section(scores, page.samples, page.samples_note)))
     parts.append(_layers(page))
-    graph = _section("The network", picture_of(page), "graph-part")
+    graph = section("The network", picture_of(page), "graph-part")
     parts.append(f'<div class="columns">{graph}<div>{_hardware(page)}{_files(page)}</div></div>')
+    return sheet(page.title, page.lead, parts)
+
+
+def sheet(title: str, lead: str, sections: Sequence[str]) -> str:
+    """A page with the report's styles: a title, a sentence, and sections of HTML."""
     template = Template(TEMPLATE.read_text(encoding="utf-8"))
-    return template.substitute(title=esc(page.title), lead=esc(page.lead), body="\n".join(parts))
+    return template.substitute(title=esc(title), lead=esc(lead), body="\n".join(sections))
 
 
 def picture_of(page: Page) -> str:
@@ -101,7 +104,8 @@ def picture_of(page: Page) -> str:
     return note + scrolling(picture.draw(page.graph), "Picture of the graph", hint=wide)
 
 
-def _section(title: str, content: str, style: str = "") -> str:
+def section(title: str, content: str, style: str = "") -> str:
+    """A part of a page under a heading; the content is HTML."""
     return f'<section class="{style}"><h2>{esc(title)}</h2>{content}</section>'
 
 
@@ -152,7 +156,7 @@ def _rungs(page: Page) -> str:
             f"<p>{esc(rung.says)}</p>{f'<ul>{lines}</ul>' if lines else ''}</li>"
         )
     steps = f'<p class="note">{RUNG}</p><ol class="rungs">{"".join(items)}</ol>'
-    return _section("From the model to the bitstream", steps)
+    return section("From the model to the bitstream", steps)
 
 
 def _layers(page: Page) -> str:
@@ -164,7 +168,7 @@ def _layers(page: Page) -> str:
         " are codes that go through side by side; a fold is how many outputs × inputs a layer"
         " multiplies in one cycle.</p>"
     )
-    return _section("Where the time goes", note + cost_table(page.graph, page.build))
+    return section("Where the time goes", note + cost_table(page.graph, page.build))
 
 
 def _hardware(page: Page) -> str:
@@ -189,7 +193,7 @@ def _hardware(page: Page) -> str:
             f'<h3>{esc(build.device)}</h3><p class="note">{note}</p><dl class="pairs">{listed}</dl>'
         )
     parts.append(_speed(page))
-    return _section("Hardware", "".join(parts) or "<p>Not synthesized.</p>")
+    return section("Hardware", "".join(parts) or "<p>Not synthesized.</p>")
 
 
 def _speed(page: Page) -> str:
@@ -220,6 +224,6 @@ def _files(page: Page) -> str:
     rows = "".join(
         f"<div><dt>{esc(k)}</dt><dd>{esc(v)}</dd></div>" for k, v in page.provenance.items()
     )
-    return _section("Files", f'<ul class="links">{links}</ul>') + _section(
+    return section("Files", f'<ul class="links">{links}</ul>') + section(
         "Made with", f'<dl class="pairs">{rows}</dl>'
     )

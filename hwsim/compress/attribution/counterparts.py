@@ -1,0 +1,174 @@
+"""Which edge of a Graph stands for which tensor of the float model, by name, shape and makers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.compress.attribution.float_graph import FloatGraph
+from hwsim.graph import Graph, Node
+from hwsim.ops import TensorType
+from hwsim.ports import seen_axes, user_shape
+
+Reals = npt.NDArray[np.float64]
+ENDS = ("_QuantizeLinear_Output", ".quantized", "_quantized", ".codes")
+"""Ends of the names that quantizers give to what they make of a float tensor."""
+
+NARROWER = ("requantize", "cast", "thresholds", "chosen_thresholds", "table", "channel_table")
+"""Operators behind which codes may still stand for the tensor that they stood for before."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorView:
+    """How codes of an edge lie in a float tensor: reshaped, their axes permuted, reshaped."""
+
+    before: tuple[int, ...]
+    axes: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def __call__(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A batch (n, *shape of the edge) as (n, *shape of the tensor)."""
+        count = len(array)
+        moved = array.reshape(count, *self.before).transpose(0, *(a + 1 for a in self.axes))
+        return np.ascontiguousarray(moved.reshape(count, *self.after))
+
+
+@dataclass(frozen=True, slots=True)
+class Counterpart:
+    """An edge, the float tensor that it stands for, and how its codes lie there."""
+
+    edge: str
+    tensor: str
+    kind: TensorType
+    view: TensorView
+
+    def reals(self, codes: Mapping[str, npt.NDArray[Any]]) -> Reals:
+        """The edge's codes as reals in the order of the tensor."""
+        return self.view(reals(self.kind, codes[self.edge]))
+
+
+def reals(kind: TensorType, codes: npt.NDArray[Any]) -> Reals:
+    """Codes as reals, in float64, which holds what every runtime's float32 stands for."""
+    return np.asarray((codes.astype(np.float64) - kind.zero_point) * np.array(kind.scales()))
+
+
+def counterparts(
+    graph: Graph,
+    floats: FloatGraph,
+    codes: Mapping[str, npt.NDArray[Any]],
+    tensors: Mapping[str, npt.NDArray[Any]],
+) -> dict[str, Counterpart]:
+    """The tensor of each edge that has one, in the Graph's order.
+
+    `codes` and `tensors` are both models' on some samples. A tensor belongs to an edge by its name
+    (less what quantizers put behind it), by its shape, and where both are computed from tensors
+    that belong together; what is not sure is left out.
+    """
+    found: dict[str, Counterpart] = {}
+    for edge, name, views in _named(graph, floats, tensors):
+        if not _belongs(graph, floats, found, edge, name):
+            continue
+        theirs = np.asarray(tensors[name], np.float64)
+        ours = reals(graph.types()[edge], codes[edge])
+        apart = [float(((view(ours) - theirs) ** 2).sum()) for view in views]
+        found[edge] = Counterpart(edge, name, graph.types()[edge], views[int(np.argmin(apart))])
+    return found
+
+
+def _named(
+    graph: Graph, floats: FloatGraph, tensors: Mapping[str, npt.NDArray[Any]]
+) -> Iterator[tuple[str, str, list[TensorView]]]:
+    """Edges with a tensor of their name and as many elements, and the views that fit."""
+    types, shapes = graph.types(), {name: array.shape[1:] for name, array in tensors.items()}
+    alone = len(graph.inputs) == len(floats.model.inputs) == 1
+    for port in graph.inputs:
+        kind = types[port.tensor]
+        name = floats.model.inputs[0] if alone else port.name
+        if not port.steps and shapes.get(name) == user_shape(kind, port):
+            axes = seen_axes(kind, port)
+            yield port.tensor, name, [TensorView(kind.shape, axes, user_shape(kind, port))]
+    ports = {p.tensor: p for p in graph.outputs if not p.steps and p.reals is None}
+    for node in graph.nodes:
+        for edge in node.outputs:
+            kind, seen = types[edge], ports.get(edge)
+            if seen is not None and shapes.get(seen.name) == user_shape(kind, seen):
+                view = TensorView(kind.shape, seen_axes(kind, seen), user_shape(kind, seen))
+                yield edge, seen.name, [view]
+                continue
+            tensor = name_of(edge, shapes)
+            views = [] if tensor is None else _views(graph, edge, shapes[tensor])
+            if tensor is not None and views:
+                yield edge, tensor, views
+
+
+def name_of(edge: str, tensors: Mapping[str, Any]) -> str | None:
+    """The tensor of an edge's name, less what quantizers put behind it."""
+    while edge not in tensors:
+        end = next((end for end in ENDS if edge.endswith(end)), None)
+        if end is None:
+            return None
+        edge = edge.removesuffix(end)
+    return edge
+
+
+def _views(graph: Graph, edge: str, wanted: Sequence[int]) -> list[TensorView]:
+    """As it is, with the channels in front, and flattened from that."""
+    kind, maker = graph.types()[edge], graph.makers().get(edge)
+    rank, target = len(kind.shape), tuple(wanted)
+    tried = [TensorView(kind.shape, tuple(range(rank)), kind.shape)]
+    if rank > 1:
+        tried.append(_channels_first(kind.shape))
+    if maker is not None and maker.op.kind in ("flatten", "reshape"):
+        before = graph.input_types(maker)[0].shape
+        if len(before) > 1:
+            first = _channels_first(before)
+            tried.append(TensorView(before, first.axes, kind.shape))
+    return [view for view in tried if view.after == target]
+
+
+def _channels_first(shape: tuple[int, ...]) -> TensorView:
+    rank = len(shape)
+    return TensorView(shape, (rank - 1, *range(rank - 1)), (shape[-1], *shape[:-1]))
+
+
+def _belongs(
+    graph: Graph, floats: FloatGraph, found: Mapping[str, Counterpart], edge: str, name: str
+) -> bool:
+    """Whether an edge and a tensor are computed from edges and tensors that belong together."""
+    maker = graph.makers().get(edge)
+    if maker is None:
+        return True
+    if any(one.tensor == name for one in found.values()):
+        source = found.get(maker.inputs[0])
+        return maker.op.kind in NARROWER and source is not None and source.tensor == name
+    before = nearest(graph, edge, found)
+    if maker.op.kind == "argmax" or not all(one in found for one in before):
+        return False
+    sources = {found[one].tensor for one in before}
+    return set(floats.leaves([name], sources - {name})) == sources
+
+
+def nearest(graph: Graph, edge: str, stops: Mapping[str, Any]) -> list[str]:
+    """The nearest of some edges that an edge is computed from, and inputs, in the Graph's order."""
+    return between(graph, edge, stops)[0]
+
+
+def between(graph: Graph, edge: str, stops: Mapping[str, Any]) -> tuple[list[str], list[Node]]:
+    """The nearest of some edges that an edge is computed from, or inputs, and the nodes between."""
+    makers = graph.makers()
+    found, nodes, todo = set(), set(), [edge]
+    while todo:
+        one = todo.pop()
+        maker = makers.get(one)
+        if maker is None or (one != edge and one in stops):
+            found.add(one)
+        elif maker.name not in nodes:
+            nodes.add(maker.name)
+            todo.extend(maker.inputs)
+    found.discard(edge)
+    edges = [name for name in graph.types() if name in found]
+    return edges, [node for node in graph.nodes if node.name in nodes]

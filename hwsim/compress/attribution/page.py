@@ -1,0 +1,144 @@
+"""What `attribute` found as HTML: tables, and histograms as pictures against their formats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hwsim.compress.attribution.chain import PARTS
+from hwsim.compress.attribution.report import Attribution, Decisions, LayerError
+from hwsim.reporting.markup import esc, scrolling, table
+from hwsim.reporting.page import section, sheet
+
+WIDTH, HEIGHT, FOOT = 320, 96, 18
+STYLE = (
+    ".held{fill:currentColor;opacity:.55}.out{fill:#b4540a}.end{stroke:#0f766e;stroke-width:1.5;"
+    "stroke-dasharray:4 3}.base{stroke:currentColor;opacity:.3}text{font:11px system-ui,sans-serif;"
+    "fill:currentColor}"
+)
+HEADS = ("Layer", "Format", "SQNR (dB)", "Own (dB)", "Mean", "Largest")
+NOTE = (
+    '<p class="note">Errors in reals against the float model. The parts are shares of a layer\'s'
+    " squared error and sum to 100 %: what it inherits, then what each thing of the integer layer"
+    " changes, put in the place of the float one in this order. A part that works against the"
+    " others is below 0. The last column is the layer's share of the output's error.</p>"
+)
+
+
+def whole(found: Attribution, model: str) -> str:
+    """A page that opens from disk."""
+    lead = f"{model} against {found.reference} on {found.samples:,} samples"
+    return sheet("Where accuracy went", lead, [body(found)])
+
+
+def body(found: Attribution) -> str:
+    """The sections, for a page or a notebook."""
+    parts = [section("Errors by layer", NOTE + _layers(found))]
+    if found.decisions is not None:
+        parts.append(section("Lost samples", _decisions(found.decisions)))
+    shown = "".join(_figure(one.to_dict(), one.edge, one.tensor) for one in found.layers)
+    parts.append(section("Activations against their formats", _figures(shown)))
+    shown = "".join(_figure(one.to_dict(), one.node, one.tensor) for one in found.weights)
+    if shown:
+        parts.append(section("Weights against their formats", _figures(shown)))
+    if found.edges or found.tensors:
+        names = ", ".join((*found.edges, *found.tensors))
+        parts.append(section("Not compared", f'<p class="note">{esc(names)}</p>'))
+    return "".join(parts)
+
+
+def _layers(found: Attribution) -> str:
+    used = [part for part in PARTS if any(one.parts[part].rms for one in found.layers)]
+    columns = (*HEADS, *(part.capitalize() for part in used), "Of the output")
+    rows = [_row(one, used) for one in found.layers]
+    return table(columns, rows, caption="Errors by layer", numbers=columns[2:])
+
+
+def _row(one: LayerError, used: list[str]) -> tuple[str, ...]:
+    ratios = ("exact" if db is None else f"{db:.1f}" for db in (one.sqnr_db, one.own_sqnr_db))
+    return (
+        esc(one.edge),
+        esc(one.format),
+        *ratios,
+        f"{one.mean:.3g}",
+        f"{one.largest:.3g}",
+        *(_percent(one.parts[part].share) for part in used),
+        "" if one.share_of_output is None else _percent(one.share_of_output),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _decisions(found: Decisions) -> str:
+    told = (
+        f'<p class="note">{found.float_right:,} right in float, {found.integer_right:,} in'
+        f" integers: {found.lost:,} lost, {found.gained:,} gained. A lost sample belongs to the"
+        " layer from which on the network must be float to get it right; first is the layer with"
+        " which it goes wrong, counted from the input.</p>"
+    )
+    rows = [
+        (
+            esc(one.edge),
+            f"{one.decided:,}",
+            f"{one.first:,}",
+            esc(", ".join(f"{a} as {b}: {n:,}" for (a, b), n in list(one.changes.items())[:6])),
+        )
+        for one in found.layers
+        if one.decided or one.first
+    ]
+    columns = ("Layer", "Decides", "First", "Classes")
+    return told + table(columns, rows, caption="Lost samples", numbers=columns[1:3])
+
+
+def _figures(shown: str) -> str:
+    key = (
+        '<p class="note">Numbers of the float model; the dashed lines are the ends of the integer'
+        " format, and what lies beyond them is orange.</p>"
+    )
+    return f'{key}<div class="samples">{shown}</div>'
+
+
+def _figure(facts: Mapping[str, Any], name: str, tensor: str) -> str:
+    label = f"Histogram of {tensor} against {facts['format']}"
+    steps = facts["steps"]
+    step = f"{steps[0]:.4g}" if steps[0] == steps[1] else f"{steps[0]:.4g} to {steps[1]:.4g}"
+    drawn = scrolling(histogram(facts["histogram"], facts["ends"], label), label, hint=False)
+    return (
+        f"<figure>{drawn}"
+        f"<figcaption>{esc(name)} <small>{esc(facts['format'])}, step {esc(step)}</small>"
+        "</figcaption></figure>"
+    )
+
+
+def histogram(bins: Mapping[str, Any], ends: tuple[float, float], label: str) -> str:
+    """An `<svg>` of counts in equal bins, as tall as their square root, with a format's ends."""
+    counts, low, high = bins["counts"], bins["low"], bins["high"]
+    left, right = min(low, ends[0]), max(high, ends[1])
+    wide = (right - left) or 1.0
+    most = max(counts, default=0) or 1
+
+    def at(real: float) -> float:
+        return float(round((real - left) / wide * WIDTH, 2))
+
+    step = (high - low) / len(counts) if counts else 0.0
+    bars = []
+    for place, count in enumerate(counts):
+        if not count:
+            continue
+        start, end = low + place * step, low + (place + 1) * step
+        style = "out" if end <= ends[0] or start >= ends[1] else "held"
+        tall = max(round(HEIGHT * (count / most) ** 0.5, 2), 1.0)
+        bars.append(
+            f'<rect class="{style}" x="{at(start)}" y="{round(HEIGHT - tall, 2)}" '
+            f'width="{max(round(at(end) - at(start), 2), 0.5)}" height="{tall}"/>'
+        )
+    lines = "".join(f'<path class="end" d="M{at(one)} 0V{HEIGHT}"/>' for one in ends)
+    return (
+        f'<svg role="img" aria-label="{esc(label)}" viewBox="0 0 {WIDTH} {HEIGHT + FOOT}" '
+        f'width="100%"><style>{STYLE}</style>{"".join(bars)}{lines}'
+        f'<path class="base" d="M0 {HEIGHT}H{WIDTH}"/>'
+        f'<text x="0" y="{HEIGHT + FOOT - 4}">{left:.4g}</text>'
+        f'<text x="{WIDTH}" y="{HEIGHT + FOOT - 4}" text-anchor="end">{right:.4g}</text></svg>'
+    )

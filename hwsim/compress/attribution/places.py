@@ -1,0 +1,174 @@
+"""Layers of a Graph that are compared: from edges with a counterpart to the next one with one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.compress.attribution.counterparts import Counterpart, Reals, between, reals
+from hwsim.compress.attribution.float_graph import FloatGraph, FloatWeights
+from hwsim.graph import Graph, Node
+from hwsim.ops import EXACT, AvgPool, Carrier, Exact, Op, TensorType, Weighted
+
+WHOLE = (
+    "add", "concat", "flatten", "maximum", "maxpool", "minimum", "mul", "pad", "relu", "reshape",
+    "split", "sub", "transpose",
+)  # fmt: skip
+"""Operators that give exactly what the float ones give of the same reals."""
+
+TABLES = (
+    "channel_table", "chosen_thresholds", "divide", "literal", "pair_table",
+    "quotient", "rsqrt", "table", "thresholds",
+)  # fmt: skip
+"""Operators that hold a function of codes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SumPlace:
+    """The sums of a layer with weights inside of a compared one."""
+
+    at: Counterpart
+    node: Node
+    floats: FloatWeights
+    source: TensorType
+
+    @property
+    def op(self) -> Weighted:
+        """The operator."""
+        op = self.node.op
+        assert isinstance(op, Weighted)
+        return op
+
+    @property
+    def exact(self) -> Weighted:
+        """The operator with an accumulator that loses nothing."""
+        return replace(self.op, accumulator=EXACT)
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether its accumulator may lose something."""
+        return not isinstance(self.op.accumulator, Exact)
+
+    def sums(self, codes: npt.NDArray[np.int64]) -> Reals:
+        """Exact sums, as reals, of codes of the input."""
+        op = self.exact
+        made = op.run(np, [codes], op.prepare((self.source,), Carrier.INT64))
+        return reals(op.output_types((self.source,))[0], np.asarray(made))
+
+    def bias_error(self) -> Reals:
+        """How far the biases are from the float ones, by channel."""
+        op, kind = self.exact, self.exact.output_types((self.source,))[0]
+        left = max(kind.format.frac_bits - op.bias_frac, 0) if op.bias.any() else 0
+        held = op.bias.astype(np.float64) * 2.0**left * np.array(kind.scales())
+        plain = self.floats.bias
+        return np.asarray(held if plain is None else held - plain)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerPlace:
+    """One compared layer: what it makes, of what, which sums are inside, and what else is.
+
+    `notes` say what cannot be told apart.
+    """
+
+    at: Counterpart
+    inputs: tuple[Counterpart, ...]
+    sums: tuple[SumPlace, ...]
+    tables: bool
+    notes: tuple[str, ...]
+
+
+def layer_places(
+    graph: Graph, floats: FloatGraph, found: Mapping[str, Counterpart], shown: Collection[str]
+) -> list[LayerPlace]:
+    """Compared layers in the Graph's order; sums between two of them are inside of the second.
+
+    So is what loses nothing where narrower codes stand for the same tensor. Edges of `shown` are
+    compared in any case.
+    """
+    makers = graph.makers()
+    named = Counter(one.tensor for one in found.values())
+
+    def weighted(edge: str) -> bool:
+        return edge in makers and isinstance(makers[edge].op, Weighted)
+
+    def inner(edge: str) -> bool:
+        exact = edge in makers and _whole(makers[edge].op) and named[found[edge].tensor] > 1
+        return edge not in shown and (exact or weighted(edge))
+
+    own = {edge for edge in found if not inner(edge)}
+    for edge in found:  # sums of sums are compared themselves
+        if weighted(edge):
+            _, nodes = between(graph, edge, dict.fromkeys(own))
+            own |= {n.output for n in nodes if isinstance(n.op, Weighted) and n.output != edge}
+    own &= set(found)
+    rows = {edge: found[edge] for edge in found if edge in own}
+    return [_place(graph, floats, found, rows, edge) for edge in rows]
+
+
+def _place(
+    graph: Graph,
+    floats: FloatGraph,
+    found: Mapping[str, Counterpart],
+    rows: Mapping[str, Counterpart],
+    edge: str,
+) -> LayerPlace:
+    sources, nodes = between(graph, edge, rows)
+    sums: list[SumPlace] = []
+    notes: list[str] = []
+    for node in nodes:
+        if not isinstance(node.op, Weighted):
+            continue
+        made = _sums(graph, floats, found, rows, node)
+        if isinstance(made, str):
+            notes.append(made)
+        else:
+            sums.append(made)
+    behind = between(graph, edge, {**rows, **{one.at.edge: None for one in sums}})[1]
+    return LayerPlace(
+        at=rows[edge],
+        inputs=tuple(rows[one] for one in sources),
+        sums=tuple(sums),
+        tables=any(node.op.kind in TABLES for node in behind),
+        notes=tuple(notes),
+    )
+
+
+def _sums(
+    graph: Graph,
+    floats: FloatGraph,
+    found: Mapping[str, Counterpart],
+    rows: Mapping[str, Counterpart],
+    node: Node,
+) -> SumPlace | str:
+    """The sums of a node, or why its weights cannot be told from the rest."""
+    at, (source,) = found.get(node.output), graph.input_types(node)
+    weights = None if at is None else floats.weights_of(at.tensor)
+    if at is None or weights is None:
+        return f"weights of {node.name!r}: no float layer makes a tensor of their sums' name"
+    if weights.bias is not None and weights.bias.size not in (1, node.op.outputs):  # type: ignore[attr-defined]
+        return f"weights of {node.name!r}: the float layer has {weights.bias.size} biases"
+    _, nodes = between(graph, node.output, rows)
+    lossy = [one.name for one in nodes if one.name != node.name and not _whole(one.op)]
+    if lossy:
+        return f"weights of {node.name!r}: what it reads goes through {lossy[0]!r} first"
+    return SumPlace(at, node, weights, source)
+
+
+def _whole(op: Op) -> bool:
+    if isinstance(op, AvgPool):
+        return isinstance(op.accumulator, Exact)
+    return op.kind in WHOLE
+
+
+def lacking(
+    graph: Graph, floats: FloatGraph, found: Mapping[str, Counterpart]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Edges without a counterpart, and tensors that are none."""
+    taken = {one.tensor for one in found.values()}
+    edges = [edge for edge in graph.types() if edge not in found]
+    return edges, [name for name in floats.tensors if name not in taken]
