@@ -67,15 +67,13 @@ def attribution_of_files(
     progress("reading the reference and samples")
     floats = FloatModel.read(reference)
     data = _read(graph, inputs, labels, classes, prepare, required=False)
-    # The y of a .npz may be anything; what a folder or a table holds are classes.
-    wanted = None if labels is None and any(is_npz(Path(one)) for one in inputs) else data.labels
     progress("comparing")
     try:
         return find(
             graph,
             floats,
             data.arrays,
-            wanted,
+            data.labels,
             names=data.names,
             output=output,
             say=progress.update,

@@ -356,11 +356,9 @@ def test_models_that_do_not_belong_together_are_refused(fine, rng):
 def test_the_command_gives_json_and_a_page(fine, tmp_path, capsys):
     onnx.save(fine, tmp_path / "q.onnx")
     np.savez(tmp_path / "d.npz", x=SEEN, y=LABELS)
-    given = [tmp_path / "q.onnx", "--reference", CNN, "-i", tmp_path / "d.npz:x"]
+    given = [tmp_path / "q.onnx", "--reference", CNN, "--data", tmp_path / "d.npz"]
     page = tmp_path / "where.html"
-    status, out, _ = run(
-        capsys, "attribute", *given, "--labels", tmp_path / "d.npz:y", "--page", page, "--json"
-    )
+    status, out, _ = run(capsys, "attribute", *given, "--page", page, "--json")
     assert status == 0
     told, found = json.loads(out), attributed(fine)
     assert {k: told[k] for k in found.to_dict()} == json.loads(
