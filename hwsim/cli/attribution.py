@@ -72,7 +72,7 @@ def attribute(
         if page is not None:
             from hwsim.compress.attribution.page import whole
 
-            write_atomically(page, whole(found, str(model)).encode())
+            write_atomically(page, whole(found.to_dict(), str(model)).encode())
     if as_json:
         print_json({"model": str(model), "input": inputs, **found.to_dict()})
         return

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwsim.compress.attribution.chain import PARTS
-from hwsim.compress.attribution.report import Attribution, Decisions, LayerError
 from hwsim.reporting.markup import esc, scrolling, table
 from hwsim.reporting.page import section, sheet
 
+Facts = Mapping[str, Any]
 WIDTH, HEIGHT, FOOT = 320, 96, 18
 STYLE = (
     ".held{fill:currentColor;opacity:.55}.out{fill:#b4540a}.end{stroke:#0f766e;stroke-width:1.5;"
@@ -25,45 +25,46 @@ NOTE = (
 )
 
 
-def whole(found: Attribution, model: str) -> str:
-    """A page that opens from disk."""
-    lead = f"{model} against {found.reference} on {found.samples:,} samples"
-    return sheet("Where accuracy went", lead, [body(found)])
+def whole(facts: Facts, model: str) -> str:
+    """A page that opens from disk, of what `Attribution.to_dict` gives."""
+    lead = f"{model} against {facts['reference']} on {facts['samples']:,} samples"
+    return sheet("Where accuracy went", lead, [body(facts)])
 
 
-def body(found: Attribution) -> str:
+def body(facts: Facts) -> str:
     """The sections, for a page or a notebook."""
-    parts = [section("Errors by layer", NOTE + _layers(found))]
-    if found.decisions is not None:
-        parts.append(section("Lost samples", _decisions(found.decisions)))
-    shown = "".join(_figure(one.to_dict(), one.edge, one.tensor) for one in found.layers)
+    parts = [section("Errors by layer", NOTE + _layers(facts["layers"]))]
+    if facts["decisions"] is not None:
+        parts.append(section("Lost samples", _decisions(facts["decisions"])))
+    shown = "".join(_figure(one, one["edge"]) for one in facts["layers"])
     parts.append(section("Activations against their formats", _figures(shown)))
-    shown = "".join(_figure(one.to_dict(), one.node, one.tensor) for one in found.weights)
+    shown = "".join(_figure(one, one["node"]) for one in facts["weights"])
     if shown:
         parts.append(section("Weights against their formats", _figures(shown)))
-    if found.edges or found.tensors:
-        names = ", ".join((*found.edges, *found.tensors))
+    lacking = facts["no_counterpart"]
+    if lacking["edges"] or lacking["tensors"]:
+        names = ", ".join((*lacking["edges"], *lacking["tensors"]))
         parts.append(section("Not compared", f'<p class="note">{esc(names)}</p>'))
     return "".join(parts)
 
 
-def _layers(found: Attribution) -> str:
-    used = [part for part in PARTS if any(one.parts[part].rms for one in found.layers)]
+def _layers(layers: Sequence[Facts]) -> str:
+    used = [part for part in PARTS if any(one["parts"][part]["rms"] for one in layers)]
     columns = (*HEADS, *(part.capitalize() for part in used), "Of the output")
-    rows = [_row(one, used) for one in found.layers]
+    rows = [_row(one, used) for one in layers]
     return table(columns, rows, caption="Errors by layer", numbers=columns[2:])
 
 
-def _row(one: LayerError, used: list[str]) -> tuple[str, ...]:
-    ratios = ("exact" if db is None else f"{db:.1f}" for db in (one.sqnr_db, one.own_sqnr_db))
+def _row(one: Facts, used: Sequence[str]) -> tuple[str, ...]:
+    ratios = (one["sqnr_db"], one["own_sqnr_db"])
     return (
-        esc(one.edge),
-        esc(one.format),
-        *ratios,
-        f"{one.mean:.3g}",
-        f"{one.largest:.3g}",
-        *(_percent(one.parts[part].share) for part in used),
-        "" if one.share_of_output is None else _percent(one.share_of_output),
+        esc(one["edge"]),
+        esc(one["format"]),
+        *("exact" if ratio is None else f"{ratio:.1f}" for ratio in ratios),
+        f"{one['mean']:.3g}",
+        f"{one['largest']:.3g}",
+        *(_percent(one["parts"][part]["share"]) for part in used),
+        "" if one["share_of_output"] is None else _percent(one["share_of_output"]),
     )
 
 
@@ -71,22 +72,22 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _decisions(found: Decisions) -> str:
+def _decisions(facts: Facts) -> str:
     told = (
-        f'<p class="note">{found.float_right:,} right in float, {found.integer_right:,} in'
-        f" integers: {found.lost:,} lost, {found.gained:,} gained. A lost sample belongs to the"
-        " layer from which on the network must be float to get it right; first is the layer with"
-        " which it goes wrong, counted from the input.</p>"
+        f'<p class="note">{facts["float_right"]:,} right in float, {facts["integer_right"]:,} in'
+        f" integers: {facts['lost']:,} lost, {facts['gained']:,} gained. A lost sample belongs to"
+        " the layer from which on the network must be float to get it right; first is the layer"
+        " with which it goes wrong, counted from the input.</p>"
     )
     rows = [
         (
-            esc(one.edge),
-            f"{one.decided:,}",
-            f"{one.first:,}",
-            esc(", ".join(f"{a} as {b}: {n:,}" for (a, b), n in list(one.changes.items())[:6])),
+            esc(one["edge"]),
+            f"{one['decided']:,}",
+            f"{one['first']:,}",
+            esc(", ".join(f"{c['from']} as {c['to']}: {c['samples']:,}" for c in one["changes"])),
         )
-        for one in found.layers
-        if one.decided or one.first
+        for one in facts["layers"]
+        if one["decided"] or one["first"]
     ]
     columns = ("Layer", "Decides", "First", "Classes")
     return told + table(columns, rows, caption="Lost samples", numbers=columns[1:3])
@@ -100,8 +101,8 @@ def _figures(shown: str) -> str:
     return f'{key}<div class="samples">{shown}</div>'
 
 
-def _figure(facts: Mapping[str, Any], name: str, tensor: str) -> str:
-    label = f"Histogram of {tensor} against {facts['format']}"
+def _figure(facts: Facts, name: str) -> str:
+    label = f"Histogram of {facts['tensor']} against {facts['format']}"
     steps = facts["steps"]
     step = f"{steps[0]:.4g}" if steps[0] == steps[1] else f"{steps[0]:.4g} to {steps[1]:.4g}"
     drawn = scrolling(histogram(facts["histogram"], facts["ends"], label), label, hint=False)
@@ -112,7 +113,7 @@ def _figure(facts: Mapping[str, Any], name: str, tensor: str) -> str:
     )
 
 
-def histogram(bins: Mapping[str, Any], ends: tuple[float, float], label: str) -> str:
+def histogram(bins: Facts, ends: Sequence[float], label: str) -> str:
     """An `<svg>` of counts in equal bins, as tall as their square root, with a format's ends."""
     counts, low, high = bins["counts"], bins["low"], bins["high"]
     left, right = min(low, ends[0]), max(high, ends[1])

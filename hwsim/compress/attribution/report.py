@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.compress.attribution.page import body
 from hwsim.compress.calibration import Histogram
 
 SHOWN_BINS = 64
@@ -198,9 +199,7 @@ class Attribution:
         return f"Attribution({len(self.layers)} layers on {self.samples:,} samples{lost}{told})"
 
     def _repr_html_(self) -> str:
-        from hwsim.compress.attribution.page import body
-
-        return body(self)
+        return body(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
