@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import attribution, compression, designs, exports, installation, reading
+from hwsim.cli import attribution, compression, designs, exports, installation, pruning, reading
 from hwsim.cli.options import Commands, examples
 
 app = typer.Typer(
@@ -71,6 +71,13 @@ app.command(
         "attribute quantized.onnx --reference float.onnx -i x.npy --page where.html",
     )
 )(attribution.attribute)
+
+app.command(
+    epilog=examples(
+        "prune model.hwsim --amount 0.75 -o sparse.hwsim",
+        "prune model.onnx --pattern channels --by taylor --data train.npz -o small.hwsim",
+    )
+)(pruning.prune)
 
 app.command(
     epilog=examples(

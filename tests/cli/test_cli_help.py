@@ -17,7 +17,9 @@ import hwsim
 from hwsim.cli import console
 
 ROOT = Path(hwsim.__file__).resolve().parent.parent
-COMMANDS = ("inspect", "emulate", "accuracy", "plan", "build", "verify", "report", "doctor")
+COMMANDS = (
+    "inspect", "emulate", "accuracy", "prune", "plan", "build", "verify", "report", "doctor",
+)  # fmt: skip
 
 
 def python(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

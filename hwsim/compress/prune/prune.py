@@ -1,0 +1,162 @@
+"""One step of pruning, whatever by: scores, what goes, the graph without it, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+from hwsim.compress.prune import scores
+from hwsim.compress.prune.masks import (
+    SCOPES,
+    Mask,
+    Pattern,
+    Score,
+    Unstructured,
+    WholeChannels,
+    check_amount,
+    count_of,
+    magnitudes,
+    masked,
+    masks_of,
+    weighted_layers,
+)
+from hwsim.compress.prune.shrink import ChannelGroup, ChannelMap
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+from hwsim.ops import Weighted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """What goes: an `amount` of weights or channels, `by` which score, in which pattern.
+
+    `scope` says whether of each layer or of all together, `layers` of which (None: all).
+    """
+
+    amount: float = 0.0
+    by: str = "magnitude"
+    pattern: Pattern = field(default_factory=Unstructured)
+    scope: str = "layer"
+    layers: tuple[str, ...] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_amount(self.amount)
+        for what, value, known in (
+            ("scores", self.by, scores.BY),
+            ("a scope", self.scope, SCOPES),
+        ):
+            if value not in known:
+                raise HwsimError(f"{what} must be one of {', '.join(known)}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """The graph afterwards; where its weights stay (none after channels went); what stayed whole.
+
+    `whole` says why, by layer.
+    """
+
+    graph: Graph
+    masks: Mapping[str, Mask]
+    whole: Mapping[str, str]
+
+
+def prune(
+    graph: Graph,
+    how: Pruning,
+    images: scores.Samples | None = None,
+    labels: npt.NDArray[Any] | None = None,
+) -> Pruned:
+    """The graph with weights of 0, or without channels, that scored least.
+
+    `images` are as `emulate` takes them, for scores by data; `labels` class numbers, for those by
+    gradients. Raises HwsimError where they are missing, for a layer that there is not, and for a
+    pattern that divides none.
+    """
+    layers = weighted_layers(graph, how.layers)
+    if how.by != "magnitude" and images is None:
+        raise HwsimError(f"scores by {how.by} must come with data, not without")
+    if how.by in ("taylor", "movement") and labels is None:
+        raise HwsimError(f"scores by {how.by} must come with labels, not without")
+    if isinstance(how.pattern, WholeChannels):
+        return _without_channels(graph, how, layers, images, labels)
+    found = _weight_scores(graph, how, layers, images, labels)
+    masks = masks_of(found, how.pattern, amount=how.amount, scope=how.scope)
+    whole = {name: f"{how.pattern} does not divide it" for name in layers if name not in masks}
+    if how.layers is not None and whole:
+        raise HwsimError(
+            f"a pattern must divide the weights of the layers that are named, but {how.pattern} "
+            f"does not divide {', '.join(map(repr, whole))}"
+        )
+    return Pruned(masked(graph, masks), masks, whole)
+
+
+def _without_channels(
+    graph: Graph,
+    how: Pruning,
+    layers: Mapping[str, Weighted],
+    images: Any,
+    labels: Any,
+) -> Pruned:
+    found = ChannelMap.of(graph)
+    score = _group_scores(graph, how, found, images, labels)
+    some = [g for g in found.groups if any(name in layers for name, _ in g.channels)]
+    parts: dict[str, list[ChannelGroup]] = {}
+    for group in some:
+        parts.setdefault("" if how.scope == "global" else group.layer, []).append(group)
+    gone: list[ChannelGroup] = []
+    for groups in parts.values():
+        gone += found.choose(scores.least_first(groups, score), count_of(how.amount, len(groups)))
+    whole = {name: why for name, why in found.stays.items() if name in layers}
+    return Pruned(found.shrunk(gone), {}, whole)
+
+
+def _weight_scores(
+    graph: Graph,
+    how: Pruning,
+    layers: Mapping[str, Weighted],
+    images: Any,
+    labels: Any,
+) -> dict[str, Score]:
+    if how.by == "magnitude":
+        return magnitudes(layers)
+    if how.by in ("activation", "zeros"):
+        seen = scores.activity(graph, scores.in_batches(images))
+        return scores.by_activity(graph, layers, seen, how.by)
+    found = scores.by_gradients(graph, images, labels, how.by, how.seed)
+    return {name: found[name] for name in layers}
+
+
+def _group_scores(
+    graph: Graph,
+    how: Pruning,
+    groups: ChannelMap,
+    images: Any,
+    labels: Any,
+) -> dict[int, float]:
+    if how.by in ("activation", "zeros"):
+        seen = scores.activity(graph, scores.in_batches(images))
+        return scores.of_channels_by_activity(groups, seen, how.by)
+    found = _weight_scores(graph, how, weighted_layers(graph), images, labels)
+    return scores.of_channels(groups, found, how.by)
+
+
+def facts_of(before: Graph, after: Graph, whole: Mapping[str, str]) -> dict[str, Any]:
+    """Figures: weights, how many are 0, output channels and products of each layer, and of all."""
+    layers: dict[str, dict[str, Any]] = {}
+    new, work = weighted_layers(after), (before.work(), after.work())
+    for name, op in weighted_layers(before).items():
+        layers[name] = {
+            "weights": [int(op.weights.size), int(new[name].weights.size)],
+            "zeros": [int((o.weights == 0).sum()) for o in (op, new[name])],
+            "outputs": [op.outputs, new[name].outputs],
+            "macs": [w[name].macs for w in work],
+            "whole": whole.get(name),
+        }
+    keys = ("weights", "zeros", "macs")
+    totals = {key: [sum(one[key][k] for one in layers.values()) for k in (0, 1)] for key in keys}
+    return {"layers": layers, "totals": totals}
