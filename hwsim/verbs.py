@@ -245,25 +245,32 @@ def quantize(
 
     `model` is a path or a `ModelProto` of float32, `data` `(batch, *shape)` as the model takes it,
     or a dict of such arrays by input name; of it `samples` are taken, evenly (None: all), and read
-    in batches. `bits` are those of weights and activations, from 1 to 16 each (1 bit of weights is
-    a sign; of activations 0 and 1, or a sign where they have one). `layers` are other bits by a
-    pattern of names (`{"conv*": "w8a8", "fc": "w4"}`), the last that fits counts; `ends` are those
-    of the first and last layers and of what they read. `scheme` is `power-of-two`: hardware shifts,
-    and QONNX's executor has the same integers. `method` says how ranges are chosen.
+    in batches. Or it is an iterable of batches that can be gone through again, or a generator
+    function: the first `samples` are taken. `bits` are those of weights and activations, from 1 to
+    16 each (1 bit of weights is a sign; of activations 0 and 1, or a sign where they have one).
+    `layers` are other bits by a pattern of names (`{"conv*": "w8a8", "fc": "w4"}`), the last that
+    fits counts; `ends` are those of the first and last layers and of what they read. `scheme` is
+    `power-of-two`: hardware shifts, and QONNX's executor has the same integers. `method` says how
+    ranges are chosen.
     Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all.
     Raises HwsimError for a model with operators that there is no rule for (all are named), and for
     data that does not fit.
     """
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.run import float_model, run
-    from hwsim.compress.samples import Batches
+    from hwsim.compress.samples import Batches, BatchStream
 
     linear = LinearScheme.parse(
         bits, layers or {}, ends=ends, scheme=scheme, method=method, per_channel=per_channel
     )
     found = float_model(model)
-    arrays = data if isinstance(data, Mapping) else {found.inputs[0]: data}
-    made = run(found, Batches(found, arrays, samples=samples), linear)
+    batches: Batches | BatchStream
+    if hasattr(data, "shape") or isinstance(data, Mapping):
+        arrays = data if isinstance(data, Mapping) else {found.inputs[0]: data}
+        batches = Batches(found, arrays, samples=samples)
+    else:
+        batches = BatchStream(found, data, samples=samples)
+    made = run(found, batches, linear)
     if out is not None:
         made.save(out)
     return made

@@ -48,6 +48,9 @@ def quantize(
     per_tensor: Annotated[
         bool, typer.Option("--per-tensor", help="One scale a layer's weights, not one a channel.")
     ] = False,
+    histograms: Annotated[
+        bool, typer.Option("--histograms", help="Show what each tensor held and its codes hold.")
+    ] = False,
     samples: Annotated[
         int, typer.Option(help="Samples that ranges come from, evenly over the data.")
     ] = 1024,
@@ -101,15 +104,22 @@ def quantize(
         "layers": list(made.rows),
         "output_sqnr": made.sqnr,
         "prepared": given.says or None,
+        "histograms": list(made.histograms),
+        "remarks": list(made.remarks),
         "accuracy": score,
         "next": f"hwsim plan {out}",
     }
     if as_json:
         print_json(facts)
         return
+    from hwsim.cli.histograms import show_histograms
     from hwsim.cli.tables import show_quantized
 
+    if histograms:
+        show_histograms(facts["histograms"])
     show_quantized(facts)
+    for remark in made.remarks:
+        print_note(remark)
     if why:
         print_note(why)
 

@@ -275,6 +275,10 @@ def show_quantized(facts: Facts) -> None:
         ]
         heads = ("", "samples", "right", "top-1")
         out.print(table("accuracy", heads, scores, heads[1:]))
+    for row in facts["layers"]:
+        if row["op"] == "input":
+            ends = f"{row['least']:g} to {row['most']:g}"
+            out.print(f"input {row['name']}: {ends} on the calibration data", markup=False)
     if facts["prepared"]:
         out.print(f"data: {facts['prepared']}", markup=False)
     out.print(f"next: {facts['next']}", markup=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,13 +78,7 @@ class Batches:
         if len(set(counts.values())) > 1:
             raise HwsimError(f"inputs must have one batch size, not {counts}")
         for name, port in ports.items():
-            wanted, given = user_shape(port.type, port), tuple(arrays[name].shape)
-            if given[1:] != wanted:
-                raise HwsimError(
-                    f"calibration data for input {name!r} must have the shape "
-                    f"(batch, {', '.join(map(str, wanted))}), not {given}"
-                    f"{shape_hint(wanted, given, port.axes)}"
-                )
+            _expect_shape(port, tuple(arrays[name].shape))
         count = next(iter(counts.values()))
         if not count:
             raise HwsimError("calibration data must have at least one sample, not none")
@@ -99,3 +93,69 @@ class Batches:
                 name: np.ascontiguousarray(array[places], np.float32)
                 for name, array in self.arrays.items()
             }
+
+
+class BatchStream:
+    """Batches that come from elsewhere, one in memory at a time; each is checked as it comes.
+
+    `source` is an iterable of dicts by input name, or of arrays where the model has one input; or a
+    function that gives one, such as a generator function. `samples` is how many are taken, the
+    first ones; None takes each. HwsimError for a generator, which cannot be gone through again.
+    """
+
+    def __init__(self, model: FloatModel, source: Any, *, samples: int | None = None) -> None:
+        self.ports = {port.name: port for port in input_ports(model)}
+        if isinstance(source, Iterator):
+            raise HwsimError(
+                "calibration data must be what can be gone through again, such as a list of "
+                f"batches or the function that makes a generator, not a {type(source).__name__}"
+            )
+        if not isinstance(source, Iterable) and not callable(source):
+            raise HwsimError(
+                "calibration data must be an array, arrays by input name, or batches of them, not "
+                f"{type(source).__name__}"
+            )
+        self.source, self.samples = source, samples
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        left = self.samples
+        for given in self.source() if callable(self.source) else self.source:
+            batch = self._checked(given)
+            count = len(next(iter(batch.values())))
+            if left is not None and count >= left:
+                yield {name: array[:left] for name, array in batch.items()}
+                return
+            left = None if left is None else left - count
+            yield batch
+
+    def _checked(self, given: Any) -> dict[str, Any]:
+        """A batch in float32."""
+        named = given if isinstance(given, Mapping) else {}
+        if not named and len(self.ports) == 1:
+            named = {next(iter(self.ports)): given}
+        if set(named) != set(self.ports):
+            told = sorted(named) if named else f"{type(given).__name__} without names"
+            raise HwsimError(f"inputs must be named {sorted(self.ports)}, not {told}")
+        batch = {}
+        for name, port in self.ports.items():
+            array = np.asarray(named[name])
+            if array.dtype.kind not in "biuf":
+                raise HwsimError(
+                    f"calibration data for input {name!r} must be numbers, not {array.dtype}"
+                )
+            _expect_shape(port, array.shape)
+            batch[name] = np.ascontiguousarray(array, np.float32)
+        counts = {name: len(array) for name, array in batch.items()}
+        if len(set(counts.values())) > 1:
+            raise HwsimError(f"inputs must have one batch size, not {counts}")
+        return batch
+
+
+def _expect_shape(port: InputPort, given: tuple[int, ...]) -> None:
+    wanted = user_shape(port.type, port)
+    if given[1:] != wanted or not given:
+        raise HwsimError(
+            f"calibration data for input {port.name!r} must have the shape "
+            f"(batch, {', '.join(map(str, wanted))}), not {given}"
+            f"{shape_hint(wanted, given, port.axes)}"
+        )

@@ -84,3 +84,15 @@ def test_another_suffix_and_a_missing_folder_are_told(place, capsys):
     assert "must be a file of .onnx or .hwsim" in refused(capsys, *call, place / "m.tflite")
     assert "must exist and be writable" in refused(capsys, *call, place / "no" / "m.onnx")
     assert sorted(p.name for p in place.iterdir()) == ["test.npz", "train.npz", "x.npy"]
+
+
+def test_histograms_are_shown_with_what_codes_hold(place, capsys):
+    out = place / "m.onnx"
+    call = ("quantize", FLOAT, "--data", place / "x.npy", "-o", out)
+    status, said, _ = run(capsys, *call, "--histograms")
+    assert status == 0 and "histograms of the calibration data" in said
+    assert "input image: 0 to 1 on the calibration data" in said
+    status, said, _ = run(capsys, *call, "--json")
+    facts = json.loads(said)
+    assert facts["histograms"][0]["name"] == "image"
+    assert all(sum(one["counts"]) == one["numbers"] for one in facts["histograms"])

@@ -13,11 +13,13 @@ from hwsim.compress.calibration.channels import BINS, FIRST, ChannelHistogram, C
 class Histogram:
     """Counts of reals in equal bins from `-reach` to `reach`, a power of two; the ends are exact.
 
-    `name` is what messages call the tensor. `add` raises HwsimError for NaN and infinity.
+    `name` is what messages call the tensor. With `axis`, that of channels, it is remembered which
+    of them are constant. `add` raises HwsimError for NaN and infinity.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name, self.only = name, ChannelHistogram(name, None)
+    def __init__(self, name: str, axis: int | None = None) -> None:
+        self.name, self.axis, self.only = name, axis, ChannelHistogram(name, None)
+        self._ends: tuple[Reals, Reals] | None = None
 
     @property
     def reach(self) -> float:
@@ -52,6 +54,22 @@ class Histogram:
     def add(self, reals: npt.NDArray[np.floating]) -> None:
         """Count the numbers of any array."""
         self.only.add(reals)
+        if self.axis is not None and self.axis < reals.ndim and reals.size:
+            others = tuple(n for n in range(reals.ndim) if n != self.axis)
+            low, high = reals.min(axis=others), reals.max(axis=others)
+            if self._ends is not None and low.shape == self._ends[0].shape:
+                low, high = np.minimum(low, self._ends[0]), np.maximum(high, self._ends[1])
+            self._ends = low, high
+
+    def constant(self) -> dict[int, float]:
+        """Channels that always held one number, and it."""
+        low, high = self._ends or (np.zeros(0), np.ones(0))
+        return {int(n): float(low[n]) for n in np.flatnonzero(low == high)}
+
+    @property
+    def channels(self) -> int:
+        """How many there are along `axis`; 0 where that is not known."""
+        return 0 if self._ends is None else len(self._ends[0])
 
     def centres(self) -> Reals:
         """The middle of each bin."""

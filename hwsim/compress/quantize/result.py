@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.calibration.shown import histogram_facts
 from hwsim.compress.quantize.linear import Formats, rounded
 from hwsim.compress.quantize.places import node_name
 from hwsim.compress.quantize.qonnx_file import QuantNode
@@ -33,6 +34,8 @@ class QuantizedModel:
 
     `form` is what the file is: QONNX or QDQ. `rows` has a dict for each input, layer and sum, and
     `sqnr` the signal to noise of the outputs on calibration data, in dB, against the float model.
+    `histograms` are plain values of each tensor that became codes (`histogram_facts`), `remarks`
+    what is odd about the calibration data.
     """
 
     proto: Any
@@ -40,6 +43,8 @@ class QuantizedModel:
     form: str
     rows: tuple[dict[str, Any], ...]
     sqnr: float | None
+    histograms: tuple[dict[str, Any], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         layers = sum("weight_bits" in row for row in self.rows)
@@ -114,6 +119,16 @@ def rows_of(model: FloatModel, made: Formats) -> tuple[dict[str, Any], ...]:
             more = {"name": tensor, "op": node.op_type}
             rows.append({**more, **_of_tensor(made.seen[tensor], made.tensors[tensor])})
     return tuple(rows)
+
+
+def histograms_of(made: Formats) -> tuple[dict[str, Any], ...]:
+    """Each tensor's histogram beside what its codes hold."""
+    found = []
+    for name, by in made.tensors.items():
+        scale, (low, high) = float(np.ravel(by.scale)[0]), ends_of(by)
+        ends = [(code - by.zero_point) * scale for code in (low, high)]
+        found.append(histogram_facts(made.seen[name], *(ends if low < high else (-scale, scale))))
+    return tuple(found)
 
 
 def _of_weights(weights: npt.NDArray[Any], by: QuantNode) -> dict[str, Any]:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hwsim.compress.calibration.shown import remarks
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.linear import formats
 from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.quantize.qonnx_file import quantized
-from hwsim.compress.quantize.result import QuantizedModel, output_sqnr, read_back, rows_of
-from hwsim.compress.samples import Batches
+from hwsim.compress.quantize.result import (
+    QuantizedModel,
+    histograms_of,
+    output_sqnr,
+    read_back,
+    rows_of,
+)
+from hwsim.compress.samples import Batches, BatchStream
 from hwsim.errors import HwsimError
 
 COMPARED = 2
@@ -34,11 +41,12 @@ def float_model(model: Any) -> FloatModel:
     return FloatModel.of(model, Path("the ModelProto"))
 
 
-def run(model: FloatModel, batches: Batches, linear: LinearScheme) -> QuantizedModel:
+def run(model: FloatModel, batches: Batches | BatchStream, linear: LinearScheme) -> QuantizedModel:
     """Quantize a model; HwsimError for what hwsim cannot read when it is quantized."""
     made = formats(model, batches, linear)
     proto = quantized(model, made.found, made.tensors, made.weights)
     graph = read_back(proto, model.path)
     few = (batch for _, batch in zip(range(COMPARED), batches, strict=False))
     sqnr = output_sqnr(model, graph, few)
-    return QuantizedModel(proto, graph, "QONNX", rows_of(model, made), sqnr)
+    shown, told = histograms_of(made), remarks(made.seen, model.inputs)
+    return QuantizedModel(proto, graph, "QONNX", rows_of(model, made), sqnr, shown, told)
