@@ -155,16 +155,22 @@ def _error(seen: Numbers, grid: CodeGrid, ends: Ends) -> Reals:
 
 def _both_ends(seen: Numbers, grid: CodeGrid) -> Ends:
     """One end after the other to the best of all its shares, until neither moves."""
-    least, most = np.minimum(seen.least, 0.0), np.maximum(seen.most, 0.0)
+    whole = [np.minimum(seen.least, 0.0), np.maximum(seen.most, 0.0)]
     shares = [k / SHARES for k in range(SHARES, -1, -1)]
-    low, high = least, most
-    for _ in range(ROUNDS):
-        before = low, high
-        low, high = _least(seen, grid, _first(before, ((least * s, high) for s in shares)))
-        low, high = _least(seen, grid, _first((low, high), ((low, most * s) for s in shares)))
-        if np.array_equal(before, (low, high)):
+    ends = list(whole)
+    for turn in range(ROUNDS):
+        side = turn % 2
+        before = ends[side]
+        if whole[side].any():
+            tried = (_put(ends, side, whole[side] * share) for share in shares)
+            ends = list(_least(seen, grid, _first(_put(ends, side, before), tried)))
+        if turn and np.array_equal(before, ends[side]):
             break
-    return low, high
+    return ends[0], ends[1]
+
+
+def _put(ends: list[Reals], side: int, end: Reals) -> Ends:
+    return (end, ends[1]) if side == 0 else (ends[0], end)
 
 
 def _first(ends: Ends, others: Iterator[Ends]) -> Iterator[Ends]:
