@@ -24,7 +24,7 @@ def show_histograms(found: Sequence[Mapping[str, Any]]) -> None:
             f"{100 * one['zeros'] / one['numbers']:.1f} %",
             " to ".join(f"{end:.4g}" for end in one["held"]),
             f"{100 * one['beyond']:.3f} %",
-            bars(one["counts"]).translate(DIGITS if out.options.ascii_only else {}),
+            bars(one["histogram"]["counts"]).translate(DIGITS if out.options.ascii_only else {}),
         )
         for one in found
     ]

@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwsim.reporting.markup import esc
 
-WIDTH, HEIGHT, FOOT = 260, 84, 18
+WIDTH, HEIGHT, FOOT = 320, 96, 18
+STYLE = (
+    ".held{fill:currentColor;opacity:.55}.out{fill:#b4540a}.end{stroke:#0f766e;stroke-width:1.5;"
+    "stroke-dasharray:4 3}.base{stroke:currentColor;opacity:.3}text{font:11px system-ui,sans-serif;"
+    "fill:currentColor}"
+)
 
-STYLE = """
-svg.histogram text { font: 11px system-ui, sans-serif; fill: currentColor; }
-svg.histogram rect { fill: currentColor; fill-opacity: .55; }
-svg.histogram .end { stroke: currentColor; stroke-dasharray: 3 3; }
-"""
 
+def draw(bins: Mapping[str, Any], ends: Sequence[float], label: str) -> str:
+    """An `<svg>` of counts in equal bins, as tall as their square root, with what codes hold.
 
-def draw(facts: Mapping[str, Any]) -> str:
-    """An `<svg>` of `histogram_facts`: bars by the logarithm of counts, dashed lines at the ends.
-
-    The picture reaches over all that was seen and all that codes hold.
+    `bins` are those of `hwsim.compress.calibration.shown.binned`, `ends` the least and the largest
+    real that codes hold; `label` is read out.
     """
-    least, most, counts = facts["least"], facts["most"], facts["counts"]
-    held = facts.get("held", [least, most])
-    low, high = min(least, held[0]), max(most, held[1])
-    span = (high - low) or 1.0
-    tallest = math.log2(1 + max(counts))
-    floor = HEIGHT - FOOT
+    counts, low, high = bins["counts"], bins["low"], bins["high"]
+    left, right = min(low, ends[0]), max(high, ends[1])
+    wide = (right - left) or 1.0
+    most = max(counts, default=0) or 1
 
     def at(real: float) -> float:
-        return round(float((real - low) / span) * (WIDTH - 2) + 1, 1)
+        return float(round((real - left) / wide * WIDTH, 2))
 
-    width = (most - least) / len(counts)
-    parts = []
+    step = (high - low) / len(counts) if counts else 0.0
+    bars = []
     for place, count in enumerate(counts):
-        if count:
-            tall = math.log2(1 + count) / tallest * (floor - 2)
-            x, wide = at(least + place * width), max(at(least + width) - at(least), 1)
-            parts.append(
-                f'<rect x="{x}" y="{floor - tall:.1f}" width="{wide:.1f}" height="{tall:.1f}"/>'
-            )
-    for end in facts.get("held", ()):
-        parts.append(f'<path class="end" d="M{at(end)} 0V{floor}"/>')
-    text = f"{facts['name']}: {facts['numbers']:,} numbers from {least:.4g} to {most:.4g}"
-    if "held" in facts:
-        text += f"; codes hold {held[0]:.4g} to {held[1]:.4g}"
+        if not count:
+            continue
+        start, end = low + place * step, low + (place + 1) * step
+        style = "out" if end <= ends[0] or start >= ends[1] else "held"
+        tall = max(round(HEIGHT * (count / most) ** 0.5, 2), 1.0)
+        bars.append(
+            f'<rect class="{style}" x="{at(start)}" y="{round(HEIGHT - tall, 2)}" '
+            f'width="{max(round(at(end) - at(start), 2), 0.5)}" height="{tall}"/>'
+        )
+    lines = "".join(f'<path class="end" d="M{at(one)} 0V{HEIGHT}"/>' for one in ends)
     return (
-        f'<svg class="histogram" role="img" aria-label="{esc(text)}" viewBox="0 0 {WIDTH} {HEIGHT}"'
-        f' width="{WIDTH}" height="{HEIGHT}"><style>{STYLE}</style><title>{esc(text)}</title>'
-        f"{''.join(parts)}"
-        f'<text x="1" y="{HEIGHT - 5}">{low:.4g}</text>'
-        f'<text x="{WIDTH - 1}" y="{HEIGHT - 5}" text-anchor="end">{high:.4g}</text></svg>'
+        f'<svg role="img" aria-label="{esc(label)}" viewBox="0 0 {WIDTH} {HEIGHT + FOOT}" '
+        f'width="100%"><style>{STYLE}</style>{"".join(bars)}{lines}'
+        f'<path class="base" d="M0 {HEIGHT}H{WIDTH}"/>'
+        f'<text x="0" y="{HEIGHT + FOOT - 4}">{left:.4g}</text>'
+        f'<text x="{WIDTH}" y="{HEIGHT + FOOT - 4}" text-anchor="end">{right:.4g}</text></svg>'
     )

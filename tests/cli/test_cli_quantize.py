@@ -95,4 +95,4 @@ def test_histograms_are_shown_with_what_codes_hold(place, capsys):
     status, said, _ = run(capsys, *call, "--json")
     facts = json.loads(said)
     assert facts["histograms"][0]["name"] == "image"
-    assert all(sum(one["counts"]) == one["numbers"] for one in facts["histograms"])
+    assert all(sum(one["histogram"]["counts"]) == one["numbers"] for one in facts["histograms"])

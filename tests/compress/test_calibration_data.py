@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 import hwsim
 from hwsim.compress.calibration import Histogram, observe, observe_channels
-from hwsim.compress.calibration.shown import bars, histogram_facts, remarks
+from hwsim.compress.calibration.shown import bars, binned, histogram_facts, remarks
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.samples import Batches, BatchStream
 from hwsim.errors import HwsimError
@@ -110,17 +110,16 @@ def test_facts_of_a_histogram_add_up(rng):
     reals = np.where(rng.random(5000) < 0.3, 0, rng.normal(size=5000)).astype(np.float32)
     seen = Histogram("x")
     seen.add(reals)
-    facts = histogram_facts(seen, -1.0, 0.5, columns=20)
-    assert sum(facts["counts"]) == facts["numbers"] == 5000
+    facts, bins = histogram_facts(seen, -1.0, 0.5), binned(seen, 20)
+    assert sum(facts["histogram"]["counts"]) == facts["numbers"] == 5000
     assert facts["zeros"] == int((reals == 0).sum())
     assert (facts["least"], facts["most"]) == (float(reals.min()), float(reals.max()))
-    edges = np.linspace(reals.min(), reals.max(), 21)
-    wanted = np.histogram(reals, edges)[0]
-    width = seen.reach / 2048
-    near = sum(int((abs(reals - edge) <= width).sum()) for edge in edges)
-    assert sum(abs(np.array(facts["counts"]) - wanted)) <= 2 * near < 1000
+    edges = np.linspace(bins["low"], bins["high"], len(bins["counts"]) + 1)
+    assert len(edges) <= 21 and bins["counts"] == np.histogram(reals, edges)[0].tolist()
     outside = int(((reals < -1) | (reals > 0.5)).sum())
-    assert abs(facts["beyond"] * 5000 - outside) <= near
+    width = seen.reach / 2048
+    near = int((abs(reals + 1) <= width).sum() + (abs(reals - 0.5) <= width).sum())
+    assert abs(facts["beyond"] * 5000 - outside) <= near < 100
 
 
 def test_bars_are_as_high_as_the_logarithm_of_counts():
@@ -129,17 +128,22 @@ def test_bars_are_as_high_as_the_logarithm_of_counts():
     assert bars([]) == bars([0, 0]).strip() == ""
 
 
+def test_bars_are_put_together_where_there_are_too_many():
+    assert bars([0, 0, 1] + [0] * 96 + [4]) == bars([1] + [0] * 23 + [4])
+
+
 def test_a_picture_has_a_bar_for_each_count_and_the_ends_of_codes():
-    seen = Histogram("a<b")
+    seen = Histogram("x")
     seen.add(np.array([0, 0, 1, 3], np.float32))
-    svg = draw(histogram_facts(seen, 0.0, 2.0, columns=4))
-    assert svg.count("<rect") == 3 and svg.count('class="end"') == 2
-    assert "a&lt;b: 4 numbers from 0 to 3; codes hold 0 to 2" in svg
+    svg = draw(binned(seen, 5), (0.0, 2.0), "a<b")
+    assert svg.count('class="held"') == 2 and svg.count('class="out"') == 1
+    assert svg.count('class="end"') == 2 and 'aria-label="a&lt;b"' in svg
     heights = [float(h) for h in re.findall(r'height="([\d.]+)"/>', svg)]
     assert heights[0] > heights[1] == heights[2]
 
 
-def test_a_picture_of_one_number_is_one_bar():
+def test_a_picture_of_one_number_is_one_bar_and_of_none_is_empty():
     seen = Histogram("x")
+    assert draw(binned(seen), (0.0, 1.0), "x").count("<rect") == 0
     seen.add(np.zeros(3, np.float32))
-    assert draw(histogram_facts(seen)).count("<rect") == 1
+    assert draw(binned(seen), (0.0, 1.0), "x").count("<rect") == 1

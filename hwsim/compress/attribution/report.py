@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from hwsim.compress.attribution.page import body
 from hwsim.compress.calibration import Histogram
-
-SHOWN_BINS = 64
+from hwsim.compress.calibration.shown import binned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +80,7 @@ class LayerError:
             "blamed": self.blamed,
             "parts": {name: part.to_dict() for name, part in self.parts.items()},
             "notes": list(self.notes),
-            "histogram": shown(self.histogram),
+            "histogram": binned(self.histogram),
         }
 
 
@@ -112,7 +109,7 @@ class WeightRange:
             **{name: getattr(self, name) for name in plain},
             "ends": list(self.ends),
             "steps": list(self.steps),
-            "histogram": shown(self.histogram),
+            "histogram": binned(self.histogram),
         }
 
 
@@ -214,23 +211,3 @@ class Attribution:
             "decisions": None if self.decisions is None else self.decisions.to_dict(),
             "no_counterpart": {"edges": list(self.edges), "tensors": list(self.tensors)},
         }
-
-
-def shown(histogram: Histogram) -> dict[str, Any]:
-    """At most 64 equal bins from the first to the last one that holds a number."""
-    counts = histogram.counts
-    held = np.flatnonzero(counts)
-    if not held.size:
-        return {"low": 0.0, "high": 0.0, "counts": []}
-    first, last = int(held[0]), int(held[-1]) + 1
-    wide = -(-(last - first) // SHOWN_BINS)
-    bins = -(-(last - first) // wide)
-    padded = np.zeros(bins * wide, np.int64)
-    padded[: last - first] = counts[first:last]
-    width = 2 * histogram.reach / counts.size
-    low = first * width - histogram.reach
-    return {
-        "low": low,
-        "high": low + bins * wide * width,
-        "counts": padded.reshape(bins, wide).sum(axis=1).tolist(),
-    }

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwsim.compress.calibration.histogram import Histogram
 
-COLUMNS = 32
+COLUMNS, TERMINAL = 64, 32
 LEVELS = " ▁▂▃▄▅▆▇█"
 """By the logarithm of a count: nothing for none, the highest for the most of them."""
 
@@ -17,41 +17,51 @@ LISTED = 6
 """Constant channels that are named, at most."""
 
 
-def histogram_facts(
-    seen: Histogram, low: float | None = None, high: float | None = None, *, columns: int = COLUMNS
-) -> dict[str, Any]:
+def binned(histogram: Histogram, columns: int = COLUMNS) -> dict[str, Any]:
+    """So many equal bins at most, from the first to the last one that holds a number."""
+    counts = histogram.counts
+    held = np.flatnonzero(counts)
+    if not held.size:
+        return {"low": 0.0, "high": 0.0, "counts": []}
+    first, last = int(held[0]), int(held[-1]) + 1
+    wide = -(-(last - first) // columns)
+    bins = -(-(last - first) // wide)
+    padded = np.zeros(bins * wide, np.int64)
+    padded[: last - first] = counts[first:last]
+    width = 2 * histogram.reach / counts.size
+    low = first * width - histogram.reach
+    return {
+        "low": low,
+        "high": low + bins * wide * width,
+        "counts": padded.reshape(bins, wide).sum(axis=1).tolist(),
+    }
+
+
+def histogram_facts(seen: Histogram, low: float, high: float) -> dict[str, Any]:
     """What there is to show of a tensor, as plain values; `low` and `high` are what codes hold.
 
-    `counts` are of equal columns from the least to the most that was seen, and add up to `numbers`;
-    `beyond` is the share of the numbers outside of what codes hold, to a bin's width.
+    `beyond` is the share of the numbers outside of that, to a bin's width.
     """
-    centres, counts = seen.centres(), seen.counts
-    filled = np.flatnonzero(counts)
-    held = np.clip(centres[filled], seen.least, seen.most)
-    width = (seen.most - seen.least) / columns
-    places = np.zeros(len(filled), np.int64)
-    if width > 0:
-        places = np.clip(np.floor((held - seen.least) / width), 0, columns - 1).astype(np.int64)
-    shown = np.zeros(columns, np.int64)
-    np.add.at(shown, places, counts[filled])
-    facts: dict[str, Any] = {
+    centres = np.clip(seen.centres(), seen.least, seen.most)
+    outside = int(seen.counts[(centres < low) | (centres > high)].sum())
+    return {
         "name": seen.name,
         "numbers": seen.total,
         "least": seen.least,
         "most": seen.most,
         "zeros": seen.zeros,
-        "counts": shown.tolist(),
+        "histogram": binned(seen),
         "channels": seen.channels,
         "constant": {str(channel): value for channel, value in seen.constant().items()},
+        "held": [low, high],
+        "beyond": outside / max(seen.total, 1),
     }
-    if low is not None and high is not None:
-        outside = int(counts[filled][(held < low) | (held > high)].sum())
-        facts |= {"held": [low, high], "beyond": outside / max(seen.total, 1)}
-    return facts
 
 
 def bars(counts: Sequence[int]) -> str:
-    """A character a count, as high as its logarithm."""
+    """A character a count, or for several together, as high as the logarithm; 32 at most."""
+    wide = -(-len(counts) // TERMINAL) or 1
+    counts = [sum(counts[at : at + wide]) for at in range(0, len(counts), wide)]
     most = np.log2(1 + max(counts, default=0))
     top = len(LEVELS) - 2
     return "".join(
