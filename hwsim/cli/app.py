@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import attribution, compression, designs, exports, installation, pruning, reading
+from hwsim.cli import (
+    attribution,
+    compression,
+    designs,
+    exports,
+    installation,
+    pruning,
+    reading,
+    training,
+)
 from hwsim.cli.options import Commands, examples
 
 app = typer.Typer(
@@ -52,6 +61,17 @@ app.command(
         "accuracy model.onnx -i images/ --resize --mean 0.5 --std 0.5",
     )
 )(reading.accuracy)
+
+app.command(
+    epilog=examples(
+        "finetune model.onnx --data x.npy --labels y.npy -o tuned.hwsim",
+        "finetune model.onnx --data train.npz --from float.onnx -o tuned.hwsim",
+    )
+)(training.finetune)
+
+app.command(
+    epilog=examples("distil model.onnx --data train.npz --teacher float.onnx -o taught.hwsim")
+)(training.distil)
 
 app.command(
     epilog=examples("hazards model.hwsim -i x.npy", "hazards model.onnx -i data.npz:x_test --top 5")

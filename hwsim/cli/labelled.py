@@ -34,11 +34,11 @@ def accuracy_of_files(
     """The accuracy of a model on labelled files, and what was done to the data in words."""
     port = choose_output(graph, output)
     progress("reading samples and labels")
-    data = _read(graph, inputs, labels, classes, prepare, required=True)
+    data = read_data(graph, inputs, labels, classes, prepare, required=True)
     beside = None if reference is None else onnx_reference(reference, graph, port.name)
     progress("emulating")
     try:
-        _check_inferred(graph, output, data)
+        check_inferred(graph, output, data)
         found = measure(
             graph,
             data.arrays,
@@ -49,7 +49,7 @@ def accuracy_of_files(
             say=progress.update,
         )
     except HwsimError as error:
-        raise HwsimError(f"{_named(inputs, labels)}: {error}") from None
+        raise HwsimError(f"{named_files(inputs, labels)}: {error}") from None
     return found, data.says
 
 
@@ -97,25 +97,26 @@ def read_trial(
             raise HwsimError("--labels must come with --input, the samples that they belong to")
         return None
     graph = read_graph(folder)
-    data = _read(graph, inputs, labels, classes, prepare, required=False)
+    data = read_data(graph, inputs, labels, classes, prepare, required=False)
     # The y of a .npz may be anything; what a folder or a table holds are classes.
     wanted = None if labels is None and any(is_npz(Path(one)) for one in inputs) else data.labels
     try:
         if wanted is not None:
-            _check_inferred(graph, output, data)
+            check_inferred(graph, output, data)
         return make_trial(
             folder, data.arrays, labels=wanted, samples=samples, output=output, names=data.names
         )
     except HwsimError as error:
-        raise HwsimError(f"{_named(inputs, labels)}: {error}") from None
+        raise HwsimError(f"{named_files(inputs, labels)}: {error}") from None
 
 
-def _check_inferred(graph: Graph, output: str | None, data: Labelled) -> None:
+def check_inferred(graph: Graph, output: str | None, data: Labelled) -> None:
+    """Raise HwsimError where classes that only the data names are not as many as the model's."""
     if data.inferred and data.names is not None:
         check_names(graph, choose_output(graph, output), data.names)
 
 
-def _read(
+def read_data(
     graph: Graph,
     inputs: Sequence[str],
     labels: Path | None,
@@ -124,6 +125,7 @@ def _read(
     *,
     required: bool,
 ) -> Labelled:
+    """The samples of a model in files given by `--input`, and their labels if there are any."""
     names = [port.name for port in graph.inputs]
     if len(inputs) == 1 < len(names) and is_npz(Path(inputs[0])):
         paths = {name: Path(f"{inputs[0]}:{name}") for name in names}
@@ -134,5 +136,6 @@ def _read(
     )
 
 
-def _named(inputs: Sequence[str], labels: Path | None) -> str:
+def named_files(inputs: Sequence[str], labels: Path | None) -> str:
+    """The files as messages call them."""
     return ", ".join([*inputs, *([str(labels)] if labels else [])])

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.training.checkpoint import read_checkpoint, write_checkpoint
+from hwsim.compress.training.gradients import expect_gradients
+from hwsim.compress.training.heads import scores_port
 from hwsim.compress.training.layers import Reals
+from hwsim.compress.training.loss import Labels, Lesson, Shares, loss_of
 from hwsim.compress.training.namespace import torch
 from hwsim.compress.training.network import TrainableGraph
+from hwsim.compress.training.run import TrainingRun
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import choose_output
 from hwsim.fixed import Array
 from hwsim.graph import Graph
 
-Images = npt.NDArray[Any]
-Labels = npt.NDArray[np.int64]
-Augment = Callable[[Images, np.random.Generator], Images]
-Teacher = Callable[[Images], npt.NDArray[np.float32]]
+Batches = Any
+"""A batch (batch, *shape), or such by input name; indexed by an array of places."""
+
+Augment = Callable[[Batches, np.random.Generator], Batches]
+Teacher = Callable[[Batches], Lesson | npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +40,10 @@ class Training:
 
     `rate` is Adam's largest step in the reals of the weights; it rises over the first tenth of the
     steps and falls to 0 by a cosine. `distil` is the share of the loss that a teacher gives, with
-    its logits softened by `temperature` (Hinton et al. 2015, arXiv 1503.02531). With `check` each
-    batch's codes are compared with the emulator's, and a difference is an error.
+    its scores softened by `temperature` (Hinton et al. 2015, arXiv 1503.02531), `features` the
+    weight of the distance from its tensors. With `check` each batch's codes are compared with the
+    emulator's, and a difference is an error. With `patience` a training that is judged ends after
+    so many epochs without a better one.
     """
 
     epochs: int = 5
@@ -40,72 +53,121 @@ class Training:
     smoothing: float = 0.0
     distil: float = 0.5
     temperature: float = 4.0
+    features: float = 0.1
     seed: int = 0
     check: bool = False
+    patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1)):
+        for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("patience", 1)):
             value = getattr(self, name)
-            if value < least:
+            if value is not None and value < least:
                 raise HwsimError(f"{name} must be at least {least}, not {value}")
+        for name in ("rate", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise HwsimError(f"{name} must be more than 0, not {getattr(self, name)}")
+        for name in ("distil", "smoothing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise HwsimError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+
+    @property
+    def shares(self) -> Shares:
+        """How much each part of the loss counts."""
+        return Shares(
+            smoothing=self.smoothing,
+            distil=self.distil,
+            temperature=self.temperature,
+            features=self.features,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch did: its number from 1 on, and the mean loss of its batches."""
+    """What one epoch did: its number from 1 on, the mean loss of its batches, and how it is judged.
+
+    `score` is None where nothing judges; `best` says that it is higher than any before.
+    """
 
     number: int
     loss: float
+    score: float | None = None
+    best: bool = False
 
 
 def finetune(
     graph: Graph,
-    images: Images,
-    labels: Labels,
+    images: Batches,
+    labels: Labels | None,
     how: Training | None = None,
     *,
+    output: str | None = None,
     reals: Mapping[str, Mapping[str, Reals]] | None = None,
     learn_steps: bool = False,
     teacher: Teacher | None = None,
     augment: Augment | None = None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    judge: Callable[[Graph], float] | None = None,
+    checkpoint: Path | None = None,
     say: Callable[[Epoch], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Graph:
     """The Graph with weights trained on `images` (batch, *shape) and class numbers `labels`.
 
-    `teacher` gives logits for a batch of images. `augment` changes a batch before it is used.
-    `masks` hold, by node, where weights may differ from 0. Raises HwsimError for a graph that
-    cannot be trained, and with `check` where a code of training is none of the emulator's.
+    `images` may be a dict by input name. `output` names the output that classifies, of several; the
+    loss is taken of its scores, ahead of a softmax or an ArgMax. `teacher` gives scores for a batch
+    of images, or a Lesson; with one, labels may be None. `augment` changes a batch before it is
+    used. `masks` hold, by node, where weights may differ from 0. `judge` gives a Graph's figure
+    after each epoch: the best is kept, or the graph as it was where none is better. `checkpoint`
+    is a file that holds the state after each epoch: a training that finds it goes on from there,
+    and ends as if it had never stopped. `say` gets each epoch, `progress` a text now and then.
+    Raises HwsimError for a graph that cannot be trained, for labels that are none of its classes,
+    and with `check` where a code of training is none of the emulator's; warns (GradientsStop) of
+    layers that no gradient reaches.
     """
     how = how or Training()
+    if labels is None and teacher is None:
+        raise HwsimError("a training must have labels or a teacher, not neither")
     network = TrainableGraph(graph, reals, learn_steps=learn_steps)
     for name, mask in (masks or {}).items():
         network.keep(name, mask)
-    torch().manual_seed(how.seed)
-    rng = np.random.default_rng(how.seed)
-    count = -(-len(images) // how.batch)
-    moved = network.parameters()
-    optimizer = torch().optim.AdamW(moved.values(), lr=how.rate, weight_decay=how.decay)
-    schedule = torch().optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=how.rate, total_steps=how.epochs * count, pct_start=0.1
-    )
-    for number in range(1, how.epochs + 1):
+    port = scores_port(graph, choose_output(graph, output))
+    kind = network.types[port.tensor]
+    _expect_classes(labels, kind.size, port.name)
+    expect_gradients(network, [port.tensor])
+    count = _length(images)
+    run = TrainingRun(network, how.rate, how.decay, how.seed, how.epochs * -(-count // how.batch))
+    if judge is not None:
+        run.keep_if_best(judge(graph))
+    of = ""
+    if checkpoint is not None:
+        of = _fingerprint(graph, images, labels, how, reals, masks, teacher, learn_steps, output)
+        run.restore(checkpoint, read_checkpoint(checkpoint, of))
+    while run.epoch < how.epochs and not run.waited(how.patience):
         losses = []
-        for part in _parts(len(images), how.batch, rng):
-            batch = images[part] if augment is None else augment(images[part], rng)
+        for place, part in enumerate(_parts(count, how.batch, run.rng)):
+            if progress is not None:
+                progress(f"epoch {run.epoch + 1} of {how.epochs}, {place * how.batch:,} samples")
+            batch = _taken(images, part)
+            batch = batch if augment is None else augment(batch, run.rng)
             codes = network.encode(batch)
             if how.check:
                 expect_equal(network, codes)
-            logits = network(codes)
-            loss = _loss(logits, labels[part], None if teacher is None else teacher(batch), how)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(float(loss.detach()))
+            edges = network.run(codes)
+            lesson = None if teacher is None else _lesson(teacher(batch))
+            held = {} if lesson is None else {e: _shown(network, edges, e) for e in lesson.features}
+            wanted = None if labels is None else labels[part]
+            scores = network.decoded(port, edges)
+            losses.append(run.move(loss_of(scores, wanted, lesson, held, how.shares)))
+        run.epoch += 1
+        score = None if judge is None else judge(network.frozen())
+        best = score is not None and run.keep_if_best(score)
+        if checkpoint is not None:
+            write_checkpoint(checkpoint, of, *run.state())
         if say is not None:
-            say(Epoch(number, float(np.mean(losses))))
-    return network.frozen()
+            say(Epoch(run.epoch, float(np.mean(losses)), score, best))
+    if judge is None:
+        return network.frozen()
+    return network.frozen() if run.go_to_best() else graph
 
 
 def expect_equal(network: TrainableGraph, codes: Mapping[str, Array]) -> None:
@@ -124,21 +186,76 @@ def expect_equal(network: TrainableGraph, codes: Mapping[str, Array]) -> None:
             )
 
 
-def _loss(logits: Array, labels: Labels, taught: Any, how: Training) -> Array:
-    functional = torch().nn.functional
-    logits = logits.reshape(len(logits), -1)
-    wanted = torch().from_numpy(np.asarray(labels, np.int64))
-    plain = functional.cross_entropy(logits, wanted, label_smoothing=how.smoothing)
-    if taught is None:
-        return plain
-    heat = how.temperature
-    soft = functional.log_softmax(torch().from_numpy(np.asarray(taught)) / heat, dim=1)
-    own = functional.log_softmax(logits / heat, dim=1)
-    distance = functional.kl_div(own, soft, reduction="batchmean", log_target=True) * heat**2
-    return how.distil * distance + (1 - how.distil) * plain
+def _lesson(said: Lesson | npt.NDArray[Any]) -> Lesson:
+    return said if isinstance(said, Lesson) else Lesson(np.asarray(said))
+
+
+def _shown(network: TrainableGraph, edges: Mapping[str, Array], edge: str) -> Array:
+    if edge not in edges:
+        raise HwsimError(f"a feature must be an edge of the model, not {edge!r}")
+    return network.reals(edge, edges[edge])
+
+
+def _expect_classes(labels: Labels | None, classes: int, output: str) -> None:
+    if classes < 2:
+        raise HwsimError(
+            f"output {output!r} must give a score for each class to be trained, not one number"
+        )
+    if labels is None:
+        return
+    if not len(labels):
+        raise HwsimError("there must be at least one sample, not none")
+    least, most = int(np.min(labels)), int(np.max(labels))
+    if least < 0 or most >= classes:
+        worst = least if least < 0 else most
+        raise HwsimError(
+            f"labels must be class numbers from 0 to {classes - 1}, as output {output!r} has, not "
+            f"{worst}"
+        )
+
+
+def _length(images: Batches) -> int:
+    return len(next(iter(images.values())) if isinstance(images, Mapping) else images)
+
+
+def _taken(images: Batches, part: npt.NDArray[np.int64]) -> Batches:
+    if isinstance(images, Mapping):
+        return {name: array[part] for name, array in images.items()}
+    return images[part]
 
 
 def _parts(count: int, size: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
     order = rng.permutation(count)
     for at in range(0, count, size):
         yield order[at : at + size]
+
+
+def _fingerprint(
+    graph: Graph,
+    images: Batches,
+    labels: Labels | None,
+    how: Training,
+    reals: Mapping[str, Mapping[str, Reals]] | None,
+    masks: Mapping[str, npt.NDArray[np.bool_]] | None,
+    teacher: Teacher | None,
+    learn_steps: bool,
+    output: str | None,
+) -> str:
+    """Which training it is: the model, settings, labels, the first batch and what is said of it."""
+    found = hashlib.sha256(graph.hash().encode())
+    settings = {**asdict(how), "check": None}
+    found.update(json.dumps([settings, learn_steps, output, _length(images)]).encode())
+    first = _taken(images, np.arange(min(how.batch, _length(images))))
+    arrays: dict[str, Any] = dict(first) if isinstance(first, Mapping) else {"images": first}
+    arrays["labels"] = np.zeros(0) if labels is None else labels
+    for node, parts in (reals or {}).items():
+        arrays.update({f"{node}.{name}": part for name, part in parts.items()})
+    arrays.update(masks or {})
+    if teacher is not None:
+        lesson = _lesson(teacher(first))
+        arrays.update({"scores": lesson.scores, **lesson.features})
+    for name, array in arrays.items():
+        whole = np.ascontiguousarray(array)
+        found.update(f"{name} {whole.dtype} {whole.shape}".encode())
+        found.update(whole.tobytes())
+    return found.hexdigest()

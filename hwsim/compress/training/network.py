@@ -18,12 +18,12 @@ from hwsim.compress.training.layers import (
 )
 from hwsim.compress.training.namespace import namespace, torch
 from hwsim.compress.training.through import SMOOTH, average, through, weighted
-from hwsim.emulator.boundary import Boundary
+from hwsim.emulator import ports
 from hwsim.emulator.run import planned
 from hwsim.emulator.steps import CARRIERS, choose_carrier
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array
-from hwsim.graph import Graph, Node
+from hwsim.graph import Graph, Node, OutputPort
 from hwsim.ops import EXACT, AvgPool, Carrier, Conv, Op, Stepwise, TensorType, Weighted
 from hwsim.ops.base import Constants
 
@@ -68,13 +68,15 @@ class TrainableGraph:
         self.graph, self.xp = graph, namespace()
         self._reals, self._learn_steps, self._narrow = reals or {}, learn_steps, narrow
         self.quick = quick
+        self.types: dict[str, TensorType] = {}
         self.steps = tuple(self._planned())
         self.learned = {s.node.name: s.learned for s in self.steps if s.learned is not None}
         if not any(isinstance(found, LearnedLayer) for found in self.learned.values()):
             raise HwsimError("a graph to train must have a dense layer or convolution, not none")
 
     def _planned(self) -> Iterator[TrainingStep]:
-        types = {port.tensor: port.type for port in self.graph.inputs}
+        types = self.types
+        types.update((port.tensor, port.type) for port in self.graph.inputs)
         for node in self.graph.nodes:
             inputs = [types[edge] for edge in node.inputs]
             learned = self._learn(node, inputs)
@@ -134,7 +136,7 @@ class TrainableGraph:
     def __call__(self, codes: Mapping[str, Array]) -> Any:
         """The outputs' reals, with gradients, for codes of the input edges (`encode`)."""
         edges = self.run(codes)
-        found = {port.name: self._decoded(port, edges[port.tensor]) for port in self.graph.outputs}
+        found = {port.name: self.decoded(port, edges) for port in self.graph.outputs}
         return found if len(found) > 1 else next(iter(found.values()))
 
     def run(self, codes: Mapping[str, Array]) -> dict[str, Array]:
@@ -142,12 +144,22 @@ class TrainableGraph:
         edges = dict(codes)
         for step in self.steps:
             xs = [edges[edge] for edge in step.node.inputs]
-            made = self._made(step, xs)
-            made = made if isinstance(made, tuple) else (made,)
-            edges.update(zip(step.node.outputs, made, strict=True))
+            edges.update(zip(step.node.outputs, self.outputs_of(step, xs), strict=True))
         return edges
 
-    def _made(self, step: TrainingStep, xs: list[Array]) -> Array:
+    def outputs_of(self, step: TrainingStep, xs: list[Array]) -> tuple[Array, ...]:
+        """What a node makes of codes, which are floats with gradients."""
+        made = self._made(step, xs)
+        return made if isinstance(made, tuple) else (made,)
+
+    def is_smooth(self, step: TrainingStep) -> bool:
+        """Whether a smooth function stands beside a node's codes, or sums in floats are its own."""
+        op = step.node.op
+        if isinstance(op, AvgPool) and isinstance(op.accumulator, Stepwise):
+            return True
+        return isinstance(op, Weighted) or type(op) in SMOOTH
+
+    def _made(self, step: TrainingStep, xs: list[Array]) -> Any:
         op, learned = step.node.op, step.learned
         if isinstance(op, Weighted):
             assert isinstance(learned, LearnedLayer)
@@ -198,14 +210,21 @@ class TrainableGraph:
             edge: torch().tensor(np.asarray(a), dtype=torch().float32) for edge, a in found.items()
         }
 
-    def _decoded(self, port: Any, codes: Array) -> Array:
-        kind = self.graph.types()[port.tensor]
-        boundary = Boundary(self.xp, self.graph)
-        scale = torch().tensor(np.asarray(kind.scales(), np.float32))
-        reals = (codes - kind.zero_point).to(torch().float32) * scale
+    def decoded(self, port: OutputPort, edges: Mapping[str, Array]) -> Array:
+        """The reals that a port shows of an edge, with gradients; of a port of codes theirs."""
+        kind, codes = self.types[port.tensor], edges[port.tensor]
+        reals: Array = ports.to_user(self.xp, port, kind, self.reals(port.tensor, codes))
+        if port.element is not None:
+            return reals
         with torch().no_grad():
-            exact = boundary.decode({p.tensor: codes for p in (port,)}, False)
+            exact = ports.decode(self.xp, port, kind, codes, False)
         return through(reals.reshape(exact.shape), exact)
+
+    def reals(self, edge: str, codes: Array) -> Array:
+        """Codes of an edge less their zero point, times their scale."""
+        kind = self.types[edge]
+        scale = torch().tensor(np.asarray(kind.scales(), np.float32))
+        return (codes - kind.zero_point).to(torch().float32) * scale
 
     def frozen(self) -> Graph:
         """The Graph with the weights, biases and multipliers of now."""

@@ -1,0 +1,187 @@
+"""A whole training of a Graph on labelled data: what is held out, accuracy before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.compress.float_model import FloatModel
+from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
+from hwsim.compress.training.loss import Labels
+from hwsim.compress.training.start import float_weights
+from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import batch_size, choose_output, measure, read_labels
+from hwsim.evaluation.scores import Accuracy
+from hwsim.graph import Graph
+
+Arrays = Mapping[str, Any]
+SHARE = 0.1
+"""Of the samples, which are held out where there are none to test with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledBatch:
+    """Samples by input name, class numbers (batch,) or None, and the classes' names."""
+
+    arrays: Arrays
+    labels: Labels | None
+    names: Sequence[str] | None = None
+
+    @classmethod
+    def read(cls, arrays: Arrays, labels: Any, names: Sequence[str] | None) -> LabelledBatch:
+        """What was given, with labels as class numbers; HwsimError where they do not fit."""
+        count = batch_size(arrays)
+        found = None if labels is None else read_labels(labels, count, names)
+        return cls(arrays=arrays, labels=found, names=names)
+
+    def parts(self, share: float, seed: int) -> tuple[LabelledBatch, LabelledBatch]:
+        """All samples but a share of them, and that share, both in their order."""
+        count = batch_size(self.arrays)
+        held = round(count * share)
+        if not 0 < held < count:
+            raise HwsimError(
+                f"samples must be enough to hold some out, not {count}; or give some to test with"
+            )
+        order = np.random.default_rng(seed).permutation(count)
+        return self._of(np.sort(order[held:])), self._of(np.sort(order[:held]))
+
+    def _of(self, where: npt.NDArray[np.int64]) -> LabelledBatch:
+        arrays = {name: ChosenSamples(array, where) for name, array in self.arrays.items()}
+        labels = None if self.labels is None else self.labels[where]
+        return LabelledBatch(arrays=arrays, labels=labels, names=self.names)
+
+
+class ChosenSamples:
+    """Some samples of a batch, which are read when they are asked for."""
+
+    def __init__(self, array: Any, where: npt.NDArray[np.int64]) -> None:
+        self._array, self._where = array, where
+        self.shape = (len(where), *array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __getitem__(self, part: Any) -> Any:
+        """A slice, or an array of places."""
+        return self._array[self._where[part]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """A trained Graph, its epochs, and the emulator's accuracy before and after.
+
+    The accuracies are None without labels. `tested` says on which samples they are.
+    """
+
+    graph: Graph
+    epochs: tuple[Epoch, ...] = field(repr=False)
+    before: Accuracy | None
+    after: Accuracy | None
+    tested: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """What happened, as JSON says it."""
+        return {
+            "epochs": [
+                {"epoch": one.number, "loss": one.loss, "score": one.score} for one in self.epochs
+            ],
+            "tested_on": self.tested,
+            "before": _figures(self.before),
+            "after": _figures(self.after),
+            "hash": self.graph.hash(),
+        }
+
+
+def _figures(found: Accuracy | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"samples": found.samples, "right": found.right, "top1": found.top1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What is asked of a training besides its settings.
+
+    `start` is the float ONNX model whose weights it begins with. With `best` the epoch of the
+    highest accuracy on the tested samples is kept, not the last.
+    """
+
+    output: str | None = None
+    start: Path | None = None
+    learn_steps: bool = False
+    best: bool = False
+    checkpoint: Path | None = None
+
+
+def fit(
+    graph: Graph,
+    data: LabelledBatch,
+    test: LabelledBatch | None,
+    how: Training,
+    wishes: Wishes,
+    *,
+    teacher: Teacher | None = None,
+    say: Callable[[Epoch], None] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Fitted:
+    """Train a Graph, and count the emulator's accuracy before and after on other samples.
+
+    Those are `test`, or else a tenth of the data, chosen by the seed and held out. Raises
+    HwsimError as `finetune`, and for a float model whose weights are not the Graph's.
+    """
+    port = choose_output(graph, wishes.output)
+    held, tested = test, "samples to test with"
+    if test is None and data.labels is not None:
+        data, held = data.parts(SHARE, how.seed)
+        tested = "a tenth of the samples, held out"
+    if wishes.best and held is None:
+        raise HwsimError("the best epoch must be chosen by labels, and there are none")
+
+    def measured(one: Graph) -> Accuracy | None:
+        if held is None or held.labels is None:
+            return None
+        return measure(one, held.arrays, held.labels, output=port.name, names=held.names)
+
+    def judged(one: Graph) -> float:
+        found = measured(one)
+        assert found is not None
+        return found.top1
+
+    epochs: list[Epoch] = []
+
+    def told(one: Epoch) -> None:
+        epochs.append(one)
+        if say is not None:
+            say(one)
+
+    before = measured(graph)
+    reals = None
+    if wishes.start is not None:
+        reals = float_weights(graph, FloatModel.read(wishes.start))
+    one_input = len(graph.inputs) == 1
+    trained = finetune(
+        graph,
+        next(iter(data.arrays.values())) if one_input else data.arrays,
+        data.labels,
+        how,
+        output=port.name,
+        reals=reals,
+        learn_steps=wishes.learn_steps,
+        teacher=teacher,
+        judge=judged if wishes.best else None,
+        checkpoint=wishes.checkpoint,
+        say=told,
+        progress=progress,
+    )
+    return Fitted(
+        graph=trained,
+        epochs=tuple(epochs),
+        before=before,
+        after=measured(trained),
+        tested="" if before is None else tested,
+    )

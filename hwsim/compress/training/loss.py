@@ -1,0 +1,94 @@
+"""What training makes small: the distance from labels, from a teacher's scores and features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwsim.compress.training.namespace import torch
+from hwsim.errors import HwsimError
+from hwsim.fixed import Array
+
+Labels = npt.NDArray[np.int64]
+ReadReals = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What a teacher says of a batch: scores (batch, classes), and tensors by the student's edge.
+
+    A tensor has the shape of the edge, channels last, or that of a channels-first network.
+    """
+
+    scores: ReadReals
+    features: Mapping[str, ReadReals] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How much each part of a loss counts.
+
+    `distil` is the share of the teacher's scores, softened by `temperature` (Hinton et al. 2015,
+    arXiv 1503.02531), the labels have the rest. `features` is the weight of the squared distance
+    from a teacher's tensors, in units of their own variance (Romero et al. 2015, arXiv 1412.6550).
+    """
+
+    smoothing: float
+    distil: float
+    temperature: float
+    features: float
+
+
+def loss_of(
+    scores: Array,
+    labels: Labels | None,
+    lesson: Lesson | None,
+    reals: Mapping[str, Array],
+    shares: Shares,
+) -> Array:
+    """The loss of one batch; `reals` are the student's edges by name. Without labels distils."""
+    functional = torch().nn.functional
+    scores = scores.reshape(len(scores), -1).float()
+    total = 0.0
+    left = 1.0 if lesson is None else 1.0 - shares.distil
+    if labels is not None:
+        wanted = torch().from_numpy(np.asarray(labels, np.int64))
+        total = left * functional.cross_entropy(scores, wanted, label_smoothing=shares.smoothing)
+    if lesson is None:
+        return total
+    taught = _tensor(lesson.scores).reshape(len(scores), -1)
+    if taught.shape != scores.shape:
+        raise HwsimError(
+            f"a teacher must tell {scores.shape[1]} classes apart, as the model does, not "
+            f"{taught.shape[1]}"
+        )
+    heat = shares.temperature
+    soft = functional.log_softmax(taught / heat, dim=1)
+    own = functional.log_softmax(scores / heat, dim=1)
+    distance = functional.kl_div(own, soft, reduction="batchmean", log_target=True) * heat**2
+    total = total + (shares.distil if labels is not None else 1.0) * distance
+    for edge, wanted in lesson.features.items():
+        total = total + shares.features * _apart(edge, reals[edge], wanted)
+    return total
+
+
+def _apart(edge: str, own: Array, wanted: ReadReals) -> Array:
+    """The mean squared distance from a teacher's tensor, by its variance."""
+    target = _tensor(wanted)
+    first = target.ndim == own.ndim > 2 and target.shape != own.shape
+    if first:
+        target = target.movedim(1, -1)
+    if target.shape != own.shape:
+        raise HwsimError(
+            f"the teacher's tensor for edge {edge!r} must have shape {tuple(own.shape[1:])}, "
+            f"channels last or first, not {tuple(np.shape(wanted)[1:])}"
+        )
+    return ((own - target) ** 2).mean() / target.var().clip(1e-12)
+
+
+def _tensor(array: ReadReals) -> Array:
+    return torch().from_numpy(np.array(array, np.float32))

@@ -1,0 +1,112 @@
+"""Teachers: a float ONNX model, or another Graph with the emulator's integers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim.compress.training.heads import scores_graph
+from hwsim.compress.training.loss import Lesson
+from hwsim.emulator.run import planned
+from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import choose_output
+from hwsim.evaluation.reference import onnx_reference
+from hwsim.frontends import as_graph
+from hwsim.graph import Graph
+
+Said = Callable[[Any], Lesson]
+
+
+def any_teacher(
+    teacher: Any, graph: Graph, output: str | None, features: Mapping[str, str]
+) -> Said:
+    """A teacher by what it is: the path of a float ONNX file, or what `load` takes."""
+    port = choose_output(graph, output)
+    for edge in features:
+        if edge not in graph.types():
+            raise HwsimError(f"a feature must be an edge of the model, not {edge!r}")
+    if isinstance(teacher, str | Path) and Path(teacher).suffix.lower() == ".onnx":
+        return onnx_teacher(Path(teacher), graph, port.name, features)
+    return graph_teacher(as_graph(teacher), graph, features)
+
+
+def onnx_teacher(path: Path, graph: Graph, output: str, features: Mapping[str, str]) -> Said:
+    """A float ONNX file as the teacher of a Graph: scores ahead of a softmax, and tensors.
+
+    `features` gives, by edge of the Graph, the name of the teacher's tensor. Raises HwsimError for
+    a file that ONNX Runtime does not run on the Graph's samples, and for a tensor that it lacks.
+    """
+    onnx_reference(path, graph, output)  # with a sentence where the file will not do
+    import onnx
+
+    proto = onnx.load(str(path))
+    makers = {out: node for node in proto.graph.node for out in node.output}
+    for edge, tensor in features.items():
+        if tensor not in makers:
+            raise HwsimError(f"the teacher {path} must have a tensor {tensor!r} for edge {edge!r}")
+    names = [port.name for port in proto.graph.output]
+    scores = output if output in names else names[0]
+    maker = makers.get(scores)
+    if maker is not None and maker.op_type == "Softmax":
+        scores = maker.input[0]
+    runs = {edge: _showing(proto, graph, tensor) for edge, tensor in features.items()}
+    run = _showing(proto, graph, scores)
+
+    def teach(batch: Any) -> Lesson:
+        named = batch if isinstance(batch, Mapping) else {graph.inputs[0].name: batch}
+        said = {edge: np.asarray(other(named)) for edge, other in runs.items()}
+        return Lesson(np.asarray(run(named)), said)
+
+    return teach
+
+
+def graph_teacher(teacher: Graph, graph: Graph, features: Mapping[str, str]) -> Said:
+    """Another Graph as the teacher: the emulator's scores, and edges of it as reals.
+
+    Raises HwsimError for another number of inputs, and for an edge that it lacks.
+    """
+    for edge, other in features.items():
+        if other not in teacher.types():
+            raise HwsimError(f"the teacher must have an edge {other!r} for edge {edge!r}")
+    ports = [port.name for port in teacher.inputs]
+    if len(ports) != len(graph.inputs):
+        raise HwsimError(
+            f"the teacher must have {len(graph.inputs)} inputs as the model, not {len(ports)}"
+        )
+    shown = scores_graph(teacher, choose_output(teacher, None))
+    emulator = planned(shown)
+
+    def teach(batch: Any) -> Lesson:
+        given = list(batch.values()) if isinstance(batch, Mapping) else [batch]
+        codes = emulator.run(
+            emulator.encode(dict(zip(ports, given, strict=True))), keep=bool(features)
+        )
+        said = {edge: _reals(teacher, other, codes[other]) for edge, other in features.items()}
+        (port,) = shown.outputs
+        return Lesson(_reals(teacher, port.tensor, codes[port.tensor]), said)
+
+    return teach
+
+
+def _reals(graph: Graph, edge: str, codes: Any) -> Any:
+    kind = graph.types()[edge]
+    return ((np.asarray(codes) - kind.zero_point) * np.asarray(kind.scales())).astype(np.float32)
+
+
+def _showing(proto: Any, graph: Graph, tensor: str) -> Callable[[Mapping[str, Any]], Any]:
+    """A function from a batch to one tensor of a model."""
+    import onnx
+
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    kept = [port for port in shown.graph.output if port.name == tensor]
+    del shown.graph.output[:]
+    shown.graph.output.extend(kept or [onnx.ValueInfoProto(name=tensor)])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "teacher.onnx"
+        path.write_bytes(shown.SerializeToString())
+        return onnx_reference(path, graph, tensor)

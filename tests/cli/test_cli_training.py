@@ -1,0 +1,113 @@
+"""`hwsim finetune` and `hwsim distil`: from files to a better model, or one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import digits
+import numpy as np
+import onnx
+import pytest
+from support.cli_calls import refused, run
+
+import hwsim
+from hwsim.compress.float_model import FloatModel
+from hwsim.compress.quantize.linear import Widths, quantize
+
+pytestmark = pytest.mark.needs("torch", "array_api_compat", "onnxruntime")
+FLOAT = Path(digits.__file__).parent / "models" / "digits_cnn_int8.float.onnx"
+TRAINED = 640
+
+
+@pytest.fixture
+def place(tmp_path):
+    data = digits.load()
+    np.savez(tmp_path / "train.npz", x=data.train_images[:TRAINED], y=data.train_labels[:TRAINED])
+    np.savez(tmp_path / "test.npz", x=data.test_images, y=data.test_labels)
+    batch = [{"image": data.train_images[:512]}]
+    onnx.save(quantize(FloatModel.read(FLOAT), batch, Widths.parse("w2a3")), tmp_path / "m.onnx")
+    return tmp_path
+
+
+def call(place: Path, command: str, *more: object) -> list[object]:
+    files = ["--data", place / "train.npz", "--test", place / "test.npz", "-o", place / "t.hwsim"]
+    return [command, place / "m.onnx", *files, "--batch", 64, "--rate", 3e-3, *more]
+
+
+def test_fine_tuning_from_files_gives_the_emulators_accuracy_of_a_better_model(place, capsys):
+    more = ("--epochs", 3, "--from", FLOAT, "--learn-steps", "--check", "--json")
+    status, out, err = run(capsys, *call(place, "finetune", *more))
+    assert status == 0, err
+    facts = json.loads(out)
+    data = digits.load()
+    for name, model in (("before", place / "m.onnx"), ("after", place / "t.hwsim")):
+        wanted = hwsim.accuracy(model, data.test_images, data.test_labels)
+        assert facts[name] == {"samples": 360, "right": wanted.right, "top1": wanted.top1}
+    assert facts["after"]["right"] > facts["before"]["right"] + 7
+    assert [one["epoch"] for one in facts["epochs"]] == [1, 2, 3]
+    assert facts["hash"] == hwsim.load(place / "t.hwsim").hash()
+    assert sorted(file.name for file in place.iterdir()) == [
+        "m.onnx", "t.hwsim", "test.npz", "train.npz"
+    ]  # fmt: skip
+
+
+def test_distilling_needs_no_labels_and_the_verb_gives_the_same_model(place, capsys):
+    data = digits.load()
+    np.save(place / "x.npy", data.train_images[:TRAINED])
+    more = ("--epochs", 1, "--teacher", FLOAT, "--feature", "relu1.quantized.codes=relu1")
+    line = call(place, "distil", *more)
+    line[3] = place / "x.npy"
+    status, out, err = run(capsys, *line)
+    assert status == 0, err
+    assert "before" in out and "after" in out and "1 epochs, written" in out
+    found = hwsim.distil(
+        place / "m.onnx",
+        data.train_images[:TRAINED],
+        teacher=FLOAT,
+        features={"relu1.quantized.codes": "relu1"},
+        test=(data.test_images, data.test_labels),
+        epochs=1,
+        batch=64,
+        rate=3e-3,
+        distil=0.7,
+    )
+    assert found.graph.hash() == hwsim.load(place / "t.hwsim").hash()
+    assert found.after.right >= found.before.right
+    status, out, err = run(capsys, *call(place, "distil", "--teacher", place / "t.hwsim",
+                                         "--epochs", 1, "--best", "--json"))  # fmt: skip
+    assert status == 0, err
+
+
+def test_a_tenth_is_held_out_where_there_is_nothing_to_test_with(place):
+    data = digits.load()
+    found = hwsim.finetune(
+        place / "m.onnx", data.train_images[:TRAINED], data.train_labels[:TRAINED],
+        epochs=1, checkpoint=place / "c",
+    )  # fmt: skip
+    assert found.before.samples == found.after.samples == 64
+    assert "held out" in found.tested and (place / "c").exists()
+
+
+def test_what_cannot_be_trained_is_one_sentence_and_nothing_is_written(place, capsys):
+    before = sorted(place.iterdir())
+    np.save(place.parent / "y.npy", np.full(TRAINED, 11))
+    other = FLOAT.with_name("digits_dw_skip.float.onnx")
+    for more, said in (
+        (("--epochs", 0), "epochs must be at least 1, not 0"),
+        (("--from", other), "node 'conv1'"),
+        (("--from", place / "none.onnx"), "none.onnx"),
+        (("-o", place / "t.onnx"), "--out must be a .hwsim file, not"),
+        (("-o", place / "none" / "t.hwsim"), "--out must be a file in a folder"),
+        (("--labels", place.parent / "y.npy"), "labels must be class numbers from 0 to 9"),
+        (("--checkpoint", place / "m.onnx"), "must be a checkpoint of hwsim's training"),
+    ):
+        assert said in refused(capsys, *call(place, "finetune", *more))
+    for more, said in (
+        (("--teacher", place / "none.onnx"), "none.onnx must be an ONNX file that can be read"),
+        (("--teacher", FLOAT, "--feature", "a"), "--feature must be EDGE=TENSOR, not 'a'"),
+        (("--teacher", FLOAT, "--feature", "a=b"), "a feature must be an edge of the model, not"),
+        (("--teacher", FLOAT, "--feature", "conv1=b"), "must have a tensor 'b'"),
+    ):
+        assert said in refused(capsys, *call(place, "distil", *more))
+    assert sorted(place.iterdir()) == before
