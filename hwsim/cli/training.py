@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwsim.cli.compression import Data
 from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.labelled import check_inferred, named_files, read_data
 from hwsim.cli.options import (
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from hwsim.compress.training.fit import Fitted, LabelledBatch
     from hwsim.compress.training.loop import Epoch, Teacher, Training
 
-DATA = "A .npy, .npz or .csv file or a folder of images; NAME=X for each input of several."
-TrainingData = Annotated[list[str], typer.Option("--data", "-i", metavar="X", help=DATA)]
 TestData = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,7 +73,7 @@ Checkpoint = Annotated[
 
 def finetune(
     model: Model,
-    inputs: TrainingData,
+    inputs: Data,
     out: Out,
     labels: Labels = None,
     test: TestData = None,
@@ -123,7 +122,7 @@ def finetune(
 
 def distil(
     model: Model,
-    inputs: TrainingData,
+    inputs: Data,
     teacher: Annotated[
         Path,
         typer.Option(metavar="TEACHER", help="A float .onnx model, or a larger one of any kind."),

@@ -44,6 +44,20 @@ class CodesOfReals:
         return through(steps, values[torch().bucketize(steps.detach().contiguous(), ends)])
 
 
+def real_unit(op: Weighted, x: TensorType) -> Reals:
+    """Reals a code step of weights: one, or one a channel.
+
+    Where a model does not say it (TensorFlow Lite's, which only has the whole multiplier), one with
+    which the weights are as large as those of a float network usually are, so that steps of a
+    usual rate move them (He et al. 2015, arXiv 1502.01852).
+    """
+    if op.weight_scale is not None or x.quant is None:
+        return np.asarray(op.weight_scale or (2.0**-op.weight_format.frac_bits,), np.float64)
+    terms = op.matrix().shape[0]
+    mean = max(float(np.sqrt(np.mean(np.square(op.weights, dtype=np.float64)))), 1.0)
+    return np.array([np.sqrt(2.0 / terms) / mean])
+
+
 class LearnedLayer:
     """A dense layer or convolution whose weights and biases are learned as float32 reals.
 
@@ -62,8 +76,7 @@ class LearnedLayer:
             op = replace(op, bias_frac=product_frac)  # no bias has moved the sum's binary point
         self.op, self.x = op, x
         least = -fmt.max if narrow and fmt.signed else fmt.min
-        step = 2.0**-fmt.frac_bits
-        unit = np.asarray(op.weight_scale or (step,), np.float64)
+        unit = real_unit(op, x)
         of_x = float(x.scales()[0])
         self.weight_codes = _weight_codes(op, least, unit)
         self.product_frac = product_frac

@@ -21,7 +21,7 @@ ReadReals = npt.NDArray[Any]
 class Lesson:
     """What a teacher says of a batch: scores (batch, classes), and tensors by the student's edge.
 
-    A tensor has the shape of the edge, channels last, or that of a channels-first network.
+    A tensor has the shape of the edge, channels last.
     """
 
     scores: ReadReals
@@ -79,13 +79,10 @@ def loss_of(
 def _apart(edge: str, own: Array, wanted: ReadReals) -> Array:
     """The mean squared distance from a teacher's tensor, by its variance."""
     target = _tensor(wanted)
-    first = target.ndim == own.ndim > 2 and target.shape != own.shape
-    if first:
-        target = target.movedim(1, -1)
     if target.shape != own.shape:
         raise HwsimError(
             f"the teacher's tensor for edge {edge!r} must have shape {tuple(own.shape[1:])}, "
-            f"channels last or first, not {tuple(np.shape(wanted)[1:])}"
+            f"channels last, not {tuple(np.shape(wanted)[1:])}"
         )
     return ((own - target) ** 2).mean() / target.var().clip(1e-12)
 

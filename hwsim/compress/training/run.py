@@ -17,6 +17,7 @@ from hwsim.fixed import Array
 
 Arrays = dict[str, npt.NDArray[Any]]
 RISING = 0.1  # of all steps, in which the rate grows
+FEWEST = 20  # steps of a schedule: PyTorch's divides by those that rise, less one
 
 
 class TrainingRun:
@@ -36,7 +37,7 @@ class TrainingRun:
         optim = torch().optim
         self.optimizer = optim.AdamW(self.moved.values(), lr=rate, weight_decay=decay)
         self.schedule = optim.lr_scheduler.OneCycleLR(
-            self.optimizer, max_lr=rate, total_steps=steps, pct_start=RISING
+            self.optimizer, max_lr=rate, total_steps=max(steps, FEWEST), pct_start=RISING
         )
 
     def move(self, loss: Array) -> float:
@@ -75,7 +76,7 @@ class TrainingRun:
         arrays = {f"now/{name}": array for name, array in self._parameters().items()}
         optimizer = self.optimizer.state_dict()
         for place, held in optimizer["state"].items():
-            arrays.update({f"adam/{place}/{k}": np.asarray(v) for k, v in held.items()})
+            arrays.update({f"adam/{place}/{k}": v.numpy().copy() for k, v in held.items()})
         score, kept = (None, None) if self.best is None else self.best
         arrays.update({f"best/{name}": array for name, array in (kept or {}).items()})
         facts = {
@@ -115,7 +116,7 @@ class TrainingRun:
             self.best = (float(facts["score"]), kept or None)
 
     def _parameters(self) -> Arrays:
-        return {name: np.array(tensor.detach()) for name, tensor in self.moved.items()}
+        return {name: tensor.detach().numpy().copy() for name, tensor in self.moved.items()}
 
     def _set(self, arrays: Mapping[str, Any]) -> None:
         with torch().no_grad():

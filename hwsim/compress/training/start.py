@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.places import FloatLayer, places
-from hwsim.compress.training.layers import Reals
+from hwsim.compress.training.layers import Reals, real_unit
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
-from hwsim.ops import Conv, Flatten, Reshape, Weighted
+from hwsim.ops import Conv, Flatten, Reshape, TensorType, Weighted
 
 MOST_OFF = 0.02
 """The share of codes that may lie a step or more from their reals: what error feedback moves."""
@@ -61,12 +61,14 @@ def _fitting(
 ) -> Fit:
     alike = [one for one in layers if constants[one.weights].size == op.weights.size]
     alike.sort(key=lambda one: one.name != node.name)
+    kind = graph.types()[node.inputs[0]]
     best: Fit | None = None
     for layer in alike:
         for weights in _ordered(graph, node, op, layer, constants[layer.weights]):
-            off = _share_off(weights / _unit(op), op.weights, _ends(op))
+            codes = weights / _steps(op, kind, weights)
+            off = _share_off(codes, op.weights, _ends(op))
             if best is None or off < best.off:
-                best = Fit(layer, weights, off)
+                best = Fit(layer, codes * real_unit(op, kind), off)
         if best is not None and best.off <= MOST_OFF:
             return best
     if best is None:
@@ -80,8 +82,13 @@ def _fitting(
     )
 
 
-def _unit(op: Weighted) -> Reals:
-    return np.asarray(op.weight_scale or (2.0**-op.weight_format.frac_bits,), np.float64)
+def _steps(op: Weighted, x: TensorType, weights: Reals) -> Reals:
+    """Reals a code step: those of the model, or where it has none the nearest, by channel."""
+    if op.weight_scale is not None or x.quant is None:
+        return real_unit(op, x)
+    rows, codes = (a.reshape(-1, op.outputs).astype(np.float64) for a in (weights, op.weights))
+    found = (rows * codes).sum(0) / np.maximum((codes**2).sum(0), 1.0)
+    return np.asarray(np.where(found > 0, found, np.abs(rows).max(0) + 1e-30))
 
 
 def _ends(op: Weighted) -> tuple[int, int]:
@@ -131,11 +138,12 @@ def _bias(
     graph: Graph, node: Node, op: Weighted, given: npt.NDArray[np.float32] | None
 ) -> Reals | None:
     """The float bias where the node's is that one, rounded; the node's own is kept otherwise."""
-    if given is None or given.size != op.bias.size:
-        return None
     kind = graph.types()[node.inputs[0]]
+    unknown = op.weight_scale is None and kind.quant is not None
+    if given is None or given.size != op.bias.size or unknown:
+        return None
     finer = 2.0 ** (kind.format.frac_bits + op.weight_format.frac_bits - op.bias_frac)
     reals = given.reshape(-1).astype(np.float64)
-    unit = _unit(op) * float(kind.scales()[0]) * finer
+    unit = real_unit(op, kind) * float(kind.scales()[0]) * finer
     near = np.abs(reals / unit - op.bias) < 1.0
     return reals if near.all() else None

@@ -58,10 +58,20 @@ def onnx_teacher(path: Path, graph: Graph, output: str, features: Mapping[str, s
 
     def teach(batch: Any) -> Lesson:
         named = batch if isinstance(batch, Mapping) else {graph.inputs[0].name: batch}
-        said = {edge: np.asarray(other(named)) for edge, other in runs.items()}
+        said = {edge: _as_edge(graph, edge, other(named)) for edge, other in runs.items()}
         return Lesson(np.asarray(run(named)), said)
 
     return teach
+
+
+def _as_edge(graph: Graph, edge: str, array: Any) -> Any:
+    """A tensor of an ONNX model, channels first as its convolutions have them, channels last.
+
+    One that only fits an edge as it stands is left so.
+    """
+    found, shape = np.asarray(array), graph.types()[edge].shape
+    moved = np.moveaxis(found, 1, -1) if found.ndim > 2 else found
+    return np.ascontiguousarray(found if moved.shape[1:] != shape == found.shape[1:] else moved)
 
 
 def graph_teacher(teacher: Graph, graph: Graph, features: Mapping[str, str]) -> Said:
