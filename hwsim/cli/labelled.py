@@ -66,7 +66,7 @@ def attribution_of_files(
     """Where the accuracy of a model went, against the float one, on files; labels may lack."""
     progress("reading the reference and samples")
     floats = FloatModel.read(reference)
-    data = _read(graph, inputs, labels, classes, prepare, required=False)
+    data = read_data(graph, inputs, labels, classes, prepare, required=False)
     progress("comparing")
     try:
         return find(
@@ -79,7 +79,7 @@ def attribution_of_files(
             say=progress.update,
         )
     except HwsimError as error:
-        raise HwsimError(f"{_named(inputs, labels)}: {error}") from None
+        raise HwsimError(f"{named_files(inputs, labels)}: {error}") from None
 
 
 def read_trial(
