@@ -107,6 +107,19 @@ def test_a_float_model_whose_weights_are_others_is_refused_by_the_node(rng):
         float_weights(other, float_model())
 
 
+def test_sums_keep_their_scale_where_training_leaves_no_bias_of_a_finer_unit():
+    graph = quantized("w4a4")
+    op = graph.node("conv1").op
+    finer = graph.with_op("conv1", dataclasses.replace(op, bias_frac=9, bias=op.bias * 4 + 1))
+    network = TrainableGraph(finer)
+    with_bias = network.frozen().types()["conv1"]
+    network.learned["conv1"].bias.data[:] = 0
+    without = network.frozen()
+    assert not without.node("conv1").op.bias.any()
+    assert without.types()["conv1"].scales() == with_bias.scales()
+    assert with_bias.scales() != graph.types()["conv1"].scales()
+
+
 # What gradients pass
 
 

@@ -148,9 +148,15 @@ class LearnedLayer:
             fmt = self.op.weight_format
             fmt = Format(fmt.signed, fmt.int_bits, fmt.frac_bits + finer)
             weights <<= finer
+            scale = self.op.weight_scale and tuple(s * 2.0**-finer for s in self.op.weight_scale)
             encoding = None if self.op.encoding is None else self.op.encoding.shifted(finer)
             return replace(
-                self.op, weights=weights, bias=bias, weight_format=fmt, encoding=encoding
+                self.op,
+                weights=weights,
+                bias=bias,
+                weight_format=fmt,
+                weight_scale=scale,
+                encoding=encoding,
             )
         return replace(self.op, weights=weights, bias=bias)
 

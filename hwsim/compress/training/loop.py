@@ -17,7 +17,7 @@ from hwsim.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from hwsim.compress.training.gradients import expect_gradients
 from hwsim.compress.training.heads import scores_port
 from hwsim.compress.training.layers import Reals
-from hwsim.compress.training.loss import Labels, Lesson, Shares, loss_of
+from hwsim.compress.training.loss import Labels, Lesson, LossShares, loss_of
 from hwsim.compress.training.namespace import torch
 from hwsim.compress.training.network import TrainableGraph
 from hwsim.compress.training.run import TrainingRun
@@ -71,9 +71,9 @@ class Training:
                 raise HwsimError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
 
     @property
-    def shares(self) -> Shares:
+    def shares(self) -> LossShares:
         """How much each part of the loss counts."""
-        return Shares(
+        return LossShares(
             smoothing=self.smoothing,
             distil=self.distil,
             temperature=self.temperature,

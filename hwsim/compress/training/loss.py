@@ -29,7 +29,7 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
+class LossShares:
     """How much each part of a loss counts.
 
     `distil` is the share of the teacher's scores, softened by `temperature` (Hinton et al. 2015,
@@ -48,7 +48,7 @@ def loss_of(
     labels: Labels | None,
     lesson: Lesson | None,
     reals: Mapping[str, Array],
-    shares: Shares,
+    shares: LossShares,
 ) -> Array:
     """The loss of one batch; `reals` are the student's edges by name. Without labels distils."""
     functional = torch().nn.functional
