@@ -43,8 +43,12 @@ def quantize(
         str | None,
         typer.Option(metavar="wNaN", help="Bits of the first and last layers and what they read."),
     ] = None,
-    scheme: Annotated[str, typer.Option(help="Which scales.")] = "power-of-two",
-    method: Annotated[str, typer.Option(help="How ranges are chosen.")] = "mse",
+    scheme: Annotated[
+        str, typer.Option(help="Scales: power-of-two, symmetric or affine.")
+    ] = "power-of-two",
+    method: Annotated[
+        str, typer.Option(help="Of ranges: mse, minmax, average, percentile:99.9 or entropy.")
+    ] = "mse",
     per_tensor: Annotated[
         bool, typer.Option("--per-tensor", help="One scale a layer's weights, not one a channel.")
     ] = False,

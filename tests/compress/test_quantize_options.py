@@ -56,7 +56,7 @@ def test_the_ends_are_the_first_and_last_layers_and_what_they_read():
         ({"ends": "w0"}, "bits of a layer must be like .* from 1 to 16 each, not 'w0'"),
         ({"bits": "w17a8"}, "bits must be like w4a8, from 1 to 16 each, not 'w17a8'"),
         ({"scheme": "log"}, "scheme must be one of power-of-two.*, not 'log'"),
-        ({"method": "best"}, "method must be .*, not 'best'"),
+        ({"method": "best"}, "calibration must be one of .*, not 'best'"),
     ],
 )
 def test_options_that_are_none_are_told(options, sentence):
@@ -74,7 +74,7 @@ def test_the_fewest_and_the_most_bits_have_the_codes_of_qonnx(bits):
 
 def test_one_bit_of_weights_is_a_sign_with_the_scale_of_the_least_squared_error(rng):
     weights = rng.normal(0, 0.3, (4, 50)).astype(np.float32)
-    by = of_weights(weights, 1, 0, LinearScheme())
+    by = of_weights("w", weights, 1, 0, LinearScheme())
     for row, scale in zip(weights.astype(np.float64), by.scale.tolist(), strict=True):
         errors = {
             2.0**e: float(((np.where(row >= 0, 1, -1) * 2.0**e - row) ** 2).sum())

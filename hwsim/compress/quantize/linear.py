@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.calibration import Histogram, observe
+from hwsim.compress.calibration import (
+    Calibration,
+    CodeGrid,
+    Form,
+    Histogram,
+    Method,
+    Values,
+    observe,
+    ranges,
+)
 from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.quantize.options import LinearScheme, Widths
 from hwsim.compress.quantize.places import Quantizable, places
+from hwsim.compress.quantize.qdq_file import activations
 from hwsim.compress.quantize.qonnx_file import QuantNode, quantized
 
 __all__ = ["Formats", "LinearScheme", "Widths", "formats", "of_tensor", "of_weights", "quantize"]
 
 Reals = npt.NDArray[np.float64]
-EXPONENTS = 5  # powers of two that are tried below the one that holds everything
 
 
 @dataclass(frozen=True, slots=True)
 class Formats:
     """What a model is quantized to: places, a quantizer a tensor and one a layer's weights.
 
-    `seen` are histograms of the tensors.
+    `seen` are histograms of the tensors, `ranges` of more of them what codes are to hold.
     """
 
     found: Quantizable
     seen: Mapping[str, Histogram]
     tensors: Mapping[str, QuantNode]
     weights: Mapping[str, QuantNode]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def quantize(model: FloatModel, batches: Iterable[Batch], widths: Widths) -> Any:
@@ -52,6 +62,7 @@ def formats(model: FloatModel, batches: Iterable[Batch], linear: LinearScheme) -
     constants = model.constants
     weights = {
         layer.name: of_weights(
+            layer.weights,
             constants[layer.weights],
             weight_bits[layer.name],
             layer.axis if linear.per_channel else None,
@@ -63,8 +74,49 @@ def formats(model: FloatModel, batches: Iterable[Batch], linear: LinearScheme) -
     for group in found.joined:
         tensors.update(_of_one_kind(group, seen, tensors, linear))
     for name in found.constants:
-        tensors[name] = of_weights(constants[name], linear.widths.activations, None, linear)
+        tensors[name] = of_weights(name, constants[name], linear.widths.activations, None, linear)
     return Formats(found, seen, tensors, weights)
+
+
+def byte_formats(model: FloatModel, batches: Iterable[Batch], linear: LinearScheme) -> Formats:
+    """Ranges of all activations for a file of 8 bits, and the quantizers that come of them."""
+    found = places(model, all_known=False)
+    everything = tuple(dict.fromkeys((*activations(model), *found.tensors)))
+    seen = observe(model, batches, everything)
+    symmetric = linear.form is Form.SYMMETRIC
+    grid = CodeGrid(form=linear.form, bits=8, signed=symmetric, narrow=symmetric)
+    chosen, every = linear.calibration, Calibration(method=Method.MINMAX)
+    ends = {
+        name: ranges(seen[name], chosen if name in found.tensors else every, grid)
+        for name in everything
+    }
+    tensors = {}
+    for name in found.tensors:
+        scale, zero = grid.steps(*ends[name])
+        tensors[name] = QuantNode(scale, 8, symmetric, symmetric, int(zero[0]))
+    constants, whole = model.constants, replace(linear, method="minmax")
+    weights = {
+        layer.name: of_weights(
+            layer.weights,
+            constants[layer.weights],
+            8,
+            layer.axis if linear.per_channel else None,
+            whole,
+        )
+        for layer in found.layers
+    }
+    held = {name: (float(low[0]), float(high[0])) for name, (low, high) in ends.items()}
+    kept = {name: seen[name] for name in found.tensors}
+    return Formats(found, kept, tensors, weights, held)
+
+
+def as_written(made: Formats, held: Mapping[str, tuple[npt.NDArray[np.float32], int]]) -> Formats:
+    """The same with the scales and zero points that a file holds."""
+    tensors = {
+        name: replace(by, scale=held[name][0], zero_point=held[name][1]) if name in held else by
+        for name, by in made.tensors.items()
+    }
+    return replace(made, tensors=tensors)
 
 
 def of_tensor(
@@ -72,25 +124,48 @@ def of_tensor(
 ) -> QuantNode:
     """A format for a tensor; 1 bit is 0 and 1, or both signs where there are negative numbers."""
     sign = seen.least < 0 if signed is None else signed
-    rows, shares = seen.centres()[None, :], seen.counts[None, :].astype(np.float64)
-    ends = (-(1 << bits - 1), (1 << bits - 1) - 1) if sign else (0, (1 << bits) - 1)
-    top = np.array([max(-seen.least, seen.most)])
-    scale = _scales(rows, shares, top, ends)
-    return QuantNode(scale.astype(np.float32), bits, sign)
+    if sign and bits == 1 and linear.form is not Form.AFFINE:
+        middle = float((np.abs(seen.centres()) * seen.counts).sum() / max(seen.total, 1))
+        return QuantNode(_scale_of_signs(np.array([middle]), linear), 1, signed=True)
+    grid = CodeGrid(form=linear.form, bits=bits, signed=sign and linear.form is not Form.AFFINE)
+    scale, zero = grid.steps(*ranges(seen, linear.calibration, grid))
+    return QuantNode(scale, bits, grid.signed, zero_point=int(zero[0]))
 
 
 def of_weights(
-    weights: npt.NDArray[Any], bits: int, axis: int | None, linear: LinearScheme = LinearScheme()
+    name: str,
+    weights: npt.NDArray[Any],
+    bits: int,
+    axis: int | None,
+    linear: LinearScheme = LinearScheme(),
 ) -> QuantNode:
     """A format for each channel of a layer's weights, or one for all where `axis` is None.
 
-    1 bit is a sign, times the scale.
+    They have no zero point and no lowest code; 1 bit is a sign, times the scale.
     """
-    moved = weights[None] if axis is None else np.moveaxis(weights, axis, 0)
-    rows = moved.reshape(len(moved), -1).astype(np.float64)
-    most = (1 << bits - 1) - 1
-    scale = _scales(rows, np.ones_like(rows), np.abs(rows).max(axis=1), (-most, most))
-    return QuantNode(scale.astype(np.float32), bits, signed=True, narrow=bits > 1, axis=axis)
+    values = Values(name, weights, axis)
+    if bits == 1:
+        scale = _scale_of_signs(np.abs(values.rows).mean(axis=1), linear)
+        return QuantNode(scale, 1, signed=True, axis=axis)
+    form = Form.POWER_OF_TWO if linear.form is Form.POWER_OF_TWO else Form.SYMMETRIC
+    grid = CodeGrid(form=form, bits=bits, signed=True, narrow=True)
+    calibration = linear.calibration
+    if calibration.method is not Method.MSE:  # of activations alone: weights are all there
+        calibration = Calibration(method=Method.MINMAX)
+    scale, _ = grid.steps(*ranges(values, calibration, grid))
+    return QuantNode(scale, bits, signed=True, narrow=True, axis=axis)
+
+
+def _scale_of_signs(mean: Reals, linear: LinearScheme) -> npt.NDArray[np.float32]:
+    """The scale of signs with the least squared error, from the mean magnitude.
+
+    That is the mean itself, and of powers of two the nearest, since the error is a parabola.
+    """
+    mean = np.where(mean > 0, mean, 1.0)
+    if linear.form is Form.POWER_OF_TWO:
+        below = 2.0 ** np.floor(np.log2(mean))
+        mean = np.where(mean - below <= 2 * below - mean, below, 2 * below)
+    return mean.astype(np.float32)
 
 
 def rounded(reals: Reals, scale: Any, ends: tuple[int, int]) -> Reals:
@@ -112,14 +187,3 @@ def _of_one_kind(
     each = [of_tensor(seen[t], bits, linear, signed=signed) for t in group]
     widest = max(each, key=lambda one: float(one.scale.max()))
     return dict.fromkeys(group, replace(widest))
-
-
-def _scales(rows: Reals, shares: Reals, top: Reals, ends: tuple[int, int]) -> Reals:
-    """For each row the power of two with the least squared error, each number by its share."""
-    reach = max(ends[1], -ends[0], 1)
-    first = np.ceil(np.log2(np.maximum(top, 2.0**-60) / reach))
-    tried = []
-    for below in range(EXPONENTS):
-        scale = 2.0 ** (first - below)[:, None]
-        tried.append((shares * (rounded(rows, scale, ends) - rows) ** 2).sum(axis=1))
-    return np.asarray(2.0 ** (first - np.argmin(tried, axis=0)))

@@ -7,13 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from hwsim.compress.calibration import Calibration, Form
 from hwsim.compress.quantize.places import Quantizable
 from hwsim.errors import HwsimError
 
 MOST = 16
-POWER_OF_TWO = "power-of-two"
-SCHEMES = (POWER_OF_TWO,)
-METHODS = ("mse",)
+SCHEMES = {
+    "power-of-two": Form.POWER_OF_TWO,
+    "symmetric": Form.SYMMETRIC,
+    "affine": Form.AFFINE,
+}
+"""Scales that are shifts; any scales; any scales and, of activations, zero points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +72,24 @@ class LinearScheme:
     widths: Widths = Widths()
     layers: tuple[tuple[str, Some], ...] = ()
     ends: Some | None = None
-    scheme: str = POWER_OF_TWO
+    scheme: str = "power-of-two"
     method: str = "mse"
     per_channel: bool = True
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
             raise HwsimError(f"scheme must be one of {', '.join(SCHEMES)}, not {self.scheme!r}")
-        if self.method not in METHODS:
-            raise HwsimError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        Calibration.parse(self.method)
+
+    @property
+    def form(self) -> Form:
+        """How codes stand for reals."""
+        return SCHEMES[self.scheme]
+
+    @property
+    def calibration(self) -> Calibration:
+        """How ranges are chosen."""
+        return Calibration.parse(self.method)
 
     @classmethod
     def parse(
@@ -85,7 +98,7 @@ class LinearScheme:
         layers: Mapping[str, str],
         *,
         ends: str | None = None,
-        scheme: str = POWER_OF_TWO,
+        scheme: str = "power-of-two",
         method: str = "mse",
         per_channel: bool = True,
     ) -> LinearScheme:
@@ -98,6 +111,11 @@ class LinearScheme:
             method=method,
             per_channel=per_channel,
         )
+
+    @property
+    def all_bytes(self) -> bool:
+        """Whether everything has 8 bits."""
+        return self.widths == Widths() and not self.layers and self.ends in (None, Some(8, 8))
 
     def bits(self, found: Quantizable, inputs: Sequence[str]) -> tuple[Bits, Bits]:
         """Bits by layer, and by tensor; HwsimError for a pattern that no name fits."""

@@ -69,14 +69,16 @@ class Quantizable:
     constants: tuple[str, ...]
 
 
-def places(model: FloatModel) -> Quantizable:
+def places(model: FloatModel, *, all_known: bool = True) -> Quantizable:
     """What becomes codes: inputs, and whatever a sum or a product reads.
 
     A quantizer stands behind the functions that follow a sum, and codes are moved as they are.
-    The model's outputs stay sums. HwsimError lists every node that there is no rule for.
+    The model's outputs stay sums. HwsimError lists every node that there is no rule for, unless not
+    `all_known`: then such a node is taken for a sum.
     """
     walk = _Walk(model)
-    _expect_rules(model, walk)
+    if all_known:
+        _expect_rules(model, walk)
     wanted: dict[str, None] = {}
     layers: list[FloatLayer] = []
     for node in model.nodes:

@@ -154,6 +154,7 @@ def _of_tensor(seen: Histogram, by: QuantNode) -> dict[str, Any]:
     back = rounded(reals, scale, (low - zero, high - zero))
     error = float((shares * (back - reals) ** 2).sum())
     return {
+        "tensor": seen.name,
         "bits": by.bits,
         "signed": by.signed,
         "zero_point": zero,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hwsim.compress.calibration import Form
 from hwsim.compress.calibration.shown import remarks
 from hwsim.compress.float_model import FloatModel
-from hwsim.compress.quantize.linear import formats
+from hwsim.compress.quantize.linear import as_written, byte_formats, formats
 from hwsim.compress.quantize.options import LinearScheme
+from hwsim.compress.quantize.qdq_file import qdq, written
 from hwsim.compress.quantize.qonnx_file import quantized
 from hwsim.compress.quantize.result import (
     QuantizedModel,
@@ -42,11 +44,24 @@ def float_model(model: Any) -> FloatModel:
 
 
 def run(model: FloatModel, batches: Batches | BatchStream, linear: LinearScheme) -> QuantizedModel:
-    """Quantize a model; HwsimError for what hwsim cannot read when it is quantized."""
-    made = formats(model, batches, linear)
-    proto = quantized(model, made.found, made.tensors, made.weights)
+    """Quantize a model; HwsimError for what hwsim cannot read when it is quantized.
+
+    8 bits of scales that are no powers of two become a QDQ file, everything else one of QONNX.
+    """
+    if linear.all_bytes and linear.form is not Form.POWER_OF_TWO:
+        made, form = byte_formats(model, batches, linear), "QDQ"
+        proto = qdq(
+            model,
+            made.ranges,
+            symmetric=linear.form is Form.SYMMETRIC,
+            per_channel=linear.per_channel,
+        )
+        made = as_written(made, written(proto))
+    else:
+        made, form = formats(model, batches, linear), "QONNX"
+        proto = quantized(model, made.found, made.tensors, made.weights)
     graph = read_back(proto, model.path)
     few = (batch for _, batch in zip(range(COMPARED), batches, strict=False))
     sqnr = output_sqnr(model, graph, few)
     shown, told = histograms_of(made), remarks(made.seen, model.inputs)
-    return QuantizedModel(proto, graph, "QONNX", rows_of(model, made), sqnr, shown, told)
+    return QuantizedModel(proto, graph, form, rows_of(model, made), sqnr, shown, told)
