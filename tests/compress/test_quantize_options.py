@@ -142,3 +142,30 @@ def test_data_that_does_not_fit_is_told(data, sentence):
 def test_what_is_no_float_onnx_model_is_told(model):
     with pytest.raises(HwsimError, match=r"must be (a float|an) ONNX file"):
         hwsim.quantize(model, IMAGES)
+
+
+def test_a_constant_of_more_than_a_number_a_channel_becomes_codes():
+    """Learned places are added as codes; their Quant node is in the file."""
+    rng = np.random.default_rng(seeded(6))
+    tensors = {"w": (8, 6), "places": (1, 8, 6)}
+    held = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in tensors.items()
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["t"], "embed"),
+        helper.make_node("Add", ["t", "places"], ["u"], "add"),
+        helper.make_node("Relu", ["u"], ["v"], "relu"),
+        helper.make_node("MatMul", ["v", "w2"], ["y"], "head"),
+    ]
+    held.append(numpy_helper.from_array(rng.normal(size=(6, 3)).astype(np.float32), "w2"))
+    ports = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 8, size])
+        for name, size in (("x", 8), ("y", 3))
+    ]
+    graph = helper.make_graph(nodes, "places", ports[:1], ports[1:], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    made = hwsim.quantize(model, IMAGES[:64, 0], bits="w5a8")
+    assert "places.quant" in {node.name for node in made.proto.graph.node}
+    found = hwsim.emulate(made.graph, IMAGES[:8, 0])
+    assert found.tolist() == executed(made.proto, IMAGES[:8, 0]).tolist()

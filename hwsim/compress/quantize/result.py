@@ -124,7 +124,8 @@ def rows_of(model: FloatModel, made: Formats) -> tuple[dict[str, Any], ...]:
 def histograms_of(made: Formats) -> tuple[dict[str, Any], ...]:
     """Each tensor's histogram beside what its codes hold."""
     found = []
-    for name, by in made.tensors.items():
+    for name in made.found.tensors:
+        by = made.tensors[name]
         scale, (low, high) = float(np.ravel(by.scale)[0]), ends_of(by)
         ends = [(code - by.zero_point) * scale for code in (low, high)]
         found.append(histogram_facts(made.seen[name], *(ends if low < high else (-scale, scale))))
