@@ -20,7 +20,8 @@ Data = Annotated[
         "--input",
         "-i",
         metavar="D",
-        help="Samples: a .npy, .npz or .csv file or a folder of images; NAME=D for each input.",
+        help="Samples: a .npy, .npz or .csv file, a folder of images, or set:digits/train; "
+        "NAME=D for each input.",
     ),
 ]
 

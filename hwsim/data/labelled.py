@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ import numpy as np
 
 from hwsim.data.arrays import open_array
 from hwsim.data.csv_file import as_labels, read_label_rows, read_table
-from hwsim.data.images import Images, list_images
+from hwsim.data.images import Images, list_images, scales_pixels
 from hwsim.data.npz import INPUT_KEYS, LABEL_KEYS, is_npz, keys, split_key
 from hwsim.data.prepare import Preparation
+from hwsim.data.sets.catalogue import DataSet, Examples
+from hwsim.data.sets.named import PREFIX, named_part
 from hwsim.errors import HwsimError
-from hwsim.ports import InputPort, channel_place
+from hwsim.ports import InputPort, channel_place, user_shape
 
 PLAIN = (1.0, 1.0)
 LISTED = 10
@@ -42,8 +45,14 @@ class Labelled:
 class Prepared:
     """An array whose slices are prepared as they are read."""
 
-    def __init__(self, array: Any, prepare: Preparation, port: InputPort) -> None:
-        self._array, self._prepare, self._port = array, prepare, port
+    def __init__(
+        self,
+        array: Any,
+        prepare: Preparation,
+        port: InputPort,
+        default: tuple[float, float] = PLAIN,
+    ) -> None:
+        self._array, self._prepare, self._port, self._default = array, prepare, port, default
         self.shape = tuple(array.shape)
 
     def __len__(self) -> int:
@@ -57,7 +66,7 @@ class Prepared:
         place = channel_place(kind, self._port) + 1 if moved else -1
         last = np.moveaxis(found, place, -1)
         channels = last.shape[-1] if last.ndim > 1 else 1
-        return np.moveaxis(self._prepare.apply(last, PLAIN, channels), -1, place)
+        return np.moveaxis(self._prepare.apply(last, self._default, channels), -1, place)
 
 
 def read_labelled(
@@ -71,10 +80,11 @@ def read_labelled(
 ) -> Labelled:
     """Samples by input name, and their labels.
 
-    An input is a `.npy` or `.npz` file, a folder of images, or a `.csv` file. Labels are a file of
-    those kinds; without one they are in the `.npz`, the image folders' names, or the CSV's last
-    column. `classes` is a text file with a class's name a line. Without `required` there may be no
-    labels (then None). Raises HwsimError for files that do not fit together.
+    An input is a `.npy` or `.npz` file, a folder of images, a `.csv` file, or a part of a data set
+    that is known by name, as `set:digits/test`. Labels are a file of those kinds; without one they
+    are the data set's, in the `.npz`, the image folders' names, or the CSV's last column. `classes`
+    is a text file with a class's name a line. Without `required` there may be no labels (then
+    None). Raises HwsimError for files that do not fit together.
     """
     done = prepare or Preparation()
     arrays: dict[str, Any] = {}
@@ -102,7 +112,8 @@ def read_labelled(
     ):
         names = tuple(sorted(set(np.asarray(found).tolist())))
     inferred = given is None and names is not None
-    if names is not None and inferred:
+    known = all(str(path).startswith(PREFIX) for path in inputs.values())
+    if names is not None and inferred and not known:
         says = "; ".join(filter(None, (says, _says_order(names))))
     return Labelled(arrays, found, given or names, inferred, says)
 
@@ -120,6 +131,9 @@ def _read_input(
     port: InputPort, path: Path, labels: Path | None, prepare: Preparation
 ) -> tuple[Any, Any, tuple[str, ...] | None, str]:
     """An input's samples, the labels found with them, their names, and what was done in words."""
+    part = named_part(path)
+    if part is not None:
+        return _of_set(*part, port, prepare)
     if path.is_dir():
         listing = list_images(path)
         files = listing.files
@@ -146,6 +160,20 @@ def _read_input(
         if any(key in LABEL_KEYS for key in keys(file)):
             own = _open_labels(file)
     return Prepared(array, prepare, port), own, None, says
+
+
+def _of_set(
+    data: DataSet, part: Examples, port: InputPort, prepare: Preparation
+) -> tuple[Any, Any, tuple[str, ...], str]:
+    """A part of a data set as an input's samples; one channel in whatever shape the model takes."""
+    inputs, wanted = part.inputs, user_shape(port.type, port)
+    if inputs.ndim == 2 or inputs.shape[1] == 1:
+        whole = math.prod(inputs.shape[1:]) == math.prod(wanted)
+        inputs = inputs.reshape(len(inputs), *wanted) if whole else inputs
+    raw = port.element is not None or scales_pixels(port)
+    default = PLAIN if raw else (1.0, part.unit)
+    says = f"{data.name}: {len(part):,} samples, values {prepare.says(default)}"
+    return Prepared(inputs, prepare, port, default), part.labels, data.classes, says
 
 
 def _ordered(folder: Path, names: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -96,3 +96,34 @@ def test_histograms_are_shown_with_what_codes_hold(place, capsys):
     facts = json.loads(said)
     assert facts["histograms"][0]["name"] == "image"
     assert all(sum(one["histogram"]["counts"]) == one["numbers"] for one in facts["histograms"])
+
+
+def test_a_data_set_by_name_is_what_its_arrays_are(place, capsys):
+    files = ("--data", place / "train.npz", "--test", place / "test.npz")
+    named = ("--data", "set:digits/train", "--test", "set:digits/test")
+    facts = []
+    for data, out in ((files, place / "a.onnx"), (named, place / "b.onnx")):
+        status, said, _ = run(capsys, "quantize", FLOAT, *data, "-o", out, "--json")
+        assert status == 0
+        facts.append(json.loads(said))
+    assert facts[0]["accuracy"] == facts[1]["accuracy"]
+    assert facts[0]["layers"] == facts[1]["layers"]
+    assert facts[1]["prepared"] == "digits: 1,437 samples, values times 1/16"
+
+
+def test_a_folder_of_images_calibrates_as_its_pixels_do(place, data, capsys):
+    from PIL import Image
+
+    pixels = np.rint(data.train_images[:40, 0] * 255).astype(np.uint8)
+    (place / "images").mkdir()
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(place / "images" / f"{number:03}.png")
+    np.save(place / "x.npy", pixels[:, None].astype(np.float32) / np.float32(255))
+    made = []
+    for given in ("images", "x.npy"):
+        out = place / "m.onnx"
+        status, said, _ = run(
+            capsys, "quantize", FLOAT, "--data", place / given, "-o", out, "--json"
+        )
+        made.append((status, json.loads(said)["histograms"], hwsim.load(out).hash()))
+    assert made[0] == made[1] and made[0][0] == 0

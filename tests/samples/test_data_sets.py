@@ -8,16 +8,22 @@ import hashlib
 import json
 import lzma
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support import data_sets
 
+from hwsim.data import read_labelled
 from hwsim.data.sets import SETS, load
 from hwsim.data.sets.known import LARGEST, KnownFile, unpacked
+from hwsim.data.sets.named import named_part
 from hwsim.data.sets.plain import read_idx, read_json_pixels, read_series
 from hwsim.data.sets.rdata import read_frame
 from hwsim.errors import HwsimError
+from hwsim.fixed import Format
+from hwsim.ops import TensorType
+from hwsim.ports import InputPort
 
 
 def idx(array):
@@ -149,6 +155,39 @@ def test_digits_have_the_split_of_the_example_models():
     assert found.test.labels.tolist() == wanted.test_labels.tolist()
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8, 1), (64,), (8, 8)])
+def test_a_part_of_a_set_has_the_shape_of_the_models_input(shape):
+    digits = load("digits")
+    port = InputPort(name="x", tensor="x", type=TensorType(shape, Format.int(8)))
+    found = read_labelled([port], {"x": Path("set:digits/test")}, None)
+    wanted = digits.test.reals()[:7].reshape(7, *shape)
+    assert found.arrays["x"].shape == (360, *shape)
+    assert found.arrays["x"][:7].tolist() == wanted.tolist()
+    assert found.labels.tolist() == digits.test.labels.tolist()
+    assert found.names == digits.classes
+    assert found.says == "digits: 360 samples, values times 1/16"
+
+
+def test_a_model_that_takes_pixels_gets_them(catalogue, tmp_path, rng):
+    pixels = rng.integers(0, 256, (3, 28, 28), np.uint8)
+    labels = idx(np.array([1, 2, 3], np.uint8))
+    contents = {"train-images": idx(pixels), "train-labels": labels,
+                "t10k-images": idx(pixels), "t10k-labels": labels}  # fmt: skip
+    catalogue("fashion-mnist", contents, tmp_path)
+    port = InputPort(
+        name="x", tensor="x", type=TensorType((28, 28, 1), Format.int(8)), element="uint8"
+    )
+    path = Path(f"set:fashion-mnist/train:{tmp_path}")
+    found = read_labelled([port], {"x": path}, None).arrays["x"][:]
+    assert found.tolist() == pixels[..., None].tolist() and found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("text", ["set:digits", "set:digits/all", "set:/train", "set:"])
+def test_a_part_that_is_none_is_told(text):
+    with pytest.raises(HwsimError, match="a data set must be like set:digits/train or set:mnist"):
+        named_part(Path(text))
+
+
 @pytest.mark.parametrize("name", [name for name, entry in SETS.items() if entry.files])
 def test_a_missing_file_is_told_with_where_to_get_it(name, tmp_path):
     file = next(iter(SETS[name].files.values()))
@@ -156,8 +195,9 @@ def test_a_missing_file_is_told_with_where_to_get_it(name, tmp_path):
         load(name, tmp_path)
     says = f"{tmp_path} must hold {file.name}, which is missing: {SETS[name].source}"
     assert str(told.value) == says
-    with pytest.raises(HwsimError, match=f"data set {name} must be given with the folder"):
-        load(name)
+    if SETS[name].folder is None:
+        with pytest.raises(HwsimError, match=f"data set {name} must be given with the folder"):
+            load(name)
 
 
 def test_another_file_of_the_name_is_refused(tmp_path):

