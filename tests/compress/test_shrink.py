@@ -205,3 +205,14 @@ def test_the_plan_of_a_network_without_half_of_its_channels_needs_less():
     print([(o["cycles"], o["multipliers"]) for o in (whole[0], less[0], whole[-1], less[-1])])
     assert less[0]["cycles"] < 0.5 * whole[0]["cycles"]
     assert less[-1]["multipliers"] < 0.5 * whole[-1]["multipliers"]
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator")
+@pytest.mark.parametrize("pattern", ["channels", "unstructured", "2:4"])
+@pytest.mark.parametrize("name", ["digits_cnn_int8", "digits_dw_skip"])
+def test_the_hardware_of_a_pruned_network_has_its_codes(name, pattern, tmp_path):
+    graph = hwsim.load(MODELS / f"{name}.onnx")
+    small = prune(graph, Pruning(amount=0.5, pattern=parse_pattern(pattern))).graph
+    hwsim.build(small, tmp_path / "b", rtl_only=True)
+    assert hwsim.verify(tmp_path / "b", IMAGES[:8]).ok
