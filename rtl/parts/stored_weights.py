@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amaranth import Module, Mux, Shape, Signal
@@ -53,7 +53,7 @@ class PlainWeights(StoredWeights):
 
 
 class ShiftedWeights(StoredWeights):
-    """A sign and powers of two: a shift for each term, one chosen for each word."""
+    """A sign and powers of two: the code, its negation or 0, shifted, and added for each term."""
 
     factor = None
 
@@ -68,19 +68,32 @@ class ShiftedWeights(StoredWeights):
         return self.encoding.words(weights)
 
     def product(self, m: Module, code: Any, word: Any) -> Value:
-        """The sum of the shifted codes, or what is left of 0 by it."""
-        total, start = None, 0
+        """The sign comes first: one negation serves all products of a code."""
+        signed, total, start = Mux(word[-1], -code, code), None, 0
         for term, bits in zip(self.encoding.exponents, self.encoding.fields, strict=True):
-            shifted = Value.cast(code) << term[-1]
-            part = Signal(shifted.shape(), name=f"term_{start}")
-            with m.Switch(word[start : start + bits]):
-                for number, exponent in enumerate(term, 1):
-                    with m.Case(number):
-                        m.d.comb += part.eq(Value.cast(code) << exponent)
+            number = word[start : start + bits]
+            part = _shifted(m, Mux(number.any(), signed, 0), number, term)
             total = part if total is None else total + part
             start += bits
         assert total is not None
-        return Mux(word[-1], -total, total)
+        return total
+
+
+def _shifted(m: Module, value: Value, number: Value, term: Sequence[int]) -> Value:
+    """`value`, which is 0 for the number 0, times 2 to the power of an exponent of `term`."""
+    step = term[1] - term[0] if len(term) > 1 else 0
+    out = Signal((value << term[-1]).shape(), name="shifted")
+    if list(term) == [term[0] + k * step for k in range(len(term))]:
+        # Numbers count from 1: one step is too much. A rank of choices for each bit of the number.
+        for k in range(len(number) if step else 0):
+            value = Mux(number[k], value << (step << k), value)
+        m.d.comb += out.eq(value >> step << term[0])
+        return out
+    with m.Switch(number):
+        for place, exponent in enumerate(term, 1):
+            with m.Case(place):
+                m.d.comb += out.eq(value << exponent)
+    return out
 
 
 class TabledWeights(StoredWeights):

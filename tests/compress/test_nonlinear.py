@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from support import rtl_designs
+from support.mixed_networks import mixed
 
 import hwsim
 from hwsim.compress.float_model import FloatModel
@@ -140,6 +141,36 @@ def test_fine_tuning_keeps_the_set_and_the_emulators_codes_and_accuracy_rises(di
     for old, new in zip(layers(graph), layers(better), strict=True):
         assert new.encoding.bits == old.encoding.bits
         assert (new.weights != old.weights).any()
+
+
+@pytest.mark.needs("torch", "array_api_compat")
+@pytest.mark.parametrize("text", SETS)
+def test_random_networks_in_training_keep_their_sets_and_the_emulators_codes(text, seed):
+    import torch
+
+    from hwsim.compress.training import TrainableGraph, loop
+
+    compared, rng = 0, np.random.default_rng(seed)
+    for one in range(seed, seed + 30):
+        graph = mixed(one)
+        try:
+            found = TrainableGraph(encoded(graph, WeightSet.parse(text)))
+        except HwsimError:
+            continue  # an operator takes no sums of any weights
+        if not found.parameters():
+            continue
+        codes = {
+            p.tensor: torch.tensor(
+                rng.integers(p.type.lo, p.type.hi + 1, (3, *p.type.shape)), dtype=torch.float32
+            )
+            for p in graph.inputs
+        }
+        with torch.no_grad():
+            for moved in found.parameters().values():
+                moved += 0.3 * moved.abs().mean() * torch.tensor(rng.normal(size=moved.shape))
+        loop.expect_equal(found, codes)
+        compared += 1
+    assert compared >= 3
 
 
 @pytest.mark.parametrize("text", ["pot4", "codebook3"])
