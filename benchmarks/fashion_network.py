@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from hwsim.data.sets import Examples, load
+from hwsim.errors import HwsimError
+
 Array = npt.NDArray[Any]
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
-HASHES = {  # of what is in the files, which are compressed anew by whoever packages them
-    "train-images": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    "train-labels": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    "t10k-images": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    "t10k-labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-}
-AXES = {"images": 3, "labels": 1}
 EPOCHS, BATCH, SEED = 8, 256, 0
 
 
+def samples(folder: Path, part: str) -> Examples:
+    """`train` or `t10k`; ends the program where the files are not there."""
+    try:
+        found = load("fashion-mnist", folder)
+    except HwsimError as error:
+        raise SystemExit(f"error: {error}") from None
+    return found.train if part == "train" else found.test
+
+
 def read(folder: Path, part: str) -> Array:
-    """One of the four files: uint8 (samples, 28, 28), or labels."""
-    axes = AXES[part.partition("-")[2]]
-    path = folder / f"{part}-idx{axes}-ubyte.gz"
-    if not path.is_file():
-        raise SystemExit(
-            f"error: {path} must be there: Debian's package dataset-fashion-mnist has it"
-        )
-    data = gzip.decompress(path.read_bytes())
-    if hashlib.sha256(data).hexdigest() != HASHES[part]:
-        raise SystemExit(f"error: {path} must be Fashion-MNIST's {part}, but is another file")
-    shape = np.frombuffer(data, ">u4", axes, offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    """The classes of `train-labels` or `t10k-labels`."""
+    return samples(folder, part.removesuffix("-labels")).labels
 
 
 def images(folder: Path, part: str) -> Array:
     """Pixels from 0 to 1, float32 (samples, 1, 28, 28)."""
-    return (read(folder, f"{part}-images")[:, None] / np.float32(255)).astype(np.float32)
+    return samples(folder, part).reals()
 
 
 class Network(nn.Module):
@@ -71,7 +63,7 @@ def trained(folder: Path) -> Network:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     x = torch.from_numpy(images(folder, "train"))
-    y = torch.from_numpy(read(folder, "train-labels").astype(np.int64))
+    y = torch.from_numpy(read(folder, "train-labels"))
     network = Network()
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
     steps = EPOCHS * -(-len(x) // BATCH)

@@ -46,7 +46,8 @@ _DATA = typer.Option(
     "--input",
     "-i",
     metavar="X",
-    help="A .npy, .npz or .csv file or a folder of images; NAME=X for each input of several.",
+    help="A .npy, .npz or .csv file, a folder of images, or set:digits/test; NAME=X for each input "
+    "of several.",
 )
 Data = Annotated[list[str], _DATA]
 DataOrNone = Annotated[list[str] | None, _DATA]

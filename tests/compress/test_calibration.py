@@ -137,6 +137,33 @@ def test_a_row_of_zeros_has_the_scale_1(form, method):
         assert np.rint(0 / scale + zero).tolist() == zero.tolist()
 
 
+ODD = {
+    "one number": np.full((6, 3), 1.5),
+    "below the first bin": np.full((6, 3), -2e-14),
+    "the largest": np.array([[3e38, -3e38, 1e-38]] * 4),
+    "subnormal": np.array([[0, 1e-40, 5.0]] * 4),
+    "one sample": np.array([[-0.3, 0.7, 0.1]]),
+    "negative": -np.eye(3) - 0.5,
+    "pixels": np.array([[255, 254, 0]] * 9),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("numbers", ODD.values(), ids=ODD)
+def test_no_numbers_have_a_scale_that_is_none(numbers):
+    reals = numbers.astype(np.float32)
+    seen = ChannelHistogram("x", 1)
+    seen.add(reals)
+    for form, bits, method, signed in itertools.product(FORMS, (1, 16), Method, (False, True)):
+        grid = CodeGrid(form=form, bits=bits, signed=signed)
+        for given in (seen, Values("x", reals, 1)):
+            low, high = ranges(given, Calibration(method=method), grid)
+            scale, zero = grid.steps(low, high)
+            assert ((low <= 0) & (high >= 0) & np.isfinite(low) & np.isfinite(high)).all()
+            assert (np.isfinite(scale) & (scale > 0)).all()
+            assert ((zero >= grid.ends[0]) & (zero <= grid.ends[1])).all()
+
+
 @pytest.mark.parametrize(
     ("bits", "signed", "narrow", "says"),
     [

@@ -12,7 +12,7 @@ from hwsim.errors import HwsimError
 
 Reals = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
-SMALLEST = float(np.finfo(np.float32).tiny)
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), 2.0**127
 
 
 class Form(Enum):
@@ -63,7 +63,7 @@ class CodeGrid:
             scale = (high - low) / (hi - lo)
         else:
             scale = np.maximum(low / lo if lo else 0.0 * low, high / hi if hi else 0.0 * high)
-        scale = np.where(scale > 0, np.maximum(scale, SMALLEST), 1.0)
+        scale = np.where(scale > 0, np.clip(scale, SMALLEST, LARGEST), 1.0)
         if self.form is Form.POWER_OF_TWO:
             mantissa, exponent = np.frexp(scale)
             scale = np.ldexp(1.0, exponent - (mantissa == 0.5))
