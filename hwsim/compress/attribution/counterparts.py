@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hwsim.compress.attribution.float_graph import FloatGraph
 from hwsim.graph import Graph, Node
-from hwsim.ops import TensorType
+from hwsim.ops import TensorType, Weighted
 from hwsim.ports import seen_axes, user_shape
 
 Reals = npt.NDArray[np.float64]
@@ -92,6 +92,7 @@ def _named(
             axes = seen_axes(kind, port)
             yield port.tensor, name, [TensorView(kind.shape, axes, user_shape(kind, port))]
     ports = {p.tensor: p for p in graph.outputs if not p.steps and p.reals is None}
+    claimed = {name_of(edge, shapes) for edge in types}
     for node in graph.nodes:
         for edge in node.outputs:
             kind, seen = types[edge], ports.get(edge)
@@ -99,10 +100,37 @@ def _named(
                 view = TensorView(kind.shape, seen_axes(kind, seen), user_shape(kind, seen))
                 yield edge, seen.name, [view]
                 continue
-            tensor = name_of(edge, shapes)
+            tensor = _name(graph, floats, node, edge, shapes, claimed)
             views = [] if tensor is None else _views(graph, edge, shapes[tensor])
             if tensor is not None and views:
                 yield edge, tensor, views
+
+
+def _name(
+    graph: Graph,
+    floats: FloatGraph,
+    node: Node,
+    edge: str,
+    tensors: Mapping[str, Any],
+    claimed: Collection[str | None],
+) -> str | None:
+    """The tensor of an edge's name; of sums without one that of their codes, of a float layer.
+
+    Codes that begin at real 0 are those of the ReLU that alone reads the tensor of their name,
+    where no edge has the ReLU's.
+    """
+    found, kind = name_of(edge, tensors), graph.types()[edge]
+    if isinstance(node.op, Weighted):
+        readers = graph.consumers(edge)
+        if found is None and len(readers) == 1 and readers[0].op.kind in NARROWER:
+            found = name_of(readers[0].outputs[0], tensors)
+            return found if found is not None and floats.weights_of(found) else None
+        return found
+    if found is not None and kind.zero_point == kind.format.min:
+        behind = floats.rectified(found)
+        if behind in tensors and behind not in claimed:
+            return behind
+    return found
 
 
 def name_of(edge: str, tensors: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.attribution.counterparts import counterparts, name_of, reals
+from hwsim.compress.attribution.counterparts import counterparts, reals
 from hwsim.compress.attribution.deciding import OutputTally
 from hwsim.compress.attribution.float_graph import FloatGraph
 from hwsim.compress.attribution.places import SumPlace, lacking, layer_places
@@ -120,10 +120,7 @@ class _Pair:
 
     def matched(self) -> Any:
         """Counterparts, by what both models make of the first samples."""
-        edges = [name_of(edge, dict.fromkeys(self.floats.tensors)) for edge in self.graph.types()]
-        shown = {port.name for port in self.graph.outputs}
-        asked = {name for name in (*edges, *self.floats.model.inputs) if name is not None}
-        names = [name for name in self.floats.tensors if name in asked or name in shown]
+        names = self.floats.tensors
         count = min(MATCHED, len(next(iter(self.arrays.values()))))
         _, (codes, tensors) = next(self.pieces(names, count))
         size = len(next(iter(codes.values())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ class FloatGraph:
         self.model, self.constants = model, model.constants
         self.makers = {name: node for node in model.nodes for name in node.output if name}
         self.tensors = (*model.inputs, *self.makers)
+        self._readers: dict[str, list[Any]] = defaultdict(list)
+        for node in model.nodes:
+            for name in node.input:
+                self._readers[name].append(node)
 
     def leaves(self, targets: Collection[str], stops: Collection[str]) -> tuple[str, ...]:
         """What targets are computed from, going back no further than `stops`, in order."""
@@ -69,6 +74,17 @@ class FloatGraph:
                 bias = np.asarray(self.constants[added], np.float64)
                 return found and FloatWeights(tensor, found.weights, bias.reshape(-1))
         return None
+
+    def rectified(self, tensor: str) -> str | None:
+        """What a ReLU, or a Clip from 0, makes of a tensor that nothing else reads."""
+        readers = self._readers[tensor]
+        if len(readers) != 1 or tensor in self.model.outputs:
+            return None
+        (node,) = readers
+        low = [self.constants.get(name) for name in node.input[1:2]]
+        low += [np.asarray(a.f) for a in node.attribute if a.name == "min"]
+        clip = node.op_type == "Clip" and any(one is not None and not one.any() for one in low)
+        return str(node.output[0]) if node.op_type == "Relu" or clip else None
 
     def _of_layer(self, tensor: str, node: Any) -> FloatWeights | None:
         if node.input[1] not in self.constants:
