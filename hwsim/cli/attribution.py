@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HEADS = {
     "input": "inherited", "weights": "weights", "bias": "bias", "sums": "sums",
     "saturation": "saturated", "rounding": "rounded", "table": "table", "arithmetic": "arithmetic",
+    "undivided": "undivided",
 }  # fmt: skip
 
 

@@ -12,8 +12,15 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 from sklearn.datasets import load_digits
 from support.cli_calls import refused, run
+from support.seeds import seeded
 from support.streams import STREAMS
 
 import hwsim
@@ -22,7 +29,7 @@ from hwsim.compress.attribution.counterparts import counterparts
 from hwsim.compress.attribution.float_graph import FloatGraph
 from hwsim.compress.attribution.places import layer_places
 from hwsim.compress.attribution.tally import LayerTally
-from hwsim.compress.float_model import FloatModel
+from hwsim.compress.float_model import WEIGHTED, FloatModel
 from hwsim.compress.quantize.linear import Widths, quantize
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
@@ -307,6 +314,55 @@ def test_without_labels_the_float_models_classes_are_the_right_ones(fine):
 
 
 # What belongs together, and what does not
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("name", ["perceptron", "inverted", "gated", "decoder"])
+def test_all_layers_of_a_network_are_found_and_fine_ones_are_near_to_float(name):
+    from support.float_networks import exported, network
+
+    model = exported(network(name, seeded(5)), dynamo=False, batch=None)
+    coarse, fine = (
+        hwsim.attribute(hwsim.quantize(model, IMAGES[:48], bits=bits).graph, model, IMAGES[:16])
+        for bits in ("w3a8", "w12a12")
+    )
+    layers = [n for n in FloatModel.of(model, Path("m")).nodes if n.op_type in WEIGHTED]
+    assert len(fine.weights) == len(layers) > 2
+    for one in (*coarse.layers, *fine.layers):
+        assert not one.notes and one.parts["undivided"].rms == 0
+    for one in fine.layers:
+        assert one.sqnr_db is None or one.sqnr_db > 35, one.edge
+        assert one.parts["arithmetic"].largest <= 0.02 * one.ends[1], one.edge
+    adds = [one for one in coarse.layers if one.parts["weights"].rms]
+    assert len(adds) == len(layers) and adds[0].blamed == "weights"
+
+
+class Calibration(CalibrationDataReader):
+    """Batches of the digits."""
+
+    def __init__(self) -> None:
+        self.rest = iter([{"image": IMAGES[at : at + 64]} for at in range(0, 256, 64)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.rest, None)
+
+
+def test_a_file_of_integer_layers_has_the_parts_of_the_same_one_as_qdq(tmp_path):
+    found = []
+    for form in (QuantFormat.QDQ, QuantFormat.QOperator):
+        out = tmp_path / "q.onnx"
+        kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        quantize_static(
+            str(CNN), str(out), Calibration(), quant_format=form, per_channel=True, **kinds
+        )
+        found.append(attributed(out))
+    qdq, layers = found
+    assert [one.tensor for one in qdq.layers] == [one.tensor for one in layers.layers]
+    assert {"relu1", "relu2", "relu3", "logits"} < {one.tensor for one in qdq.layers}
+    for one, other in zip(qdq.layers, layers.layers, strict=True):
+        assert one.parts == other.parts and one.sqnr_db == other.sqnr_db
+        assert not one.notes and not other.notes
+    assert qdq.decisions.float_right == layers.decisions.float_right > 390
 
 
 def test_what_has_no_counterpart_is_listed_and_not_compared(fine):

@@ -16,8 +16,14 @@ import numpy.typing as npt
 
 from hwsim.compress.attribution.counterparts import Reals
 
-PARTS = ("input", "weights", "bias", "sums", "saturation", "rounding", "table", "arithmetic")
-"""The parts in the order in which they are put in the place of the float ones."""
+PARTS = (
+    "input", "weights", "bias", "sums", "saturation", "rounding", "table", "arithmetic",
+    "undivided",
+)  # fmt: skip
+"""The parts in the order in which they are put in the place of the float ones.
+
+`undivided` is all that a layer adds, where it cannot be told apart.
+"""
 
 GRID_BITS = 48
 """Bits of the largest number on the grid of a comparison: sums of all parts stay below 2**53."""
@@ -67,10 +73,22 @@ def split(stages: Mapping[str, Reals], made: Reals, ends: CodeEnds, *, tables: b
     places = np.rint((np.clip(kept, ends.low, ends.high) - ends.low) / ends.step)
     rounded = np.where(near, made, ends.low + places * ends.step)
     rest = "table" if tables else "arithmetic"
-    steps = on_grid({**stages, name: last, "saturation": kept, "rounding": rounded, rest: made})
-    names = list(steps)
-    parts = {name: steps[name] - steps[old] for old, name in pairwise(names)}
-    return SplitError(steps[rest] - steps["float"], parts, beyond)
+    return _summed(
+        {**stages, name: last, "saturation": kept, "rounding": rounded, rest: made}, beyond
+    )
+
+
+def undivided(stages: Mapping[str, Reals], made: Reals) -> SplitError:
+    """The error of `made` as what stages change, and the rest."""
+    return _summed({**stages, "undivided": made}, np.zeros(made.shape, np.bool_))
+
+
+def _summed(steps: Mapping[str, Reals], beyond: npt.NDArray[np.bool_]) -> SplitError:
+    """What each step changes, on one grid, the float tensor being the first."""
+    held = on_grid(steps)
+    names = list(held)
+    parts = {name: held[name] - held[old] for old, name in pairwise(names)}
+    return SplitError(held[names[-1]] - held["float"], parts, beyond)
 
 
 def on_grid(arrays: Mapping[str, Reals]) -> dict[str, Reals]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hwsim.ops import TensorType, Weighted
 from hwsim.ports import seen_axes, user_shape
 
 Reals = npt.NDArray[np.float64]
-ENDS = ("_QuantizeLinear_Output", ".quantized", "_quantized", ".codes")
+ENDS = ("_QuantizeLinear_Output", ".quantized", "_quantized", "_quant", ".codes")
 """Ends of the names that quantizers give to what they make of a float tensor."""
 
 NARROWER = ("requantize", "cast", "thresholds", "chosen_thresholds", "table", "channel_table")
@@ -92,7 +92,7 @@ def _named(
             axes = seen_axes(kind, port)
             yield port.tensor, name, [TensorView(kind.shape, axes, user_shape(kind, port))]
     ports = {p.tensor: p for p in graph.outputs if not p.steps and p.reals is None}
-    claimed = {name_of(edge, shapes) for edge in types}
+    claimed = {name_of(edge, floats) for edge in types}
     for node in graph.nodes:
         for edge in node.outputs:
             kind, seen = types[edge], ports.get(edge)
@@ -100,51 +100,47 @@ def _named(
                 view = TensorView(kind.shape, seen_axes(kind, seen), user_shape(kind, seen))
                 yield edge, seen.name, [view]
                 continue
-            tensor = _name(graph, floats, node, edge, shapes, claimed)
-            views = [] if tensor is None else _views(graph, edge, shapes[tensor])
+            tensor = _name(graph, floats, node, edge, claimed)
+            views = _views(graph, edge, shapes[tensor]) if tensor in shapes else []
             if tensor is not None and views:
                 yield edge, tensor, views
 
 
 def _name(
-    graph: Graph,
-    floats: FloatGraph,
-    node: Node,
-    edge: str,
-    tensors: Mapping[str, Any],
-    claimed: Collection[str | None],
+    graph: Graph, floats: FloatGraph, node: Node, edge: str, claimed: Collection[str | None]
 ) -> str | None:
     """The tensor of an edge's name; of sums without one that of their codes, of a float layer.
 
     Codes that begin at real 0 are those of the ReLU that alone reads the tensor of their name,
-    where no edge has the ReLU's.
+    where no edge has the ReLU's. Sums with a bias are those behind the float one.
     """
-    found, kind = name_of(edge, tensors), graph.types()[edge]
+    found, kind = name_of(edge, floats), graph.types()[edge]
     if isinstance(node.op, Weighted):
         readers = graph.consumers(edge)
         if found is None and len(readers) == 1 and readers[0].op.kind in NARROWER:
-            found = name_of(readers[0].outputs[0], tensors)
-            return found if found is not None and floats.weights_of(found) else None
-        return found
+            found = name_of(readers[0].outputs[0], floats)
+        if found is None or floats.weights_of(found) is None:
+            return None
+        return floats.biased(found) if node.op.bias.any() else found
     if found is not None and kind.zero_point == kind.format.min:
         behind = floats.rectified(found)
-        if behind in tensors and behind not in claimed:
+        if behind is not None and behind not in claimed:
             return behind
     return found
 
 
-def name_of(edge: str, tensors: Mapping[str, Any]) -> str | None:
-    """The tensor of an edge's name, less what quantizers put behind it."""
-    while edge not in tensors:
+def name_of(edge: str, floats: FloatGraph) -> str | None:
+    """The tensor of an edge's name, or of the node's, less what quantizers put behind it."""
+    while edge not in floats.names:
         end = next((end for end in ENDS if edge.endswith(end)), None)
         if end is None:
             return None
         edge = edge.removesuffix(end)
-    return edge
+    return str(floats.names[edge])
 
 
 def _views(graph: Graph, edge: str, wanted: Sequence[int]) -> list[TensorView]:
-    """As it is, with the channels in front, and flattened from that."""
+    """As it is, with the channels in front, flattened from that; axes of one number come and go."""
     kind, maker = graph.types()[edge], graph.makers().get(edge)
     rank, target = len(kind.shape), tuple(wanted)
     tried = [TensorView(kind.shape, tuple(range(rank)), kind.shape)]
@@ -155,7 +151,13 @@ def _views(graph: Graph, edge: str, wanted: Sequence[int]) -> list[TensorView]:
         if len(before) > 1:
             first = _channels_first(before)
             tried.append(TensorView(before, first.axes, kind.shape))
-    return [view for view in tried if view.after == target]
+    long = _longer(target)
+    return [replace(view, after=target) for view in tried if _longer(view.after) == long]
+
+
+def _longer(shape: Sequence[int]) -> tuple[int, ...]:
+    """The axes that hold more than one number."""
+    return tuple(length for length in shape if length > 1)
 
 
 def _channels_first(shape: tuple[int, ...]) -> TensorView:

@@ -29,6 +29,9 @@ class FloatGraph:
         self.model, self.constants = model, model.constants
         self.makers = {name: node for node in model.nodes for name in node.output if name}
         self.tensors = (*model.inputs, *self.makers)
+        alone = {node.name: node.output[0] for node in model.nodes if len(node.output) == 1}
+        self.names = {**alone, **{name: name for name in self.tensors}}
+        """Tensors by their names, and by those of the nodes that make them."""
         self._readers: dict[str, list[Any]] = defaultdict(list)
         for node in model.nodes:
             for name in node.input:
@@ -74,6 +77,14 @@ class FloatGraph:
                 bias = np.asarray(self.constants[added], np.float64)
                 return found and FloatWeights(tensor, found.weights, bias.reshape(-1))
         return None
+
+    def biased(self, tensor: str) -> str:
+        """What a constant that is added to a product alone makes of it, or the tensor itself."""
+        readers = self._readers[tensor]
+        if len(readers) != 1 or readers[0].op_type != "Add" or tensor in self.model.outputs:
+            return tensor
+        behind = str(readers[0].output[0])
+        return tensor if self.weights_of(behind) is None else behind
 
     def rectified(self, tensor: str) -> str | None:
         """What a ReLU, or a Clip from 0, makes of a tensor that nothing else reads."""

@@ -9,16 +9,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.attribution.counterparts import Counterpart, Reals, between, reals
+from hwsim.compress.attribution.counterparts import (
+    NARROWER,
+    Counterpart,
+    Reals,
+    between,
+    reals,
+)
 from hwsim.compress.attribution.float_graph import FloatGraph, FloatWeights
 from hwsim.graph import Graph, Node
-from hwsim.ops import EXACT, AvgPool, Carrier, Exact, Op, TensorType, Weighted
+from hwsim.ops import EXACT, AvgPool, Carrier, Exact, Op, Reduce, Reduction, TensorType, Weighted
 
 WHOLE = (
     "add", "concat", "flatten", "maximum", "maxpool", "minimum", "mul", "pad", "relu", "reshape",
-    "split", "sub", "transpose",
+    "select", "split", "sub", "transpose",
 )  # fmt: skip
 """Operators that give exactly what the float ones give of the same reals."""
+
+CHOOSING = (Reduction.MAX, Reduction.MIN)
+
+MOST_CODES = 1 << 16
+"""Codes up to which an operator on single ones is tried on all."""
 
 TABLES = (
     "channel_table", "chosen_thresholds", "divide", "literal", "pair_table",
@@ -97,7 +108,7 @@ def layer_places(
         return edge in makers and isinstance(makers[edge].op, Weighted)
 
     def inner(edge: str) -> bool:
-        exact = edge in makers and _whole(makers[edge].op) and named[found[edge].tensor] > 1
+        exact = edge in makers and _whole(graph, makers[edge]) and named[found[edge].tensor] > 1
         return edge not in shown and (exact or weighted(edge))
 
     own = {edge for edge in found if not inner(edge)}
@@ -153,16 +164,30 @@ def _sums(
     if weights.bias is not None and weights.bias.size not in (1, node.op.outputs):  # type: ignore[attr-defined]
         return f"weights of {node.name!r}: the float layer has {weights.bias.size} biases"
     _, nodes = between(graph, node.output, rows)
-    lossy = [one.name for one in nodes if one.name != node.name and not _whole(one.op)]
+    lossy = [one.name for one in nodes if one.name != node.name and not _whole(graph, one)]
     if lossy:
         return f"weights of {node.name!r}: what it reads goes through {lossy[0]!r} first"
     return SumPlace(at, node, weights, source)
 
 
-def _whole(op: Op) -> bool:
+def _whole(graph: Graph, node: Node) -> bool:
+    """Whether an operator gives what the float one gives of the same reals."""
+    op = node.op
     if isinstance(op, AvgPool):
         return isinstance(op.accumulator, Exact)
-    return op.kind in WHOLE
+    if isinstance(op, Reduce):
+        return op.reduction in CHOOSING or isinstance(op.accumulator, Exact)
+    return op.kind in WHOLE or (op.kind in NARROWER and _keeps(op, *graph.input_types(node)))
+
+
+def _keeps(op: Op, kind: TensorType) -> bool:
+    """Whether an operator on single codes gives each of them the real that it had."""
+    if kind.hi - kind.lo >= MOST_CODES:
+        return False
+    row = kind.with_shape((kind.channels,))
+    codes = np.repeat(np.arange(kind.lo, kind.hi + 1)[:, None], kind.channels, axis=1)
+    made = op.run(np, [codes], op.prepare((row,), Carrier.INT64))
+    return bool((reals(op.output_types((row,))[0], np.asarray(made)) == reals(row, codes)).all())
 
 
 def lacking(

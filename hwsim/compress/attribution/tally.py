@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.attribution.chain import PARTS, CodeEnds, SplitError, split
+from hwsim.compress.attribution.chain import PARTS, CodeEnds, SplitError, split, undivided
 from hwsim.compress.attribution.counterparts import Counterpart, Reals, reals
 from hwsim.compress.attribution.float_graph import FloatGraph
 from hwsim.compress.attribution.places import LayerPlace
@@ -72,6 +72,8 @@ class LayerTally:
         """The error of a piece, element by element."""
         made = self.place.at.reals(codes)
         stages = self._stages(codes, np.asarray(tensors[self.name], np.float64))
+        if self.place.notes:
+            return undivided(stages, made)
         return split(stages, made, self.ends, tables=self.place.tables)
 
     def _stages(self, codes: Codes, plain: Reals) -> dict[str, Reals]:
@@ -81,7 +83,7 @@ class LayerTally:
         given = {one.tensor: one.reals(codes) for one in place.inputs}
         ours = self._plain(given)
         stages = {"float": plain, "input": ours[self.name]}
-        if not place.sums:
+        if not place.sums or place.notes:
             return stages
         exact = {one: one.sums(codes[one.node.inputs[0]]) for one in place.sums}
         with_weights = {o.at.tensor: o.at.view(s - o.bias_error()) for o, s in exact.items()}
