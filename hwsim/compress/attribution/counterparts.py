@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.attribution.float_graph import FloatGraph
+from hwsim.float_steps import FloatStep
 from hwsim.graph import Graph, Node
 from hwsim.ops import TensorType, Weighted
 from hwsim.ports import seen_axes, user_shape
@@ -37,18 +38,22 @@ class TensorView:
         return np.ascontiguousarray(moved.reshape(count, *self.after))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Counterpart:
-    """An edge, the float tensor that it stands for, and how its codes lie there."""
+    """An edge, the float tensor that it stands for, and how its codes lie there.
+
+    `added` is a bias that an output's port adds in float32, one a channel of the edge.
+    """
 
     edge: str
     tensor: str
     kind: TensorType
     view: TensorView
+    added: Reals
 
     def reals(self, codes: Mapping[str, npt.NDArray[Any]]) -> Reals:
         """The edge's codes as reals in the order of the tensor."""
-        return self.view(reals(self.kind, codes[self.edge]))
+        return self.view(reals(self.kind, codes[self.edge]) + self.added)
 
 
 def reals(kind: TensorType, codes: npt.NDArray[Any]) -> Reals:
@@ -73,10 +78,31 @@ def counterparts(
         if not _belongs(graph, floats, found, edge, name):
             continue
         theirs = np.asarray(tensors[name], np.float64)
-        ours = reals(graph.types()[edge], codes[edge])
+        kind, added = graph.types()[edge], _added(graph, floats, edge, name)
+        ours = reals(kind, codes[edge]) + added
         apart = [float(((view(ours) - theirs) ** 2).sum()) for view in views]
-        found[edge] = Counterpart(edge, name, graph.types()[edge], views[int(np.argmin(apart))])
+        found[edge] = Counterpart(edge, name, kind, views[int(np.argmin(apart))], added)
     return found
+
+
+def _added(graph: Graph, floats: FloatGraph, edge: str, tensor: str) -> Reals:
+    """The bias of sums that is added behind them, by channel: in float32 by a port, or thresholds.
+
+    What holds it there is not seen, so the float one stands for it, and what is lost is theirs.
+    """
+    kind, node = graph.types()[edge], graph.makers().get(edge)
+    none = np.zeros(kind.channels)
+    if node is None or not isinstance(node.op, Weighted) or node.op.bias.any():
+        return none
+    ports = [port for port in graph.outputs if port.tensor == edge]
+    weights = floats.weights_of(tensor)
+    if not ports and weights is not None and weights.bias is not None:
+        unseen = bool((np.abs(weights.bias) > max(kind.scales())).any())
+        return np.asarray(none + weights.bias) if unseen else none
+    steps = [port.steps[0] for port in ports if port.steps and port.axes is None]
+    if steps and isinstance(steps[0], FloatStep) and steps[0].op == "add" and len(kind.shape) == 1:
+        return np.asarray(none + steps[0].array())
+    return none
 
 
 def _named(
@@ -119,9 +145,13 @@ def _name(
         readers = graph.consumers(edge)
         if found is None and len(readers) == 1 and readers[0].op.kind in NARROWER:
             found = name_of(readers[0].outputs[0], floats)
-        if found is None or floats.weights_of(found) is None:
+        behind = None if found is None else floats.biased(found)
+        if found is None or behind is None or floats.weights_of(behind) is None:
             return None
-        return floats.biased(found) if node.op.bias.any() else found
+        if node.op.bias.any() or _added(graph, floats, edge, behind).any():
+            return behind
+        ends = any(port.steps for port in graph.outputs if port.tensor == edge)
+        return None if ends else found  # what a port computes may be a bias
     if found is not None and kind.zero_point == kind.format.min:
         behind = floats.rectified(found)
         if behind is not None and behind not in claimed:

@@ -68,13 +68,13 @@ class SumPlace:
         """Exact sums, as reals, of codes of the input."""
         op = self.exact
         made = op.run(np, [codes], op.prepare((self.source,), Carrier.INT64))
-        return reals(op.output_types((self.source,))[0], np.asarray(made))
+        return reals(op.output_types((self.source,))[0], np.asarray(made)) + self.at.added
 
     def bias_error(self) -> Reals:
         """How far the biases are from the float ones, by channel."""
         op, kind = self.exact, self.exact.output_types((self.source,))[0]
         left = max(kind.format.frac_bits - op.bias_frac, 0) if op.bias.any() else 0
-        held = op.bias.astype(np.float64) * 2.0**left * np.array(kind.scales())
+        held = op.bias.astype(np.float64) * 2.0**left * np.array(kind.scales()) + self.at.added
         plain = self.floats.bias
         return np.asarray(held if plain is None else held - plain)
 

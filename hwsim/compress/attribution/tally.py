@@ -155,7 +155,7 @@ def code_ends(at: Counterpart) -> CodeEnds:
     """The ends of an edge's format for each element of its tensor."""
     kind = at.kind
     ends = (kind.format.min, kind.format.max)
-    low, high = (at.view(reals(kind, np.full((1, *kind.shape), end))) for end in ends)
+    low, high = (at.view(reals(kind, np.full((1, *kind.shape), end)) + at.added) for end in ends)
     step = at.view(np.broadcast_to(np.array(kind.scales()), (1, *kind.shape)))
     return CodeEnds(low, high, step)
 
