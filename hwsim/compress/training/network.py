@@ -17,14 +17,14 @@ from hwsim.compress.training.layers import (
     is_learned_multiplier,
 )
 from hwsim.compress.training.namespace import namespace, torch
-from hwsim.compress.training.through import SMOOTH, average, through, weighted
+from hwsim.compress.training.through import smooth_of, through, weighted
 from hwsim.emulator import ports
 from hwsim.emulator.run import planned
 from hwsim.emulator.steps import CARRIERS, choose_carrier
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array
 from hwsim.graph import Graph, Node, OutputPort
-from hwsim.ops import EXACT, AvgPool, Carrier, Conv, Op, Stepwise, TensorType, Weighted
+from hwsim.ops import EXACT, Carrier, Conv, Op, Stepwise, TensorType, Weighted
 from hwsim.ops.base import Constants
 
 Learned = LearnedLayer | LearnedMultiplier
@@ -154,19 +154,14 @@ class TrainableGraph:
 
     def is_smooth(self, step: TrainingStep) -> bool:
         """Whether a smooth function stands beside a node's codes, or sums in floats are its own."""
-        op = step.node.op
-        if isinstance(op, AvgPool) and isinstance(op.accumulator, Stepwise):
-            return True
-        return isinstance(op, Weighted) or type(op) in SMOOTH
+        return isinstance(step.node.op, Weighted) or smooth_of(step.node.op) is not None
 
     def _made(self, step: TrainingStep, xs: list[Array]) -> Any:
         op, learned = step.node.op, step.learned
         if isinstance(op, Weighted):
             assert isinstance(learned, LearnedLayer)
             return self._summed(step, op, learned, xs)
-        smooth = SMOOTH.get(type(op))
-        if isinstance(op, AvgPool) and isinstance(op.accumulator, Stepwise):
-            smooth = average
+        smooth = smooth_of(op)
         if smooth is None:
             return self._plain(step, op, xs, step.constants)
         live, constants = {}, step.constants

@@ -14,22 +14,38 @@ from typing import Any
 import numpy as np
 
 from hwsim.compress.training.namespace import torch
-from hwsim.fixed import Array, Overflow
+from hwsim.compress.training.proportions import (
+    SATURATING,
+    added,
+    beside,
+    counted_in_a_row,
+    divided_by,
+    inverse_root,
+    looked_up_by_two,
+    shared,
+)
+from hwsim.fixed import Array
 from hwsim.ops import (
     AvgPool,
     Cast,
     ChannelTable,
+    ChosenThresholds,
     Divide,
+    Exact,
     Op,
+    PairTable,
+    Quotient,
+    Reduce,
     Requantize,
+    Rsqrt,
     ScaledAdd,
+    Share,
     Table,
     TensorType,
     Thresholds,
     Weighted,
 )
 
-SATURATING = (Overflow.SAT, Overflow.SAT_SYM)
 Slopes = np.ndarray[Any, Any]
 
 
@@ -94,8 +110,7 @@ def scaled_add(
 ) -> Array:
     """The sum of both products, in bounds."""
     (ra, rb), (sa, sb, so) = op.ratios, op.shifts
-    rank = max(x.ndim for x in xs)
-    a, b = (x.reshape(len(x), *(1,) * (rank - x.ndim), *x.shape[1:]) for x in xs)
+    a, b = beside(xs)
     total = ((a + sa) * ra + (b + sb) * rb + op.offset) / (op.divisor or 1.0)
     return (total - so).clip(op.out.min, op.out.max)
 
@@ -145,13 +160,45 @@ def looked_up_by_channel(
 def counted(
     op: Thresholds, types: Sequence[TensorType], xs: Sequence[Array], live: Mapping[str, Array]
 ) -> Array:
-    """A line of the channel's usual step from its first threshold on, in its bounds."""
-    count, kept = op.values.shape[1], {"dtype": xs[0].dtype}
-    usual = np.median(np.diff(op.values, axis=1), axis=1) if count > 1 else np.ones(len(op.values))
-    width = torch().tensor(np.maximum(usual, 1.0), **kept)
-    first, step, base = (torch().tensor(a, **kept) for a in (op.values[:, 0], op.step, op.base))
-    steps = ((xs[0] - first) / width + 0.5).clip(0, count)
-    return steps * step + base
+    """A line with the slope that the channel's thresholds have around each code, in their bounds.
+
+    Half a step beyond the first and the last threshold is inside. A single threshold's line is as
+    wide as the codes usually are far from it.
+    """
+    x, kept = xs[0], {"dtype": xs[0].dtype}
+    values, step = torch().tensor(op.values, **kept), torch().tensor(op.step, **kept)
+    with torch().no_grad():
+        if op.values.shape[1] == 1:
+            away = (x - values[:, 0]).abs()
+            width = 2 * away.mean(tuple(range(x.ndim - 1)), keepdim=True).clip(1)
+            slope = (away <= width / 2) / width
+        else:
+            slope = _rises(values, torch().tensor(_steepness(op.values), **kept), x)
+    return x * slope * step
+
+
+def _rises(values: Array, steepness: Array, x: Array) -> Array:
+    """The slope at each code, 0 out of bounds; rows of thresholds are for all channels or each."""
+    rows = len(values)
+    lines = x.movedim(-1, 0).reshape(rows, -1) if rows > 1 else x.reshape(1, -1)
+    reached = torch().searchsorted(values, lines.contiguous(), right=True)
+    slope = steepness.gather(1, reached)
+    below, above = values[:, :1] - lines, lines - values[:, -1:]
+    slope = slope * (torch().maximum(below, above) * slope <= 0.5)
+    last = x.movedim(-1, 0).shape if rows > 1 else x.shape
+    slope = slope.reshape(last)
+    return slope.movedim(0, -1) if rows > 1 else slope
+
+
+def _steepness(values: np.ndarray[Any, Any]) -> Slopes:
+    """Thresholds a code around each place between them: of one gap, or of three together."""
+    count = values.shape[1]
+    places, found = np.arange(1, count), np.zeros((len(values), count - 1))
+    for more in (0, 1):
+        low, high = np.maximum(places - 1 - more, 0), np.minimum(places + more, count - 1)
+        rise = (high - low) / np.maximum(values[:, high] - values[:, low], 1)
+        found = np.maximum(found, rise)
+    return np.concatenate([found[:, :1], found, found[:, -1:]], axis=1)
 
 
 def _slopes(values: np.ndarray[Any, Any]) -> Slopes:
@@ -172,5 +219,19 @@ SMOOTH: Mapping[type[Op], Callable[..., Array]] = {
     Table: looked_up,
     ChannelTable: looked_up_by_channel,
     Thresholds: counted,
+    ChosenThresholds: counted_in_a_row,
+    PairTable: looked_up_by_two,
+    Quotient: divided_by,
+    Rsqrt: inverse_root,
+    Share: shared,
 }
 """What gradients see of operators that round; the text of the others is smooth as it stands."""
+
+
+def smooth_of(op: Op) -> Callable[..., Array] | None:
+    """The smooth function beside an operator's codes; None where its own text is smooth, if any."""
+    if isinstance(op, AvgPool):
+        return None if isinstance(op.accumulator, Exact) else average
+    if isinstance(op, Reduce):
+        return None if isinstance(op.accumulator, Exact) else added
+    return SMOOTH.get(type(op))
