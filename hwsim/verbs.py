@@ -338,6 +338,8 @@ def quantize(
     scheme: str = "power-of-two",
     method: str = "mse",
     per_channel: bool = True,
+    equalize: bool = False,
+    correct_bias: bool = False,
     samples: int | None = 1024,
     out: str | Path | None = None,
 ) -> QuantizedModel:
@@ -350,8 +352,11 @@ def quantize(
     16 each (1 bit of weights is a sign; of activations 0 and 1, or a sign where they have one).
     `layers` are other bits by a pattern of names (`{"conv*": "w8a8", "fc": "w4"}`), the last that
     fits counts; `ends` are those of the first and last layers and of what they read. `scheme` is
-    `power-of-two`: hardware shifts, and QONNX's executor has the same integers. `method` says how
-    ranges are chosen.
+    `power-of-two` (hardware shifts, and QONNX's executor has the same integers), `symmetric` (any
+    scale) or `affine` (zero points of activations too); of these w8a8 is a QDQ file with ONNX
+    Runtime's integers. `method` is `mse`, `minmax`, `average`, `percentile:99.9` or `entropy`.
+    `equalize` brings the channels between two layers to ranges alike first, for what has one scale
+    a tensor; `correct_bias` takes the mean error of rounded weights off the biases.
     Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all.
     Raises HwsimError for a model with operators that there is no rule for (all are named), and for
     data that does not fit.
@@ -361,7 +366,14 @@ def quantize(
     from hwsim.compress.samples import Batches, BatchStream
 
     linear = LinearScheme.parse(
-        bits, layers or {}, ends=ends, scheme=scheme, method=method, per_channel=per_channel
+        bits,
+        layers or {},
+        ends=ends,
+        scheme=scheme,
+        method=method,
+        per_channel=per_channel,
+        equalize=equalize,
+        correct_bias=correct_bias,
     )
     found = float_model(model)
     batches: Batches | BatchStream

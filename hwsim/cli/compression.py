@@ -56,6 +56,12 @@ def quantize(
     histograms: Annotated[
         bool, typer.Option("--histograms", help="Show what each tensor held and its codes hold.")
     ] = False,
+    equalize: Annotated[
+        bool, typer.Option("--equalize", help="Channels between two layers to ranges alike first.")
+    ] = False,
+    correct_bias: Annotated[
+        bool, typer.Option("--correct-bias", help="Take the weights' mean error off the biases.")
+    ] = False,
     samples: Annotated[
         int, typer.Option(help="Samples that ranges come from, evenly over the data.")
     ] = 1024,
@@ -83,7 +89,14 @@ def quantize(
     from hwsim.data import Preparation
 
     linear = LinearScheme.parse(
-        bits, _layers(layer), ends=ends, scheme=scheme, method=method, per_channel=not per_tensor
+        bits,
+        _layers(layer),
+        ends=ends,
+        scheme=scheme,
+        method=method,
+        per_channel=not per_tensor,
+        equalize=equalize,
+        correct_bias=correct_bias,
     )
     check_suffix(out)
     if samples < 1:

@@ -47,6 +47,19 @@ class FloatModel:
         from_proto(proto, path)
         return cls(path, _prepared(proto, path))
 
+    def with_constants(self, new: Mapping[str, npt.NDArray[Any]]) -> FloatModel:
+        """The same model with other values of some constants, as float32."""
+        import onnx
+        from onnx import numpy_helper
+
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        for tensor in proto.graph.initializer:
+            if tensor.name in new:
+                values = np.asarray(new[tensor.name], np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        return FloatModel(self.path, proto)
+
     @property
     def nodes(self) -> Sequence[Any]:
         """Nodes in an order of computation."""

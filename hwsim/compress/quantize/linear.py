@@ -25,7 +25,17 @@ from hwsim.compress.quantize.places import Quantizable, places
 from hwsim.compress.quantize.qdq_file import activations
 from hwsim.compress.quantize.qonnx_file import QuantNode, quantized
 
-__all__ = ["Formats", "LinearScheme", "Widths", "formats", "of_tensor", "of_weights", "quantize"]
+__all__ = [
+    "Formats",
+    "LinearScheme",
+    "Widths",
+    "ends_of",
+    "formats",
+    "of_tensor",
+    "of_weights",
+    "quantize",
+    "rounded",
+]
 
 Reals = npt.NDArray[np.float64]
 
@@ -166,6 +176,13 @@ def _scale_of_signs(mean: Reals, linear: LinearScheme) -> npt.NDArray[np.float32
         below = 2.0 ** np.floor(np.log2(mean))
         mean = np.where(mean - below <= 2 * below - mean, below, 2 * below)
     return mean.astype(np.float32)
+
+
+def ends_of(by: QuantNode) -> tuple[int, int]:
+    """The lowest and the highest code."""
+    if by.signed:
+        return -(1 << by.bits - 1) + by.narrow, (1 << by.bits - 1) - 1
+    return 0, (1 << by.bits) - 1
 
 
 def rounded(reals: Reals, scale: Any, ends: tuple[int, int]) -> Reals:

@@ -67,6 +67,8 @@ class LinearScheme:
     and the activations that the layer gives; an input's or another node's name is one of
     activations. `ends` are bits of the weights of the first and last layers, and of what these
     read. With `per_channel` weights have a scale a channel, otherwise one a layer.
+    `equalize` brings the channels between two layers to ranges alike first, `correct_bias` takes
+    the mean error of the rounded weights off the biases.
     """
 
     widths: Widths = Widths()
@@ -75,6 +77,8 @@ class LinearScheme:
     scheme: str = "power-of-two"
     method: str = "mse"
     per_channel: bool = True
+    equalize: bool = False
+    correct_bias: bool = False
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -101,6 +105,8 @@ class LinearScheme:
         scheme: str = "power-of-two",
         method: str = "mse",
         per_channel: bool = True,
+        equalize: bool = False,
+        correct_bias: bool = False,
     ) -> LinearScheme:
         """From texts; HwsimError says which is none."""
         return cls(
@@ -110,6 +116,8 @@ class LinearScheme:
             scheme=scheme,
             method=method,
             per_channel=per_channel,
+            equalize=equalize,
+            correct_bias=correct_bias,
         )
 
     @property

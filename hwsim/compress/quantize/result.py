@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.calibration.shown import histogram_facts
-from hwsim.compress.quantize.linear import Formats, rounded
+from hwsim.compress.quantize.linear import Formats, ends_of, rounded
 from hwsim.compress.quantize.places import node_name
 from hwsim.compress.quantize.qonnx_file import QuantNode
 from hwsim.emulator.run import planned
@@ -165,13 +165,6 @@ def _of_tensor(seen: Histogram, by: QuantNode) -> dict[str, Any]:
         "error": error,
         "sqnr": _sqnr(float((shares * reals**2).sum()), error),
     }
-
-
-def ends_of(by: QuantNode) -> tuple[int, int]:
-    """The lowest and the highest code."""
-    if by.signed:
-        return -(1 << by.bits - 1) + by.narrow, (1 << by.bits - 1) - 1
-    return 0, (1 << by.bits) - 1
 
 
 def _ends(scale: Any) -> list[float]:

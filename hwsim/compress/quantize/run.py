@@ -8,6 +8,8 @@ from typing import Any
 from hwsim.compress.calibration import Form
 from hwsim.compress.calibration.shown import remarks
 from hwsim.compress.float_model import FloatModel
+from hwsim.compress.quantize.correct import corrected
+from hwsim.compress.quantize.equalize import equalized
 from hwsim.compress.quantize.linear import as_written, byte_formats, formats
 from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.quantize.qdq_file import qdq, written
@@ -48,20 +50,24 @@ def run(model: FloatModel, batches: Batches | BatchStream, linear: LinearScheme)
 
     8 bits of scales that are no powers of two become a QDQ file, everything else one of QONNX.
     """
-    if linear.all_bytes and linear.form is not Form.POWER_OF_TWO:
-        made, form = byte_formats(model, batches, linear), "QDQ"
+    start = equalized(model)[0] if linear.equalize else model
+    bytewise = linear.all_bytes and linear.form is not Form.POWER_OF_TWO
+    made = (byte_formats if bytewise else formats)(start, batches, linear)
+    if linear.correct_bias:
+        start = corrected(start, batches, made)
+    if bytewise:
+        form = "QDQ"
         proto = qdq(
-            model,
+            start,
             made.ranges,
             symmetric=linear.form is Form.SYMMETRIC,
             per_channel=linear.per_channel,
         )
         made = as_written(made, written(proto))
     else:
-        made, form = formats(model, batches, linear), "QONNX"
-        proto = quantized(model, made.found, made.tensors, made.weights)
+        form, proto = "QONNX", quantized(start, made.found, made.tensors, made.weights)
     graph = read_back(proto, model.path)
     few = (batch for _, batch in zip(range(COMPARED), batches, strict=False))
     sqnr = output_sqnr(model, graph, few)
     shown, told = histograms_of(made), remarks(made.seen, model.inputs)
-    return QuantizedModel(proto, graph, form, rows_of(model, made), sqnr, shown, told)
+    return QuantizedModel(proto, graph, form, rows_of(start, made), sqnr, shown, told)
