@@ -81,7 +81,7 @@ def quantize(
 
     With labels (--labels, or in the data) float and integer accuracy are counted side by side.
     """
-    from hwsim.cli.floats import accuracy_of, float_samples
+    from hwsim.cli.floats import accuracy_of, float_samples, warn_of_classes
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.result import check_suffix
     from hwsim.compress.quantize.run import float_model, run
@@ -108,7 +108,9 @@ def quantize(
         given = float_samples(found, data, own, classes, prepare)
         tested = given if not test else float_samples(found, test, labels, classes, prepare)
         progress("calibrating")
-        made = run(found, Batches(found, given.arrays, samples=samples), linear)
+        batches = Batches(found, given.arrays, samples=samples)
+        made = run(found, batches, linear)
+        warn_of_classes(made.graph, given, batches.places)
         progress("counting accuracy")
         score, why = accuracy_of(made.graph, tested, model, asked=labels is not None)
         made.save(out)

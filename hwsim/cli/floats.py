@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.cli.arrays import assign
+from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.samples import input_ports
 from hwsim.data import Labelled, Preparation, read_labelled
 from hwsim.data.npz import is_npz
 from hwsim.errors import HwsimError
-from hwsim.evaluation.measure import choose_output, measure
+from hwsim.evaluation.measure import choose_output, class_count, measure, read_labels
 from hwsim.evaluation.reference import onnx_reference
 from hwsim.graph import Graph
 
@@ -64,3 +65,17 @@ def accuracy_of(
         "integer": {"right": found.right, "top1": found.top1},
         "float": {"right": beside.right, "top1": beside.top1},
     }, ""
+
+
+def warn_of_classes(graph: Graph, data: Labelled, places: Any) -> None:
+    """Warn of classes that the samples at these places have none of, where labels are classes."""
+    if data.labels is None:
+        return
+    count = len(next(iter(data.arrays.values())))
+    try:
+        port = choose_output(graph, None)
+        found = read_labels(data.labels, count, data.names)[places]
+    except HwsimError:
+        return  # labels of something else, which lie beside the samples
+    names = data.names
+    warn_of_missing(found, class_count(graph, port), names, "the samples to calibrate with")

@@ -127,3 +127,14 @@ def test_a_folder_of_images_calibrates_as_its_pixels_do(place, data, capsys):
         )
         made.append((status, json.loads(said)["histograms"], hwsim.load(out).hash()))
     assert made[0] == made[1] and made[0][0] == 0
+
+
+def test_classes_without_a_calibration_sample_are_told(place, data, capsys):
+    few = data.train_labels < 8
+    np.savez(place / "few.npz", x=data.train_images[few], y=data.train_labels[few])
+    call = ("quantize", FLOAT, "--data", place / "few.npz", "-o", place / "m.onnx")
+    status, _, said = run(capsys, *call)
+    assert status == 0
+    assert "the samples to calibrate with have none of classes 8, 9, which the model" in said
+    status, _, said = run(capsys, "quantize", FLOAT, "--data", "set:digits/train", *call[4:])
+    assert status == 0 and "have none" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.datasets import load_digits
 import hwsim
 from hwsim.compress.calibration import Histogram, observe, observe_channels
 from hwsim.compress.calibration.shown import bars, binned, histogram_facts, remarks
+from hwsim.compress.classes import MissingClass, warn_of_missing
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.samples import Batches, BatchStream
 from hwsim.errors import HwsimError
@@ -147,3 +149,24 @@ def test_a_picture_of_one_number_is_one_bar_and_of_none_is_empty():
     assert draw(binned(seen), (0.0, 1.0), "x").count("<rect") == 0
     seen.add(np.zeros(3, np.float32))
     assert draw(binned(seen), (0.0, 1.0), "x").count("<rect") == 1
+
+
+def test_classes_that_no_label_is_are_named():
+    labels = np.array([0, 2, 2, 0])
+    with pytest.warns(MissingClass, match="the samples have none of class dog, which the model"):
+        warn_of_missing(labels, 3, ("cat", "dog", "cow"), "the samples")
+    says = "have none of classes 1, 3, 4, 5, 6, 7 and 92 more, which .*; they are likely"
+    with pytest.warns(MissingClass, match=says):
+        warn_of_missing(labels, 100, None, "the samples")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_missing(labels, None, None, "the samples")
+        warn_of_missing(np.arange(3), 3, None, "the samples")
+
+
+def test_training_without_samples_of_a_class_is_told():
+    labels = load_digits().target
+    graph = hwsim.quantize(FLOAT, IMAGES[:200]).graph
+    few = labels != 4
+    with pytest.warns(MissingClass, match="the samples to train with have none of class 4, which"):
+        hwsim.finetune(graph, IMAGES[few][:200], labels[few][:200], epochs=1)

@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
 from hwsim.compress.training.loss import Labels
 from hwsim.compress.training.start import float_weights
 from hwsim.errors import HwsimError
-from hwsim.evaluation.measure import batch_size, choose_output, measure, read_labels
+from hwsim.evaluation.measure import (
+    batch_size,
+    choose_output,
+    class_count,
+    measure,
+    read_labels,
+)
 from hwsim.evaluation.scores import Accuracy
 from hwsim.graph import Graph
 
@@ -139,6 +146,9 @@ def fit(
     if test is None and data.labels is not None:
         data, held = data.parts(SHARE, how.seed)
         tested = "a tenth of the samples, held out"
+    if data.labels is not None:
+        classes = class_count(graph, port)
+        warn_of_missing(data.labels, classes, data.names, "the samples to train with")
     if wishes.best and held is None:
         raise HwsimError("the best epoch must be chosen by labels, and there are none")
 
