@@ -24,6 +24,7 @@ from hwsim.reporting.facts import rate_text
 from hwsim.reporting.tradeoff import Plans
 
 if TYPE_CHECKING:
+    from hwsim.compress.prune.prune import Pruned
     from hwsim.compress.training.fit import Fitted
 
 Log = Callable[[str], None]
@@ -326,6 +327,39 @@ def to_onnx(
     if out is not None:
         write_atomically(Path(out), made.SerializeToString())
     return made
+
+
+def prune(
+    model: Any,
+    amount: float = 0.5,
+    *,
+    by: str = "magnitude",
+    pattern: str = "unstructured",
+    scope: str = "layer",
+    layers: Sequence[str] | None = None,
+    x: Any = None,
+    labels: Any = None,
+) -> Pruned:
+    """Take an `amount` of the weights or channels out of a quantized model: what matters least.
+
+    `model` is a Graph or what `load` takes. `by` is magnitude, activation, zeros, taylor or
+    movement (all but the first on samples `x`, the last two with class numbers `labels`);
+    `pattern` is unstructured, channels, N:M such as 2:4, or PExSIMD such as 4x8; `scope` is layer
+    or global, and `layers` are nodes (None: all). Raises HwsimError for values that are none of
+    these, for data that are missing, for a layer that there is not, and for a pattern that divides
+    none.
+    """
+    from hwsim.compress.prune import prune as pruning
+    from hwsim.compress.prune.masks import parse_pattern
+
+    how = pruning.Pruning(
+        amount=amount,
+        by=by,
+        pattern=parse_pattern(pattern),
+        scope=scope,
+        layers=None if layers is None else tuple(layers),
+    )
+    return pruning.prune(as_graph(model), how, x, labels)
 
 
 def quantize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,7 @@ from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.ops import Conv2D, TensorType, Window
+from hwsim.ops.encodings import Codebook
 
 MODEL = Path(__file__).resolve().parents[2] / "examples" / "models" / "digits_cnn_int8.onnx"
 IMAGES = (load_digits().images / 16).astype(np.float32)[:, None]
@@ -125,6 +127,14 @@ def test_a_masked_graph_has_zeros_where_masks_are_false_and_all_else_as_it_was(d
     for name, op in layers.items():
         assert np.array_equal(found[name].weights, np.where(masks[name], op.weights, 0))
         assert np.array_equal(found[name].bias, op.bias)
+
+
+def test_weights_of_a_table_without_0_cannot_be_pruned_and_are_told_by_name():
+    op = weighted_layers(tiny())["dense"]
+    table = replace(op, weights=np.where(op.weights < 0, -3, 5), encoding=Codebook(entries=(-3, 5)))
+    graph = tiny().with_op("dense", table)
+    with pytest.raises(HwsimError, match="node 'dense' must have 0 among its weights to be pruned"):
+        prune(graph, Pruning(amount=0.5))
 
 
 def test_activity_is_that_of_a_trace_however_the_data_is_cut(digits):
@@ -240,7 +250,8 @@ def test_the_command_writes_the_graph_that_the_library_gives(tmp_path, capsys, d
     status, said, err = run(capsys, "prune", MODEL, "--amount", "0.75", "-o", out, "--json")
     assert status == 0, err
     facts = json.loads(said)
-    want = prune(digits, Pruning(amount=0.75)).graph
+    want = hwsim.prune(MODEL, 0.75).graph
+    assert want.hash() == prune(digits, Pruning(amount=0.75)).graph.hash()
     assert Graph.load(out).hash() == want.hash() == facts["hash"]
     zeros = sum(int((op.weights == 0).sum()) for op in weighted_layers(want).values())
     assert facts["totals"]["zeros"][1] == zeros

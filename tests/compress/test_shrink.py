@@ -14,9 +14,10 @@ from support.mixed_networks import Mixed, each_code, met, mixed, moved, pool, re
 
 import hwsim
 from hwsim.compress.prune import rules
-from hwsim.compress.prune.masks import parse_pattern
+from hwsim.compress.prune.masks import parse_pattern, weighted_layers
 from hwsim.compress.prune.prune import Pruning, prune
 from hwsim.compress.prune.shrink import ChannelGroup, ChannelMap
+from hwsim.compress.quantize.nonlinear import WeightSet, encoded
 from hwsim.emulator.run import emulate, planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow
@@ -168,6 +169,16 @@ def test_half_of_the_channels_of_a_network_go_exactly(name, scope):
     before, after = (sum(w.macs for w in g.work().values()) for g in (graph, small))
     assert after < 0.62 * before
     assert emulate(small, IMAGES[:5]).shape == (5, 10)
+
+
+@pytest.mark.parametrize("weights", ["pot4", "apot4", "codebook3", "ternary"])
+def test_layers_of_encoded_weights_keep_their_encoding(weights):
+    graph = encoded(hwsim.load(MODELS / "digits_dw_skip.onnx"), WeightSet.parse(weights))
+    found = ChannelMap.of(graph)
+    gone = found.choose(found.groups, len(found.groups) // 2)
+    assert not differing(found, gone, planned(graph).encode(IMAGES[:10]))
+    for name, op in weighted_layers(found.shrunk(gone)).items():
+        assert op.encoding == weighted_layers(graph)[name].encoding is not None
 
 
 def test_channels_of_branches_that_meet_go_together_and_depthwise_ones_with_what_they_read():

@@ -202,5 +202,13 @@ def masked(graph: Graph, masks: Mapping[str, Mask]) -> Graph:
                 f"a mask of node {name!r} must have shape {op.weights.shape}, not "
                 f"{masks[name].shape}"
             )
-    ops = {name: replace(op, weights=op.weights * masks[name]) for name, op in layers.items()}
-    return rebuilt(graph, ops)
+    return rebuilt(graph, {name: _zeroed(name, op, masks[name]) for name, op in layers.items()})
+
+
+def _zeroed(name: str, op: Weighted, mask: Mask) -> Weighted:
+    try:
+        return replace(op, weights=op.weights * mask)
+    except HwsimError as error:  # of an encoding that has no 0
+        raise HwsimError(
+            f"node {name!r} must have 0 among its weights to be pruned: {error}"
+        ) from None
