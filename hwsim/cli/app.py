@@ -11,6 +11,7 @@ from hwsim.cli import (
     attribution,
     compression,
     designs,
+    encoding,
     exports,
     installation,
     pruning,
@@ -98,6 +99,13 @@ app.command(
         "prune model.onnx --pattern channels --by taylor --data train.npz -o small.hwsim",
     )
 )(pruning.prune)
+
+app.command(
+    epilog=examples(
+        "encode model.onnx --weights pot4 -o shifts.hwsim",
+        "encode m.onnx --weights ternary --layer 'conv1=pot4' --from float.onnx -o t.hwsim",
+    )
+)(encoding.encode)
 
 app.command(
     epilog=examples(

@@ -224,6 +224,7 @@ def test_of_a_file_that_is_not_read_each_command_says_the_same_and_writes_nothin
             ("hazards", path, *given),
             ("attribute", path, "--reference", path, *given, "--page", out / "p.html"),
             ("prune", path, "-o", out / "p.hwsim"),
+            ("encode", path, "--weights", "pot4", "-o", out / "c.hwsim"),
             ("plan", path, "--picture", out / "p.svg"),
             ("build", path, "-o", out / "b"),
             ("to-hls4ml", path, "-o", out / "h"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from support import rtl_designs
+from support.cli_calls import refused, run
 from support.mixed_networks import mixed
 
 import hwsim
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.linear import Widths, quantize
 from hwsim.compress.quantize.nonlinear import WeightSet, encoded, reals_of
+from hwsim.compress.training.start import float_weights
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
@@ -124,6 +127,34 @@ def test_bad_calls_are_told_by_the_nodes_name(digits):
         encoded(digits, one, {name: {"weights": np.zeros(3)}})
     with pytest.raises(HwsimError, match=f"weights of node '{name}' must be finite"):
         encoded(digits, one, {name: {"weights": np.full(shape, np.nan)}})
+
+
+def test_the_command_writes_what_the_function_gives(digits, tmp_path, capsys):
+    digits.save(tmp_path / "m.hwsim")
+    call = ("encode", tmp_path / "m.hwsim", "--weights", "pot4", "--layer", "conv*=codebook3")
+    call += ("--layer", "conv1=plain", "--from", MODELS / "digits_cnn_int8.float.onnx")
+    status, out, _ = run(capsys, *call, "-o", tmp_path / "e.hwsim", "--json")
+    facts, graph = json.loads(out), hwsim.load(tmp_path / "e.hwsim")
+    sets = {"conv2": "codebook3", "conv3": "codebook3", "logits": "pot4"}
+    reals = float_weights(digits, FloatModel.read(MODELS / "digits_cnn_int8.float.onnx"))
+    want = encoded(digits, {n: WeightSet.parse(one) for n, one in sets.items()}, reals)
+    assert status == 0 and facts["hash"] == graph.hash() == want.hash()
+    bits = {name: one["bits"] for name, one in facts["layers"].items()}
+    assert bits == {"conv1": [8, 8], "conv2": [8, 3], "conv3": [8, 3], "logits": [8, 4]}
+    assert run(capsys, *call, "-o", tmp_path / "e.hwsim")[0] == 0
+
+
+def test_bad_calls_of_the_command_write_nothing(digits, tmp_path, capsys):
+    digits.save(tmp_path / "m.hwsim")
+    call, out = ("encode", tmp_path / "m.hwsim", "-o"), tmp_path / "e.hwsim"
+    for more, said in (
+        (("--weights", "nf4"), "a set of weights must be ternary"),
+        (("--weights", "pot4", "--layer", "fc"), "--layer must be NODE=SET, not 'fc'"),
+        (("--weights", "pot4", "--layer", "fc*=pot3"), "not 'fc*', which fits none"),
+    ):
+        assert said in refused(capsys, *call, out, *more)
+    assert "--out must be a .hwsim" in refused(capsys, *call, tmp_path / "e.onnx", *more[:2])
+    assert not out.exists()
 
 
 @pytest.mark.needs("torch", "array_api_compat")

@@ -66,7 +66,7 @@ def _fitting(
     for layer in alike:
         for weights in _ordered(graph, node, op, layer, constants[layer.weights]):
             codes = weights / _steps(op, kind, weights)
-            off = _share_off(codes, op.weights, _ends(op))
+            off = _share_off(codes, op)
             if best is None or off < best.off:
                 best = Fit(layer, codes * real_unit(op, kind), off)
         if best is not None and best.off <= MOST_OFF:
@@ -91,13 +91,19 @@ def _steps(op: Weighted, x: TensorType, weights: Reals) -> Reals:
     return np.asarray(np.where(found > 0, found, np.abs(rows).max(0) + 1e-30))
 
 
-def _ends(op: Weighted) -> tuple[int, int]:
-    return op.weight_format.min, op.weight_format.max
+def _share_off(reals: Reals, op: Weighted) -> float:
+    """The share of codes that are a step or more from the reals, which saturate.
 
-
-def _share_off(reals: Reals, codes: npt.NDArray[np.int64], ends: tuple[int, int]) -> float:
-    """The share of codes that are a step or more from the reals, which saturate."""
-    return float((np.abs(reals.clip(*ends) - codes) >= 1.0 + 1e-6).mean())
+    A step of an encoding's values goes to the next of them.
+    """
+    if op.encoding is None:
+        ends = op.weight_format.min, op.weight_format.max
+        return float((np.abs(reals.clip(*ends) - op.weights) >= 1.0 + 1e-6).mean())
+    values = op.encoding.values
+    at = np.searchsorted(values, op.weights)
+    below, above = values[np.maximum(at - 1, 0)], values[np.minimum(at + 1, len(values) - 1)]
+    held = reals.clip(values[0], values[-1])
+    return float(((held < below - 1e-6) | (held > above + 1e-6)).mean())
 
 
 def _ordered(

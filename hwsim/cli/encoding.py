@@ -1,0 +1,125 @@
+"""The command that stores weights as powers of two, sums of them or places in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwsim.cli.console import Progress, console, print_json
+from hwsim.cli.options import Json, Like, Model
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+from hwsim.ops import Weighted
+
+if TYPE_CHECKING:
+    from hwsim.compress.quantize.nonlinear import WeightSet
+
+
+def encode(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The .hwsim file to write.")
+    ],
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="SET",
+            help="Of all layers: ternary, pot2 to pot8, apot3 to apot8, codebook1 to codebook8, or "
+            "plain, as they are.",
+        ),
+    ],
+    layers: Annotated[
+        list[str] | None,
+        typer.Option("--layer", metavar="NODE=SET", help="Of some; NODE may be a pattern, fc*."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FLOAT.onnx", help="The float model it was quantized from."),
+    ] = None,
+    like: Like = None,
+    as_json: Json = False,
+) -> None:
+    """Store weights as powers of two, sums of them or places in a table.
+
+    Each weight becomes the nearest of its layer's set; all else stays. Memories
+    of weights get narrower, and powers of two need no multiplier.
+    """
+    from hwsim.compress.quantize.nonlinear import encoded
+    from hwsim.frontends import load
+
+    if out.suffix != ".hwsim":
+        raise HwsimError(f"--out must be a .hwsim file, not {out}")
+    wanted = [("*", weights), *(_pair(text) for text in layers or ())]
+    with Progress(f"encoding {model}"):
+        graph = load(model, like=like)
+        chosen, reals = _chosen(graph, wanted), None
+        if start is not None:
+            from hwsim.compress.float_model import FloatModel
+            from hwsim.compress.training.start import float_weights
+
+            reals = float_weights(graph, FloatModel.read(start))
+        found = encoded(graph, chosen, reals)
+        found.save(out)
+    facts = _facts(graph, found)
+    if as_json:
+        print_json({"model": str(model), "out": str(out), **facts})
+        return
+    _show(facts)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, chosen = text.rpartition("=")
+    if not (name and equals):
+        raise HwsimError(f"--layer must be NODE=SET, not {text!r}")
+    return name, chosen
+
+
+def _chosen(graph: Graph, wanted: list[tuple[str, str]]) -> dict[str, WeightSet]:
+    """A set for each layer that gets one: that of the last pattern that fits it."""
+    from hwsim.compress.quantize.nonlinear import WeightSet
+
+    names = [node.name for node in graph.nodes if isinstance(node.op, Weighted)]
+    found: dict[str, WeightSet] = {}
+    for pattern, text in wanted:
+        fit = [name for name in names if fnmatchcase(name, pattern)]
+        if not fit:
+            raise HwsimError(
+                f"a layer must be one of {', '.join(names) or 'none'}, not {pattern!r}, which fits "
+                "none"
+            )
+        if text == "plain":
+            found = {name: one for name, one in found.items() if name not in fit}
+        else:
+            found |= dict.fromkeys(fit, WeightSet.parse(text))
+    return found
+
+
+def _facts(before: Graph, after: Graph) -> dict[str, Any]:
+    rows: dict[str, dict[str, Any]] = {}
+    for node in after.nodes:
+        old, new = before.node(node.name).op, node.op
+        if isinstance(old, Weighted) and isinstance(new, Weighted):
+            rows[node.name] = {
+                "weights": new.weights.size,
+                "bits": [old.weight_bits, new.weight_bits],
+                "stored": new.encoding.text if new.encoding else "codes",
+            }
+    totals = [sum(r["weights"] * r["bits"][k] for r in rows.values()) for k in (0, 1)]
+    return {"layers": rows, "weight_bits": totals, "hash": after.hash()}
+
+
+def _show(facts: Mapping[str, Any]) -> None:
+    from hwsim.cli.sheet import table
+
+    rows = [
+        (name, one["stored"], f"{one['weights']:,}", " → ".join(map(str, one["bits"])))
+        for name, one in facts["layers"].items()
+    ]
+    heads = ("node", "stored as", "weights", "bits of each")
+    console().print(table("", heads, rows, ("weights", "bits of each")))
+    before, after = facts["weight_bits"]
+    console().print(f"weights: {before:,} bits before, {after:,} now", markup=False)
