@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.prepared import prepare
+from hwsim.compress.prepared import prepare, trains
 from hwsim.errors import HwsimError
 from hwsim.extras import library
 from hwsim.frontends.onnx.file import from_proto, read_file
@@ -45,6 +45,11 @@ class FloatModel:
     def of(cls, proto: Any, path: Path) -> FloatModel:
         """The model of a ModelProto."""
         from_proto(proto, path)
+        if training := trains(proto):
+            raise HwsimError(
+                f"{path} must be exported for inference (model.eval() in PyTorch), not in training "
+                f"mode, as {', '.join(training)}"
+            )
         return cls(path, _prepared(proto, path))
 
     def with_constants(self, new: Mapping[str, npt.NDArray[Any]]) -> FloatModel:

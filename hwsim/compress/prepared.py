@@ -28,6 +28,26 @@ def prepare(proto: Any) -> None:
     graph.write()
 
 
+def trains(proto: Any) -> list[str]:
+    """Nodes that still behave as in training: norms of the batch's own, and dropped numbers."""
+    from onnx import numpy_helper
+
+    held = {t.name: t for t in proto.graph.initializer}
+    held |= {
+        node.output[0]: node.attribute[0].t
+        for node in proto.graph.node
+        if node.op_type == "Constant" and node.attribute[0].name == "value"
+    }
+    found = []
+    for node in proto.graph.node:
+        modes = [held[name] for name in node.input[2:3] if name in held]
+        drops = node.op_type == "Dropout" and any(numpy_helper.to_array(m).any() for m in modes)
+        own = node.op_type == "BatchNormalization" and _attribute(node, "training_mode", 0)
+        if drops or own:
+            found.append(f"{node.op_type} {str(node.name or node.output[0])!r}")
+    return found
+
+
 class _Graph:
     """Nodes and constants while they are changed."""
 

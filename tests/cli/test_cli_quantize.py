@@ -138,3 +138,25 @@ def test_classes_without_a_calibration_sample_are_told(place, data, capsys):
     assert "the samples to calibrate with have none of classes 8, 9, which the model" in said
     status, _, said = run(capsys, "quantize", FLOAT, "--data", "set:digits/train", *call[4:])
     assert status == 0 and "have none" not in said
+
+
+def test_other_scales_and_corrections_are_options_and_bytes_are_qdq(place, data, capsys):
+    call = ("quantize", FLOAT, "--data", place / "x.npy", "--method", "minmax", "--json")
+    more = ("--scheme", "affine", "--per-tensor", "--equalize", "--correct-bias")
+    status, said, _ = run(capsys, *call, *more, "-o", place / "m.onnx")
+    facts = json.loads(said)
+    assert status == 0 and (facts["form"], facts["scheme"]) == ("QDQ", "affine")
+    scales = [row["weight_scales"] for row in facts["layers"] if "weight_scales" in row]
+    assert all(low == high for low, high in scales)
+    made = hwsim.quantize(
+        FLOAT,
+        data.train_images,
+        scheme="affine",
+        method="minmax",
+        per_channel=False,
+        equalize=True,
+        correct_bias=True,
+    )
+    assert made.graph.hash() == hwsim.load(place / "m.onnx").hash()
+    plain = hwsim.quantize(FLOAT, data.train_images, scheme="affine", method="minmax")
+    assert made.graph.hash() != plain.graph.hash()

@@ -20,7 +20,7 @@ from hwsim.errors import HwsimError
 
 pytestmark = pytest.mark.needs("torch")
 IMAGES = (load_digits().images / 16).astype(np.float32)[:, None]
-DYNAMO = ("branches", "residual")
+DYNAMO = ("residual",)
 FIXED = ("residual", "decoder")
 
 

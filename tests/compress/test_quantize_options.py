@@ -169,3 +169,24 @@ def test_a_constant_of_more_than_a_number_a_channel_becomes_codes():
     assert "places.quant" in {node.name for node in made.proto.graph.node}
     found = hwsim.emulate(made.graph, IMAGES[:8, 0])
     assert found.tolist() == executed(made.proto, IMAGES[:8, 0]).tolist()
+
+
+def test_a_model_in_training_mode_is_told_by_its_nodes():
+    held = [numpy_helper.from_array(np.ones(3, np.float32), name) for name in "abcd"]
+    held.append(numpy_helper.from_array(np.array(True), "on"))
+    held.append(numpy_helper.from_array(np.float32(0.5), "ratio"))
+    nodes = [
+        helper.make_node(
+            "BatchNormalization", ["x", *"abcd"], ["t", "m", "v"], "norm", training_mode=1
+        ),
+        helper.make_node("Dropout", ["t", "ratio", "on"], ["u"], "drop"),
+        helper.make_node("Dropout", ["u", "ratio"], ["y"], "kept"),
+    ]
+    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 3]) for name in "xy"]
+    graph = helper.make_graph(nodes, "trains", ports[:1], ports[1:], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(HwsimError) as told:
+        FloatModel.of(model, Path("net.onnx"))
+    assert str(told.value).endswith(
+        "not in training mode, as BatchNormalization 'norm', Dropout 'drop'"
+    )
