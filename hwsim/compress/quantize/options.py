@@ -68,7 +68,8 @@ class LinearScheme:
     activations. `ends` are bits of the weights of the first and last layers, and of what these
     read. With `per_channel` weights have a scale a channel, otherwise one a layer.
     `equalize` brings the channels between two layers to ranges alike first, `correct_bias` takes
-    the mean error of the rounded weights off the biases.
+    the mean error of the rounded weights off the biases, `adaptive` rounds each weight up or down
+    so that its layer's sums come nearest to the float ones.
     """
 
     widths: Widths = Widths()
@@ -79,8 +80,14 @@ class LinearScheme:
     per_channel: bool = True
     equalize: bool = False
     correct_bias: bool = False
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
+        if self.adaptive and self.correct_bias:
+            raise HwsimError(
+                "adaptive rounding must come without bias correction, which is of weights rounded "
+                "to nearest"
+            )
         if self.scheme not in SCHEMES:
             raise HwsimError(f"scheme must be one of {', '.join(SCHEMES)}, not {self.scheme!r}")
         Calibration.parse(self.method)
@@ -107,6 +114,7 @@ class LinearScheme:
         per_channel: bool = True,
         equalize: bool = False,
         correct_bias: bool = False,
+        adaptive: bool = False,
     ) -> LinearScheme:
         """From texts; HwsimError says which is none."""
         return cls(
@@ -118,6 +126,7 @@ class LinearScheme:
             per_channel=per_channel,
             equalize=equalize,
             correct_bias=correct_bias,
+            adaptive=adaptive,
         )
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 from hwsim.compress.calibration import Form
 from hwsim.compress.calibration.shown import remarks
 from hwsim.compress.float_model import FloatModel
+from hwsim.compress.quantize.adaptive import adapted
 from hwsim.compress.quantize.correct import corrected
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.compress.quantize.linear import as_written, byte_formats, formats
@@ -55,6 +56,8 @@ def run(model: FloatModel, batches: Batches | BatchStream, linear: LinearScheme)
     made = (byte_formats if bytewise else formats)(start, batches, linear)
     if linear.correct_bias:
         start = corrected(start, batches, made)
+    if linear.adaptive:
+        start = adapted(start, batches, made)
     if bytewise:
         form = "QDQ"
         proto = qdq(
