@@ -122,10 +122,10 @@ class Folded(Implementation[FoldPlan]):
     def _ranked(self) -> int:
         """Multipliers that a product ranks as: one at least, by the format that weights came in.
 
-        None where every product is a shift.
+        One where every product is a shift, which adders make.
         """
         if self.shifts:
-            return 0
+            return 1
         code, weight = self.task.x.format, self.op.weight_format
         return max(
             1,
@@ -174,9 +174,12 @@ class Folded(Implementation[FoldPlan]):
         return 0 if factor is None else hard_multipliers(Shape(code.width, code.signed), factor)
 
     def adder_bits(self, plan: FoldPlan) -> int:
-        """Unrolled: a term for each weight that is not 0, at least as wide as its code."""
+        """Unrolled: a term for each weight that is not 0, at least as wide as its code.
+
+        Folded shifts: for each product the code, its negation, which has the same last bit, or 0.
+        """
         if plan.fold.cycles > 1:
-            return 0
+            return plan.fold.multipliers * (self.task.x.format.width - 1) if self.shifts else 0
         return int(np.count_nonzero(self.op.weights)) * self.task.x.format.width
 
     def memories(self, plan: FoldPlan) -> Sequence[Memory]:

@@ -22,9 +22,11 @@ from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.ops import Codebook, PowersOfTwo, Weighted
-from rtl.plan.cost import multiplier_cost
+from rtl.plan.cost import least_adder_bits, multiplier_cost
 from rtl.plan.depths import with_depths
+from rtl.plan.limits import default_plan
 from rtl.plan.search import plan_for_cycles
+from rtl.targets import find_target
 
 MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"
 IMAGES = (load_digits().images / 16).astype(np.float32)[:, None]
@@ -219,6 +221,15 @@ def test_powers_of_two_need_no_multiplier_in_any_layer(digits):
     graph = encoded(digits, WeightSet.parse("apot4"))
     costs = [multiplier_cost(g, plan_for_cycles(g, 2000)) for g in (digits, graph)]
     assert costs[0] > 0 == costs[1]
+
+
+def test_a_build_by_default_has_no_more_products_for_shifts_than_for_multipliers(digits):
+    """Products by adders are no reason to fill a small device."""
+    graph = encoded(digits, WeightSet.parse("ternary"))
+    plain, shifts = (default_plan(g, find_target("ecp5-25k")).multipliers for g in (digits, graph))
+    assert shifts == plain
+    fast = plan_for_cycles(graph, 600)
+    assert least_adder_bits(graph, fast) >= 7 * fast.multipliers > 0
 
 
 @pytest.mark.slow
