@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hwsim.cli.console import Progress, console, print_json
-from hwsim.cli.options import Json, Labels, Like, Model
+from hwsim.cli.options import Json, Labels, Like, Mean, Model, Resize, Scale, Std
 from hwsim.errors import HwsimError
 
 
@@ -60,6 +60,10 @@ def prune(
         ),
     ] = None,
     labels: Labels = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = False,
     like: Like = None,
     as_json: Json = False,
 ) -> None:
@@ -70,8 +74,10 @@ def prune(
     """
     from hwsim.compress.prune import prune as pruning
     from hwsim.compress.prune.masks import parse_pattern
+    from hwsim.data import Preparation
     from hwsim.frontends import load
 
+    prepare = Preparation.parse(scale, mean, std, resize=resize)
     how = pruning.Pruning(
         amount=amount,
         by=by,
@@ -86,7 +92,7 @@ def prune(
             facts = _prune_float(model, out, how)
         else:
             graph = load(model, like=like)
-            images, classes = _data(graph, data, labels)
+            images, classes = _data(graph, data, labels, prepare)
             found = pruning.prune(graph, how, images, classes)
             found.graph.save(out)
             facts = pruning.facts_of(graph, found.graph, found.whole)
@@ -109,24 +115,17 @@ def _prune_float(model: Path, out: Path, how: Any) -> dict[str, Any]:
     return facts_of_float(before, found)
 
 
-def _data(graph: Any, inputs: list[str] | None, labels: Path | None) -> tuple[Any, Any]:
+def _data(
+    graph: Any, given: list[str] | None, labels: Path | None, prepare: Any
+) -> tuple[Any, Any]:
     """Samples by input name, and class numbers where there are any."""
-    from hwsim.cli.arrays import assign
-    from hwsim.data import Preparation, read_labelled
+    from hwsim.cli.labelled import read_data
 
-    if not inputs:
+    if not given:
         if labels is not None:
             raise HwsimError("--labels must come with --data, the samples that they belong to")
         return None, None
-    paths = assign(inputs, [port.name for port in graph.inputs], "--data")
-    data = read_labelled(
-        graph.inputs,
-        paths,
-        labels,
-        classes=None,
-        prepare=Preparation.parse(None, None, None, resize=False),
-        required=False,
-    )
+    data = read_data(graph, given, labels, None, prepare, required=False)
     return data.arrays, data.labels
 
 
