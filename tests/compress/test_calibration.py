@@ -263,6 +263,22 @@ def test_no_end_of_an_affine_range_can_be_moved_for_a_lesser_error(bits, rng):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("method", list(Method))
+def test_a_channel_has_the_range_that_it_has_alone(method, form, rng):
+    reals = (skewed(rng, 1500).reshape(500, 3) * [0.01, 1, 30]).astype(np.float32)
+    grid = CodeGrid(form=form, bits=4, signed=True)
+    how = Calibration(method=method, percentile=99)
+    together = ChannelHistogram("x", 1)
+    together.add(reals)
+    for seen in (together, Values("x", reals, 1)):
+        found = np.transpose(ranges(seen, how, grid)).tolist()
+        for channel in range(3):
+            one = reals[:, channel]
+            alone = histogram_of(one) if seen is together else Values("x", one, None)
+            assert found[channel] == np.ravel(ranges(alone, how, grid)).tolist()
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_minmax_holds_what_was_seen_and_zero(form):
     grid = CodeGrid(form=form, bits=8, signed=True)
     low, high = ranges(histogram_of(np.array([0.5, 2.0])), Calibration(method=Method.MINMAX), grid)
