@@ -18,8 +18,8 @@ from hwsim.cli import console
 
 ROOT = Path(hwsim.__file__).resolve().parent.parent
 COMMANDS = (
-    "inspect", "emulate", "accuracy", "prune", "encode", "plan", "build", "verify", "report",
-    "doctor",
+    "inspect", "emulate", "accuracy", "prune", "encode", "finetune", "distil", "plan", "build",
+    "verify", "report", "doctor",
 )  # fmt: skip
 
 

@@ -170,6 +170,7 @@ def test_each_command_gives_what_the_library_gives_or_one_sentence(kind, tmp_pat
             ["plan", path],
             ["hazards", path, *given],
             ["build", path, "-o", out / "b"],
+            ["distil", path, *given, "--teacher", path, "-o", out / "t.hwsim"],
         ):
             assert "state" in refused(capsys, *command)
         assert not (out / "b").exists()

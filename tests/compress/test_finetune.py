@@ -84,6 +84,22 @@ def test_the_float_weights_found_for_a_graph_round_to_its_codes(bits, name):
     assert TrainableGraph(graph, reals).frozen().hash() == TrainableGraph(graph).frozen().hash()
 
 
+@pytest.mark.parametrize("name", ["digits_cnn_int8", "digits_cnn_asym"])
+def test_float_weights_are_found_where_a_model_has_no_scale_of_its_weights(name):
+    graph = hwsim.load(MODELS / f"{name}.onnx")
+    for node in graph.nodes:
+        if isinstance(node.op, Weighted):
+            op = dataclasses.replace(node.op, weight_scale=None)
+            graph = graph.with_op(node.name, op)
+    reals = float_weights(graph, float_model(name))
+    frozen = TrainableGraph(graph, reals).frozen()
+    layers = [node for node in graph.nodes if isinstance(node.op, Weighted)]
+    assert len(layers) == len(reals) == 4
+    for node in layers:
+        apart = np.abs(frozen.node(node.name).op.weights - node.op.weights)
+        assert apart.max() <= 1 and (apart == 0).mean() > 0.9
+
+
 def test_layers_are_found_by_their_weights_where_names_differ():
     graph = quantized("w4a4")
     renamed = dataclasses.replace(
