@@ -104,6 +104,7 @@ def finetune(
     output: str | None = None,
     names: Sequence[str] | None = None,
     learn_steps: bool = False,
+    keep_zeros: bool = False,
     best: bool = False,
     checkpoint: str | Path | None = None,
     log: Log | None = None,
@@ -114,14 +115,15 @@ def finetune(
     `model` is a Graph or what `load` takes; `x` and `labels` are as `accuracy` takes them, `test`
     is a pair of such to count accuracy on (without it a tenth of the samples is held out). `start`
     is the float ONNX file that the model was quantized from: training begins with its weights.
-    `learn_steps` learns the requantizers' multipliers too, `best` keeps the epoch of the highest
-    accuracy, and `checkpoint` is a file that holds the state after each epoch, from which the same
-    call goes on. `log` gets a line an epoch. `settings` are those of
+    `learn_steps` learns the requantizers' multipliers too, `keep_zeros` leaves weights that are 0
+    (a pruned model's) at 0, `best` keeps the epoch of the highest accuracy, and `checkpoint` is a
+    file that holds the state after each epoch, from which the same call goes on. `log` gets a line
+    an epoch. `settings` are those of
     `hwsim.compress.training.loop.Training`: epochs, rate, batch, seed, check, ...
     Raises HwsimError for a model that cannot be trained, for data that do not fit, and for a float
     model whose weights are not the model's.
     """
-    wishes = (output, start, learn_steps, best, checkpoint)
+    wishes = (output, start, learn_steps, keep_zeros, best, checkpoint)
     return _fitted(as_graph(model), (x, labels), test, names, wishes, None, log, settings)
 
 
@@ -137,6 +139,7 @@ def distil(
     output: str | None = None,
     names: Sequence[str] | None = None,
     learn_steps: bool = False,
+    keep_zeros: bool = False,
     best: bool = False,
     checkpoint: str | Path | None = None,
     log: Log | None = None,
@@ -154,7 +157,7 @@ def distil(
 
     graph = as_graph(model)
     taught = any_teacher(teacher, graph, output, features or {})
-    wishes = (output, start, learn_steps, best, checkpoint)
+    wishes = (output, start, learn_steps, keep_zeros, best, checkpoint)
     return _fitted(graph, (x, labels), test, names, wishes, taught, log, settings)
 
 
@@ -163,7 +166,7 @@ def _fitted(
     data: tuple[Any, Any],
     test: tuple[Any, Any] | None,
     names: Sequence[str] | None,
-    wishes: tuple[str | None, str | Path | None, bool, bool, str | Path | None],
+    wishes: tuple[str | None, str | Path | None, bool, bool, bool, str | Path | None],
     teacher: Any,
     log: Log | None,
     settings: Mapping[str, Any],
@@ -172,11 +175,12 @@ def _fitted(
     from hwsim.compress.training.loop import Training
     from hwsim.evaluation.measure import by_name
 
-    output, start, learn_steps, best, checkpoint = wishes
+    output, start, learn_steps, keep_zeros, best, checkpoint = wishes
     wanted = Wishes(
         output=output,
         start=None if start is None else Path(start),
         learn_steps=learn_steps,
+        keep_zeros=keep_zeros,
         best=best,
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )

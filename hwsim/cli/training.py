@@ -58,6 +58,9 @@ Check = Annotated[
 LearnSteps = Annotated[
     bool, typer.Option("--learn-steps", help="Learn the requantizers' multipliers too.")
 ]
+KeepZeros = Annotated[
+    bool, typer.Option("--keep-zeros", help="Weights that are 0 stay so, as pruning left them.")
+]
 Best = Annotated[
     bool, typer.Option("--best", help="Keep the epoch of the highest accuracy, not the last.")
 ]
@@ -84,6 +87,7 @@ def finetune(
     batch: Batch = 128,
     seed: Seed = 0,
     learn_steps: LearnSteps = False,
+    keep_zeros: KeepZeros = False,
     best: Best = False,
     patience: Patience = None,
     check: Check = False,
@@ -106,8 +110,9 @@ def finetune(
     from hwsim.frontends import load
 
     wishes = Wishes(
-        output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint
-    )
+        output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
+        keep_zeros=keep_zeros,
+    )  # fmt: skip
     how = Training(epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience)
     prepare = Preparation.parse(scale, mean, std, resize=resize)
     _expect_target(out)
@@ -145,6 +150,7 @@ def distil(
     batch: Batch = 128,
     seed: Seed = 0,
     learn_steps: LearnSteps = False,
+    keep_zeros: KeepZeros = False,
     best: Best = False,
     patience: Patience = None,
     check: Check = False,
@@ -169,8 +175,9 @@ def distil(
     from hwsim.frontends import load
 
     wishes = Wishes(
-        output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint
-    )
+        output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
+        keep_zeros=keep_zeros,
+    )  # fmt: skip
     how = Training(
         epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,
         distil=share, temperature=temperature,

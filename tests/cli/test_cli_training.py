@@ -111,3 +111,17 @@ def test_what_cannot_be_trained_is_one_sentence_and_nothing_is_written(place, ca
     ):
         assert said in refused(capsys, *call(place, "distil", *more))
     assert sorted(place.iterdir()) == before
+
+
+def test_zeros_are_kept_where_asked_for(place, capsys):
+    graph = hwsim.load(place / "m.onnx")
+    zeros = {n.name: n.op.weights == 0 for n in graph.nodes if hasattr(n.op, "weights")}
+    grown = {}
+    begun = ("--epochs", 1, "--from", FLOAT)
+    for more in ((), ("--keep-zeros",)):
+        status, _, err = run(capsys, *call(place, "finetune", *begun, *more))
+        assert status == 0, err
+        tuned = hwsim.load(place / "t.hwsim")
+        grown[more] = sum(int(tuned.node(k).op.weights[z].any()) for k, z in zeros.items())
+        assert any((tuned.node(k).op.weights != graph.node(k).op.weights).any() for k in zeros)
+    assert grown[()] and not grown["--keep-zeros",]

@@ -25,6 +25,7 @@ from hwsim.evaluation.measure import (
 )
 from hwsim.evaluation.scores import Accuracy
 from hwsim.graph import Graph
+from hwsim.ops import Weighted
 
 Arrays = Mapping[str, Any]
 SHARE = 0.1
@@ -115,7 +116,8 @@ class Wishes:
     """What is asked of a training besides its settings.
 
     `start` is the float ONNX model whose weights it begins with. With `best` the epoch of the
-    highest accuracy on the tested samples is kept, not the last.
+    highest accuracy on the tested samples is kept, not the last. With `keep_zeros` weights that are
+    0 stay so: a pruned graph stays pruned.
     """
 
     output: str | None = None
@@ -123,6 +125,12 @@ class Wishes:
     learn_steps: bool = False
     best: bool = False
     checkpoint: Path | None = None
+    keep_zeros: bool = False
+
+
+def kept_weights(graph: Graph) -> dict[str, npt.NDArray[np.bool_]]:
+    """Where the weights of each layer differ from 0: masks for `finetune`."""
+    return {n.name: n.op.weights != 0 for n in graph.nodes if isinstance(n.op, Weighted)}
 
 
 def fit(
@@ -183,6 +191,7 @@ def fit(
         reals=reals,
         learn_steps=wishes.learn_steps,
         teacher=teacher,
+        masks=kept_weights(graph) if wishes.keep_zeros else None,
         judge=judged if wishes.best else None,
         checkpoint=wishes.checkpoint,
         say=told,
