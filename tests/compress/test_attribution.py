@@ -31,6 +31,7 @@ from hwsim.compress.attribution.places import layer_places
 from hwsim.compress.attribution.tally import LayerTally
 from hwsim.compress.float_model import WEIGHTED, FloatModel
 from hwsim.compress.quantize.linear import Widths, quantize
+from hwsim.compress.quantize.nonlinear import WeightSet, encoded
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
@@ -266,6 +267,17 @@ def test_a_bad_table_is_blamed():
     )
     worst = found.worst
     assert (worst.edge, worst.blamed) == ("leaky1_QuantizeLinear_Output", "table")
+
+
+def test_weights_of_a_set_are_blamed_and_shown_between_the_sets_own_ends(fine):
+    graph = encoded(hwsim.load(fine), {"conv2": WeightSet.parse("ternary")})
+    found = attributed(graph)
+    assert (found.worst.edge, found.worst.blamed) == ("relu2.quantized.codes", "weights")
+    (shown,) = (one for one in found.weights if one.node == "conv2")
+    op = graph.node("conv2").op
+    values = op.weights * np.array(op.weight_scale)
+    assert shown.ends == (values.min(), values.max()) and "2 bits stored" in shown.format
+    assert shown.zeros == np.count_nonzero(op.weights == 0) > 100
 
 
 # Who decides

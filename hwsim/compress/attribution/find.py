@@ -191,15 +191,19 @@ def weight_range(place: SumPlace) -> WeightRange:
     seen.add(np.asarray(place.floats.weights, np.float32))
     fmt = op.weight_format
     steps = op.weight_scale or (2.0**-fmt.frac_bits,)
-    ends = (op.weights == fmt.min) | (op.weights == fmt.max)
+    ends, told = (fmt.min * max(steps), fmt.max * max(steps)), str(fmt)
+    if op.encoding is not None:  # a set of values has no other ends than its own
+        held = op.weights * np.array(steps)
+        ends, told = (float(held.min()), float(held.max())), f"{fmt}, {op.weight_bits} bits stored"
+    at_ends = (op.weights == fmt.min) | (op.weights == fmt.max)
     return WeightRange(
         node=place.node.name,
         tensor=place.floats.tensor,
-        format=str(fmt),
-        ends=(fmt.min * max(steps), fmt.max * max(steps)),
+        format=told,
+        ends=ends,
         steps=(min(steps), max(steps)),
         weights=op.weights.size,
-        at_ends=int(np.count_nonzero(ends)),
+        at_ends=int(np.count_nonzero(at_ends)),
         zeros=int(np.count_nonzero(op.weights == 0)),
         histogram=seen,
     )

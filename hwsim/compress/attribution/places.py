@@ -64,10 +64,12 @@ class SumPlace:
         """Whether its accumulator may lose something."""
         return not isinstance(self.op.accumulator, Exact)
 
-    def sums(self, codes: npt.NDArray[np.int64]) -> Reals:
-        """Exact sums, as reals, of codes of the input."""
-        op = self.exact
-        made = op.run(np, [codes], op.prepare((self.source,), Carrier.INT64))
+    def sums(self, codes: Mapping[str, npt.NDArray[np.int64]]) -> Reals:
+        """Sums without what the accumulator loses, as reals, of a batch of codes by edge."""
+        if not self.stepwise:
+            return reals(self.at.kind, codes[self.at.edge]) + self.at.added
+        op, given = self.exact, codes[self.node.inputs[0]]
+        made = op.run(np, [given], op.prepare((self.source,), Carrier.INT64))
         return reals(op.output_types((self.source,))[0], np.asarray(made)) + self.at.added
 
     def bias_error(self) -> Reals:

@@ -85,7 +85,7 @@ class LayerTally:
         stages = {"float": plain, "input": ours[self.name]}
         if not place.sums or place.notes:
             return stages
-        exact = {one: one.sums(codes[one.node.inputs[0]]) for one in place.sums}
+        exact = {one: one.sums(codes) for one in place.sums}
         with_weights = {o.at.tensor: o.at.view(s - o.bias_error()) for o, s in exact.items()}
         stages["weights"] = self._behind({**given, **with_weights})[self.name]
         with_bias = {one.at.tensor: one.at.view(s) for one, s in exact.items()}
