@@ -42,6 +42,7 @@ OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("w4a8", "power-of-two, biases corrected", {"correct_bias": True}),
     ("w4a8", "symmetric, biases corrected", {"correct_bias": True}),
     ("w4a8", "power-of-two, biases corrected, ends w8a8", {"correct_bias": True, "ends": "w8a8"}),
+    ("w4a8", "symmetric, biases corrected, ends w8a8", {"correct_bias": True, "ends": "w8a8"}),
     ("w4a4", "symmetric, biases corrected", {"correct_bias": True}),
 )
 """Bits, what is said of the scales, and further options."""

@@ -14,12 +14,15 @@ EPSILON = 1e-5
 
 
 def prepare(proto: Any) -> None:
-    """Fold batch norms into layers and name averages over all places so, in place.
+    """Fold batch norms and factors into layers and name averages over all places so, in place.
 
     A norm goes into the layer before it, or, where a function stands between, into the dense layer
     behind it. Both are equal but for float32's rounding.
     """
     graph = _Graph(proto)
+    for node in list(proto.graph.node):
+        if node.op_type == "Gemm":
+            graph.without_factors(node)
     for node in list(proto.graph.node):
         if node.op_type == "BatchNormalization":
             _ = graph.into_before(node) or graph.into_behind(node)
@@ -63,6 +66,20 @@ class _Graph:
             for info in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
             if info.type.tensor_type.HasField("shape")
         }
+
+    def without_factors(self, gemm: Any) -> None:
+        """Put Gemm's own factors into its constants, under names of their own."""
+        for name, places in (("alpha", 1), ("beta", 2)):
+            factor = _attribute(gemm, name, 1.0)
+            held = gemm.input[places] if places < len(gemm.input) else ""
+            if factor == 1.0 or (held and held not in self.constants):
+                continue
+            if held:
+                gemm.input[places] = f"{gemm.output[0]}.{name}"
+                self.constants[gemm.input[places]] = self.constants[held] * np.float32(factor)
+            kept = [a for a in gemm.attribute if a.name != name]
+            gemm.ClearField("attribute")
+            gemm.attribute.extend(kept)
 
     def into_before(self, norm: Any) -> bool:
         """Fold a norm into the layer that gives what it takes."""

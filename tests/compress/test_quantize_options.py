@@ -190,3 +190,41 @@ def test_a_model_in_training_mode_is_told_by_its_nodes():
     assert str(told.value).endswith(
         "not in training mode, as BatchNormalization 'norm', Dropout 'drop'"
     )
+
+
+def of_nodes(nodes: list[onnx.NodeProto], shape: tuple[int, ...], **held: np.ndarray) -> object:
+    constants = [numpy_helper.from_array(a.astype(np.float32), n) for n, a in held.items()]
+    ports = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *sizes])
+        for name, sizes in (("x", (1, 8, 8)), ("y", shape))
+    ]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_gemms_own_factors_go_into_its_constants():
+    rng = np.random.default_rng(seeded(7))
+    held = {"w": rng.normal(size=(64, 5)), "b": rng.normal(size=5)}
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["y"], "gemm", alpha=0.3, beta=2.0),
+    ]
+    made = hwsim.quantize(of_nodes(nodes, (5,), **held), IMAGES[:64])
+    plain = [nodes[0], helper.make_node("Gemm", ["f", "w", "b"], ["y"], "gemm")]
+    held = {"w": held["w"].astype(np.float32) * np.float32(0.3), "b": held["b"] * 2}
+    want = hwsim.quantize(of_nodes(plain, (5,), **held), IMAGES[:64])
+    assert made.graph.hash() == want.graph.hash()
+
+
+def test_a_transposed_convolution_in_groups_has_one_scale():
+    rng = np.random.default_rng(seeded(8))
+    held = {"w": rng.normal(size=(4, 1, 3, 3)), "v": rng.normal(size=(4, 3, 2, 2))}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"], "conv"),
+        helper.make_node("Relu", ["t"], ["u"]),
+        helper.make_node("ConvTranspose", ["u", "v", "b"], ["y"], "up", group=2, strides=[2, 2]),
+    ]
+    model = of_nodes(nodes, (6, 12, 12), **held, b=rng.normal(size=6))
+    made = hwsim.quantize(model, IMAGES[:64])
+    found = hwsim.emulate(made.graph, IMAGES[:6])
+    assert found.tolist() == executed(made.proto, IMAGES[:6]).tolist()

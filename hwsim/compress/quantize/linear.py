@@ -75,7 +75,7 @@ def formats(model: FloatModel, batches: Iterable[Batch], linear: LinearScheme) -
             layer.weights,
             constants[layer.weights],
             weight_bits[layer.name],
-            layer.axis if linear.per_channel else None,
+            layer.axis if linear.per_channel and not layer.grouped else None,
             linear,
         )
         for layer in found.layers
@@ -110,7 +110,7 @@ def byte_formats(model: FloatModel, batches: Iterable[Batch], linear: LinearSche
             layer.weights,
             constants[layer.weights],
             8,
-            layer.axis if linear.per_channel else None,
+            layer.axis if linear.per_channel and not layer.grouped else None,
             whole,
         )
         for layer in found.layers

@@ -37,7 +37,8 @@ SUMS = (
 class FloatLayer:
     """A node with weights: its name, their tensors, and the axis of the output channels.
 
-    `reads` are the tensors whose codes it takes, `input` and `output` those of the node.
+    `reads` are the tensors whose codes it takes, `input` and `output` those of the node. A
+    transposed convolution in groups is `grouped`: its axis has the channels of one group.
     """
 
     name: str
@@ -48,6 +49,7 @@ class FloatLayer:
     input: str
     output: str
     reads: tuple[str, ...] = ()
+    grouped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,4 +218,14 @@ def _layer(node: Any, walk: _Walk) -> FloatLayer:
     )
     bias = inputs[2] if len(inputs) > 2 and inputs[2] else walk.added(node)
     reads = walk.codes(inputs[0])
-    return FloatLayer(node_name(node), op, inputs[1], bias, axis, inputs[0], node.output[0], reads)
+    return FloatLayer(
+        name=node_name(node),
+        op=op,
+        weights=inputs[1],
+        bias=bias,
+        axis=axis,
+        input=inputs[0],
+        output=node.output[0],
+        reads=reads,
+        grouped=op == "ConvTranspose" and attributes.get("group", 1) > 1,
+    )
