@@ -269,6 +269,19 @@ def test_a_bad_table_is_blamed():
     assert (worst.edge, worst.blamed) == ("leaky1_QuantizeLinear_Output", "table")
 
 
+@pytest.mark.parametrize("bits", ["w4a6", "w2a1"])
+def test_no_table_is_blamed_for_quantizers_without_some_codes_nor_for_the_bias_in_thresholds(bits):
+    path = MODELS / "digits_dw_skip.float.onnx"
+    scheme = "symmetric" if bits == "w4a6" else "power-of-two"
+    graph = hwsim.quantize(path, IMAGES[:128], bits=bits, scheme=scheme).graph
+    assert "thresholds" in {node.op.kind for node in graph.nodes}
+    found = attributed(graph, path)
+    assert {"pointwise", "add", "conv_relu"} < {one.tensor for one in found.layers}
+    for one in found.layers:
+        assert one.parts["table"].rms == one.parts["arithmetic"].rms == 0, one.edge
+        assert not one.notes
+
+
 def test_weights_of_a_set_are_blamed_and_shown_between_the_sets_own_ends(fine):
     graph = encoded(hwsim.load(fine), {"conv2": WeightSet.parse("ternary")})
     found = attributed(graph)

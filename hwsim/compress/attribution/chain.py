@@ -53,14 +53,16 @@ class SplitError:
     beyond: npt.NDArray[np.bool_]
 
 
-def split(stages: Mapping[str, Reals], made: Reals, ends: CodeEnds, *, tables: bool) -> SplitError:
+def split(
+    stages: Mapping[str, Reals], made: Reals, ends: CodeEnds, *, tables: bool, slack: float = 0.0
+) -> SplitError:
     """The error of `made` against the first stage, by what each stage and the codes change.
 
     `stages` are the float tensor (`float`), then the layer in reals with one more thing of the
     integer network each, by the names of PARTS. What is left between the last one and `made`: a
     number out of range is brought to an end (or wraps); one in range becomes a code beside it, the
     nearest where the layer holds a table; what then is different is the table's, or without one
-    the arithmetic's.
+    the arithmetic's. `slack` is by how much (a real) the last stage may be off.
     """
     name, last = list(stages.items())[-1]
     if name != "float":  # what float32 lost on the way is nobody's rounding
@@ -69,7 +71,7 @@ def split(stages: Mapping[str, Reals], made: Reals, ends: CodeEnds, *, tables: b
     held = np.clip(last, ends.low, ends.high) if tables else made
     kept = np.where(beyond, held, last)
     reach = (0.5 if tables else 1.0) + NOISE
-    near = np.abs(made - kept) <= reach * ends.step
+    near = np.abs(made - kept) <= reach * ends.step + slack
     places = np.rint((np.clip(kept, ends.low, ends.high) - ends.low) / ends.step)
     rounded = np.where(near, made, ends.low + places * ends.step)
     rest = "table" if tables else "arithmetic"

@@ -203,13 +203,14 @@ def _belongs(
     if maker is None:
         return True
     if any(one.tensor == name for one in found.values()):
-        source = found.get(maker.inputs[0])
-        return maker.op.kind in NARROWER and source is not None and source.tensor == name
+        sources, nodes = between(graph, edge, found)
+        same = [one in found and found[one].tensor == name for one in sources]
+        return same == [True] and all(node.op.kind in (*NARROWER, "relu") for node in nodes)
     before = nearest(graph, edge, found)
     if maker.op.kind == "argmax" or not all(one in found for one in before):
         return False
-    sources = {found[one].tensor for one in before}
-    return set(floats.leaves([name], sources - {name})) == sources
+    given = {found[one].tensor for one in before}
+    return set(floats.leaves([name], given - {name})) == given
 
 
 def nearest(graph: Graph, edge: str, stops: Mapping[str, Any]) -> list[str]:

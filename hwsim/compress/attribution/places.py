@@ -18,7 +18,21 @@ from hwsim.compress.attribution.counterparts import (
 )
 from hwsim.compress.attribution.float_graph import FloatGraph, FloatWeights
 from hwsim.graph import Graph, Node
-from hwsim.ops import EXACT, AvgPool, Carrier, Exact, Op, Reduce, Reduction, TensorType, Weighted
+from hwsim.ops import (
+    EXACT,
+    AvgPool,
+    Carrier,
+    Cast,
+    Exact,
+    Op,
+    Reduce,
+    Reduction,
+    Requantize,
+    Table,
+    TensorType,
+    Thresholds,
+    Weighted,
+)
 
 WHOLE = (
     "add", "concat", "flatten", "maximum", "maxpool", "minimum", "mul", "pad", "relu", "reshape",
@@ -85,14 +99,21 @@ class SumPlace:
 class LayerPlace:
     """One compared layer: what it makes, of what, which sums are inside, and what else is.
 
-    `notes` say what cannot be told apart.
+    `codes` are those that it can give, by what gives them. `notes` say what cannot be told apart.
     """
 
     at: Counterpart
+    codes: range
     inputs: tuple[Counterpart, ...]
     sums: tuple[SumPlace, ...]
     tables: bool
     notes: tuple[str, ...]
+
+    @property
+    def slack(self) -> float:
+        """By how much a bias that is added behind the sums may be another than the float one."""
+        hidden = (one for one in self.sums if one.at.added.any())
+        return max((max(one.at.kind.scales()) for one in hidden), default=0.0)
 
 
 def layer_places(
@@ -144,6 +165,7 @@ def _place(
     behind = between(graph, edge, {**rows, **{one.at.edge: None for one in sums}})[1]
     return LayerPlace(
         at=rows[edge],
+        codes=_codes(graph, edge),
         inputs=tuple(rows[one] for one in sources),
         sums=tuple(sums),
         tables=any(node.op.kind in TABLES for node in behind),
@@ -170,6 +192,23 @@ def _sums(
     if lossy:
         return f"weights of {node.name!r}: what it reads goes through {lossy[0]!r} first"
     return SumPlace(at, node, weights, source)
+
+
+def _codes(graph: Graph, edge: str) -> range:
+    """The codes of an edge's format, or of what makes it where that leaves some out.
+
+    A narrow quantizer has no lowest code, one of a single bit with a sign only -1 and 1.
+    """
+    kind, maker = graph.types()[edge], graph.makers().get(edge)
+    op = None if maker is None else maker.op
+    if isinstance(op, Table | Thresholds):
+        apart = op.step if isinstance(op, Thresholds) else op.values - op.values.min()
+        step = max(int(np.gcd.reduce(np.abs(apart), axis=None)), 1)
+        if step > 1 or isinstance(op, Thresholds):
+            return range(kind.lo, kind.hi + 1, step)
+    elif isinstance(op, Requantize | Cast):
+        return range(kind.lo, kind.hi + 1)
+    return range(kind.format.min, kind.format.max + 1)
 
 
 def _whole(graph: Graph, node: Node) -> bool:

@@ -45,7 +45,7 @@ class LayerTally:
 
     def __init__(self, floats: FloatGraph, place: LayerPlace) -> None:
         self.place, self.name = place, place.at.tensor
-        self.ends = code_ends(place.at)
+        self.ends = code_ends(place.at, place.codes)
         sources = {one.tensor for one in place.inputs}
         inner = {one.at.tensor for one in place.sums}
         self._plain = Hybrid(floats, tuple(dict.fromkeys((self.name, *inner))), sources)
@@ -60,8 +60,8 @@ class LayerTally:
         found = self.split(codes, tensors)
         self.seen.add(tensors[self.name])
         self.signal += float((np.asarray(tensors[self.name], np.float64) ** 2).sum())
-        self.at_low += int(np.count_nonzero(made == self.place.at.kind.format.min))
-        self.at_high += int(np.count_nonzero(made == self.place.at.kind.format.max))
+        self.at_low += int(np.count_nonzero(made == self.place.codes[0]))
+        self.at_high += int(np.count_nonzero(made == self.place.codes[-1]))
         self.beyond += int(np.count_nonzero(found.beyond))
         own = found.total - found.parts.get("input", 0.0)
         named = {"total": found.total, "own": own, **found.parts}
@@ -74,7 +74,8 @@ class LayerTally:
         stages = self._stages(codes, np.asarray(tensors[self.name], np.float64))
         if self.place.notes:
             return undivided(stages, made)
-        return split(stages, made, self.ends, tables=self.place.tables)
+        place = self.place
+        return split(stages, made, self.ends, tables=place.tables, slack=place.slack)
 
     def _stages(self, codes: Codes, plain: Reals) -> dict[str, Reals]:
         place = self.place
@@ -98,7 +99,7 @@ class LayerTally:
     def result(self, share_of_output: float | None) -> LayerError:
         """What was found."""
         place, total, own = self.place, self.sums["total"], self.sums["own"]
-        steps = place.at.kind.scales()
+        steps = [place.codes.step * scale for scale in place.at.kind.scales()]
         return LayerError(
             edge=place.at.edge,
             tensor=self.name,
@@ -151,12 +152,11 @@ class _PartSums:
         )
 
 
-def code_ends(at: Counterpart) -> CodeEnds:
-    """The ends of an edge's format for each element of its tensor."""
-    kind = at.kind
-    ends = (kind.format.min, kind.format.max)
+def code_ends(at: Counterpart, codes: range) -> CodeEnds:
+    """The first and the last of an edge's codes, and their step, for each element of its tensor."""
+    kind, ends = at.kind, (codes[0], codes[-1])
     low, high = (at.view(reals(kind, np.full((1, *kind.shape), end)) + at.added) for end in ends)
-    step = at.view(np.broadcast_to(np.array(kind.scales()), (1, *kind.shape)))
+    step = at.view(np.broadcast_to(codes.step * np.array(kind.scales()), (1, *kind.shape)))
     return CodeEnds(low, high, step)
 
 
