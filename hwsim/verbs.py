@@ -70,6 +70,7 @@ def attribute(
     *,
     names: Sequence[str] | None = None,
     output: str | None = None,
+    equalize: bool = False,
 ) -> Attribution:
     """Where accuracy went: an integer network against the float one it came from, layer by layer.
 
@@ -79,11 +80,13 @@ def attribute(
     what it inherits, the rounding of its weights and biases, its accumulators, numbers out of
     range, the rounding of its codes, and what its tables or its arithmetic add; each sample that
     only the float model gets right belongs to the layer that decides it. A notebook shows the
-    result with histograms.
+    result with histograms. `equalize` is for what was quantized with it: the float model's channels
+    are brought to ranges alike in the same way, and its layers then are those that were quantized.
     Raises HwsimError for models that do not belong together, and for data that do not fit.
     """
     from hwsim.compress.attribution import find
     from hwsim.compress.float_model import FloatModel
+    from hwsim.compress.quantize.equalize import equalized
 
     plain = isinstance(reference, str | Path)
     floats = (
@@ -91,6 +94,8 @@ def attribute(
         if plain
         else FloatModel.of(reference, Path("the reference"))
     )
+    if equalize:
+        floats = equalized(floats)[0]
     return find(as_graph(model), floats, x, labels, names=names, output=output)
 
 

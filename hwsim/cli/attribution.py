@@ -47,6 +47,9 @@ def attribute(
         Path | None,
         typer.Option(metavar="FILE.html", help="Write a page with histograms too."),
     ] = None,
+    equalize: Annotated[
+        bool, typer.Option("--equalize", help="The model was quantized with --equalize.")
+    ] = False,
     scale: Scale = None,
     mean: Mean = None,
     std: Std = None,
@@ -68,7 +71,15 @@ def attribute(
     with Progress(f"reading {model}") as progress:
         graph = load(model, like=like)
         found = attribution_of_files(
-            graph, reference, inputs, labels, classes, prepare, output, progress
+            graph,
+            reference,
+            inputs,
+            labels,
+            classes,
+            prepare,
+            output,
+            progress,
+            equalize=equalize,
         )
         if page is not None:
             from hwsim.compress.attribution.page import whole

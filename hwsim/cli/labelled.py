@@ -9,6 +9,7 @@ from hwsim.cli.arrays import assign
 from hwsim.cli.console import Progress
 from hwsim.compress.attribution import Attribution, find
 from hwsim.compress.float_model import FloatModel
+from hwsim.compress.quantize.equalize import equalized
 from hwsim.data import Labelled, Preparation, read_labelled
 from hwsim.data.npz import is_npz
 from hwsim.errors import HwsimError
@@ -62,10 +63,14 @@ def attribution_of_files(
     prepare: Preparation,
     output: str | None,
     progress: Progress,
+    *,
+    equalize: bool,
 ) -> Attribution:
     """Where the accuracy of a model went, against the float one, on files; labels may lack."""
     progress("reading the reference and samples")
     floats = FloatModel.read(reference)
+    if equalize:
+        floats = equalized(floats)[0]
     data = read_data(graph, inputs, labels, classes, prepare, required=False)
     progress("comparing")
     try:
