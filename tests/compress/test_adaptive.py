@@ -46,6 +46,10 @@ def test_outputs_are_nearer_to_the_float_models(bits):
     )
     assert nearest.sqnr is not None and adaptive.sqnr is not None
     assert adaptive.sqnr > nearest.sqnr + 1
+    for one, other in zip(nearest.rows, adaptive.rows, strict=True):
+        # against the float weights, to which the nearest codes are nearest
+        assert one.get("weight_error", 0) <= other.get("weight_error", 0) < np.inf
+        assert ("weight_error" in one) == (one.get("weight_error") != other.get("weight_error"))
     held = slice(512, None)
     figures = [
         hwsim.accuracy(one.graph, IMAGES[held], labels[held]).top1 for one in (nearest, adaptive)

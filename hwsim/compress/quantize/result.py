@@ -90,13 +90,13 @@ def output_sqnr(model: FloatModel, graph: Graph, batches: Iterable[Batch]) -> fl
     return _sqnr(power, error)
 
 
-def rows_of(model: FloatModel, made: Formats) -> tuple[dict[str, Any], ...]:
+def rows_of(model: FloatModel, written: FloatModel, made: Formats) -> tuple[dict[str, Any], ...]:
     """A row for each input, each layer with weights and each other node whose result is codes.
 
     Signal to noise is of the quantizer alone, in dB: of weights exactly, of activations from their
-    histogram.
+    histogram. `written` has the weights that are rounded, which may be other ones by then.
     """
-    constants = model.constants
+    constants, rounds = model.constants, written.constants
     layers = {layer.output: layer for layer in made.found.layers}
     sums = {tensor: made.found.sums[tensor] for tensor in made.found.tensors}
     rows = []
@@ -109,7 +109,9 @@ def rows_of(model: FloatModel, made: Formats) -> tuple[dict[str, Any], ...]:
         row: dict[str, Any] = {"name": node_name(node), "op": node.op_type}
         layer = layers.get(out)
         if layer is not None:
-            row |= _of_weights(constants[layer.weights], made.weights[layer.name])
+            row |= _of_weights(
+                constants[layer.weights], rounds[layer.weights], made.weights[layer.name]
+            )
         given = [tensor for tensor, sum_of in sums.items() if sum_of == out]
         for tensor in given[:1]:
             row |= _of_tensor(made.seen[tensor], made.tensors[tensor])
@@ -132,12 +134,15 @@ def histograms_of(made: Formats) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
-def _of_weights(weights: npt.NDArray[Any], by: QuantNode) -> dict[str, Any]:
+def _of_weights(
+    weights: npt.NDArray[Any], rounds: npt.NDArray[Any], by: QuantNode
+) -> dict[str, Any]:
     shape = [1] * weights.ndim
     if by.axis is not None:
         shape[by.axis] = -1
     reals = weights.astype(np.float64)
-    back = rounded(reals, np.asarray(by.scale, np.float64).reshape(shape), ends_of(by))
+    scale = np.asarray(by.scale, np.float64).reshape(shape)
+    back = rounded(rounds.astype(np.float64), scale, ends_of(by))
     error = float(((back - reals) ** 2).sum())
     return {
         "weights": weights.size,

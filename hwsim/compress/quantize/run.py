@@ -51,7 +51,7 @@ def run(model: FloatModel, batches: Batches | BatchStream, linear: LinearScheme)
 
     8 bits of scales that are no powers of two become a QDQ file, everything else one of QONNX.
     """
-    start = equalized(model)[0] if linear.equalize else model
+    even = start = equalized(model)[0] if linear.equalize else model
     bytewise = linear.all_bytes and linear.form is not Form.POWER_OF_TWO
     made = (byte_formats if bytewise else formats)(start, batches, linear)
     if linear.correct_bias:
@@ -73,4 +73,5 @@ def run(model: FloatModel, batches: Batches | BatchStream, linear: LinearScheme)
     few = (batch for _, batch in zip(range(COMPARED), batches, strict=False))
     sqnr = output_sqnr(model, graph, few)
     shown, told = histograms_of(made), remarks(made.seen, model.inputs)
-    return QuantizedModel(proto, graph, form, rows_of(start, made), sqnr, shown, told)
+    rows = rows_of(even, start, made)
+    return QuantizedModel(proto, graph, form, rows, sqnr, shown, told)
