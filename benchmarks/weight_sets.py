@@ -1,6 +1,6 @@
 """Weights as powers of two, sums of them, tables and ternary: accuracy, bits and area, on digits.
 
-    python benchmarks/encodings.py [--sets w8 pot4 ...] [--cycles N] [--epochs N] [--json FILE]
+    python benchmarks/weight_sets.py [--sets w8 pot4 ...] [--cycles N] [--epochs N] [--json FILE]
 
 The example network is quantized to 8 bits with scales that are powers of two, and its weights are
 encoded (`w8`: as they are). Accuracy is of the 397 images from the 1,400th on, by the emulator,
