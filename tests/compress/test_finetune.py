@@ -260,19 +260,31 @@ def with_accumulators(graph: Graph, like: Graph) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize("overflow", [Overflow.WRAP, Overflow.SAT])
-def test_training_in_a_narrow_accumulator_has_its_codes_and_gives_accuracy_back(overflow):
-    rows, held = IMAGES.reshape(-1, 64), slice(1200, None)
+def narrowed(integer_bits: int, overflow: Overflow) -> tuple[Graph, Graph]:
+    """A perceptron trained with wide sums, in narrow accumulators, and after training in them."""
+    rows = IMAGES.reshape(-1, 64)[:1200]
     how = Training(epochs=4, rate=1e-2, batch=64, seed=1)
-    wide = finetune(narrow(None, overflow), rows[:1200], LABELS[:1200], how)
-    slim = narrow(9 if overflow is Overflow.SAT else 10, overflow)
-    without = with_accumulators(wide, slim)
+    wide = finetune(narrow(None, overflow), rows, LABELS[:1200], how)
+    before = with_accumulators(wide, narrow(integer_bits, overflow))
     again = dataclasses.replace(how, rate=3e-3, epochs=3, check=True)
-    trained = finetune(without, rows[:1200], LABELS[:1200], again)
-    before, after = (hwsim.accuracy(g, rows[held], LABELS[held]).top1 for g in (without, trained))
-    print(overflow, before, after)
-    assert trained.node("one").op.accumulator == slim.node("one").op.accumulator
-    assert after > before + 0.03
+    return before, finetune(before, rows, LABELS[:1200], again)
+
+
+def right(graph: Graph) -> float:
+    return hwsim.accuracy(graph, IMAGES.reshape(-1, 64)[1200:], LABELS[1200:]).top1
+
+
+def test_training_in_an_accumulator_that_saturates_has_its_codes_and_gives_accuracy_back():
+    before, after = narrowed(2, Overflow.SAT)
+    assert after.node("one").op.accumulator == before.node("one").op.accumulator
+    assert right(narrowed(4, Overflow.SAT)[0]) > right(before) + 0.03  # it is narrow
+    assert right(after) > right(before) + 0.03
+
+
+def test_training_in_an_accumulator_that_wraps_has_its_codes():
+    before, after = narrowed(3, Overflow.WRAP)
+    assert (after.node("one").op.weights != before.node("one").op.weights).any()
+    assert right(before) < right(narrowed(8, Overflow.WRAP)[0]) - 0.03  # sums do wrap
 
 
 # Teachers, and the best epoch
