@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,14 @@ def unused(texts: dict[Path, str]) -> Iterator[str]:
 def test_every_name_that_is_defined_is_used():
     found = [name for name in unused(sources(*READERS)) if name.split()[1] not in CALLED | SOON]
     assert not found, "\n".join(found)
+
+
+def test_no_script_hides_a_module_of_the_standard_library():
+    """Their folders are on the path of the simulator's Python, which would not start."""
+    places = [ROOT / name for name in ("benchmarks", "tests", "examples", "scripts")]
+    names = {path.stem: path for place in places for path in place.glob("*.py")}
+    assert {"common"} <= names.keys()
+    assert [path for name, path in names.items() if name in sys.stdlib_module_names] == []
 
 
 def test_what_nothing_uses_is_found():
