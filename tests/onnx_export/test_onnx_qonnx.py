@@ -43,7 +43,8 @@ F32 = np.float32
 UNREAD = {
     "add-one-scale", "avgpool-global", "avgpool-zero-point-113", "batchnorm-fine-bias",
     "channeltable-few", "conv1d-zero-point", "conv2d-depthwise-zero-point", "conv2d-zero-point",
-    "dense-odd-zero-point", "dense-zero-point", "mul-zero-points", "scaledadd-narrow",
+    "dense-odd-zero-point", "dense-powers-zero-point", "dense-table-zero-point", "dense-zero-point",
+    "mul-zero-points", "scaledadd-narrow",
 }  # fmt: skip
 """Ends that nothing rounds, which QONNX's executor runs and hwsim's reader does not take."""
 
