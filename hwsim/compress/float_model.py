@@ -19,7 +19,7 @@ from hwsim.frontends.onnx.file import from_proto, read_file
 Reals = npt.NDArray[np.float32]
 Batch = Mapping[str, npt.NDArray[Any]]
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-EXTRA = '"hwsim[compress]"'
+EXTRA = '"hwsim[train]"'
 WHAT = "a float model"
 
 

@@ -39,25 +39,25 @@ def adapted(
 ) -> FloatModel:
     """The model with weights that are reals of their codes; transposed convolutions stay.
 
-    Weights of one bit stay as well, which have no code between. HwsimError without PyTorch.
+    Weights of one bit stay as well, which have no code between. `batches` are gone through once a
+    layer, as far as its samples reach. HwsimError without PyTorch.
     """
     torch = library("torch", '"hwsim[train]"', "adaptive rounding")
     torch.manual_seed(seed)
     rng, now, constants = np.random.default_rng(seed), model, model.constants
-    few = list(batches)
     for layer in made.found.layers:
         by = made.weights[layer.name]
         if layer.op == "ConvTranspose" or by.bits == 1:
             continue
         work = LayerInTorch(model, layer)
-        inputs, sums = _samples(now, model, few, layer, made)
+        inputs, sums = _samples(now, model, batches, layer, made)
         codes = _learned(torch, work, constants[layer.weights], by, inputs, sums, rng)
         now = now.with_constants({layer.weights: codes})
     return now
 
 
 def _samples(
-    now: FloatModel, model: FloatModel, batches: Sequence[Batch], layer: FloatLayer, made: Formats
+    now: FloatModel, model: FloatModel, batches: Iterable[Batch], layer: FloatLayer, made: Formats
 ) -> tuple[Reals, Reals]:
     """What the layer reads behind rounded layers, as reals of codes, and the float model's sums."""
     inputs, sums, count = list[Reals](), list[Reals](), 0
