@@ -1,0 +1,147 @@
+"""A float model made small, and what that cost: quantized, pruned, attributed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.compress.attribution.report import Attribution
+from hwsim.compress.quantize.result import QuantizedModel
+from hwsim.frontends import as_graph
+
+if TYPE_CHECKING:
+    from hwsim.compress.prune.prune import Pruned
+
+
+def quantize(
+    model: Any,
+    data: Any,
+    *,
+    bits: str = "w8a8",
+    layers: Mapping[str, str] | None = None,
+    ends: str | None = None,
+    scheme: str = "power-of-two",
+    method: str = "mse",
+    per_channel: bool = True,
+    equalize: bool = False,
+    correct_bias: bool = False,
+    adaptive: bool = False,
+    samples: int | None = 1024,
+    out: str | Path | None = None,
+) -> QuantizedModel:
+    """Quantize a float ONNX model after training, from what it does on calibration data.
+
+    `model` is a path or a `ModelProto` of float32, `data` `(batch, *shape)` as the model takes it,
+    or a dict of such arrays by input name; of it `samples` are taken, evenly (None: all), and read
+    in batches. Or it is an iterable of batches that can be gone through again, or a generator
+    function: the first `samples` are taken. `bits` are those of weights and activations, from 1 to
+    16 each (1 bit of weights is a sign; of activations 0 and 1, or a sign where they have one).
+    `layers` are other bits by a pattern of names (`{"conv*": "w8a8", "fc": "w4"}`), the last that
+    fits counts; `ends` are those of the first and last layers and of what they read. `scheme` is
+    `power-of-two` (hardware shifts, and QONNX's executor has the same integers), `symmetric` (any
+    scale) or `affine` (zero points of activations too); of these w8a8 is a QDQ file with ONNX
+    Runtime's integers. `method` is `mse`, `minmax`, `average`, `percentile:99.9` or `entropy`.
+    `equalize` brings the channels between two layers to ranges alike first, for what has one scale
+    a tensor; `correct_bias` takes the mean error of rounded weights off the biases,
+    `adaptive` rounds each weight up or down so that its layer's sums err least (needs PyTorch).
+    Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all.
+    Raises HwsimError for a model with operators that there is no rule for (all are named), and for
+    data that does not fit.
+    """
+    from hwsim.compress.quantize.options import LinearScheme
+    from hwsim.compress.quantize.run import float_model, run
+    from hwsim.compress.samples import Batches, BatchStream
+
+    linear = LinearScheme.parse(
+        bits,
+        layers or {},
+        ends=ends,
+        scheme=scheme,
+        method=method,
+        per_channel=per_channel,
+        equalize=equalize,
+        correct_bias=correct_bias,
+        adaptive=adaptive,
+    )
+    found = float_model(model)
+    batches: Batches | BatchStream
+    if hasattr(data, "shape") or isinstance(data, Mapping):
+        arrays = data if isinstance(data, Mapping) else {found.inputs[0]: data}
+        batches = Batches(found, arrays, samples=samples)
+    else:
+        batches = BatchStream(found, data, samples=samples)
+    made = run(found, batches, linear)
+    if out is not None:
+        made.save(out)
+    return made
+
+
+def prune(
+    model: Any,
+    amount: float = 0.5,
+    *,
+    by: str = "magnitude",
+    pattern: str = "unstructured",
+    scope: str = "layer",
+    layers: Sequence[str] | None = None,
+    x: Any = None,
+    labels: Any = None,
+) -> Pruned:
+    """Take an `amount` of the weights or channels out of a quantized model: what matters least.
+
+    `model` is a Graph or what `load` takes. `by` is magnitude, activation, zeros, taylor or
+    movement (all but the first on samples `x`, the last two with class numbers `labels`);
+    `pattern` is unstructured, channels, N:M such as 2:4, or PExSIMD such as 4x8; `scope` is layer
+    or global, and `layers` are nodes (None: all). Raises HwsimError for values that are none of
+    these, for data that are missing, for a layer that there is not, and for a pattern that divides
+    none.
+    """
+    from hwsim.compress.prune import prune as pruning
+    from hwsim.compress.prune.masks import parse_pattern
+
+    how = pruning.Pruning(
+        amount=amount,
+        by=by,
+        pattern=parse_pattern(pattern),
+        scope=scope,
+        layers=None if layers is None else tuple(layers),
+    )
+    return pruning.prune(as_graph(model), how, x, labels)
+
+
+def attribute(
+    model: Any,
+    reference: Any,
+    x: Any,
+    labels: Any = None,
+    *,
+    names: Sequence[str] | None = None,
+    output: str | None = None,
+    equalize: bool = False,
+) -> Attribution:
+    """Where accuracy went: an integer network against the float one it came from, layer by layer.
+
+    `model` is a Graph or what `load` takes, `reference` the path of the float ONNX file (or its
+    ModelProto), whose tensors' names its edges have. `x` and `labels` are as `accuracy` takes them;
+    without labels the float model's classes are the right ones. Each layer's error is the sum of
+    what it inherits, the rounding of its weights and biases, its accumulators, numbers out of
+    range, the rounding of its codes, and what its tables or its arithmetic add; each sample that
+    only the float model gets right belongs to the layer that decides it. A notebook shows the
+    result with histograms. `equalize` is for what was quantized with it: the float model's channels
+    are brought to ranges alike in the same way, and its layers then are those that were quantized.
+    Raises HwsimError for models that do not belong together, and for data that do not fit.
+    """
+    from hwsim.compress.attribution import find
+    from hwsim.compress.float_model import FloatModel
+    from hwsim.compress.quantize.equalize import equalized
+
+    plain = isinstance(reference, str | Path)
+    floats = (
+        FloatModel.read(Path(reference))
+        if plain
+        else FloatModel.of(reference, Path("the reference"))
+    )
+    if equalize:
+        floats = equalized(floats)[0]
+    return find(as_graph(model), floats, x, labels, names=names, output=output)

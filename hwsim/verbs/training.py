@@ -1,0 +1,114 @@
+"""A quantized model trained: by labels, and by a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.frontends import as_graph
+from hwsim.graph import Graph
+
+if TYPE_CHECKING:
+    from hwsim.compress.training.fit import Fitted
+
+
+def finetune(
+    model: Any,
+    x: Any,
+    labels: Any,
+    *,
+    test: tuple[Any, Any] | None = None,
+    start: str | Path | None = None,
+    output: str | None = None,
+    names: Sequence[str] | None = None,
+    learn_steps: bool = False,
+    keep_zeros: bool = False,
+    best: bool = False,
+    checkpoint: str | Path | None = None,
+    log: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Fitted:
+    """Train a quantized model on labelled data, its forward pass with the emulator's integers.
+
+    `model` is a Graph or what `load` takes; `x` and `labels` are as `accuracy` takes them, `test`
+    is a pair of such to count accuracy on (without it a tenth of the samples is held out). `start`
+    is the float ONNX file that the model was quantized from: training begins with its weights.
+    `learn_steps` learns the requantizers' multipliers too, `keep_zeros` leaves weights that are 0
+    (a pruned model's) at 0, `best` keeps the epoch of the highest accuracy, and `checkpoint` is a
+    file that holds the state after each epoch, from which the same call goes on. `log` gets a line
+    an epoch. `settings` are those of
+    `hwsim.compress.training.loop.Training`: epochs, rate, batch, seed, check, ...
+    Raises HwsimError for a model that cannot be trained, for data that do not fit, and for a float
+    model whose weights are not the model's.
+    """
+    wishes = (output, start, learn_steps, keep_zeros, best, checkpoint)
+    return _fitted(as_graph(model), (x, labels), test, names, wishes, None, log, settings)
+
+
+def distil(
+    model: Any,
+    x: Any,
+    labels: Any = None,
+    *,
+    teacher: Any,
+    features: Mapping[str, str] | None = None,
+    test: tuple[Any, Any] | None = None,
+    start: str | Path | None = None,
+    output: str | None = None,
+    names: Sequence[str] | None = None,
+    learn_steps: bool = False,
+    keep_zeros: bool = False,
+    best: bool = False,
+    checkpoint: str | Path | None = None,
+    log: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Fitted:
+    """Train a quantized model to answer as a teacher does, and by labels where there are some.
+
+    `teacher` is the path of a float ONNX file, or a larger model (a Graph or what `load` takes).
+    `features` gives edges of the model that shall be like tensors of the teacher, by name. The
+    rest is as in `finetune`; of the `settings`, `distil` is the teacher's share of the loss,
+    `temperature` softens its scores, and `features` in them weighs its tensors.
+    Raises HwsimError as `finetune`, and for a teacher that does not take the model's samples.
+    """
+    from hwsim.compress.training.teachers import any_teacher
+
+    graph = as_graph(model)
+    taught = any_teacher(teacher, graph, output, features or {})
+    wishes = (output, start, learn_steps, keep_zeros, best, checkpoint)
+    return _fitted(graph, (x, labels), test, names, wishes, taught, log, settings)
+
+
+def _fitted(
+    graph: Graph,
+    data: tuple[Any, Any],
+    test: tuple[Any, Any] | None,
+    names: Sequence[str] | None,
+    wishes: tuple[str | None, str | Path | None, bool, bool, bool, str | Path | None],
+    teacher: Any,
+    log: Callable[[str], None] | None,
+    settings: Mapping[str, Any],
+) -> Fitted:
+    from hwsim.compress.training.fit import LabelledBatch, Wishes, fit
+    from hwsim.compress.training.loop import Training
+    from hwsim.evaluation.measure import by_name
+
+    output, start, learn_steps, keep_zeros, best, checkpoint = wishes
+    wanted = Wishes(
+        output=output,
+        start=None if start is None else Path(start),
+        learn_steps=learn_steps,
+        keep_zeros=keep_zeros,
+        best=best,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )
+    batches = [
+        None if pair is None else LabelledBatch.read(by_name(graph, pair[0]), pair[1], names)
+        for pair in (data, test)
+    ]
+    assert batches[0] is not None
+    say = None if log is None else lambda epoch: log(str(epoch))
+    return fit(
+        graph, batches[0], batches[1], Training(**settings), wanted, teacher=teacher, say=say
+    )
