@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.float_model import FloatModel
+from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
 from hwsim.compress.training.loss import Labels
 from hwsim.compress.training.start import float_weights
@@ -117,7 +118,7 @@ class Wishes:
 
     `start` is the float ONNX model whose weights it begins with. With `best` the epoch of the
     highest accuracy on the tested samples is kept, not the last. With `keep_zeros` weights that are
-    0 stay so: a pruned graph stays pruned.
+    0 stay so: a pruned graph stays pruned. `pruning` takes weights while it trains.
     """
 
     output: str | None = None
@@ -126,6 +127,7 @@ class Wishes:
     best: bool = False
     checkpoint: Path | None = None
     keep_zeros: bool = False
+    pruning: GradualPruning | None = None
 
 
 def kept_weights(graph: Graph) -> dict[str, npt.NDArray[np.bool_]]:
@@ -192,6 +194,7 @@ def fit(
         learn_steps=wishes.learn_steps,
         teacher=teacher,
         masks=kept_weights(graph) if wishes.keep_zeros else None,
+        pruning=wishes.pruning,
         judge=judged if wishes.best else None,
         checkpoint=wishes.checkpoint,
         say=told,

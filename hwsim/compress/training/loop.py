@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from hwsim.compress.training.gradients import expect_gradients
 from hwsim.compress.training.heads import scores_port
@@ -21,6 +22,7 @@ from hwsim.compress.training.loss import Labels, Lesson, LossShares, loss_of
 from hwsim.compress.training.namespace import torch
 from hwsim.compress.training.network import TrainableGraph
 from hwsim.compress.training.run import TrainingRun
+from hwsim.compress.training.shrinking import ShrinkingNetwork
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import choose_output
@@ -106,6 +108,7 @@ def finetune(
     teacher: Teacher | None = None,
     augment: Augment | None = None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    pruning: GradualPruning | None = None,
     judge: Callable[[Graph], float] | None = None,
     checkpoint: Path | None = None,
     say: Callable[[Epoch], None] | None = None,
@@ -116,9 +119,10 @@ def finetune(
     `images` may be a dict by input name. `output` names the output that classifies, of several; the
     loss is taken of its scores, ahead of a softmax or an ArgMax. `teacher` gives scores for a batch
     of images, or a Lesson; with one, labels may be None. `augment` changes a batch before it is
-    used. `masks` hold, by node, where weights may differ from 0. `judge` gives a Graph's figure
-    after each epoch: the best is kept, or the graph as it was where none is better. `checkpoint`
-    is a file that holds the state after each epoch: a training that finds it goes on from there,
+    used. `masks` hold, by node, where weights may differ from 0; with `pruning` more of them go
+    meanwhile. `judge` gives a Graph's figure after each epoch: the best is kept, or the graph as it
+    was where none is better; with `pruning` the best of those without the weights. `checkpoint` is
+    a file that holds the state after each epoch: a training that finds it goes on from there,
     and ends as if it had never stopped. `say` gets each epoch, `progress` a text now and then.
     Raises HwsimError for a graph that cannot be trained, for labels that are none of its classes,
     and with `check` where a code of training is none of the emulator's; warns (GradientsStop) of
@@ -135,12 +139,16 @@ def finetune(
     _expect_classes(labels, kind.size, port.name)
     expect_gradients(network, [port.tensor])
     count = _length(images)
-    run = TrainingRun(network, how.rate, how.decay, how.seed, how.epochs * -(-count // how.batch))
-    if judge is not None:
+    steps = how.epochs * -(-count // how.batch)
+    shrinking = None if pruning is None else ShrinkingNetwork(network, pruning, steps)
+    run = TrainingRun(network, how.rate, how.decay, how.seed, steps, shrinking)
+    if judge is not None and run.settled:
         run.keep_if_best(judge(graph))
     of = ""
     if checkpoint is not None:
-        of = _fingerprint(graph, images, labels, how, reals, masks, teacher, learn_steps, output)
+        of = _fingerprint(
+            graph, images, labels, how, reals, masks, pruning, teacher, learn_steps, output
+        )
         run.restore(checkpoint, read_checkpoint(checkpoint, of))
     while run.epoch < how.epochs and not run.waited(how.patience):
         losses = []
@@ -150,6 +158,7 @@ def finetune(
             batch = _taken(images, part)
             batch = batch if augment is None else augment(batch, run.rng)
             codes = network.encode(batch)
+            run.begin()
             if how.check:
                 expect_equal(network, codes)
             edges = network.run(codes)
@@ -159,7 +168,7 @@ def finetune(
             scores = network.decoded(port, edges)
             losses.append(run.move(loss_of(scores, wanted, lesson, held, how.shares)))
         run.epoch += 1
-        score = None if judge is None else judge(network.frozen())
+        score = judge(network.frozen()) if judge is not None and run.settled else None
         best = score is not None and run.keep_if_best(score)
         if checkpoint is not None:
             write_checkpoint(checkpoint, of, *run.state())
@@ -237,6 +246,7 @@ def _fingerprint(
     how: Training,
     reals: Mapping[str, Mapping[str, Reals]] | None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None,
+    pruning: GradualPruning | None,
     teacher: Teacher | None,
     learn_steps: bool,
     output: str | None,
@@ -245,6 +255,7 @@ def _fingerprint(
     found = hashlib.sha256(graph.hash().encode())
     settings = {**asdict(how), "check": None}
     found.update(json.dumps([settings, learn_steps, output, _length(images)]).encode())
+    found.update(repr(pruning).encode() if pruning is not None else b"")
     first = _taken(images, np.arange(min(how.batch, _length(images))))
     arrays: dict[str, Any] = dict(first) if isinstance(first, Mapping) else {"images": first}
     arrays["labels"] = np.zeros(0) if labels is None else labels

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hwsim.compress.training.namespace import torch
 from hwsim.compress.training.network import TrainableGraph
+from hwsim.compress.training.shrinking import ShrinkingNetwork
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array
 
@@ -24,12 +25,19 @@ class TrainingRun:
     """What changes while a network is trained, with its way into a file and back.
 
     `best` holds the highest figure so far and the parameters that had it, None for those of the
-    start.
+    start. `shrinking` says which weights go meanwhile, if any do.
     """
 
     def __init__(
-        self, network: TrainableGraph, rate: float, decay: float, seed: int, steps: int
+        self,
+        network: TrainableGraph,
+        rate: float,
+        decay: float,
+        seed: int,
+        steps: int,
+        shrinking: ShrinkingNetwork | None = None,
     ) -> None:
+        self.shrinking = shrinking
         self.network, self.epoch, self.stale = network, 0, 0
         self.rng = np.random.default_rng(seed)
         self.moved = network.parameters()
@@ -40,6 +48,16 @@ class TrainingRun:
             self.optimizer, max_lr=rate, total_steps=max(steps, FEWEST), pct_start=RISING
         )
 
+    def begin(self) -> None:
+        """What comes before a step's forward pass."""
+        if self.shrinking is not None:
+            self.shrinking.before_step()
+
+    @property
+    def settled(self) -> bool:
+        """Whether no more weights will go, so that what is now can be what is kept."""
+        return self.shrinking is None or self.shrinking.done
+
     def move(self, loss: Array) -> float:
         """One step against a loss, which it gives; HwsimError where that is no number."""
         found = float(loss.detach())
@@ -47,6 +65,8 @@ class TrainingRun:
             raise HwsimError(f"the loss must stay finite, not {found}; a lower rate may help")
         self.optimizer.zero_grad()
         loss.backward()
+        if self.shrinking is not None:
+            self.shrinking.after_gradients()
         self.optimizer.step()
         self.schedule.step()
         return found
@@ -87,6 +107,9 @@ class TrainingRun:
             "groups": optimizer["param_groups"],
             "schedule": self.schedule.state_dict(),
         }
+        if self.shrinking is not None:
+            masks, facts["shrinking"] = self.shrinking.state()
+            arrays.update({f"shrinking/{name}": array for name, array in masks.items()})
         return arrays, facts
 
     def restore(self, path: Path, held: tuple[Mapping[str, Any], Mapping[str, Any]] | None) -> None:
@@ -111,6 +134,9 @@ class TrainingRun:
         self.schedule.load_state_dict(facts["schedule"])
         self.rng.bit_generator.state = facts["rng"]
         self.epoch, self.stale = int(facts["epoch"]), int(facts["stale"])
+        if self.shrinking is not None:
+            held = {n.removeprefix("shrinking/"): array for n, array in arrays.items()}
+            self.shrinking.restore(held, int(facts["shrinking"]))
         if facts["score"] is not None:
             kept = {n: arrays[f"best/{n}"] for n in self.moved if f"best/{n}" in arrays}
             self.best = (float(facts["score"]), kept or None)
