@@ -166,7 +166,7 @@ def write(path: Path, document: Mapping[str, Any], arrays: Arrays) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write under a temporary name beside `path`, then rename."""
+    """Write under a temporary name beside `path`, then rename: on disk whole, or not at all."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -176,6 +176,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:

@@ -16,29 +16,6 @@ import numpy as np
 from hwsim.errors import HwsimError
 
 
-def assign(values: Sequence[str], ports: Sequence[str], what: str) -> dict[str, Path]:
-    """Paths by port name from `PATH` (a single port) or `NAME=PATH` for each port."""
-    found: dict[str, Path] = {}
-    for value in values:
-        name, equals, path = value.partition("=")
-        if not (equals and name in ports):
-            if len(ports) > 1:
-                raise HwsimError(
-                    f"{what} must be given as NAME=FILE for each of {', '.join(ports)}, "
-                    f"not {value!r}"
-                )
-            if equals and "/" not in name and not Path(value).exists() and Path(path).exists():
-                raise HwsimError(f"{what} must name {ports[0]!r}, as the model does, not {name!r}")
-            name, path = ports[0], value
-        if name in found:
-            raise HwsimError(f"{what} must be given once for {name!r}, not twice")
-        found[name] = Path(path)
-    missing = [name for name in ports if name not in found]
-    if missing:
-        raise HwsimError(f"{what} must be given for {', '.join(missing)} too")
-    return found
-
-
 def _why(error: OSError) -> str:
     return error.strerror or type(error).__name__
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hwsim import saturation
-from hwsim.cli.arrays import assign, writing, writing_together
+from hwsim.cli.arrays import writing, writing_together
 from hwsim.cli.console import Progress
 from hwsim.data.arrays import open_array
+from hwsim.data.by_port import assign
 from hwsim.data.npz import INPUT_KEYS, is_npz
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +13,6 @@ from hwsim.cli.options import Json, Like, Model
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.ops import Weighted
-
-if TYPE_CHECKING:
-    from hwsim.compress.quantize.nonlinear import WeightSet
 
 
 def encode(
@@ -48,21 +44,14 @@ def encode(
     Each weight becomes the nearest of its layer's set; all else stays. Memories
     of weights get narrower, and powers of two need no multiplier.
     """
-    from hwsim.compress.quantize.nonlinear import encoded
     from hwsim.frontends import load
+    from hwsim.verbs import encode as encode_graph
 
     if out.suffix != ".hwsim":
         raise HwsimError(f"--out must be a .hwsim file, not {out}")
-    wanted = [("*", weights), *(_pair(text) for text in layers or ())]
     with Progress(f"encoding {model}"):
         graph = load(model, like=like)
-        chosen, reals = _chosen(graph, wanted), None
-        if start is not None:
-            from hwsim.compress.float_model import FloatModel
-            from hwsim.compress.training.start import float_weights
-
-            reals = float_weights(graph, FloatModel.read(start))
-        found = encoded(graph, chosen, reals)
+        found = encode_graph(graph, weights, layers=dict(map(_pair, layers or ())), start=start)
         found.save(out)
     facts = _facts(graph, found)
     if as_json:
@@ -76,26 +65,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and equals):
         raise HwsimError(f"--layer must be NODE=SET, not {text!r}")
     return name, chosen
-
-
-def _chosen(graph: Graph, wanted: list[tuple[str, str]]) -> dict[str, WeightSet]:
-    """A set for each layer that gets one: that of the last pattern that fits it."""
-    from hwsim.compress.quantize.nonlinear import WeightSet
-
-    names = [node.name for node in graph.nodes if isinstance(node.op, Weighted)]
-    found: dict[str, WeightSet] = {}
-    for pattern, text in wanted:
-        fit = [name for name in names if fnmatchcase(name, pattern)]
-        if not fit:
-            raise HwsimError(
-                f"a layer must be one of {', '.join(names) or 'none'}, not {pattern!r}, which fits "
-                "none"
-            )
-        if text == "plain":
-            found = {name: one for name, one in found.items() if name not in fit}
-        else:
-            found |= dict.fromkeys(fit, WeightSet.parse(text))
-    return found
 
 
 def _facts(before: Graph, after: Graph) -> dict[str, Any]:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hwsim.cli.arrays import assign
 from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.samples import input_ports
-from hwsim.data import Labelled, Preparation, read_labelled
-from hwsim.data.npz import is_npz
+from hwsim.data import Labelled, Preparation
+from hwsim.data.by_port import read_by_port
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import choose_output, class_count, measure, read_labels
 from hwsim.evaluation.reference import onnx_reference
@@ -27,12 +26,7 @@ def float_samples(
 ) -> Labelled:
     """Samples in files by the model's inputs, and labels where there are any."""
     ports = input_ports(model)
-    names = [port.name for port in ports]
-    if len(inputs) == 1 < len(names) and is_npz(Path(inputs[0])):
-        paths = {name: Path(f"{inputs[0]}:{name}") for name in names}
-    else:
-        paths = assign(inputs, names, "--data")
-    return read_labelled(ports, paths, labels, classes=classes, prepare=prepare, required=False)
+    return read_by_port(ports, inputs, labels, classes, prepare, required=False, what="--data")
 
 
 def accuracy_of(

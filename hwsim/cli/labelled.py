@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwsim.cli.arrays import assign
 from hwsim.cli.console import Progress
 from hwsim.compress.attribution import Attribution, find
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.equalize import equalized
-from hwsim.data import Labelled, Preparation, read_labelled
+from hwsim.data import Labelled, Preparation
+from hwsim.data.by_port import read_by_port
 from hwsim.data.npz import is_npz
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import check_names, choose_output, measure
@@ -131,14 +131,7 @@ def read_data(
     required: bool,
 ) -> Labelled:
     """The samples of a model in files given by `--input`, and their labels if there are any."""
-    names = [port.name for port in graph.inputs]
-    if len(inputs) == 1 < len(names) and is_npz(Path(inputs[0])):
-        paths = {name: Path(f"{inputs[0]}:{name}") for name in names}
-    else:
-        paths = assign(inputs, names, "--input")
-    return read_labelled(
-        graph.inputs, paths, labels, classes=classes, prepare=prepare, required=required
-    )
+    return read_by_port(graph.inputs, inputs, labels, classes, prepare, required=required)
 
 
 def named_files(inputs: Sequence[str], labels: Path | None) -> str:

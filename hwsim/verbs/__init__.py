@@ -3,7 +3,7 @@
 `import hwsim` loads none of the libraries that they need; each is imported when it is called.
 """
 
-from hwsim.verbs.compression import attribute, prune, quantize
+from hwsim.verbs.compression import attribute, encode, prune, quantize
 from hwsim.verbs.designs import Built, build, plan, report
 from hwsim.verbs.exports import explore, to_hls4ml, to_onnx
 from hwsim.verbs.measuring import accuracy, hazards, suggest
@@ -15,6 +15,7 @@ __all__ = [
     "attribute",
     "build",
     "distil",
+    "encode",
     "explore",
     "finetune",
     "hazards",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.compress.attribution.report import Attribution
 from hwsim.compress.quantize.result import QuantizedModel
 from hwsim.frontends import as_graph
+from hwsim.graph import Graph
 
 if TYPE_CHECKING:
     from hwsim.compress.prune.prune import Pruned
@@ -108,6 +109,31 @@ def prune(
         layers=None if layers is None else tuple(layers),
     )
     return pruning.prune(as_graph(model), how, x, labels)
+
+
+def encode(
+    model: Any,
+    weights: str,
+    *,
+    layers: Mapping[str, str] | None = None,
+    start: str | Path | None = None,
+) -> Graph:
+    """Store the weights of an integer model as powers of two, sums of them or places in a table.
+
+    `model` is a Graph or what `load` takes; `weights` is the set of all layers (ternary, pot2 to
+    pot8, apot3 to apot8, codebook1 to codebook8, or plain, as they are), `layers` are sets by a
+    pattern of nodes' names, the last that fits counts. Each weight becomes the nearest of its set;
+    with `start`, the float ONNX file that the model was quantized from, the nearest to the float
+    one. Raises HwsimError for a set and for a layer that there is not.
+    """
+    from hwsim.compress.float_model import FloatModel
+    from hwsim.compress.quantize.nonlinear import chosen_sets, encoded
+    from hwsim.compress.training.start import float_weights
+
+    graph = as_graph(model)
+    chosen = chosen_sets(graph, weights, layers or {})
+    reals = None if start is None else float_weights(graph, FloatModel.read(Path(start)))
+    return encoded(graph, chosen, reals)
 
 
 def attribute(

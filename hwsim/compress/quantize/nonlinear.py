@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +88,28 @@ def encoded(
         steps = _steps(name, op, (reals or {}).get(name, {}).get("weights"))
         graph = graph.with_op(name, _with_set(op, one.encoding(steps), steps))
     return graph
+
+
+def chosen_sets(graph: Graph, all_of: str, layers: Mapping[str, str]) -> dict[str, WeightSet]:
+    """A set for each layer that gets one, from texts: that of the last pattern that fits it.
+
+    `plain` leaves a layer as it is. Raises HwsimError for a text that is no set, and for a pattern
+    that fits no layer.
+    """
+    names = [node.name for node in graph.nodes if isinstance(node.op, Weighted)]
+    found: dict[str, WeightSet] = {}
+    for pattern, text in (("*", all_of), *layers.items()):
+        fit = [name for name in names if fnmatchcase(name, pattern)]
+        if not fit:
+            raise HwsimError(
+                f"a layer must be one of {', '.join(names) or 'none'}, not {pattern!r}, which fits "
+                "none"
+            )
+        if text == "plain":
+            found = {name: one for name, one in found.items() if name not in fit}
+        else:
+            found |= dict.fromkeys(fit, WeightSet.parse(text))
+    return found
 
 
 def _steps(name: str, op: Weighted, given: Reals | None) -> Steps:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.prune.gradual import GradualPruning
+from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
 from hwsim.compress.training.loss import Labels
 from hwsim.compress.training.start import float_weights
@@ -142,13 +143,16 @@ def fit(
     how: Training,
     wishes: Wishes,
     *,
+    reals: Mapping[str, Mapping[str, Reals]] | None = None,
+    masks: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     teacher: Teacher | None = None,
     say: Callable[[Epoch], None] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Fitted:
     """Train a Graph, and count the emulator's accuracy before and after on other samples.
 
-    Those are `test`, or else a tenth of the data, chosen by the seed and held out. Raises
+    Those are `test`, or else a tenth of the data, chosen by the seed and held out. `reals` and
+    `masks` are as `finetune` takes them, where `wishes` name neither a start nor zeros. Raises
     HwsimError as `finetune`, and for a float model whose weights are not the Graph's.
     """
     port = choose_output(graph, wishes.output)
@@ -180,7 +184,6 @@ def fit(
             say(one)
 
     before = measured(graph)
-    reals = None
     if wishes.start is not None:
         reals = float_weights(graph, FloatModel.read(wishes.start))
     one_input = len(graph.inputs) == 1
@@ -193,7 +196,7 @@ def fit(
         reals=reals,
         learn_steps=wishes.learn_steps,
         teacher=teacher,
-        masks=kept_weights(graph) if wishes.keep_zeros else None,
+        masks=kept_weights(graph) if wishes.keep_zeros else masks,
         pruning=wishes.pruning,
         judge=judged if wishes.best else None,
         checkpoint=wishes.checkpoint,
