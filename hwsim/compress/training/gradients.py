@@ -27,6 +27,11 @@ def expect_gradients(network: TrainableGraph, ends: Iterable[str]) -> None:
     Where some are reached and others are not, warns (GradientsStop) of those others. Both sentences
     name the nodes that stop the gradients. What one operator passes is tried on random codes.
     """
+    with network.there():
+        _expect_gradients(network, ends)
+
+
+def _expect_gradients(network: TrainableGraph, ends: Iterable[str]) -> None:
     made = {edge: step for step in network.steps for edge in step.node.outputs}
     moved = _moved_by_training(network)
     live, wanted = set(ends), set(ends)
@@ -59,7 +64,7 @@ def expect_gradients(network: TrainableGraph, ends: Iterable[str]) -> None:
         warnings.warn(
             f"layers {names} keep their weights, because nodes {told} stop the gradients",
             GradientsStop,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

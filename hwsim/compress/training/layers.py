@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.training.namespace import torch
+from hwsim.compress.training.namespace import to_numpy, torch
 from hwsim.compress.training.through import rounded, through
 from hwsim.fixed import Array, Format
 from hwsim.ops import Conv, Requantize, Scheme, Stepwise, TensorType, Weighted
@@ -142,7 +142,7 @@ class LearnedLayer:
     def frozen(self) -> Weighted:
         """The operator with the codes of now."""
         with torch().no_grad():
-            weights, bias = (np.asarray(codes.cpu()).astype(np.int64) for codes in self.codes())
+            weights, bias = (to_numpy(codes).astype(np.int64) for codes in self.codes())
         finer = self.frac - self.product_frac
         if finer and not bias.any():  # the sum keeps its binary point
             fmt = self.op.weight_format

@@ -19,7 +19,7 @@ from hwsim.compress.training.gradients import expect_gradients
 from hwsim.compress.training.heads import scores_port
 from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loss import Labels, Lesson, LossShares, loss_of
-from hwsim.compress.training.namespace import torch
+from hwsim.compress.training.namespace import CPU, to_numpy, torch
 from hwsim.compress.training.network import TrainableGraph
 from hwsim.compress.training.run import TrainingRun
 from hwsim.compress.training.shrinking import ShrinkingNetwork
@@ -45,7 +45,7 @@ class Training:
     its scores softened by `temperature` (Hinton et al. 2015, arXiv 1503.02531), `features` the
     weight of the distance from its tensors. With `check` each batch's codes are compared with the
     emulator's, and a difference is an error. With `patience` a training that is judged ends after
-    so many epochs without a better one.
+    so many epochs without a better one. `device` is PyTorch's name of where it computes.
     """
 
     epochs: int = 5
@@ -59,6 +59,7 @@ class Training:
     seed: int = 0
     check: bool = False
     patience: int | None = None
+    device: str = CPU
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("patience", 1)):
@@ -131,7 +132,7 @@ def finetune(
     how = how or Training()
     if labels is None and teacher is None:
         raise HwsimError("a training must have labels or a teacher, not neither")
-    network = TrainableGraph(graph, reals, learn_steps=learn_steps)
+    network = TrainableGraph(graph, reals, learn_steps=learn_steps, device=how.device)
     for name, mask in (masks or {}).items():
         network.keep(name, mask)
     port = scores_port(graph, choose_output(graph, output))
@@ -166,7 +167,9 @@ def finetune(
             held = {} if lesson is None else {e: _shown(network, edges, e) for e in lesson.features}
             wanted = None if labels is None else labels[part]
             scores = network.decoded(port, edges)
-            losses.append(run.move(loss_of(scores, wanted, lesson, held, how.shares)))
+            with network.there():
+                loss = loss_of(scores, wanted, lesson, held, how.shares)
+            losses.append(run.move(loss))
         run.epoch += 1
         score = judge(network.frozen()) if judge is not None and run.settled else None
         best = score is not None and run.keep_if_best(score)
@@ -182,12 +185,12 @@ def finetune(
 def expect_equal(network: TrainableGraph, codes: Mapping[str, Array]) -> None:
     """Raise HwsimError, naming the first edge, where training's codes are not the emulator's."""
     frozen = network.frozen()
-    given = {edge: np.asarray(a).astype(np.int64) for edge, a in codes.items()}
+    given = {edge: to_numpy(a).astype(np.int64) for edge, a in codes.items()}
     wanted = planned(frozen).run(given, keep=True)
     with torch().no_grad():
         found = network.run(codes)
     for edge, array in wanted.items():
-        differ = int((np.asarray(found[edge]) != np.asarray(array)).sum())
+        differ = int((to_numpy(found[edge]) != np.asarray(array)).sum())
         if differ:
             raise HwsimError(
                 f"edge {edge!r} of training must hold the emulator's codes, but {differ:,} of "

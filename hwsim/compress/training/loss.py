@@ -56,7 +56,7 @@ def loss_of(
     total = 0.0
     left = 1.0 if lesson is None else 1.0 - shares.distil
     if labels is not None:
-        wanted = torch().from_numpy(np.asarray(labels, np.int64))
+        wanted = torch().tensor(np.asarray(labels, np.int64))
         total = left * functional.cross_entropy(scores, wanted, label_smoothing=shares.smoothing)
     if lesson is None:
         return total
@@ -88,4 +88,4 @@ def _apart(edge: str, own: Array, wanted: ReadReals) -> Array:
 
 
 def _tensor(array: ReadReals) -> Array:
-    return torch().from_numpy(np.array(array, np.float32))
+    return torch().tensor(np.asarray(array, np.float32))

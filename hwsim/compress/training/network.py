@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from hwsim.compress.training.layers import (
     Reals,
     is_learned_multiplier,
 )
-from hwsim.compress.training.namespace import namespace, torch
+from hwsim.compress.training.namespace import CPU, expect_device, namespace, on, torch
 from hwsim.compress.training.through import smooth_of, through, weighted
 from hwsim.emulator import ports
 from hwsim.emulator.run import planned
@@ -50,8 +51,10 @@ class TrainableGraph:
     whose emulator gives the very codes of training. `reals` are the float weights to begin with, by
     node, as `weights` (of the operator's shape, channels last) and `bias`; without them it begins
     with those of the codes. `learn_steps` learns multipliers of requantizers as well, `narrow`
-    keeps the lowest code of signed weights out, `quick` convolves by PyTorch's own kernels.
-    Raises HwsimError for a graph with state, and for one without a layer that can be trained.
+    keeps the lowest code of signed weights out, `quick` convolves by PyTorch's own kernels. Tensors
+    are on `device`; on another than the CPU convolutions are the operator's own text, since kernels
+    there may transform the numbers first. Raises HwsimError for a graph with state, for one without
+    a layer that can be trained, and for a device that there is not.
     """
 
     def __init__(
@@ -62,17 +65,24 @@ class TrainableGraph:
         learn_steps: bool = False,
         narrow: bool = True,
         quick: bool = True,
+        device: str = CPU,
     ) -> None:
         if graph.state:
             raise HwsimError("a graph to train must be one without state, not one with it")
         self.graph, self.xp = graph, namespace()
         self._reals, self._learn_steps, self._narrow = reals or {}, learn_steps, narrow
-        self.quick = quick
+        expect_device(device)
+        self.quick, self.device = quick and device == CPU, device
         self.types: dict[str, TensorType] = {}
-        self.steps = tuple(self._planned())
+        with self.there():
+            self.steps = tuple(self._planned())
         self.learned = {s.node.name: s.learned for s in self.steps if s.learned is not None}
         if not any(isinstance(found, LearnedLayer) for found in self.learned.values()):
             raise HwsimError("a graph to train must have a dense layer or convolution, not none")
+
+    def there(self) -> AbstractContextManager[None]:
+        """New tensors are on the network's device."""
+        return on(self.device)
 
     def _planned(self) -> Iterator[TrainingStep]:
         types = self.types
@@ -123,7 +133,8 @@ class TrainableGraph:
         if not isinstance(layer, LearnedLayer) or mask.shape != layer.op.weights.shape:
             shape = layer.op.weights.shape if isinstance(layer, LearnedLayer) else "no layer"
             raise HwsimError(f"a mask of node {name!r} must have shape {shape}, not {mask.shape}")
-        layer.kept = torch().tensor(mask, dtype=layer.weights.dtype)
+        with self.there():
+            layer.kept = torch().tensor(mask, dtype=layer.weights.dtype)
 
     def parameters(self) -> dict[str, Array]:
         """What an optimizer moves, by `node.name`."""
@@ -142,9 +153,10 @@ class TrainableGraph:
     def run(self, codes: Mapping[str, Array]) -> dict[str, Array]:
         """Codes of every edge, as floats with gradients."""
         edges = dict(codes)
-        for step in self.steps:
-            xs = [edges[edge] for edge in step.node.inputs]
-            edges.update(zip(step.node.outputs, self.outputs_of(step, xs), strict=True))
+        with self.there():
+            for step in self.steps:
+                xs = [edges[edge] for edge in step.node.inputs]
+                edges.update(zip(step.node.outputs, self.outputs_of(step, xs), strict=True))
         return edges
 
     def outputs_of(self, step: TrainingStep, xs: list[Array]) -> tuple[Array, ...]:
@@ -201,32 +213,35 @@ class TrainableGraph:
     def encode(self, x: Any) -> dict[str, Array]:
         """Codes of the input edges for a batch as `emulate` takes it, as float tensors."""
         found = planned(self.graph).encode(x)
-        return {
-            edge: torch().tensor(np.asarray(a), dtype=torch().float32) for edge, a in found.items()
-        }
+        kind = torch().float32
+        with self.there():
+            return {edge: torch().tensor(np.asarray(a), dtype=kind) for edge, a in found.items()}
 
     def decoded(self, port: OutputPort, edges: Mapping[str, Array]) -> Array:
         """The reals that a port shows of an edge, with gradients; of a port of codes theirs."""
         kind, codes = self.types[port.tensor], edges[port.tensor]
-        reals: Array = ports.to_user(self.xp, port, kind, self.reals(port.tensor, codes))
-        if port.element is not None:
-            return reals
-        with torch().no_grad():
-            exact = ports.decode(self.xp, port, kind, codes, False)
-        return through(reals.reshape(exact.shape), exact)
+        with self.there():
+            reals: Array = ports.to_user(self.xp, port, kind, self.reals(port.tensor, codes))
+            if port.element is not None:
+                return reals
+            with torch().no_grad():
+                exact = ports.decode(self.xp, port, kind, codes, False)
+            return through(reals.reshape(exact.shape), exact)
 
     def reals(self, edge: str, codes: Array) -> Array:
         """Codes of an edge less their zero point, times their scale."""
         kind = self.types[edge]
-        scale = torch().tensor(np.asarray(kind.scales(), np.float32))
-        return (codes - kind.zero_point).to(torch().float32) * scale
+        with self.there():
+            scale = torch().tensor(np.asarray(kind.scales(), np.float32))
+            return (codes - kind.zero_point).to(torch().float32) * scale
 
     def frozen(self) -> Graph:
         """The Graph with the weights, biases and multipliers of now."""
-        nodes = tuple(
-            replace(n, op=self.learned[n.name].frozen()) if n.name in self.learned else n
-            for n in self.graph.nodes
-        )
+        with self.there():
+            nodes = tuple(
+                replace(n, op=self.learned[n.name].frozen()) if n.name in self.learned else n
+                for n in self.graph.nodes
+            )
         return replace(self.graph, nodes=nodes)
 
 
@@ -237,7 +252,7 @@ def _kind(carrier: Carrier) -> Any:
 def _moved(xp: Any, value: Any) -> Any:
     """Constants as tensors."""
     if isinstance(value, np.ndarray):
-        return torch().from_numpy(np.array(value))
+        return torch().tensor(value)
     if isinstance(value, Mapping):
         return {key: _moved(xp, item) for key, item in value.items()}
     return value

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.training.namespace import torch
+from hwsim.compress.training.namespace import to_numpy, torch
 from hwsim.compress.training.network import TrainableGraph
 from hwsim.compress.training.shrinking import ShrinkingNetwork
 from hwsim.errors import HwsimError
@@ -96,7 +96,7 @@ class TrainingRun:
         arrays = {f"now/{name}": array for name, array in self._parameters().items()}
         optimizer = self.optimizer.state_dict()
         for place, held in optimizer["state"].items():
-            arrays.update({f"adam/{place}/{k}": v.numpy().copy() for k, v in held.items()})
+            arrays.update({f"adam/{place}/{k}": to_numpy(v).copy() for k, v in held.items()})
         score, kept = (None, None) if self.best is None else self.best
         arrays.update({f"best/{name}": array for name, array in (kept or {}).items()})
         facts = {
@@ -142,7 +142,7 @@ class TrainingRun:
             self.best = (float(facts["score"]), kept or None)
 
     def _parameters(self) -> Arrays:
-        return {name: tensor.detach().numpy().copy() for name, tensor in self.moved.items()}
+        return {name: to_numpy(tensor).copy() for name, tensor in self.moved.items()}
 
     def _set(self, arrays: Mapping[str, Any]) -> None:
         with torch().no_grad():
