@@ -3,7 +3,8 @@
     python benchmarks/gpu.py tests [--out FOLDER] [pytest's options]
     python benchmarks/gpu.py speed [--out FOLDER] [--seconds N] [--codes N]
 
-`tests` runs tests/gpu/test_gpu.py: every case of the catalogue, chains, the example models, state.
+`tests` runs every case of the catalogue, chains, the example models and state in CuPy, and where
+there is PyTorch the same in training (tests/gpu).
 `speed` runs networks and one case of each operator in one process, in turns: the CPU with all its
 cores and with one thread, the GPU with arrays from and to the host, and with arrays that are and
 stay on the device; all results are compared before anything is timed. Each writes its part of
@@ -41,6 +42,7 @@ from hwsim.emulator.threads import ENVIRONMENT, MOST_THREADS  # noqa: E402
 from hwsim.graph import Graph, user_shape  # noqa: E402
 
 PACKAGES = ("numpy", "pytest", "onnx", "threadpoolctl")
+TESTS = ("test_gpu.py", "test_training_on_a_gpu.py")
 MOST_CODES = 1 << 23  # of the widest edge in one batch
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 15
 Results = dict[str, Any]
@@ -126,8 +128,8 @@ def run_tests(options: argparse.Namespace, more: list[str]) -> int:
 
     recorder, start = Recorder(), time.perf_counter()
     given = ["-q", "-p", "no:cacheprovider", "--require=gpu", f"--rootdir={ROOT}"]
-    tests = ROOT / "tests" / "gpu" / "test_gpu.py"
-    status = pytest.main([*given, str(tests), *more], plugins=[recorder])
+    tests = [str(ROOT / "tests" / "gpu" / name) for name in TESTS]
+    status = pytest.main([*given, *tests, *more], plugins=[recorder])
     figures = recorder.figures() | {"seconds": time.perf_counter() - start}
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         print(f"error: pytest ended with status {int(status)}; nothing was written")

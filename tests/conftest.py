@@ -78,6 +78,14 @@ def _have_gpu() -> bool:
     return bool(cupy.cuda.is_available())
 
 
+def _torch_has_gpu() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def _have_tool(find: Callable[[Any], object]) -> Callable[[], bool]:
     def probe() -> bool:
         from hwsim.errors import HwsimError
@@ -105,6 +113,7 @@ def _have_verilator() -> bool:
 
 PROBES: dict[str, Callable[[], bool]] = {
     "gpu": _have_gpu,
+    "gpu of torch": _torch_has_gpu,
     "datasets": data_sets.there,
     "models": published.there,
     "verilator": _have_verilator,

@@ -55,6 +55,9 @@ Seed = Annotated[int, typer.Option(help="Of the samples' order, and of those hel
 Check = Annotated[
     bool, typer.Option("--check", help="Compare each batch with the emulator, edge by edge.")
 ]
+Device = Annotated[
+    str, typer.Option(metavar="D", help="Where PyTorch computes: cpu, cuda, cuda:1.")
+]
 LearnSteps = Annotated[
     bool, typer.Option("--learn-steps", help="Learn the requantizers' multipliers too.")
 ]
@@ -86,6 +89,7 @@ def finetune(
     rate: Rate = 1e-3,
     batch: Batch = 128,
     seed: Seed = 0,
+    device: Device = "cpu",
     learn_steps: LearnSteps = False,
     keep_zeros: KeepZeros = False,
     best: Best = False,
@@ -113,7 +117,10 @@ def finetune(
         output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
         keep_zeros=keep_zeros,
     )  # fmt: skip
-    how = Training(epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience)
+    how = Training(
+        epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,
+        device=device,
+    )  # fmt: skip
     prepare = Preparation.parse(scale, mean, std, resize=resize)
     _expect_target(out)
     with Progress(f"reading {model}") as progress:
@@ -149,6 +156,7 @@ def distil(
     rate: Rate = 1e-3,
     batch: Batch = 128,
     seed: Seed = 0,
+    device: Device = "cpu",
     learn_steps: LearnSteps = False,
     keep_zeros: KeepZeros = False,
     best: Best = False,
@@ -180,7 +188,7 @@ def distil(
     )  # fmt: skip
     how = Training(
         epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,
-        distil=share, temperature=temperature,
+        distil=share, temperature=temperature, device=device,
     )  # fmt: skip
     prepare = Preparation.parse(scale, mean, std, resize=resize)
     pairs = _pairs(features or ())

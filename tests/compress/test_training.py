@@ -19,6 +19,7 @@ from hwsim.compress.training.namespace import namespace
 from hwsim.emulator.run import emulate
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
+from hwsim.ops import Weighted
 
 pytestmark = pytest.mark.needs("torch", "array_api_compat")
 torch = pytest.importorskip("torch")
@@ -82,6 +83,18 @@ def test_a_forward_pass_that_only_simulates_rounding_is_told_by_its_edge(monkeyp
     pairs = [pair for one in range(seed, seed + NETWORKS) if (pair := trainable(one)) is not None]
     with pytest.raises(HwsimError, match=r"edge '\w+' of training must hold the emulator's codes"):
         any(loop.expect_equal(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if isinstance(c.op, Weighted)], ids=lambda c: c.id
+)
+def test_a_training_begins_with_the_codes_of_the_graph(case):
+    found = TrainableGraph(case.graph(), narrow=False)
+    for name, layer in found.learned.items():
+        weights, bias = layer.codes()
+        assert np.array_equal(weights.double().detach().numpy(), layer.op.weights)
+        assert np.array_equal(bias.double().detach().numpy(), layer.op.bias)
+        assert found.frozen().node(name).op.matrix().tolist() == case.op.matrix().tolist()
 
 
 def digits_in(bits: str) -> Graph:

@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LACKING = "threadpoolctl onnxruntime array_api_strict xdist sklearn hls4ml amaranth PIL"
+LACKING = (
+    "threadpoolctl onnxruntime array_api_strict array_api_compat torch xdist sklearn hls4ml "
+    "amaranth PIL"
+)
 FILE = "gpu-Fake-GPU-0-no-device.json"
 NO_GPU = "error: a GPU run needs an NVIDIA GPU, and CuPy finds none\n"
 

@@ -32,6 +32,13 @@ class CodesOfReals:
     unit: Reals  # reals a code step, one or one a channel
     values: IntArray | None = None
 
+    def learned(self, reals: Any) -> Array:
+        """Reals to be moved, in a float type that tells all codes apart."""
+        widest = max(-self.least, self.most)
+        kind = Carrier.FLOAT32 if widest < Carrier.FLOAT32.limit else Carrier.FLOAT64
+        dtype = getattr(torch(), kind.value)
+        return torch().tensor(np.asarray(reals), dtype=dtype, requires_grad=True)
+
     def of(self, reals: Array) -> Array:
         """Whole numbers of the bounds; gradients stop where reals lie outside of them."""
         steps = (reals / torch().tensor(self.unit, dtype=reals.dtype)).clip(self.least, self.most)
@@ -59,7 +66,7 @@ def real_unit(op: Weighted, x: TensorType) -> Reals:
 
 
 class LearnedLayer:
-    """A dense layer or convolution whose weights and biases are learned as float32 reals.
+    """A dense layer or convolution whose weights and biases are learned as reals.
 
     `weights` has the shape of the operator's, `bias` is (outputs,). Their codes are the nearest
     ones, of an encoding's where the operator has one; the bias has the unit of the sum, or a finer
@@ -91,9 +98,8 @@ class LearnedLayer:
         self.bias_codes = CodesOfReals(-most, most, unit * of_x * finer)
         given = reals.get("weights", op.weights * unit)
         biases = reals.get("bias", op.bias * self.bias_codes.unit)
-        kind = torch().float32
-        self.weights = torch().tensor(np.asarray(given), dtype=kind, requires_grad=True)
-        self.bias = torch().tensor(np.asarray(biases), dtype=kind, requires_grad=True)
+        self.weights = self.weight_codes.learned(given)
+        self.bias = self.bias_codes.learned(biases)
         self.kept = torch().ones_like(self.weights)
 
     @property
