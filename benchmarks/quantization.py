@@ -44,6 +44,18 @@ OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("w4a8", "power-of-two, biases corrected, ends w8a8", {"correct_bias": True, "ends": "w8a8"}),
     ("w4a8", "symmetric, biases corrected, ends w8a8", {"correct_bias": True, "ends": "w8a8"}),
     ("w4a4", "symmetric, biases corrected", {"correct_bias": True}),
+    *(
+        (bits, f"power-of-two, {said}", more)
+        for bits in ("w4a8", "w3a8", "w4a4")
+        for said, more in (
+            ("nearest", {}),
+            ("nearest, biases corrected", {"correct_bias": True}),
+            ("feedback", {"rounding": "feedback"}),
+            ("feedback, biases corrected", {"rounding": "feedback", "correct_bias": True}),
+            ("adaptive", {"rounding": "adaptive"}),
+        )
+        if not (bits == "w4a8" and said.startswith("nearest"))  # they stand above
+    ),
 )
 """Bits, what is said of the scales, and further options."""
 

@@ -62,9 +62,9 @@ def quantize(
     correct_bias: Annotated[
         bool, typer.Option("--correct-bias", help="Take the weights' mean error off the biases.")
     ] = False,
-    adaptive: Annotated[
-        bool, typer.Option("--adaptive", help="Round each weight up or down by what sums it gives.")
-    ] = False,
+    rounding: Annotated[
+        str, typer.Option(help="Of weights: nearest; by their sums' error, feedback or adaptive.")
+    ] = "nearest",
     samples: Annotated[
         int, typer.Option(help="Samples that ranges come from, evenly over the data.")
     ] = 1024,
@@ -100,7 +100,7 @@ def quantize(
         per_channel=not per_tensor,
         equalize=equalize,
         correct_bias=correct_bias,
-        adaptive=adaptive,
+        rounding=rounding,
     )
     check_suffix(out)
     if samples < 1:

@@ -27,7 +27,7 @@ def quantize(
     per_channel: bool = True,
     equalize: bool = False,
     correct_bias: bool = False,
-    adaptive: bool = False,
+    rounding: str = "nearest",
     samples: int | None = 1024,
     out: str | Path | None = None,
 ) -> QuantizedModel:
@@ -44,8 +44,9 @@ def quantize(
     scale) or `affine` (zero points of activations too); of these w8a8 is a QDQ file with ONNX
     Runtime's integers. `method` is `mse`, `minmax`, `average`, `percentile:99.9` or `entropy`.
     `equalize` brings the channels between two layers to ranges alike first, for what has one scale
-    a tensor; `correct_bias` takes the mean error of rounded weights off the biases,
-    `adaptive` rounds each weight up or down so that its layer's sums err least (needs PyTorch).
+    a tensor; `correct_bias` takes the mean error of rounded weights off the biases. `rounding` of
+    weights is `nearest`, or such that a layer's sums err least: `feedback` (GPTQ: what one weight
+    errs the others of its sum take up), `adaptive` (AdaRound, by gradients; needs PyTorch).
     Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all.
     Raises HwsimError for a model with operators that there is no rule for (all are named), and for
     data that does not fit.
@@ -63,7 +64,7 @@ def quantize(
         per_channel=per_channel,
         equalize=equalize,
         correct_bias=correct_bias,
-        adaptive=adaptive,
+        rounding=rounding,
     )
     found = float_model(model)
     batches: Batches | BatchStream

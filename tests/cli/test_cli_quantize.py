@@ -142,7 +142,15 @@ def test_classes_without_a_calibration_sample_are_told(place, data, capsys):
 
 def test_other_scales_and_corrections_are_options_and_bytes_are_qdq(place, data, capsys):
     call = ("quantize", FLOAT, "--data", place / "x.npy", "--method", "minmax", "--json")
-    more = ("--scheme", "affine", "--per-tensor", "--equalize", "--correct-bias")
+    more = (
+        "--scheme",
+        "affine",
+        "--per-tensor",
+        "--equalize",
+        "--correct-bias",
+        "--rounding",
+        "feedback",
+    )
     status, said, _ = run(capsys, *call, *more, "-o", place / "m.onnx")
     facts = json.loads(said)
     assert status == 0 and (facts["form"], facts["scheme"]) == ("QDQ", "affine")
@@ -156,6 +164,7 @@ def test_other_scales_and_corrections_are_options_and_bytes_are_qdq(place, data,
         per_channel=False,
         equalize=True,
         correct_bias=True,
+        rounding="feedback",
     )
     assert made.graph.hash() == hwsim.load(place / "m.onnx").hash()
     plain = hwsim.quantize(FLOAT, data.train_images, scheme="affine", method="minmax")

@@ -12,7 +12,6 @@ import hwsim
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.adaptive import adapted
 from hwsim.compress.quantize.linear import LinearScheme, Widths, formats
-from hwsim.errors import HwsimError
 
 pytestmark = pytest.mark.needs("torch")
 MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"
@@ -42,7 +41,8 @@ def test_weights_are_codes_one_of_the_two_next_to_them(name):
 def test_outputs_are_nearer_to_the_float_models(bits):
     path, labels = MODELS / "digits_dw_skip.float.onnx", load_digits().target
     nearest, adaptive = (
-        hwsim.quantize(path, IMAGES[:512], bits=bits, adaptive=adapts) for adapts in (False, True)
+        hwsim.quantize(path, IMAGES[:512], bits=bits, rounding=way)
+        for way in ("nearest", "adaptive")
     )
     assert nearest.sqnr is not None and adaptive.sqnr is not None
     assert adaptive.sqnr > nearest.sqnr + 1
@@ -55,10 +55,3 @@ def test_outputs_are_nearer_to_the_float_models(bits):
         hwsim.accuracy(one.graph, IMAGES[held], labels[held]).top1 for one in (nearest, adaptive)
     ]
     assert figures[1] >= figures[0]
-
-
-def test_it_does_not_go_with_bias_correction():
-    with pytest.raises(HwsimError, match="adaptive rounding must come without bias correction"):
-        hwsim.quantize(
-            MODELS / "digits_cnn_int8.float.onnx", IMAGES, adaptive=True, correct_bias=True
-        )

@@ -8,8 +8,7 @@ that the rounded layers before it leave.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,12 @@ import numpy.typing as npt
 
 from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.quantize.linear import Formats, ends_of
-from hwsim.compress.quantize.places import FloatLayer
 from hwsim.compress.quantize.qonnx_file import QuantNode
-from hwsim.errors import HwsimError
+from hwsim.compress.quantize.sampled import LayerNode, in_codes
 from hwsim.extras import library
 
 Reals = npt.NDArray[np.float32]
-SAMPLES, PART, STEPS, RATE = 1024, 32, 600, 1e-2
+PART, STEPS, RATE = 32, 600, 1e-2
 MOST_NUMBERS = 1 << 25
 """Of a layer's inputs that are held; a layer with more takes fewer samples."""
 STRETCH = (-0.1, 1.1)
@@ -44,94 +42,36 @@ def adapted(
     """
     torch = library("torch", '"hwsim[train]"', "adaptive rounding")
     torch.manual_seed(seed)
-    rng, now, constants = np.random.default_rng(seed), model, model.constants
+    rng, constants = np.random.default_rng(seed), model.constants
+    shown, now, done = model, in_codes(model, made.tensors), set[str]()
     for layer in made.found.layers:
-        by = made.weights[layer.name]
-        if layer.op == "ConvTranspose" or by.bits == 1:
+        by, work = made.weights[layer.name], LayerNode(model, layer)
+        if not work.known or by.bits == 1 or layer.weights in done:
             continue
-        work = LayerInTorch(model, layer)
-        inputs, sums = _samples(now, model, batches, layer, made)
+        done.add(layer.weights)
+        parts = list(work.read_and_given(now, model, batches, MOST_NUMBERS))
+        inputs, sums = (np.concatenate(each) for each in zip(*parts, strict=True))
         codes = _learned(torch, work, constants[layer.weights], by, inputs, sums, rng)
-        now = now.with_constants({layer.weights: codes})
-    return now
+        new = {layer.weights: codes}
+        now, shown = now.with_constants(new), shown.with_constants(new)
+    return shown
 
 
-def _samples(
-    now: FloatModel, model: FloatModel, batches: Iterable[Batch], layer: FloatLayer, made: Formats
-) -> tuple[Reals, Reals]:
-    """What the layer reads behind rounded layers, as reals of codes, and the float model's sums."""
-    inputs, sums, count = list[Reals](), list[Reals](), 0
-    read, give = now.runner([layer.input]), model.runner([layer.output])
-    for batch in batches:
-        x = np.asarray(read(batch)[layer.input], np.float32)
-        inputs.append(_as_codes(x, [made.tensors[t] for t in layer.reads if t in made.tensors]))
-        sums.append(np.asarray(give(batch)[layer.output], np.float32))
-        count += len(x)
-        if count >= min(SAMPLES, MOST_NUMBERS // max(1, x[0].size)):
-            break
-    if not inputs:
-        raise HwsimError("calibration data must have at least one sample, not none")
-    return np.concatenate(inputs), np.concatenate(sums)
-
-
-def _as_codes(x: Reals, quantizers: Sequence[QuantNode]) -> Reals:
-    """Reals as their one quantizer gives them back; of several, as they are."""
-    if len(quantizers) != 1 or quantizers[0].axis is not None:
-        return x
-    (by,) = quantizers
-    low, high = (end - by.zero_point for end in ends_of(by))
-    scale = np.float32(np.asarray(by.scale).reshape(()))
-    return np.asarray(np.clip(np.round(x / scale), low, high) * scale, np.float32)
-
-
-@dataclass(slots=True)
-class LayerInTorch:
-    """A layer as a function of inputs and weights, in PyTorch, without its bias."""
-
-    model: FloatModel
-    layer: FloatLayer
-    attributes: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        from onnx import helper
-
-        node = next(n for n in self.model.nodes if self.layer.output in n.output)
-        self.attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-
-    @property
-    def bias(self) -> Reals | float:
-        """What the node itself adds."""
-        node = next(n for n in self.model.nodes if self.layer.output in n.output)
-        if len(node.input) < 3 or not node.input[2]:
-            return 0.0
-        bias = np.asarray(self.model.constants[node.input[2]], np.float32)
-        if self.layer.op != "Conv":
-            return bias
-        return bias.reshape(-1, *(1,) * len(self.attributes.get("kernel_shape", (1, 1))))
-
-    def sums(self, torch: Any, x: Any, weights: Any) -> Any:
-        """Of a batch."""
-        if self.layer.op != "Conv":
-            matrix = weights.T if self.attributes.get("transB") else weights
-            return x @ matrix
-        rank = x.ndim - 2
-        pads = self.attributes.get("pads", [0] * (2 * rank))
-        if self.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-            raise HwsimError(
-                f"layer {self.layer.name!r} must say its padding to be rounded adaptively, not "
-                f"{self.attributes['auto_pad'].decode()}"
-            )
-        ends = [pads[k + rank * last] for k in reversed(range(rank)) for last in (0, 1)]
-        padded = torch.nn.functional.pad(x, ends)
-        run = (torch.nn.functional.conv1d, torch.nn.functional.conv2d)[rank - 1]
-        strides = list(self.attributes.get("strides", [1] * rank))
-        dilations = list(self.attributes.get("dilations", [1] * rank))
-        return run(padded, weights, None, strides, 0, dilations, self.attributes.get("group", 1))
+def _sums(torch: Any, work: LayerNode, x: Any, weights: Any) -> Any:
+    """What the layer makes of a batch, without its bias."""
+    if work.layer.op != "Conv":
+        return x @ (weights if work.layer.axis == 1 else weights.T)
+    rank, kernel = x.ndim - 2, tuple(weights.shape[2:])
+    pads = [end for both in reversed(work.padding(x.shape[2:], kernel)) for end in both]
+    padded = torch.nn.functional.pad(x, pads)
+    run = getattr(torch.nn.functional, f"conv{rank}d")
+    strides, dilations = work.along("strides", rank), work.along("dilations", rank)
+    return run(padded, weights, None, strides, 0, dilations, work.attributes.get("group", 1))
 
 
 def _learned(
     torch: Any,
-    work: LayerInTorch,
+    work: LayerNode,
     weights: npt.NDArray[Any],
     by: QuantNode,
     inputs: Reals,
@@ -150,12 +90,12 @@ def _learned(
     rest = (steps - floor).clip(1e-3, 1 - 1e-3)
     soft = torch.logit((rest - first) / (last - first)).requires_grad_()
     optimizer = torch.optim.Adam([soft], lr=RATE)
-    x, wanted = torch.from_numpy(inputs), torch.from_numpy(sums - work.bias)
+    x, wanted = torch.from_numpy(inputs), torch.from_numpy(sums)
     spread = float((wanted**2).mean()) + 1e-12
     for step in range(STEPS):
         part = torch.from_numpy(rng.integers(0, len(x), PART))
         up = (torch.sigmoid(soft) * (last - first) + first).clip(0, 1)
-        error = work.sums(torch, x[part], (floor + up).clip(low, high) * scale) - wanted[part]
+        error = _sums(torch, work, x[part], (floor + up).clip(low, high) * scale) - wanted[part]
         loss = (error**2).mean() / spread
         if step >= FREE * STEPS:
             done = (step - FREE * STEPS) / ((1 - FREE) * STEPS)

@@ -27,8 +27,13 @@ CLOSE = 1e-4
 """A change below this share of the largest mean ends the rounds."""
 
 
-def corrected(model: FloatModel, batches: Iterable[Batch], made: Formats) -> FloatModel:
-    """The model with new biases; a layer without a bias of its own is left as it is.
+def corrected(
+    model: FloatModel, batches: Iterable[Batch], made: Formats, shown: FloatModel | None = None
+) -> FloatModel:
+    """The model, or `shown`, with new biases; a layer without a bias of its own is left as it is.
+
+    `shown` is the model with weights that are reals of codes already, where these are not the
+    nearest ones.
 
     With rounded weights every layer's sums then have the float model's mean in each channel, over
     samples and places. A round corrects all layers at once; the first layer is right after the
@@ -36,8 +41,9 @@ def corrected(model: FloatModel, batches: Iterable[Batch], made: Formats) -> Flo
     """
     biases = [layer.bias for layer in made.found.layers]
     layers = [one for one in made.found.layers if one.bias and biases.count(one.bias) == 1]
-    constants = model.constants
-    now = model.with_constants(
+    start = shown or model
+    constants = start.constants
+    now = start.with_constants(
         {
             layer.weights: _rounded(constants[layer.weights], made.weights[layer.name])
             for layer in made.found.layers
@@ -54,7 +60,7 @@ def corrected(model: FloatModel, batches: Iterable[Batch], made: Formats) -> Flo
         largest = max(float(np.abs(mean).max()) for mean in wanted.values())
         if max(float(np.abs(change).max()) for change in changes.values()) <= CLOSE * largest:
             break
-    return model.with_constants(moved)
+    return start.with_constants(moved)
 
 
 def _first(batches: Iterable[Batch]) -> Iterator[Batch]:

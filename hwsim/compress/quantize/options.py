@@ -18,6 +18,8 @@ SCHEMES = {
     "affine": Form.AFFINE,
 }
 """Scales that are shifts; any scales; any scales and, of activations, zero points."""
+ROUNDINGS = ("nearest", "feedback", "adaptive")
+"""Of weights to codes: each alone; with error feedback (GPTQ); by gradients (AdaRound)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +70,8 @@ class LinearScheme:
     activations. `ends` are bits of the weights of the first and last layers, and of what these
     read. With `per_channel` weights have a scale a channel, otherwise one a layer.
     `equalize` brings the channels between two layers to ranges alike first, `correct_bias` takes
-    the mean error of the rounded weights off the biases, `adaptive` rounds each weight up or down
-    so that its layer's sums come nearest to the float ones.
+    the mean error of the rounded weights off the biases, `rounding` is one of `ROUNDINGS`: each
+    weight to the nearest code, or so that its layer's sums come nearest to the float ones.
     """
 
     widths: Widths = Widths()
@@ -80,14 +82,12 @@ class LinearScheme:
     per_channel: bool = True
     equalize: bool = False
     correct_bias: bool = False
-    adaptive: bool = False
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
-        if self.adaptive and self.correct_bias:
-            raise HwsimError(
-                "adaptive rounding must come without bias correction, which is of weights rounded "
-                "to nearest"
-            )
+        if self.rounding not in ROUNDINGS:
+            told = f"rounding must be one of {', '.join(ROUNDINGS)}, not {self.rounding!r}"
+            raise HwsimError(told)
         if self.scheme not in SCHEMES:
             raise HwsimError(f"scheme must be one of {', '.join(SCHEMES)}, not {self.scheme!r}")
         Calibration.parse(self.method)
@@ -114,7 +114,7 @@ class LinearScheme:
         per_channel: bool = True,
         equalize: bool = False,
         correct_bias: bool = False,
-        adaptive: bool = False,
+        rounding: str = "nearest",
     ) -> LinearScheme:
         """From texts; HwsimError says which is none."""
         return cls(
@@ -126,7 +126,7 @@ class LinearScheme:
             per_channel=per_channel,
             equalize=equalize,
             correct_bias=correct_bias,
-            adaptive=adaptive,
+            rounding=rounding,
         )
 
     @property

@@ -11,6 +11,7 @@ from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.adaptive import adapted
 from hwsim.compress.quantize.correct import corrected
 from hwsim.compress.quantize.equalize import equalized
+from hwsim.compress.quantize.feedback import fed_back
 from hwsim.compress.quantize.linear import as_written, byte_formats, formats
 from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.quantize.qdq_file import qdq, written
@@ -22,6 +23,7 @@ from hwsim.compress.quantize.result import (
     read_back,
     rows_of,
 )
+from hwsim.compress.quantize.sampled import with_largest
 from hwsim.compress.samples import Batches, BatchStream
 from hwsim.errors import HwsimError
 
@@ -54,10 +56,14 @@ def run(model: FloatModel, batches: Batches | BatchStream, linear: LinearScheme)
     even = start = equalized(model)[0] if linear.equalize else model
     bytewise = linear.all_bytes and linear.form is not Form.POWER_OF_TWO
     made = (byte_formats if bytewise else formats)(start, batches, linear)
-    if linear.correct_bias:
-        start = corrected(start, batches, made)
-    if linear.adaptive:
+    if linear.rounding == "feedback":
+        start = fed_back(start, batches, made, centred=linear.correct_bias)
+    elif linear.rounding == "adaptive":
         start = adapted(start, batches, made)
+    if bytewise and linear.rounding != "nearest":
+        start = with_largest(even, start, made)
+    if linear.correct_bias:
+        start = corrected(even, batches, made, start)
     if bytewise:
         form = "QDQ"
         proto = qdq(
