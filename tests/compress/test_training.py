@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from support.cases import CASES
+from support.cases import CASES, tensor
 from support.mixed_networks import mixed
 from support.seeds import seeded
 
@@ -85,8 +86,27 @@ def test_a_forward_pass_that_only_simulates_rounding_is_told_by_its_edge(monkeyp
         any(loop.expect_equal(*pair) for pair in pairs)
 
 
+PAST_FLOAT64 = "dense-past-2-to-53"
+
+
+def test_sums_past_float64_are_refused_by_their_node():
+    case = next(case for case in CASES if case.id == PAST_FLOAT64)
+    with pytest.raises(HwsimError, match=r"^node 'op' \(dense\) must have codes and sums below 2"):
+        TrainableGraph(case.graph())
+
+
+def test_wide_inputs_are_encoded_to_the_last_bit():
+    case = next(case for case in CASES if case.id == "dense-wider")
+    wide = replace(case, types=(tensor(4, "s26"),))
+    codes = np.array([[-(2**25), 2**25 - 1, 2**24 + 1, 0]])
+    found = TrainableGraph(wide.graph()).encode({"a": codes})
+    assert found["a"].tolist() == codes.tolist()
+
+
 @pytest.mark.parametrize(
-    "case", [c for c in CASES if isinstance(c.op, Weighted)], ids=lambda c: c.id
+    "case",
+    [c for c in CASES if isinstance(c.op, Weighted) and c.id != PAST_FLOAT64],
+    ids=lambda c: c.id,
 )
 def test_a_training_begins_with_the_codes_of_the_graph(case):
     found = TrainableGraph(case.graph(), narrow=False)

@@ -22,6 +22,8 @@ torch = pytest.importorskip("torch")
 GPU = "cuda"
 MODELS = Path(__file__).parents[2] / "examples" / "models"
 on_gpu = pytest.mark.needs("gpu of torch")
+CASES_IN_FLOATS = [case for case in CASES if case.id != "dense-past-2-to-53"]
+"""PyTorch has no product of whole matrices on a GPU."""
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 
@@ -39,7 +41,7 @@ def codes_of(graph: Graph, samples: int, seed: int) -> dict[str, object]:
     return {
         port.tensor: torch.tensor(
             rng.integers(port.type.lo, port.type.hi + 1, (samples, *port.type.shape)),
-            dtype=torch.float32,
+            dtype=torch.float64,
             device=GPU,
         )
         for port in graph.inputs
@@ -65,7 +67,7 @@ def trainable_chains(case: Case) -> list[TrainableGraph]:
 
 
 @on_gpu
-@by_case
+@pytest.mark.parametrize("case", CASES_IN_FLOATS, ids=lambda case: case.id)
 def test_torch_on_a_gpu_is_one_more_namespace_for_every_operator(case, seed):
     inputs, graph = case.inputs(6, seed), case.graph()
     want = case.by_name(emulate(graph, inputs, codes=True))

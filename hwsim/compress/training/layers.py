@@ -35,8 +35,7 @@ class CodesOfReals:
     def learned(self, reals: Any) -> Array:
         """Reals to be moved, in a float type that tells all codes apart."""
         widest = max(-self.least, self.most)
-        kind = Carrier.FLOAT32 if widest < Carrier.FLOAT32.limit else Carrier.FLOAT64
-        dtype = getattr(torch(), kind.value)
+        dtype = torch().float32 if widest < Carrier.FLOAT32.limit else torch().float64
         return torch().tensor(np.asarray(reals), dtype=dtype, requires_grad=True)
 
     def of(self, reals: Array) -> Array:

@@ -97,15 +97,15 @@ class TrainableGraph:
                 outputs = self._inferred(node, inputs)
                 bound = max(node.op.bound(inputs), *(made.magnitude for made in outputs))
             types.update(zip(node.outputs, outputs, strict=True))
+            widest = max(made.magnitude for made in outputs)
+            _expect_exact(node, max(widest, bound) if isinstance(node.op, Weighted) else widest)
             allowed = [c for c in CARRIERS if c in node.op.carriers(inputs)]
             carrier = choose_carrier(node.name, bound, allowed, [*inputs, *outputs], only=False)
-            widest = max(made.magnitude for made in outputs)
-            holder = Carrier.FLOAT32 if widest < Carrier.FLOAT32.limit else Carrier.FLOAT64
             yield TrainingStep(
                 node=node,
                 types=(*inputs, outputs[0]),
                 carrier=carrier,
-                holder=carrier if carrier.is_float else holder,
+                holder=carrier if carrier.is_float else holder_of(widest),
                 constants=_moved(self.xp, node.op.prepare(inputs, carrier)),
                 learned=learned,
             )
@@ -213,9 +213,13 @@ class TrainableGraph:
     def encode(self, x: Any) -> dict[str, Array]:
         """Codes of the input edges for a batch as `emulate` takes it, as float tensors."""
         found = planned(self.graph).encode(x)
-        kind = torch().float32
         with self.there():
-            return {edge: torch().tensor(np.asarray(a), dtype=kind) for edge, a in found.items()}
+            return {
+                edge: torch().tensor(
+                    np.asarray(codes), dtype=_kind(holder_of(self.types[edge].magnitude))
+                )
+                for edge, codes in found.items()
+            }
 
     def decoded(self, port: OutputPort, edges: Mapping[str, Array]) -> Array:
         """The reals that a port shows of an edge, with gradients; of a port of codes theirs."""
@@ -243,6 +247,19 @@ class TrainableGraph:
                 for n in self.graph.nodes
             )
         return replace(self.graph, nodes=nodes)
+
+
+def holder_of(widest: int) -> Carrier:
+    """The float type that holds whole numbers of such a magnitude exactly."""
+    return Carrier.FLOAT32 if widest < Carrier.FLOAT32.limit else Carrier.FLOAT64
+
+
+def _expect_exact(node: Node, widest: int) -> None:
+    if widest >= Carrier.FLOAT64.limit:
+        raise HwsimError(
+            f"node {node.name!r} ({node.op.kind}) must have codes and sums below 2**53 to be "
+            f"trained, as float64 has, not ones up to {widest:,}"
+        )
 
 
 def _kind(carrier: Carrier) -> Any:
