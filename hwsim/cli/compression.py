@@ -68,6 +68,23 @@ def quantize(
     samples: Annotated[
         int, typer.Option(help="Samples that ranges come from, evenly over the data.")
     ] = 1024,
+    target_accuracy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A", help="Choose bits by layer: the least whose accuracy is 0.915 or 91.5%."
+        ),
+    ] = None,
+    target_bits: Annotated[
+        int | None,
+        typer.Option(metavar="B", help="Choose bits by layer: the best in B bits of all weights."),
+    ] = None,
+    least: Annotated[
+        str, typer.Option(metavar="wNaN", help="The fewest bits to choose; --bits are the most.")
+    ] = "w2a2",
+    cost: Annotated[
+        str,
+        typer.Option(help="What an accuracy is to cost least of: operations (of bits), or bits."),
+    ] = "operations",
     test: Annotated[
         list[str] | None,
         typer.Option(metavar="X", help="Samples for the accuracy, where not those of --data."),
@@ -83,8 +100,12 @@ def quantize(
     """Quantize a float ONNX model after training, from what it does on calibration data.
 
     With labels (--labels, or in the data) float and integer accuracy are counted side by side.
+    With a target bits are chosen by layer: by what each alone loses, then by trying.
     """
+    from hwsim.cli.choosing import judges_of, show_choice
     from hwsim.cli.floats import accuracy_of, float_samples, warn_of_classes
+    from hwsim.compress.choice.run import choose_widths
+    from hwsim.compress.choice.target import parse_target
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.result import check_suffix
     from hwsim.compress.quantize.run import float_model, run
@@ -102,6 +123,7 @@ def quantize(
         correct_bias=correct_bias,
         rounding=rounding,
     )
+    target = parse_target(target_accuracy, target_bits, least=least, cost=cost)
     check_suffix(out)
     if samples < 1:
         raise HwsimError(f"--samples must be at least 1, not {samples}")
@@ -113,7 +135,11 @@ def quantize(
         tested = given if not test else float_samples(found, test, labels, classes, prepare)
         progress("calibrating")
         batches = Batches(found, given.arrays, samples=samples)
-        made = run(found, batches, linear)
+        if target is None:
+            made = run(found, batches, linear)
+        else:
+            judges = judges_of(target, given, tested, progress)
+            made = choose_widths(found, batches, linear, target, judges)
         warn_of_classes(made.graph, given, batches.places)
         progress("counting accuracy")
         score, why = accuracy_of(made.graph, tested, model, asked=labels is not None)
@@ -122,7 +148,7 @@ def quantize(
         "model": str(model),
         "file": str(out),
         "form": made.form if out.suffix.lower() == ".onnx" else "hwsim",
-        "bits": bits,
+        "bits": bits if target is None else f"chosen from {least} to {bits}",
         "scheme": scheme,
         "method": method,
         "layers": list(made.rows),
@@ -131,6 +157,7 @@ def quantize(
         "histograms": list(made.histograms),
         "remarks": list(made.remarks),
         "accuracy": score,
+        "choice": None if made.choice is None else made.choice.to_dict(),
         "next": f"hwsim plan {out}",
     }
     if as_json:
@@ -141,6 +168,8 @@ def quantize(
 
     if histograms:
         show_histograms(facts["histograms"])
+    if facts["choice"] is not None:
+        show_choice(facts["choice"])
     show_quantized(facts)
     for remark in made.remarks:
         print_note(remark)

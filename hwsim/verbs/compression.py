@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.compress.attribution.report import Attribution
 from hwsim.compress.quantize.result import QuantizedModel
+from hwsim.errors import HwsimError
 from hwsim.frontends import as_graph
 from hwsim.graph import Graph
 
 if TYPE_CHECKING:
+    from hwsim.compress.choice.target import ChoiceTarget
+    from hwsim.compress.float_model import FloatModel
     from hwsim.compress.prune.prune import Pruned
+    from hwsim.compress.quantize.options import LinearScheme
+    from hwsim.compress.samples import Batches, BatchStream
 
 
 def quantize(
@@ -29,6 +34,12 @@ def quantize(
     correct_bias: bool = False,
     rounding: str = "nearest",
     samples: int | None = 1024,
+    target_accuracy: float | str | None = None,
+    target_bits: int | None = None,
+    least: str = "w2a2",
+    cost: str = "operations",
+    labels: Any = None,
+    test: tuple[Any, Any] | None = None,
     out: str | Path | None = None,
 ) -> QuantizedModel:
     """Quantize a float ONNX model after training, from what it does on calibration data.
@@ -47,10 +58,19 @@ def quantize(
     a tensor; `correct_bias` takes the mean error of rounded weights off the biases. `rounding` of
     weights is `nearest`, or such that a layer's sums err least: `feedback` (GPTQ: what one weight
     errs the others of its sum take up), `adaptive` (AdaRound, by gradients; needs PyTorch).
+
+    With a target, bits are chosen by layer between `least` and `bits`; what `layers` and `ends`
+    name, and inputs, keep theirs. `target_accuracy` (0.915, or "91.5%") takes the least `cost` (bit
+    `operations`, or `bits` of weights) whose accuracy on `test`, a pair of samples and labels, is
+    so high; without `test` it is counted on the data, with `labels` (as `accuracy` takes them).
+    `target_bits` takes what is best within so many bits of all weights: of the highest accuracy on
+    the data where `labels` are given, else nearest to the float model. `choice` in the result says
+    what was chosen and tried.
     Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all.
     Raises HwsimError for a model with operators that there is no rule for (all are named), and for
     data that does not fit.
     """
+    from hwsim.compress.choice.target import parse_target
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.run import float_model, run
     from hwsim.compress.samples import Batches, BatchStream
@@ -73,10 +93,36 @@ def quantize(
         batches = Batches(found, arrays, samples=samples)
     else:
         batches = BatchStream(found, data, samples=samples)
-    made = run(found, batches, linear)
+    target = parse_target(target_accuracy, target_bits, least=least, cost=cost)
+    if target is None:
+        made = run(found, batches, linear)
+    else:
+        made = _chosen(found, batches, linear, target, labels, test)
     if out is not None:
         made.save(out)
     return made
+
+
+def _chosen(
+    model: FloatModel,
+    batches: Batches | BatchStream,
+    linear: LinearScheme,
+    target: ChoiceTarget,
+    labels: Any,
+    test: tuple[Any, Any] | None,
+) -> QuantizedModel:
+    from hwsim.compress.choice.judges import Judges
+    from hwsim.compress.choice.run import choose_widths
+
+    arrays = None if labels is None else getattr(batches, "arrays", None)
+    if labels is not None and arrays is None:
+        raise HwsimError("labels must come with arrays of samples, not with batches")
+    own = None if arrays is None else (arrays, labels)
+    if test is not None:
+        given = test[0] if isinstance(test[0], Mapping) else {model.inputs[0]: test[0]}
+        test = (given, test[1])
+    judges = Judges.of(target, own, test)
+    return choose_widths(model, batches, linear, target, judges)
 
 
 def prune(

@@ -69,6 +69,9 @@ def test_the_table_says_what_to_type_next_and_that_works(place, capsys):
         (("--samples", "0"), "--samples must be at least 1, not 0"),
         (("--labels", "train.npz"), "labels must"),
         (("--test", "missing.npy"), "missing.npy"),
+        (("--target-accuracy", "1.2"), "must be above 0 and at most 1, as 0.915 or 91.5%, not 1.2"),
+        (("--target-bits", "0"), "the target bits must be at least 1, not 0"),
+        (("--target-accuracy", "0.9"), "must come with samples and their labels, not without"),
     ],
 )
 def test_a_bad_call_is_one_sentence_and_writes_nothing(more, sentence, place, capsys, monkeypatch):
@@ -169,3 +172,26 @@ def test_other_scales_and_corrections_are_options_and_bytes_are_qdq(place, data,
     assert made.graph.hash() == hwsim.load(place / "m.onnx").hash()
     plain = hwsim.quantize(FLOAT, data.train_images, scheme="affine", method="minmax")
     assert made.graph.hash() != plain.graph.hash()
+
+
+def test_bits_within_a_bound_are_chosen_and_shown(place, capsys):
+    call = ("quantize", FLOAT, "--data", place / "train.npz", "--test", place / "test.npz")
+    call = (*call, "--samples", "256", "--target-bits", "21000", "-o", place / "m.onnx")
+    status, said, _ = run(capsys, *call)
+    assert status == 0 and "trade-off found" in said and "networks tried, judged on" in said
+    status, said, _ = run(capsys, *call, "--json")
+    facts = json.loads(said)
+    found = {row["name"]: row["weight_bits"] for row in facts["layers"] if "weight_bits" in row}
+    chosen = {row["name"]: row["chosen"] for row in facts["choice"]["rows"]}
+    assert found == chosen and len(set(found.values())) > 1
+    sizes = {row["name"]: row["weights"] for row in facts["layers"] if "weights" in row}
+    bits = sum(sizes[name] * n for name, n in found.items())
+    assert bits == facts["choice"]["best"]["bits"] <= 21000
+
+
+def test_an_accuracy_out_of_reach_is_told_with_the_highest_and_writes_nothing(place, capsys):
+    out = place / "m.onnx"
+    call = ("quantize", FLOAT, "--data", place / "x.npy", "--test", place / "test.npz", "-o", out)
+    status, said, told = run(capsys, *call, "--samples", "64", "--target-accuracy", "99.99%")
+    assert (status, said) == (1, "") and not out.exists()
+    assert "keeps an accuracy of 99.99 %: the highest is " in told and "at w8a8" in told

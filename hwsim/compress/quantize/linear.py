@@ -31,6 +31,7 @@ __all__ = [
     "Widths",
     "ends_of",
     "formats",
+    "formats_of",
     "of_tensor",
     "of_weights",
     "quantize",
@@ -67,8 +68,14 @@ def quantize(model: FloatModel, batches: Iterable[Batch], widths: Widths) -> Any
 def formats(model: FloatModel, batches: Iterable[Batch], linear: LinearScheme) -> Formats:
     """A quantizer for each place of a model, from calibration data."""
     found = places(model)
+    return formats_of(model, found, observe(model, batches, found.tensors), linear)
+
+
+def formats_of(
+    model: FloatModel, found: Quantizable, seen: Mapping[str, Histogram], linear: LinearScheme
+) -> Formats:
+    """The same from what is known already: the places, and what each tensor held."""
     weight_bits, bits = linear.bits(found, model.inputs)
-    seen = observe(model, batches, found.tensors)
     constants = model.constants
     weights = {
         layer.name: of_weights(

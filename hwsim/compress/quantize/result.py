@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.calibration.shown import histogram_facts
+from hwsim.compress.choice.report import BitChoice
 from hwsim.compress.quantize.linear import Formats, ends_of, rounded
 from hwsim.compress.quantize.places import node_name
 from hwsim.compress.quantize.qonnx_file import QuantNode
@@ -35,7 +36,7 @@ class QuantizedModel:
     `form` is what the file is: QONNX or QDQ. `rows` has a dict for each input, layer and sum, and
     `sqnr` the signal to noise of the outputs on calibration data, in dB, against the float model.
     `histograms` are plain values of each tensor that became codes (`histogram_facts`), `remarks`
-    what is odd about the calibration data.
+    what is odd about the calibration data, and `choice` what was chosen where a target was given.
     """
 
     proto: Any
@@ -45,6 +46,7 @@ class QuantizedModel:
     sqnr: float | None
     histograms: tuple[dict[str, Any], ...] = ()
     remarks: tuple[str, ...] = ()
+    choice: BitChoice | None = None
 
     def __repr__(self) -> str:
         layers = sum("weight_bits" in row for row in self.rows)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hwsim.compress.calibration import Form
+from hwsim.compress.calibration import Form, Histogram
 from hwsim.compress.calibration.shown import remarks
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.adaptive import adapted
 from hwsim.compress.quantize.correct import corrected
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.compress.quantize.feedback import fed_back
-from hwsim.compress.quantize.linear import as_written, byte_formats, formats
+from hwsim.compress.quantize.linear import as_written, byte_formats, formats, formats_of
 from hwsim.compress.quantize.options import LinearScheme
+from hwsim.compress.quantize.places import places
 from hwsim.compress.quantize.qdq_file import qdq, written
 from hwsim.compress.quantize.qonnx_file import quantized
 from hwsim.compress.quantize.result import (
@@ -48,14 +50,24 @@ def float_model(model: Any) -> FloatModel:
     return FloatModel.of(model, Path("the ModelProto"))
 
 
-def run(model: FloatModel, batches: Batches | BatchStream, linear: LinearScheme) -> QuantizedModel:
+def run(
+    model: FloatModel,
+    batches: Batches | BatchStream,
+    linear: LinearScheme,
+    *,
+    seen: Mapping[str, Histogram] | None = None,
+) -> QuantizedModel:
     """Quantize a model; HwsimError for what hwsim cannot read when it is quantized.
 
     8 bits of scales that are no powers of two become a QDQ file, everything else one of QONNX.
+    `seen` is what the tensors of the model held on these batches, where that is known.
     """
     even = start = equalized(model)[0] if linear.equalize else model
     bytewise = linear.all_bytes and linear.form is not Form.POWER_OF_TWO
-    made = (byte_formats if bytewise else formats)(start, batches, linear)
+    if seen is None or bytewise or linear.equalize:
+        made = (byte_formats if bytewise else formats)(start, batches, linear)
+    else:
+        made = formats_of(start, places(start), seen, linear)
     if linear.rounding == "feedback":
         start = fed_back(start, batches, made, centred=linear.correct_bias)
     elif linear.rounding == "adaptive":

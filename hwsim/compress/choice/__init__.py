@@ -1,0 +1,1 @@
+"""Bits and channels by layer: chosen by what each alone costs, then tried."""

@@ -1,0 +1,121 @@
+"""From a knapsack's answers to those that hold for real: a budget that moves, then single steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from hwsim.compress.choice.knapsack import Answers, Knapsack
+from hwsim.compress.choice.trials import ChoiceTrial, ChoiceTrials
+
+CLOSE = 1.01
+"""The ratio of two budgets between which none is tried."""
+
+Holds = Callable[[ChoiceTrial], bool]
+
+
+def best_within(trials: ChoiceTrials, budget: int, tries: int) -> ChoiceTrial | None:
+    """The best choice that costs at most `budget`; None where nothing does.
+
+    The knapsack's, then any that a step up here and the steps down that it needs there make better,
+    until none does or so many were tried.
+    """
+    sack = trials.sack
+    start = sack.solve(budget)
+    if start is None:
+        return None
+    best, most = trials(start), len(trials.found) + tries
+
+    def better(than: ChoiceTrial) -> ChoiceTrial | None:
+        for answers in _swaps(sack, than.answers, budget):
+            if len(trials.found) >= most:
+                return None
+            found = trials(answers)
+            if found.rank > than.rank:
+                return found
+        return None
+
+    while True:
+        found = better(best)
+        if found is None:
+            return best
+        best = found
+
+
+def cheapest_that_holds(trials: ChoiceTrials, holds: Holds, tries: int) -> ChoiceTrial | None:
+    """A choice that holds, and no choice with one step down anywhere does; None where none holds.
+
+    Budgets are halved by their logarithm until two are close; steps down follow, those first that
+    save most for what they lose.
+    """
+    sack = trials.sack
+    best = _anything(trials, holds)
+    if best is None:
+        return None
+    low, high = sack.cost(sack.cheapest), best.cost
+    while high > low * CLOSE:
+        middle = max(round((max(low, 1) * high) ** 0.5), low)
+        answers = sack.solve(middle)
+        assert answers is not None
+        found = trials(answers)
+        if holds(found):
+            best, high = found, min(found.cost, middle)
+        else:
+            low = middle + 1
+    for _ in range(tries):
+        steps = map(trials, _down(sack, best.answers))
+        held = next((found for found in steps if holds(found)), None)
+        if held is None:
+            break
+        best = held
+    return best
+
+
+def _anything(trials: ChoiceTrials, holds: Holds) -> ChoiceTrial | None:
+    """A choice that holds: the dearest, or one a little below it."""
+    sack = trials.sack
+    most, least = sack.cost(sack.dearest), sack.cost(sack.cheapest)
+    for share in (1.0, 0.95, 0.9, 0.8):
+        answers = sack.solve(round(least + (most - least) * share))
+        assert answers is not None
+        found = trials(sack.dearest if share == 1.0 else answers)
+        if holds(found):
+            return found
+    return None
+
+
+def _stepped(sack: Knapsack, answers: Answers, at: int, step: int) -> Answers | None:
+    value = answers[at] + step
+    if not 0 <= value < len(sack.questions[at].values):
+        return None
+    return (*answers[:at], value, *answers[at + 1 :])
+
+
+def _down(sack: Knapsack, answers: Answers) -> list[Answers]:
+    """A step down somewhere, those first that lose least for what they save."""
+    loss, cost = sack.loss(answers), sack.cost(answers)
+    steps = (_stepped(sack, answers, at, -1) for at in range(len(answers)))
+    found = [one for one in steps if one is not None and sack.cost(one) < cost]
+    return sorted(found, key=lambda one: (sack.loss(one) - loss) / (cost - sack.cost(one)))
+
+
+def _up(sack: Knapsack, answers: Answers) -> list[Answers]:
+    found = (_stepped(sack, answers, at, 1) for at in range(len(answers)))
+    return [one for one in found if one is not None]
+
+
+def _swaps(sack: Knapsack, answers: Answers, budget: int) -> list[Answers]:
+    """One step up, and as few down elsewhere as it takes; those that lose least first."""
+
+    def every() -> Iterator[Answers]:
+        for up in _up(sack, answers):
+            if sack.cost(up) <= budget:
+                yield up
+                continue
+            for at in range(len(answers)):
+                down: Answers | None = up
+                while down is not None and sack.cost(down) > budget:
+                    down = _stepped(sack, down, at, -1)
+                if down is not None and up[at] == answers[at]:
+                    yield down
+
+    return sorted(dict.fromkeys(every()), key=sack.loss)

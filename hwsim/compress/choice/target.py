@@ -1,0 +1,110 @@
+"""What is asked of a choice: a bound, and between how many bits."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from hwsim.compress.quantize.options import Widths
+from hwsim.errors import HwsimError
+
+COSTS = ("operations", "bits")
+"""What `accuracy` is to be had for least of: bit operations, or bits of weights."""
+TRIES = 60
+STORED = 2
+"""The fewest bits that a weight is stored in."""
+FEWEST = Widths(weights=2, activations=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceTarget:
+    """One bound: an accuracy at least, bits of all weights at most, or cycles at most.
+
+    `least` are the fewest bits of a place, `cost` what is kept small for an accuracy, `tries` how
+    many networks are tried at most once the knapsack's own are.
+    """
+
+    accuracy: float | None = None
+    bits: int | None = None
+    cycles: int | None = None
+    least: Widths = FEWEST
+    cost: str = "operations"
+    tries: int = TRIES
+
+    def __post_init__(self) -> None:
+        bounds = {"accuracy": self.accuracy, "bits": self.bits, "cycles": self.cycles}
+        given = [name for name, value in bounds.items() if value is not None]
+        if len(given) != 1:
+            told = " and ".join(f"a target {name}" for name in given)
+            raise HwsimError(f"there must be one target, of accuracy, bits or cycles, not {told}")
+        if self.accuracy is not None and not 0 < self.accuracy <= 1:
+            raise HwsimError(
+                "the target accuracy must be above 0 and at most 1, as 0.915 or 91.5%, not "
+                f"{self.accuracy:g}"
+            )
+        for name in ("bits", "cycles"):
+            value = bounds[name]
+            if value is not None and value < 1:
+                raise HwsimError(f"the target {name} must be at least 1, not {value}")
+        if self.cost not in COSTS:
+            raise HwsimError(f"the cost must be one of {', '.join(COSTS)}, not {self.cost!r}")
+        if self.least.weights < STORED:
+            raise HwsimError(
+                f"the least bits of weights must be at least {STORED}, which a sign takes too, not "
+                f"{self.least.weights}"
+            )
+
+    @property
+    def kind(self) -> str:
+        """Which bound it is."""
+        if self.accuracy is not None:
+            return "accuracy"
+        return "bits" if self.bits is not None else "cycles"
+
+    def check_most(self, most: Widths) -> None:
+        """Raise HwsimError unless the fewest bits are within those of all."""
+        pairs = {
+            "weights": (self.least.weights, most.weights),
+            "activations": (self.least.activations, most.activations),
+        }
+        for what, (least, most_bits) in pairs.items():
+            if self.kind == "accuracy" and self.cost == "bits" and what == "activations":
+                continue
+            if self.kind == "bits" and what == "activations":
+                continue
+            if least > most_bits:
+                raise HwsimError(
+                    f"the least bits of {what} must be at most {most_bits}, which --bits gives, "
+                    f"not {least}"
+                )
+
+
+def parse_target(
+    accuracy: str | float | None, bits: int | None, *, least: str, cost: str
+) -> ChoiceTarget | None:
+    """The target of a call, None where it has none; HwsimError for two, and for values of none."""
+    if accuracy is None and bits is None:
+        return None
+    return ChoiceTarget(
+        accuracy=parse_accuracy(accuracy), bits=bits, least=Widths.parse(least), cost=cost
+    )
+
+
+def parse_accuracy(given: str | float | None) -> float | None:
+    """A share, from 0.915 or 91.5%; HwsimError for what is no number."""
+    if given is None or isinstance(given, float | int):
+        return given
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(%?)\s*", given)
+    try:
+        number = float(match[1]) if match else math.nan
+    except ValueError:
+        number = math.nan
+    if match is None or math.isnan(number):
+        raise HwsimError(f"the target accuracy must be like 0.915 or 91.5%, not {given!r}")
+    return number / 100 if match[2] else number
+
+
+def share_text(share: float) -> str:
+    """A share in percent, with as many digits as it has up to three."""
+    return f"{100 * share:.3f}".rstrip("0").rstrip(".") + " %"

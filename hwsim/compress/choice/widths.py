@@ -1,0 +1,128 @@
+"""Bits of weights and activations as questions: what each option loses alone, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hwsim.compress.calibration import Histogram, observe
+from hwsim.compress.float_model import Batch, FloatModel
+from hwsim.compress.quantize.options import LinearScheme, Some, Widths
+from hwsim.compress.quantize.places import FloatLayer, Quantizable, places
+
+
+@dataclass(frozen=True, slots=True)
+class BitPlace:
+    """Layers whose weights, or tensors whose codes, have one number of bits."""
+
+    names: tuple[str, ...]
+    weights: bool
+    numbers: int
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return " + ".join(self.names)
+
+    @property
+    def kind(self) -> str:
+        """Whose bits they are."""
+        return "weights" if self.weights else "activations"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The fewest and the most bits of weights and of activations."""
+
+    least: Widths
+    most: Widths
+
+    def of(self, place: BitPlace) -> range:
+        """What a place can have."""
+        low, high = self.least, self.most
+        if place.weights:
+            return range(low.weights, high.weights + 1)
+        return range(low.activations, high.activations + 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Room:
+    """A float model, what may have which bits, and products of each layer for a sample."""
+
+    model: FloatModel
+    found: Quantizable
+    seen: Mapping[str, Histogram]
+    linear: LinearScheme
+    places: tuple[BitPlace, ...]
+    products: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls, model: FloatModel, batches: Iterable[Batch], linear: LinearScheme, *, tensors: bool
+    ) -> Room:
+        """The places that `linear` does not name itself; without `tensors` layers' weights alone.
+
+        Inputs stay as they are.
+        """
+        found = places(model)
+        free = _free(found, model, linear)
+        shared: dict[str, list[str]] = {}
+        for layer in found.layers:
+            shared.setdefault(layer.weights, []).append(layer.name)
+        sizes = {name: array.size for name, array in model.constants.items()}
+        every = [BitPlace(tuple(n), True, sizes[w]) for w, n in shared.items() if {*n} <= free[0]]
+        if tensors:
+            seen_once = set[str]()
+            for tensor in found.tensors:
+                group = next((g for g in found.joined if tensor in g), (tensor,))
+                if tensor in seen_once or not {*group} <= free[1]:
+                    continue
+                seen_once.update(group)
+                every.append(BitPlace(tuple(group), False, 0))
+        first = next(iter(batches))
+        return cls(
+            model,
+            found,
+            observe(model, batches, found.tensors),
+            linear,
+            tuple(every),
+            _products(model, found.layers, first),
+        )
+
+    def scheme(self, bits: Mapping[BitPlace, int]) -> LinearScheme:
+        """What is asked of `quantize` to give places these bits."""
+        layers = [
+            (_literal(name), Some(n, None) if place.weights else Some(None, n))
+            for place, n in bits.items()
+            for name in place.names
+        ]
+        return replace(self.linear, layers=(*self.linear.layers, *layers))
+
+
+def _free(found: Quantizable, model: FloatModel, linear: LinearScheme) -> tuple[set[str], set[str]]:
+    """Layers, and tensors, that have the bits of all: those that no pattern names."""
+    one, other = (
+        replace(linear, widths=Widths(weights=n, activations=n)).bits(found, model.inputs)
+        for n in (2, 3)
+    )
+    changed = [{name for name in a if a[name] != b[name]} for a, b in zip(one, other, strict=True)]
+    return changed[0], changed[1]
+
+
+def _products(model: FloatModel, layers: Sequence[FloatLayer], batch: Batch) -> dict[str, int]:
+    """Of each layer's weights for a sample: each weight once a place of the output."""
+    wanted = [t for layer in layers for t in (layer.input, layer.output)]
+    (reals,) = model.run([batch], wanted)
+    constants, found = model.constants, {}
+    for layer in layers:
+        held = constants[layer.weights]
+        back = layer.op == "ConvTranspose"
+        array = reals[layer.input if back else layer.output]
+        channels = held.shape[0 if back else layer.axis]
+        found[layer.name] = held.size * array[0].size // channels
+    return found
+
+
+def _literal(name: str) -> str:
+    """A pattern that only this name fits."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
