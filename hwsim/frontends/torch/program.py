@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,16 @@ class SizeName:
 class ProgramNode:
     """One call: arguments by the names of the operator's schema, those left out have defaults.
 
-    `op` is as `aten.conv2d`, without its overload. `outputs` are names of tensors, or of sizes.
+    `op` is as `aten.conv2d`, without its `overload`. `outputs` are names of tensors, or of sizes,
+    and `scope` is the module that it lies in.
     """
 
     op: str
     name: str
     args: Mapping[str, Any]
     outputs: tuple[str, ...]
+    overload: str = ""
+    scope: str = ""
 
     def __str__(self) -> str:
         return f"{self.op} {self.name!r}"
@@ -119,7 +122,10 @@ class TensorMeaning:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportedGraph:
-    """A graph in order; `place` is what sentences begin with."""
+    """A graph in order; `place` is what sentences begin with.
+
+    `paths` are the names that constants have in the module, by those in the graph.
+    """
 
     place: str
     inputs: tuple[str, ...]
@@ -127,6 +133,7 @@ class ExportedGraph:
     nodes: tuple[ProgramNode, ...]
     constants: Mapping[str, npt.NDArray[np.generic]]
     meanings: Mapping[str, TensorMeaning]
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     def meaning(self, name: str) -> TensorMeaning:
         """Type and sizes of a tensor; HwsimError where the program does not say them."""

@@ -70,11 +70,11 @@ def _program(archive: Archive) -> ExportedGraph:
     module = held["graph_module"]
     graph, signature = module["graph"], module["signature"]
     stored = _stored(archive)
-    inputs, constants = _inputs(archive, signature["input_specs"], stored)
+    inputs, constants, paths = _inputs(archive, signature["input_specs"], stored)
     meanings = {name: _meaning(value) for name, value in graph["tensor_values"].items()}
     nodes = tuple(_node(number, node) for number, node in enumerate(graph["nodes"]))
     outputs = tuple(_output(archive, spec) for spec in signature["output_specs"])
-    return ExportedGraph(archive.place, inputs, outputs, nodes, constants, meanings)
+    return ExportedGraph(archive.place, inputs, outputs, nodes, constants, meanings, paths)
 
 
 def _meaning(value: Mapping[str, Any]) -> TensorMeaning:
@@ -142,10 +142,11 @@ def _tensor(
 
 def _inputs(
     archive: Archive, specs: Any, stored: Mapping[str, npt.NDArray[np.generic]]
-) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.generic]]]:
-    """Names of the user's tensors, and constants by their name in the graph."""
+) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.generic]], dict[str, str]]:
+    """Names of the user's tensors; constants, and their paths, by their name in the graph."""
     inputs: list[str] = []
     constants: dict[str, npt.NDArray[np.generic]] = {}
+    paths: dict[str, str] = {}
     for spec in specs:
         ((kind, entry),) = spec.items()
         if kind == "user_input":
@@ -158,7 +159,8 @@ def _inputs(
                 f"{kind!r}"
             )
         constants[str(entry["arg"]["name"])] = stored[entry[key]]
-    return tuple(inputs), constants
+        paths[str(entry["arg"]["name"])] = str(entry[key])
+    return tuple(inputs), constants, paths
 
 
 def _output(archive: Archive, spec: Mapping[str, Any]) -> str:
@@ -174,12 +176,20 @@ def _output(archive: Archive, spec: Mapping[str, Any]) -> str:
 
 
 def _node(number: int, node: Mapping[str, Any]) -> ProgramNode:
-    op = str(node["target"]).removeprefix("torch.ops.")
-    op = ".".join(op.split(".")[:2])
+    parts = str(node["target"]).removeprefix("torch.ops.").split(".")
+    op = ".".join(parts[:2])
     outputs = tuple(name for made in node["outputs"] for name in _made(made))
     name = node.get("name") or (outputs[0] if outputs else f"node {number}")
     args = {str(each["name"]): _argument(each["arg"]) for each in node["inputs"]}
-    return ProgramNode(printed(op), printed(str(name)), args, outputs)
+    scope = _scope(str(node.get("metadata", {}).get("nn_module_stack", "")))
+    overload = printed(".".join(parts[2:]))
+    return ProgramNode(printed(op), printed(str(name)), args, outputs, overload, printed(scope))
+
+
+def _scope(stack: str) -> str:
+    """The innermost of the modules that a node lies in, each as `key,path,class`."""
+    fields = stack.rpartition(";")[2].split(",")
+    return fields[1] if len(fields) > 1 else ""
 
 
 def _made(output: Mapping[str, Any]) -> list[str]:
