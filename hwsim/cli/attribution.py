@@ -38,7 +38,7 @@ def attribute(
     model: Model,
     inputs: Data,
     reference: Annotated[
-        Path, typer.Option(metavar="FLOAT.onnx", help="The float model that it was made from.")
+        Path, typer.Option(metavar="FLOAT", help="The float model that it was made from.")
     ],
     labels: Labels = None,
     classes: Classes = None,

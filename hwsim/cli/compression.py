@@ -12,7 +12,9 @@ from hwsim.cli.console import Progress, print_json, print_note
 from hwsim.cli.options import Classes, Json, Labels, Mean, Resize, Scale, Std
 from hwsim.errors import HwsimError
 
-FloatFile = Annotated[Path, typer.Argument(metavar="FLOAT.onnx", help="A float ONNX file.")]
+FloatFile = Annotated[
+    Path, typer.Argument(metavar="FLOAT", help="A float .onnx file, or a .pt2 of PyTorch.")
+]
 Data = Annotated[
     list[str],
     typer.Option(
@@ -97,18 +99,19 @@ def quantize(
     resize: Resize = False,
     as_json: Json = False,
 ) -> None:
-    """Quantize a float ONNX model after training, from what it does on calibration data.
+    """Quantize a float model after training, from what it does on calibration data.
 
     With labels (--labels, or in the data) float and integer accuracy are counted side by side.
     With a target bits are chosen by layer: by what each alone loses, then by trying.
     """
     from hwsim.cli.choosing import judges_of, show_choice
     from hwsim.cli.floats import accuracy_of, float_samples, warn_of_classes
+    from hwsim.compress.any_float import any_float
     from hwsim.compress.choice.run import choose_widths
     from hwsim.compress.choice.target import parse_target
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.result import check_suffix
-    from hwsim.compress.quantize.run import float_model, run
+    from hwsim.compress.quantize.run import run
     from hwsim.compress.samples import Batches
     from hwsim.data import Preparation
 
@@ -129,7 +132,7 @@ def quantize(
         raise HwsimError(f"--samples must be at least 1, not {samples}")
     prepare = Preparation.parse(scale, mean, std, resize=resize)
     with Progress(f"reading {model}") as progress:
-        found = float_model(model)
+        found = any_float(model)
         own = None if test else labels
         given = float_samples(found, data, own, classes, prepare)
         tested = given if not test else float_samples(found, test, labels, classes, prepare)

@@ -34,7 +34,7 @@ def encode(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FLOAT.onnx", help="The float model it was quantized from."),
+        typer.Option("--from", metavar="FLOAT", help="The float model it was quantized from."),
     ] = None,
     like: Like = None,
     as_json: Json = False,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hwsim.compress.any_float import float_reference
 from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.samples import input_ports
@@ -13,7 +14,6 @@ from hwsim.data import Labelled, Preparation
 from hwsim.data.by_port import read_by_port
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import choose_output, class_count, measure, read_labels
-from hwsim.evaluation.reference import onnx_reference
 from hwsim.graph import Graph
 
 
@@ -46,7 +46,7 @@ def accuracy_of(
             data.arrays,
             data.labels,
             names=data.names,
-            reference=onnx_reference(model, graph, port.name),
+            reference=float_reference(model, graph, port.name),
         )
     except HwsimError as error:
         if asked:

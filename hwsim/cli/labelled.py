@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hwsim.cli.console import Progress
+from hwsim.compress.any_float import any_float, float_reference
 from hwsim.compress.attribution import Attribution, find
-from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.data import Labelled, Preparation
 from hwsim.data.by_port import read_by_port
 from hwsim.data.npz import is_npz
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import check_names, choose_output, measure
-from hwsim.evaluation.reference import onnx_reference
 from hwsim.evaluation.scores import Accuracy
 from hwsim.graph import Graph
 from hwsim.reporting.folder import read_graph
@@ -36,7 +35,7 @@ def accuracy_of_files(
     port = choose_output(graph, output)
     progress("reading samples and labels")
     data = read_data(graph, inputs, labels, classes, prepare, required=True)
-    beside = None if reference is None else onnx_reference(reference, graph, port.name)
+    beside = None if reference is None else float_reference(reference, graph, port.name)
     progress("emulating")
     try:
         check_inferred(graph, output, data)
@@ -68,7 +67,7 @@ def attribution_of_files(
 ) -> Attribution:
     """Where the accuracy of a model went, against the float one, on files; labels may lack."""
     progress("reading the reference and samples")
-    floats = FloatModel.read(reference)
+    floats = any_float(reference)
     if equalize:
         floats = equalized(floats)[0]
     data = read_data(graph, inputs, labels, classes, prepare, required=False)

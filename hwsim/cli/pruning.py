@@ -105,11 +105,11 @@ def prune(
 
 def _prune_float(model: Path, out: Path, how: Any) -> dict[str, Any]:
     """Write a float model with weights of 0; figures."""
-    from hwsim.compress.float_model import FloatModel
+    from hwsim.compress.any_float import any_float
     from hwsim.compress.prune.float_weights import facts_of_float, prune_float
     from hwsim.storage import write_atomically
 
-    before = FloatModel.read(model)
+    before = any_float(model)
     found = prune_float(before, how)
     write_atomically(out, found.proto.SerializeToString())
     return facts_of_float(before, found)

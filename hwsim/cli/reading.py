@@ -84,7 +84,7 @@ def accuracy(
     output: Output = None,
     reference: Annotated[
         Path | None,
-        typer.Option(metavar="FLOAT.onnx", help="A float model to put beside it, same samples."),
+        typer.Option(metavar="FLOAT", help="A float model to put beside it, same samples."),
     ] = None,
     scale: Scale = None,
     mean: Mean = None,

@@ -46,7 +46,7 @@ Out = Annotated[
 ]
 Start = Annotated[
     Path | None,
-    typer.Option("--from", metavar="FLOAT.onnx", help="The float model it was quantized from."),
+    typer.Option("--from", metavar="FLOAT", help="The float model it was quantized from."),
 ]
 Epochs = Annotated[int, typer.Option(help="How often all samples are seen.")]
 Rate = Annotated[float, typer.Option(help="The largest step of the weights.")]
@@ -137,7 +137,7 @@ def distil(
     inputs: Data,
     teacher: Annotated[
         Path,
-        typer.Option(metavar="TEACHER", help="A float .onnx model, or a larger one of any kind."),
+        typer.Option(metavar="TEACHER", help="A float .onnx or .pt2 model, or any larger one."),
     ],
     out: Out,
     labels: Labels = None,

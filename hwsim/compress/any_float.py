@@ -1,8 +1,8 @@
-"""A float model by what it is: an ONNX or `.pt2` file, a ModelProto, a PyTorch module or program."""
+"""A float model by what it is: a file of ONNX or PyTorch, a ModelProto, a module or a program."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from hwsim.compress.float_model import FloatModel
 from hwsim.errors import HwsimError
-from hwsim.frontends.unread import held_by
+from hwsim.evaluation.reference import onnx_reference
+from hwsim.graph import Graph
 
 MUST = (
     "the float model must be an ONNX file, a .pt2 file, a ModelProto, or a module or an exported "
     "program of PyTorch, not {kind}"
 )
-SUFFIXES = (".onnx", ".pt2")
+WHAT_PROGRAM = "the exported program"
 
 
 def any_float(model: Any, data: Any = None) -> FloatModel:
@@ -45,7 +46,23 @@ def any_float(model: Any, data: Any = None) -> FloatModel:
     raise HwsimError(MUST.format(kind=kind))
 
 
-WHAT_PROGRAM = "the exported program"
+def float_reference(
+    model: Any, graph: Graph, output: str, data: Any = None
+) -> Callable[[Mapping[str, Any]], Any]:
+    """A function from a batch by the Graph's input names to a float model's scores.
+
+    `model` is what `any_float` takes; an ONNX file runs as it is, whatever it holds.
+    Raises HwsimError as `any_float` and `onnx_reference`.
+    """
+    if isinstance(model, str | Path) and Path(model).suffix.lower() != ".pt2":
+        return onnx_reference(Path(model), graph, output)
+    found = any_float(model, data)
+    return onnx_reference(found.path, graph, output, held=found.proto.SerializeToString())
+
+
+def is_float_object(model: Any) -> bool:
+    """Whether an object in memory is one that `any_float` takes."""
+    return type(model).__name__ == "ModelProto" or is_module(model)
 
 
 def is_module(model: Any) -> bool:
@@ -60,7 +77,7 @@ def _file(path: Path) -> FloatModel:
         from hwsim.compress.float_programs import pt2_proto
 
         return FloatModel.of(pt2_proto(path), path)
-    if suffix not in SUFFIXES:
+    if suffix != ".onnx":
         raise HwsimError(
             f"{path} must be a float ONNX file (torch.onnx.export and tf2onnx write one) or a .pt2 "
             "of torch.export.save, not of another kind"

@@ -1,4 +1,4 @@
-"""Float PyTorch modules as ONNX models: exported by `torch.export`, nodes named by their modules."""
+"""Float PyTorch modules as ONNX models, by `torch.export`; nodes have the names of modules."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def exported(module: Any, example: Sequence[Any], what: str) -> Any:
     if any(not one.ndim or not len(one) for one in given):
         raise HwsimError(f"samples for {what} must have a batch of at least one, not none")
     pairs = tuple(one[:2] if len(one) > 1 else torch.cat([one, one]) for one in given)
+    _run(torch, module, pairs, what)
     program = _traced(torch, module, pairs, ({0: torch.export.Dim.AUTO},) * len(pairs), what)
     if all(_free(program, name) for name in program.graph_signature.user_inputs):
         return program
@@ -74,6 +75,27 @@ def program_proto(program: Any, what: str) -> Any:
     return proto
 
 
+def _run(torch: Any, module: Any, inputs: Any, what: str) -> None:
+    """Run a module once, to be told of what does not fit in its own words."""
+    shapes = ", ".join(str(tuple(one.shape)) for one in inputs)
+    try:
+        with _silent(), torch.no_grad():
+            found = module(*inputs)
+    except Exception as error:
+        # Whatever a module raises of inputs that it does not take.
+        raise HwsimError(
+            f"{what} must run on its samples, of shape {shapes}, but raises "
+            f"{type(error).__name__} ({_first_line(error)})"
+        ) from None
+    for one in found if isinstance(found, tuple | list) else (found,):
+        if not isinstance(one, torch.Tensor) or one.shape[:1] != inputs[0].shape[:1]:
+            told = tuple(one.shape) if isinstance(one, torch.Tensor) else type(one).__name__
+            raise HwsimError(
+                f"{what} must give tensors with a row for each sample, not {told} for samples of "
+                f"shape {shapes}"
+            )
+
+
 def _traced(torch: Any, module: Any, inputs: Any, shapes: Any, what: str) -> Any:
     try:
         with _silent():
@@ -93,10 +115,15 @@ def _first_line(error: Exception) -> str:
     return (lines[0] if lines else "no reason given")[:200]
 
 
+def is_quantized_module(module: Any) -> bool:
+    """Whether a module has parts that a quantizer of PyTorch or Brevitas made."""
+    kinds = {type(part).__module__ for part in module.modules()}
+    return any(kind.startswith((*QUANTIZED, *PREPARED)) for kind in kinds)
+
+
 def _expect_float(module: Any, what: str) -> None:
     """Raise HwsimError of what is no float module to be run as it is."""
-    kinds = {type(part).__module__ for part in module.modules()}
-    if any(kind.startswith((*QUANTIZED, *PREPARED)) for kind in kinds):
+    if is_quantized_module(module):
         raise HwsimError(
             f"{what} must be a float module, not one that is quantized already; "
             "hwsim.load(module, example=x) reads it"
@@ -208,7 +235,7 @@ def _rename(proto: Any) -> None:
     held = {tensor.name for tensor in proto.graph.initializer}
     uses = Counter(name for node in nodes for name in node.input)
     paths = [_scope(node) for node in nodes]
-    layers = [any(name in held for name in node.input) and node.op_type in WEIGHTED for node in nodes]
+    layers = [node.op_type in WEIGHTED and bool(held & set(node.input)) for node in nodes]
     alone = Counter(paths)
     weighted = Counter(path for path, layer in zip(paths, layers, strict=True) if layer)
     taken: set[str] = set()
@@ -236,9 +263,13 @@ def _scope(node: Any) -> str:
 def _silent() -> Iterator[None]:
     """Without what PyTorch's exporter prints, logs and warns of on its way."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

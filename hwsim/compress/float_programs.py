@@ -27,7 +27,6 @@ SIZES: Mapping[str, Callable[..., Any]] = {
 """Arithmetic on sizes that a program leaves open."""
 
 
-
 def is_quantized(program: ExportedGraph) -> bool:
     """Whether a program has quantizers."""
     return any(node.op.startswith(QUANTIZED) for node in program.nodes)
@@ -53,7 +52,7 @@ def pt2_proto(path: Path) -> Any:
 
 def _name_modules(made: Any, program: ExportedGraph) -> None:
     """Say again in which modules the calls lay; where calls became others, it stays unsaid."""
-    calls = [node for node in made.graph.nodes if node.op == "call_function"]
+    calls = [node for node in made.graph.nodes if hasattr(node.target, "_schema")]
     ops = [".".join(str(node.target).split(".")[:2]) for node in calls]
     if ops != [node.op for node in program.nodes]:
         return
@@ -141,8 +140,8 @@ def _expect_operators(torch: Any, program: ExportedGraph) -> None:
 def _call(torch: Any, graph: Any, values: dict[str, Any], node: ProgramNode) -> None:
     """Add a call to the graph, and what it gives to the values."""
     if node.op in SIZES:
-        given = [_value(torch, values, node, value, "") for value in node.args.values()]
-        values[node.output] = graph.call_function(SIZES[node.op], tuple(given))
+        sizes = [_value(torch, values, node, value, "") for value in node.args.values()]
+        values[node.output] = graph.call_function(SIZES[node.op], tuple(sizes))
         return
     found = _overload(torch, node)
     kinds = {each.name: str(each.type) for each in found._schema.arguments}

@@ -23,20 +23,25 @@ ELEMENTS = {
 }
 
 
-def onnx_reference(path: Path, graph: Graph, output: str) -> Callable[[Mapping[str, Any]], Any]:
+def onnx_reference(
+    path: Path, graph: Graph, output: str, *, held: bytes | None = None
+) -> Callable[[Mapping[str, Any]], Any]:
     """A function from a batch by the Graph's input names to the model's scores.
 
     Inputs are matched by name, or by order where no name agrees. Integer codes of the Graph become
-    reals where the model takes reals. Raises HwsimError without ONNX Runtime, for a file that it
-    cannot load, and for inputs or outputs that do not match.
+    reals where the model takes reals. `held` is the model where it lies in no file of that name.
+    Raises HwsimError without ONNX Runtime, for a file that it cannot load, and for inputs or
+    outputs that do not match.
     """
     runtime = library("onnxruntime", "onnxruntime", "--reference")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
-    if not path.is_file():
+    if held is None and not path.is_file():
         raise HwsimError(f"the reference {path} must be an ONNX file that can be read")
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(
+            held or str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # ONNX Runtime's classes have no base of their own
         raise HwsimError(
             f"the reference {path} must be a model that ONNX Runtime loads ({_short(error)})"

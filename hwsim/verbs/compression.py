@@ -42,11 +42,12 @@ def quantize(
     test: tuple[Any, Any] | None = None,
     out: str | Path | None = None,
 ) -> QuantizedModel:
-    """Quantize a float ONNX model after training, from what it does on calibration data.
+    """Quantize a float model after training, from what it does on calibration data.
 
-    `model` is a path or a `ModelProto` of float32, `data` `(batch, *shape)` as the model takes it,
-    or a dict of such arrays by input name; of it `samples` are taken, evenly (None: all), and read
-    in batches. Or it is an iterable of batches that can be gone through again, or a generator
+    `model` is an ONNX file or `ModelProto` of float32, a float module or exported program of
+    PyTorch, or a `.pt2` file of one; `data` is `(batch, *shape)` as the model takes it, or a dict
+    of such arrays by input name; of it `samples` are taken, evenly (None: all), and read in
+    batches. Or it is an iterable of batches that can be gone through again, or a generator
     function: the first `samples` are taken. `bits` are those of weights and activations, from 1 to
     16 each (1 bit of weights is a sign; of activations 0 and 1, or a sign where they have one).
     `layers` are other bits by a pattern of names (`{"conv*": "w8a8", "fc": "w4"}`), the last that
@@ -70,9 +71,10 @@ def quantize(
     Raises HwsimError for a model with operators that there is no rule for (all are named), and for
     data that does not fit.
     """
+    from hwsim.compress.any_float import any_float
     from hwsim.compress.choice.target import parse_target
     from hwsim.compress.quantize.options import LinearScheme
-    from hwsim.compress.quantize.run import float_model, run
+    from hwsim.compress.quantize.run import run
     from hwsim.compress.samples import Batches, BatchStream
 
     linear = LinearScheme.parse(
@@ -86,7 +88,7 @@ def quantize(
         correct_bias=correct_bias,
         rounding=rounding,
     )
-    found = float_model(model)
+    found = any_float(model, data)
     batches: Batches | BatchStream
     if hasattr(data, "shape") or isinstance(data, Mapping):
         arrays = data if isinstance(data, Mapping) else {found.inputs[0]: data}
@@ -195,8 +197,8 @@ def attribute(
 ) -> Attribution:
     """Where accuracy went: an integer network against the float one it came from, layer by layer.
 
-    `model` is a Graph or what `load` takes, `reference` the path of the float ONNX file (or its
-    ModelProto), whose tensors' names its edges have. `x` and `labels` are as `accuracy` takes them;
+    `model` is a Graph or what `load` takes, `reference` the float model, as `quantize`
+    takes it, whose tensors' names its edges have. `x` and `labels` are as `accuracy` takes them;
     without labels the float model's classes are the right ones. Each layer's error is the sum of
     what it inherits, the rounding of its weights and biases, its accumulators, numbers out of
     range, the rounding of its codes, and what its tables or its arithmetic add; each sample that
@@ -205,16 +207,11 @@ def attribute(
     are brought to ranges alike in the same way, and its layers then are those that were quantized.
     Raises HwsimError for models that do not belong together, and for data that do not fit.
     """
+    from hwsim.compress.any_float import any_float
     from hwsim.compress.attribution import find
-    from hwsim.compress.float_model import FloatModel
     from hwsim.compress.quantize.equalize import equalized
 
-    plain = isinstance(reference, str | Path)
-    floats = (
-        FloatModel.read(Path(reference))
-        if plain
-        else FloatModel.of(reference, Path("the reference"))
-    )
+    floats = any_float(reference, x)
     if equalize:
         floats = equalized(floats)[0]
     return find(as_graph(model), floats, x, labels, names=names, output=output)

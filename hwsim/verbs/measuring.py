@@ -33,15 +33,15 @@ def accuracy(
     model to put beside it: the path of an ONNX file, or a function from `x` to its outputs.
     Raises HwsimError for labels that do not fit, and for outputs that are none of a classifier.
     """
+    from hwsim.compress.any_float import float_reference, is_float_object
     from hwsim.evaluation.measure import by_name, choose_output, measure
-    from hwsim.evaluation.reference import onnx_reference
 
     graph = as_graph(model)
     port = choose_output(graph, output)
     arrays = by_name(graph, x)
     run = reference
-    if isinstance(reference, str | Path):
-        run = onnx_reference(Path(reference), graph, port.name)
+    if isinstance(reference, str | Path) or is_float_object(reference):
+        run = float_reference(reference, graph, port.name, arrays)
     elif reference is not None:
         run = _called(reference, several=len(graph.inputs) > 1)
     return measure(graph, arrays, labels, output=port.name, names=names, reference=run)

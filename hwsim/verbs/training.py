@@ -19,7 +19,7 @@ def finetune(
     labels: Any,
     *,
     test: tuple[Any, Any] | None = None,
-    start: str | Path | None = None,
+    start: Any = None,
     output: str | None = None,
     names: Sequence[str] | None = None,
     learn_steps: bool = False,
@@ -33,7 +33,8 @@ def finetune(
 
     `model` is a Graph or what `load` takes; `x` and `labels` are as `accuracy` takes them, `test`
     is a pair of such to count accuracy on (without it a tenth of the samples is held out). `start`
-    is the float ONNX file that the model was quantized from: training begins with its weights.
+    is the float model that it was quantized from, as `quantize` takes one: training begins with its
+    weights.
     `learn_steps` learns the requantizers' multipliers too, `keep_zeros` leaves weights that are 0
     (a pruned model's) at 0, `best` keeps the epoch of the highest accuracy, and `checkpoint` is a
     file that holds the state after each epoch, from which the same call goes on. `log` gets a line
@@ -54,7 +55,7 @@ def distil(
     teacher: Any,
     features: Mapping[str, str] | None = None,
     test: tuple[Any, Any] | None = None,
-    start: str | Path | None = None,
+    start: Any = None,
     output: str | None = None,
     names: Sequence[str] | None = None,
     learn_steps: bool = False,
@@ -66,7 +67,8 @@ def distil(
 ) -> Fitted:
     """Train a quantized model to answer as a teacher does, and by labels where there are some.
 
-    `teacher` is the path of a float ONNX file, or a larger model (a Graph or what `load` takes).
+    `teacher` is a float model as `quantize` takes one, or a larger model (a Graph or what `load`
+    takes).
     `features` gives edges of the model that shall be like tensors of the teacher, by name. The
     rest is as in `finetune`; of the `settings`, `distil` is the teacher's share of the loss,
     `temperature` softens its scores, and `features` in them weighs its tensors.
@@ -75,7 +77,7 @@ def distil(
     from hwsim.compress.training.teachers import any_teacher
 
     graph = as_graph(model)
-    taught = any_teacher(teacher, graph, output, features or {})
+    taught = any_teacher(teacher, graph, output, features or {}, x)
     wishes = (output, start, learn_steps, keep_zeros, best, checkpoint)
     return _fitted(graph, (x, labels), test, names, wishes, taught, log, settings)
 
@@ -97,7 +99,7 @@ def _fitted(
     output, start, learn_steps, keep_zeros, best, checkpoint = wishes
     wanted = Wishes(
         output=output,
-        start=None if start is None else Path(start),
+        start=Path(start) if isinstance(start, str) else start,
         learn_steps=learn_steps,
         keep_zeros=keep_zeros,
         best=best,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from hwsim.compress.calibration import Form, Histogram
 from hwsim.compress.calibration.shown import remarks
@@ -27,27 +25,9 @@ from hwsim.compress.quantize.result import (
 )
 from hwsim.compress.quantize.sampled import with_largest
 from hwsim.compress.samples import Batches, BatchStream
-from hwsim.errors import HwsimError
 
 COMPARED = 2
 """Batches of calibration data on which the outputs are compared."""
-
-
-def float_model(model: Any) -> FloatModel:
-    """The float model of a path or a ModelProto."""
-    if isinstance(model, str | Path):
-        path = Path(model)
-        if path.suffix.lower() != ".onnx":
-            raise HwsimError(
-                f"{path} must be a float ONNX file (torch.onnx.export and tf2onnx write one), not "
-                "of another kind"
-            )
-        return FloatModel.read(path)
-    if type(model).__name__ != "ModelProto":
-        raise HwsimError(
-            f"the float model must be an ONNX file or a ModelProto, not {type(model).__name__}"
-        )
-    return FloatModel.of(model, Path("the ModelProto"))
 
 
 def run(

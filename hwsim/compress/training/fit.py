@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.any_float import any_float
 from hwsim.compress.classes import warn_of_missing
-from hwsim.compress.float_model import FloatModel
 from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
@@ -117,13 +117,14 @@ def _figures(found: Accuracy | None) -> dict[str, Any] | None:
 class Wishes:
     """What is asked of a training besides its settings.
 
-    `start` is the float ONNX model whose weights it begins with. With `best` the epoch of the
-    highest accuracy on the tested samples is kept, not the last. With `keep_zeros` weights that are
-    0 stay so: a pruned graph stays pruned. `pruning` takes weights while it trains.
+    `start` is the float model (as `any_float` takes it) whose weights it begins with. With `best`
+    the epoch of the highest accuracy on the tested samples is kept, not the last. With `keep_zeros`
+    weights that are 0 stay so: a pruned graph stays pruned. `pruning` takes weights while it
+    trains.
     """
 
     output: str | None = None
-    start: Path | None = None
+    start: Any = None
     learn_steps: bool = False
     best: bool = False
     checkpoint: Path | None = None
@@ -185,7 +186,7 @@ def fit(
 
     before = measured(graph)
     if wishes.start is not None:
-        reals = float_weights(graph, FloatModel.read(wishes.start))
+        reals = float_weights(graph, any_float(wishes.start, data.arrays))
     one_input = len(graph.inputs) == 1
     trained = finetune(
         graph,

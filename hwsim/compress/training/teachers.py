@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hwsim.compress.any_float import any_float, is_float_object
+from hwsim.compress.float_modules import is_quantized_module
+from hwsim.compress.float_programs import is_quantized
 from hwsim.compress.training.heads import scores_graph
 from hwsim.compress.training.loss import Lesson
 from hwsim.emulator.run import planned
@@ -16,34 +18,66 @@ from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import choose_output
 from hwsim.evaluation.reference import onnx_reference
 from hwsim.frontends import as_graph
+from hwsim.frontends.torch.pt2 import read_program
+from hwsim.frontends.torch.read import QUANTIZED
 from hwsim.graph import Graph
 
 Said = Callable[[Any], Lesson]
 
 
 def any_teacher(
-    teacher: Any, graph: Graph, output: str | None, features: Mapping[str, str]
+    teacher: Any,
+    graph: Graph,
+    output: str | None,
+    features: Mapping[str, str],
+    data: Any = None,
 ) -> Said:
-    """A teacher by what it is: the path of a float ONNX file, or what `load` takes."""
+    """A teacher by what it is: a float model as `any_float` takes it, or what `load` takes.
+
+    A float module of PyTorch is exported with the first samples of `data`.
+    """
     port = choose_output(graph, output)
     for edge in features:
         if edge not in graph.types():
             raise HwsimError(f"a feature must be an edge of the model, not {edge!r}")
     if isinstance(teacher, str | Path) and Path(teacher).suffix.lower() == ".onnx":
         return onnx_teacher(Path(teacher), graph, port.name, features)
+    if _is_float(teacher):
+        found = any_float(teacher, data)
+        return onnx_teacher(found.path, graph, port.name, features, proto=found.proto)
     return graph_teacher(as_graph(teacher), graph, features)
 
 
-def onnx_teacher(path: Path, graph: Graph, output: str, features: Mapping[str, str]) -> Said:
+def _is_float(teacher: Any) -> bool:
+    """Whether a teacher is a float model of another kind than an ONNX file."""
+    if isinstance(teacher, str | Path):
+        path = Path(teacher)
+        return path.suffix.lower() == ".pt2" and not is_quantized(read_program(path, str(path)))
+    if type(teacher).__name__ == "ExportedProgram":
+        return not any(str(node.target).startswith(QUANTIZED) for node in teacher.graph.nodes)
+    proto = type(teacher).__name__ == "ModelProto"
+    return proto or (is_float_object(teacher) and not is_quantized_module(teacher))
+
+
+def onnx_teacher(
+    path: Path,
+    graph: Graph,
+    output: str,
+    features: Mapping[str, str],
+    *,
+    proto: Any = None,
+) -> Said:
     """A float ONNX file as the teacher of a Graph: scores ahead of a softmax, and tensors.
 
-    `features` gives, by edge of the Graph, the name of the teacher's tensor. Raises HwsimError for
+    `features` gives, by edge of the Graph, the name of the teacher's tensor. `proto` is the model
+    where no file of that name holds it. Raises HwsimError for
     a file that ONNX Runtime does not run on the Graph's samples, and for a tensor that it lacks.
     """
-    onnx_reference(path, graph, output)  # with a sentence where the file will not do
+    held = None if proto is None else proto.SerializeToString()
+    onnx_reference(path, graph, output, held=held)  # with a sentence where the file will not do
     import onnx
 
-    proto = onnx.load(str(path))
+    proto = onnx.load(str(path)) if proto is None else proto
     makers = {out: node for node in proto.graph.node for out in node.output}
     for edge, tensor in features.items():
         if tensor not in makers:
@@ -116,7 +150,4 @@ def _showing(proto: Any, graph: Graph, tensor: str) -> Callable[[Mapping[str, An
     kept = [port for port in shown.graph.output if port.name == tensor]
     del shown.graph.output[:]
     shown.graph.output.extend(kept or [onnx.ValueInfoProto(name=tensor)])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "teacher.onnx"
-        path.write_bytes(shown.SerializeToString())
-        return onnx_reference(path, graph, tensor)
+    return onnx_reference(Path("the teacher"), graph, tensor, held=shown.SerializeToString())
