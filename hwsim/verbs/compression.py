@@ -175,13 +175,13 @@ def encode(
     with `start`, the float ONNX file that the model was quantized from, the nearest to the float
     one. Raises HwsimError for a set and for a layer that there is not.
     """
-    from hwsim.compress.float_model import FloatModel
+    from hwsim.compress.any_float import any_float
     from hwsim.compress.quantize.nonlinear import chosen_sets, encoded
     from hwsim.compress.training.start import float_weights
 
     graph = as_graph(model)
     chosen = chosen_sets(graph, weights, layers or {})
-    reals = None if start is None else float_weights(graph, FloatModel.read(Path(start)))
+    reals = None if start is None else float_weights(graph, any_float(start))
     return encoded(graph, chosen, reals)
 
 
