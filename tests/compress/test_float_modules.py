@@ -140,7 +140,7 @@ def test_a_module_teaches_begins_and_is_measured_beside_its_integers():
     )
     assert taught.after.right > taught.before.right
     parts = hwsim.attribute(graph, model, *test)
-    assert [one["edge"] for one in parts.to_dict()["layers"]][-1] == graph.outputs[0].name
+    assert [one["tensor"] for one in parts.to_dict()["layers"]][-1] == graph.outputs[0].name
 
 
 def test_the_command_takes_a_saved_program(tmp_path):
