@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim import notices
 from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from hwsim.compress.training.gradients import expect_gradients
@@ -34,6 +35,10 @@ Batches = Any
 
 Augment = Callable[[Batches, np.random.Generator], Batches]
 Teacher = Callable[[Batches], Lesson | npt.NDArray[Any]]
+
+
+class NothingMoved(UserWarning):
+    """A training has left every weight at the code that it had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +132,7 @@ def finetune(
     and ends as if it had never stopped. `say` gets each epoch, `progress` a text now and then.
     Raises HwsimError for a graph that cannot be trained, for labels that are none of its classes,
     and with `check` where a code of training is none of the emulator's; warns (GradientsStop) of
-    layers that no gradient reaches.
+    layers that no gradient reaches, and (NothingMoved) where all weights are as they were.
     """
     how = how or Training()
     if labels is None and teacher is None:
@@ -177,9 +182,16 @@ def finetune(
             write_checkpoint(checkpoint, of, *run.state())
         if say is not None:
             say(Epoch(run.epoch, float(np.mean(losses)), score, best))
-    if judge is None:
-        return network.frozen()
-    return network.frozen() if run.go_to_best() else graph
+    if judge is not None and not run.go_to_best():
+        return graph
+    found = network.frozen()
+    if found.hash() == graph.hash():
+        notices.warn(
+            f"no weight has another code after {run.epoch} epochs of training; more of them or a "
+            f"rate above {how.rate:g} would move some",
+            NothingMoved,
+        )
+    return found
 
 
 def expect_equal(network: TrainableGraph, codes: Mapping[str, Array]) -> None:

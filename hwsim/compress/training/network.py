@@ -19,6 +19,7 @@ from hwsim.compress.training.layers import (
 )
 from hwsim.compress.training.namespace import CPU, expect_device, namespace, on, torch
 from hwsim.compress.training.through import smooth_of, through, weighted
+from hwsim.compress.training.wider import widened
 from hwsim.emulator import ports
 from hwsim.emulator.run import planned
 from hwsim.emulator.steps import CARRIERS, choose_carrier
@@ -74,6 +75,7 @@ class TrainableGraph:
         expect_device(device)
         self.quick, self.device = quick and device == CPU, device
         self.types: dict[str, TensorType] = {}
+        self._wider: dict[str, Op] = {}
         with self.there():
             self.steps = tuple(self._planned())
         self.learned = {s.node.name: s.learned for s in self.steps if s.learned is not None}
@@ -87,8 +89,9 @@ class TrainableGraph:
     def _planned(self) -> Iterator[TrainingStep]:
         types = self.types
         types.update((port.tensor, port.type) for port in self.graph.inputs)
-        for node in self.graph.nodes:
-            inputs = [types[edge] for edge in node.inputs]
+        for given in self.graph.nodes:
+            inputs = [types[edge] for edge in given.inputs]
+            node = self._widened(given, inputs)
             learned = self._learn(node, inputs)
             if isinstance(learned, LearnedLayer):
                 outputs: tuple[TensorType, ...] = (learned.out,)
@@ -109,6 +112,13 @@ class TrainableGraph:
                 constants=_moved(self.xp, node.op.prepare(inputs, carrier)),
                 learned=learned,
             )
+
+    def _widened(self, node: Node, inputs: Sequence[TensorType]) -> Node:
+        op = widened(node.op, self.graph.input_types(node), inputs)
+        if op is node.op:
+            return node
+        self._wider[node.name] = node.op
+        return replace(node, op=op)
 
     def _learn(self, node: Node, inputs: Sequence[TensorType]) -> Learned | None:
         op = node.op
@@ -243,10 +253,20 @@ class TrainableGraph:
         """The Graph with the weights, biases and multipliers of now."""
         with self.there():
             nodes = tuple(
-                replace(n, op=self.learned[n.name].frozen()) if n.name in self.learned else n
-                for n in self.graph.nodes
+                s.node if s.learned is None else replace(s.node, op=s.learned.frozen())
+                for s in self.steps
             )
-        return replace(self.graph, nodes=nodes)
+        graph = replace(self.graph, nodes=nodes)
+        if not self._wider:
+            return graph
+        return replace(graph, nodes=tuple(self._fitting(graph, node) for node in nodes))
+
+    def _fitting(self, graph: Graph, node: Node) -> Node:
+        """A node of the frozen graph, no wider than its codes ask for."""
+        if node.name not in self._wider:
+            return node
+        before, now = (one.input_types(node) for one in (self.graph, graph))
+        return replace(node, op=widened(self._wider[node.name], before, now))
 
 
 def holder_of(widest: int) -> Carrier:
