@@ -3,7 +3,7 @@
     python benchmarks/narrow_accumulator.py FLOAT.onnx [--data FOLDER] [--bits 12 11 10 9 8]
         [--overflow WRAP] [--epochs 1] [--train 60000] [--json FILE]
 
-The float model, as for `quantized_training.py`, is quantized to w4a4 and trained with exact sums.
+The float model, as of `compressed_networks.py`, is quantized to w4a4 and trained with exact sums.
 Then each layer but the last gets an accumulator of so many bits, whose partial sums wrap or
 saturate, once as it is and once after training with it; accuracies are the emulator's.
 """
@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT)]
 import numpy as np  # noqa: E402
 from common import one_thread, options, provenance, tell  # noqa: E402
 from fashion_network import FOLDER, images, read  # noqa: E402
-from quantized_training import CALIBRATION, moved  # noqa: E402
+from compressed_float import CALIBRATION, moved  # noqa: E402
 
 import hwsim  # noqa: E402
 from hwsim.compress.float_model import FloatModel  # noqa: E402

@@ -1,0 +1,168 @@
+"""The cases of the compression table: how a float network becomes each small integer one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from compressed_float import Samples, moved, teacher
+
+import hwsim
+from hwsim.compress.float_model import FloatModel
+from hwsim.compress.prune.gradual import GradualPruning
+from hwsim.compress.prune.masks import WholeChannels
+from hwsim.compress.prune.prune import Pruning, prune
+from hwsim.compress.quantize.nonlinear import WeightSet, encoded
+from hwsim.compress.quantize.options import LinearScheme
+from hwsim.compress.quantize.run import run as quantize
+from hwsim.compress.training.loop import Epoch, Training, expect_equal, finetune
+from hwsim.compress.training.network import TrainableGraph
+from hwsim.compress.training.start import float_weights
+from hwsim.graph import Graph
+from hwsim.ops import Weighted
+
+CHECKED = 500  # images at a time whose codes are compared
+SCORED = 6000  # images by which channels are scored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a case is made; without epochs it is not trained.
+
+    `pruned` is the share of weights that go by `score` while it trains, `channels` that of channels
+    that go in `rounds` of an epoch each before; a share of the training's loss is a teacher's.
+    """
+
+    bits: str
+    adaptive: bool = False
+    weights: str = ""
+    epochs: int = 0
+    rate: float = 3e-3
+    distil: float = 0.7
+    temperature: float = 4.0
+    pruned: float = 0.0
+    score: str = "taylor"
+    until: float = 0.5
+    channels: float = 0.0
+    rounds: int = 3
+    wanted: str = ""
+
+
+CASES: Mapping[str, Recipe] = {
+    "w8a8": Recipe(bits="w8a8", wanted="float - 0.2"),
+    "w4a8": Recipe(bits="w4a8", adaptive=True, wanted="float - 0.5"),
+    "w4a4": Recipe(bits="w4a4", epochs=12, wanted="91.0"),
+    "ternary": Recipe(bits="w8a8", weights="ternary", epochs=12, wanted="89.5"),
+    "ternary-a4": Recipe(bits="w8a4", weights="ternary", epochs=12, wanted="89.5"),
+    "pruned": Recipe(bits="w4a4", epochs=16, pruned=0.75, wanted="float - 1.0"),
+    "channels": Recipe(bits="w8a8", epochs=16, channels=0.5, rate=5e-3, wanted="float - 1.5"),
+}
+
+
+def recipe(text: str) -> Recipe:
+    """The recipe of `w4a4`, or of `w4a4:rate=0.005,distil=0.5` with other settings."""
+    name, _, more = text.partition(":")
+    found, kinds = CASES[name], {one.name: one.type for one in fields(Recipe)}
+    for part in filter(None, more.split(",")):
+        key, _, value = part.partition("=")
+        found = replace(
+            found, **{key: {"int": int, "float": float}.get(str(kinds[key]), str)(value)}
+        )
+    return found
+
+
+def made(
+    how: Recipe,
+    float_path: Path,
+    data: Samples,
+    *,
+    seed: int,
+    device: str,
+    checkpoint: Path,
+    say: Callable[[Epoch], None],
+) -> Graph:
+    """The integer network of a recipe."""
+    model = FloatModel.read(float_path)
+    scheme = LinearScheme.parse(how.bits, {}, adaptive=how.adaptive)
+    graph = quantize(model, data.calibration(model.inputs[0]), scheme).graph
+    if not how.epochs:
+        return graph
+    reals: Any = float_weights(graph, model)
+    if how.weights:
+        graph = encoded(graph, WeightSet.parse(how.weights), reals)
+    shared: dict[str, Any] = {
+        "learn_steps": True,
+        "teacher": teacher(float_path, data.x.shape[-1], device),
+        "augment": moved,
+        "say": say,
+    }
+    training = Training(
+        epochs=how.epochs,
+        rate=how.rate,
+        distil=how.distil,
+        temperature=how.temperature,
+        seed=seed,
+        device=device,
+    )
+    if how.channels:
+        few = replace(training, epochs=1)
+        for share in _shares(how.channels, how.rounds):
+            gone = Pruning(amount=share, by="taylor", pattern=WholeChannels(), seed=seed)
+            graph = prune(graph, gone, data.x[:SCORED], data.y[:SCORED]).graph
+            graph = finetune(graph, data.x, data.y, few, **shared)
+        reals = None
+    pruning = None
+    if how.pruned:
+        pruning = GradualPruning(
+            amount=how.pruned, by=how.score, scope="global", until=how.until, rounds=40
+        )
+    return finetune(
+        graph,
+        data.x,
+        data.y,
+        training,
+        reals=reals,
+        pruning=pruning,
+        checkpoint=checkpoint,
+        **shared,
+    )
+
+
+def _shares(amount: float, rounds: int) -> Iterator[float]:
+    """The share of what is left that goes in each of even rounds."""
+    for k in range(rounds):
+        yield amount / rounds / (1 - amount * k / rounds)
+
+
+def figures(graph: Graph, data: Samples, device: str) -> dict[str, Any]:
+    """What a network came to on all test images, and that training's codes are the emulator's.
+
+    Every code of every edge of every test image is compared; a difference ends the program.
+    """
+    network, right = TrainableGraph(graph, device=device), 0
+    for at in range(0, len(data.xt), CHECKED):
+        codes = network.encode(data.xt[at : at + CHECKED])
+        expect_equal(network, codes)
+        scores = np.asarray(network(codes).detach().cpu())
+        right += int((scores.argmax(1) == data.yt[at : at + CHECKED]).sum())
+    found = hwsim.accuracy(graph, data.xt, data.yt)
+    if network.frozen().hash() != graph.hash() or right != found.right:
+        print("error: training's forward pass must be the emulator's", file=sys.stderr)
+        raise SystemExit(1)
+    ops = [node.op for node in graph.nodes if isinstance(node.op, Weighted)]
+    return {
+        "accuracy": found.top1,
+        "right": found.right,
+        "images": found.samples,
+        "codes_equal_on": len(data.xt),
+        "weights": sum(op.weights.size for op in ops),
+        "zeros": sum(int((op.weights == 0).sum()) for op in ops),
+        "weight_bits": sum(op.weights.size * op.weight_bits for op in ops),
+        "channels": [op.outputs for op in ops],
+        "macs": sum(one.macs for one in graph.work().values()),
+        "hash": graph.hash(),
+    }
