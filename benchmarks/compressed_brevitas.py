@@ -17,6 +17,7 @@ import torch
 from compressed_cases import CASES
 from compressed_float import (
     BATCH,
+    FEWEST,
     Array,
     NormedNetwork,
     Samples,
@@ -103,11 +104,11 @@ def trained_by_brevitas(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         how.rate,
-        total_steps=max(epochs * -(-len(data.x) // BATCH), round(2 / RISING)),
+        total_steps=max(epochs * -(-len(data.x) // BATCH), FEWEST),
         pct_start=RISING,
     )
     shares = LossShares(smoothing=0.0, distil=how.distil, temperature=how.temperature, features=0.0)
-    for part in epochs_of(len(data.x), epochs, rng, lambda epoch: print(epoch, flush=True)):
+    for part in epochs_of(len(data.x), BATCH, epochs, rng, lambda epoch: print(epoch, flush=True)):
         batch = moved(data.x[part], rng)
         found = module(torch.from_numpy(batch).to(device))
         with torch.device(device):

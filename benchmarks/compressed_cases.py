@@ -38,9 +38,10 @@ class Recipe:
     """
 
     bits: str
-    adaptive: bool = False
+    rounding: str = "nearest"
     weights: str = ""
     epochs: int = 0
+    batch: int = 128
     rate: float = 3e-3
     distil: float = 0.7
     temperature: float = 4.0
@@ -48,16 +49,16 @@ class Recipe:
     score: str = "taylor"
     until: float = 0.5
     channels: float = 0.0
-    rounds: int = 3
+    rounds: int = 4
     wanted: str = ""
 
 
 CASES: Mapping[str, Recipe] = {
     "w8a8": Recipe(bits="w8a8", wanted="float - 0.2"),
-    "w4a8": Recipe(bits="w4a8", adaptive=True, wanted="float - 0.5"),
+    "w4a8": Recipe(bits="w4a8", rounding="adaptive", wanted="float - 0.5"),
     "w4a4": Recipe(bits="w4a4", epochs=12, wanted="91.0"),
     "ternary": Recipe(bits="w8a8", weights="ternary", epochs=12, wanted="89.5"),
-    "ternary-a4": Recipe(bits="w8a4", weights="ternary", epochs=12, wanted="89.5"),
+    "ternary-a4": Recipe(bits="w8a4", weights="ternary", epochs=12, batch=256, wanted="89.5"),
     "pruned": Recipe(bits="w4a4", epochs=16, pruned=0.75, wanted="float - 1.0"),
     "channels": Recipe(bits="w8a8", epochs=16, channels=0.5, rate=5e-3, wanted="float - 1.5"),
 }
@@ -87,7 +88,7 @@ def made(
 ) -> Graph:
     """The integer network of a recipe."""
     model = FloatModel.read(float_path)
-    scheme = LinearScheme.parse(how.bits, {}, adaptive=how.adaptive)
+    scheme = LinearScheme.parse(how.bits, {}, rounding=how.rounding)
     graph = quantize(model, data.calibration(model.inputs[0]), scheme).graph
     if not how.epochs:
         return graph
@@ -102,6 +103,7 @@ def made(
     }
     training = Training(
         epochs=how.epochs,
+        batch=how.batch,
         rate=how.rate,
         distil=how.distil,
         temperature=how.temperature,
@@ -110,7 +112,7 @@ def made(
     )
     if how.channels:
         few = replace(training, epochs=1)
-        for share in _shares(how.channels, how.rounds):
+        for share in shares(how.channels, how.rounds):
             gone = Pruning(amount=share, by="taylor", pattern=WholeChannels(), seed=seed)
             graph = prune(graph, gone, data.x[:SCORED], data.y[:SCORED]).graph
             graph = finetune(graph, data.x, data.y, few, **shared)
@@ -132,7 +134,7 @@ def made(
     )
 
 
-def _shares(amount: float, rounds: int) -> Iterator[float]:
+def shares(amount: float, rounds: int) -> Iterator[float]:
     """The share of what is left that goes in each of even rounds."""
     for k in range(rounds):
         yield amount / rounds / (1 - amount * k / rounds)

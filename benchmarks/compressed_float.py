@@ -23,7 +23,8 @@ from hwsim.errors import HwsimError  # noqa: E402
 from hwsim.storage import write_atomically  # noqa: E402
 
 Array = npt.NDArray[Any]
-BATCH = 128
+BATCH, FLOAT_BATCH = 128, 256
+FEWEST = 20  # steps of a schedule
 CALIBRATION = 1024
 """Samples that ranges are chosen on."""
 
@@ -77,11 +78,13 @@ class NormedNetwork(nn.Sequential):
         super().__init__(*one, half, *two, *three, half, *four, half, nn.Flatten(), last)
 
 
-def epochs_of(count: int, epochs: int, rng: np.random.Generator, say: Callable[[int], None]) -> Any:
+def epochs_of(
+    count: int, batch: int, epochs: int, rng: np.random.Generator, say: Callable[[int], None]
+) -> Any:
     """Places of each batch, epoch by epoch."""
     for epoch in range(epochs):
         order = rng.permutation(count)
-        yield from (order[at : at + BATCH] for at in range(0, count, BATCH))
+        yield from (order[at : at + batch] for at in range(0, count, batch))
         say(epoch + 1)
 
 
@@ -92,9 +95,9 @@ def trained(
     torch.manual_seed(seed)
     network, rng = NormedNetwork(data.x.shape[-1]).to(device), np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
-    steps = epochs * -(-len(data.x) // BATCH)
+    steps = max(epochs * -(-len(data.x) // FLOAT_BATCH), FEWEST)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
-    for part in epochs_of(len(data.x), epochs, rng, say):
+    for part in epochs_of(len(data.x), FLOAT_BATCH, epochs, rng, say):
         x = torch.from_numpy(moved(data.x[part], rng)).to(device)
         y = torch.from_numpy(data.y[part]).to(device)
         loss = nn.functional.cross_entropy(network(x), y, label_smoothing=0.05)
@@ -105,11 +108,11 @@ def trained(
     return network.cpu().eval()
 
 
-def write_float(network: NormedNetwork, path: Path) -> None:
+def write_float(network: NormedNetwork, side: int, path: Path) -> None:
     """The network as ONNX (`image` to `logits`), and its state in a file beside it."""
     torch.onnx.export(
         network,
-        (torch.zeros(2, 1, *[network_side(network)] * 2),),
+        (torch.zeros(2, 1, side, side),),
         str(path),
         input_names=["image"],
         output_names=["logits"],
@@ -119,11 +122,6 @@ def write_float(network: NormedNetwork, path: Path) -> None:
         verbose=False,
     )
     write_atomically(path.with_suffix(".safetensors"), save(dict(network.state_dict())))
-
-
-def network_side(network: NormedNetwork) -> int:
-    """The side of the images that a network takes."""
-    return round((network[-1].in_features / 32) ** 0.5) * 8  # type: ignore[arg-type]
 
 
 def read_float(path: Path, side: int) -> NormedNetwork:

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="where trainings compute")
     parser.add_argument("--only", nargs="+", metavar="CASE", help=", ".join([*CASES, PEER]))
     parser.add_argument("--epochs", type=int, help="of each training, instead of the recipe's")
-    parser.add_argument("--float-epochs", type=int, default=14)
+    parser.add_argument("--float-epochs", type=int, default=20)
     parser.add_argument("--one", metavar="CASE", help="make one case, of one seed, in this process")
     parser.add_argument("--seed", type=int, default=0, help="with --one")
     return parser
@@ -154,7 +154,7 @@ def _float(args: argparse.Namespace, seed: int, data: Samples) -> dict[str, Any]
     network = trained(
         data, seed, args.float_epochs, args.device, lambda epoch: print(epoch, flush=True)
     )
-    write_float(network, _onnx(args.out, seed))
+    write_float(network, data.x.shape[-1], _onnx(args.out, seed))
     model = FloatModel.read(_onnx(args.out, seed))
     (image,), (logits,) = model.inputs, model.outputs
     parts = range(0, len(data.xt), 500)
@@ -190,7 +190,7 @@ def _integers(args: argparse.Namespace, case: str, seed: int, data: Samples) -> 
         seed=seed,
         device=args.device,
         checkpoint=checkpoint,
-        say=lambda epoch: print(epoch, flush=True),
+        say=lambda epoch: print(f"{time.perf_counter():.0f} s", epoch, flush=True),
     )
     graph.save(_file(args.out, case, seed, "hwsim"))
     checkpoint.unlink(missing_ok=True)

@@ -21,8 +21,8 @@ sys.path[:0] = [str(ROOT)]
 
 import numpy as np  # noqa: E402
 from common import one_thread, options, provenance, tell  # noqa: E402
-from fashion_network import FOLDER, images, read  # noqa: E402
 from compressed_float import CALIBRATION, moved  # noqa: E402
+from fashion_network import FOLDER, images, read  # noqa: E402
 
 import hwsim  # noqa: E402
 from hwsim.compress.float_model import FloatModel  # noqa: E402
