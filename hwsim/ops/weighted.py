@@ -120,29 +120,34 @@ class Weighted(Op):
     def steps(self, x: TensorType) -> Steps:
         """What a step-wise accumulator does for inputs of type `x`."""
         require(
-            isinstance(self.accumulator, Stepwise) and self.zero_point == 0 and x.quant is None,
-            "a step-wise accumulator's input must have a power-of-two format and zero point 0",
+            isinstance(self.accumulator, Stepwise) and self.zero_point == 0 == x.zero_point,
+            f"a step-wise accumulator's input must have zero point 0, not "
+            f"{self.zero_point or x.zero_point}",
         )
         return _steps(self, self.reach(x).with_shape(()))
 
     def sum_type(self, x: TensorType, shape: tuple[int, ...]) -> TensorType:
         """The type of the sums for inputs of type `x`."""
         if isinstance(self.accumulator, Stepwise):
-            return TensorType(shape, self.accumulator.format, None, self.steps(x).range)
+            fmt = self.accumulator.format
+            return TensorType(shape, fmt, self._quant(x, fmt.frac_bits), self.steps(x).range)
         weights, bias, frac = self.aligned(x)
         reach = self.reach(x)
         lo, hi = sum_range(weights, bias, reach.lo, reach.hi)
-        quant = None
-        if x.quant is not None or self.weight_scale is not None:
-            require(
-                len(x.scales()) == 1,
-                "a weighted layer's input must have one scale, not one a channel",
-            )
-            finer = frac - x.format.frac_bits - self.weight_format.frac_bits  # the bias's
-            step = 2.0**-self.weight_format.frac_bits
-            scales = np.asarray(self.weight_scale or (step,), float) * x.scales()[0] * 2.0**-finer
-            quant = Quant(tuple(float(s) for s in scales))
-        return TensorType(shape, Format.holding(lo, hi, frac), quant, (lo, hi))
+        return TensorType(shape, Format.holding(lo, hi, frac), self._quant(x, frac), (lo, hi))
+
+    def _quant(self, x: TensorType, frac: int) -> Quant | None:
+        """The reals of sums with so many fraction bits; None where they are the format's own."""
+        if x.quant is None and self.weight_scale is None:
+            return None
+        require(
+            len(x.scales()) == 1,
+            "a weighted layer's input must have one scale, not one a channel",
+        )
+        finer = frac - x.format.frac_bits - self.weight_format.frac_bits  # the bias's
+        step = 2.0**-self.weight_format.frac_bits
+        scales = np.asarray(self.weight_scale or (step,), float) * x.scales()[0] * 2.0**-finer
+        return Quant(tuple(float(s) for s in scales))
 
     def bound(self, inputs: Sequence[TensorType]) -> int:
         """Proven for every order of summation, since BLAS adds in any."""

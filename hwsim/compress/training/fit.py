@@ -13,6 +13,8 @@ import numpy.typing as npt
 from hwsim.compress.any_float import any_float
 from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.prune.gradual import GradualPruning
+from hwsim.compress.sums.narrow import narrow
+from hwsim.compress.sums.width import sum_widths
 from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
 from hwsim.compress.training.loss import Labels
@@ -32,6 +34,10 @@ from hwsim.ops import Weighted
 Arrays = Mapping[str, Any]
 SHARE = 0.1
 """Of the samples, which are held out where there are none to test with."""
+
+
+UNITS = 128
+"""Samples on which the units of narrow sums are chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +65,12 @@ class LabelledBatch:
             )
         order = np.random.default_rng(seed).permutation(count)
         return self._of(np.sort(order[held:])), self._of(np.sort(order[:held]))
+
+    def few(self, count: int) -> dict[str, npt.NDArray[Any]]:
+        """So many samples at most, evenly over all."""
+        whole = batch_size(self.arrays)
+        places = np.linspace(0, whole - 1, min(count, whole)).astype(np.int64)
+        return {name: np.asarray(array[places]) for name, array in self.arrays.items()}
 
     def _of(self, where: npt.NDArray[np.int64]) -> LabelledBatch:
         arrays = {name: ChosenSamples(array, where) for name, array in self.arrays.items()}
@@ -120,7 +132,7 @@ class Wishes:
     `start` is the float model (as `any_float` takes it) whose weights it begins with. With `best`
     the epoch of the highest accuracy on the tested samples is kept, not the last. With `keep_zeros`
     weights that are 0 stay so: a pruned graph stays pruned. `pruning` takes weights while it
-    trains.
+    trains. `accumulator` gives layers narrow sums first, as `sum_widths` reads it.
     """
 
     output: str | None = None
@@ -130,6 +142,7 @@ class Wishes:
     checkpoint: Path | None = None
     keep_zeros: bool = False
     pruning: GradualPruning | None = None
+    accumulator: str | None = None
 
 
 def kept_weights(graph: Graph) -> dict[str, npt.NDArray[np.bool_]]:
@@ -187,6 +200,11 @@ def fit(
     before = measured(graph)
     if wishes.start is not None:
         reals = float_weights(graph, any_float(wishes.start, data.arrays))
+    kept = kept_weights(graph) if wishes.keep_zeros else masks
+    limits = None
+    if wishes.accumulator is not None:
+        found = narrow(graph, sum_widths(graph, wishes.accumulator), data.few(UNITS), reals)
+        graph, reals, limits = found.graph, found.reals, found.limits
     one_input = len(graph.inputs) == 1
     trained = finetune(
         graph,
@@ -197,7 +215,8 @@ def fit(
         reals=reals,
         learn_steps=wishes.learn_steps,
         teacher=teacher,
-        masks=kept_weights(graph) if wishes.keep_zeros else masks,
+        masks=kept,
+        limits=limits,
         pruning=wishes.pruning,
         judge=judged if wishes.best else None,
         checkpoint=wishes.checkpoint,

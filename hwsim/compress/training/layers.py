@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.training.namespace import to_numpy, torch
+from hwsim.compress.sums.limit import SumLimit
+from hwsim.compress.sums.width import SumWidth
+from hwsim.compress.training.namespace import namespace, to_numpy, torch
 from hwsim.compress.training.through import rounded, through
+from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format
 from hwsim.ops import Conv, Requantize, Scheme, Stepwise, TensorType, Weighted
 from hwsim.ops.base import Carrier, Constants, IntArray
@@ -100,6 +103,36 @@ class LearnedLayer:
         self.weights = self.weight_codes.learned(given)
         self.bias = self.bias_codes.learned(biases)
         self.kept = torch().ones_like(self.weights)
+        self.limit: SumLimit | None = None
+
+    def bound(self, name: str, width: SumWidth) -> None:
+        """Let weights and biases only be such that sums of so many bits hold any input's."""
+        if self.op.encoding is not None:
+            raise HwsimError(
+                f"sums of node {name!r} that always fit must be of weights without an encoding"
+            )
+        self.limit = SumLimit.of(name, self.op, self.x, width)
+        left = self.frac - self.op.bias_frac
+        ends = -(-self.limit.least >> left), self.limit.most >> left
+        self.bias_codes = replace(self.bias_codes, least=ends[0], most=ends[1])
+        self.pull()
+
+    def pull(self) -> None:
+        """Bring the reals back to where their sums fit, after an optimizer moved them."""
+        if self.limit is None:
+            return
+        with torch().no_grad():
+            unit = torch().tensor(self.weight_codes.unit, dtype=torch().float64)
+            steps = (self.weights / unit).clip(self.weight_codes.least, self.weight_codes.most)
+            self.weights.copy_(self._within(self.limit.pulled, steps * self.kept) * unit)
+
+    def _within(self, change: Callable[..., Array], steps: Array) -> Array:
+        """Weights in code steps, changed to keep the bounds of the sums."""
+        bias = self.bias_codes.of(self.bias).detach().double() * 2.0 ** (
+            self.frac - self.op.bias_frac
+        )
+        rows = steps.detach().double().reshape(-1, self.op.outputs)
+        return change(namespace(), rows, bias).reshape(self.op.weights.shape)
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -117,7 +150,15 @@ class LearnedLayer:
 
     def codes(self) -> tuple[Array, Array]:
         """Weights and biases as the hardware will have them, whole numbers in float32."""
-        return self.weight_codes.of(self.weights) * self.kept, self.bias_codes.of(self.bias)
+        weights, bias = (
+            self.weight_codes.of(self.weights) * self.kept,
+            self.bias_codes.of(self.bias),
+        )
+        if self.limit is not None:
+            unit = torch().tensor(self.weight_codes.unit, dtype=torch().float64)
+            steps = (self.weights / unit).clip(self.weight_codes.least, self.weight_codes.most)
+            weights = through(weights, self._within(self.limit.rounded, steps * self.kept))
+        return weights, bias
 
     def constants(self, carrier: Carrier) -> tuple[Carrier, Constants]:
         """What `Op.run` gets, as `Op.prepare` makes it, with gradients; and the carrier to run in.

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from hwsim import notices
 from hwsim.compress.prune.gradual import GradualPruning
+from hwsim.compress.sums.width import SumWidth
 from hwsim.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from hwsim.compress.training.gradients import expect_gradients
 from hwsim.compress.training.heads import scores_port
 from hwsim.compress.training.layers import Reals
-from hwsim.compress.training.loss import Labels, Lesson, LossShares, loss_of
+from hwsim.compress.training.loss import Labels, Lesson, LossShares, loss_of, overflow_of
 from hwsim.compress.training.namespace import CPU, to_numpy, torch
 from hwsim.compress.training.network import TrainableGraph
 from hwsim.compress.training.run import TrainingRun
@@ -48,9 +49,11 @@ class Training:
     `rate` is Adam's largest step in the reals of the weights; it rises over the first tenth of the
     steps and falls to 0 by a cosine. `distil` is the share of the loss that a teacher gives, with
     its scores softened by `temperature` (Hinton et al. 2015, arXiv 1503.02531), `features` the
-    weight of the distance from its tensors. With `check` each batch's codes are compared with the
-    emulator's, and a difference is an error. With `patience` a training that is judged ends after
-    so many epochs without a better one. `device` is PyTorch's name of where it computes.
+    weight of the distance from its tensors. `overflow` is the weight of what sums reach beyond
+    accumulators that wrap or saturate, squared, in halves of their range. With `check` each batch's
+    codes are compared with the emulator's, and a difference is an error. With `patience` a training
+    that is judged ends after so many epochs without a better one. `device` is PyTorch's name of
+    where it computes.
     """
 
     epochs: int = 5
@@ -61,6 +64,7 @@ class Training:
     distil: float = 0.5
     temperature: float = 4.0
     features: float = 0.1
+    overflow: float = 0.1
     seed: int = 0
     check: bool = False
     patience: int | None = None
@@ -74,6 +78,8 @@ class Training:
         for name in ("rate", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise HwsimError(f"{name} must be more than 0, not {getattr(self, name)}")
+        if not 0 <= self.overflow < math.inf:
+            raise HwsimError(f"overflow must be from 0 on, not {self.overflow}")
         for name in ("distil", "smoothing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise HwsimError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
@@ -114,6 +120,7 @@ def finetune(
     teacher: Teacher | None = None,
     augment: Augment | None = None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    limits: Mapping[str, SumWidth] | None = None,
     pruning: GradualPruning | None = None,
     judge: Callable[[Graph], float] | None = None,
     checkpoint: Path | None = None,
@@ -125,11 +132,12 @@ def finetune(
     `images` may be a dict by input name. `output` names the output that classifies, of several; the
     loss is taken of its scores, ahead of a softmax or an ArgMax. `teacher` gives scores for a batch
     of images, or a Lesson; with one, labels may be None. `augment` changes a batch before it is
-    used. `masks` hold, by node, where weights may differ from 0; with `pruning` more of them go
-    meanwhile. `judge` gives a Graph's figure after each epoch: the best is kept, or the graph as it
-    was where none is better; with `pruning` the best of those without the weights. `checkpoint` is
-    a file that holds the state after each epoch: a training that finds it goes on from there,
-    and ends as if it had never stopped. `say` gets each epoch, `progress` a text now and then.
+    used. `masks` hold, by node, where weights may differ from 0, `limits` in how many bits sums
+    must fit whatever the input; with `pruning` more weights go meanwhile. `judge` gives a Graph's
+    figure after each epoch: the best is kept, or the graph as it was where none is better; with
+    `pruning` the best of those without the weights. `checkpoint` is a file that holds the state
+    after each epoch: a training that finds it goes on from there, and ends as if it had never
+    stopped. `say` gets each epoch, `progress` a text now and then.
     Raises HwsimError for a graph that cannot be trained, for labels that are none of its classes,
     and with `check` where a code of training is none of the emulator's; warns (GradientsStop) of
     layers that no gradient reaches, and (NothingMoved) where all weights are as they were.
@@ -140,6 +148,9 @@ def finetune(
     network = TrainableGraph(graph, reals, learn_steps=learn_steps, device=how.device)
     for name, mask in (masks or {}).items():
         network.keep(name, mask)
+    for name, width in (limits or {}).items():
+        network.bound(name, width)
+    start = network.frozen() if limits else graph
     port = scores_port(graph, choose_output(graph, output))
     kind = network.types[port.tensor]
     _expect_classes(labels, kind.size, port.name)
@@ -149,11 +160,11 @@ def finetune(
     shrinking = None if pruning is None else ShrinkingNetwork(network, pruning, steps)
     run = TrainingRun(network, how.rate, how.decay, how.seed, steps, shrinking)
     if judge is not None and run.settled:
-        run.keep_if_best(judge(graph))
+        run.keep_if_best(judge(start))
     of = ""
     if checkpoint is not None:
         of = _fingerprint(
-            graph, images, labels, how, reals, masks, pruning, teacher, learn_steps, output
+            graph, images, labels, how, reals, masks, limits, pruning, teacher, learn_steps, output
         )
         run.restore(checkpoint, read_checkpoint(checkpoint, of))
     while run.epoch < how.epochs and not run.waited(how.patience):
@@ -167,13 +178,15 @@ def finetune(
             run.begin()
             if how.check:
                 expect_equal(network, codes)
-            edges = network.run(codes)
+            sums: dict[str, Array] = {}
+            edges = network.run(codes, sums)
             lesson = None if teacher is None else _lesson(teacher(batch))
             held = {} if lesson is None else {e: _shown(network, edges, e) for e in lesson.features}
             wanted = None if labels is None else labels[part]
             scores = network.decoded(port, edges)
             with network.there():
                 loss = loss_of(scores, wanted, lesson, held, how.shares)
+                loss = loss + how.overflow * overflow_of(network, sums)
             losses.append(run.move(loss))
         run.epoch += 1
         score = judge(network.frozen()) if judge is not None and run.settled else None
@@ -183,7 +196,7 @@ def finetune(
         if say is not None:
             say(Epoch(run.epoch, float(np.mean(losses)), score, best))
     if judge is not None and not run.go_to_best():
-        return graph
+        return start
     found = network.frozen()
     if found.hash() == graph.hash():
         notices.warn(
@@ -261,6 +274,7 @@ def _fingerprint(
     how: Training,
     reals: Mapping[str, Mapping[str, Reals]] | None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None,
+    limits: Mapping[str, SumWidth] | None,
     pruning: GradualPruning | None,
     teacher: Teacher | None,
     learn_steps: bool,
@@ -270,7 +284,8 @@ def _fingerprint(
     found = hashlib.sha256(graph.hash().encode())
     settings = {**asdict(how), "check": None}
     found.update(json.dumps([settings, learn_steps, output, _length(images)]).encode())
-    found.update(repr(pruning).encode() if pruning is not None else b"")
+    for said in (pruning, limits):
+        found.update(repr(said).encode() if said is not None else b"")
     first = _taken(images, np.arange(min(how.batch, _length(images))))
     arrays: dict[str, Any] = dict(first) if isinstance(first, Mapping) else {"images": first}
     arrays["labels"] = np.zeros(0) if labels is None else labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import numpy.typing as npt
 from hwsim.compress.training.namespace import torch
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array
+
+if TYPE_CHECKING:
+    from hwsim.compress.training.network import TrainableGraph
 
 Labels = npt.NDArray[np.int64]
 ReadReals = npt.NDArray[Any]
@@ -73,6 +76,20 @@ def loss_of(
     total = total + (shares.distil if labels is not None else 1.0) * distance
     for edge, wanted in lesson.features.items():
         total = total + shares.features * _apart(edge, reals[edge], wanted)
+    return total
+
+
+def overflow_of(network: TrainableGraph, sums: Mapping[str, Array]) -> Array | float:
+    """How far sums reach beyond their accumulators: squares, in units of half of a format's codes.
+
+    Of each layer the mean over samples and places of the sum over channels, all layers together.
+    """
+    total = 0.0
+    for name, found in sums.items():
+        fmt = network.types[network.graph.node(name).output].format
+        beyond = (found - found.detach().clip(fmt.min, fmt.max)) / 2.0 ** (fmt.width - 1)
+        outside = (found > fmt.max) | (found < fmt.min)
+        total = total + ((beyond * outside) ** 2).sum(-1).mean()
     return total
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.sums.width import SumWidth
 from hwsim.compress.training.convolution import convolved
 from hwsim.compress.training.layers import (
     LearnedLayer,
@@ -24,7 +25,7 @@ from hwsim.emulator import ports
 from hwsim.emulator.run import planned
 from hwsim.emulator.steps import CARRIERS, choose_carrier
 from hwsim.errors import HwsimError
-from hwsim.fixed import Array
+from hwsim.fixed import Array, Overflow, overflow
 from hwsim.graph import Graph, Node, OutputPort
 from hwsim.ops import EXACT, Carrier, Conv, Op, Stepwise, TensorType, Weighted
 from hwsim.ops.base import Constants
@@ -146,6 +147,21 @@ class TrainableGraph:
         with self.there():
             layer.kept = torch().tensor(mask, dtype=layer.weights.dtype)
 
+    def bound(self, name: str, width: SumWidth) -> None:
+        """Let the weights of a node only be such that sums of so many bits hold any input's."""
+        layer = self.learned.get(name)
+        if not isinstance(layer, LearnedLayer):
+            raise HwsimError(f"bounds of sums must be those of a layer, not of node {name!r}")
+        with self.there():
+            layer.bound(name, width)
+
+    def pull(self) -> None:
+        """Bring weights back into the bounds of their sums, after an optimizer moved them."""
+        with self.there():
+            for layer in self.learned.values():
+                if isinstance(layer, LearnedLayer):
+                    layer.pull()
+
     def parameters(self) -> dict[str, Array]:
         """What an optimizer moves, by `node.name`."""
         return {
@@ -160,29 +176,36 @@ class TrainableGraph:
         found = {port.name: self.decoded(port, edges) for port in self.graph.outputs}
         return found if len(found) > 1 else next(iter(found.values()))
 
-    def run(self, codes: Mapping[str, Array]) -> dict[str, Array]:
-        """Codes of every edge, as floats with gradients."""
+    def run(
+        self, codes: Mapping[str, Array], sums: dict[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """Codes of every edge, as floats with gradients.
+
+        `sums` gets by node what step-wise accumulators would hold if they were wide.
+        """
         edges = dict(codes)
         with self.there():
             for step in self.steps:
                 xs = [edges[edge] for edge in step.node.inputs]
-                edges.update(zip(step.node.outputs, self.outputs_of(step, xs), strict=True))
+                edges.update(zip(step.node.outputs, self.outputs_of(step, xs, sums), strict=True))
         return edges
 
-    def outputs_of(self, step: TrainingStep, xs: list[Array]) -> tuple[Array, ...]:
-        """What a node makes of codes, which are floats with gradients."""
-        made = self._made(step, xs)
+    def outputs_of(
+        self, step: TrainingStep, xs: list[Array], sums: dict[str, Array] | None = None
+    ) -> tuple[Array, ...]:
+        """What a node makes of codes, which are floats with gradients; `sums` as for `run`."""
+        made = self._made(step, xs, sums)
         return made if isinstance(made, tuple) else (made,)
 
     def is_smooth(self, step: TrainingStep) -> bool:
         """Whether a smooth function stands beside a node's codes, or sums in floats are its own."""
         return isinstance(step.node.op, Weighted) or smooth_of(step.node.op) is not None
 
-    def _made(self, step: TrainingStep, xs: list[Array]) -> Any:
+    def _made(self, step: TrainingStep, xs: list[Array], sums: dict[str, Array] | None) -> Any:
         op, learned = step.node.op, step.learned
         if isinstance(op, Weighted):
             assert isinstance(learned, LearnedLayer)
-            return self._summed(step, op, learned, xs)
+            return self._summed(step, op, learned, xs, sums)
         smooth = smooth_of(op)
         if smooth is None:
             return self._plain(step, op, xs, step.constants)
@@ -196,19 +219,29 @@ class TrainableGraph:
         return through(smooth(op, step.types, wide, live), codes.to(_kind(step.holder)))
 
     def _summed(
-        self, step: TrainingStep, op: Weighted, learned: LearnedLayer, xs: list[Array]
+        self,
+        step: TrainingStep,
+        op: Weighted,
+        learned: LearnedLayer,
+        xs: list[Array],
+        sums: dict[str, Array] | None,
     ) -> Array:
         carrier, constants = learned.constants(step.carrier)
         summed = replace(step, carrier=carrier)
         if not isinstance(op.accumulator, Stepwise):
             return self._plain(summed, op, xs, constants)
-        exact = replace(op, accumulator=EXACT)
-        drop = learned.frac - step.types[-1].format.frac_bits
+        exact, acc = replace(op, accumulator=EXACT), op.accumulator
+        drop = learned.frac - acc.format.frac_bits
         total = self._plain(summed, exact, xs, constants) * 2.0**-drop
-        frozen = learned.frozen()
+        if sums is not None:
+            sums[step.node.name] = total
         with torch().no_grad():
-            made = _moved(self.xp, frozen.prepare(step.types[:-1], step.carrier))
-            codes = self._plain(step, frozen, xs, made)
+            if drop == 0 and acc.overflow is Overflow.WRAP:  # one wrap repeats those of all steps
+                codes = overflow(self.xp, total, acc.format, acc.overflow)
+            else:
+                frozen = learned.frozen()
+                made = _moved(self.xp, frozen.prepare(step.types[:-1], step.carrier))
+                codes = self._plain(step, frozen, xs, made)
         return through(weighted(op, step.types, xs, {"sum": total}), codes)
 
     def _plain(

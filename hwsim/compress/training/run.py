@@ -68,6 +68,7 @@ class TrainingRun:
         if self.shrinking is not None:
             self.shrinking.after_gradients()
         self.optimizer.step()
+        self.network.pull()
         self.schedule.step()
         return found
 

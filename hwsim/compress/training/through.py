@@ -118,10 +118,13 @@ def scaled_add(
 def weighted(
     op: Weighted, types: Sequence[TensorType], xs: Sequence[Array], live: Mapping[str, Array]
 ) -> Array:
-    """Of a step-wise accumulator: the exact sum (`live["sum"]`) at its binary point, in bounds."""
+    """Of a step-wise accumulator: the exact sum (`live["sum"]`) at its binary point, in bounds.
+
+    Beyond them no gradient passes, where it wraps neither: which way a code moves with a weight
+    says nothing of which way is better there.
+    """
     fmt = types[-1].format
-    saturates = op.accumulator.overflow in SATURATING  # type: ignore[union-attr]
-    return live["sum"].clip(fmt.min, fmt.max) if saturates else live["sum"]
+    return live["sum"].clip(fmt.min, fmt.max)
 
 
 def average(
