@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,6 @@ from compressed_float import Samples, moved, teacher
 
 import hwsim
 from hwsim.compress.float_model import FloatModel
-from hwsim.compress.prune.gradual import GradualPruning
-from hwsim.compress.prune.masks import WholeChannels
-from hwsim.compress.prune.prune import Pruning, prune
 from hwsim.compress.quantize.nonlinear import WeightSet, encoded
 from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.quantize.run import run as quantize
@@ -26,18 +23,18 @@ from hwsim.graph import Graph
 from hwsim.ops import Weighted
 
 CHECKED = 500  # images at a time whose codes are compared
-SCORED = 6000  # images by which channels are scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a case is made; without epochs it is not trained.
+    """How a case is made of the float network `start`; without epochs it is not trained.
 
-    `pruned` is the share of weights that go by `score` while it trains, `channels` that of channels
-    that go in `rounds` of an epoch each before; a share of the training's loss is a teacher's.
+    What the float network has at 0 stays so. The dense float network teaches, with a share `distil`
+    of the loss.
     """
 
     bits: str
+    start: str = "float"
     rounding: str = "nearest"
     weights: str = ""
     epochs: int = 0
@@ -45,22 +42,17 @@ class Recipe:
     rate: float = 3e-3
     distil: float = 0.7
     temperature: float = 4.0
-    pruned: float = 0.0
-    score: str = "taylor"
-    until: float = 0.5
-    channels: float = 0.0
-    rounds: int = 4
     wanted: str = ""
 
 
 CASES: Mapping[str, Recipe] = {
     "w8a8": Recipe(bits="w8a8", wanted="float - 0.2"),
     "w4a8": Recipe(bits="w4a8", rounding="adaptive", wanted="float - 0.5"),
-    "w4a4": Recipe(bits="w4a4", epochs=12, wanted="91.0"),
-    "ternary": Recipe(bits="w8a8", weights="ternary", epochs=12, wanted="89.5"),
-    "ternary-a4": Recipe(bits="w8a4", weights="ternary", epochs=12, batch=256, wanted="89.5"),
-    "pruned": Recipe(bits="w4a4", epochs=16, pruned=0.75, wanted="float - 1.0"),
-    "channels": Recipe(bits="w8a8", epochs=16, channels=0.5, rate=5e-3, wanted="float - 1.5"),
+    "w4a4": Recipe(bits="w4a4", epochs=8, wanted="91.0"),
+    "ternary": Recipe(bits="w8a8", weights="ternary", epochs=8, wanted="89.5"),
+    "ternary-a4": Recipe(bits="w8a4", weights="ternary", epochs=8),
+    "pruned": Recipe(bits="w4a4", start="float-sparse", epochs=8, wanted="float - 1.0"),
+    "channels": Recipe(bits="w8a8", start="float-half", wanted="float - 1.5"),
 }
 
 
@@ -78,7 +70,7 @@ def recipe(text: str) -> Recipe:
 
 def made(
     how: Recipe,
-    float_path: Path,
+    floats: Mapping[str, Path],
     data: Samples,
     *,
     seed: int,
@@ -86,21 +78,15 @@ def made(
     checkpoint: Path,
     say: Callable[[Epoch], None],
 ) -> Graph:
-    """The integer network of a recipe."""
-    model = FloatModel.read(float_path)
+    """The integer network of a recipe; `floats` are the float networks' files by name."""
+    model = FloatModel.read(floats[how.start])
     scheme = LinearScheme.parse(how.bits, {}, rounding=how.rounding)
     graph = quantize(model, data.calibration(model.inputs[0]), scheme).graph
     if not how.epochs:
         return graph
-    reals: Any = float_weights(graph, model)
+    reals = float_weights(graph, model)
     if how.weights:
         graph = encoded(graph, WeightSet.parse(how.weights), reals)
-    shared: dict[str, Any] = {
-        "learn_steps": True,
-        "teacher": teacher(float_path, data.x.shape[-1], device),
-        "augment": moved,
-        "say": say,
-    }
     training = Training(
         epochs=how.epochs,
         batch=how.batch,
@@ -110,34 +96,19 @@ def made(
         seed=seed,
         device=device,
     )
-    if how.channels:
-        few = replace(training, epochs=1)
-        for share in shares(how.channels, how.rounds):
-            gone = Pruning(amount=share, by="taylor", pattern=WholeChannels(), seed=seed)
-            graph = prune(graph, gone, data.x[:SCORED], data.y[:SCORED]).graph
-            graph = finetune(graph, data.x, data.y, few, **shared)
-        reals = None
-    pruning = None
-    if how.pruned:
-        pruning = GradualPruning(
-            amount=how.pruned, by=how.score, scope="global", until=how.until, rounds=40
-        )
     return finetune(
         graph,
         data.x,
         data.y,
         training,
         reals=reals,
-        pruning=pruning,
+        masks={name: parts["weights"] != 0 for name, parts in reals.items()},
+        learn_steps=True,
+        teacher=teacher(floats["float"], data.x.shape[-1], device),
+        augment=moved,
         checkpoint=checkpoint,
-        **shared,
+        say=say,
     )
-
-
-def shares(amount: float, rounds: int) -> Iterator[float]:
-    """The share of what is left that goes in each of even rounds."""
-    for k in range(rounds):
-        yield amount / rounds / (1 - amount * k / rounds)
 
 
 def figures(graph: Graph, data: Samples, device: str) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""The float network of the compression table: its samples, how they vary, its training."""
+"""The float networks of the compression table: samples, how they vary, trainings, smaller ones."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
@@ -17,7 +17,9 @@ import torch  # noqa: E402
 from safetensors.torch import load_file, save  # noqa: E402
 from torch import nn  # noqa: E402
 
-from hwsim.compress.training.loss import Lesson  # noqa: E402
+from hwsim.compress.prune.gradual import GradualPruning, ShrinkingMasks  # noqa: E402
+from hwsim.compress.prune.modules import prune_module  # noqa: E402
+from hwsim.compress.training.loss import Lesson, LossShares, loss_of  # noqa: E402
 from hwsim.data.sets import load  # noqa: E402
 from hwsim.errors import HwsimError  # noqa: E402
 from hwsim.storage import write_atomically  # noqa: E402
@@ -25,6 +27,9 @@ from hwsim.storage import write_atomically  # noqa: E402
 Array = npt.NDArray[Any]
 BATCH, FLOAT_BATCH = 128, 256
 FEWEST = 20  # steps of a schedule
+WIDTHS = (16, 32, 32, 32)
+ROUNDS = 4  # in which channels go
+SHARES = LossShares(smoothing=0.05, distil=0.7, temperature=4.0, features=0.0)
 CALIBRATION = 1024
 """Samples that ranges are chosen on."""
 
@@ -67,15 +72,20 @@ def moved(batch: Array, rng: np.random.Generator) -> Array:
 class NormedNetwork(nn.Sequential):
     """Four convolutions with batch norms, three pools, a dense layer: 26,298 parameters at 28."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, side: int, widths: Sequence[int] = WIDTHS) -> None:
         def block(inputs: int, outputs: int) -> list[nn.Module]:
             conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
             return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
 
-        half, last = nn.MaxPool2d(2), nn.Linear(32 * (side // 8) ** 2, 10)
-        blocks = (block(1, 16), block(16, 32), block(32, 32), block(32, 32))
-        one, two, three, four = blocks
+        a, b, c, d = widths
+        half, last = nn.MaxPool2d(2), nn.Linear(d * (side // 8) ** 2, 10)
+        one, two, three, four = block(1, a), block(a, b), block(b, c), block(c, d)
         super().__init__(*one, half, *two, *three, half, *four, half, nn.Flatten(), last)
+
+    def layers(self) -> dict[str, nn.Parameter]:
+        """The weights of convolutions and the dense layer by name."""
+        found = self.named_modules()
+        return {n: one.weight for n, one in found if isinstance(one, nn.Conv2d | nn.Linear)}
 
 
 def epochs_of(
@@ -88,24 +98,108 @@ def epochs_of(
         say(epoch + 1)
 
 
+def fitted(
+    network: Any,
+    data: Samples,
+    seed: int,
+    epochs: int,
+    device: str,
+    say: Callable[[int], None],
+    *,
+    teach: Callable[[Any], Lesson] | None = None,
+    pruning: GradualPruning | None = None,
+) -> Any:
+    """A float network after so many epochs, in which weights go by `pruning`."""
+    network, rng = network.to(device).train(), np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
+    steps = epochs * -(-len(data.x) // FLOAT_BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(steps, FEWEST))
+    layers = {name: one for name, one in network.layers().items() if pruning is not None}
+    masks = None if pruning is None else Thinning(pruning, steps, layers)
+    for part in epochs_of(len(data.x), FLOAT_BATCH, epochs, rng, say):
+        if masks is not None:
+            masks.before_step()
+        batch = moved(data.x[part], rng)
+        scores = network(torch.from_numpy(batch).to(device))
+        with torch.device(device):
+            lesson = None if teach is None else teach(batch)
+            loss = loss_of(scores, data.y[part], lesson, {}, SHARES)
+        optimizer.zero_grad()
+        loss.backward()
+        if masks is not None:
+            masks.after_gradients()
+        optimizer.step()
+        schedule.step()
+    if masks is not None:
+        masks.apply()
+    return network.cpu().eval()
+
+
+class Thinning:
+    """Weights of a float network that go while it is trained."""
+
+    def __init__(self, how: GradualPruning, steps: int, layers: Mapping[str, nn.Parameter]) -> None:
+        self.layers = layers
+        whole = {name: np.ones(tuple(one.shape), bool) for name, one in layers.items()}
+        self.shrinking = ShrinkingMasks(how, steps, whole)
+        self.kept = {name: torch.ones_like(one) for name, one in layers.items()}
+
+    def before_step(self) -> None:
+        """Take weights away where a round is due; what has gone is 0."""
+        if self.shrinking.due:
+            weights = {name: numbers(one) for name, one in self.layers.items()}
+            for name, mask in self.shrinking.begin(weights).items():
+                self.kept[name] = torch.from_numpy(mask).to(self.layers[name])
+        self.shrinking.step += 1
+        self.apply()
+
+    def after_gradients(self) -> None:
+        """Let the scores see a step's gradients."""
+        if self.shrinking.looks:
+            weights = {name: numbers(one) for name, one in self.layers.items()}
+            self.shrinking.see(weights, {n: numbers(one.grad) for n, one in self.layers.items()})
+
+    def apply(self) -> None:
+        """Make what has gone 0."""
+        with torch.no_grad():
+            for name, one in self.layers.items():
+                one.mul_(self.kept[name])
+
+
+def numbers(tensor: Any) -> Array:
+    """What a tensor of any device holds."""
+    return np.asarray(tensor.detach().cpu().double())
+
+
 def trained(
     data: Samples, seed: int, epochs: int, device: str, say: Callable[[int], None]
 ) -> NormedNetwork:
-    """The float network after so many epochs."""
+    """The float network of a seed, from nothing."""
     torch.manual_seed(seed)
-    network, rng = NormedNetwork(data.x.shape[-1]).to(device), np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
-    steps = max(epochs * -(-len(data.x) // FLOAT_BATCH), FEWEST)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
-    for part in epochs_of(len(data.x), FLOAT_BATCH, epochs, rng, say):
-        x = torch.from_numpy(moved(data.x[part], rng)).to(device)
-        y = torch.from_numpy(data.y[part]).to(device)
-        loss = nn.functional.cross_entropy(network(x), y, label_smoothing=0.05)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return network.cpu().eval()
+    found = fitted(NormedNetwork(data.x.shape[-1]), data, seed, epochs, device, say)
+    assert isinstance(found, NormedNetwork)
+    return found
+
+
+def sparse(network: NormedNetwork, data: Samples, seed: int, **how: Any) -> NormedNetwork:
+    """The network with three quarters of its weights at 0, by and by while it is trained."""
+    pruning = GradualPruning(amount=0.75, by="taylor", scope="global", rounds=40)
+    return cast(NormedNetwork, fitted(network, data, seed, pruning=pruning, **how))
+
+
+def halved(network: NormedNetwork, data: Samples, seed: int, **how: Any) -> NormedNetwork:
+    """The network without half of its channels, taken in four rounds with an epoch after each."""
+    example = torch.from_numpy(data.x[:2])
+    for gone in shares(0.5, ROUNDS):
+        network = prune_module(network.cpu().eval(), example, gone)
+        network = fitted(network, data, seed, **{**how, "epochs": 1})
+    return cast(NormedNetwork, fitted(network, data, seed, **how))
+
+
+def shares(amount: float, rounds: int) -> Iterator[float]:
+    """The share of what is left that goes in each of even rounds."""
+    for k in range(rounds):
+        yield amount / rounds / (1 - amount * k / rounds)
 
 
 def write_float(network: NormedNetwork, side: int, path: Path) -> None:
@@ -126,8 +220,10 @@ def write_float(network: NormedNetwork, side: int, path: Path) -> None:
 
 def read_float(path: Path, side: int) -> NormedNetwork:
     """The network again whose ONNX file this is."""
-    network = NormedNetwork(side)
-    network.load_state_dict(load_file(path.with_suffix(".safetensors")))
+    state = load_file(path.with_suffix(".safetensors"))
+    widths = [len(part) for part in state.values() if part.ndim == 4]
+    network = NormedNetwork(side, widths)
+    network.load_state_dict(state)
     return network.eval()
 
 

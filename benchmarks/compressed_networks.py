@@ -1,10 +1,11 @@
 """Fashion-MNIST by small integer networks: the whole table, over seeds, from nothing.
 
     python benchmarks/compressed_networks.py --out FOLDER [--data FOLDER] [--seeds 3] [--jobs N]
-        [--device cuda] [--only w4a4 pruned:rate=0.005] [--epochs N] [--json FILE] [--page PAGE]
+        [--device cuda] [--only w4a4 ternary:rate=0.005] [--epochs N] [--json FILE] [--page PAGE]
 
-Trains the float networks, then makes each case of `compressed_cases.py` of each of them, every one
-in a process of its own, `--jobs` at once. Accuracy is counted by the emulator on all test images,
+Trains the float networks, thins them (`float-sparse`: a quarter of the weights, `float-half`: half
+of the channels), then makes each case of `compressed_cases.py` of them, every one in a process of
+its own, `--jobs` at once. Accuracy is counted by the emulator on all test images,
 and each code of training's forward pass is compared with the emulator's there. Models, logs and
 figures stay in the folder: what is finished is not made again, what was killed goes on from its
 last epoch. `brevitas` trains the same network by Brevitas, w4a4, with the same data, teacher and
@@ -26,11 +27,20 @@ from typing import Any
 
 from common import markdown, options, provenance, rewritten, table, write_json
 from compressed_cases import CASES, figures, made, recipe
-from compressed_float import Samples, trained, write_float
+from compressed_float import (
+    Samples,
+    halved,
+    read_float,
+    sparse,
+    teacher,
+    trained,
+    write_float,
+)
 
 from hwsim.compress.float_model import FloatModel
 
-FLOAT, PEER = "float", "brevitas"
+FLOAT, SPARSE, HALF, PEER = "float", "float-sparse", "float-half", "brevitas"
+THINNED = (SPARSE, HALF)
 HEAD = (
     "case",
     "seeds",
@@ -52,8 +62,11 @@ def main() -> None:
         return _one(args, args.one, args.seed)
     cases = args.only or [*CASES, PEER]
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    lost = _all(args, [(FLOAT, seed) for seed in seeds])
-    lost += _all(args, [(case, seed) for case in cases for seed in seeds]) if not lost else []
+    thinned = [name for name in THINNED if any(name in (c, _start(c)) for c in cases)]
+    lost: list[str] = []
+    for stage in ([FLOAT], thinned, [case for case in cases if case not in (FLOAT, *THINNED)]):
+        if not lost:
+            lost = _all(args, [(case, seed) for case in stage for seed in seeds])
     found = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(args.out.glob("*.json"))
     ]
@@ -68,6 +81,11 @@ def main() -> None:
         raise SystemExit(f"error: {len(lost)} runs ended without figures: {', '.join(lost)}")
 
 
+def _start(case: str) -> str:
+    name = case.partition(":")[0]
+    return recipe(case).start if name in CASES else FLOAT
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = options(__doc__ or "")
     parser.add_argument("--out", type=Path, required=True, help="where models and figures go")
@@ -78,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="how many at once")
     parser.add_argument("--device", default="cpu", help="where trainings compute")
-    parser.add_argument("--only", nargs="+", metavar="CASE", help=", ".join([*CASES, PEER]))
+    parser.add_argument(
+        "--only", nargs="+", metavar="CASE", help=", ".join([*THINNED, *CASES, PEER])
+    )
     parser.add_argument("--epochs", type=int, help="of each training, instead of the recipe's")
     parser.add_argument("--float-epochs", type=int, default=20)
     parser.add_argument("--one", metavar="CASE", help="make one case, of one seed, in this process")
@@ -129,8 +149,8 @@ def _one(args: argparse.Namespace, case: str, seed: int) -> None:
     data = Samples.read(args.set, args.data, args.samples)
     start, cpu = time.perf_counter(), time.process_time()
     facts: dict[str, Any] = {"case": case, "seed": seed, "device": args.device}
-    if case == FLOAT:
-        facts |= _float(args, seed, data)
+    if case in (FLOAT, *THINNED):
+        facts |= _float(args, case, seed, data)
     elif case.partition(":")[0] == PEER:
         from compressed_brevitas import beside
 
@@ -146,16 +166,26 @@ def _one(args: argparse.Namespace, case: str, seed: int) -> None:
     write_json(_figures(args.out, case, seed), facts)
 
 
-def _onnx(out: Path, seed: int) -> Path:
-    return _file(out, FLOAT, seed, "onnx")
+def _onnx(out: Path, seed: int, name: str = FLOAT) -> Path:
+    return _file(out, name, seed, "onnx")
 
 
-def _float(args: argparse.Namespace, seed: int, data: Samples) -> dict[str, Any]:
-    network = trained(
-        data, seed, args.float_epochs, args.device, lambda epoch: print(epoch, flush=True)
-    )
-    write_float(network, data.x.shape[-1], _onnx(args.out, seed))
-    model = FloatModel.read(_onnx(args.out, seed))
+def _say(epoch: int) -> None:
+    print(f"{time.perf_counter():.0f} s epoch {epoch}", flush=True)
+
+
+def _float(args: argparse.Namespace, case: str, seed: int, data: Samples) -> dict[str, Any]:
+    side, epochs, path = data.x.shape[-1], args.float_epochs, _onnx(args.out, seed, case)
+    more: dict[str, Any] = {"epochs": epochs, "device": args.device, "say": _say}
+    if case == FLOAT:
+        network = trained(data, seed, **more)
+    else:
+        more["teach"] = teacher(_onnx(args.out, seed), side, args.device)
+        dense = read_float(_onnx(args.out, seed), side)
+        thin = sparse if case == SPARSE else halved
+        network = thin(dense, data, seed, **more)
+    write_float(network, side, path)
+    model = FloatModel.read(path)
     (image,), (logits,) = model.inputs, model.outputs
     parts = range(0, len(data.xt), 500)
     picked = [
@@ -167,11 +197,14 @@ def _float(args: argparse.Namespace, seed: int, data: Samples) -> dict[str, Any]
         for at, found in zip(parts, picked, strict=True)
     )
     count = sum(int(p.numel()) for p in network.parameters())
+    layers = network.layers().values()
     return {
         "accuracy": right / len(data.xt),
         "right": right,
         "images": len(data.xt),
         "parameters": count,
+        "weights": sum(one.numel() for one in layers),
+        "zeros": sum(int((one == 0).sum()) for one in layers),
         "epochs": args.float_epochs,
     }
 
@@ -185,7 +218,7 @@ def _integers(args: argparse.Namespace, case: str, seed: int, data: Samples) -> 
     checkpoint = _file(args.out, case, seed, "checkpoint")
     graph = made(
         how,
-        _onnx(args.out, seed),
+        {name: _onnx(args.out, seed, name) for name in (FLOAT, *THINNED)},
         data,
         seed=seed,
         device=args.device,
@@ -200,7 +233,7 @@ def _integers(args: argparse.Namespace, case: str, seed: int, data: Samples) -> 
 def _rows(found: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
     """One for each case: the mean and the ends over the seeds, and how far below float."""
     floats = {one["seed"]: one["accuracy"] for one in found if one["case"] == FLOAT}
-    order = [FLOAT, *CASES, PEER]
+    order = [FLOAT, *THINNED, *CASES, PEER]
     names = sorted(
         {one["case"] for one in found}, key=lambda n: (order.index(n.partition(":")[0]), n)
     )
@@ -208,9 +241,7 @@ def _rows(found: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
         runs = [one for one in found if one["case"] == name]
         shares = [100 * one["accuracy"] for one in runs]
         below = [100 * (floats[one["seed"]] - one["accuracy"]) for one in runs]
-        wanted = (
-            {FLOAT: "91.5", PEER: ""}.get(name) if name in (FLOAT, PEER) else recipe(name).wanted
-        )
+        wanted = recipe(name).wanted if name.partition(":")[0] in CASES else ""
         zeros = [100 * one["zeros"] / one["weights"] for one in runs if "zeros" in one]
         bits = [one["weight_bits"] for one in runs if "weight_bits" in one]
         yield [
@@ -218,7 +249,7 @@ def _rows(found: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
             str(len(runs)),
             *(f"{of(shares):.2f}" for of in (statistics.mean, min, max)),
             f"{statistics.mean(below):.2f}",
-            wanted or "",
+            "91.5" if name == FLOAT else wanted,
             f"{statistics.mean(zeros):.1f}" if zeros else "",
             f"{statistics.mean(bits):,.0f}" if bits else "",
         ]

@@ -12,7 +12,7 @@ import pytest
 import hwsim
 from hwsim.compress.prune.masks import count_of
 
-pytestmark = pytest.mark.needs("torch", "array_api_compat", "onnxscript")
+pytestmark = pytest.mark.needs("torch", "array_api_compat", "onnxscript", "torch_pruning")
 ROOT = Path(__file__).parent.parent
 
 
@@ -31,17 +31,17 @@ def call(script: ModuleType, monkeypatch, out: Path, *more: str) -> None:
 
 
 def test_a_case_takes_other_settings_behind_a_colon(script):
-    found = script.recipe("pruned:rate=0.005,epochs=3,score=magnitude")
-    assert (found.rate, found.epochs, found.score, found.bits) == (0.005, 3, "magnitude", "w4a4")
+    found = script.recipe("pruned:rate=0.005,epochs=3,rounding=feedback")
+    assert (found.rate, found.epochs, found.rounding, found.bits) == (0.005, 3, "feedback", "w4a4")
     assert script.recipe("w4a4") is script.CASES["w4a4"]
 
 
 @pytest.mark.parametrize("channels", [16, 32])
 def test_rounds_leave_exactly_half_of_the_channels(script, channels):
-    import compressed_cases
+    import compressed_float
 
     left = channels
-    for share in compressed_cases.shares(0.5, script.CASES["channels"].rounds):
+    for share in compressed_float.shares(0.5, compressed_float.ROUNDS):
         left -= count_of(share, left)
     assert left == channels // 2
 
@@ -49,7 +49,8 @@ def test_rounds_leave_exactly_half_of_the_channels(script, channels):
 def test_a_table_is_made_from_nothing_and_nothing_twice(script, monkeypatch, tmp_path, capsys):
     cases = ["w4a8", "pruned", "channels"]
     short = ["--seeds", "1", "--epochs", "1", "--float-epochs", "2", "--only", *cases]
-    for case in ("float", *cases):
+    made = ["float", *script.THINNED, *cases]
+    for case in made:
         call(script, monkeypatch, tmp_path, *short, "--one", case)
     found = {case: json.loads((tmp_path / f"{case}-0.json").read_text()) for case in cases}
     for case in cases:
@@ -62,7 +63,7 @@ def test_a_table_is_made_from_nothing_and_nothing_twice(script, monkeypatch, tmp
     capsys.readouterr()
     call(script, monkeypatch, tmp_path, *short, "--json", str(tmp_path / "t.tables"))
     said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines()[2:]] == ["float", *cases]
+    assert [line.split()[0] for line in said.splitlines()[2:]] == made
 
 
 def test_a_case_that_fails_is_told_and_leaves_no_figures(script, monkeypatch, tmp_path, capsys):
