@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from hwsim.ops import Conv, Stepwise, TensorType, Weighted
 from rtl.layers.base import divisors
-from rtl.parts.products import Fold
+from rtl.parts.fold import Fold
 
 
 def layer_fold(op: Weighted, **lanes: int) -> Fold:

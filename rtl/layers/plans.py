@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rtl.parts.products import Fold
+from rtl.parts.fold import Fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

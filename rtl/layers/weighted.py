@@ -24,8 +24,10 @@ from rtl.layers.windows import POINT, moves, ring_memory
 from rtl.parts import window
 from rtl.parts.arith import holding
 from rtl.parts.fifo import Fifo
+from rtl.parts.fold import Fold, Schedule
 from rtl.parts.lanes import Lanes
-from rtl.parts.products import Fold, Replay, StepRule, SumOfProducts
+from rtl.parts.products import StepRule, SumOfProducts
+from rtl.parts.replay import Replay
 from rtl.parts.stored_weights import StoredWeights, stored_weights
 from rtl.parts.stream import Beat
 
@@ -99,12 +101,17 @@ class Folded(Implementation[FoldPlan]):
 
     def options(self) -> Sequence[Option]:
         """All folds, unrolled products as multipliers. Cheap is a small area, then a square."""
-        whole, found = layer_fold(self.op), []
-        for fold in every_fold(whole.groups, whole.terms, whole.outputs):
+        found = []
+        for fold in self.folds():
             plan = self.plan(fold)
             cost = (self.area(plan), fold.pe + fold.simd, fold.pe)
             found.append(Option(cost, self.cycles(plan), plan, fold.multipliers * self._ranked))
         return found
+
+    def folds(self) -> Sequence[Fold]:
+        """Those to choose from."""
+        whole = layer_fold(self.op)
+        return every_fold(whole.groups, whole.terms, whole.outputs)
 
     def area(self, plan: FoldPlan) -> int:
         """Look-up tables or registers, whichever are more, roughly, and what multipliers are worth.
@@ -184,25 +191,37 @@ class Folded(Implementation[FoldPlan]):
 
     def memories(self, plan: FoldPlan) -> Sequence[Memory]:
         """Window, gathered and replayed vectors, weights and biases."""
-        return list(self._memories(plan))
+        fold = plan.fold
+        words = fold.cycles if fold.cycles > 1 else 0
+        found = [*self.window_memories(plan), *self._vector_memories(plan)]
+        return [*found, *self.constant_memories(plan, words, fold.multipliers * self.stored.width)]
 
-    def _memories(self, plan: FoldPlan) -> Iterator[Memory]:
+    def window_memories(self, plan: FoldPlan) -> Iterator[Memory]:
+        """Rows of the map."""
         x, fold = self.task.x, plan.fold
-        lanes, bits = fold.group_lanes * fold.simd, x.format.width
-        if plan.parallel_window:
-            if moves(self.window) and self.window.kernel[0] > 1:
-                columns = x.shape[1] + self.window.padding[1] + self.window.padding[3]
-                width = (self.window.kernel[0] - 1) * x.channels * bits
-                yield Memory(columns if columns > 1 else 0, width, written=True)
-        elif moves(self.window):
-            yield ring_memory(self.window, x, lanes)
-        elif fold.output_folds > 1:
-            yield from fifo_memory(fold.group_folds * fold.term_folds, lanes * bits)
-        if fold.output_folds > 1 and fold.term_folds > 1:
-            yield Memory(fold.term_folds, lanes * bits, written=True)
-        if fold.cycles > 1:
-            width = fold.multipliers * self.stored.width
-            yield Memory(fold.cycles, width, written=False, block=plan.block_constants)
+        if not moves(self.window):
+            return
+        if not plan.parallel_window:
+            yield ring_memory(self.window, x, fold.group_lanes * fold.simd)
+        elif self.window.kernel[0] > 1:
+            columns = x.shape[1] + self.window.padding[1] + self.window.padding[3]
+            width = (self.window.kernel[0] - 1) * x.channels * x.format.width
+            yield Memory(columns if columns > 1 else 0, width, written=True)
+
+    def _vector_memories(self, plan: FoldPlan) -> Iterator[Memory]:
+        fold = plan.fold
+        bits = fold.group_lanes * fold.simd * self.task.x.format.width
+        if fold.output_folds == 1:
+            return
+        if not plan.parallel_window and not moves(self.window):
+            yield from fifo_memory(fold.group_folds * fold.term_folds, bits)
+        if fold.term_folds > 1:
+            yield Memory(fold.term_folds, bits, written=True)
+
+    def constant_memories(self, plan: FoldPlan, words: int, width: int) -> Iterator[Memory]:
+        """So many words of weights, and biases where they take turns."""
+        fold = plan.fold
+        yield Memory(words, width, written=False, block=plan.block_constants)
         turns = fold.group_folds * fold.output_folds
         if turns > 1:
             bias = self.held[1]
@@ -242,41 +261,51 @@ class Folded(Implementation[FoldPlan]):
 
     def lower(self, plan: FoldPlan, beats: tuple[Beat, ...]) -> Layer:
         """Windows (serial or parallel), replay, and the folded sums."""
-        x, fold, (weights, bias) = self.task.x, plan.fold, self.held
-        products = SumOfProducts(
-            fmt=x.format,
+        fold, products = plan.fold, self.sums(plan)
+        if plan.parallel_window:
+            parts = self._parallel(beats[0], fold)
+        else:
+            parts = self.serial(plan, beats[0])
+            if fold.output_folds > 1 and not moves(self.window):
+                # The next vector gathers here while the present one is replayed.
+                parts.insert(1, Fifo(products.in_beat, fold.group_folds * fold.term_folds))
+        if fold.output_folds > 1:
+            parts.append(Replay(products.in_beat, fold.term_folds, fold.output_folds))
+        return Layer(beats, products.out_beat, [*parts, products])
+
+    def sums(self, plan: FoldPlan, schedule: Schedule | None = None) -> SumOfProducts:
+        """The folded sums of all words, or of those of a schedule."""
+        weights, bias = self.held
+        return SumOfProducts(
+            fmt=self.task.x.format,
             out=self.task.out.format,
             weight=self.weight,
             stored=self.stored,
-            fold=fold,
+            fold=plan.fold,
             weights=_by_group(
                 self.op, weights if self.order is None else weights[list(self.order)]
             ),
             bias=bias,
             rule=self._rule(),
             block=plan.block_constants,
+            schedule=schedule,
         )
-        if plan.parallel_window:
-            parts = self._parallel(beats[0], fold)
-        else:
-            lanes = self.input_lanes(plan, 0)
-            parts = [Lanes(beats[0], lanes)]
-            if fold.output_folds > 1 and not moves(self.window):
-                # The next vector gathers here while the present one is replayed.
-                parts.append(Fifo(products.in_beat, fold.group_folds * fold.term_folds))
-            if moves(self.window):
-                parts.append(
-                    window.SerialWindow(
-                        beats[0].with_lanes(lanes),
-                        x.shape,
-                        self.window,
-                        pad_code=self.op.zero_point,
-                        blocks=fold.group_folds,
-                    )
+
+    def serial(self, plan: FoldPlan, beat: Beat) -> list[Any]:
+        """Lanes, and a window that gives its codes in turn."""
+        x, lanes = self.task.x, self.input_lanes(plan, 0)
+        parts: list[Any] = [Lanes(beat, lanes)]
+        if moves(self.window):
+            parts.append(
+                window.SerialWindow(
+                    beat.with_lanes(lanes),
+                    x.shape,
+                    self.window,
+                    pad_code=self.op.zero_point,
+                    blocks=plan.fold.group_folds,
                 )
-        if fold.output_folds > 1:
-            parts.append(Replay(products.in_beat, fold.term_folds, fold.output_folds))
-        return Layer(beats, products.out_beat, [*parts, products])
+            )
+        return parts
 
     def _rule(self) -> StepRule | None:
         """The accumulator's rule, if it has steps."""

@@ -1,9 +1,4 @@
-"""Sums of products, folded: the hardware under dense layers and convolutions of every kind.
-
-A layer is seen as a sequence of *vectors* (the inputs of one sum). `groups` is how many different
-vectors one output position has (1 but for grouped convolutions). Folding says how much of that work
-one cycle does: `group_lanes` vectors side by side, `pe` outputs of each, `simd` terms of each sum.
-"""
+"""Sums of products, folded: the hardware under dense layers and convolutions of every kind."""
 
 from __future__ import annotations
 
@@ -12,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import memory, wiring
+from amaranth import Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.ops.accumulate import Stepwise
 from hwsim.ops.base import IntArray
 from rtl.parts import arith
+from rtl.parts.fold import Fold, Schedule
 from rtl.parts.multiply import times
 from rtl.parts.rom import constant_memory
 from rtl.parts.stored_weights import StoredWeights
@@ -28,128 +23,6 @@ from rtl.parts.stream import Beat, Slice, blank
 
 Range = tuple[int, int]
 TREE = 4  # addends of one adder stage between two ranks of registers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fold:
-    """How one sum-of-products layer is folded onto multipliers."""
-
-    groups: int
-    terms: int
-    outputs: int  # of one group
-    group_lanes: int = 1
-    pe: int = 1
-    simd: int = 1
-
-    def __post_init__(self) -> None:
-        for lanes, whole, what in (
-            (self.group_lanes, self.groups, "group_lanes"),
-            (self.pe, self.outputs, "pe"),
-            (self.simd, self.terms, "simd"),
-        ):
-            if lanes < 1 or whole % lanes:
-                raise HwsimError(f"{what} must divide {whole}, not be {lanes}")
-        if self.group_lanes > 1 and self.pe != self.outputs:
-            raise HwsimError(
-                f"pe must be all {self.outputs} outputs of a group where group_lanes is above 1, "
-                f"not {self.pe}"
-            )
-
-    @property
-    def multipliers(self) -> int:
-        """Products of one cycle."""
-        return self.group_lanes * self.pe * self.simd
-
-    @property
-    def group_folds(self) -> int:
-        """Turns over the groups."""
-        return self.groups // self.group_lanes
-
-    @property
-    def output_folds(self) -> int:
-        """Times that a vector is used, for `pe` outputs each time."""
-        return self.outputs // self.pe
-
-    @property
-    def term_folds(self) -> int:
-        """Cycles for one sum."""
-        return self.terms // self.simd
-
-    @property
-    def cycles(self) -> int:
-        """Cycles for one output position."""
-        return self.group_folds * self.output_folds * self.term_folds
-
-    def words(self, weights: IntArray) -> IntArray:
-        """(groups, terms, outputs) in the order of use: (cycle, group lane, pe, simd)."""
-        split = weights.reshape(
-            self.group_folds,
-            self.group_lanes,
-            self.term_folds,
-            self.simd,
-            self.output_folds,
-            self.pe,
-        )
-        ordered = split.transpose(0, 4, 2, 1, 5, 3)
-        return ordered.reshape(self.cycles, self.group_lanes, self.pe, self.simd)
-
-    def biases(self, bias: IntArray) -> IntArray:
-        """Biases in the order of use: (group fold x output fold, group lane, pe)."""
-        split = bias.reshape(self.group_folds, self.group_lanes, self.output_folds, self.pe)
-        ordered = split.transpose(0, 2, 1, 3)
-        return ordered.reshape(-1, self.group_lanes, self.pe)
-
-
-class Replay(wiring.Component):
-    """Give each vector of `beats` beats `times` times over: once as it comes, then from a memory.
-
-    Ports: `i` (In) and `o` (Out), streams of `beat`. Latency 0 in the first pass; a beat a cycle.
-    `i.ready` depends on `o.ready` in the same cycle. `last` shows in the final pass only.
-    """
-
-    def __init__(self, beat: Beat, beats: int, times: int) -> None:
-        if beats < 1 or times < 2:
-            raise HwsimError(f"a replay must have beats and at least 2 times, not {beats}, {times}")
-        self.beat, self.beats, self.times = beat, beats, times
-        super().__init__({"i": In(beat.stream), "o": Out(beat.stream)})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        index, following = Signal(range(self.beats)), Signal(range(self.beats))
-        turn, moved, ends = Signal(range(self.times)), Signal(), Signal()
-        held_last = Signal()
-        first = turn == 0
-        store = self._store(m, index, following, first & moved)
-        m.d.comb += [
-            moved.eq(self.o.valid & self.o.ready),
-            ends.eq(index == self.beats - 1),
-            self.o.valid.eq(self.i.valid | ~first),
-            self.i.ready.eq(self.o.ready & first),
-            self.o.payload.data.eq(Mux(first, Cat(self.i.payload.data), store)),
-            self.o.payload.last.eq(ends & (turn == self.times - 1) & held_last),
-            following.eq(Mux(moved, Mux(ends, 0, index + 1), index)),
-        ]
-        m.d.sync += index.eq(following)
-        with m.If(moved & ends):
-            m.d.sync += turn.eq(Mux(turn == self.times - 1, 0, turn + 1))
-        with m.If(moved & first):
-            m.d.sync += held_last.eq(self.i.payload.last)
-        return m
-
-    def _store(self, m: Module, index: Any, following: Any, write: Any) -> Any:
-        """The code words of earlier beats; the read address is that of the next cycle."""
-        bits = self.beat.lanes * self.beat.width
-        if self.beats == 1:
-            held = blank(unsigned(bits), "held")
-            with m.If(write):
-                m.d.sync += held.eq(Cat(self.i.payload.data))
-            return held
-        m.submodules.store = store = memory.Memory(shape=unsigned(bits), depth=self.beats, init=[])
-        port = store.write_port()
-        m.d.comb += [port.addr.eq(index), port.data.eq(Cat(self.i.payload.data)), port.en.eq(write)]
-        read = store.read_port()
-        m.d.comb += read.addr.eq(following)
-        return read.data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +47,9 @@ class SumOfProducts(wiring.Component):
     (groups * outputs,). With a `rule` products and sums are cast at each step. Takes a beat a
     cycle; `latency` cycles from a sum's last beat to the sum. A stalled output stops the whole
     pipeline; `i.ready` comes from a register. With `block` weights and biases lie in block RAM.
-    `stored` says what the memory of weights holds and how that is multiplied.
+    `stored` says what the memory of weights holds and how that is multiplied. With a `schedule` a
+    vector comes as the beats that this names, and the memory holds the words that it keeps, each
+    with the mark of a sum's end.
     """
 
     def __init__(
@@ -189,8 +64,9 @@ class SumOfProducts(wiring.Component):
         bias: IntArray,
         rule: StepRule | None = None,
         block: bool = False,
+        schedule: Schedule | None = None,
     ) -> None:
-        self.rule, self.block = rule, block
+        self.rule, self.block, self.schedule = rule, block, schedule
         self.fmt, self.out, self.weight, self.fold = fmt, out, weight, fold
         self.weights, self.bias, self.stored = weights, bias, stored
         self.in_beat = Beat.of(fold.group_lanes * fold.simd, fmt)
@@ -212,27 +88,30 @@ class SumOfProducts(wiring.Component):
         enable = cut.i.ready
         m.d.comb += self.i.ready.eq(enable)
         # Operands: the beat and its word of weights, both in registers.
-        valid, last = Signal(), Signal()
+        valid = Signal()
         codes = blank(self.in_beat, "codes")
         with m.If(enable):
             m.d.sync += [valid.eq(self.i.valid), codes.eq(self.i.payload)]
         word = self._weight_word(m, self.i.valid & enable)
+        flags: tuple[Any, ...] = (valid, codes.last)
+        if self.schedule is not None:
+            flags = (*flags, word[-1])
         products = self._products(m, enable, codes, word)
-        valid, last = self._follow(m, enable, (valid, codes.last), 1)
+        flags = self._follow(m, enable, flags, 1)
         if self.rule is not None:
             products = self._cast_products(m, enable, self.rule, products)
-            valid, last = self._follow(m, enable, (valid, last), 1)
+            flags = self._follow(m, enable, flags, 1)
         sums = products
         if self.rule is None or not self.rule.ordered:
             sums, depth = self._trees(m, enable, products)
-            valid, last = self._follow(m, enable, (valid, last), depth)
-        self._accumulate(m, enable, valid, last, sums, cut)
+            flags = self._follow(m, enable, flags, depth)
+        self._accumulate(m, enable, flags, sums, cut)
         return m
 
     def _follow(self, m: Module, enable: Any, flags: Any, ranks: int) -> Any:
-        """Delay valid and last by as many ranks as the data."""
+        """Delay flags by as many ranks as the data."""
         for _ in range(ranks):
-            delayed = Signal(), Signal()
+            delayed = tuple(Signal() for _ in flags)
             with m.If(enable):
                 m.d.sync += [d.eq(f) for d, f in zip(delayed, flags, strict=True)]
             flags = delayed
@@ -242,8 +121,12 @@ class SumOfProducts(wiring.Component):
         """The weights that meet the beat taken now, a cycle later; None if they never change."""
         if self.fold.cycles == 1:
             return None
+        width = self.fold.multipliers * self.stored.width
         words = pack(self.fold.words(self.stored.words(self.weights)), self.stored.width)
-        shape = unsigned(self.fold.multipliers * self.stored.width)
+        if self.schedule is not None:
+            marked = zip(self.schedule.kept, self.schedule.ends, strict=True)
+            words = [words[place] | int(end) << width for place, end in marked]
+        shape = unsigned(width + (self.schedule is not None))
         m.submodules.weights = store = constant_memory(shape, words, block=self.block)
         read = store.read_port()
         address = Signal(range(len(words)))
@@ -327,24 +210,37 @@ class SumOfProducts(wiring.Component):
         return rows, len(ranks)
 
     def _accumulate(
-        self, m: Module, enable: Any, valid: Any, last: Any, sums: list[list[Any]], cut: Any
+        self, m: Module, enable: Any, flags: Any, sums: list[list[Any]], cut: Any
     ) -> None:
         """Add one fold's sums to the running ones, or to the bias at the start of a vector."""
         folds, done = self.fold.term_folds, Signal()
+        valid, last, *ends = flags
         starts = self._biases(m, valid & enable & done)
-        count = Signal(range(folds))
-        m.d.comb += done.eq(count == folds - 1)
-        with m.If(valid & enable):
-            m.d.sync += count.eq(Mux(done, 0, count + 1))
+        fresh = self._places(m, valid & enable, done, *ends)
         for lane, (parts, start) in enumerate(zip(sums, starts, strict=True)):
             running = blank(self.wide, f"running_{lane}")
             total = Signal(self.wide, name=f"total_{lane}")
-            before = Mux(count == 0, start, running) if folds > 1 else start
+            before = Mux(fresh, start, running) if folds > 1 else start
             m.d.comb += total.eq(self._added(m, before, parts))
             with m.If(valid & enable):
                 m.d.sync += running.eq(total)
             m.d.comb += cut.i.payload.data[lane].eq(total)
         m.d.comb += [cut.i.valid.eq(valid & done), cut.i.payload.last.eq(last & done)]
+
+    def _places(self, m: Module, taken: Any, done: Any, ends: Any = None) -> Any:
+        """Whether a word is the first of its sum; `done` tells whether it is the last."""
+        if ends is not None:
+            fresh = Signal(init=1)
+            m.d.comb += done.eq(ends)
+            with m.If(taken):
+                m.d.sync += fresh.eq(ends)
+            return fresh
+        folds = self.fold.term_folds
+        count = Signal(range(folds))
+        m.d.comb += done.eq(count == folds - 1)
+        with m.If(taken):
+            m.d.sync += count.eq(Mux(done, 0, count + 1))
+        return count == 0
 
     def _added(self, m: Module, before: Any, parts: Sequence[Any]) -> Any:
         """The running sum and what comes to it: a finished tree, or term after term."""

@@ -14,7 +14,9 @@ from support.seeds import seeded
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
-from rtl.parts.products import Fold, Replay, SumOfProducts
+from rtl.parts.fold import Fold
+from rtl.parts.products import SumOfProducts
+from rtl.parts.replay import Replay
 from rtl.parts.stored_weights import stored_weights
 
 X, W = Format.int(5), Format.int(4)

@@ -18,7 +18,7 @@ from hwsim.ops import Conv2D, Dense, Op, Stepwise, TensorType, Weighted, Window
 from rtl.layers.base import divisors
 from rtl.layers.folds import layer_fold, needs_parallel
 from rtl.layers.plans import FoldPlan
-from rtl.layers.table import implementation
+from rtl.layers.table import implementation, implementations
 from rtl.layers.weighted import SERIAL_WINDOW
 from rtl.plan import search
 from rtl.plan.cost import bottleneck, multiplier_cost, node_cycles
@@ -34,7 +34,7 @@ def every_fold(op: Weighted):
 
 
 def best_by_search(graph: Graph, node: Node, cycles: int) -> FoldPlan:
-    """On time first (or least late), then cheap: every fold is looked at."""
+    """On time first (or least late), then cheap: every fold is looked at, and what skips zeros."""
     op, x = node.op, graph.input_types(node)[0]
     assert isinstance(op, Weighted)
     ranked = []
@@ -45,6 +45,9 @@ def best_by_search(graph: Graph, node: Node, cycles: int) -> FoldPlan:
         area = implementation(graph, node, plan).area(plan)
         rank = (late, area, fold.pe + fold.simd, fold.pe)
         ranked.append((rank, plan))
+    for way in implementations(graph, node)[1:]:
+        for option in way.options():
+            ranked.append(((max(option.cycles - cycles, 0), *option.cost), option.plan))
     return min(ranked, key=lambda entry: entry[0])[1]
 
 

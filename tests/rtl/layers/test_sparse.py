@@ -1,0 +1,186 @@
+"""Layers whose words of zeros are skipped: the emulator's integers, in the claimed cycles."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support import cases, rtl_designs
+from support.together import fed_fast
+
+from hwsim.compress.prune.masks import Blocks, NOfM
+from hwsim.compress.prune.prune import Pruning, prune
+from hwsim.emulator.run import planned
+from hwsim.errors import HwsimError
+from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.ops import Cast, Conv2D, Dense, Flatten, Stepwise, Weighted, Window
+from rtl.design import Design
+from rtl.flow import rtlil
+from rtl.layers import sparse
+from rtl.layers.base import Option
+from rtl.layers.table import implementations
+from rtl.plan.cost import bottleneck
+from rtl.plan.depths import with_depths
+from rtl.plan.memories import memories
+from rtl.plan.plan import Plan
+from rtl.plan.search import plan_for_cycles
+
+SAMPLES = 5
+
+
+def pruned(case: cases.Case) -> cases.Case | None:
+    """A layer with three quarters of its weights 0; None where its encoding has no 0."""
+    op = case.op
+    assert isinstance(op, Weighted)
+    rng = np.random.default_rng(zlib.crc32(case.id.encode()))
+    kept = rng.random(op.weights.shape) < 0.25
+    try:
+        return replace(case, op=replace(op, weights=op.weights * kept))
+    except HwsimError:
+        return None
+
+
+def options(case: cases.Case) -> list[Option]:
+    graph = case.graph()
+    ways = implementations(graph, graph.nodes[0])
+    return [option for way in ways if way.name == "sparse" for option in way.options()]
+
+
+LAYERS = [case for case in cases.BUILT if isinstance(case.op, Weighted)]
+FOUND = [(case, options(case)) for one in LAYERS if (case := pruned(one)) is not None]
+SPARSE = [(case, found) for case, found in FOUND if found]
+
+
+def check(case: cases.Case, option: Option, *, stall: float = 0.0) -> None:
+    graph, codes = case.graph(), case.inputs(SAMPLES, seed=3)
+    plan = fed_fast(graph, option)
+    reset = 29 if stall else None
+    got, when = rtl_designs.simulate(graph, plan, codes, seed=5, stall=stall, reset_at=reset)
+    want = planned(graph).run({"a": codes["a"]})["y"].astype(int)
+    assert (got["y"] == want).all()
+    if not stall:
+        ends = np.array(when["y"]).reshape(SAMPLES, -1)[:, -1]
+        assert int(ends[-1] - ends[-2]) == bottleneck(graph, plan).cycles == option.cycles
+
+
+@pytest.mark.parametrize(("case", "found"), SPARSE[::2], ids=lambda part: getattr(part, "id", ""))
+def test_a_layer_with_zeros_gives_its_integers_in_the_cycles_that_it_claims(case, found):
+    check(case, found[len(found) // 2])
+    check(case, found[0], stall=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "found"), SPARSE, ids=lambda part: getattr(part, "id", ""))
+def test_every_way_to_skip_zeros_gives_its_integers_in_the_cycles_that_it_claims(case, found):
+    for option in found:
+        check(case, option)
+        check(case, option, stall=0.3)
+
+
+def test_zeros_are_skipped_in_layers_of_many_kinds():
+    kinds = {case.op.kind for case, _ in SPARSE}
+    assert kinds == {"dense", "conv1d", "conv2d"}
+    assert any(case.op.encoding is not None for case, _ in SPARSE)
+    assert any(isinstance(case.op.accumulator, Stepwise) for case, _ in SPARSE)
+    assert any(case.op.zero_point for case, _ in SPARSE)
+    assert len(SPARSE) > 30
+
+
+def saturating() -> cases.Case:
+    """Sums that begin out of the range of their accumulator, whose first products are 0."""
+    data = cases.weights("sparse-step", "s4", 6, 4)
+    data["weights"][:3] = 0
+    data["bias"] = np.array([-200, 200, -128, 127])
+    acc = Stepwise(format=Format.parse("s8"), overflow=Overflow.SAT)
+    return cases.Case("saturating", Dense(**data, accumulator=acc), (cases.tensor(6, "s4"),))
+
+
+def test_the_first_word_of_a_sum_stays_where_it_casts_the_bias(monkeypatch):
+    """With the check's mutant: without that word the bias is not brought into range at once."""
+    case = saturating()
+    monkeypatch.setattr(sparse, "WORTH", 0.9)
+    check(case, options(case)[0])
+    monkeypatch.setattr(sparse.Sparse, "free", True)
+    with pytest.raises(AssertionError):
+        check(case, options(case)[0])
+
+
+def small_cnn() -> Graph:
+    """A convolution and a dense layer of 4-bit weights, without zeros."""
+    to6 = Cast(out=Format.int(6), rounding=Rounding.RND, overflow=Overflow.SAT)
+    conv = {"weight_format": Format.int(4), "window": Window((3, 3), (2, 2), (1, 1, 1, 1))}
+    dense = {"weight_format": Format.int(4)}
+    rng = np.random.default_rng(20261127)
+    signs = {name: rng.choice([-1, 1], shape) for name, shape in SHAPES.items()}
+    drawn = {name: rng.integers(1, 8, shape) * signs[name] for name, shape in SHAPES.items()}
+    bias = {name: rng.integers(-99, 99, shape[-1]) for name, shape in SHAPES.items()}
+    nodes = (
+        Node("conv", Conv2D(weights=drawn["conv"], bias=bias["conv"], **conv), ("x",), "sums"),
+        Node("to6", to6, ("sums",), "codes"),
+        Node("flat", Flatten(), ("codes",), "vector"),
+        Node("dense", Dense(weights=drawn["dense"], bias=bias["dense"], **dense), ("vector",), "y"),
+    )
+    port = InputPort(name="x", tensor="x", type=cases.tensor((6, 6, 4), "s6"))
+    return Graph((port,), nodes, (OutputPort(name="y", tensor="y"),))
+
+
+SHAPES = {"conv": (3, 3, 4, 8), "dense": (72, 8)}
+
+
+def pace(graph: Graph, plan: Plan) -> tuple[int, int]:
+    """Codes that differ from the emulator's, and cycles from one sample to the next."""
+    codes = np.random.default_rng(20261128).integers(-32, 32, (4, 6, 6, 4))
+    got, when = rtl_designs.simulate(graph, plan, {"x": codes})
+    want = planned(graph).run({"x": codes})["y"].astype(int)
+    ends = np.array(when["y"]).reshape(4, -1)[:, -1]
+    return int((got["y"] != want).sum()), int(ends[-1] - ends[-2])
+
+
+def constant_bits(graph: Graph, plan: Plan) -> int:
+    found = memories(graph, plan)
+    return sum(m.bits for each in found.values() for m in each if not m.written)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "lanes", "bits"),
+    [
+        pytest.param(Blocks(2, 4), {"pe": 2, "simd": 4}, 0.5, id="2x4"),
+        pytest.param(NOfM(1, 4), {"pe": 1, "simd": 1}, 0.8, id="1:4", marks=pytest.mark.slow),
+    ],
+)
+def test_blocks_that_are_zero_take_neither_cycles_nor_words(pattern, lanes, bits):
+    """At the fold that the blocks were made for, beside the same network without zeros."""
+    whole = small_cnn()
+    graph = prune(whole, Pruning(amount=0.75, pattern=pattern)).graph
+    plan = replace(plan_for_cycles(whole, 1 << 40), inputs={"x": 4})
+    plan = plan.with_fold("conv", **lanes).with_fold("dense", **lanes)
+    skips = {
+        name: replace(chosen, implementation="sparse") if name in SHAPES else chosen
+        for name, chosen in plan.nodes.items()
+    }
+    skipping = replace(plan, nodes=skips)
+    assert pace(whole, plan) == (0, bottleneck(whole, plan).cycles)
+    wrong, cycles = pace(graph, skipping)
+    assert (wrong, cycles) == (0, bottleneck(graph, skipping).cycles)
+    assert cycles < 0.3 * bottleneck(whole, plan).cycles
+    assert skipping.multipliers == plan.multipliers
+    assert constant_bits(graph, skipping) < bits * constant_bits(whole, plan)
+    text = rtlil.convert(Design(graph, with_depths(graph, skipping)), name="top")
+    built = re.findall(r"^\s*memory width (\d+) size (\d+)", text, flags=re.MULTILINE)
+    claimed = [m for each in memories(graph, skipping).values() for m in each]
+    assert sorted((m.width, m.words) for m in claimed) == sorted((int(w), int(n)) for w, n in built)
+
+
+def test_a_plan_takes_fewer_multipliers_where_blocks_are_zero():
+    whole = small_cnn()
+    graph = prune(whole, Pruning(amount=0.75, pattern=Blocks(2, 4))).graph
+    before, after = (plan_for_cycles(one, 100) for one in (whole, graph))
+    assert {after.nodes[name].implementation for name in SHAPES} == {"sparse"}
+    assert after.multipliers <= 0.4 * before.multipliers
+    assert bottleneck(graph, after).cycles <= 100
+    assert pace(graph, after) == (0, bottleneck(graph, after).cycles)
+    assert "words of weights are not 0" in bottleneck(graph, after).why
