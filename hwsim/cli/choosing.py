@@ -43,21 +43,23 @@ def show_choice(facts: Mapping[str, Any]) -> None:
         at = row["values"].index(row["chosen"])
         ends = f"{row['values'][0]} to {row['values'][-1]}"
         rows.append((row["name"], row["of"], str(row["chosen"]), ends, f"{row['losses'][at]:.3g}"))
-    out.print(table("chosen", ("name", "of", "bits", "among", "loses alone"), rows, ("bits",)))
+    out.print(table("chosen", ("name", "of", "chosen", "among", "loses alone"), rows, ("chosen",)))
     curve = facts["curve"]
     near = max(0, min(len(curve) - SHOWN, _place(curve, best) - SHOWN // 2))
+    cycles = best["cycles"] is not None
     lines = [
         (
             f"{one['bits']:,}",
             f"{one['operations']:,}",
             f"{one['loss']:.4f}",
             "" if one["accuracy"] is None else share_text(one["accuracy"]),
+            *([f"{one['cycles']:,}" if one["cycles"] else "no room"] if cycles else []),
             "chosen" if one == best else "",
         )
         for one in curve[near : near + SHOWN]
     ]
-    heads = ("bits of weights", "bit operations", "loss", "accuracy", "")
-    out.print(table("trade-off found", heads, lines, heads[:4]))
+    heads = ["bits of weights", "bit operations", "loss", "accuracy", *(["cycles"] * cycles)]
+    out.print(table("trade-off found", (*heads, ""), lines, heads))
     out.print(f"{len(facts['tried'])} networks tried, judged on {facts['judged']}", markup=False)
 
 

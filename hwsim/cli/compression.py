@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwsim import defaults
 from hwsim.cli.console import Progress, print_json, print_note
 from hwsim.cli.options import Classes, Json, Labels, Mean, Resize, Scale, Std
 from hwsim.errors import HwsimError
+
+if TYPE_CHECKING:
+    from hwsim.compress.choice.target import ChoiceTarget
 
 FloatFile = Annotated[
     Path, typer.Argument(metavar="FLOAT", help="A float .onnx file, or a .pt2 of PyTorch.")
@@ -80,6 +84,15 @@ def quantize(
         int | None,
         typer.Option(metavar="B", help="Choose bits by layer: the best in B bits of all weights."),
     ] = None,
+    target_cycles: Annotated[
+        int | None,
+        typer.Option(
+            metavar="C", help="Take channels out until an inference takes C cycles (hwsim plan)."
+        ),
+    ] = None,
+    target: Annotated[
+        str, typer.Option(metavar="NAME", help="The device that --target-cycles is about.")
+    ] = defaults.TARGET,
     least: Annotated[
         str, typer.Option(metavar="wNaN", help="The fewest bits to choose; --bits are the most.")
     ] = "w2a2",
@@ -102,18 +115,20 @@ def quantize(
     """Quantize a float model after training, from what it does on calibration data.
 
     With labels (--labels, or in the data) float and integer accuracy are counted side by side.
-    With a target bits are chosen by layer: by what each alone loses, then by trying.
+    With a target bits, or channels for cycles, are chosen by layer: by what each alone
+    loses, then by trying.
     """
     from hwsim.cli.choosing import judges_of, show_choice
     from hwsim.cli.floats import accuracy_of, float_samples, warn_of_classes
     from hwsim.compress.any_float import any_float
-    from hwsim.compress.choice.run import choose_widths
+    from hwsim.compress.choice.choose import choose
     from hwsim.compress.choice.target import parse_target
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.result import check_suffix
     from hwsim.compress.quantize.run import run
     from hwsim.compress.samples import Batches
     from hwsim.data import Preparation
+    from hwsim.verbs.designs import fewest_cycles
 
     linear = LinearScheme.parse(
         bits,
@@ -126,8 +141,14 @@ def quantize(
         correct_bias=correct_bias,
         rounding=rounding,
     )
-    target = parse_target(target_accuracy, target_bits, least=least, cost=cost)
+    asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)
+    cycles = None if target_cycles is None else fewest_cycles(target)
     check_suffix(out)
+    if target_cycles is not None and out.suffix.lower() != ".hwsim":
+        raise HwsimError(
+            f"the output must be a .hwsim file for --target-cycles, whose channels go from the "
+            f"Graph (hwsim to-onnx writes ONNX of it), not {out}"
+        )
     if samples < 1:
         raise HwsimError(f"--samples must be at least 1, not {samples}")
     prepare = Preparation.parse(scale, mean, std, resize=resize)
@@ -138,11 +159,11 @@ def quantize(
         tested = given if not test else float_samples(found, test, labels, classes, prepare)
         progress("calibrating")
         batches = Batches(found, given.arrays, samples=samples)
-        if target is None:
+        if asked is None:
             made = run(found, batches, linear)
         else:
-            judges = judges_of(target, given, tested, progress)
-            made = choose_widths(found, batches, linear, target, judges)
+            judges = judges_of(asked, given, tested, progress)
+            made = choose(found, batches, linear, asked, judges, cycles)
         warn_of_classes(made.graph, given, batches.places)
         progress("counting accuracy")
         score, why = accuracy_of(made.graph, tested, model, asked=labels is not None)
@@ -151,7 +172,7 @@ def quantize(
         "model": str(model),
         "file": str(out),
         "form": made.form if out.suffix.lower() == ".onnx" else "hwsim",
-        "bits": bits if target is None else f"chosen from {least} to {bits}",
+        "bits": _shown_bits(asked, least, bits),
         "scheme": scheme,
         "method": method,
         "layers": list(made.rows),
@@ -178,6 +199,10 @@ def quantize(
         print_note(remark)
     if why:
         print_note(why)
+
+
+def _shown_bits(asked: ChoiceTarget | None, least: str, most: str) -> str:
+    return most if asked is None or asked.kind == "cycles" else f"chosen from {least} to {most}"
 
 
 def _layers(texts: Sequence[str] | None) -> dict[str, str]:

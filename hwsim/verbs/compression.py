@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwsim import defaults
 from hwsim.compress.attribution.report import Attribution
 from hwsim.compress.quantize.result import QuantizedModel
 from hwsim.errors import HwsimError
 from hwsim.frontends import as_graph
 from hwsim.graph import Graph
+from hwsim.verbs.designs import fewest_cycles
 
 if TYPE_CHECKING:
+    from hwsim.compress.choice.judges import Judges
     from hwsim.compress.choice.target import ChoiceTarget
     from hwsim.compress.float_model import FloatModel
     from hwsim.compress.prune.prune import Pruned
-    from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.samples import Batches, BatchStream
 
 
@@ -36,6 +38,8 @@ def quantize(
     samples: int | None = 1024,
     target_accuracy: float | str | None = None,
     target_bits: int | None = None,
+    target_cycles: int | None = None,
+    target: str = defaults.TARGET,
     least: str = "w2a2",
     cost: str = "operations",
     labels: Any = None,
@@ -65,13 +69,16 @@ def quantize(
     `operations`, or `bits` of weights) whose accuracy on `test`, a pair of samples and labels, is
     so high; without `test` it is counted on the data, with `labels` (as `accuracy` takes them).
     `target_bits` takes what is best within so many bits of all weights: of the highest accuracy on
-    the data where `labels` are given, else nearest to the float model. `choice` in the result says
-    what was chosen and tried.
+    the data where `labels` are given, else nearest to the float model. `target_cycles` leaves bits
+    alone and takes channels out, those that matter least, until `target` (the device) has room for
+    hardware that takes so many cycles an inference (`hwsim plan`): a Graph of fewer channels, to be
+    trained again. `choice` in the result says what was chosen and tried.
     Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all.
     Raises HwsimError for a model with operators that there is no rule for (all are named), and for
     data that does not fit.
     """
     from hwsim.compress.any_float import any_float
+    from hwsim.compress.choice.choose import choose
     from hwsim.compress.choice.target import parse_target
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.run import run
@@ -88,6 +95,8 @@ def quantize(
         correct_bias=correct_bias,
         rounding=rounding,
     )
+    asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)
+    cycles = None if target_cycles is None else fewest_cycles(target)
     found = any_float(model, data)
     batches: Batches | BatchStream
     if hasattr(data, "shape") or isinstance(data, Mapping):
@@ -95,26 +104,24 @@ def quantize(
         batches = Batches(found, arrays, samples=samples)
     else:
         batches = BatchStream(found, data, samples=samples)
-    target = parse_target(target_accuracy, target_bits, least=least, cost=cost)
-    if target is None:
+    if asked is None:
         made = run(found, batches, linear)
     else:
-        made = _chosen(found, batches, linear, target, labels, test)
+        judges = _judges(found, batches, asked, labels, test)
+        made = choose(found, batches, linear, asked, judges, cycles)
     if out is not None:
         made.save(out)
     return made
 
 
-def _chosen(
+def _judges(
     model: FloatModel,
     batches: Batches | BatchStream,
-    linear: LinearScheme,
     target: ChoiceTarget,
     labels: Any,
     test: tuple[Any, Any] | None,
-) -> QuantizedModel:
+) -> Judges:
     from hwsim.compress.choice.judges import Judges
-    from hwsim.compress.choice.run import choose_widths
 
     arrays = None if labels is None else getattr(batches, "arrays", None)
     if labels is not None and arrays is None:
@@ -123,8 +130,7 @@ def _chosen(
     if test is not None:
         given = test[0] if isinstance(test[0], Mapping) else {model.inputs[0]: test[0]}
         test = (given, test[1])
-    judges = Judges.of(target, own, test)
-    return choose_widths(model, batches, linear, target, judges)
+    return Judges.of(target, own, test)
 
 
 def prune(

@@ -9,6 +9,7 @@ from typing import Any
 from hwsim import defaults
 from hwsim.extras import hardware
 from hwsim.frontends import as_graph
+from hwsim.graph import Graph
 from hwsim.reporting.facts import rate_text
 from hwsim.reporting.tradeoff import Plans
 
@@ -24,6 +25,21 @@ def plan(model: Any, *, target: str = defaults.TARGET, clock: str = defaults.CLO
     mhz = hardware("rtl.flow.clock").parse_clock(clock)
     known = targets.find_target(target).name
     return Plans(explore.explore(as_graph(model), known, mhz).to_dict())
+
+
+def fewest_cycles(target: str) -> Callable[[Graph], int | None]:
+    """A function from a Graph to the cycles of the fastest plan that a target has room for.
+
+    It gives None where there is room for none. Raises HwsimError for an unknown target.
+    """
+    known = hardware("rtl.targets").find_target(target).name
+    explore = hardware("rtl.plan.explore")
+
+    def count(graph: Graph) -> int | None:
+        found: int | None = explore.fewest_cycles(graph, known)
+        return found
+
+    return count
 
 
 class Built(dict[str, Any]):

@@ -111,6 +111,19 @@ def explore(
     )
 
 
+def fewest_cycles(graph: Graph, target: str = defaults.TARGET) -> int | None:
+    """Cycles of the fastest plan that a target has room for, as `explore` finds it.
+
+    None where it has room for none; of a family, the fewest that there are.
+    """
+    device, choices = find_target(target), menu(graph)
+    within = choices.choices(device.available.get("dsp"))
+    steps = {cycles: choice.plan for cycles, choice in within.items()}
+    if not device.available:
+        return min(steps)
+    return _fastest_fit(graph, steps, device, defaults.CLOCK_MHZ)
+
+
 def _spread(cycles: list[int], count: int) -> list[int]:
     """So many of `cycles`, in even ratios as far as there are any, both ends among them."""
     if len(cycles) <= count:

@@ -71,6 +71,10 @@ def test_the_table_says_what_to_type_next_and_that_works(place, capsys):
         (("--test", "missing.npy"), "missing.npy"),
         (("--target-accuracy", "1.2"), "must be above 0 and at most 1, as 0.915 or 91.5%, not 1.2"),
         (("--target-bits", "0"), "the target bits must be at least 1, not 0"),
+        (("--target-cycles", "0"), "the target cycles must be at least 1, not 0"),
+        (("--target-cycles", "9"), "must be a .hwsim file for --target-cycles"),
+        (("--target-cycles", "9", "--target", "ecp6"), "not 'ecp6'"),
+        (("--target-bits", "9", "--target-cycles", "9"), "not a target bits and a target cycles"),
         (("--target-accuracy", "0.9"), "must come with samples and their labels, not without"),
     ],
 )
@@ -187,6 +191,15 @@ def test_bits_within_a_bound_are_chosen_and_shown(place, capsys):
     sizes = {row["name"]: row["weights"] for row in facts["layers"] if "weights" in row}
     bits = sum(sizes[name] * n for name, n in found.items())
     assert bits == facts["choice"]["best"]["bits"] <= 21000
+
+
+def test_channels_are_chosen_for_cycles_and_the_plan_has_them(place, capsys):
+    out = place / "m.hwsim"
+    call = ("quantize", FLOAT, "--data", place / "train.npz", "--samples", "64", "-o", out)
+    status, said, _ = run(capsys, *call, "--target-cycles", "4000")
+    assert status == 0 and "channels" in said and "cycles" in said
+    status, said, _ = run(capsys, "plan", out, "--json")
+    assert status == 0 and json.loads(said)["fastest"]["cycles"] <= 4000
 
 
 def test_an_accuracy_out_of_reach_is_told_with_the_highest_and_writes_nothing(place, capsys):

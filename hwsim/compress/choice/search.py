@@ -10,6 +10,11 @@ from hwsim.compress.choice.trials import ChoiceTrial, ChoiceTrials
 CLOSE = 1.01
 """The ratio of two budgets between which none is tried."""
 
+BUDGETS = 24
+"""From the dearest choice's cost to the cheapest's, where what holds is looked for."""
+AFTER = 3
+"""Budgets below the first that holds."""
+
 Holds = Callable[[ChoiceTrial], bool]
 
 
@@ -23,22 +28,15 @@ def best_within(trials: ChoiceTrials, budget: int, tries: int) -> ChoiceTrial | 
     start = sack.solve(budget)
     if start is None:
         return None
-    best, most = trials(start), len(trials.found) + tries
-
-    def better(than: ChoiceTrial) -> ChoiceTrial | None:
-        for answers in _swaps(sack, than.answers, budget):
-            if len(trials.found) >= most:
-                return None
-            found = trials(answers)
-            if found.rank > than.rank:
-                return found
-        return None
+    best = trials(start)
+    last = len(trials.found) + tries
 
     while True:
-        found = better(best)
-        if found is None:
+        every = _swaps(sack, best.answers, budget)
+        better = _first_better(trials, every, best, lambda trial: trial.cost <= budget, last)
+        if better is None:
             return best
-        best = found
+        best = better
 
 
 def cheapest_that_holds(trials: ChoiceTrials, holds: Holds, tries: int) -> ChoiceTrial | None:
@@ -119,3 +117,56 @@ def _swaps(sack: Knapsack, answers: Answers, budget: int) -> list[Answers]:
                     yield down
 
     return sorted(dict.fromkeys(every()), key=sack.loss)
+
+
+def dearest_that_holds(trials: ChoiceTrials, holds: Holds, tries: int) -> ChoiceTrial | None:
+    """The best choice found that holds, where it holds for what is small; None where none does.
+
+    Budgets fall from the dearest choice's on, in even ratios, until some that hold were seen; then
+    steps up are tried, and steps up here with one down there. What holds need not follow the cost.
+    """
+    sack = trials.sack
+    most, least = sack.cost(sack.dearest), sack.cost(sack.cheapest)
+    best: ChoiceTrial | None = None
+    seen = 0
+    for k in range(BUDGETS + 1):
+        answers = sack.solve(round(most * (least / most) ** (k / BUDGETS)))
+        found = trials(sack.cheapest if answers is None else answers)
+        if holds(found):
+            seen += 1
+            best = found if best is None or found.rank > best.rank else best
+        if seen and (k == 0 or seen > AFTER):
+            break
+    last = len(trials.found) + tries
+    while best is not None and best.answers != sack.dearest:
+        better = _first_better(trials, _exchanges(sack, best.answers), best, holds, last)
+        if better is None:
+            break
+        best = better
+    return best
+
+
+def _first_better(
+    trials: ChoiceTrials, every: list[Answers], than: ChoiceTrial, holds: Holds, last: int
+) -> ChoiceTrial | None:
+    for answers in every:
+        if len(trials.found) >= last:
+            return None
+        found = trials(answers)
+        if holds(found) and found.rank > than.rank:
+            return found
+    return None
+
+
+def _exchanges(sack: Knapsack, answers: Answers) -> list[Answers]:
+    """One or two steps up, alone or with one down elsewhere, where the sum of losses falls."""
+    places = range(len(answers))
+    ups = [up for at in places for n in (1, 2) if (up := _stepped(sack, answers, at, n))]
+    both = [
+        down
+        for up in ups
+        for at in places
+        if up[at] == answers[at] and (down := _stepped(sack, up, at, -1))
+    ]
+    found = [one for one in (*ups, *both) if sack.loss(one) < sack.loss(answers)]
+    return sorted(dict.fromkeys(found), key=sack.loss)

@@ -81,13 +81,22 @@ class ChoiceTarget:
 
 
 def parse_target(
-    accuracy: str | float | None, bits: int | None, *, least: str, cost: str
+    accuracy: str | float | None,
+    bits: int | None,
+    cycles: int | None,
+    *,
+    least: str,
+    cost: str,
 ) -> ChoiceTarget | None:
     """The target of a call, None where it has none; HwsimError for two, and for values of none."""
-    if accuracy is None and bits is None:
+    if accuracy is None and bits is None and cycles is None:
         return None
     return ChoiceTarget(
-        accuracy=parse_accuracy(accuracy), bits=bits, least=Widths.parse(least), cost=cost
+        accuracy=parse_accuracy(accuracy),
+        bits=bits,
+        cycles=cycles,
+        least=Widths.parse(least),
+        cost=cost,
     )
 
 

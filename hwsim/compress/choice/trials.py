@@ -48,7 +48,8 @@ class ChoiceTrials:
     """Networks of a knapsack's choices, made by `make` and judged on samples.
 
     `yardstick` has the float model's outputs on `batches`; `data` are samples with labels to count
-    accuracy on. `count` gives the cycles of a Graph.
+    accuracy on. `count` gives the cycles of a Graph, None
+    where a device has no room; what takes more than `most` of them is not judged by accuracy.
     """
 
     sack: Knapsack
@@ -56,7 +57,8 @@ class ChoiceTrials:
     yardstick: Yardstick
     batches: tuple[Batch, ...]
     data: LabelledBatch | None = None
-    count: Callable[[Graph], int] | None = None
+    count: Callable[[Graph], int | None] | None = None
+    most: int | None = None
     say: Callable[[str], None] | None = None
     found: dict[Answers, ChoiceTrial] = field(default_factory=dict)
 
@@ -77,15 +79,17 @@ class ChoiceTrials:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the network that is chosen says them
             graph = self.make(answers)
+            cycles = None if self.count is None else self.count(graph)
+            slow = self.most is not None and (cycles is None or cycles > self.most)
             return ChoiceTrial(
                 answers=answers,
                 cost=self.sack.cost(answers),
                 predicted=self.sack.loss(answers),
                 loss=loss_of(graph, self.yardstick, self.batches),
-                accuracy=accuracy_of(graph, self.data),
+                accuracy=None if slow else accuracy_of(graph, self.data),
                 bits=weight_bits(graph),
                 operations=bit_operations(graph),
-                cycles=None if self.count is None else self.count(graph),
+                cycles=cycles,
             )
 
 

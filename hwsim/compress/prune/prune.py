@@ -103,7 +103,7 @@ def _without_channels(
     labels: Any,
 ) -> Pruned:
     found = ChannelMap.of(graph)
-    score = _group_scores(graph, how, found, images, labels)
+    score = group_scores(graph, how, found, images, labels)
     some = [g for g in found.groups if any(name in layers for name, _ in g.channels)]
     parts: dict[str, list[ChannelGroup]] = {}
     for group in some:
@@ -131,13 +131,14 @@ def _weight_scores(
     return {name: found[name] for name in layers}
 
 
-def _group_scores(
+def group_scores(
     graph: Graph,
     how: Pruning,
     groups: ChannelMap,
     images: Any,
     labels: Any,
 ) -> dict[int, float]:
+    """What each group of channels is worth, by its label, as `prune` scores them."""
     if how.by in ("activation", "zeros"):
         seen = scores.activity(graph, scores.in_batches(images))
         return scores.of_channels_by_activity(groups, seen, how.by)

@@ -33,7 +33,8 @@ FILES = (".onnx", ".hwsim")
 class QuantizedModel:
     """A quantized model: the ModelProto, the Graph that hwsim reads from it, and its quantizers.
 
-    `form` is what the file is: QONNX or QDQ. `rows` has a dict for each input, layer and sum, and
+    `form` is what the file is: QONNX or QDQ, or hwsim where the Graph has fewer channels than the
+    float model and there is no `proto`. `rows` has a dict for each input, layer and sum, and
     `sqnr` the signal to noise of the outputs on calibration data, in dB, against the float model.
     `histograms` are plain values of each tensor that became codes (`histogram_facts`), `remarks`
     what is odd about the calibration data, and `choice` what was chosen where a target was given.
@@ -57,6 +58,11 @@ class QuantizedModel:
         file = Path(path)
         check_suffix(file)
         if file.suffix.lower() == ".onnx":
+            if self.proto is None:
+                raise HwsimError(
+                    f"the output must be a .hwsim file where channels were taken out (hwsim "
+                    f"to-onnx writes ONNX of it), not {file}"
+                )
             write_atomically(file, self.proto.SerializeToString())
         else:
             self.graph.save(file)
