@@ -1,17 +1,24 @@
-"""The smallest accumulator of a Fashion-MNIST network: with and without training for it.
+"""The narrowest accumulators of a Fashion-MNIST network: with and without training for them.
 
-    python benchmarks/narrow_accumulator.py FLOAT.onnx [--data FOLDER] [--bits 12 11 10 9 8]
-        [--overflow WRAP] [--epochs 1] [--train 60000] [--json FILE]
+    python benchmarks/narrow_accumulator.py FLOAT.onnx --out FOLDER [--data FOLDER]
+        [--bits w4a4 w8a8] [--modes exact wrap sat] [--widths 12 11 10 9 8]
+        [--epochs 1] [--train 60000] [--batch 128] [--device cpu] [--jobs 1] [--json FILE]
 
-The float model, as of `compressed_networks.py`, is quantized to w4a4 and trained with exact sums.
-Then each layer but the last gets an accumulator of so many bits, whose partial sums wrap or
-saturate, once as it is and once after training with it; accuracies are the emulator's.
+The float model, as of `compressed_networks.py`, is quantized and trained with exact sums. Then all
+layers but the last get accumulators of so many bits, the first as many more as pixels have more
+bits than activations: `declared` as they stand, `units` with the units that `narrow`
+chooses, `trained` after a training that begins there. Of `exact` no input's sums need more bits.
+Accuracies are the emulator's, on all test images. What the folder holds is not made again.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import multiprocessing
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,74 +26,144 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-import numpy as np  # noqa: E402
-from common import one_thread, options, provenance, tell  # noqa: E402
-from compressed_float import CALIBRATION, moved  # noqa: E402
-from fashion_network import FOLDER, images, read  # noqa: E402
+from common import one_thread, options, provenance, tell, write_json  # noqa: E402
+from compressed_float import Samples, moved  # noqa: E402
 
 import hwsim  # noqa: E402
 from hwsim.compress.float_model import FloatModel  # noqa: E402
 from hwsim.compress.quantize.linear import Widths, quantize  # noqa: E402
+from hwsim.compress.sums.narrow import narrow  # noqa: E402
+from hwsim.compress.sums.width import SumWidth  # noqa: E402
 from hwsim.compress.training.loop import Training, finetune  # noqa: E402
 from hwsim.compress.training.start import float_weights  # noqa: E402
 from hwsim.compress.training.teachers import onnx_teacher  # noqa: E402
-from hwsim.fixed import Format, Overflow  # noqa: E402
+from hwsim.fixed import Format  # noqa: E402
 from hwsim.graph import Graph  # noqa: E402
 from hwsim.ops import Stepwise, Weighted  # noqa: E402
 
-HEAD = ["bits", "as it is", "trained", "seconds"]
+HEAD = ["bits", "sums", "width", "declared", "units", "trained", "CPU s"]
+DEFAULT = {"w4a4": (12, 11, 10, 9, 8, 7), "w8a8": (18, 17, 16, 15, 14, 13, 12)}
+"""Widths of sums, by the network's bits."""
 
 
-def narrowed(graph: Graph, bits: int, overflow: Overflow) -> Graph:
-    """The Graph with an accumulator of so many bits in each layer but the last."""
-    layers = [node for node in graph.nodes if isinstance(node.op, Weighted)]
-    for node in layers[:-1]:
+def declared(graph: Graph, widths: dict[str, SumWidth]) -> Graph:
+    """The Graph with these accumulators and nothing else changed."""
+    for name, width in widths.items():
+        node = graph.node(name)
         op = node.op
         assert isinstance(op, Weighted)
+        assert width.overflow is not None
         frac = op.aligned(graph.input_types(node)[0])[2]
-        acc = Stepwise(format=Format(True, bits - frac, frac), overflow=overflow)
-        graph = graph.with_op(node.name, replace(op, accumulator=acc))
+        acc = Stepwise(format=Format(True, width.bits - frac, frac), overflow=width.overflow)
+        graph = graph.with_op(name, replace(op, accumulator=acc))
     return graph
+
+
+class Experiment:
+    """The data, the float model, and what training is like."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.data = Samples.read("fashion-mnist", args.data, None)
+        self.model = FloatModel.read(args.model)
+
+    def right(self, graph: Graph) -> str:
+        """Accuracy in percent."""
+        return f"{100 * hwsim.accuracy(graph, self.data.xt, self.data.yt).top1:.2f}"
+
+    def trained(self, graph: Graph, epochs: int, rate: float, count: int, **more: Any) -> Graph:
+        """After some epochs, with the float model as the teacher."""
+        args, (name,) = self.args, [port.name for port in graph.outputs]
+        how = Training(epochs=epochs, rate=rate, distil=0.7, device=args.device, batch=args.batch)
+        teacher = onnx_teacher(args.model, graph, name, {})
+        x, y = self.data.x[:count], self.data.y[:count]
+        return finetune(graph, x, y, how, teacher=teacher, augment=moved, learn_steps=True, **more)
+
+    def base(self, bits: str) -> None:
+        """The network with exact sums, trained, into the folder."""
+        path = self.args.out / f"{bits}.hwsim"
+        if path.exists():
+            return
+        samples = self.data.calibration(self.model.inputs[0])
+        graph = hwsim.load(quantize(self.model, samples, Widths.parse(bits)))
+        reals = float_weights(graph, self.model)
+        self.trained(graph, 1, self.args.rate, len(self.data.x), reals=reals).save(path)
+
+    def row(self, bits: str, mode: str, width: int) -> None:
+        """One width, into the folder."""
+        graph = hwsim.load(self.args.out / f"{bits}.hwsim")
+        names = [node.name for node in graph.nodes if isinstance(node.op, Weighted)][:-1]
+        widths = {name: SumWidth.parse(f"{mode}{width}") for name in names}
+        more = 8 - int(bits.partition("a")[2])  # pixels have 8 bits
+        widths[names[0]] = SumWidth.parse(f"{mode}{width + more}")
+        start = time.process_time()
+        found = narrow(graph, widths, self.data.x[:128])
+        tuned = self.trained(
+            found.graph,
+            self.args.epochs,
+            self.args.rate,
+            self.args.train,
+            reals=found.reals,
+            limits=found.limits,
+        )
+        seconds = time.process_time() - start
+        tuned.save(self.args.out / f"{bits}-{mode}{width}.hwsim")
+        plain = "" if mode == "exact" else self.right(declared(graph, widths))
+        figures = [plain, self.right(found.graph), self.right(tuned), f"{seconds:.0f}"]
+        row = dict(zip(HEAD, [bits, mode, str(width), *figures], strict=True))
+        write_json(self.args.out / f"{bits}-{mode}{width}.json", row)
+        print(*row.values(), file=sys.stderr, flush=True)
+
+
+def one(args: argparse.Namespace, task: tuple[str, ...]) -> None:
+    """A task in a process of its own: a base, or a row."""
+    import torch
+
+    torch.set_num_threads(1)
+    found = Experiment(args)
+    if len(task) == 1:
+        found.base(task[0])
+    elif not (args.out / f"{task[0]}-{task[1]}{task[2]}.json").exists():
+        found.row(task[0], task[1], int(task[2]))
 
 
 def main() -> None:
     """Run the script."""
     parser = options(__doc__)
     parser.add_argument("model", type=Path, help="the float model")
-    parser.add_argument("--data", type=Path, default=FOLDER, help="the folder of the data set")
-    parser.add_argument("--bits", type=int, nargs="+", default=[12, 11, 10, 9, 8])
-    parser.add_argument("--overflow", choices=["WRAP", "SAT"], default="WRAP")
+    parser.add_argument("--out", type=Path, required=True, help="where models and figures go")
+    parser.add_argument("--data", type=Path, help="the folder of the data set")
+    parser.add_argument("--bits", nargs="+", choices=DEFAULT, default=list(DEFAULT))
+    parser.add_argument("--modes", nargs="+", default=["exact", "wrap", "sat"])
+    parser.add_argument("--widths", type=int, nargs="+", help="of sums; each network's otherwise")
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--train", type=int, default=60000, help="samples to train with")
+    parser.add_argument("--device", default="cpu", help="where trainings compute")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at once")
     args = parser.parse_args()
     one_thread()
-    x, y = images(args.data, "train"), read(args.data, "train-labels").astype(np.int64)
-    x, y = x[: args.train], y[: args.train]
-    xt, yt = images(args.data, "t10k"), read(args.data, "t10k-labels").astype(np.int64)
-    model = FloatModel.read(args.model)
-    (name,) = model.inputs
-    first = [{name: x[at : at + 128]} for at in range(0, min(CALIBRATION, len(x)), 128)]
-    graph = hwsim.load(quantize(model, first, Widths.parse("w4a4")))
-    teacher = onnx_teacher(args.model, graph, graph.outputs[0].name, {})
-
-    def trained(one: Graph, rate: float, **more: Any) -> Graph:
-        how = Training(epochs=args.epochs, rate=rate, distil=0.7)
-        return finetune(one, x, y, how, teacher=teacher, augment=moved, **more)
-
-    def right(one: Graph) -> str:
-        return f"{100 * hwsim.accuracy(one, xt, yt).top1:.2f}"
-
-    exact = trained(graph, 3e-3, reals=float_weights(graph, model), learn_steps=True)
-    rows = [["exact", right(graph), right(exact), ""]]
-    print(*rows[0], file=sys.stderr, flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    bases = [(bits,) for bits in args.bits]
+    tasks = [
+        (bits, mode, str(width))
+        for bits in args.bits
+        for mode in args.modes
+        for width in args.widths or DEFAULT[bits]
+    ]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.jobs, mp_context=context) as pool:
+        for group in (bases, tasks):
+            list(pool.map(one, [args] * len(group), group))
+    data, rows = Experiment(args), []
     for bits in args.bits:
-        narrow = narrowed(exact, bits, Overflow[args.overflow])
-        start = time.process_time()
-        again = trained(narrow, 1e-3)
-        seconds = time.process_time() - start
-        rows.append([str(bits), right(narrow), right(again), f"{seconds:.0f}"])
-        print(*rows[-1], file=sys.stderr, flush=True)
-    facts = {"epochs": args.epochs, "overflow": args.overflow, "train": len(x)}
+        right = data.right(hwsim.load(args.out / f"{bits}.hwsim"))
+        rows.append([bits, "as wide as needed", "", right, right, right, ""])
+    for task in tasks:
+        path = args.out / f"{task[0]}-{task[1]}{task[2]}.json"
+        rows.append(list(json.loads(path.read_text(encoding="utf-8")).values()))
+    facts = {"epochs": args.epochs, "train": args.train}
     tell(args, Path(__file__).name, HEAD, rows, {**facts, **provenance("torch", "numpy")})
 
 
