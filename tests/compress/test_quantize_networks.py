@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from sklearn.datasets import load_digits
 from support.float_networks import NETWORKS, exported, network
 from support.qonnx_nets import executed
@@ -17,6 +18,7 @@ from support.seeds import seeded
 import hwsim
 from hwsim.compress.float_model import FloatModel
 from hwsim.errors import HwsimError
+from hwsim.frontends.shared.builder import RuntimeDifference
 
 pytestmark = pytest.mark.needs("torch")
 IMAGES = (load_digits().images / 16).astype(np.float32)[:, None]
@@ -57,9 +59,37 @@ def test_batch_norms_go_into_the_layers_and_the_numbers_stay(model):
     np.testing.assert_allclose(found[out], reals(model[1]), rtol=1e-4, atol=1e-5)
 
 
-def test_a_layer_norm_is_refused_by_name():
-    model = exported(network("attention", seeded(5)), dynamo=False, batch=None)
+ANNOUNCED = {
+    "the normalization": 2,
+    "the softmax": 1,
+    "ONNX Runtime's float32 loses digits here": 2,
+}
+
+
+@pytest.mark.parametrize("dynamo", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_transformers_block_has_the_codes_of_qonnx_and_says_where_float32_may_differ(dynamo):
+    model = exported(network("attention", seeded(5)), dynamo=dynamo, batch=None)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", RuntimeDifference)
+        made = hwsim.quantize(model, IMAGES[:64], bits="w6a8")
+    told = [str(one.message) for one in said if one.category is RuntimeDifference]
+    assert {text: sum(text in one for one in told) for text in ANNOUNCED} == ANNOUNCED
+    assert len(told) == sum(ANNOUNCED.values())
+    found = hwsim.emulate(made.graph, IMAGES[:24])
+    assert found.tolist() == executed(made.proto, IMAGES[:24]).tolist()
+    assert made.sqnr > 20
+
+
+def test_a_layer_norm_gets_its_own_format_by_name():
+    model = exported(network("attention", seeded(5)), dynamo=True, batch=None)
+    made = hwsim.quantize(model, IMAGES[:64], layers={"*layer_norm*": "a5"})
+    bits = {row["name"]: row["bits"] for row in made.rows if row["op"] == "LayerNormalization"}
+    assert list(bits.values()) == [5, 5]
+
+
+def test_parts_of_another_norm_are_refused_by_name():
+    rms = exported(torch.nn.Sequential(torch.nn.RMSNorm(8)).eval(), dynamo=True, batch=None)
     with pytest.raises(HwsimError) as told:
-        hwsim.quantize(model, IMAGES[:8])
-    assert "rule to quantize for, not LayerNormalization '/norms.0/" in str(told.value)
-    assert "', LayerNormalization '/norms.1/" in str(told.value)
+        hwsim.quantize(rms, IMAGES[:8])
+    text = "rule to quantize for, not Pow '"
+    assert text in str(told.value)

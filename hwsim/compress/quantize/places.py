@@ -29,6 +29,7 @@ WITH_A_CONSTANT = ("Add", "Div", "Mul", "Sub")
 SUMS = (
     *WEIGHTED, *WITH_A_CONSTANT, "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum",
     "Softmax", "LogSoftmax", "ArgMax", "Resize", "Max", "Min", "Sum", "Mean",
+    "LayerNormalization", "InstanceNormalization", "GroupNormalization",
 )  # fmt: skip
 """What reads codes and gives numbers of its own."""
 

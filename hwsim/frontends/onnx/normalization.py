@@ -114,8 +114,7 @@ def normalized(
 ) -> Real:
     """The normalized tensor, still to be rounded; `places` are the edge's axes of one row."""
     level, epsilon = level_of(run, node, real), node.real("epsilon", 1e-5)
-    given = "a QuantizeLinear, not from Quant"
-    at = Normalization(node.name, str(node), epsilon, *constants, an_input=given)
+    at = Normalization(node.name, str(node), epsilon, *constants)
     made = normalizing.normalized(run, at, level, codes, places)
     kind = run.types[codes.edge]
     n = math.prod(kind.shape[place] for place in places)

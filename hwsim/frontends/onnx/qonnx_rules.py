@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
+from hwsim.frontends.onnx.ort import softmax
+from hwsim.frontends.onnx.ort.wording import SHARES
+from hwsim.frontends.shared import fine_units
 from hwsim.frontends.shared.float_sums import powers_of_two
 from hwsim.frontends.shared.node_by_node import Stepped
 from hwsim.frontends.shared.tensors import TensorBuilder
@@ -27,6 +30,7 @@ from hwsim.frontends.shared.values import (
     Product,
     Real,
     Scaled,
+    Softmax,
     Unary,
     Weighing,
 )
@@ -36,6 +40,10 @@ from hwsim.ops.base import IntArray
 FLOAT_NOTE = (
     "its scale is not a power of two, and QONNX computes in float32, so that a code may differ by "
     "one step where the exact value meets a rounding threshold"
+)
+FINE = (
+    "QONNX's executor computes {what} in float32, so that about one code in {share} may differ by "
+    "one step; the exact result is rounded to nearest even here"
 )
 # Modes by the name of the ap_fixed rounding that does the same; CEIL and UP have none.
 MODES = {
@@ -306,8 +314,34 @@ class IntQuant(Stepped):
         return ops
 
     def scaled(self, run: TensorBuilder, source: Scaled, out: str) -> tuple[str, list[Op]]:
-        """Refused: only QuantizeLinear's rounding of such a product is followed."""
-        raise no_factors(source)
+        """A normalization, exact and rounded once; other factors a channel are refused."""
+        if source.function is not None or source.unit is not None:
+            raise no_factors(source)
+        self._expect_nearest(source.name)
+        edge, ops = fine_units.scaled(run, source, self)
+        run.warn(source.name, FINE.format(what="the normalization", share=self._share))
+        return edge, [*ops, *self._ends()]
+
+    def softmax(self, run: TensorBuilder, source: Softmax, out: str) -> tuple[str, list[Op]]:
+        """Exact exponentials and their quotients, rounded once."""
+        self._expect_nearest(source.name)
+        edge, ops = softmax.rounded(run, source, self, out)
+        run.warn(source.name, FINE.format(what="the softmax", share=self._share))
+        return edge, [*ops, *self._ends()]
+
+    def _expect_nearest(self, name: str) -> None:
+        if MODES[self.mode] is not Rounding.RND_CONV:
+            raise HwsimError(f"{name}: its quantizer must round by ROUND, not by {self.mode}")
+
+    @property
+    def _share(self) -> str:
+        return SHARES[8 if self.bits <= 8 else 16]
+
+    def _ends(self) -> list[Op]:
+        """What saturation by the format alone leaves to do, at either end."""
+        if (self.low, self.high) == (self.format.min, self.format.max):
+            return []
+        return [Relu(zero_point=self.low, maximum=self.high)]
 
     def pair(self, run: TensorBuilder, source: Pair, out: str) -> tuple[str, list[Op]]:
         """An exact sum, difference or product of two fixed-point tensors."""

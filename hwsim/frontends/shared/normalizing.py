@@ -49,7 +49,6 @@ class Normalization:
     epsilon: float
     factor: npt.NDArray[np.generic]
     offset: npt.NDArray[np.generic]
-    an_input: str = "a quantizer"
 
     def __str__(self) -> str:
         return self.title
@@ -118,9 +117,8 @@ def _distances(
     n: int,
 ) -> str:
     """The edge of n times each code less the sum of its row."""
+    codes = _whole(run, at.name, codes)
     kind, zero = run.types[codes.edge], level.zero_point
-    if kind.quant is None:
-        raise HwsimError(f"{at}: its input must come from {at.an_input}")
     mean = Reduce(reduction=Reduction.MEAN, axes=places, zero_point=zero)
     total = run.emit(f"{at.name}.total", mean, [codes.edge], f"{at.name}.total")
     times = BatchNorm(
@@ -131,6 +129,20 @@ def _distances(
     )
     scaled = run.emit(f"{at.name}.times", times, [codes.edge], f"{at.name}.times")
     return run.emit(f"{at.name}.distance", Sub(), [scaled, total], f"{at.name}.distance")
+
+
+def _whole(run: TensorBuilder, name: str, codes: Codes) -> Codes:
+    """The same codes as whole numbers with a scale, where their format has the power of two."""
+    kind = run.types[codes.edge]
+    if kind.quant is not None:
+        return codes
+    held = kind.format
+    out = Format(held.signed, held.width, 0)
+    rule = Requantize(
+        scheme=Scheme.SHIFT, multiplier=(1.0,), out=out, quant=Quant((2.0**-held.frac_bits,))
+    )
+    edge = run.emit(f"{name}.codes", rule, [codes.edge], f"{name}.codes")
+    return replace(codes, edge=edge, format=out)
 
 
 def _shortened(run: TensorBuilder, name: str, distance: str, n: int) -> tuple[str, int]:
