@@ -19,6 +19,7 @@ import hwsim
 from hwsim.compress.float_model import FloatModel
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.builder import RuntimeDifference
+from rtl.layers.table import unsupported
 
 pytestmark = pytest.mark.needs("torch")
 IMAGES = (load_digits().images / 16).astype(np.float32)[:, None]
@@ -80,11 +81,16 @@ def test_a_transformers_block_has_the_codes_of_qonnx_and_says_where_float32_may_
     assert made.sqnr > 20
 
 
-def test_a_layer_norm_gets_its_own_format_by_name():
+def test_a_layer_norm_has_a_format_by_name_and_hardware_and_training_take_it():
     model = exported(network("attention", seeded(5)), dynamo=True, batch=None)
     made = hwsim.quantize(model, IMAGES[:64], layers={"*layer_norm*": "a5"})
     bits = {row["name"]: row["bits"] for row in made.rows if row["op"] == "LayerNormalization"}
     assert list(bits.values()) == [5, 5]
+    assert not unsupported(made.graph)
+    labels = load_digits().target[:64]
+    how = {"epochs": 1, "batch": 32, "check": True}  # which compares each batch's codes
+    trained = hwsim.finetune(made.graph, IMAGES[:64], labels, start=model, **how)
+    assert trained.graph.hash() != made.graph.hash()
 
 
 def test_parts_of_another_norm_are_refused_by_name():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -122,7 +123,7 @@ def _ordered(
         return
     yield real.reshape(op.weights.shape)
     shape = () if isinstance(op, Conv) or real.ndim > 2 else _flattened(graph, node)
-    if len(shape) > 1:
+    if len(shape) > 1 and math.prod(shape) == len(real):
         rows = real.reshape(shape[-1], *shape[:-1], op.outputs)
         yield np.moveaxis(rows, 0, -2).reshape(op.weights.shape)
 
