@@ -83,7 +83,7 @@ def test_a_transformers_block_has_the_codes_of_qonnx_and_says_where_float32_may_
 
 def test_a_layer_norm_has_a_format_by_name_and_hardware_and_training_take_it():
     model = exported(network("attention", seeded(5)), dynamo=True, batch=None)
-    made = hwsim.quantize(model, IMAGES[:64], layers={"*layer_norm*": "a5"})
+    made = hwsim.quantize(model, IMAGES[:64], bits="w4a6", layers={"*layer_norm*": "a5"})
     bits = {row["name"]: row["bits"] for row in made.rows if row["op"] == "LayerNormalization"}
     assert list(bits.values()) == [5, 5]
     assert not unsupported(made.graph)
