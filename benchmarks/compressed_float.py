@@ -182,8 +182,12 @@ def trained(
 
 
 def sparse(network: NormedNetwork, data: Samples, seed: int, **how: Any) -> NormedNetwork:
-    """The network with three quarters of its weights at 0, by and by while it is trained."""
-    pruning = GradualPruning(amount=0.75, by="taylor", scope="global", rounds=40)
+    """The network with three quarters of its weights at 0, by and by while it is trained.
+
+    The first layer, which has few, keeps its own.
+    """
+    names = tuple(network.layers())[1:]
+    pruning = GradualPruning(amount=0.755, rounds=40, layers=names)
     return cast(NormedNetwork, fitted(network, data, seed, pruning=pruning, **how))
 
 
