@@ -31,6 +31,16 @@ Data = Annotated[
     ),
 ]
 
+Sums = Annotated[
+    str | None,
+    typer.Option(
+        "--accumulator",
+        metavar="SUMS",
+        help="Narrow sums: wrap12, sat12, or exact12 (weights whose sums always fit); by layer "
+        "wrap12,fc*=sat16,conv1=none.",
+    ),
+]
+
 
 def quantize(
     model: FloatFile,
@@ -71,6 +81,7 @@ def quantize(
     rounding: Annotated[
         str, typer.Option(help="Of weights: nearest; by their sums' error, feedback or adaptive.")
     ] = "nearest",
+    accumulator: Sums = None,
     samples: Annotated[
         int, typer.Option(help="Samples that ranges come from, evenly over the data.")
     ] = 1024,
@@ -127,6 +138,7 @@ def quantize(
     from hwsim.compress.quantize.result import check_suffix
     from hwsim.compress.quantize.run import run
     from hwsim.compress.samples import Batches
+    from hwsim.compress.sums.quantized import with_narrow_sums
     from hwsim.data import Preparation
     from hwsim.verbs.designs import fewest_cycles
 
@@ -144,6 +156,11 @@ def quantize(
     asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)
     cycles = None if target_cycles is None else fewest_cycles(target)
     check_suffix(out)
+    if accumulator is not None and out.suffix.lower() != ".hwsim":
+        raise HwsimError(
+            f"the output must be a .hwsim file for --accumulator, which no ONNX file holds, not "
+            f"{out}"
+        )
     if target_cycles is not None and out.suffix.lower() != ".hwsim":
         raise HwsimError(
             f"the output must be a .hwsim file for --target-cycles, whose channels go from the "
@@ -164,6 +181,8 @@ def quantize(
         else:
             judges = judges_of(asked, given, tested, progress)
             made = choose(found, batches, linear, asked, judges, cycles)
+        if accumulator is not None:
+            made = with_narrow_sums(made, found, batches, accumulator)
         warn_of_classes(made.graph, given, batches.places)
         progress("counting accuracy")
         score, why = accuracy_of(made.graph, tested, model, asked=labels is not None)

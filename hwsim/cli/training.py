@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim.cli.compression import Data
+from hwsim.cli.compression import Data, Sums
 from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.labelled import check_inferred, named_files, read_data
 from hwsim.cli.options import (
@@ -94,6 +94,7 @@ def finetune(
     keep_zeros: KeepZeros = False,
     best: Best = False,
     patience: Patience = None,
+    accumulator: Sums = None,
     check: Check = False,
     checkpoint: Checkpoint = None,
     classes: Classes = None,
@@ -115,7 +116,7 @@ def finetune(
 
     wishes = Wishes(
         output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
-        keep_zeros=keep_zeros,
+        keep_zeros=keep_zeros, accumulator=accumulator,
     )  # fmt: skip
     how = Training(
         epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,
@@ -125,6 +126,7 @@ def finetune(
     _expect_target(out)
     with Progress(f"reading {model}") as progress:
         graph = load(model, like=like)
+        _expect_widths(graph, accumulator)
         data = _read(graph, inputs, labels, classes, prepare, output, required=True)
         held = _tested(graph, test, test_labels, classes, prepare, output)
         found = _fit(graph, data, held, how, wishes, None, progress, named_files(inputs, labels))
@@ -161,6 +163,7 @@ def distil(
     keep_zeros: KeepZeros = False,
     best: Best = False,
     patience: Patience = None,
+    accumulator: Sums = None,
     check: Check = False,
     checkpoint: Checkpoint = None,
     classes: Classes = None,
@@ -184,7 +187,7 @@ def distil(
 
     wishes = Wishes(
         output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
-        keep_zeros=keep_zeros,
+        keep_zeros=keep_zeros, accumulator=accumulator,
     )  # fmt: skip
     how = Training(
         epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,
@@ -196,6 +199,7 @@ def distil(
     with Progress(f"reading {model}") as progress:
         graph = load(model, like=like)
         taught = any_teacher(teacher, graph, output, pairs)
+        _expect_widths(graph, accumulator)
         data = _read(graph, inputs, labels, classes, prepare, output, required=False)
         held = _tested(graph, test, test_labels, classes, prepare, output)
         found = _fit(graph, data, held, how, wishes, taught, progress, named_files(inputs, labels))
@@ -219,6 +223,15 @@ def _expect_target(out: Path) -> None:
         raise HwsimError(f"--out must be a .hwsim file, not {str(out)!r}")
     if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
         raise HwsimError(f"--out must be a file in a folder that can be written, not {str(out)!r}")
+
+
+def _expect_widths(graph: Graph, accumulator: str | None) -> None:
+    """Raise HwsimError for narrow sums that the model cannot have, before data are read."""
+    if accumulator is not None:
+        from hwsim.compress.sums.narrow import expect_widths
+        from hwsim.compress.sums.width import sum_widths
+
+        expect_widths(graph, sum_widths(graph, accumulator))
 
 
 def _tested(

@@ -35,6 +35,7 @@ def quantize(
     equalize: bool = False,
     correct_bias: bool = False,
     rounding: str = "nearest",
+    accumulator: str | None = None,
     samples: int | None = 1024,
     target_accuracy: float | str | None = None,
     target_bits: int | None = None,
@@ -63,6 +64,7 @@ def quantize(
     a tensor; `correct_bias` takes the mean error of rounded weights off the biases. `rounding` of
     weights is `nearest`, or such that a layer's sums err least: `feedback` (GPTQ: what one weight
     errs the others of its sum take up), `adaptive` (AdaRound, by gradients; needs PyTorch).
+    `accumulator` gives layers narrow sums, as `finetune` reads it: a Graph for `.hwsim` alone.
 
     With a target, bits are chosen by layer between `least` and `bits`; what `layers` and `ends`
     name, and inputs, keep theirs. `target_accuracy` (0.915, or "91.5%") takes the least `cost` (bit
@@ -83,6 +85,7 @@ def quantize(
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.run import run
     from hwsim.compress.samples import Batches, BatchStream
+    from hwsim.compress.sums.quantized import with_narrow_sums
 
     linear = LinearScheme.parse(
         bits,
@@ -109,6 +112,8 @@ def quantize(
     else:
         judges = _judges(found, batches, asked, labels, test)
         made = choose(found, batches, linear, asked, judges, cycles)
+    if accumulator is not None:
+        made = with_narrow_sums(made, found, batches, accumulator)
     if out is not None:
         made.save(out)
     return made

@@ -25,6 +25,7 @@ def finetune(
     learn_steps: bool = False,
     keep_zeros: bool = False,
     best: bool = False,
+    accumulator: str | None = None,
     checkpoint: str | Path | None = None,
     log: Callable[[str], None] | None = None,
     **settings: Any,
@@ -37,13 +38,16 @@ def finetune(
     weights.
     `learn_steps` learns the requantizers' multipliers too, `keep_zeros` leaves weights that are 0
     (a pruned model's) at 0, `best` keeps the epoch of the highest accuracy, and `checkpoint` is a
-    file that holds the state after each epoch, from which the same call goes on. `log` gets a line
-    an epoch. `settings` are those of
+    file that holds the state after each epoch, from which the same call goes on. `accumulator`
+    gives layers narrow sums to be trained for, in units chosen on the data: `wrap12` and `sat12`
+    wrap and saturate beyond 12 bits, `exact12` leads to weights whose sums need no more for any
+    input; `wrap12,fc*=sat16,conv1=none` is by patterns of nodes, the last that fits counts.
+    `log` gets a line an epoch. `settings` are those of
     `hwsim.compress.training.loop.Training`: epochs, rate, batch, seed, check, ...
     Raises HwsimError for a model that cannot be trained, for data that do not fit, and for a float
     model whose weights are not the model's.
     """
-    wishes = (output, start, learn_steps, keep_zeros, best, checkpoint)
+    wishes = (output, start, learn_steps, keep_zeros, best, accumulator, checkpoint)
     return _fitted(as_graph(model), (x, labels), test, names, wishes, None, log, settings)
 
 
@@ -61,6 +65,7 @@ def distil(
     learn_steps: bool = False,
     keep_zeros: bool = False,
     best: bool = False,
+    accumulator: str | None = None,
     checkpoint: str | Path | None = None,
     log: Callable[[str], None] | None = None,
     **settings: Any,
@@ -78,7 +83,7 @@ def distil(
 
     graph = as_graph(model)
     taught = any_teacher(teacher, graph, output, features or {}, x)
-    wishes = (output, start, learn_steps, keep_zeros, best, checkpoint)
+    wishes = (output, start, learn_steps, keep_zeros, best, accumulator, checkpoint)
     return _fitted(graph, (x, labels), test, names, wishes, taught, log, settings)
 
 
@@ -87,7 +92,7 @@ def _fitted(
     data: tuple[Any, Any],
     test: tuple[Any, Any] | None,
     names: Sequence[str] | None,
-    wishes: tuple[str | None, str | Path | None, bool, bool, bool, str | Path | None],
+    wishes: tuple[str | None, Any, bool, bool, bool, str | None, str | Path | None],
     teacher: Any,
     log: Callable[[str], None] | None,
     settings: Mapping[str, Any],
@@ -96,13 +101,14 @@ def _fitted(
     from hwsim.compress.training.loop import Training
     from hwsim.evaluation.measure import by_name
 
-    output, start, learn_steps, keep_zeros, best, checkpoint = wishes
+    output, start, learn_steps, keep_zeros, best, accumulator, checkpoint = wishes
     wanted = Wishes(
         output=output,
         start=Path(start) if isinstance(start, str) else start,
         learn_steps=learn_steps,
         keep_zeros=keep_zeros,
         best=best,
+        accumulator=accumulator,
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )
     batches = [

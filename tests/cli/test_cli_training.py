@@ -14,6 +14,7 @@ from support.cli_calls import refused, run
 import hwsim
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.linear import Widths, quantize
+from hwsim.ops import EXACT, Weighted
 
 pytestmark = pytest.mark.needs("torch", "array_api_compat", "onnxruntime")
 FLOAT = Path(digits.__file__).parent / "models" / "digits_cnn_int8.float.onnx"
@@ -125,3 +126,70 @@ def test_zeros_are_kept_where_asked_for(place, capsys):
         grown[more] = sum(int(tuned.node(k).op.weights[z].any()) for k, z in zeros.items())
         assert any((tuned.node(k).op.weights != graph.node(k).op.weights).any() for k in zeros)
     assert grown[()] and not grown["--keep-zeros",]
+
+
+# Narrow accumulators
+
+
+SUMS = "exact10,conv1=wrap13,logits=none"
+
+
+def widths(path: Path) -> dict[str, tuple[int, str]]:
+    """Bits of each layer's sums, and what its accumulator does."""
+    graph, found = hwsim.load(path), {}
+    for node in graph.nodes:
+        if isinstance(node.op, Weighted):
+            acc = node.op.accumulator
+            kind = "exact" if acc == EXACT else acc.overflow.value
+            found[node.name] = graph.types()[node.output].format.width, kind
+    return found
+
+
+def test_a_network_is_trained_for_the_accumulators_that_are_named(place, capsys):
+    more = ("--epochs", 1, "--from", FLOAT, "--accumulator", SUMS, "--check")
+    status, _, err = run(capsys, *call(place, "finetune", *more))
+    assert status == 0, err
+    found = widths(place / "t.hwsim")
+    assert found["conv1"] == (13, "WRAP")
+    assert all(bits <= 10 and kind == "exact" for bits, kind in (found["conv2"], found["conv3"]))
+    assert found["logits"] == widths(place / "m.onnx")["logits"]
+    data = digits.load()
+    same = hwsim.finetune(
+        place / "m.onnx",
+        data.train_images[:TRAINED],
+        data.train_labels[:TRAINED],
+        test=(data.test_images, data.test_labels),
+        start=FLOAT,
+        accumulator=SUMS,
+        epochs=1,
+        batch=64,
+        rate=3e-3,
+    )
+    assert same.graph.hash() == hwsim.load(place / "t.hwsim").hash()
+
+
+@pytest.mark.parametrize(
+    ("sums", "said"),
+    [
+        ("saturate9", "an accumulator must be like exact16, wrap12 or sat12, of 2 to 48 bits"),
+        ("wrap9,fc*=wrap8", "must be of a layer, conv1, conv2, conv3, logits, not of 'fc*', which"),
+        ("wrap8", "the accumulator of node 'conv1' must have at least 9 bits, which its inputs of"),
+    ],
+)
+def test_accumulators_that_the_model_cannot_have_are_told(place, capsys, sums, said):
+    assert said in refused(capsys, *call(place, "finetune", "--accumulator", sums))
+    assert not (place / "t.hwsim").exists()
+
+
+def test_a_quantized_model_gets_narrow_accumulators_in_a_saved_graph_alone(place, capsys):
+    line = ["quantize", FLOAT, "--data", place / "train.npz", "--accumulator", "sat11,conv1=none"]
+    said = refused(capsys, *line, "-o", place / "q.onnx")
+    assert "the output must be a .hwsim file for --accumulator" in said
+    status, _, err = run(capsys, *line, "--bits", "w4a4", "-o", place / "q.hwsim")
+    assert status == 0, err
+    found = widths(place / "q.hwsim")
+    assert {found[name] for name in ("conv2", "conv3", "logits")} == {(11, "SAT")}
+    assert found["conv1"][1] == "exact"
+    images = digits.load().train_images[:TRAINED]
+    same = hwsim.quantize(FLOAT, images, bits="w4a4", accumulator="sat11,conv1=none")
+    assert same.graph.hash() == hwsim.load(place / "q.hwsim").hash()

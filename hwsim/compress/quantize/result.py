@@ -60,8 +60,8 @@ class QuantizedModel:
         if file.suffix.lower() == ".onnx":
             if self.proto is None:
                 raise HwsimError(
-                    f"the output must be a .hwsim file where channels were taken out (hwsim "
-                    f"to-onnx writes ONNX of it), not {file}"
+                    f"the output must be a .hwsim file where channels were taken out or sums "
+                    f"made narrow (hwsim to-onnx writes ONNX of a Graph), not {file}"
                 )
             write_atomically(file, self.proto.SerializeToString())
         else:

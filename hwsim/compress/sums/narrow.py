@@ -67,6 +67,13 @@ def narrow(
     return Narrowed(made, found, limits)
 
 
+def expect_widths(graph: Graph, widths: Mapping[str, SumWidth]) -> None:
+    """Raise HwsimError where `narrow` will for this graph, which is before any data are read."""
+    for name, width in widths.items():
+        op, kind = _layer(graph, name)
+        NarrowLayer(graph, graph.node(name), width, {"weights": op.weights * real_unit(op, kind)})
+
+
 def _layer(graph: Graph, name: str) -> tuple[Weighted, TensorType]:
     node = graph.node(name)
     op, x = node.op, graph.input_types(node)[0]
