@@ -42,6 +42,7 @@ LEVELS = (
         "hls4ml_backend",
         "hls4ml_project",
         "onnx_export",
+        "recipe",
         "verbs",
         "verification",
         "__main__",

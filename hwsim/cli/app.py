@@ -9,6 +9,7 @@ import typer
 
 from hwsim.cli import (
     attribution,
+    compress,
     compression,
     designs,
     encoding,
@@ -73,6 +74,12 @@ app.command(
 app.command(
     epilog=examples("distil model.onnx --data train.npz --teacher float.onnx -o taught.hwsim")
 )(training.distil)
+
+app.command(
+    epilog=examples(
+        "compress --new recipe.toml", "compress recipe.toml --check", "compress recipe.toml"
+    )
+)(compress.compress)
 
 app.command(
     epilog=examples("hazards model.hwsim -i x.npy", "hazards model.onnx -i data.npz:x_test --top 5")

@@ -1,0 +1,154 @@
+"""What a network comes to after a step: accuracy, bits, work, and what a plan of hardware says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwsim.compress.figures import bit_operations, weight_bits
+from hwsim.compress.float_model import FloatModel
+from hwsim.compress.quantize.places import places
+from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import batch_size, choose_output, measure, read_labels
+from hwsim.evaluation.scores import Tally
+from hwsim.extras import hardware
+from hwsim.graph import Graph
+from hwsim.ops import Weighted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hwsim.recipe.data import RecipeData
+    from hwsim.recipe.job import Network
+    from hwsim.recipe.reading import Recipe
+
+FLOAT_BITS = 32
+PIECE = 256
+"""Samples that a float model is run on at once."""
+
+Figures = dict[str, Any]
+
+
+def figures_of(
+    network: Network, recipe: Recipe, data: RecipeData, say: Callable[[str], None]
+) -> Figures:
+    """Figures of a network; what is not known of it is None.
+
+    `accuracy` is that of the emulator on all test samples, of a float model ONNX Runtime's.
+    `weight_bits` are bits as hardware stores them, `bias_bits` those that biases take. `macs` and
+    `bit_operations` are those of an inference, the latter products by the bits of both factors.
+    `plan` is what `hwsim build` takes by default on the recipe's target.
+    """
+    if network.is_float:
+        model = FloatModel.read(network.path)
+        say("counting the float model's accuracy")
+        return {**_of_floats(model), "accuracy": _float_accuracy(model, data), "plan": None}
+    graph = network.graph()
+    say("counting accuracy")
+    found = {**_of_graph(graph), "accuracy": _accuracy(graph, data, say)}
+    return {**found, "plan": plan_of(graph, recipe.target, recipe.clock)}
+
+
+def _of_graph(graph: Graph) -> Figures:
+    ops = [node.op for node in graph.nodes if isinstance(node.op, Weighted)]
+    weights, biases = sum(op.weights.size for op in ops), sum(op.bias.size for op in ops)
+    zeros = sum(int((op.weights == 0).sum()) for op in ops)
+    return {
+        "parameters": weights + biases,
+        "weights": weights,
+        "zeros": zeros,
+        "sparsity": zeros / weights if weights else 0.0,
+        "weight_bits": weight_bits(graph),
+        "bias_bits": sum(op.bias.size * _width(op.bias) for op in ops),
+        "macs": sum(one.macs for one in graph.work().values()),
+        "bit_operations": bit_operations(graph),
+    }
+
+
+def _width(codes: Any) -> int:
+    """Bits of two's complement that hold all codes."""
+    least, most = int(codes.min()), int(codes.max())
+    return 1 + max((-1 - least if least < 0 else 0).bit_length(), max(most, 0).bit_length())
+
+
+def _of_floats(model: FloatModel) -> Figures:
+    constants, layers = model.constants, places(model).layers
+    weights = {layer.weights: constants[layer.weights] for layer in layers}
+    biases = {layer.bias: constants[layer.bias] for layer in layers if layer.bias in constants}
+    count, zeros = (
+        sum(part.size for part in weights.values()),
+        sum(int((part == 0).sum()) for part in weights.values()),
+    )
+    held = sum(part.size for part in biases.values())
+    return {
+        "parameters": count + held,
+        "weights": count,
+        "zeros": zeros,
+        "sparsity": zeros / count if count else 0.0,
+        "weight_bits": FLOAT_BITS * count,
+        "bias_bits": FLOAT_BITS * held,
+        "macs": None,
+        "bit_operations": None,
+    }
+
+
+def _accuracy(graph: Graph, data: RecipeData, say: Callable[[str], None]) -> Figures | None:
+    if not data.has("test"):
+        return None
+    given = data.of_graph(graph, "test")
+    if given.labels is None:
+        return None
+    found = measure(
+        graph, given.arrays, given.labels, output=data.output, names=given.names, say=say
+    )
+    return {"samples": found.samples, "right": found.right, "top1": found.top1}
+
+
+def _float_accuracy(model: FloatModel, data: RecipeData) -> Figures | None:
+    if not data.has("test"):
+        return None
+    given = data.of_floats(model, "test")
+    if given.labels is None:
+        return None
+    names = list(model.outputs)
+    if data.output not in names and len(names) > 1:
+        raise HwsimError(f"output must be one of {', '.join(names)}, not {data.output!r}")
+    name = data.output if data.output in names else names[0]
+    run, tally = model.runner([name]), Tally(name, None)
+    count = batch_size(given.arrays)
+    labels = read_labels(given.labels, count, given.names)
+    for start in range(0, count, PIECE):
+        part = slice(start, start + PIECE)
+        piece = {
+            name: np.ascontiguousarray(array[part], np.float32)
+            for name, array in given.arrays.items()
+        }
+        tally.add(run(piece)[name], labels[part])
+    found = tally.result(None if given.names is None else tuple(given.names))
+    return {"samples": found.samples, "right": found.right, "top1": found.top1}
+
+
+def plan_of(graph: Graph, target: str, clock: str) -> Figures:
+    """The plan that a build takes by default, or why there is none."""
+    try:
+        mhz = hardware("rtl.flow.clock").parse_clock(clock)
+        found = hardware("rtl.plan.explore").explore(graph, target, mhz, 2)
+    except HwsimError as error:
+        return {"problem": str(error)}
+    option = next(one for one in found.options if one.default)
+    return {
+        "target": found.target,
+        "cycles": option.cycles,
+        "fps": option.fps,
+        "multipliers": option.multipliers,
+        "block_rams": option.block_rams,
+        "memory_bits": option.memory_bits,
+        "fits": option.fits,
+    }
+
+
+def check_output(recipe: Recipe, graph: Graph) -> None:
+    """Raise HwsimError where the recipe names an output that the network has not."""
+    if recipe.data["output"] is not None:
+        choose_output(graph, recipe.data["output"])

@@ -1,0 +1,1 @@
+"""What a recipe's steps do: make a network smaller, train it, and tell what it comes to."""

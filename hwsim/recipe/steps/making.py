@@ -1,0 +1,172 @@
+"""Steps that make a network smaller at once: quantize, prune and encode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hwsim.compress.float_model import FloatModel
+from hwsim.compress.prune.float_weights import facts_of_float, prune_float
+from hwsim.compress.prune.masks import WholeChannels, parse_pattern
+from hwsim.compress.prune.prune import Pruned, Pruning, facts_of, prune
+from hwsim.compress.quantize.nonlinear import WeightSet, chosen_sets, encoded
+from hwsim.compress.quantize.options import LinearScheme
+from hwsim.compress.training.start import float_weights
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+from hwsim.ops import Weighted
+from hwsim.recipe.job import FLOATS, INTEGERS, Job, Masks, Outcome, save_masks
+from hwsim.recipe.keys import Values, arguments_of
+from hwsim.storage import write_atomically
+
+QUANTIZED = "quantized.onnx"
+"""The file of a quantized network for other tools, beside the Graph."""
+
+CODES = "codes"
+"""What `from` may be where no float weights are wanted."""
+
+WITH_LABELS = ("taylor", "movement")
+
+
+def quantization(values: Values) -> dict[str, Any]:
+    """A step's options as the verb takes them."""
+    found = {name: value for name, value in values.items() if name not in ("per_tensor", "layer")}
+    return {**found, "layers": values["layer"], "per_channel": not values["per_tensor"]}
+
+
+def check_quantization(values: Values) -> None:
+    """Raise HwsimError for what the scheme refuses, and for no samples."""
+    if values["samples"] < 1:
+        raise HwsimError(f"samples must be at least 1, not {values['samples']}")
+    given = quantization(values)
+    LinearScheme.parse(
+        **arguments_of(LinearScheme.parse, {**given, "layers": given["layers"] or {}})
+    )
+
+
+def run_quantization(job: Job) -> Outcome:
+    """The float network in integers, and as a file for other tools."""
+    from hwsim.verbs import quantize
+
+    before = job.before.path
+    data = job.data.of_floats(FloatModel.read(before), "calibration")
+    job.say("calibrating")
+    made = quantize(before, dict(data.arrays), **quantization(job.values))
+    made.graph.save(job.folder / INTEGERS)
+    write_atomically(job.folder / QUANTIZED, made.proto.SerializeToString())
+    after = replace(
+        job.before,
+        path=job.folder / INTEGERS,
+        floats=before,
+        origin=job.folder / INTEGERS,
+        equalized=bool(job.values["equalize"]),
+    )
+    masks: Masks = {}
+    if job.before.zeros:
+        reals = float_weights(made.graph, after.float_model())
+        masks = {name: parts["weights"] != 0 for name, parts in reals.items()}
+    facts = {"form": made.form, "output_sqnr": made.sqnr, "layers": list(made.rows)}
+    return Outcome(
+        network=replace(after, masks=save_masks(job.folder, masks)),
+        facts=facts,
+        notes=tuple(made.remarks),
+    )
+
+
+def pruning(values: Values) -> Pruning:
+    """What is to go."""
+    return Pruning(
+        amount=values["amount"],
+        by=values["by"],
+        pattern=parse_pattern(values["pattern"]),
+        scope=values["scope"],
+        layers=values["layer"],
+        seed=values["seed"],
+    )
+
+
+def check_float_pruning(values: Values) -> None:
+    """Raise HwsimError for what only a network of integers can be pruned by."""
+    how = pruning(values)
+    if how.by != "magnitude" or isinstance(how.pattern, WholeChannels):
+        what = "channels" if isinstance(how.pattern, WholeChannels) else f"scores by {how.by}"
+        raise HwsimError(
+            f"{what} must come after the step that quantizes; a float network is pruned by the "
+            "magnitude of its weights"
+        )
+
+
+def run_pruning(job: Job) -> Outcome:
+    """The network with weights of 0, or without channels."""
+    how = pruning(job.values)
+    if job.before.is_float:
+        model = FloatModel.read(job.before.path)
+        gone = prune_float(model, how)
+        write_atomically(job.folder / FLOATS, gone.proto.SerializeToString())
+        after = replace(job.before, path=job.folder / FLOATS, zeros=True)
+        return Outcome(network=after, facts=facts_of_float(model, gone))
+    graph = job.before.graph()
+    images, labels = _samples(job, graph, how)
+    found = prune(graph, how, images, labels)
+    found.graph.save(job.folder / INTEGERS)
+    after = replace(job.before, path=job.folder / INTEGERS)
+    masks = _masks(job.before.held_masks(), found)
+    if isinstance(how.pattern, WholeChannels):
+        after = replace(after, origin=None)
+    after = replace(after, masks=save_masks(job.folder, masks))
+    return Outcome(network=after, facts=facts_of(graph, found.graph, found.whole))
+
+
+def _samples(job: Job, graph: Graph, how: Pruning) -> tuple[Any, Any]:
+    """Images and class numbers for scores by data."""
+    from hwsim.compress.training.fit import LabelledBatch
+
+    if how.by == "magnitude":
+        return None, None
+    data = job.data.of_graph(graph, "train", required=how.by in WITH_LABELS)
+    batch = LabelledBatch.read(data.arrays, data.labels, data.names)
+    return batch.arrays, batch.labels
+
+
+def _masks(before: Mapping[str, Any], found: Pruned) -> Masks:
+    """Where weights stay: of channels that went, where the layers that were pruned are not 0."""
+    ops = {node.name: node.op for node in found.graph.nodes}
+    kept: Masks = {}
+    for name in {**before, **found.masks}:
+        op = ops[name]
+        assert isinstance(op, Weighted)
+        parts = [masks[name] for masks in (before, found.masks) if name in masks]
+        fits = all(part.shape == op.weights.shape for part in parts)
+        kept[name] = np.logical_and.reduce(parts) if fits else op.weights != 0
+    return kept
+
+
+def encoding(values: Values) -> None:
+    """Raise HwsimError for a set of weights that there is not."""
+    for text in (values["weights"], *(values["layer"] or {}).values()):
+        if text != "plain":
+            WeightSet.parse(text)
+
+
+def run_encoding(job: Job) -> Outcome:
+    """The network with weights of other sets, nearest to the float ones where they are known."""
+    graph, given = job.before.graph(), job.values["from"]
+    chosen = chosen_sets(graph, job.values["weights"], job.values["layer"] or {})
+    reals = None
+    if given is None:
+        reals = job.before.float_weights()
+    elif given != CODES:
+        reals = float_weights(graph, FloatModel.read(given))
+    found = encoded(graph, chosen, reals)
+    found.save(job.folder / INTEGERS)
+    ops = {node.name: node.op for node in found.nodes}
+    stored = {
+        name: op.encoding.text if op.encoding else "codes"
+        for name, op in ops.items()
+        if isinstance(op, Weighted)
+    }
+    facts = {"begins_with": "float weights" if reals is not None else "codes", "stored": stored}
+    return Outcome(network=replace(job.before, path=job.folder / INTEGERS), facts=facts)

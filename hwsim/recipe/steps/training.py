@@ -1,0 +1,88 @@
+"""Steps that train: by labels, and by a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hwsim.compress.training.fit import LabelledBatch, Wishes, fit
+from hwsim.compress.training.loop import Epoch, Training
+from hwsim.compress.training.teachers import any_teacher
+from hwsim.data import Labelled
+from hwsim.errors import HwsimError
+from hwsim.recipe.job import INTEGERS, Job, Outcome, Weights
+from hwsim.recipe.keys import Values, arguments_of
+
+
+def training(values: Values) -> Training:
+    """How it is trained."""
+    given = arguments_of(Training, values)
+    if "share" in values:
+        given["distil"] = values["share"]
+    return Training(**given)
+
+
+def run_training(job: Job) -> Outcome:
+    """The network trained, its pruned weights at 0 still."""
+    graph, how, values = job.before.graph(), training(job.values), job.values
+    taught = None
+    if "teacher" in values:
+        teacher = values["teacher"] or job.recipe.model
+        taught = any_teacher(teacher, graph, job.data.output, values["feature"] or {})
+    data = _batch(job.data.of_graph(graph, "train", required=taught is None))
+    held = None
+    if job.data.has("test"):
+        held = _batch(job.data.of_graph(graph, "test", required=True))
+    reals, note = _start(job)
+    wishes = Wishes(
+        output=job.data.output,
+        start=values["from"] if isinstance(values["from"], Path) else None,
+        learn_steps=values["learn_steps"],
+        best=values["best"],
+        keep_zeros=values["keep_zeros"],
+        checkpoint=job.checkpoint,
+    )
+
+    def told(epoch: Epoch) -> None:
+        said = f"epoch {epoch.number} of {how.epochs}: loss {epoch.loss:.4f}"
+        if epoch.score is not None:
+            said += f", accuracy {100 * epoch.score:.2f} %"
+        job.say(said)
+
+    found = fit(
+        graph,
+        data,
+        held,
+        how,
+        wishes,
+        reals=reals,
+        masks=job.before.held_masks() or None,
+        teacher=taught,
+        say=told,
+        progress=job.say,
+    )
+    found.graph.save(job.folder / INTEGERS)
+    begun = "float weights" if reals is not None or wishes.start is not None else "codes"
+    return Outcome(
+        network=replace(job.before, path=job.folder / INTEGERS, origin=None),
+        facts={"begins_with": begun, "trained_on": _count(data)},
+        notes=note,
+    )
+
+
+def _start(job: Job) -> tuple[Weights | None, tuple[str, ...]]:
+    """The float weights where the codes are still those, rounded; why not, where they are not."""
+    if job.values["from"] is not None:
+        return None, ()
+    try:
+        return job.before.float_weights(), ()
+    except HwsimError as error:
+        return None, (f"training begins with the codes: {error}",)
+
+
+def _batch(data: Labelled) -> LabelledBatch:
+    return LabelledBatch.read(data.arrays, data.labels, data.names)
+
+
+def _count(data: LabelledBatch) -> int:
+    return len(next(iter(data.arrays.values())))
