@@ -61,7 +61,8 @@ class Network:
         """Where weights may differ from 0, by node; empty where nothing was pruned."""
         if self.masks is None:
             return {}
-        return load(self.masks.read_bytes())
+        found = load(self.masks.read_bytes())
+        return {name: found[name] for name in sorted(found)}  # safetensors knows no order
 
     def float_model(self) -> FloatModel:
         """The float model that it was quantized from, as it was quantized."""

@@ -295,7 +295,7 @@ def _fingerprint(
     if teacher is not None:
         lesson = _lesson(teacher(first))
         arrays.update({"scores": lesson.scores, **lesson.features})
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items()):  # in whatever order they were given
         whole = np.ascontiguousarray(array)
         found.update(f"{name} {whole.dtype} {whole.shape}".encode())
         found.update(whole.tobytes())

@@ -1,0 +1,49 @@
+"""A recipe's keys are the commands' options: none is missing, none has another default."""
+
+from __future__ import annotations
+
+import pytest
+from typer.main import get_command
+
+from hwsim.cli.app import app
+from hwsim.recipe.keys import NEEDED
+from hwsim.recipe.kinds import KINDS
+from hwsim.recipe.reading import DATA, TOP
+
+OF_THE_RECIPE = {
+    "model", "out", "like", "data", "input", "labels", "test", "test_labels", "classes", "output",
+    "scale", "mean", "std", "resize", "folder", "reference", "checkpoint",
+}  # fmt: skip
+"""Options that a recipe has above its steps, or that it answers itself."""
+
+SHOWN = {"json", "histograms", "page", "picture"}
+"""Options of what a command prints, and of files that a recipe writes anyway."""
+
+
+def options(command: str) -> dict[str, tuple[bool, object]]:
+    """Whether an option must be given, and its default, by the name that people type."""
+    found = {}
+    for one in get_command(app).commands[command].params:
+        long = next((text for text in one.opts if text.startswith("--")), one.name)
+        found[long.removeprefix("--").replace("-", "_")] = (one.required, one.default)
+    return found
+
+
+@pytest.mark.parametrize("do", KINDS)
+def test_each_option_of_a_command_is_a_key_of_its_step_with_the_same_default(do):
+    keys, given = KINDS[do].keys, options(do)
+    assert len(given) > 3
+    for name, (required, default) in given.items():
+        if name in OF_THE_RECIPE | SHOWN or (do, name) == ("distil", "teacher"):
+            continue
+        assert name in keys, f"--{name} of hwsim {do} is no key"
+        if required:
+            assert keys[name].default is NEEDED, name
+        else:
+            assert keys[name].default == default or not (keys[name].default or default), name
+
+
+def test_what_a_recipe_says_once_has_the_names_of_the_options():
+    known = {key.name for key in (*TOP, *DATA)}
+    assert {"model", "out", "like", "test", "test_labels", "classes", "output"} <= known
+    assert {"scale", "mean", "std", "resize"} <= known

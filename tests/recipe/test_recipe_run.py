@@ -1,0 +1,329 @@
+"""A recipe that runs: what it leaves, what it takes again, and what becomes of a killed one."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import digits
+import numpy as np
+import pytest
+from safetensors.numpy import load
+from support.cli_calls import refused, run
+from support.seeds import seeded
+
+import hwsim
+from hwsim import storage
+
+pytestmark = pytest.mark.needs("torch", "array_api_compat", "onnxruntime")
+FLOAT = Path(digits.__file__).parent.resolve() / "hls4ml" / "digits.float.onnx"
+TRAINED, TESTED = 256, 128
+
+STEPS = """
+[[step]]
+do = "quantize"
+bits = "w4a4"
+
+[[step]]
+do = "prune"
+amount = 0.5
+
+[[step]]
+do = "distil"
+epochs = 3
+batch = 64
+rate = 3e-3
+learn_steps = true
+
+[[step]]
+do = "attribute"
+
+[[step]]
+do = "plan"
+"""
+BUILD = '\n[[step]]\ndo = "build"\nrtl_only = true\n'
+
+
+def recipe(folder: Path, steps: str = STEPS, out: str = "made", model: Path = FLOAT) -> Path:
+    if not (folder / "train.npz").exists():
+        data = digits.load()
+        np.savez(folder / "train.npz", x=data.train_images[:TRAINED], y=data.train_labels[:TRAINED])
+        np.savez(folder / "test.npz", x=data.test_images[:TESTED], y=data.test_labels[:TESTED])
+    file = folder / f"{out}.toml"
+    head = f'model = "{model}"\nout = "{out}"\nseed = 3\n'
+    file.write_text(head + '[data]\ntrain = "train.npz"\ntest = "test.npz"\n' + steps)
+    return file
+
+
+def facts(folder: Path) -> dict:
+    """What a recipe left, but for how long it took and where it lies."""
+    found = json.loads((folder / "report.json").read_text())
+    for row in found["steps"]:
+        del row["seconds"], row["kept"]
+    return {key: found[key] for key in ("steps", "seed", "target", "failed")}
+
+
+def made(folder: Path) -> dict[str, str]:
+    """The hash of each file of each finished step, by its place."""
+    return {
+        f"{one.parent.name}/{name}": digest
+        for one in sorted(folder.glob("steps/*/step.json"))
+        for name, digest in json.loads(one.read_text())["files"].items()
+        if name != "build/build.json"  # which says how long it took
+    }
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipe")
+    file = recipe(folder)
+    lines: list[str] = []
+    found = hwsim.run_recipe(file, log=lines.append)
+    return folder, file, found, lines
+
+
+def test_each_step_has_its_figures_and_they_are_the_networks_own(done):
+    folder, _, found, lines = done
+    rows = {row.do: row for row in found.rows}
+    assert [row.number for row in found.rows] == [0, 1, 2, 3, 4, 5] and len(lines) == 6
+    data = digits.load()
+    images, labels = data.test_images[:TESTED], data.test_labels[:TESTED]
+    for do in ("quantize", "prune", "distil"):
+        file = folder / "made" / rows[do].folder / "model.hwsim"
+        wanted = hwsim.accuracy(file, images, labels)
+        score = rows[do].figures["accuracy"]
+        assert score == {"samples": TESTED, "right": wanted.right, "top1": wanted.top1}
+        weights = [n.op.weights for n in hwsim.load(file).nodes if hasattr(n.op, "weights")]
+        assert rows[do].figures["weights"] == sum(w.size for w in weights)
+        assert rows[do].figures["zeros"] == sum(int((w == 0).sum()) for w in weights)
+        assert rows[do].figures["weight_bits"] == 4 * rows[do].figures["weights"]
+        assert rows[do].figures["plan"]["cycles"] > 0
+    assert rows["model"].figures["weight_bits"] == 8 * rows["quantize"].figures["weight_bits"]
+    beside = hwsim.accuracy(found.model, images, labels, reference=FLOAT).reference
+    assert rows["model"].figures["accuracy"]["right"] == beside.right
+    assert rows["attribute"].figures == rows["distil"].figures
+    assert found.model.read_bytes() == file.read_bytes()
+
+
+def test_what_was_pruned_stays_zero_through_the_training(done):
+    folder, _, found, _ = done
+    before, after = (
+        hwsim.load(folder / "made" / row.folder / "model.hwsim") for row in found.rows[2:4]
+    )
+    pruned = moved = 0
+    for node in before.nodes:
+        if hasattr(node.op, "weights"):
+            new = after.node(node.name).op.weights
+            assert not new[node.op.weights == 0].any()
+            pruned += int((node.op.weights == 0).sum())
+            moved += int((new != node.op.weights).sum())
+    assert pruned >= found.rows[0].figures["weights"] // 2 and moved > 50
+
+
+def test_a_second_run_takes_all_and_a_later_change_the_steps_before_it(done, capsys):
+    folder, file, found, _ = done
+    status, out, _ = run(capsys, "compress", file, "--json")
+    again = json.loads(out)
+    assert status == 0 and all(row["kept"] for row in again["steps"])
+    changed = recipe(folder, STEPS.replace("epochs = 3", "epochs = 1"))
+    rows = hwsim.run_recipe(changed).rows
+    assert [row.kept for row in rows] == [True, True, True, False, False, False]
+    assert rows[3].figures != found.rows[3].figures
+    back = hwsim.run_recipe(recipe(folder))
+    assert all(row.kept for row in back.rows) and back.rows[3].figures == found.rows[3].figures
+
+
+@pytest.mark.parametrize("what", ["seed", "data", "file"])
+def test_a_step_is_done_again_where_what_it_depends_on_is_another(done, what):
+    folder, file, found, _ = done
+    if what == "seed":
+        file = recipe(folder, STEPS.replace("epochs = 3", "epochs = 3\nseed = 9"))
+    elif what == "data":
+        with np.load(folder / "train.npz") as data:
+            x, y = data["x"].copy(), data["y"]
+        x[0] = 0
+        np.savez(folder / "train.npz", x=x, y=y)
+    else:
+        spoilt = folder / "made" / found.rows[3].folder / "model.hwsim"
+        spoilt.write_bytes(spoilt.read_bytes()[:-1])
+    rows = hwsim.run_recipe(file).rows
+    wanted = {"seed": [True] * 3 + [False] * 3, "data": [True] + [False] * 5}
+    assert [r.kept for r in rows] == wanted.get(what, [True, True, True, False, True, True])
+    (folder / "train.npz").unlink()
+    recipe(folder)
+
+
+def test_the_page_names_each_step_and_shows_the_figures(done):
+    folder, _, found, _ = done
+    text = (folder / "made" / "report.html").read_text()
+    for row in found.rows[1:]:
+        assert f"{row.number}. {row.do}" in text
+    assert f"{found.rows[3].figures['weight_bits']:,}" in text
+    for link in ("attribution.html", "plans.svg"):
+        place = next(part for part in text.split('"') if part.endswith(link))
+        assert (folder / "made" / place).is_file()
+
+
+def test_two_runs_in_one_folder_are_one_too_many(done, capsys):
+    folder, _, _, _ = done
+    with (folder / "made" / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        said = refused(capsys, "compress", recipe(folder))
+    out = folder / "made"
+    assert said == f"{out} must be used by one run at a time, and another one has it"
+
+
+def test_a_disk_that_fills_is_one_sentence_and_leaves_no_half_step(tmp_path, capsys, monkeypatch):
+    file, real = recipe(tmp_path), storage.write_atomically
+
+    def full(path, data):
+        if path.name == "masks.safetensors":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        real(path, data)
+
+    monkeypatch.setattr("hwsim.recipe.job.write_atomically", full)
+    said = refused(capsys, "compress", file, status=1)
+    assert said.startswith(f"{file}, step 2 (prune): ") and "No space left on device" in said
+    steps = sorted(one.name.split("-")[1] for one in (tmp_path / "made" / "steps").iterdir())
+    assert steps == ["model", "quantize"]
+    monkeypatch.undo()
+    rows = hwsim.run_recipe(file).rows
+    assert [row.kept for row in rows] == [True, True, False, False, False, False]
+
+
+FORKS = textwrap.dedent("""
+    # Each round is a process of its own that is killed, but the last; libraries are loaded once.
+    import os, random, signal, sys, time
+    from pathlib import Path
+    import torch, onnxruntime, onnx, array_api_compat
+    import hwsim.compress.training.fit, hwsim.recipe.run, hwsim.recipe.report
+    import rtl.build, rtl.plan.explore
+    from hwsim.recipe.reading import read_recipe
+    file, seed, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    drawn = random.Random(seed)
+
+    def begin():
+        child = os.fork()
+        if child == 0:
+            hwsim.recipe.run.run(read_recipe(file))
+            os._exit(0)
+        return child
+
+    killed = 0
+    for number in range(rounds):
+        child, began = begin(), time.monotonic()
+        wait = drawn.uniform(0.05, float(sys.argv[4]))
+        while time.monotonic() - began < wait:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                break
+            time.sleep(0.01)
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            killed += 1
+    _, status = os.waitpid(begin(), 0)
+    print(killed, status)
+""")
+
+
+def killed_often(file: Path, rounds: int, most: float) -> int:
+    """Run a recipe that is killed at random moments, until it ends; how often it was."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKS, str(file), str(seeded(15)), str(rounds), str(most)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    killed, status = map(int, ended.stdout.split())
+    assert status == 0, ended.stderr
+    return killed
+
+
+def expect_killed_as_whole(tmp_path: Path, rounds: int, most: float) -> None:
+    whole = hwsim.run_recipe(recipe(tmp_path, STEPS + BUILD, "whole"))
+    assert whole.failed is None
+    assert killed_often(recipe(tmp_path, STEPS + BUILD, "killed"), rounds, most) >= rounds // 2
+    assert made(tmp_path / "killed") == made(tmp_path / "whole")
+    assert facts(tmp_path / "killed") == facts(tmp_path / "whole")
+    folders = [tmp_path / "killed", tmp_path / "whole"]
+    first, second = ((folder / "model.hwsim").read_bytes() for folder in folders)
+    assert first == second
+    held = [{one.relative_to(folder) for one in folder.rglob("*")} for folder in folders]
+    assert held[0] == held[1]  # no checkpoint, no temporary file
+
+
+def test_a_run_that_is_killed_at_any_moment_comes_to_the_same_files(tmp_path):
+    expect_killed_as_whole(tmp_path, 4, 2.5)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_many_times_comes_to_the_same_files(tmp_path):
+    expect_killed_as_whole(tmp_path, 40, 1.0)
+
+
+def test_a_quantized_model_is_compressed_too_and_channels_go_with_their_masks(tmp_path):
+    model = Path(digits.__file__).parent.resolve() / "models" / "digits_cnn_asym.onnx"
+    steps = """
+        [[step]]
+        do = "prune"
+        amount = 0.4
+        [[step]]
+        do = "prune"
+        pattern = "channels"
+        by = "taylor"
+        amount = 0.25
+        [[step]]
+        do = "finetune"
+        epochs = 1
+        [[step]]
+        do = "encode"
+        weights = "pot4"
+        [[step]]
+        do = "build"
+        rtl_only = true
+    """
+    found = hwsim.run_recipe(recipe(tmp_path, steps, model=model))
+    figures = [row.figures for row in found.rows]
+    assert figures[2]["weights"] < 0.8 * figures[1]["weights"]
+    assert figures[2]["macs"] < figures[1]["macs"]
+    assert figures[3]["zeros"] >= figures[2]["zeros"] > 0.3 * figures[2]["weights"]
+    assert figures[4]["weight_bits"] == 4 * figures[4]["weights"]
+    assert found.rows[3].facts["begins_with"] == "codes"
+    assert (tmp_path / "made" / found.rows[5].folder / "build" / "hwsim_top.v").is_file()
+
+
+def test_a_float_network_is_pruned_before_it_is_quantized_and_trained(tmp_path):
+    steps = """
+        [[step]]
+        do = "prune"
+        amount = 0.5
+        [[step]]
+        do = "quantize"
+        bits = "w4a8"
+        equalize = true
+        [[step]]
+        do = "finetune"
+        epochs = 2
+        batch = 16
+        rate = 3e-3
+    """
+    found = hwsim.run_recipe(recipe(tmp_path, steps))
+    rows = found.rows
+    assert rows[1].figures["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert rows[3].facts["begins_with"] == "float weights"
+    quantized, trained = (
+        hwsim.load(tmp_path / "made" / row.folder / "model.hwsim") for row in rows[2:]
+    )
+    masks = load((tmp_path / "made" / rows[2].folder / "masks.safetensors").read_bytes())
+    back = 0
+    for name, mask in masks.items():
+        old, new = (graph.node(name).op.weights for graph in (quantized, trained))
+        assert not new[~mask].any() and not old[~mask].any()
+        back += int(((old == 0) & (new != 0)).sum())
+    assert sum(int((~mask).sum()) for mask in masks.values()) == rows[1].figures["zeros"]
+    assert back > 0  # what only rounding made 0 may come back, what was pruned may not
