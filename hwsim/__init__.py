@@ -10,6 +10,7 @@ from hwsim.frontends import load
 from hwsim.graph import Graph, InputPort, Node, OutputPort
 from hwsim.losses.report import Hazards
 from hwsim.losses.suggestion import Suggestion
+from hwsim.recipe.call import run_recipe
 from hwsim.reporting.notebook import graph_html
 from hwsim.reporting.tradeoff import Plans
 from hwsim.saturation import InputSaturation
@@ -27,7 +28,6 @@ from hwsim.verbs import (
     prune,
     quantize,
     report,
-    run_recipe,
     suggest,
     to_hls4ml,
     to_onnx,

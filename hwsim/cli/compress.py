@@ -18,7 +18,7 @@ from hwsim.errors import HwsimError
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from hwsim.recipe.run import RecipeRun, Row
+    from hwsim.recipe.result import RecipeRun, Row
 
 
 def compress(
@@ -48,17 +48,17 @@ def compress(
 
     found = read_recipe(recipe)
     if check:
-        check_files(found, RecipeData(found))
+        check_files(found, RecipeData(found.setting))
         steps = [step.do for step in found.steps]
         if as_json:
-            print_json({"recipe": str(recipe), "steps": steps, "out": str(found.out)})
+            print_json({"recipe": str(recipe), "steps": steps, "out": str(found.setting.out)})
         else:
             sys.stdout.write(f"{recipe}: {', '.join(steps)}: all can be read\n")
         return
     with LiveTable() as live:
         made = run(found, live)
     if as_json:
-        print_json({**made.to_dict(), "report": str(found.out / "report.html")})
+        print_json({**made.to_dict(), "report": str(found.setting.out / "report.html")})
     else:
         _show(made)
     if made.failed is not None:
@@ -90,7 +90,7 @@ def _show(made: RecipeRun) -> None:
         if problem is not None and row is made.rows[-1]:
             print_note(f"no plan: {problem}")
     out.print(f"network: {made.model}", markup=False, soft_wrap=True)
-    out.print(f"report: {made.recipe.out / 'report.html'}", markup=False, soft_wrap=True)
+    out.print(f"report: {made.recipe.setting.out / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def _sheet(rows: list[Row]) -> Sheet:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.samples import input_ports
@@ -18,10 +18,7 @@ from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import check_names, choose_output
 from hwsim.graph import Graph
 from hwsim.ports import InputPort
-
-if TYPE_CHECKING:
-    from hwsim.recipe.job import Network
-    from hwsim.recipe.reading import Recipe
+from hwsim.recipe.setting import Setting
 
 
 class RecipeData:
@@ -30,8 +27,8 @@ class RecipeData:
     What is wrong with them is an HwsimError that names the recipe and the part.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe, self._hashes = recipe, dict[str, str]()
+    def __init__(self, setting: Setting) -> None:
+        self._setting, self._hashes = setting, dict[str, str]()
 
     def has(self, part: str) -> bool:
         """Whether the recipe names it."""
@@ -48,56 +45,50 @@ class RecipeData:
         """A part by a float model's inputs."""
         return self._read(input_ports(model), part, required=required)
 
-    def of_network(self, network: Network, part: str) -> Labelled:
-        """A part by whatever inputs a network has."""
-        if network.is_float:
-            return self.of_floats(FloatModel.read(network.path), part)
-        return self.of_graph(network.graph(), part)
-
     @property
     def output(self) -> str | None:
         """The output that classifies, where it is named."""
-        value = self._recipe.data["output"]
+        value = self._setting.data["output"]
         return None if value is None else str(value)
 
     def hash(self, part: str) -> str:
         """SHA-256 of a part's content, its labels' and of what is done to it."""
         if part not in self._hashes:
             found = [_hash_of(text) for text in self._given(part)]
-            files = [self._labels(part), self._recipe.data["classes"]]
+            files = [self._labels(part), self._setting.data["classes"]]
             told = [None if file is None else _hash_of(str(file)) for file in files]
             names = [text.partition("=")[0] for text in self._given(part) if "=" in text]
-            what = json.dumps([found, told, names, str(self._recipe.prepare), self.output])
+            what = json.dumps([found, told, names, str(self._setting.prepare), self.output])
             self._hashes[part] = hashlib.sha256(what.encode()).hexdigest()
         return self._hashes[part]
 
     def _given(self, part: str) -> Sequence[str]:
-        found: Any = self._recipe.data[part]
+        found: Any = self._setting.data[part]
         if found is None and part == "calibration":
-            found = self._recipe.data["train"]
+            found = self._setting.data["train"]
         return found or ()
 
     def _labels(self, part: str) -> Path | None:
         known = "train" if part == "calibration" else part
-        if part == "calibration" and self._recipe.data["calibration"] is not None:
+        if part == "calibration" and self._setting.data["calibration"] is not None:
             return None  # samples of their own
-        found: Path | None = self._recipe.data[f"{known}_labels"]
+        found: Path | None = self._setting.data[f"{known}_labels"]
         return found
 
     def _read(self, ports: Sequence[InputPort], part: str, *, required: bool) -> Labelled:
-        data = self._recipe.data
+        data = self._setting.data
         try:
             return read_by_port(
                 ports,
                 self._given(part),
                 self._labels(part),
                 data["classes"],
-                self._recipe.prepare,
+                self._setting.prepare,
                 required=required,
                 what=part,
             )
         except HwsimError as error:
-            raise HwsimError(f"{self._recipe.file}, [data], {part}: {error}") from None
+            raise HwsimError(f"{self._setting.file}, [data], {part}: {error}") from None
 
 
 def _hash_of(text: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hwsim.recipe.data import RecipeData
     from hwsim.recipe.job import Network
-    from hwsim.recipe.reading import Recipe
+    from hwsim.recipe.setting import Setting
 
 FLOAT_BITS = 32
 PIECE = 256
@@ -31,7 +31,7 @@ Figures = dict[str, Any]
 
 
 def figures_of(
-    network: Network, recipe: Recipe, data: RecipeData, say: Callable[[str], None]
+    network: Network, setting: Setting, data: RecipeData, say: Callable[[str], None]
 ) -> Figures:
     """Figures of a network; what is not known of it is None.
 
@@ -47,7 +47,7 @@ def figures_of(
     graph = network.graph()
     say("counting accuracy")
     found = {**_of_graph(graph), "accuracy": _accuracy(graph, data, say)}
-    return {**found, "plan": plan_of(graph, recipe.target, recipe.clock)}
+    return {**found, "plan": plan_of(graph, setting.target, setting.clock)}
 
 
 def _of_graph(graph: Graph) -> Figures:
@@ -148,7 +148,7 @@ def plan_of(graph: Graph, target: str, clock: str) -> Figures:
     }
 
 
-def check_output(recipe: Recipe, graph: Graph) -> None:
+def check_output(setting: Setting, graph: Graph) -> None:
     """Raise HwsimError where the recipe names an output that the network has not."""
-    if recipe.data["output"] is not None:
-        choose_output(graph, recipe.data["output"])
+    if setting.data["output"] is not None:
+        choose_output(graph, setting.data["output"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,10 @@ from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.compress.training.start import float_weights
 from hwsim.graph import Graph
+from hwsim.recipe.data import RecipeData
 from hwsim.recipe.keys import Values
+from hwsim.recipe.setting import Setting
 from hwsim.storage import write_atomically
-
-if TYPE_CHECKING:
-    from hwsim.recipe.data import RecipeData
-    from hwsim.recipe.reading import Recipe
 
 Masks = dict[str, npt.NDArray[np.bool_]]
 Weights = dict[str, dict[str, npt.NDArray[np.float64]]]
@@ -89,7 +87,7 @@ class Job:
 
     values: Values
     before: Network
-    recipe: Recipe
+    setting: Setting
     data: RecipeData
     folder: Path
     checkpoint: Path
@@ -97,7 +95,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
+class StepResult:
     """What a step leaves: the network after it, what there is to tell, and notes in sentences.
 
     `failed` is why a check did not hold.

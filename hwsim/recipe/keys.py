@@ -49,6 +49,10 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _number_or_text(value: Any) -> float | str:
+    return value if isinstance(value, str) else _number(value)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError
@@ -91,6 +95,7 @@ KINDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "bool": ("true or false", _flag),
     "int": ("a whole number", _whole),
     "float": ("a number", _number),
+    "float | str": ('a number, or a text such as "91.5%"', _number_or_text),
     "Sequence[str]": ("a text or a list of texts", _texts),
     "Mapping[str, str]": ('a table such as { NAME = "VALUE" } or a list of "NAME=VALUE"', _pairs),
     "Path": ("the name of a file in quotes", _text),
@@ -122,10 +127,12 @@ def keys_of(
 
 
 def kind_of(annotation: str) -> str | None:
-    """The kind of an annotation; that of a choice is its first, a path where there is one."""
-    parts = [part.strip() for part in annotation.split("|")]
-    known = [part for part in parts if part in KINDS]
-    return "Path" if "Path" in known else known[0] if known else None
+    """The kind of an annotation without `None`; a path where a text stands for one."""
+    parts = [part for part in map(str.strip, annotation.split("|")) if part != "None"]
+    if "Path" in parts:
+        return "Path"
+    whole = " | ".join(parts)
+    return whole if whole in KINDS else None
 
 
 def check_names(given: Iterable[str], known: Iterable[str], what: str, where: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hwsim.compress.training.loop import Training
-from hwsim.recipe.job import Job, Outcome
+from hwsim.recipe.job import Job, StepResult
 from hwsim.recipe.keys import Key, Values, keys_of
 from hwsim.recipe.steps import making, telling, training
 from hwsim.verbs.compression import attribute, encode, prune, quantize
@@ -39,7 +39,7 @@ class StepKind:
     words: tuple[str, ...] = ()
     check: Check
     check_floats: Check | None = None
-    run: Callable[[Job], Outcome]
+    run: Callable[[Job], StepResult]
 
 
 def _with(found: dict[str, Key], *more: Key) -> dict[str, Key]:
@@ -56,8 +56,10 @@ def _negated(found: dict[str, Key]) -> dict[str, Key]:
     }
 
 
-DATA_OF_A_TRAINING = ("test", "output", "names", "checkpoint", "log")
-SETTINGS = keys_of(Training, leave=("distil", "features", "temperature"))
+DATA_OF_A_TRAINING = ("start", "teacher", "test", "output", "names", "checkpoint", "log")
+SETTINGS = _with(
+    keys_of(Training, leave=("distil", "features", "temperature")), Key("from", "Path")
+)
 
 KINDS: Mapping[str, StepKind] = {
     "quantize": StepKind(
@@ -85,7 +87,7 @@ KINDS: Mapping[str, StepKind] = {
         run=making.run_encoding,
     ),
     "finetune": StepKind(
-        keys={**keys_of(finetune, leave=DATA_OF_A_TRAINING, rename={"start": "from"}), **SETTINGS},
+        keys={**keys_of(finetune, leave=DATA_OF_A_TRAINING), **SETTINGS},
         data=lambda _: ("train",),
         reads=("train",),
         words=(making.CODES,),
@@ -97,8 +99,8 @@ KINDS: Mapping[str, StepKind] = {
             {
                 **keys_of(
                     distil,
-                    leave=(*DATA_OF_A_TRAINING, "teacher"),
-                    rename={"start": "from", "features": "feature"},
+                    leave=DATA_OF_A_TRAINING,
+                    rename={"features": "feature"},
                 ),
                 **SETTINGS,
             },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from hwsim.recipe.keys import (
     shown,
 )
 from hwsim.recipe.kinds import KINDS, StepKind
+from hwsim.recipe.setting import Setting
 
 LARGEST = 1 << 20
 """Bytes of a recipe: a file of another kind is not read whole."""
@@ -51,7 +52,7 @@ DATA = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class RecipeStep:
     """One step: its number from 1 on, what it does, its options, and what messages call it."""
 
     number: int
@@ -61,32 +62,15 @@ class Step:
     where: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Recipe:
-    """What a recipe says, with paths as the process takes them.
+@dataclass(frozen=True, slots=True, eq=False)
+class CompressionRecipe:
+    """What a recipe says: the setting, and the steps in their order."""
 
-    `data` has the keys of `DATA`; what is not given is None. `floats` says that the model is a
-    float one, which a step quantizes.
-    """
-
-    file: Path
-    model: Path
-    out: Path
-    seed: int
-    like: str | None
-    target: str
-    clock: str
-    data: Values
-    prepare: Preparation
-    steps: tuple[Step, ...]
-
-    @property
-    def floats(self) -> bool:
-        """Whether the model is a float one."""
-        return any(step.kind.gives == "integers" for step in self.steps)
+    setting: Setting
+    steps: tuple[RecipeStep, ...]
 
 
-def read_recipe(file: Path) -> Recipe:
+def read_recipe(file: Path) -> CompressionRecipe:
     """The recipe of a TOML file.
 
     Raises HwsimError for a file that is none, for an unknown step or key (with the nearest name),
@@ -101,7 +85,7 @@ def read_recipe(file: Path) -> Recipe:
     top = read_values(head, {key.name: key for key in TOP}, str(file))
     data = _data(content.get("data", {}), file)
     steps = _steps(content.get("step"), file, top)
-    found = Recipe(
+    setting = Setting(
         file=file,
         model=Path(at_place(folder, top["model"])),
         out=Path(at_place(folder, top["out"])),
@@ -111,10 +95,10 @@ def read_recipe(file: Path) -> Recipe:
         clock=top["clock"],
         data=data,
         prepare=_prepared(data, file),
-        steps=steps,
+        floats=any(step.kind.gives == "integers" for step in steps),
     )
-    _check_order(found)
-    return found
+    _check_order(setting, steps)
+    return CompressionRecipe(setting, steps)
 
 
 def _parsed(file: Path) -> dict[str, Any]:
@@ -159,14 +143,14 @@ def _prepared(data: Values, file: Path) -> Preparation:
         raise HwsimError(f"{file}, [data]: {error}") from None
 
 
-def _steps(tables: Any, file: Path, top: Values) -> tuple[Step, ...]:
+def _steps(tables: Any, file: Path, top: Values) -> tuple[RecipeStep, ...]:
     if not isinstance(tables, list) or not tables:
         told = "none" if tables is None else shown(tables)
         raise HwsimError(f"{file} must have steps, each a table [[step]], not {told}")
     return tuple(_step(table, number, file, top) for number, table in enumerate(tables, start=1))
 
 
-def _step(table: Any, number: int, file: Path, top: Values) -> Step:
+def _step(table: Any, number: int, file: Path, top: Values) -> RecipeStep:
     where = f"{file}, step {number}"
     if not isinstance(table, dict):
         raise HwsimError(f"{where} must be a table, not {shown(table)}")
@@ -190,14 +174,14 @@ def _step(table: Any, number: int, file: Path, top: Values) -> Step:
         kind.check(values)
     except HwsimError as error:
         raise HwsimError(f"{where}: {error}") from None
-    return Step(number, do, kind, values, where)
+    return RecipeStep(number, do, kind, values, where)
 
 
-def _check_order(recipe: Recipe) -> None:
+def _check_order(setting: Setting, steps: Sequence[RecipeStep]) -> None:
     """Raise HwsimError for a step that cannot stand where it stands, or lacks data."""
-    state = "floats" if recipe.floats else "integers"
+    state = "floats" if setting.floats else "integers"
     made: Mapping[str, str] = {}
-    for step in recipe.steps:
+    for step in steps:
         kind, before = step.kind, made.get("integers")
         if state == "floats" and "floats" not in kind.takes:
             raise HwsimError(
@@ -211,7 +195,7 @@ def _check_order(recipe: Recipe) -> None:
         for need in kind.after:
             if need not in made:
                 raise HwsimError(f"{step.where} must come after a step that does {need!r}")
-        if kind.of_floats and not recipe.floats:
+        if kind.of_floats and not setting.floats:
             raise HwsimError(
                 f"{step.where} must have the float model that the network came from, so the "
                 "recipe's model must be the float one, and a step must quantize it"
@@ -222,9 +206,9 @@ def _check_order(recipe: Recipe) -> None:
             except HwsimError as error:
                 raise HwsimError(f"{step.where}: {error}") from None
         for part in kind.data(step.values):
-            if recipe.data[part] is None and not (part == "calibration" and recipe.data["train"]):
+            if setting.data[part] is None and not (part == "calibration" and setting.data["train"]):
                 raise HwsimError(
-                    f"{step.where} must have data: {recipe.file}, [data] has no {part}"
+                    f"{step.where} must have data: {setting.file}, [data] has no {part}"
                 )
         state = kind.gives or state
         name = f"step {step.number} ({step.do})"

@@ -13,7 +13,7 @@ from hwsim.reporting.page import section, sheet
 from hwsim.storage import write_atomically
 
 if TYPE_CHECKING:
-    from hwsim.recipe.run import RecipeRun, Row
+    from hwsim.recipe.result import RecipeRun, Row
 
 HEADS = (
     "step", "accuracy", "weights' bits", "of them 0", "parameters", "MACs", "bit operations",
@@ -65,14 +65,14 @@ def _count(value: Any) -> str:
 def write_report(found: RecipeRun) -> None:
     """Write both files into the recipe's folder."""
     facts = found.to_dict()
-    out = found.recipe.out
+    out = found.recipe.setting.out
     write_atomically(out / DATA, (json.dumps(facts, indent=1) + "\n").encode())
     write_atomically(out / PAGE, page(found).encode())
 
 
 def page(found: RecipeRun) -> str:
     """The page as text."""
-    recipe = found.recipe
+    recipe = found.recipe.setting
     lead = f"{recipe.file.name}: {recipe.model.name}, for {recipe.target}, seed {recipe.seed}"
     if found.failed is not None:
         lead += f". It ended early: {found.failed}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,55 +14,15 @@ from hwsim.errors import HwsimError
 from hwsim.frontends import load
 from hwsim.recipe.data import RecipeData, hash_of_file
 from hwsim.recipe.figures import Figures, check_output, figures_of
-from hwsim.recipe.job import INTEGERS, Job, Network, Outcome
-from hwsim.recipe.reading import Recipe, Step
-from hwsim.recipe.work import FINAL, Work, key_of, locked
+from hwsim.recipe.job import INTEGERS, Job, Network, StepResult
+from hwsim.recipe.reading import CompressionRecipe, RecipeStep
+from hwsim.recipe.report import write_report
+from hwsim.recipe.result import RecipeRun, Row
+from hwsim.recipe.work import FINAL, WorkFolder, key_of, locked, version
 from hwsim.storage import write_atomically
 
 START = "model"
 """What the row before the first step is called."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What a step came to: figures of the network after it, and what the step itself tells.
-
-    `number` is 0 for the model as it was. `seconds` are those that it took when it was done,
-    `kept` says that an earlier run did it. `folder` holds its files.
-    """
-
-    number: int
-    do: str
-    figures: Figures
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    kept: bool = False
-    folder: str | None = None
-
-    @property
-    def line(self) -> str:
-        """The most of it in one line."""
-        score, bits = self.figures["accuracy"], self.figures["weight_bits"]
-        said = [f"step {self.number}, {self.do}" if self.number else self.do]
-        said += [] if score is None else [f"accuracy {100 * score['top1']:.2f} %"]
-        said += [f"{bits:,} bits of weights", "kept" if self.kept else f"{self.seconds:.1f} s"]
-        return ", ".join(said)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "step": self.number,
-            "do": self.do,
-            "options": dict(self.options),
-            "figures": self.figures,
-            "facts": dict(self.facts),
-            "notes": list(self.notes),
-            "seconds": self.seconds,
-            "kept": self.kept,
-            "folder": self.folder,
-        }
 
 
 class Watcher(Protocol):
@@ -86,68 +46,41 @@ class NoOne:
         """Say nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecipeRun:
-    """What a recipe came to: a row for the model and for each step, and the last network's file.
-
-    `failed` is a sentence where a check did not hold; the steps behind it were not done.
-    """
-
-    recipe: Recipe
-    rows: tuple[Row, ...]
-    model: Path
-    failed: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        from hwsim import __version__
-
-        return {
-            "recipe": str(self.recipe.file),
-            "hwsim": __version__,
-            "source": str(self.recipe.model),
-            "out": str(self.recipe.out),
-            "model": str(self.model),
-            "seed": self.recipe.seed,
-            "target": self.recipe.target,
-            "steps": [row.to_dict() for row in self.rows],
-            "failed": self.failed,
-        }
-
-
-def check(recipe: Recipe, data: RecipeData) -> Network:
+def check(recipe: CompressionRecipe, data: RecipeData) -> Network:
     """Open the model and all data, before anything is done or written; the network to begin with.
 
     Raises HwsimError for what cannot be read, and for labels that are missing.
     """
-    if not recipe.floats:
-        graph = load(recipe.model, like=recipe.like)
-        check_output(recipe, graph)
+    if not recipe.setting.floats:
+        graph = load(recipe.setting.model, like=recipe.setting.like)
+        check_output(recipe.setting, graph)
         for part in ("calibration", "train", "test"):
             if data.has(part):
                 data.of_graph(graph, part, required=_labelled(recipe, part))
-        return Network(path=recipe.model)
-    if recipe.like is not None:
-        raise HwsimError(f"{recipe.file}: like must be of a quantized model, not of a float one")
-    if recipe.model.suffix.lower() != ".onnx":
+        return Network(path=recipe.setting.model)
+    if recipe.setting.like is not None:
         raise HwsimError(
-            f"{recipe.file}: model must be a float .onnx file where a step quantizes it, not "
-            f"{str(recipe.model)!r}"
+            f"{recipe.setting.file}: like must be of a quantized model, not of a float one"
         )
-    model = FloatModel.read(recipe.model)
+    if recipe.setting.model.suffix.lower() != ".onnx":
+        raise HwsimError(
+            f"{recipe.setting.file}: model must be a float .onnx file where a step quantizes it, "
+            f"not {str(recipe.setting.model)!r}"
+        )
+    model = FloatModel.read(recipe.setting.model)
     for part in ("calibration", "train", "test"):
         if data.has(part):
             data.of_floats(model, part, required=_labelled(recipe, part))
-    return Network(path=recipe.model)
+    return Network(path=recipe.setting.model)
 
 
-def _labelled(recipe: Recipe, part: str) -> bool:
+def _labelled(recipe: CompressionRecipe, part: str) -> bool:
     """Whether a part of the data must have labels."""
     by_labels = any(step.do == "finetune" for step in recipe.steps)
     return part == "train" and by_labels
 
 
-def run(recipe: Recipe, watcher: Watcher | None = None) -> RecipeRun:
+def run(recipe: CompressionRecipe, watcher: Watcher | None = None) -> RecipeRun:
     """Do a recipe's steps in its folder, with a report at the end.
 
     What an earlier run finished is taken where all that it depends on is the same: the model's and
@@ -155,18 +88,16 @@ def run(recipe: Recipe, watcher: Watcher | None = None) -> RecipeRun:
     was killed and is begun again comes to the same files. Raises HwsimError for what cannot be
     read before anything is written, and for a step that fails; those before it are kept.
     """
-    from hwsim.recipe.report import write_report
-
     watch = watcher or NoOne()
-    data = RecipeData(recipe)
+    data = RecipeData(recipe.setting)
     network = check(recipe, data)
     keys = _keys(recipe, data)
-    with locked(recipe.out) as work:
+    with locked(recipe.setting.out) as work:
         folders = [work.place(0, START, keys[0])]
         for step, key in zip(recipe.steps, keys[1:], strict=True):
             folders.append(work.place(step.number, step.do, key))
         work.tidy(folders)
-        shared = _Shared(recipe, data, work, watch)
+        shared = _Steps(recipe, data, work, watch)
         network, row = shared.first(network, folders[0], keys[0])
         rows, failed = [row], None
         for step, folder, key in zip(recipe.steps, folders[1:], keys[1:], strict=True):
@@ -177,28 +108,26 @@ def run(recipe: Recipe, watcher: Watcher | None = None) -> RecipeRun:
                 break
         model = network.path
         if not network.is_float:
-            model = recipe.out / FINAL
+            model = recipe.setting.out / FINAL
             write_atomically(model, network.path.read_bytes())
         found = RecipeRun(recipe, tuple(rows), model, failed)
         write_report(found)
     return found
 
 
-def _keys(recipe: Recipe, data: RecipeData) -> list[str]:
+def _keys(recipe: CompressionRecipe, data: RecipeData) -> list[str]:
     """What the model and each step depend on, as hashes that hold those of the steps before."""
-    from hwsim import __version__
-
     parts = ("calibration", "train", "test")
     known = {part: data.hash(part) for part in parts if data.has(part)}
-    model = _hash_of_model(recipe.model)
+    model = _hash_of_model(recipe.setting.model)
     known["model"] = model
     first = {
-        "hwsim": __version__,
+        "hwsim": version(),
         "model": model,
-        "like": recipe.like,
-        "floats": recipe.floats,
+        "like": recipe.setting.like,
+        "floats": recipe.setting.floats,
         "test": known.get("test"),
-        "plan": [recipe.target, recipe.clock],
+        "plan": [recipe.setting.target, recipe.setting.clock],
     }
     keys = [key_of(first)]
     for step in recipe.steps:
@@ -221,34 +150,34 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
+class _Steps:
     """What all steps of a run share."""
 
-    recipe: Recipe
+    recipe: CompressionRecipe
     data: RecipeData
-    work: Work
+    work: WorkFolder
     watch: Watcher
 
     def first(self, network: Network, folder: Path, key: str) -> tuple[Network, Row]:
         """The model as it is: read, and its figures."""
 
-        def made() -> Outcome:
-            if network.is_float and self.recipe.floats:
-                return Outcome(network=network)
-            load(self.recipe.model, like=self.recipe.like).save(folder / INTEGERS)
-            return Outcome(network=Network(path=folder / INTEGERS))
+        def made() -> StepResult:
+            if network.is_float and self.recipe.setting.floats:
+                return StepResult(network=network)
+            load(self.recipe.setting.model, like=self.recipe.setting.like).save(folder / INTEGERS)
+            return StepResult(network=Network(path=folder / INTEGERS))
 
         after, row, _ = self._done(0, START, folder, key, None, made, {})
         return after, row
 
     def step(
-        self, step: Step, before: Network, figures: Figures, folder: Path, key: str
+        self, step: RecipeStep, before: Network, figures: Figures, folder: Path, key: str
     ) -> tuple[Network, Row, str | None]:
         """One step, or what an earlier run made of it."""
         job = Job(
             values=step.values,
             before=before,
-            recipe=self.recipe,
+            setting=self.recipe.setting,
             data=self.data,
             folder=folder,
             checkpoint=self.work.checkpoint(folder),
@@ -264,8 +193,8 @@ class _Shared:
             raise HwsimError(f"{step.where}: {error}", exit_status=error.exit_status) from None
         except OSError as error:
             raise HwsimError(
-                f"{step.where}: {error.filename or self.recipe.out} must be written or read "
-                f"({error.strerror}); the steps before it are kept",
+                f"{step.where}: {error.filename or self.recipe.setting.out} must be written or "
+                f"read ({error.strerror}); the steps before it are kept",
                 exit_status=1,
             ) from None
 
@@ -276,10 +205,10 @@ class _Shared:
         folder: Path,
         key: str,
         before: tuple[Network, Figures] | None,
-        make: Callable[[], Outcome],
+        make: Callable[[], StepResult],
         options: Mapping[str, Any],
     ) -> tuple[Network, Row, str | None]:
-        place = str(folder.relative_to(self.recipe.out))
+        place = str(folder.relative_to(self.recipe.setting.out))
         held = self.work.read(folder, key)
         self.watch.begins(number, do)
         if held is None:
@@ -302,7 +231,7 @@ class _Shared:
                 raise
             kept, failed = False, outcome.failed
         else:
-            network, kept, failed = self.work.network(held, self.recipe.model), True, None
+            network, kept, failed = self.work.network(held, self.recipe.setting.model), True, None
         row = Row(
             number=number,
             do=do,
@@ -318,4 +247,4 @@ class _Shared:
         return network, row, failed
 
     def _figures(self, network: Network) -> Figures:
-        return figures_of(network, self.recipe, self.data, self.watch.says)
+        return figures_of(network, self.recipe.setting, self.data, self.watch.says)

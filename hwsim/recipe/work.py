@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ Facts = dict[str, Any]
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[Work]:
+def locked(out: Path) -> Iterator[WorkFolder]:
     """The folder for one run alone, made where it is missing.
 
     Raises HwsimError where another run has it, and where it cannot be written. What is left when
@@ -45,7 +46,7 @@ def locked(out: Path) -> Iterator[Work]:
     """
     try:
         (out / STEPS).mkdir(parents=True, exist_ok=True)
-        file = (out / LOCK).open("w")
+        file = (out / LOCK).open("wb")
     except OSError as error:
         raise HwsimError(
             f"out must be a folder that can be written, not {out} ({error.strerror})"
@@ -57,10 +58,10 @@ def locked(out: Path) -> Iterator[Work]:
             raise HwsimError(
                 f"{out} must be used by one run at a time, and another one has it"
             ) from None
-        yield Work(out)
+        yield WorkFolder(out)
 
 
-class Work:
+class WorkFolder:
     """Steps in a folder that is locked."""
 
     def __init__(self, out: Path) -> None:
@@ -139,6 +140,14 @@ class Work:
                 value = str(value.relative_to(self.out)) if inside else MODEL
             found[one.name] = value
         return found
+
+
+def version() -> str:
+    """The installed hwsim's; empty where it only lies beside its user."""
+    try:
+        return metadata.version("hwsim")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def file_hash(path: Path) -> str:

@@ -7,7 +7,6 @@ from hwsim.verbs.compression import attribute, encode, prune, quantize
 from hwsim.verbs.designs import Built, build, plan, report
 from hwsim.verbs.exports import explore, to_hls4ml, to_onnx
 from hwsim.verbs.measuring import accuracy, hazards, suggest
-from hwsim.verbs.recipes import run_recipe
 from hwsim.verbs.training import distil, finetune
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "prune",
     "quantize",
     "report",
-    "run_recipe",
     "suggest",
     "to_hls4ml",
     "to_onnx",

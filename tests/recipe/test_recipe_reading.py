@@ -207,4 +207,15 @@ def test_values_are_written_as_toml_has_them_or_as_the_commands_take_them(tmp_pa
         found.append(read_recipe(file))
     assert found[0].steps[0].values == found[1].steps[0].values
     assert found[0].steps[0].values["layer"] == {"conv*": "w8", "logits": "a4"}
-    assert found[0].prepare.mean == (0.5, 1.0) and found[0].prepare.scale == (0.25, 1.0)
+    assert found[0].setting.prepare.mean == (0.5, 1.0) and found[0].setting.prepare.scale == (
+        0.25,
+        1.0,
+    )
+
+
+def test_the_recipe_of_the_page_is_the_example():
+    page = Path("docs/compression.md").read_text()
+    shown = page.split("<!-- recipe: examples/digits.toml -->")[1].split("<!-- end of recipe -->")[
+        0
+    ]
+    assert shown.strip() == f"```toml\n{Path('examples/digits.toml').read_text()}```"

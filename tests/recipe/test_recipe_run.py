@@ -301,10 +301,10 @@ def test_a_float_network_is_pruned_before_it_is_quantized_and_trained(tmp_path):
     steps = """
         [[step]]
         do = "prune"
-        amount = 0.5
+        amount = 0.2
         [[step]]
         do = "quantize"
-        bits = "w4a8"
+        bits = "w3a8"
         equalize = true
         [[step]]
         do = "finetune"
@@ -314,7 +314,7 @@ def test_a_float_network_is_pruned_before_it_is_quantized_and_trained(tmp_path):
     """
     found = hwsim.run_recipe(recipe(tmp_path, steps))
     rows = found.rows
-    assert rows[1].figures["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert rows[1].figures["sparsity"] == pytest.approx(0.2, abs=0.01)
     assert rows[3].facts["begins_with"] == "float weights"
     quantized, trained = (
         hwsim.load(tmp_path / "made" / row.folder / "model.hwsim") for row in rows[2:]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.compress.choice.target import parse_target
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.prune.float_weights import facts_of_float, prune_float
 from hwsim.compress.prune.masks import WholeChannels, parse_pattern
@@ -15,10 +16,12 @@ from hwsim.compress.prune.prune import Pruned, Pruning, facts_of, prune
 from hwsim.compress.quantize.nonlinear import WeightSet, chosen_sets, encoded
 from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.training.start import float_weights
+from hwsim.data import Labelled
 from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import batch_size, read_labels
 from hwsim.graph import Graph
 from hwsim.ops import Weighted
-from hwsim.recipe.job import FLOATS, INTEGERS, Job, Masks, Outcome, save_masks
+from hwsim.recipe.job import FLOATS, INTEGERS, Job, Masks, StepResult, save_masks
 from hwsim.recipe.keys import Values, arguments_of
 from hwsim.storage import write_atomically
 
@@ -28,6 +31,7 @@ QUANTIZED = "quantized.onnx"
 CODES = "codes"
 """What `from` may be where no float weights are wanted."""
 
+TARGETS = ("target_accuracy", "target_bits", "target_cycles")
 WITH_LABELS = ("taylor", "movement")
 
 
@@ -42,21 +46,23 @@ def check_quantization(values: Values) -> None:
     if values["samples"] < 1:
         raise HwsimError(f"samples must be at least 1, not {values['samples']}")
     given = quantization(values)
-    LinearScheme.parse(
-        **arguments_of(LinearScheme.parse, {**given, "layers": given["layers"] or {}})
-    )
+    given["layers"] = given["layers"] or {}
+    LinearScheme.parse(**arguments_of(LinearScheme.parse, given))
+    bounds = {name.removeprefix("target_"): given[name] for name in TARGETS if name in given}
+    parse_target(**arguments_of(parse_target, {**given, **bounds}))
 
 
-def run_quantization(job: Job) -> Outcome:
+def run_quantization(job: Job) -> StepResult:
     """The float network in integers, and as a file for other tools."""
     from hwsim.verbs import quantize
 
     before = job.before.path
     data = job.data.of_floats(FloatModel.read(before), "calibration")
     job.say("calibrating")
-    made = quantize(before, dict(data.arrays), **quantization(job.values))
+    made = quantize(before, dict(data.arrays), **quantization(job.values), **_judged(job, data))
     made.graph.save(job.folder / INTEGERS)
-    write_atomically(job.folder / QUANTIZED, made.proto.SerializeToString())
+    if made.proto is not None:
+        write_atomically(job.folder / QUANTIZED, made.proto.SerializeToString())
     after = replace(
         job.before,
         path=job.folder / INTEGERS,
@@ -68,12 +74,30 @@ def run_quantization(job: Job) -> Outcome:
     if job.before.zeros:
         reals = float_weights(made.graph, after.float_model())
         masks = {name: parts["weights"] != 0 for name, parts in reals.items()}
-    facts = {"form": made.form, "output_sqnr": made.sqnr, "layers": list(made.rows)}
-    return Outcome(
+    facts: dict[str, Any] = {"form": made.form, "output_sqnr": made.sqnr, "layers": [*made.rows]}
+    if made.choice is not None:
+        facts["choice"] = made.choice.to_dict()
+    return StepResult(
         network=replace(after, masks=save_masks(job.folder, masks)),
         facts=facts,
         notes=tuple(made.remarks),
     )
+
+
+def _judged(job: Job, data: Labelled) -> dict[str, Any]:
+    """What a choice of bits is judged by: labels of the calibration data, and the test data."""
+    if all(job.values.get(name) is None for name in TARGETS) or data.labels is None:
+        return {}
+    found: dict[str, Any] = {"labels": _numbers(data)}
+    if job.data.has("test"):
+        tested = job.data.of_floats(FloatModel.read(job.before.path), "test", required=True)
+        found["test"] = dict(tested.arrays), _numbers(tested)
+    return found
+
+
+def _numbers(data: Labelled) -> Any:
+    """Labels as class numbers."""
+    return read_labels(data.labels, batch_size(data.arrays), data.names)
 
 
 def pruning(values: Values) -> Pruning:
@@ -99,7 +123,7 @@ def check_float_pruning(values: Values) -> None:
         )
 
 
-def run_pruning(job: Job) -> Outcome:
+def run_pruning(job: Job) -> StepResult:
     """The network with weights of 0, or without channels."""
     how = pruning(job.values)
     if job.before.is_float:
@@ -107,7 +131,7 @@ def run_pruning(job: Job) -> Outcome:
         gone = prune_float(model, how)
         write_atomically(job.folder / FLOATS, gone.proto.SerializeToString())
         after = replace(job.before, path=job.folder / FLOATS, zeros=True)
-        return Outcome(network=after, facts=facts_of_float(model, gone))
+        return StepResult(network=after, facts=facts_of_float(model, gone))
     graph = job.before.graph()
     images, labels = _samples(job, graph, how)
     found = prune(graph, how, images, labels)
@@ -117,7 +141,7 @@ def run_pruning(job: Job) -> Outcome:
     if isinstance(how.pattern, WholeChannels):
         after = replace(after, origin=None)
     after = replace(after, masks=save_masks(job.folder, masks))
-    return Outcome(network=after, facts=facts_of(graph, found.graph, found.whole))
+    return StepResult(network=after, facts=facts_of(graph, found.graph, found.whole))
 
 
 def _samples(job: Job, graph: Graph, how: Pruning) -> tuple[Any, Any]:
@@ -151,7 +175,7 @@ def encoding(values: Values) -> None:
             WeightSet.parse(text)
 
 
-def run_encoding(job: Job) -> Outcome:
+def run_encoding(job: Job) -> StepResult:
     """The network with weights of other sets, nearest to the float ones where they are known."""
     graph, given = job.before.graph(), job.values["from"]
     chosen = chosen_sets(graph, job.values["weights"], job.values["layer"] or {})
@@ -169,4 +193,4 @@ def run_encoding(job: Job) -> Outcome:
         if isinstance(op, Weighted)
     }
     facts = {"begins_with": "float weights" if reals is not None else "codes", "stored": stored}
-    return Outcome(network=replace(job.before, path=job.folder / INTEGERS), facts=facts)
+    return StepResult(network=replace(job.before, path=job.folder / INTEGERS), facts=facts)

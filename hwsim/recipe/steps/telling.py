@@ -14,7 +14,7 @@ from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
-from hwsim.recipe.job import Job, Outcome
+from hwsim.recipe.job import Job, StepResult
 from hwsim.recipe.keys import Values, arguments_of
 from hwsim.reporting.tradeoff import draw
 from hwsim.storage import write_atomically
@@ -22,10 +22,10 @@ from hwsim.storage import write_atomically
 BUILD = "build"
 
 
-def run_attribution(job: Job) -> Outcome:
+def run_attribution(job: Job) -> StepResult:
     """Each layer's error against the recipe's float model, as a page and as data."""
     graph = job.before.graph()
-    floats = FloatModel.read(job.recipe.model)
+    floats = FloatModel.read(job.setting.model)
     if job.before.equalized or job.values["equalize"]:
         floats = equalized(floats)[0]
     part = "test" if job.data.has("test") else "calibration"
@@ -40,7 +40,7 @@ def run_attribution(job: Job) -> Outcome:
         output=job.data.output,
         say=job.say,
     ).to_dict()
-    model = str(job.recipe.model.name)
+    model = str(job.setting.model.name)
     write_atomically(job.folder / "attribution.html", whole(found, model).encode())
     _write(job.folder / "attribution.json", found)
     layers = [one for one in found["layers"] if one["share_of_output"] is not None]
@@ -52,7 +52,7 @@ def run_attribution(job: Job) -> Outcome:
         ],
         "page": "attribution.html",
     }
-    return Outcome(network=job.before, facts=facts)
+    return StepResult(network=job.before, facts=facts)
 
 
 def check_plan(values: Values) -> None:
@@ -61,7 +61,7 @@ def check_plan(values: Values) -> None:
     hardware("rtl.flow.clock").parse_clock(values["clock"])
 
 
-def run_plan(job: Job) -> Outcome:
+def run_plan(job: Job) -> StepResult:
     """Plans from the smallest to the fastest."""
     from hwsim.verbs import plan
 
@@ -71,7 +71,7 @@ def run_plan(job: Job) -> Outcome:
     kept = ("fps", "cycles", "multipliers", "block_rams", "fits", "default")
     options = [{key: option[key] for key in kept} for option in found["options"]]
     facts = {"target": found["target"], "clock_mhz": found["clock_mhz"], "options": options}
-    return Outcome(network=job.before, facts={**facts, "picture": "plans.svg"})
+    return StepResult(network=job.before, facts={**facts, "picture": "plans.svg"})
 
 
 def check_build(values: Values) -> None:
@@ -82,18 +82,18 @@ def check_build(values: Values) -> None:
             raise HwsimError(f"{name} must be more than 0, not {values[name]:g}")
 
 
-def run_build(job: Job) -> Outcome:
+def run_build(job: Job) -> StepResult:
     """Verilog, and unless only that is wanted a bitstream."""
     from hwsim.verbs import build
 
-    graph, name = job.before.graph(), job.recipe.model.stem
+    graph, name = job.before.graph(), job.setting.model.stem
     folder = job.folder / BUILD
     made = build(graph, folder, name=name, log=job.say, **arguments_of(build, job.values))
     kept = ("target", "clock_mhz", "planned_dsp", "fps", "analytic_cycles", "bitstream")
     facts: dict[str, Any] = {key: made.get(key) for key in kept}
     used = made.get("implementation") or {}
     facts |= {key: used.get(key) for key in ("used", "fmax_mhz", "estimate")}
-    return Outcome(network=replace(job.before, build=folder), facts={**facts, "folder": BUILD})
+    return StepResult(network=replace(job.before, build=folder), facts={**facts, "folder": BUILD})
 
 
 def check_verification(values: Values) -> None:
@@ -102,7 +102,7 @@ def check_verification(values: Values) -> None:
         raise HwsimError(f"samples must be at least 1, not {values['samples']}")
 
 
-def run_verification(job: Job) -> Outcome:
+def run_verification(job: Job) -> StepResult:
     """The last build in Verilator against the emulator, integer by integer."""
     from hwsim.reporting.folder import read_graph, write_report
     from hwsim.verification import prepare, record, run
@@ -139,7 +139,7 @@ def run_verification(job: Job) -> Outcome:
     if not found.ok:
         what = found.failure or f"{found.different} of {found.compared} integers differ"
         failed = f"the RTL must equal the emulator, but {what}"
-    return Outcome(
+    return StepResult(
         network=job.before,
         facts={**facts, "equal": found.ok, "input": source},
         failed=failed,

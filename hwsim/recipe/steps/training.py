@@ -10,7 +10,7 @@ from hwsim.compress.training.loop import Epoch, Training
 from hwsim.compress.training.teachers import any_teacher
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
-from hwsim.recipe.job import INTEGERS, Job, Outcome, Weights
+from hwsim.recipe.job import INTEGERS, Job, StepResult, Weights
 from hwsim.recipe.keys import Values, arguments_of
 
 
@@ -22,12 +22,12 @@ def training(values: Values) -> Training:
     return Training(**given)
 
 
-def run_training(job: Job) -> Outcome:
+def run_training(job: Job) -> StepResult:
     """The network trained, its pruned weights at 0 still."""
     graph, how, values = job.before.graph(), training(job.values), job.values
     taught = None
     if "teacher" in values:
-        teacher = values["teacher"] or job.recipe.model
+        teacher = values["teacher"] or job.setting.model
         taught = any_teacher(teacher, graph, job.data.output, values["feature"] or {})
     data = _batch(job.data.of_graph(graph, "train", required=taught is None))
     held = None
@@ -63,7 +63,7 @@ def run_training(job: Job) -> Outcome:
     )
     found.graph.save(job.folder / INTEGERS)
     begun = "float weights" if reals is not None or wishes.start is not None else "codes"
-    return Outcome(
+    return StepResult(
         network=replace(job.before, path=job.folder / INTEGERS, origin=None),
         facts={"begins_with": begun, "trained_on": _count(data)},
         notes=note,

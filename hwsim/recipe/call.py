@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hwsim.recipe.run import RecipeRun, Row
+    from hwsim.recipe.result import RecipeRun, Row
 
 
 def run_recipe(recipe: str | Path, *, log: Callable[[str], None] | None = None) -> RecipeRun:
