@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from support.seeds import seeded
 
@@ -146,6 +147,51 @@ def named(layers):
         codes = f"a{some_bits.activations}" if some_bits.activations else before[1]
         found[name] = (weights, codes)
     return ((name, "".join(parts)) for name, parts in found.items())
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("name", ["temporal", "branches", "decoder"])
+def test_bounds_are_kept_where_hardware_stores_more_weights_than_the_float_model_has(name):
+    from support.float_networks import exported, network
+
+    model = exported(network(name, seeded(22)), dynamo=False, batch=None)
+    x = np.random.default_rng(seeded(23)).random((48, 1, 8, 8), np.float32)
+    even = hwsim.quantize(model, x, bits="w6a6")
+    most = int(weight_bits(even.graph) * 0.7)
+    made = hwsim.quantize(model, x, bits="w6a6", least="w3a3", target_bits=most)
+    assert weight_bits(made.graph) == made.choice.best["cost"] <= most
+    labels = np.asarray(hwsim.emulate(even.graph, x)).argmax(1)
+    asked = {"bits": "w6a6", "least": "w5a5", "target_accuracy": 0.7, "labels": labels}
+    made = hwsim.quantize(model, x, **asked)
+    assert bit_operations(made.graph) == made.choice.best["cost"] < bit_operations(even.graph)
+
+
+def test_layers_that_share_their_weights_have_one_number_of_bits():
+    node, tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
+    rng = np.random.default_rng(seeded(24))
+    weights = rng.normal(size=(8, 8)).astype(np.float32)
+    last = rng.normal(size=(8, 3)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [
+            node("MatMul", ["x", "w"], ["a"], "one"),
+            node("Relu", ["a"], ["b"], "relu"),
+            node("MatMul", ["b", "w"], ["c"], "two"),
+            node("MatMul", ["c", "v"], ["y"], "last"),
+        ],
+        "shared",
+        [onnx.helper.make_tensor_value_info("x", 1, ["n", 8])],
+        [onnx.helper.make_tensor_value_info("y", 1, ["n", 3])],
+        [tensor(weights, "w"), tensor(last, "v")],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
+    x = rng.normal(size=(64, 8)).astype(np.float32)
+    made = hwsim.quantize(model, x, target_bits=5 * 128 + 4 * 24)
+    rows = {row["name"]: row["chosen"] for row in made.choice.rows}
+    assert set(rows) == {"one + two", "last"}
+    bits = {row["name"]: row["weight_bits"] for row in made.rows if "weight_bits" in row}
+    assert bits["one"] == bits["two"] == rows["one + two"] and bits["last"] == rows["last"]
+    assert weight_bits(made.graph) == made.choice.best["cost"] <= 5 * 128 + 4 * 24
 
 
 def test_bit_operations_are_products_by_both_widths():

@@ -19,21 +19,25 @@ Holds = Callable[[ChoiceTrial], bool]
 
 
 def best_within(trials: ChoiceTrials, budget: int, tries: int) -> ChoiceTrial | None:
-    """The best choice that costs at most `budget`; None where nothing does.
+    """The best choice whose weights have at most `budget` bits; None where none has.
 
-    The knapsack's, then any that a step up here and the steps down that it needs there make better,
-    until none does or so many were tried.
+    Bits are the network's, which may be more than the layers' together; the knapsack's answers are
+    first, then any that a step up here and the steps down that it needs there make better, until
+    none does or so many were tried.
     """
-    sack = trials.sack
-    start = sack.solve(budget)
-    if start is None:
+    sack, room = trials.sack, budget
+    while (start := sack.solve(room)) is not None:
+        best = trials(start)
+        if best.bits <= budget:
+            break
+        room -= best.bits - budget
+    else:
         return None
-    best = trials(start)
     last = len(trials.found) + tries
 
     while True:
         every = _swaps(sack, best.answers, budget)
-        better = _first_better(trials, every, best, lambda trial: trial.cost <= budget, last)
+        better = _first_better(trials, every, best, lambda trial: trial.bits <= budget, last)
         if better is None:
             return best
         best = better

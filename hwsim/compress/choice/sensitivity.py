@@ -51,7 +51,7 @@ def _bits(room: Room, questions: tuple[Question, ...], plain: Formats) -> Knapsa
     named = {name for place in room.places if place.weights for name in place.names}
     once = {layer.weights: layer for layer in room.found.layers}
     fixed = sum(
-        room.model.constants[tensor].size * plain.weights[layer.name].bits
+        room.sizes[tensor] * plain.weights[layer.name].bits
         for tensor, layer in once.items()
         if layer.name not in named
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hwsim.compress.calibration import Histogram, observe
 from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.quantize.options import LinearScheme, Some, Widths
 from hwsim.compress.quantize.places import FloatLayer, Quantizable, places
+from hwsim.compress.quantize.run import run
+from hwsim.compress.samples import Batches, BatchStream
+from hwsim.ops import Weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +50,51 @@ class Range:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Room:
-    """A float model, what may have which bits, and products of each layer for a sample."""
+    """A float model, what may have which bits, and what the layers take.
+
+    `sizes` are numbers of weights by their tensor, `products` those of each layer for a sample: as
+    the Graph has them, where a dilated convolution has zeros between its weights, and each layer
+    weights of its own.
+    """
 
     model: FloatModel
     found: Quantizable
     seen: Mapping[str, Histogram]
     linear: LinearScheme
     places: tuple[BitPlace, ...]
+    sizes: Mapping[str, int]
     products: Mapping[str, int]
 
     @classmethod
     def of(
-        cls, model: FloatModel, batches: Iterable[Batch], linear: LinearScheme, *, tensors: bool
+        cls,
+        model: FloatModel,
+        batches: Batches | BatchStream,
+        linear: LinearScheme,
+        *,
+        tensors: bool,
     ) -> Room:
         """The places that `linear` does not name itself; without `tensors` layers' weights alone.
 
         Inputs stay as they are.
         """
         found = places(model)
-        free = _free(found, model, linear)
-        shared: dict[str, list[str]] = {}
+        seen = observe(model, batches, found.tensors)
+        plain = replace(linear, rounding="nearest", correct_bias=False)
+        graph = run(model, batches, plain, seen=seen).graph
+        macs = graph.work()
+        ops = {node.name: node.op for node in graph.nodes if isinstance(node.op, Weighted)}
+        work = _products(model, found.layers, next(iter(batches)))
+        sizes: dict[str, int] = {}
         for layer in found.layers:
-            shared.setdefault(layer.weights, []).append(layer.name)
-        sizes = {name: array.size for name, array in model.constants.items()}
-        every = [BitPlace(tuple(n), True, sizes[w]) for w, n in shared.items() if {*n} <= free[0]]
-        if tensors:
-            seen_once = set[str]()
-            for tensor in found.tensors:
-                group = next((g for g in found.joined if tensor in g), (tensor,))
-                if tensor in seen_once or not {*group} <= free[1]:
-                    continue
-                seen_once.update(group)
-                every.append(BitPlace(tuple(group), False, 0))
-        first = next(iter(batches))
-        return cls(
-            model,
-            found,
-            observe(model, batches, found.tensors),
-            linear,
-            tuple(every),
-            _products(model, found.layers, first),
-        )
+            op = ops.get(layer.name)
+            size = model.constants[layer.weights].size if op is None else op.weights.size
+            sizes[layer.weights] = sizes.get(layer.weights, 0) + int(size)
+            if op is not None:
+                work[layer.name] = macs[layer.name].macs
+        free = _free(found, model, linear)
+        every = (*_weights(found, sizes, free[0]), *(_tensors(found, free[1]) if tensors else ()))
+        return cls(model, found, seen, linear, every, sizes, work)
 
     def scheme(self, bits: Mapping[BitPlace, int]) -> LinearScheme:
         """What is asked of `quantize` to give places these bits."""
@@ -97,6 +104,28 @@ class Room:
             for name in place.names
         ]
         return replace(self.linear, layers=(*self.linear.layers, *layers))
+
+
+def _weights(
+    found: Quantizable, sizes: Mapping[str, int], free: Collection[str]
+) -> Iterator[BitPlace]:
+    """Layers that read one tensor of weights have one number of bits."""
+    shared: dict[str, list[str]] = {}
+    for layer in found.layers:
+        shared.setdefault(layer.weights, []).append(layer.name)
+    for tensor, names in shared.items():
+        if {*names} <= {*free}:
+            yield BitPlace(tuple(names), True, sizes[tensor])
+
+
+def _tensors(found: Quantizable, free: Collection[str]) -> Iterator[BitPlace]:
+    """Tensors that are joined have one number of bits."""
+    done = set[str]()
+    for tensor in found.tensors:
+        group = next((g for g in found.joined if tensor in g), (tensor,))
+        if tensor not in done and {*group} <= {*free}:
+            done.update(group)
+            yield BitPlace(tuple(group), False, 0)
 
 
 def _free(found: Quantizable, model: FloatModel, linear: LinearScheme) -> tuple[set[str], set[str]]:
