@@ -44,6 +44,7 @@ OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("w4a8", "power-of-two, biases corrected, ends w8a8", {"correct_bias": True, "ends": "w8a8"}),
     ("w4a8", "symmetric, biases corrected, ends w8a8", {"correct_bias": True, "ends": "w8a8"}),
     ("w4a4", "symmetric, biases corrected", {"correct_bias": True}),
+    ("w4a4", "symmetric, feedback", {"rounding": "feedback"}),
     *(
         (bits, f"power-of-two, {said}", more)
         for bits in ("w4a8", "w3a8", "w4a4")

@@ -152,6 +152,7 @@ def quantize(
         equalize=equalize,
         correct_bias=correct_bias,
         rounding=rounding,
+        exact=out.suffix.lower() != ".onnx",
     )
     asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)
     cycles = None if target_cycles is None else fewest_cycles(target)
@@ -194,6 +195,7 @@ def quantize(
         "bits": _shown_bits(asked, least, bits),
         "scheme": scheme,
         "method": method,
+        "sums": made.sums,
         "layers": list(made.rows),
         "output_sqnr": made.sqnr,
         "prepared": given.says or None,

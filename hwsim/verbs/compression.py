@@ -75,7 +75,9 @@ def quantize(
     alone and takes channels out, those that matter least, until `target` (the device) has room for
     hardware that takes so many cycles an inference (`hwsim plan`): a Graph of fewer channels, to be
     trained again. `choice` in the result says what was chosen and tried.
-    Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all.
+    Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all. A
+    `.onnx` file's sums are QONNX's, in float32, and its Graph is what is read from it; otherwise
+    the Graph adds whole numbers of any size.
     Raises HwsimError for a model with operators that there is no rule for (all are named), and for
     data that does not fit.
     """
@@ -97,6 +99,7 @@ def quantize(
         equalize=equalize,
         correct_bias=correct_bias,
         rounding=rounding,
+        exact=out is None or Path(out).suffix.lower() != ".onnx",
     )
     asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)
     cycles = None if target_cycles is None else fewest_cycles(target)

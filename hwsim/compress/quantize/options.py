@@ -71,7 +71,8 @@ class LinearScheme:
     read. With `per_channel` weights have a scale a channel, otherwise one a layer.
     `equalize` brings the channels between two layers to ranges alike first, `correct_bias` takes
     the mean error of the rounded weights off the biases, `rounding` is one of `ROUNDINGS`: each
-    weight to the nearest code, or so that its layer's sums come nearest to the float ones.
+    weight to the nearest code, or so that its layer's sums come nearest to the float ones. `exact`
+    sums of the Graph are whole numbers of any size, others as QONNX's executor rounds them.
     """
 
     widths: Widths = Widths()
@@ -83,6 +84,7 @@ class LinearScheme:
     equalize: bool = False
     correct_bias: bool = False
     rounding: str = "nearest"
+    exact: bool = True
 
     def __post_init__(self) -> None:
         if self.rounding not in ROUNDINGS:
@@ -115,6 +117,7 @@ class LinearScheme:
         equalize: bool = False,
         correct_bias: bool = False,
         rounding: str = "nearest",
+        exact: bool = True,
     ) -> LinearScheme:
         """From texts; HwsimError says which is none."""
         return cls(
@@ -127,6 +130,7 @@ class LinearScheme:
             equalize=equalize,
             correct_bias=correct_bias,
             rounding=rounding,
+            exact=exact,
         )
 
     @property

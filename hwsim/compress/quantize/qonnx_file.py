@@ -12,6 +12,7 @@ from hwsim.compress.float_model import FloatModel, Reals
 from hwsim.compress.quantize.places import FloatLayer, Quantizable
 
 DOMAIN = "qonnx.custom_op.general"
+MOST_BIAS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def quantized(
         if layer.weights not in instead:
             quant(layer.weights, weights[layer.name], values[layer.weights].ndim)
         if layer.bias is not None and layer.bias not in instead:
-            quant(layer.bias, _of_bias(layer, tensors, weights), 1)
+            quant(layer.bias, _of_bias(layer, tensors, weights, values[layer.bias]), 1)
     for node in nodes:
         fresh = onnx.NodeProto()
         fresh.CopyFrom(node)
@@ -105,10 +106,17 @@ def quantized(
 
 
 def _of_bias(
-    layer: FloatLayer, tensors: Mapping[str, QuantNode], weights: Mapping[str, QuantNode]
+    layer: FloatLayer,
+    tensors: Mapping[str, QuantNode],
+    weights: Mapping[str, QuantNode],
+    bias: Reals,
 ) -> QuantNode:
-    """The unit of the layer's sums."""
+    """The unit of the layer's sums, or times the power of two with which 32 bits hold it."""
     by = weights[layer.name]
     taken = np.asarray(tensors[layer.reads[0]].scale, np.float64)
-    scale = (np.asarray(by.scale, np.float64) * taken).astype(np.float32)
-    return QuantNode(scale, 32, signed=True, axis=None if by.axis is None else 0)
+    scale = np.asarray(by.scale, np.float64) * taken
+    most = np.abs(bias.astype(np.float64))
+    steps = (most if by.axis is not None else most.max()) / scale
+    coarser = np.maximum(np.ceil(np.log2(np.maximum(steps, 1) / (MOST_BIAS - 1))), 0)
+    unit = np.asarray(scale * 2.0**coarser, np.float32)
+    return QuantNode(unit, 32, signed=True, axis=None if by.axis is None else 0)

@@ -19,6 +19,7 @@ from hwsim.compress.quantize.qonnx_file import QuantNode
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.frontends import load
+from hwsim.frontends.onnx.read import read_exact
 from hwsim.graph import Graph
 from hwsim.storage import write_atomically
 
@@ -38,6 +39,8 @@ class QuantizedModel:
     `sqnr` the signal to noise of the outputs on calibration data, in dB, against the float model.
     `histograms` are plain values of each tensor that became codes (`histogram_facts`), `remarks`
     what is odd about the calibration data, and `choice` what was chosen where a target was given.
+    `sums` is how the Graph adds: `exact`, whole numbers of any size, or `float32`, as who reads the
+    file does.
     """
 
     proto: Any
@@ -48,13 +51,18 @@ class QuantizedModel:
     histograms: tuple[dict[str, Any], ...] = ()
     remarks: tuple[str, ...] = ()
     choice: BitChoice | None = None
+    sums: str = "float32"
 
     def __repr__(self) -> str:
         layers = sum("weight_bits" in row for row in self.rows)
         return f"QuantizedModel({self.form}, {layers} layers with weights)"
 
     def save(self, path: str | Path) -> None:
-        """Write the ONNX file, or the Graph as `.hwsim`; whole or not at all."""
+        """Write the ONNX file, or the Graph as `.hwsim`; whole or not at all.
+
+        Of a Graph with exact sums the ONNX file is read first, which warns where float32 gives
+        other codes; HwsimError where it cannot be read.
+        """
         file = Path(path)
         check_suffix(file)
         if file.suffix.lower() == ".onnx":
@@ -63,6 +71,8 @@ class QuantizedModel:
                     f"the output must be a .hwsim file where channels were taken out or sums "
                     f"made narrow (hwsim to-onnx writes ONNX of a Graph), not {file}"
                 )
+            if self.sums == "exact":
+                read_back(self.proto, file, exact=False)
             write_atomically(file, self.proto.SerializeToString())
         else:
             self.graph.save(file)
@@ -74,10 +84,13 @@ def check_suffix(path: Path) -> None:
         raise HwsimError(f"the output {path} must be a file of {' or '.join(FILES)}, not another")
 
 
-def read_back(proto: Any, path: Path) -> Graph:
-    """The Graph of a quantized model; a refusal says of which float model it is."""
+def read_back(proto: Any, path: Path, *, exact: bool) -> Graph:
+    """The Graph of a quantized model, with sums of QONNX that are `exact`, or as others read it.
+
+    A refusal says of which float model it is.
+    """
     try:
-        return load(proto)
+        return read_exact(proto) if exact else load(proto)
     except HwsimError as error:
         raise HwsimError(f"{path}, quantized, must be a model that hwsim reads: {error}") from None
 

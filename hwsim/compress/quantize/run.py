@@ -67,9 +67,12 @@ def run(
         made = as_written(made, written(proto))
     else:
         form, proto = "QONNX", quantized(start, made.found, made.tensors, made.weights)
-    graph = read_back(proto, model.path)
+    exact = form == "QONNX" and linear.exact
+    graph = read_back(proto, model.path, exact=exact)
     few = (batch for _, batch in zip(range(COMPARED), batches, strict=False))
     sqnr = output_sqnr(model, graph, few)
     shown, told = histograms_of(made), remarks(made.seen, model.inputs)
     rows = rows_of(even, start, made)
-    return QuantizedModel(proto, graph, form, rows, sqnr, shown, told)
+    return QuantizedModel(
+        proto, graph, form, rows, sqnr, shown, told, sums="exact" if exact else "float32"
+    )

@@ -35,6 +35,7 @@ from hwsim.frontends.shared.values import (
 
 F32 = np.float32
 MAX_BIAS_BITS = 24
+MOST_BIAS, MOST_EXACT = 2.0**31, 2.0**47
 OPS = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div"}
 
 
@@ -163,7 +164,8 @@ def exact_bias(run: Importer, source: Weighing, values: FloatArray) -> Weighing 
         return None
     codes = values.astype(np.float64) / source.scale.astype(np.float64)
     extra = bits_after_point(codes)
-    if extra > MAX_BIAS_BITS or np.abs(codes).max() >= 2.0**31:
+    most = MOST_EXACT if run.exact_sums else MOST_BIAS
+    if extra > MAX_BIAS_BITS or np.abs(codes).max() >= most:
         return None
     kind = run.types[source.input.codes.edge]
     fraction = kind.format.frac_bits + source.op.weight_format.frac_bits

@@ -202,4 +202,10 @@ class Importer(TensorBuilder):
         return self.choices.get(tensor, FLOAT)
 
 
+class ExactImporter(Importer):
+    """One of a model that is ours: its sums are whole numbers, and no runtime rounds them."""
+
+    exact_sums = True
+
+
 Handler = Callable[[Importer, OnnxNode], None]

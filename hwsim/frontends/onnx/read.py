@@ -9,6 +9,7 @@ from typing import Any
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq, qonnx
 from hwsim.frontends.onnx.file import from_proto, read_file
+from hwsim.frontends.onnx.importer import ExactImporter
 from hwsim.frontends.onnx.model import OnnxModel
 from hwsim.frontends.onnx.refusals import ADVICE, of_qonnx, unquantized, whole_numbers
 from hwsim.frontends.onnx.runtimes import RUNTIMES, runtime
@@ -33,6 +34,15 @@ def read(path: Path, like: str | None = None) -> Graph:
 def read_object(model: Any, like: str | None = None) -> Graph:
     """The Graph of an `onnx.ModelProto` in memory."""
     return _graph(from_proto(model), like)
+
+
+def read_exact(model: Any) -> Graph:
+    """The Graph of a QONNX ModelProto whose sums are whole numbers, as it is quantized for hwsim.
+
+    Where units are powers of two no sum is rounded; QONNX's executor adds in float32, which holds
+    2^24 steps.
+    """
+    return qonnx.read(from_proto(model), importer=ExactImporter)
 
 
 def _graph(model: OnnxModel, like: str | None) -> Graph:

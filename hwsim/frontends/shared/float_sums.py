@@ -52,7 +52,12 @@ def exact(run: TensorBuilder, source: Weighing) -> bool:
         return False
     finer = op.bias_frac - x.format.frac_bits - op.weight_format.frac_bits if op.bias.any() else 0
     most = _reach(run, source) * 2.0 ** max(finer, 0) + np.abs(op.bias)
-    return float(most.max()) <= EXACT
+    return _held(run, float(most.max()))
+
+
+def _held(run: TensorBuilder, magnitude: float) -> bool:
+    """Whether whole numbers up to that are sums that nothing rounds."""
+    return run.exact_sums or magnitude <= EXACT
 
 
 def rough(run: TensorBuilder, source: Weighing) -> bool:
@@ -116,7 +121,7 @@ def _mean_sums(run: TensorBuilder, source: Mean) -> tuple[str, WholeSums]:
     edge, size = averaged(run, source), source.window.size
     worth = source.input.factors.astype(F64)
     kind = run.types[edge]
-    held = powers_of_two(source.input.factors) and kind.magnitude <= EXACT
+    held = powers_of_two(source.input.factors) and _held(run, kind.magnitude)
     error = np.zeros(1) if held else (2 + np.sqrt(size)) * UNIT * kind.magnitude * worth
     by_size = Arithmetic(source.name, "div", np.array([size], F32))
     first, each = (by_size,), worth / size
@@ -159,7 +164,7 @@ def _pair_sums(run: TensorBuilder, source: Pair, by: Quantizer, out: str) -> tup
     if plain:
         unit = 2.0**-kind.format.frac_bits
     worth = np.array([unit], F64)
-    held = plain and kind.magnitude <= EXACT
+    held = plain and _held(run, kind.magnitude)
     error = np.zeros(1) if held else 4 * UNIT * kind.magnitude * worth
     if of_pair is None:
         k = op.prepare(kinds, Carrier.INT64)
@@ -177,7 +182,7 @@ def _product_sums(run: TensorBuilder, source: Product) -> tuple[str, WholeSums]:
     held = powers_of_two(np.array([source.a.scale, source.b.scale], F32))
     terms = run.types[source.a.codes.edge].channels
     error = (2 * (not held) + np.sqrt(terms)) * UNIT * kind.magnitude * worth
-    if held and kind.magnitude <= EXACT:
+    if held and _held(run, kind.magnitude):
         error = np.zeros(1)
     return edge, WholeSums(kind, lambda k: k * worth, error, 1, worth)
 

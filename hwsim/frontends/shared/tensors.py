@@ -70,10 +70,12 @@ class TensorBuilder(Builder):
     that several quantizers read. `made` and `sums` keep what
     was computed once, so that each further reader of the same tensor shares it, and `levels` what
     nothing has rounded as codes. `a_quantizer` is what sentences call the operator that rounds
-    reals in the model's framework.
+    reals in the model's framework. With `exact_sums` those in units of a power of two are never
+    rounded, however wide they are; otherwise as the runtime's float32 does.
     """
 
     a_quantizer: ClassVar[str] = "a quantizer"
+    exact_sums: ClassVar[bool] = False
 
     def __init__(
         self,
