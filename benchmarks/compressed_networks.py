@@ -5,11 +5,10 @@
 
 Trains the float networks, thins them (`float-sparse`: a quarter of the weights, `float-half`: half
 of the channels), then makes each case of `compressed_cases.py` of them, every one in a process of
-its own, `--jobs` at once. Accuracy is counted by the emulator on all test images,
-and each code of training's forward pass is compared with the emulator's there. Models, logs and
-figures stay in the folder: what is finished is not made again, what was killed goes on from its
-last epoch. `brevitas` trains the same network by Brevitas, w4a4, with the same data, teacher and
-epochs.
+its own, `--jobs` at once. Accuracy is counted by the emulator on all test images, and each code of
+training's forward pass is compared with the emulator's there. Models, logs and figures stay in the
+folder: what is finished is not made again, what was killed goes on from its last epoch. `brevitas`
+trains the same network by Brevitas, w4a4, with the same data, teacher and epochs.
 """
 
 from __future__ import annotations
@@ -162,6 +161,7 @@ def _one(args: argparse.Namespace, case: str, seed: int) -> None:
     facts |= {
         "seconds": round(time.perf_counter() - start, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
+        "made": provenance("torch", "numpy", "onnxruntime"),
     }
     write_json(_figures(args.out, case, seed), facts)
 
