@@ -31,14 +31,16 @@ INTEGERS, FLOATS, MASKS = "model.hwsim", "model.onnx", "masks.safetensors"
 class Network:
     """A network in a file, and what later steps must know of its past.
 
-    `floats` is the float model that it was quantized from, `origin` the graph that this gave: its
-    codes are the float weights, rounded, as long as nothing was trained and no channel went.
+    `source` is the float model that the recipe begins with, `floats` the one that was quantized,
+    `origin` the graph that this gave: its codes are the float weights, rounded, as long as nothing
+    was trained and no channel went.
     `masks` is a file of where weights may differ from 0, by node. `equalized` says that the float
     model's channels were brought to ranges alike, `zeros` that some of its weights were pruned.
     `build` is the folder of the last build.
     """
 
     path: Path
+    source: Path | None = None
     floats: Path | None = None
     origin: Path | None = None
     masks: Path | None = None

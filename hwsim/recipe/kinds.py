@@ -23,10 +23,10 @@ class StepKind:
 
     `takes` is floats or integers, or both; `gives` what the network is afterwards, where that
     changes. `data` names the parts of the data that the step cannot do without, and `reads` all
-    that it depends on. `after` are steps that must come before it, `of_floats` says that it looks
-    at the recipe's float model, and `words` are values of a file's key that are no file.
-    `check` raises HwsimError for options that the step refuses, `check_floats` for those that it
-    refuses for a float network.
+    that it depends on; `labels` tells whether those to train with must have labels. `after` are
+    steps that must come before it, `of_floats` says that it looks at the recipe's float model, and
+    `words` are values of a file's key that are no file. `check` raises HwsimError for options that
+    the step refuses, `check_floats` for those that it refuses for a float network.
     """
 
     keys: Mapping[str, Key]
@@ -34,6 +34,7 @@ class StepKind:
     gives: str | None = None
     data: Callable[[Values], tuple[str, ...]] = lambda _: ()
     reads: tuple[str, ...] = ()
+    labels: Check = lambda _: False
     after: tuple[str, ...] = ()
     of_floats: bool = False
     words: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ KINDS: Mapping[str, StepKind] = {
         takes=("floats", "integers"),
         data=lambda values: () if values["by"] == "magnitude" else ("train",),
         reads=("train",),
+        labels=lambda values: values["by"] in making.WITH_LABELS,
         check=making.pruning,
         check_floats=making.check_float_pruning,
         run=making.run_pruning,
@@ -88,6 +90,7 @@ KINDS: Mapping[str, StepKind] = {
     ),
     "finetune": StepKind(
         keys={**keys_of(finetune, leave=DATA_OF_A_TRAINING), **SETTINGS},
+        labels=lambda _: True,
         data=lambda _: ("train",),
         reads=("train",),
         words=(making.CODES,),

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hwsim.compress.float_model import FloatModel
+from hwsim.compress.any_float import any_float
 from hwsim.errors import HwsimError
 from hwsim.frontends import load
 from hwsim.recipe.data import RecipeData, hash_of_file
 from hwsim.recipe.figures import Figures, check_output, figures_of
-from hwsim.recipe.job import INTEGERS, Job, Network, StepResult
+from hwsim.recipe.job import FLOATS, INTEGERS, Job, Network, StepResult
 from hwsim.recipe.reading import CompressionRecipe, RecipeStep
 from hwsim.recipe.report import write_report
 from hwsim.recipe.result import RecipeRun, Row
@@ -62,22 +62,16 @@ def check(recipe: CompressionRecipe, data: RecipeData) -> Network:
         raise HwsimError(
             f"{recipe.setting.file}: like must be of a quantized model, not of a float one"
         )
-    if recipe.setting.model.suffix.lower() != ".onnx":
-        raise HwsimError(
-            f"{recipe.setting.file}: model must be a float .onnx file where a step quantizes it, "
-            f"not {str(recipe.setting.model)!r}"
-        )
-    model = FloatModel.read(recipe.setting.model)
+    model = any_float(recipe.setting.model)
     for part in ("calibration", "train", "test"):
         if data.has(part):
             data.of_floats(model, part, required=_labelled(recipe, part))
-    return Network(path=recipe.setting.model)
+    return Network(path=recipe.setting.model, source=recipe.setting.model)
 
 
 def _labelled(recipe: CompressionRecipe, part: str) -> bool:
     """Whether a part of the data must have labels."""
-    by_labels = any(step.do == "finetune" for step in recipe.steps)
-    return part == "train" and by_labels
+    return part == "train" and any(step.kind.labels(step.values) for step in recipe.steps)
 
 
 def run(recipe: CompressionRecipe, watcher: Watcher | None = None) -> RecipeRun:
@@ -162,8 +156,12 @@ class _Steps:
         """The model as it is: read, and its figures."""
 
         def made() -> StepResult:
-            if network.is_float and self.recipe.setting.floats:
-                return StepResult(network=network)
+            if network.source is not None:
+                if network.is_float:
+                    return StepResult(network=network)
+                proto = any_float(network.source).proto  # of a program of PyTorch
+                write_atomically(folder / FLOATS, proto.SerializeToString())
+                return StepResult(network=Network(path=folder / FLOATS, source=folder / FLOATS))
             load(self.recipe.setting.model, like=self.recipe.setting.like).save(folder / INTEGERS)
             return StepResult(network=Network(path=folder / INTEGERS))
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from typer.main import get_command
 
 from hwsim.cli.app import app
+from hwsim.compress.training.fit import Wishes
+from hwsim.compress.training.loop import Training
 from hwsim.recipe.keys import NEEDED
 from hwsim.recipe.kinds import KINDS
 from hwsim.recipe.reading import DATA, TOP
@@ -47,3 +51,24 @@ def test_what_a_recipe_says_once_has_the_names_of_the_options():
     known = {key.name for key in (*TOP, *DATA)}
     assert {"model", "out", "like", "test", "test_labels", "classes", "output"} <= known
     assert {"scale", "mean", "std", "resize"} <= known
+
+
+READ = {
+    "prune": {"amount", "by", "pattern", "scope", "layer", "seed"},
+    "encode": {"weights", "layer", "from"},
+    "attribute": {"equalize"},
+    "verify": {"samples", "seed", "waves"},
+}
+"""Keys that a step reads one by one; the others hand theirs on by the names of parameters."""
+
+
+@pytest.mark.parametrize("do", READ)
+def test_no_key_is_taken_that_its_step_does_not_read(do):
+    assert set(KINDS[do].keys) == READ[do]
+
+
+@pytest.mark.parametrize("do", ["finetune", "distil"])
+def test_each_key_of_a_training_is_a_field_of_what_is_asked_of_it(do):
+    known = {field.name for kind in (Training, Wishes) for field in fields(kind)}
+    own = {"finetune": {"from"}, "distil": {"from", "teacher", "share", "feature"}}
+    assert set(KINDS[do].keys) - known == own[do]

@@ -327,3 +327,28 @@ def test_a_float_network_is_pruned_before_it_is_quantized_and_trained(tmp_path):
         back += int(((old == 0) & (new != 0)).sum())
     assert sum(int((~mask).sum()) for mask in masks.values()) == rows[1].figures["zeros"]
     assert back > 0  # what only rounding made 0 may come back, what was pruned may not
+
+
+def test_a_program_of_pytorch_is_the_float_network_its_teacher_and_its_reference(tmp_path):
+    import torch
+    from torch import nn
+
+    torch.manual_seed(seeded(5))
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 10)).eval()
+    torch.export.save(torch.export.export(module, (torch.zeros(2, 1, 8, 8),)), tmp_path / "m.pt2")
+    steps = """
+        [[step]]
+        do = "quantize"
+        bits = "w6a8"
+        [[step]]
+        do = "distil"
+        epochs = 1
+        share = 1.0
+        [[step]]
+        do = "attribute"
+    """
+    found = hwsim.run_recipe(recipe(tmp_path, steps, model=tmp_path / "m.pt2"))
+    assert found.rows[0].figures["weights"] == 64 * 24 + 24 * 10
+    assert found.rows[2].facts["begins_with"] == "float weights"
+    assert found.rows[3].facts["samples"] == TESTED
+    assert all(row.kept for row in hwsim.run_recipe(tmp_path / "made.toml").rows)

@@ -25,7 +25,8 @@ BUILD = "build"
 def run_attribution(job: Job) -> StepResult:
     """Each layer's error against the recipe's float model, as a page and as data."""
     graph = job.before.graph()
-    floats = FloatModel.read(job.setting.model)
+    assert job.before.source is not None
+    floats = FloatModel.read(job.before.source)
     if job.before.equalized or job.values["equalize"]:
         floats = equalized(floats)[0]
     part = "test" if job.data.has("test") else "calibration"

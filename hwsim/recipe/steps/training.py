@@ -27,21 +27,20 @@ def run_training(job: Job) -> StepResult:
     graph, how, values = job.before.graph(), training(job.values), job.values
     taught = None
     if "teacher" in values:
-        teacher = values["teacher"] or job.setting.model
+        teacher = values["teacher"] or job.before.source or job.setting.model
         taught = any_teacher(teacher, graph, job.data.output, values["feature"] or {})
     data = _batch(job.data.of_graph(graph, "train", required=taught is None))
     held = None
     if job.data.has("test"):
         held = _batch(job.data.of_graph(graph, "test", required=True))
     reals, note = _start(job)
-    wishes = Wishes(
-        output=job.data.output,
-        start=values["from"] if isinstance(values["from"], Path) else None,
-        learn_steps=values["learn_steps"],
-        best=values["best"],
-        keep_zeros=values["keep_zeros"],
-        checkpoint=job.checkpoint,
-    )
+    given = {
+        **arguments_of(Wishes, values),
+        "output": job.data.output,
+        "start": values["from"] if isinstance(values["from"], Path) else None,
+        "checkpoint": job.checkpoint,
+    }
+    wishes = Wishes(**given)
 
     def told(epoch: Epoch) -> None:
         said = f"epoch {epoch.number} of {how.epochs}: loss {epoch.loss:.4f}"
