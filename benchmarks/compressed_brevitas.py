@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from torch import nn
 
 import hwsim
 from hwsim.compress.training.loss import LossShares, loss_of
+from hwsim.graph import Graph
 from hwsim.storage import write_atomically
 
 with warnings.catch_warnings():
@@ -41,6 +43,7 @@ with warnings.catch_warnings():
 
 BITS = 4
 RISING = 0.1
+PART = 500  # images at a time for QONNX's executor
 
 
 def folded(network: NormedNetwork) -> list[nn.Module]:
@@ -134,23 +137,45 @@ def beside(
         module = trained_by_brevitas(float_path, data, seed, epochs, device)
         write_atomically(state, save({k: v.contiguous() for k, v in module.state_dict().items()}))
     own = scores(module, data.xt)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_qonnx(module, torch.from_numpy(data.xt[:1]), str(path))
-        graph = hwsim.load(path)
+    graph, by_qonnx = read_back(module, data.xt)
     read = np.asarray(hwsim.emulate(graph, data.xt)).reshape(own.shape)
     (port,) = graph.outputs
     step = np.asarray(graph.types()[port.tensor].scales())
-    picked = own.argmax(1), read.argmax(1)
-    right = [int((one == data.yt).sum()) for one in picked]
-    return {
-        "accuracy": right[0] / len(data.yt),
-        "right": right[0],
-        "images": len(data.yt),
-        "epochs": epochs,
-        "read_right": right[1],
-        "read_accuracy": right[1] / len(data.yt),
-        "classes_differ": int((picked[0] != picked[1]).sum()),
-        "codes": int(own.size),
-        "codes_differ": int((np.round((own - read) / step) != 0).sum()),
-    }
+    found: dict[str, Any] = {"images": len(data.yt), "epochs": epochs, "codes": int(own.size)}
+    for name, said in (("", own), ("emulator_", read), ("qonnx_", by_qonnx)):
+        if said is not None:
+            right = int((said.argmax(1) == data.yt).sum())
+            found |= {f"{name}right": right, f"{name}accuracy": right / len(data.yt)}
+    for name, one, other in (
+        ("pytorch_emulator", own, read),
+        ("qonnx_emulator", by_qonnx, read),
+        ("pytorch_qonnx", own, by_qonnx),
+    ):
+        if one is not None and other is not None:
+            found |= {
+                f"{name}_classes_differ": int((one.argmax(1) != other.argmax(1)).sum()),
+                f"{name}_codes_differ": int((np.round((one - other) / step) != 0).sum()),
+            }
+    return found
+
+
+def read_back(module: nn.Module, x: Array) -> tuple[Graph, Array | None]:
+    """The QONNX export as a Graph, and what QONNX's executor says of images, if it is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_qonnx(module, torch.from_numpy(x[:1]), str(path))
+        graph = hwsim.load(path)
+        if find_spec("qonnx") is None:
+            return graph, None
+        from qonnx.core.modelwrapper import ModelWrapper
+        from qonnx.core.onnx_exec import execute_onnx
+        from qonnx.transformation.infer_shapes import InferShapes
+
+        size = next(n for n in range(PART, 0, -1) if len(x) % n == 0)
+        export_qonnx(module, torch.from_numpy(x[:size]), str(path))
+        model = ModelWrapper(str(path)).transform(InferShapes())
+    (name,) = (port.name for port in model.graph.input)
+    parts = (x[at : at + size] for at in range(0, len(x), size))
+    return graph, np.concatenate(
+        [next(iter(execute_onnx(model, {name: part}).values())) for part in parts]
+    )
