@@ -81,16 +81,6 @@ class Fold:
         ordered = split.transpose(0, 4, 2, 1, 5, 3)
         return ordered.reshape(self.cycles, self.group_lanes, self.pe, self.simd)
 
-    def used(self, weights: IntArray, *, start: bool) -> BoolArray:
-        """(output fold, term fold) of one group: whether a word has a weight that is not 0.
-
-        `weights` are (terms, outputs). A sum without one has its first word; with `start` all do.
-        """
-        split = weights.reshape(self.term_folds, self.simd, self.output_folds, self.pe) != 0
-        used: BoolArray = split.any(axis=(1, 3)).T
-        used[:, 0] |= start | ~used.any(axis=1)
-        return used
-
     def biases(self, bias: IntArray) -> IntArray:
         """Biases in the order of use: (group fold x output fold, group lane, pe)."""
         split = bias.reshape(self.group_folds, self.group_lanes, self.output_folds, self.pe)
@@ -100,19 +90,45 @@ class Fold:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Schedule:
-    """The words of a fold that are used, in the fold's own order; every sum has one at least.
+    """The words of a fold that are used, one a cycle, sum after sum; every sum has one at least.
 
-    `kept` are their places among all `fold.cycles` words, `beats` which beat of its vector each
-    meets, `ends` whether it is the last of its sum (0 or 1).
+    `sums` says to which output fold a word belongs, `beats` (words, lanes) which beat of its vector
+    each lane meets, `ends` whether the word is the last of its sum (0 or 1).
     """
 
-    kept: IntArray
+    sums: IntArray
     beats: IntArray
     ends: IntArray
 
     @classmethod
     def of(cls, used: BoolArray) -> Schedule:
-        """Of (sums, beats): whether the word of a sum that meets a beat is used."""
-        sums, beats = used.nonzero()
-        ends = np.append(sums[1:] != sums[:-1], True)
-        return cls(kept=used.ravel().nonzero()[0], beats=beats, ends=ends.astype(np.int64))
+        """Of (output fold, term fold, lane): what is used, in order.
+
+        A lane with less than the others meets words of 0 at the end.
+        """
+        counts = words_of(used)
+        order = np.argsort(~used, axis=1, kind="stable")
+        ends = np.zeros(counts.sum(), np.int64)
+        ends[np.cumsum(counts) - 1] = 1
+        return cls(
+            sums=np.repeat(np.arange(len(counts)), counts),
+            beats=np.concatenate([each[:n] for each, n in zip(order, counts, strict=True)]),
+            ends=ends,
+        )
+
+    @property
+    def lanes(self) -> int:
+        """Lanes that have beats of their own; 1 where all meet the same."""
+        return int(self.beats.shape[1])
+
+    def words(self, fold: Fold, weights: IntArray) -> IntArray:
+        """(word, pe, simd) of weights (1, terms, outputs), or of what is stored for them."""
+        every = fold.words(weights).reshape(fold.output_folds, fold.term_folds, fold.pe, fold.simd)
+        found: IntArray = every[self.sums[:, None], self.beats, np.arange(fold.pe)]
+        return found
+
+
+def words_of(used: BoolArray) -> IntArray:
+    """Words that each output fold takes: as many as the lane that uses most."""
+    counts: IntArray = used.sum(axis=1).max(axis=1)
+    return counts

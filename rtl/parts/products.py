@@ -48,8 +48,8 @@ class SumOfProducts(wiring.Component):
     cycle; `latency` cycles from a sum's last beat to the sum. A stalled output stops the whole
     pipeline; `i.ready` comes from a register. With `block` weights and biases lie in block RAM.
     `stored` says what the memory of weights holds and how that is multiplied. With a `schedule` a
-    vector comes as the beats that this names, and the memory holds the words that it keeps, each
-    with the mark of a sum's end.
+    vector comes as the beats that this names, side by side where lanes have their own, and the
+    memory holds the words that it keeps, each with the mark of a sum's end.
     """
 
     def __init__(
@@ -69,7 +69,8 @@ class SumOfProducts(wiring.Component):
         self.rule, self.block, self.schedule = rule, block, schedule
         self.fmt, self.out, self.weight, self.fold = fmt, out, weight, fold
         self.weights, self.bias, self.stored = weights, bias, stored
-        self.in_beat = Beat.of(fold.group_lanes * fold.simd, fmt)
+        self.own_beats = schedule is not None and schedule.lanes > 1
+        self.in_beat = Beat.of((fold.pe if self.own_beats else fold.group_lanes) * fold.simd, fmt)
         self.out_beat = Beat.of(fold.group_lanes * fold.pe, out)
         # Partial sums carry the sign that the finished sum may lack.
         self.wide = signed(out.width + (not out.signed))
@@ -122,10 +123,13 @@ class SumOfProducts(wiring.Component):
         if self.fold.cycles == 1:
             return None
         width = self.fold.multipliers * self.stored.width
-        words = pack(self.fold.words(self.stored.words(self.weights)), self.stored.width)
-        if self.schedule is not None:
-            marked = zip(self.schedule.kept, self.schedule.ends, strict=True)
-            words = [words[place] | int(end) << width for place, end in marked]
+        stored = self.stored.words(self.weights)
+        if self.schedule is None:
+            words = pack(self.fold.words(stored), self.stored.width)
+        else:
+            kept = pack(self.schedule.words(self.fold, stored), self.stored.width)
+            marked = zip(kept, self.schedule.ends.tolist(), strict=True)
+            words = [word | end << width for word, end in marked]
         shape = unsigned(width + (self.schedule is not None))
         m.submodules.weights = store = constant_memory(shape, words, block=self.block)
         read = store.read_port()
@@ -142,7 +146,8 @@ class SumOfProducts(wiring.Component):
         for lane in range(fold.group_lanes * fold.pe):
             row = []
             for term in range(fold.simd):
-                code = codes.data[lane // fold.pe * fold.simd + term]
+                vector = lane if self.own_beats else lane // fold.pe
+                code = codes.data[vector * fold.simd + term]
                 value, ends = self._product(m, code, word, lane, term)
                 product = blank(self._product_shape(ends), f"product_{lane}_{term}")
                 with m.If(enable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
@@ -70,10 +71,11 @@ class Replay(wiring.Component):
 class PickBeats(wiring.Component):
     """Give beats of each vector in the order of `order`: some several times, some never.
 
-    Ports: `i` (In) and `o` (Out), streams of `beat`; a vector has `beats` of them. It is held
-    whole, and the next one comes in meanwhile: a vector takes as many cycles as it has beats, or as
-    `order` has entries, whichever are more. 2 cycles from a vector's last beat to the first that is
-    given. `i.ready` and `o.valid` come from registers. `last` is on the final entry, of a vector
+    `order` is (entries, beats side by side). Ports: `i` (In), a stream of `beat`, and `o` (Out),
+    one of as many side by side; a vector has `beats` of them. It is held whole, once for each place
+    in `o`, and the next one comes in meanwhile: a vector takes as many cycles as it has beats, or
+    as `order` has entries, whichever are more. 2 cycles from a vector's last beat to the first that
+    is given. `i.ready` and `o.valid` come from registers. `last` is on the final entry, of a vector
     that ended with it. With `block` the order lies in block RAM.
     """
 
@@ -84,21 +86,23 @@ class PickBeats(wiring.Component):
                 f"its beats, not be {order.tolist()} of {beats}"
             )
         self.beat, self.beats, self.order, self.block = beat, beats, order, block
-        super().__init__({"i": In(beat.stream), "o": Out(beat.stream)})
+        out = beat.with_lanes(beat.lanes * order.shape[1])
+        super().__init__({"i": In(beat.stream), "o": Out(out.stream)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.store = store = memory.Memory(
-            shape=unsigned(self.beat.lanes * self.beat.width), depth=2 * self.beats, init=[]
-        )
+        shape, stores = unsigned(self.beat.lanes * self.beat.width), []
+        for place in range(self.order.shape[1]):
+            stores.append(memory.Memory(shape=shape, depth=2 * self.beats, init=[]))
+            m.submodules[f"store_{place}"] = stores[-1]
         whole, freed, full = Signal(), Signal(), Signal(range(3))  # vectors that can be read
         m.d.sync += full.eq(full + whole - freed)
         m.d.comb += self.i.ready.eq(~full[1])
-        lasts = self._write(m, store.write_port(), whole)
-        self._read(m, store.read_port(), full.any(), freed, lasts)
+        lasts = self._write(m, [store.write_port() for store in stores], whole)
+        self._read(m, [store.read_port() for store in stores], full.any(), freed, lasts)
         return m
 
-    def _write(self, m: Module, port: Any, whole: Any) -> Any:
+    def _write(self, m: Module, ports: Sequence[Any], whole: Any) -> Any:
         """One vector after the other into either half; whether each had `last`."""
         put, lasts = Signal(), Signal(2)
         place, half = Loop(m, "place", self.beats), Loop(m, "half", 2)
@@ -106,20 +110,25 @@ class PickBeats(wiring.Component):
         m.d.comb += [
             put.eq(self.i.valid & self.i.ready),
             whole.eq(half.step),
-            port.en.eq(put),
-            port.addr.eq(self._address(half.index, place.index)),
-            port.data.eq(flat(self.i.payload)),
         ]
+        for port in ports:
+            m.d.comb += [
+                port.en.eq(put),
+                port.addr.eq(self._address(half.index, place.index)),
+                port.data.eq(flat(self.i.payload)),
+            ]
         with m.If(whole):
             m.d.sync += lasts.bit_select(half.index, 1).eq(self.i.payload.last)
         return lasts
 
-    def _read(self, m: Module, port: Any, here: Any, freed: Any, lasts: Any) -> None:
+    def _read(self, m: Module, ports: Sequence[Any], here: Any, freed: Any, lasts: Any) -> None:
         enable, issue, valid, last = Signal(), Signal(), Signal(), Signal()
         turn, half = Loop(m, "turn", len(self.order)), Loop(m, "read_half", 2)
         nest(m, issue, [turn, half])
+        bits = (self.beats - 1).bit_length()
+        rows = [sum(n << k * bits for k, n in enumerate(row)) for row in self.order.tolist()]
         m.submodules.order = order = constant_memory(
-            range(self.beats), self.order.tolist(), block=self.block
+            unsigned(bits * len(ports)), rows, block=self.block
         )
         entry = order.read_port()
         m.d.comb += [
@@ -127,12 +136,13 @@ class PickBeats(wiring.Component):
             enable.eq(~valid | self.o.ready),
             issue.eq(enable & here),
             freed.eq(half.step),
-            port.en.eq(issue),
-            port.addr.eq(self._address(half.index, entry.data)),
             self.o.valid.eq(valid),
-            self.o.payload.data.eq(port.data),
+            Cat(*self.o.payload.data).eq(Cat(*(port.data for port in ports))),
             self.o.payload.last.eq(last),
         ]
+        for k, port in enumerate(ports):
+            named = entry.data[k * bits : (k + 1) * bits]
+            m.d.comb += [port.en.eq(issue), port.addr.eq(self._address(half.index, named))]
         with m.If(enable):
             m.d.sync += [
                 valid.eq(issue),

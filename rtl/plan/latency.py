@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwsim.graph import Graph
 from rtl.layers.plans import FoldPlan
-from rtl.layers.sparse import Sparse
+from rtl.layers.sparse import SKIPPING
 from rtl.plan.cost import node_cycles
 from rtl.plan.plan import Plan
 
@@ -25,7 +25,7 @@ def latency_bound(graph: Graph, plan: Plan) -> int:
     nodes += sum(
         chosen.fold.term_folds
         for chosen in plan.nodes.values()
-        if isinstance(chosen, FoldPlan) and chosen.implementation == Sparse.name
+        if isinstance(chosen, FoldPlan) and chosen.implementation in SKIPPING
     )
     fifos = sum(plan.fifos.values())
     return ports + nodes + fifos + PER_PART * (len(graph.nodes) + 2)
