@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from support.seeds import seeded
 
 import hwsim
 from hwsim.compress.float_model import FloatModel
@@ -246,3 +247,22 @@ def test_accumulators_of_inputs_with_a_zero_point_are_refused_but_bounds_are_not
 def test_overflow_must_weigh_nothing_or_more():
     with pytest.raises(HwsimError, match="overflow must be from 0 on, not -1"):
         Training(overflow=-1.0)
+
+
+# Hardware
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator")
+@pytest.mark.parametrize("sums", ["exact9", "wrap8", "sat8"])
+def test_the_hardware_of_a_network_trained_for_narrow_sums_has_its_codes(sums, tmp_path):
+    graph = quantized("w4a4")
+    first, *inner, last = layers(graph)
+    wider = sums.replace("9", "13").replace("8", "12")
+    tuned = trained(narrowed(graph, f"{sums},{first}={wider},{last}=none"))
+    assert all(tuned.types()[tuned.node(n).output].format.width <= int(sums[-1]) for n in inner)
+    hwsim.build(tuned, tmp_path / "out", rtl_only=True)
+    noise = np.random.default_rng(seeded(5)).random((24, 1, 8, 8), np.float32)  # overflows more
+    found = hwsim.verify(tmp_path / "out", np.concatenate([noise, IMAGES[:24]]))
+    assert found.ok
+    assert found.different == 0 < found.compared
