@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.options import Json, Labels, Like, Mean, Model, Resize, Scale, Std
+from hwsim.cli.training import Batch, Device, Rate, Seed, Start
 from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+
+if TYPE_CHECKING:
+    from hwsim.compress.prune.prune import Pruned, Pruning
+    from hwsim.compress.prune.rounds import Round, Rounds
 
 
 def prune(
@@ -60,6 +66,30 @@ def prune(
         ),
     ] = None,
     labels: Labels = None,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="How the amount goes in rounds: one-shot, iterative (the same share of what is "
+            "left) or gradual (most at the start).",
+        ),
+    ] = "gradual",
+    rounds: Annotated[int, typer.Option(metavar="N", help="In so many rounds.")] = 1,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            "--epochs-a-round", metavar="E", help="Of training on the data after each round."
+        ),
+    ] = 0,
+    rate: Rate = 1e-3,
+    batch: Batch = 128,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    teacher: Annotated[
+        Path | None,
+        typer.Option(metavar="TEACHER", help="A model to answer like: float, or any larger one."),
+    ] = None,
+    start: Start = None,
     scale: Scale = None,
     mean: Mean = None,
     std: Std = None,
@@ -71,31 +101,35 @@ def prune(
 
     Weights become 0. Channels go with all that makes and reads them: what is
     left has the codes of the whole network that finds real zero in them.
+    With --rounds and --epochs-a-round it is trained meanwhile.
     """
-    from hwsim.compress.prune import prune as pruning
     from hwsim.compress.prune.masks import parse_pattern
+    from hwsim.compress.prune.prune import Pruning, facts_of
+    from hwsim.compress.prune.rounds import Rounds
     from hwsim.data import Preparation
     from hwsim.frontends import load
 
     prepare = Preparation.parse(scale, mean, std, resize=resize)
-    how = pruning.Pruning(
+    how = Pruning(
         amount=amount,
         by=by,
         pattern=parse_pattern(pattern),
         scope=scope,
         layers=None if layers is None else tuple(layers),
+        seed=seed,
     )
+    planned = Rounds.of(schedule, rounds, epochs, rate=rate, batch=batch, seed=seed, device=device)
     if out.suffix not in (".hwsim", ".onnx"):
         raise HwsimError(f"--out must be a .hwsim or .onnx file, not {out}")
-    with Progress(f"pruning {model}"):
+    with Progress(f"pruning {model}") as progress:
         if out.suffix == ".onnx":
-            facts = _prune_float(model, out, how)
+            facts = _prune_float(model, out, how, planned)
         else:
             graph = load(model, like=like)
-            images, classes = _data(graph, data, labels, prepare)
-            found = pruning.prune(graph, how, images, classes)
+            given = _data(graph, data, labels, prepare)
+            found = _in_rounds(graph, how, planned, given, teacher, start, progress)
             found.graph.save(out)
-            facts = pruning.facts_of(graph, found.graph, found.whole)
+            facts = facts_of(graph, found.graph, found.whole)
             facts["hash"] = found.graph.hash()
     if as_json:
         print_json({"model": str(model), "out": str(out), **facts})
@@ -103,12 +137,49 @@ def prune(
     _show(facts)
 
 
-def _prune_float(model: Path, out: Path, how: Any) -> dict[str, Any]:
+def _in_rounds(
+    graph: Graph,
+    how: Pruning,
+    rounds: Rounds,
+    given: tuple[Any, Any],
+    teacher: Path | None,
+    start: Path | None,
+    progress: Progress,
+) -> Pruned:
+    from hwsim.compress.any_float import any_float
+    from hwsim.compress.prune.rounds import prune_in_rounds
+    from hwsim.compress.training.start import float_weights
+    from hwsim.compress.training.teachers import any_teacher
+
+    def told(one: Round) -> None:
+        said = f"round {one.number} of {rounds.count}: {100 * one.amount:.1f} % gone"
+        if one.epoch is not None:
+            said += f", after epoch {one.epoch.number} a loss of {one.epoch.loss:.4f}"
+        progress(said)
+
+    images, labels = given
+    return prune_in_rounds(
+        graph,
+        how,
+        rounds,
+        images,
+        labels,
+        teacher=None if teacher is None else any_teacher(teacher, graph, None, {}),
+        reals=None if start is None else float_weights(graph, any_float(start)),
+        say=told,
+    )
+
+
+def _prune_float(model: Path, out: Path, how: Pruning, rounds: Rounds) -> dict[str, Any]:
     """Write a float model with weights of 0; figures."""
     from hwsim.compress.any_float import any_float
     from hwsim.compress.prune.float_weights import facts_of_float, prune_float
     from hwsim.storage import write_atomically
 
+    if rounds.training is not None or rounds.count > 1:
+        raise HwsimError(
+            "a float model must be pruned in one round without training; quantize it first"
+        )
     before = any_float(model)
     found = prune_float(before, how)
     write_atomically(out, found.proto.SerializeToString())

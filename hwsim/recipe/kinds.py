@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hwsim.compress.training.loop import Training
 from hwsim.recipe.job import Job, StepResult
 from hwsim.recipe.keys import Key, Values, keys_of
-from hwsim.recipe.steps import making, telling, training
+from hwsim.recipe.steps import making, pruning, telling, training
 from hwsim.verbs.compression import attribute, encode, prune, quantize
 from hwsim.verbs.designs import build, plan
 from hwsim.verbs.training import distil, finetune
@@ -73,14 +73,16 @@ KINDS: Mapping[str, StepKind] = {
         run=making.run_quantization,
     ),
     "prune": StepKind(
-        keys=_with(keys_of(prune, rename={"layers": "layer"}), Key("seed", "int", 0)),
+        keys=_with(
+            keys_of(prune, rename={"layers": "layer"}), Key("teacher", "Path"), Key("from", "Path")
+        ),
         takes=("floats", "integers"),
-        data=lambda values: () if values["by"] == "magnitude" else ("train",),
-        reads=("train",),
-        labels=lambda values: values["by"] in making.WITH_LABELS,
-        check=making.pruning,
-        check_floats=making.check_float_pruning,
-        run=making.run_pruning,
+        data=lambda values: ("train",) if pruning.needs_data(values) else (),
+        reads=("train", "model"),
+        labels=pruning.needs_labels,
+        check=pruning.check_pruning,
+        check_floats=pruning.check_float_pruning,
+        run=pruning.run_pruning,
     ),
     "encode": StepKind(
         keys=keys_of(encode, rename={"layers": "layer", "start": "from"}),

@@ -151,27 +151,56 @@ def prune(
     layers: Sequence[str] | None = None,
     x: Any = None,
     labels: Any = None,
+    schedule: str = "gradual",
+    rounds: int = 1,
+    epochs_a_round: int = 0,
+    rate: float = 1e-3,
+    batch: int = 128,
+    seed: int = 0,
+    device: str = "cpu",
+    teacher: Any = None,
+    start: Any = None,
 ) -> Pruned:
     """Take an `amount` of the weights or channels out of a quantized model: what matters least.
 
     `model` is a Graph or what `load` takes. `by` is magnitude, activation, zeros, taylor or
     movement (all but the first on samples `x`, the last two with class numbers `labels`);
     `pattern` is unstructured, channels, N:M such as 2:4, or PExSIMD such as 4x8; `scope` is layer
-    or global, and `layers` are nodes (None: all). Raises HwsimError for values that are none of
-    these, for data that are missing, for a layer that there is not, and for a pattern that divides
-    none.
-    """
-    from hwsim.compress.prune import prune as pruning
-    from hwsim.compress.prune.masks import parse_pattern
+    or global, and `layers` are nodes (None: all).
 
-    how = pruning.Pruning(
+    The amount goes in `rounds`, as `schedule` says (one-shot, iterative or gradual), and after each
+    the network is trained for `epochs_a_round` on `x` and `labels`, or to answer as a `teacher`
+    does (as `distil` takes it); with `start`, the float model that it came from, from its weights.
+    `rate`, `batch`, `seed` and `device` are those of `hwsim.compress.training.loop.Training`.
+    Raises HwsimError for values that are none of these, for data that are missing, for a layer that
+    there is not, and for a pattern that divides none.
+    """
+    from hwsim.compress.any_float import any_float
+    from hwsim.compress.prune.masks import parse_pattern
+    from hwsim.compress.prune.prune import Pruning
+    from hwsim.compress.prune.rounds import Rounds, prune_in_rounds
+    from hwsim.compress.training.start import float_weights
+    from hwsim.compress.training.teachers import any_teacher
+
+    graph = as_graph(model)
+    how = Pruning(
         amount=amount,
         by=by,
         pattern=parse_pattern(pattern),
         scope=scope,
         layers=None if layers is None else tuple(layers),
+        seed=seed,
     )
-    return pruning.prune(as_graph(model), how, x, labels)
+    made = {"rate": rate, "batch": batch, "seed": seed, "device": device}
+    return prune_in_rounds(
+        graph,
+        how,
+        Rounds.of(schedule, rounds, epochs_a_round, **made),
+        x,
+        labels,
+        teacher=None if teacher is None else any_teacher(teacher, graph, None, {}, x),
+        reals=None if start is None else float_weights(graph, any_float(start, x)),
+    )
 
 
 def encode(

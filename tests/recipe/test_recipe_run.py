@@ -297,6 +297,30 @@ def test_a_quantized_model_is_compressed_too_and_channels_go_with_their_masks(tm
     assert (tmp_path / "made" / found.rows[5].folder / "build" / "hwsim_top.v").is_file()
 
 
+def test_a_step_prunes_in_rounds_as_the_verb_does_from_the_float_weights(tmp_path):
+    steps = """
+        [[step]]
+        do = "quantize"
+        bits = "w4a4"
+        [[step]]
+        do = "prune"
+        amount = 0.6
+        rounds = 2
+        epochs_a_round = 1
+        rate = 3e-3
+        batch = 64
+    """
+    found = hwsim.run_recipe(recipe(tmp_path, steps))
+    data = digits.load()
+    x, y = data.train_images[:TRAINED], data.train_labels[:TRAINED]
+    wanted = hwsim.prune(
+        hwsim.quantize(FLOAT, x, bits="w4a4").graph, 0.6, x=x, labels=y, rounds=2,
+        epochs_a_round=1, rate=3e-3, batch=64, seed=3, start=FLOAT,
+    )  # fmt: skip
+    assert hwsim.load(tmp_path / "made" / "model.hwsim").hash() == wanted.graph.hash()
+    assert found.rows[2].figures["sparsity"] >= 0.6 - 1e-3
+
+
 def test_a_float_network_is_pruned_before_it_is_quantized_and_trained(tmp_path):
     steps = """
         [[step]]

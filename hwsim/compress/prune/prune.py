@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.prune import scores
@@ -65,17 +66,27 @@ class Pruned:
     whole: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What rounds before took: the graph ahead of all of them, and where weights stayed."""
+
+    graph: Graph
+    masks: Mapping[str, Mask]
+
+
 def prune(
     graph: Graph,
     how: Pruning,
     images: scores.Samples | None = None,
     labels: npt.NDArray[Any] | None = None,
+    *,
+    earlier: Earlier | None = None,
 ) -> Pruned:
     """The graph with weights of 0, or without channels, that scored least.
 
     `images` are as `emulate` takes them, for scores by data; `labels` class numbers, for those by
-    gradients. Raises HwsimError where they are missing, for a layer that there is not, and for a
-    pattern that divides none.
+    gradients. What `earlier` rounds took is part of the amount. Raises HwsimError where data are
+    missing, for a layer that there is not, and for a pattern that divides none.
     """
     layers = weighted_layers(graph, how.layers)
     if how.by != "magnitude" and images is None:
@@ -83,8 +94,10 @@ def prune(
     if how.by in ("taylor", "movement") and labels is None:
         raise HwsimError(f"scores by {how.by} must come with labels, not without")
     if isinstance(how.pattern, WholeChannels):
-        return _without_channels(graph, how, layers, images, labels)
+        return _without_channels(graph, how, layers, images, labels, earlier)
     found = _weight_scores(graph, how, layers, images, labels)
+    for name, mask in ({} if earlier is None else earlier.masks).items():
+        found[name] = np.where(mask, found[name], -np.inf)  # what is gone goes again
     masks = masks_of(found, how.pattern, amount=how.amount, scope=how.scope)
     whole = {name: f"{how.pattern} does not divide it" for name in layers if name not in masks}
     if how.layers is not None and whole:
@@ -101,18 +114,27 @@ def _without_channels(
     layers: Mapping[str, Weighted],
     images: Any,
     labels: Any,
+    earlier: Earlier | None,
 ) -> Pruned:
     found = ChannelMap.of(graph)
     score = group_scores(graph, how, found, images, labels)
-    some = [g for g in found.groups if any(name in layers for name, _ in g.channels)]
-    parts: dict[str, list[ChannelGroup]] = {}
-    for group in some:
-        parts.setdefault("" if how.scope == "global" else group.layer, []).append(group)
+    parts = _parts(found, how.scope, layers)
+    before = parts if earlier is None else _parts(ChannelMap.of(earlier.graph), how.scope, layers)
     gone: list[ChannelGroup] = []
-    for groups in parts.values():
-        gone += found.choose(scores.least_first(groups, score), count_of(how.amount, len(groups)))
+    for name, groups in parts.items():
+        stay = len(before[name]) - count_of(how.amount, len(before[name]))
+        gone += found.choose(scores.least_first(groups, score), max(len(groups) - stay, 0))
     whole = {name: why for name, why in found.stays.items() if name in layers}
     return Pruned(found.shrunk(gone), {}, whole)
+
+
+def _parts(found: ChannelMap, scope: str, layers: Container[str]) -> dict[str, list[ChannelGroup]]:
+    """Groups of which an amount goes: of some layers, by layer or all together."""
+    parts: dict[str, list[ChannelGroup]] = {}
+    for group in found.groups:
+        if any(name in layers for name, _ in group.channels):
+            parts.setdefault("" if scope == "global" else group.layer, []).append(group)
+    return parts
 
 
 def _weight_scores(

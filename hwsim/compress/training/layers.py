@@ -53,6 +53,11 @@ class CodesOfReals:
         return through(steps, values[torch().bucketize(steps.detach().contiguous(), ends)])
 
 
+def has_unit(op: Weighted, x: TensorType) -> bool:
+    """Whether a model says how many reals a code step of weights is."""
+    return op.weight_scale is not None or x.quant is None
+
+
 def real_unit(op: Weighted, x: TensorType) -> Reals:
     """Reals a code step of weights: one, or one a channel.
 
@@ -60,7 +65,7 @@ def real_unit(op: Weighted, x: TensorType) -> Reals:
     which the weights are as large as those of a float network usually are, so that steps of a
     usual rate move them (He et al. 2015, arXiv 1502.01852).
     """
-    if op.weight_scale is not None or x.quant is None:
+    if has_unit(op, x):
         return np.asarray(op.weight_scale or (2.0**-op.weight_format.frac_bits,), np.float64)
     terms = op.matrix().shape[0]
     mean = max(float(np.sqrt(np.mean(np.square(op.weights, dtype=np.float64)))), 1.0)

@@ -125,6 +125,7 @@ def finetune(
     judge: Callable[[Graph], float] | None = None,
     checkpoint: Path | None = None,
     say: Callable[[Epoch], None] | None = None,
+    behind: Callable[[Mapping[str, Mapping[str, Reals]]], None] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Graph:
     """The Graph with weights trained on `images` (batch, *shape) and class numbers `labels`.
@@ -137,7 +138,8 @@ def finetune(
     figure after each epoch: the best is kept, or the graph as it was where none is better; with
     `pruning` the best of those without the weights. `checkpoint` is a file that holds the state
     after each epoch: a training that finds it goes on from there, and ends as if it had never
-    stopped. `say` gets each epoch, `progress` a text now and then.
+    stopped. `say` gets each epoch, `behind` in the end the reals that the codes are rounded from,
+    as `reals`, and `progress` a text now and then.
     Raises HwsimError for a graph that cannot be trained, for labels that are none of its classes,
     and with `check` where a code of training is none of the emulator's; warns (GradientsStop) of
     layers that no gradient reaches, and (NothingMoved) where all weights are as they were.
@@ -198,6 +200,8 @@ def finetune(
     if judge is not None and not run.go_to_best():
         return start
     found = network.frozen()
+    if behind is not None:
+        behind(network.reals_behind())
     if found.hash() == graph.hash():
         notices.warn(
             f"no weight has another code after {run.epoch} epochs of training; more of them or a "

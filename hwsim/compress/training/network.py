@@ -16,9 +16,10 @@ from hwsim.compress.training.layers import (
     LearnedLayer,
     LearnedMultiplier,
     Reals,
+    has_unit,
     is_learned_multiplier,
 )
-from hwsim.compress.training.namespace import CPU, expect_device, namespace, on, torch
+from hwsim.compress.training.namespace import CPU, expect_device, namespace, on, to_numpy, torch
 from hwsim.compress.training.through import smooth_of, through, weighted
 from hwsim.compress.training.wider import widened
 from hwsim.emulator import ports
@@ -281,6 +282,17 @@ class TrainableGraph:
         with self.there():
             scale = torch().tensor(np.asarray(kind.scales(), np.float32))
             return (codes - kind.zero_point).to(torch().float32) * scale
+
+    def reals_behind(self) -> dict[str, dict[str, Reals]]:
+        """What the codes of now are rounded from, by node, for a graph to begin with.
+
+        A layer is left out whose weights have no unit but one that is told from its codes.
+        """
+        return {
+            name: {part: to_numpy(value.detach()) for part, value in learned.parameters.items()}
+            for name, learned in self.learned.items()
+            if isinstance(learned, LearnedLayer) and has_unit(learned.op, learned.x)
+        }
 
     def frozen(self) -> Graph:
         """The Graph with the weights, biases and multipliers of now."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.places import FloatLayer, places
-from hwsim.compress.training.layers import Reals, real_unit
+from hwsim.compress.training.layers import Reals, has_unit, real_unit
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.ops import Conv, Flatten, Reshape, TensorType, Weighted
@@ -85,7 +85,7 @@ def _fitting(
 
 def _steps(op: Weighted, x: TensorType, weights: Reals) -> Reals:
     """Reals a code step: those of the model, or where it has none the nearest, by channel."""
-    if op.weight_scale is not None or x.quant is None:
+    if has_unit(op, x):
         return real_unit(op, x)
     rows, codes = (a.reshape(-1, op.outputs).astype(np.float64) for a in (weights, op.weights))
     found = (rows * codes).sum(0) / np.maximum((codes**2).sum(0), 1.0)

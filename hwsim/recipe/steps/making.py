@@ -1,27 +1,20 @@
-"""Steps that make a network smaller at once: quantize, prune and encode."""
+"""Steps that give a network other codes at once: quantize and encode."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from hwsim.compress.choice.target import parse_target
 from hwsim.compress.float_model import FloatModel
-from hwsim.compress.prune.float_weights import facts_of_float, prune_float
-from hwsim.compress.prune.masks import WholeChannels, parse_pattern
-from hwsim.compress.prune.prune import Pruned, Pruning, facts_of, prune
 from hwsim.compress.quantize.nonlinear import WeightSet, chosen_sets, encoded
 from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.training.start import float_weights
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import batch_size, read_labels
-from hwsim.graph import Graph
 from hwsim.ops import Weighted
-from hwsim.recipe.job import FLOATS, INTEGERS, Job, Masks, StepResult, save_masks
+from hwsim.recipe.job import INTEGERS, Job, Masks, StepResult, save_masks
 from hwsim.recipe.keys import Values, arguments_of
 from hwsim.storage import write_atomically
 
@@ -32,7 +25,6 @@ CODES = "codes"
 """What `from` may be where no float weights are wanted."""
 
 TARGETS = ("target_accuracy", "target_bits", "target_cycles")
-WITH_LABELS = ("taylor", "movement")
 
 
 def quantization(values: Values) -> dict[str, Any]:
@@ -98,74 +90,6 @@ def _judged(job: Job, data: Labelled) -> dict[str, Any]:
 def _numbers(data: Labelled) -> Any:
     """Labels as class numbers."""
     return read_labels(data.labels, batch_size(data.arrays), data.names)
-
-
-def pruning(values: Values) -> Pruning:
-    """What is to go."""
-    return Pruning(
-        amount=values["amount"],
-        by=values["by"],
-        pattern=parse_pattern(values["pattern"]),
-        scope=values["scope"],
-        layers=values["layer"],
-        seed=values["seed"],
-    )
-
-
-def check_float_pruning(values: Values) -> None:
-    """Raise HwsimError for what only a network of integers can be pruned by."""
-    how = pruning(values)
-    if how.by != "magnitude" or isinstance(how.pattern, WholeChannels):
-        what = "channels" if isinstance(how.pattern, WholeChannels) else f"scores by {how.by}"
-        raise HwsimError(
-            f"{what} must come after the step that quantizes; a float network is pruned by the "
-            "magnitude of its weights"
-        )
-
-
-def run_pruning(job: Job) -> StepResult:
-    """The network with weights of 0, or without channels."""
-    how = pruning(job.values)
-    if job.before.is_float:
-        model = FloatModel.read(job.before.path)
-        gone = prune_float(model, how)
-        write_atomically(job.folder / FLOATS, gone.proto.SerializeToString())
-        after = replace(job.before, path=job.folder / FLOATS, zeros=True)
-        return StepResult(network=after, facts=facts_of_float(model, gone))
-    graph = job.before.graph()
-    images, labels = _samples(job, graph, how)
-    found = prune(graph, how, images, labels)
-    found.graph.save(job.folder / INTEGERS)
-    after = replace(job.before, path=job.folder / INTEGERS)
-    masks = _masks(job.before.held_masks(), found)
-    if isinstance(how.pattern, WholeChannels):
-        after = replace(after, origin=None)
-    after = replace(after, masks=save_masks(job.folder, masks))
-    return StepResult(network=after, facts=facts_of(graph, found.graph, found.whole))
-
-
-def _samples(job: Job, graph: Graph, how: Pruning) -> tuple[Any, Any]:
-    """Images and class numbers for scores by data."""
-    from hwsim.compress.training.fit import LabelledBatch
-
-    if how.by == "magnitude":
-        return None, None
-    data = job.data.of_graph(graph, "train", required=how.by in WITH_LABELS)
-    batch = LabelledBatch.read(data.arrays, data.labels, data.names)
-    return batch.arrays, batch.labels
-
-
-def _masks(before: Mapping[str, Any], found: Pruned) -> Masks:
-    """Where weights stay: of channels that went, where the layers that were pruned are not 0."""
-    ops = {node.name: node.op for node in found.graph.nodes}
-    kept: Masks = {}
-    for name in {**before, **found.masks}:
-        op = ops[name]
-        assert isinstance(op, Weighted)
-        parts = [masks[name] for masks in (before, found.masks) if name in masks]
-        fits = all(part.shape == op.weights.shape for part in parts)
-        kept[name] = np.logical_and.reduce(parts) if fits else op.weights != 0
-    return kept
 
 
 def encoding(values: Values) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from hwsim.compress.any_float import any_float
 from hwsim.compress.training.fit import LabelledBatch, Wishes, fit
 from hwsim.compress.training.loop import Epoch, Training
+from hwsim.compress.training.start import float_weights
 from hwsim.compress.training.teachers import any_teacher
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
@@ -33,11 +35,10 @@ def run_training(job: Job) -> StepResult:
     held = None
     if job.data.has("test"):
         held = _batch(job.data.of_graph(graph, "test", required=True))
-    reals, note = _start(job)
+    reals, note = float_start(job)
     given = {
         **arguments_of(Wishes, values),
         "output": job.data.output,
-        "start": values["from"] if isinstance(values["from"], Path) else None,
         "checkpoint": job.checkpoint,
     }
     wishes = Wishes(**given)
@@ -61,7 +62,7 @@ def run_training(job: Job) -> StepResult:
         progress=job.say,
     )
     found.graph.save(job.folder / INTEGERS)
-    begun = "float weights" if reals is not None or wishes.start is not None else "codes"
+    begun = "float weights" if reals is not None else "codes"
     return StepResult(
         network=replace(job.before, path=job.folder / INTEGERS, origin=None),
         facts={"begins_with": begun, "trained_on": _count(data)},
@@ -69,10 +70,15 @@ def run_training(job: Job) -> StepResult:
     )
 
 
-def _start(job: Job) -> tuple[Weights | None, tuple[str, ...]]:
-    """The float weights where the codes are still those, rounded; why not, where they are not."""
-    if job.values["from"] is not None:
-        return None, ()
+def float_start(job: Job) -> tuple[Weights | None, tuple[str, ...]]:
+    """The float weights where the codes are those, rounded; why not, where they are not.
+
+    They are those of the file that the step names, or of the model that was quantized.
+    """
+    given = job.values["from"]
+    if given is not None:
+        known = isinstance(given, Path)
+        return (float_weights(job.before.graph(), any_float(given)) if known else None), ()
     try:
         return job.before.float_weights(), ()
     except HwsimError as error:

@@ -1,0 +1,110 @@
+"""The step that takes weights or channels out of a network, in rounds with training or at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hwsim.compress.float_model import FloatModel
+from hwsim.compress.prune.float_weights import facts_of_float, prune_float
+from hwsim.compress.prune.masks import WholeChannels, parse_pattern
+from hwsim.compress.prune.prune import Pruning, facts_of
+from hwsim.compress.prune.rounds import Rounds, joined, prune_in_rounds
+from hwsim.compress.training.fit import LabelledBatch
+from hwsim.compress.training.teachers import any_teacher
+from hwsim.errors import HwsimError
+from hwsim.graph import Graph
+from hwsim.recipe.job import FLOATS, INTEGERS, Job, StepResult, save_masks
+from hwsim.recipe.keys import Values
+from hwsim.recipe.steps.training import float_start
+from hwsim.storage import write_atomically
+
+WITH_LABELS = ("taylor", "movement")
+
+
+def pruning(values: Values) -> Pruning:
+    """What is to go."""
+    return Pruning(
+        amount=values["amount"],
+        by=values["by"],
+        pattern=parse_pattern(values["pattern"]),
+        scope=values["scope"],
+        layers=values["layer"],
+        seed=values["seed"],
+    )
+
+
+def rounds_of(values: Values) -> Rounds:
+    """In how many rounds, and how the network is trained after each."""
+    settings = {name: values[name] for name in ("rate", "batch", "seed", "device")}
+    return Rounds.of(values["schedule"], values["rounds"], values["epochs_a_round"], **settings)
+
+
+def check_pruning(values: Values) -> None:
+    """Raise HwsimError for values that mean nothing."""
+    pruning(values)
+    rounds_of(values)
+
+
+def needs_data(values: Values) -> bool:
+    """Whether samples to train with are looked at."""
+    return bool(values["by"] != "magnitude" or values["epochs_a_round"])
+
+
+def needs_labels(values: Values) -> bool:
+    """Whether they must have labels."""
+    untaught = values["epochs_a_round"] and values["teacher"] is None
+    return bool(values["by"] in WITH_LABELS or untaught)
+
+
+def check_float_pruning(values: Values) -> None:
+    """Raise HwsimError for what only a network of integers can be pruned by."""
+    how = pruning(values)
+    if how.by != "magnitude" or isinstance(how.pattern, WholeChannels):
+        what = "channels" if isinstance(how.pattern, WholeChannels) else f"scores by {how.by}"
+        raise HwsimError(
+            f"{what} must come after the step that quantizes; a float network is pruned by the "
+            "magnitude of its weights"
+        )
+    if rounds_of(values) != Rounds():
+        raise HwsimError("rounds with training must come after the step that quantizes")
+
+
+def run_pruning(job: Job) -> StepResult:
+    """The network with weights of 0, or without channels."""
+    how = pruning(job.values)
+    if job.before.is_float:
+        model = FloatModel.read(job.before.path)
+        gone = prune_float(model, how)
+        write_atomically(job.folder / FLOATS, gone.proto.SerializeToString())
+        after = replace(job.before, path=job.folder / FLOATS, zeros=True)
+        return StepResult(network=after, facts=facts_of_float(model, gone))
+    graph, rounds, held = job.before.graph(), rounds_of(job.values), job.before.held_masks()
+    images, labels = _samples(job, graph)
+    teacher = job.values["teacher"]
+    reals, notes = (None, ()) if rounds.training is None else float_start(job)
+    found = prune_in_rounds(
+        graph,
+        how,
+        rounds,
+        images,
+        labels,
+        teacher=None if teacher is None else any_teacher(teacher, graph, job.data.output, {}),
+        reals=reals,
+        masks=held,
+    )
+    found.graph.save(job.folder / INTEGERS)
+    after = replace(job.before, path=job.folder / INTEGERS)
+    if isinstance(how.pattern, WholeChannels) or rounds.training is not None:
+        after = replace(after, origin=None)
+    after = replace(after, masks=save_masks(job.folder, joined(held, found)))
+    return StepResult(network=after, facts=facts_of(graph, found.graph, found.whole), notes=notes)
+
+
+def _samples(job: Job, graph: Graph) -> tuple[Any, Any]:
+    """Images and class numbers for scores by data and for training."""
+    if not needs_data(job.values):
+        return None, None
+    data = job.data.of_graph(graph, "train", required=needs_labels(job.values))
+    batch = LabelledBatch.read(data.arrays, data.labels, data.names)
+    return batch.arrays, batch.labels
