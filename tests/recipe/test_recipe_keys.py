@@ -54,11 +54,14 @@ def test_what_a_recipe_says_once_has_the_names_of_the_options():
 
 
 READ = {
-    "prune": {"amount", "by", "pattern", "scope", "layer", "seed"},
+    "prune": {
+        "amount", "by", "pattern", "scope", "layer", "seed", "schedule", "rounds",
+        "epochs_a_round", "rate", "batch", "device", "teacher", "from",
+    },
     "encode": {"weights", "layer", "from"},
     "attribute": {"equalize"},
     "verify": {"samples", "seed", "waves"},
-}
+}  # fmt: skip
 """Keys that a step reads one by one; the others hand theirs on by the names of parameters."""
 
 
