@@ -94,9 +94,10 @@ def _show(made: RecipeRun) -> None:
 
 
 def _sheet(rows: list[Row]) -> Sheet:
-    from hwsim.recipe.report import HEADS, cells
+    from hwsim.recipe.report import columns
 
-    return table("", HEADS, [cells(row) for row in rows], HEADS[1:])
+    heads, texts = columns(rows)
+    return table("", heads, texts, heads[1:])
 
 
 class LiveTable:

@@ -79,6 +79,7 @@ KINDS: Mapping[str, StepKind] = {
         takes=("floats", "integers"),
         data=lambda values: ("train",) if pruning.needs_data(values) else (),
         reads=("train", "model"),
+        words=(making.CODES,),
         labels=pruning.needs_labels,
         check=pruning.check_pruning,
         check_floats=pruning.check_float_pruning,

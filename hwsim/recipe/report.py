@@ -30,13 +30,19 @@ NOTE = (
 )
 
 
-def cells(row: Row, lut: int | None = None) -> tuple[str, ...]:
+def columns(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heads and rows of texts; a column of which nothing is known is left out."""
+    found = [cells(row) for row in rows]
+    used = [k for k in range(len(HEADS)) if k < 2 or any(one[k] for one in found)]
+    return tuple(HEADS[k] for k in used), [tuple(one[k] for k in used) for one in found]
+
+
+def cells(row: Row) -> tuple[str, ...]:
     """A row's figures as texts, in the order of `HEADS`; empty where nothing is known."""
     found = row.figures
     score, plan = found["accuracy"], found["plan"] or {}
-    name = row.do if row.number == 0 else f"{row.number} {row.do}"
     return (
-        name,
+        row.do if row.number == 0 else f"{row.number} {row.do}",
         "" if score is None else f"{100 * score['top1']:.2f} %",
         _count(found["weight_bits"]),
         f"{100 * found['sparsity']:.1f} %",
@@ -46,8 +52,8 @@ def cells(row: Row, lut: int | None = None) -> tuple[str, ...]:
         _count(plan.get("cycles")),
         _count(plan.get("multipliers")),
         _count(plan.get("block_rams")),
-        _count(lut if lut is not None else lut_of(row)),
-        "kept" if row.kept else f"{row.seconds:.1f}",
+        _count(lut_of(row)),
+        f"{row.seconds:.1f}" + (" kept" if row.kept else ""),
     )
 
 
@@ -106,20 +112,21 @@ def _percent(figures: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    shown = [tuple(map(esc, cells(row))) for row in rows]
-    quiet = [row.kept for row in rows]
-    return table(HEADS, shown, caption="Steps", numbers=HEADS[1:], quiet=quiet)
+    heads, texts = columns(rows)
+    shown = [tuple(map(esc, one)) for one in texts]
+    return table(heads, shown, caption="Steps", numbers=heads[1:])
 
 
 def _bars(rows: Sequence[Row]) -> str:
-    """Accuracy and bits after each step that changed the network, as bars."""
+    """Accuracy and bits of each network that is another than the one before, as bars."""
     parts, most = [], max(row.figures["weight_bits"] for row in rows)
-    for row in rows:
+    for before, row in zip((None, *rows), rows, strict=False):
+        if before is not None and row.figures == before.figures:
+            continue
         score = row.figures["accuracy"]
         if score is not None:
-            top1 = score["top1"]
-            text = f"{100 * top1:.2f} % of {score['samples']:,}"
-            parts.append(bar(f"{_title(row)}: accuracy", top1, 1.0, text))
+            text = f"{100 * score['top1']:.2f} % of {score['samples']:,}"
+            parts.append(bar(f"{_title(row)}: accuracy", score["top1"], 1.0, text))
         bits = row.figures["weight_bits"]
         parts.append(bar(f"{_title(row)}: bits of weights", bits, most, f"{bits:,}"))
     return "".join(parts)
@@ -161,6 +168,8 @@ def _text(value: Any) -> str:
         return ", ".join(f"{name}: {one}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -18,7 +18,7 @@ from hwsim.recipe.job import FLOATS, INTEGERS, Job, Network, StepResult
 from hwsim.recipe.reading import CompressionRecipe, RecipeStep
 from hwsim.recipe.report import write_report
 from hwsim.recipe.result import RecipeRun, Row
-from hwsim.recipe.work import FINAL, WorkFolder, key_of, locked, version
+from hwsim.recipe.work import FINAL, WorkFolder, key_of, locked, own_code
 from hwsim.storage import write_atomically
 
 START = "model"
@@ -78,7 +78,7 @@ def run(recipe: CompressionRecipe, watcher: Watcher | None = None) -> RecipeRun:
     """Do a recipe's steps in its folder, with a report at the end.
 
     What an earlier run finished is taken where all that it depends on is the same: the model's and
-    the data's content, the options of it and of the steps before it, hwsim's version. A run that
+    the data's content, the options of it and of the steps before it, hwsim's own code. A run that
     was killed and is begun again comes to the same files. Raises HwsimError for what cannot be
     read before anything is written, and for a step that fails; those before it are kept.
     """
@@ -116,7 +116,7 @@ def _keys(recipe: CompressionRecipe, data: RecipeData) -> list[str]:
     model = _hash_of_model(recipe.setting.model)
     known["model"] = model
     first = {
-        "hwsim": version(),
+        "hwsim": own_code(),
         "model": model,
         "like": recipe.setting.like,
         "floats": recipe.setting.floats,

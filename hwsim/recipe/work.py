@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import HwsimError
+from hwsim.extras import HOME
 from hwsim.recipe.job import Network
 from hwsim.storage import write_atomically
 
@@ -148,6 +149,15 @@ def version() -> str:
         return metadata.version("hwsim")
     except metadata.PackageNotFoundError:
         return ""
+
+
+def own_code() -> str:
+    """SHA-256 of hwsim's own files: what another version, or a change to it, made is no step's."""
+    found = hashlib.sha256()
+    for room in ("hwsim", "rtl"):
+        for path in sorted((HOME / room).rglob("*.py")):
+            found.update(f"{path.relative_to(HOME)} {file_hash(path)}".encode())
+    return found.hexdigest()
 
 
 def file_hash(path: Path) -> str:

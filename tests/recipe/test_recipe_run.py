@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -14,12 +15,14 @@ from pathlib import Path
 import digits
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors.numpy import load
 from support.cli_calls import refused, run
 from support.seeds import seeded
 
 import hwsim
 from hwsim import storage
+from hwsim.cli.compress import LiveTable
 
 pytestmark = pytest.mark.needs("torch", "array_api_compat", "onnxruntime")
 FLOAT = Path(digits.__file__).parent.resolve() / "hls4ml" / "digits.float.onnx"
@@ -376,3 +379,31 @@ def test_a_program_of_pytorch_is_the_float_network_its_teacher_and_its_reference
     assert found.rows[2].facts["begins_with"] == "float weights"
     assert found.rows[3].facts["samples"] == TESTED
     assert all(row.kept for row in hwsim.run_recipe(tmp_path / "made.toml").rows)
+
+
+def test_on_a_terminal_the_table_grows_and_says_how_far_the_step_is(done, monkeypatch):
+    found, out = done[2], io.StringIO()
+    terminal = Console(file=out, force_terminal=True, width=150)
+    monkeypatch.setattr("hwsim.cli.compress.console", lambda stderr: terminal)
+    with LiveTable() as live:
+        live.begins(0, "model")
+        live.ends(found.rows[0])
+        live.begins(1, "quantize")
+        live.says("calibrating")
+        terminal.print("a line above the table")  # has the display drawn anew
+    text = out.getvalue()
+    assert f"{100 * found.rows[0].figures['accuracy']['top1']:.2f} %" in text
+    assert "step 1, quantize (0 s): calibrating" in text
+
+
+def test_a_run_that_is_interrupted_leaves_the_table_of_what_was_done(done, monkeypatch):
+    row, out = done[2].rows[0], io.StringIO()
+    terminal = Console(file=out, force_terminal=True, width=150)
+    monkeypatch.setattr("hwsim.cli.compress.console", lambda stderr: terminal)
+    live = LiveTable().__enter__()
+    live.begins(0, "model")
+    live.ends(row)
+    out.seek(0)
+    out.truncate()
+    live.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert out.getvalue().rstrip().endswith(f"{row.seconds:.1f}")

@@ -16,10 +16,6 @@ from hwsim.evaluation.measure import batch_size, read_labels
 from hwsim.ops import Weighted
 from hwsim.recipe.job import INTEGERS, Job, Masks, StepResult, save_masks
 from hwsim.recipe.keys import Values, arguments_of
-from hwsim.storage import write_atomically
-
-QUANTIZED = "quantized.onnx"
-"""The file of a quantized network for other tools, beside the Graph."""
 
 CODES = "codes"
 """What `from` may be where no float weights are wanted."""
@@ -45,7 +41,7 @@ def check_quantization(values: Values) -> None:
 
 
 def run_quantization(job: Job) -> StepResult:
-    """The float network in integers, and as a file for other tools."""
+    """The float network in integers."""
     from hwsim.verbs import quantize
 
     before = job.before.path
@@ -53,8 +49,6 @@ def run_quantization(job: Job) -> StepResult:
     job.say("calibrating")
     made = quantize(before, dict(data.arrays), **quantization(job.values), **_judged(job, data))
     made.graph.save(job.folder / INTEGERS)
-    if made.proto is not None:
-        write_atomically(job.folder / QUANTIZED, made.proto.SerializeToString())
     after = replace(
         job.before,
         path=job.folder / INTEGERS,
