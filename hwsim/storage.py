@@ -135,7 +135,7 @@ def _declared(kind: type[Any]) -> dict[str, Any]:
 
 def _fits(value: Any, kind: Any) -> bool:
     """Whether a decoded value is of a declared type: JSON tells neither int from float nor bool."""
-    origin, args = get_origin(kind), get_args(kind)
+    origin, args = _origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return any(_fits(value, option) for option in args)
     if origin is tuple:
@@ -146,6 +146,13 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind in (int, float):
         return isinstance(value, (int, kind)) and not isinstance(value, bool)
     return isinstance(value, origin or kind)
+
+
+def _origin(kind: Any) -> Any:
+    """What a generic type is of; behind the name of a `type` statement, as NumPy 2.5's NDArray."""
+    origin = get_origin(kind)
+    named = getattr(kind if origin is None else origin, "__value__", None)
+    return origin if named is None else _origin(named) or named
 
 
 def digest(document: Mapping[str, Any], arrays: Arrays) -> str:
