@@ -6,15 +6,16 @@ import json
 import pickle
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from support.cases import tensor
+from typing_extensions import TypeAliasType
 
 from hwsim import emulate, storage
 from hwsim.errors import HwsimError
@@ -423,3 +424,15 @@ def test_a_header_is_plain_json_and_arrays_are_narrow(saved):
         "data_offsets": header["conv.weights"]["data_offsets"]
     }
     assert document["sha256"] == layered().hash()
+
+
+def test_a_field_of_a_saved_class_may_have_a_type_by_name():
+    """As NumPy 2.5's NDArray is one, of Python's `type` statement."""
+    item = TypeVar("item", bound=np.generic)
+    named = TypeAliasType("named", np.ndarray[Any, np.dtype[item]], type_params=(item,))
+    held = make_dataclass("Held", [("values", named[np.int64])])
+    codec = storage.Codec.of(held)
+    found = codec.decode({"$": "Held", "values": {"$array": "a"}}, lambda name: np.arange(3))
+    assert found.values.tolist() == [0, 1, 2]
+    with pytest.raises(HwsimError, match="a saved Held must have a valid values, not '3'"):
+        codec.decode({"$": "Held", "values": 3}, lambda name: np.arange(3))
