@@ -64,7 +64,7 @@ class Training:
     distil: float = 0.5
     temperature: float = 4.0
     features: float = 0.1
-    overflow: float = 0.1
+    overflow: float = 1.0
     seed: int = 0
     check: bool = False
     patience: int | None = None
