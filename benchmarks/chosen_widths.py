@@ -1,6 +1,6 @@
 """Bits of weights by layer, chosen, beside the same bits for all layers: size against accuracy.
 
-    python benchmarks/chosen_widths.py FLOAT.onnx [--set NAME] [--data FOLDER] [--bits 2 3 4 5 6]
+    python benchmarks/chosen_widths.py FLOAT.onnx ... [--set NAME] [--data FOLDER] [--bits 3 4 5 6]
         [--json FILE] [--page FILE]
 
 For each number of bits the network is quantized with so many in every layer, and then with bits by
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+", help="float models")
     parser.add_argument("--set", default="digits", help="the data set's name")
     parser.add_argument("--data", type=Path, help="the folder of the data set")
-    parser.add_argument("--bits", type=int, nargs="+", default=[2, 3, 4, 5, 6])
+    parser.add_argument("--bits", type=int, nargs="+", default=[3, 4, 5, 6])
     args = parser.parse_args()
     one_thread()
     data = load(args.set, args.data)

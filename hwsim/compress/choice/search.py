@@ -21,26 +21,31 @@ Holds = Callable[[ChoiceTrial], bool]
 def best_within(trials: ChoiceTrials, budget: int, tries: int) -> ChoiceTrial | None:
     """The best choice whose weights have at most `budget` bits; None where none has.
 
-    Bits are the network's, which may be more than the layers' together; the knapsack's answers are
-    first, then any that a step up here and the steps down that it needs there make better, until
-    none does or so many were tried.
+    Bits are the network's, which may be more than the layers' together. From the knapsack's answers
+    and from the same bits for all, each step up (or two) here, with the steps down that it needs
+    there, is taken that makes the network better, until none does or so many were tried.
     """
     sack, room = trials.sack, budget
     while (start := sack.solve(room)) is not None:
-        best = trials(start)
-        if best.bits <= budget:
+        proposed = trials(start)
+        if proposed.bits <= budget:
             break
-        room -= best.bits - budget
+        room -= proposed.bits - budget
     else:
         return None
-    last = len(trials.found) + tries
 
-    while True:
-        every = _swaps(sack, best.answers, budget)
-        better = _first_better(trials, every, best, lambda trial: trial.bits <= budget, last)
-        if better is None:
-            return best
-        best = better
+    def holds(trial: ChoiceTrial) -> bool:
+        return trial.bits <= budget
+
+    last = len(trials.found) + tries
+    starts = (found for found in (proposed, trials(_even(sack, room))) if holds(found))
+    ends = []
+    for best in sorted(starts, key=lambda found: found.rank, reverse=True):
+        end: ChoiceTrial | None = best
+        while end is not None:
+            ends.append(end)
+            end = _first_better(trials, _swaps(sack, end.answers, budget), end, holds, last)
+    return max(ends, key=lambda found: found.rank)
 
 
 def cheapest_that_holds(trials: ChoiceTrials, holds: Holds, tries: int) -> ChoiceTrial | None:
@@ -100,20 +105,28 @@ def _down(sack: Knapsack, answers: Answers) -> list[Answers]:
     return sorted(found, key=lambda one: (sack.loss(one) - loss) / (cost - sack.cost(one)))
 
 
-def _up(sack: Knapsack, answers: Answers) -> list[Answers]:
-    found = (_stepped(sack, answers, at, 1) for at in range(len(answers)))
-    return [one for one in found if one is not None]
+def _even(sack: Knapsack, budget: int) -> Answers:
+    """The same value for all, as far as they have it, the highest within a budget."""
+    best = sack.cheapest
+    for value in sorted({value for q in sack.questions for value in q.values}):
+        held = ([k for k, one in enumerate(q.values) if one <= value] for q in sack.questions)
+        found = tuple(places[-1] if places else 0 for places in held)
+        if sack.cost(found) <= budget:
+            best = found
+    return best
 
 
 def _swaps(sack: Knapsack, answers: Answers, budget: int) -> list[Answers]:
-    """One step up, and as few down elsewhere as it takes; those that lose least first."""
+    """A step up or two, and as few down elsewhere as it takes; those that lose least first."""
 
     def every() -> Iterator[Answers]:
-        for up in _up(sack, answers):
+        places = range(len(answers))
+        ups = [_stepped(sack, answers, at, steps) for at in places for steps in (1, 2)]
+        for up in (one for one in ups if one is not None):
             if sack.cost(up) <= budget:
                 yield up
                 continue
-            for at in range(len(answers)):
+            for at in places:
                 down: Answers | None = up
                 while down is not None and sack.cost(down) > budget:
                     down = _stepped(sack, down, at, -1)

@@ -53,11 +53,14 @@ def run_quantization(job: Job) -> StepResult:
         job.before,
         path=job.folder / INTEGERS,
         floats=before,
-        origin=job.folder / INTEGERS,
+        origin=None if made.proto is None else job.folder / INTEGERS,
         equalized=bool(job.values["equalize"]),
     )
     masks: Masks = {}
-    if job.before.zeros:
+    if job.before.zeros and made.proto is None:  # channels went
+        ops = {n.name: n.op for n in made.graph.nodes if isinstance(n.op, Weighted)}
+        masks = {name: op.weights != 0 for name, op in ops.items()}
+    elif job.before.zeros:
         reals = float_weights(made.graph, after.float_model())
         masks = {name: parts["weights"] != 0 for name, parts in reals.items()}
     facts: dict[str, Any] = {"form": made.form, "output_sqnr": made.sqnr, "layers": [*made.rows]}
@@ -72,12 +75,13 @@ def run_quantization(job: Job) -> StepResult:
 
 def _judged(job: Job, data: Labelled) -> dict[str, Any]:
     """What a choice of bits is judged by: labels of the calibration data, and the test data."""
-    if all(job.values.get(name) is None for name in TARGETS) or data.labels is None:
+    if all(job.values.get(name) is None for name in TARGETS):
         return {}
-    found: dict[str, Any] = {"labels": _numbers(data)}
+    found: dict[str, Any] = {} if data.labels is None else {"labels": _numbers(data)}
     if job.data.has("test"):
-        tested = job.data.of_floats(FloatModel.read(job.before.path), "test", required=True)
-        found["test"] = dict(tested.arrays), _numbers(tested)
+        tested = job.data.of_floats(FloatModel.read(job.before.path), "test")
+        if tested.labels is not None:
+            found["test"] = dict(tested.arrays), _numbers(tested)
     return found
 
 

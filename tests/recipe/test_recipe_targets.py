@@ -1,0 +1,92 @@
+"""Targets in a recipe: a quantize step that chooses bits or channels by layer, and is bound."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import digits
+import numpy as np
+import pytest
+from support.cli_calls import refused, run
+
+import hwsim
+from hwsim.compress.figures import weight_bits
+
+pytestmark = pytest.mark.needs("onnxruntime")
+FLOAT = Path(digits.__file__).parent.resolve() / "models" / "digits_cnn_int8.float.onnx"
+
+
+@pytest.fixture
+def place(tmp_path):
+    data = digits.load()
+    np.savez(tmp_path / "train.npz", x=data.train_images, y=data.train_labels)
+    np.savez(tmp_path / "test.npz", x=data.test_images, y=data.test_labels)
+    np.save(tmp_path / "x.npy", data.train_images)
+    return tmp_path
+
+
+def recipe(folder: Path, options: str, train: str = "train.npz") -> Path:
+    file = folder / "r.toml"
+    file.write_text(
+        f'model = "{FLOAT}"\nout = "made"\n[data]\ntrain = "{train}"\ntest = "test.npz"\n'
+        f'[[step]]\ndo = "quantize"\nsamples = 256\n{options}\n'
+    )
+    return file
+
+
+def step_of(folder: Path) -> dict:
+    return json.loads((folder / "made" / "report.json").read_text())["steps"][-1]
+
+
+def test_bits_of_weights_are_a_bound_of_the_step(place, capsys):
+    status, _, _ = run(capsys, "compress", recipe(place, "target_bits = 26000"))
+    assert status == 0
+    graph = hwsim.load(place / "made" / "model.hwsim")
+    assert weight_bits(graph) <= 26000
+    data = digits.load()
+    asked = {"target_bits": 26000, "samples": 256, "labels": data.train_labels}
+    assert graph.hash() == hwsim.quantize(FLOAT, data.train_images, **asked).graph.hash()
+    assert step_of(place)["figures"]["weight_bits"] == weight_bits(graph)
+
+
+def test_an_accuracy_is_that_of_the_test_samples_whose_labels_alone_will_do(place, capsys):
+    options = 'target_accuracy = "97%"\ncost = "bits"\nleast = "w3a8"'
+    status, _, _ = run(capsys, "compress", recipe(place, options, train="x.npy"))
+    assert status == 0
+    data = digits.load()
+    found = hwsim.accuracy(place / "made" / "model.hwsim", data.test_images, data.test_labels)
+    assert found.top1 >= 0.97
+    assert step_of(place)["figures"]["accuracy"]["right"] == found.right
+
+
+def test_a_bound_that_nothing_meets_ends_the_recipe_with_the_nearest(place, capsys):
+    file = recipe(place, "target_bits = 9000")
+    status, _, told = run(capsys, "compress", file)
+    assert status == 1
+    assert "step 1 (quantize): no choice of 2 to 8 bits of weights fits 9,000 bits" in told
+    assert not (place / "made" / "model.hwsim").exists()
+
+
+def test_a_target_of_nonsense_is_told_before_anything_is_written(place, capsys):
+    file = recipe(place, "target_accuracy = 91.5")
+    assert "step 1 (quantize): the target accuracy must be above 0" in refused(
+        capsys, "compress", file
+    )
+    assert not (place / "made").exists()
+
+
+@pytest.mark.needs("torch", "array_api_compat")
+@pytest.mark.parametrize("first", ["", '[[step]]\ndo = "prune"\namount = 0.3\n'])
+def test_a_network_that_lost_channels_for_cycles_is_trained_from_its_codes(first, place, capsys):
+    file = recipe(place, "target_cycles = 4000")
+    head, step, tail = file.read_text().partition("[[step]]")
+    trained = '[[step]]\ndo = "finetune"\nepochs = 1\n[[step]]\ndo = "plan"\n'
+    file.write_text(head + first + step + tail + trained)
+    status, _, _ = run(capsys, "compress", file)
+    assert status == 0
+    graph = hwsim.load(place / "made" / "model.hwsim")
+    assert hwsim.plan(graph).fastest["cycles"] <= 4000
+    if first:
+        weights = [node.op.weights for node in graph.nodes if hasattr(node.op, "weights")]
+        assert sum((w == 0).sum() for w in weights) > 0.15 * sum(w.size for w in weights)
