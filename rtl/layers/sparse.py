@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
@@ -10,9 +11,10 @@ import numpy as np
 
 from rtl.layers.folds import layer_fold, scattered
 from rtl.layers.layer import Layer
-from rtl.layers.memory import Memory
+from rtl.layers.memory import Memory, fifo_memory
 from rtl.layers.plans import FoldPlan
 from rtl.layers.weighted import Folded
+from rtl.parts.fifo import Fifo
 from rtl.parts.fold import BoolArray, Fold, Schedule, words_of
 from rtl.parts.replay import PickBeats
 from rtl.parts.stream import Beat
@@ -80,6 +82,17 @@ class Sparse(Folded):
         held = Memory(2 * fold.term_folds, fold.simd * self.task.x.format.width, written=True)
         return [held] * (fold.pe if self.by_lane else 1)
 
+    def _backlog(self, fold: Fold) -> int:
+        """Beats of sums that an even reader of the same pace leaves waiting, at most.
+
+        Sums end as unevenly as their words are many; two vectors in a row show it.
+        """
+        counts = words_of(self._used(fold))
+        vector = max(int(counts.sum()), fold.term_folds)
+        ended = np.concatenate([np.cumsum(counts), np.cumsum(counts) + vector])
+        ahead = np.arange(len(ended)) - ended * (fold.output_folds / vector)
+        return math.ceil((ahead - np.minimum.accumulate(ahead)).max() - 1e-9) + 1
+
     def folds(self) -> Sequence[Fold]:
         """Those that save cycles enough."""
         return [fold for fold in Folded.folds(self) if self._saves(fold)]
@@ -105,7 +118,7 @@ class Sparse(Folded):
         )
 
     def memories(self, plan: FoldPlan) -> Sequence[Memory]:
-        """Window, two vectors, the order of their beats, words that are left and biases."""
+        """Window, two vectors, the order of their beats, words that are left, biases, sums."""
         fold, left = plan.fold, self._words(plan.fold)
         copies = self._copies(fold)
         places = len(copies) * (fold.term_folds - 1).bit_length()
@@ -114,16 +127,20 @@ class Sparse(Folded):
             *copies,
             Memory(left, places, written=False, block=plan.block_constants),
             *self.constant_memories(plan, left, fold.multipliers * self.stored.width + 1),
+            *fifo_memory(self._backlog(fold), fold.pe * self.task.out.format.width),
         ]
 
     def lower(self, plan: FoldPlan, beats: tuple[Beat, ...]) -> Layer:
-        """A serial window, the beats that are met in turn, and their sums."""
+        """A serial window, the beats that are met in turn, their sums, and room for a burst."""
         fold = plan.fold
         schedule = Schedule.of(self._used(fold))
         sums = self.sums(plan, schedule)
         beat = beats[0].with_lanes(fold.simd)
         picked = PickBeats(beat, fold.term_folds, schedule.beats, block=plan.block_constants)
-        return Layer(beats, sums.out_beat, [*self.serial(plan, beats[0]), picked, sums])
+        parts = [*self.serial(plan, beats[0]), picked, sums]
+        if (backlog := self._backlog(fold)) > 1:
+            parts.append(Fifo(sums.out_beat, backlog))
+        return Layer(beats, sums.out_beat, parts)
 
 
 class SparseByLane(Sparse):

@@ -122,7 +122,7 @@ class Folded(Implementation[FoldPlan]):
         adder = self.task.x.format.width + self.op.weight_format.width
         chain = 0 if self.free else fold.simd - 1
         window = self._parallel_area(fold) if plan.parallel_window else SERIAL_WINDOW
-        product = MULTIPLIER * self._ranked + adder + self.shifts
+        product = MULTIPLIER * self._ranked + adder + self.shifts + self.stored.table_bits
         return fold.multipliers * product + chain * MULTIPLIER + window
 
     @cached_property

@@ -26,6 +26,8 @@ class StoredWeights(ABC):
     factor: Shape | None
     shift_bits: int = 0
     """Bits of the adders and choices of one product without a multiplier, roughly."""
+    table_bits: int = 0
+    """Look-up tables in front of one multiplier, roughly."""
 
     @abstractmethod
     def words(self, weights: IntArray) -> IntArray:
@@ -110,6 +112,7 @@ class TabledWeights(StoredWeights):
         self.zeros = (together & -together).bit_length() - 1
         self.entries = [entry >> self.zeros for entry in encoding.entries]
         self.factor = arith.holding(self.entries[0], self.entries[-1])
+        self.table_bits = self.factor.width * -(-len(self.entries) // 16)
 
     def words(self, weights: IntArray) -> IntArray:
         """Places."""

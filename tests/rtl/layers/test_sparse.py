@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support import cases, rtl_designs
+from support.mixed_networks import mixed
+from support.random_networks import random_plan
 from support.seeds import seeded
 from support.together import fed_fast, together
 
@@ -18,14 +20,15 @@ from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format, Overflow, Rounding
 from hwsim.graph import Graph, InputPort, Node, OutputPort
-from hwsim.ops import Cast, Conv2D, Dense, Flatten, Stepwise, Weighted, Window
+from hwsim.ops import Cast, Conv2D, Dense, Flatten, Requantize, Scheme, Stepwise, Weighted, Window
 from rtl.design import Design
 from rtl.flow import rtlil
 from rtl.layers import sparse
 from rtl.layers.base import Option
 from rtl.layers.table import implementations
 from rtl.parts.replay import PickBeats
-from rtl.plan.cost import bottleneck
+from rtl.parts.stream import Slice
+from rtl.plan.cost import bottleneck, node_cycles
 from rtl.plan.depths import with_depths
 from rtl.plan.memories import memories
 from rtl.plan.plan import Plan
@@ -214,3 +217,74 @@ def test_a_plan_takes_fewer_multipliers_where_weights_are_zero(pattern, way, cyc
     assert bottleneck(graph, after).cycles <= cycles
     assert pace(graph, after) == (0, bottleneck(graph, after).cycles)
     assert "words of weights are used" in bottleneck(graph, after).why
+
+
+def uneven() -> tuple[Graph, Plan]:
+    """Sums of 1 word, then of 27, ahead of a requantizer that takes 14 cycles for each."""
+    rng = np.random.default_rng(seeded(20261129))
+    weights = rng.integers(1, 8, (28, 8))
+    weights[1:, :4], weights[0, 4:] = 0, 0
+    dense = Dense(weights=weights, bias=rng.integers(-99, 99, 8), weight_format=Format.int(4))
+    to8 = Requantize(scheme=Scheme.SINGLE, multiplier=(0.03,), out=Format.int(8))
+    nodes = (Node("dense", dense, ("x",), "sums"), Node("to8", to8, ("sums",), "y"))
+    port = InputPort(name="x", tensor="x", type=cases.tensor(28, "s6"))
+    graph = Graph((port,), nodes, (OutputPort(name="y", tensor="y"),))
+    return graph, plan_for_cycles(graph, 112)
+
+
+def test_sums_that_end_unevenly_keep_the_pace_of_an_even_reader(monkeypatch):
+    """With the check's mutant: without room for them the reader has too little to do at times."""
+    graph, plan = uneven()
+    slowest = {node.name: node_cycles(graph, node, plan.nodes[node.name]) for node in graph.nodes}
+    assert slowest == {"dense": 112, "to8": 112}
+    assert plan.nodes["dense"].implementation == "sparse"
+    codes = np.random.default_rng(seeded(20261130)).integers(-32, 32, (8, 28))
+
+    def found() -> int:
+        got, when = rtl_designs.simulate(graph, plan, {"x": codes})
+        assert (got["y"] == planned(graph).run({"x": codes})["y"].astype(int)).all()
+        ends = np.array(when["y"]).reshape(8, -1)[:, -1]
+        return int(ends[-1] - ends[-2])
+
+    assert found() == bottleneck(graph, plan).cycles
+    monkeypatch.setattr(sparse, "Fifo", lambda beat, depth: Slice(beat))
+    assert found() > bottleneck(graph, plan).cycles
+
+
+def drawn(seed: int) -> tuple[Graph, Plan] | None:
+    """A random network with few weights left and a plan that skips zeros; None without any."""
+    rng = np.random.default_rng(seed)
+    try:
+        graph = prune(mixed(seed), Pruning(amount=0.75)).graph
+    except HwsimError:
+        return None  # no layer, or an operator behind it takes no other sums
+    plan, skips = random_plan(graph, rng), {}
+    for node in graph.nodes:
+        ways = implementations(graph, node) if isinstance(node.op, Weighted) else ()
+        found = [o.plan for way in ways if way.name in sparse.SKIPPING for o in way.options()]
+        if found:
+            skips[node.name] = found[int(rng.integers(len(found)))]
+    return (graph, replace(plan, nodes={**plan.nodes, **skips})) if skips else None
+
+
+def differences(graph: Graph, plan: Plan, seed: int) -> int:
+    rng = np.random.default_rng(seed)
+    x = {p.tensor: rng.integers(p.type.lo, p.type.hi + 1, (3, *p.type.shape)) for p in graph.inputs}
+    got, _ = rtl_designs.simulate(graph, plan, x, seed=seed, stall=0.25)
+    want = planned(graph).run(x)
+    return sum(int((got[p.name] != want[p.tensor].astype(int)).sum()) for p in graph.outputs)
+
+
+def test_random_networks_that_skip_zeros_give_their_integers(seed):
+    found = {one: net for one in range(seed, seed + 30) if (net := drawn(one)) is not None}
+    chosen = list(found.items())[:5]
+    assert len(chosen) == 5
+    wrong = {one: differences(graph, plan, one) for one, (graph, plan) in chosen}
+    assert wrong == dict.fromkeys(wrong, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(60))
+def test_more_random_networks_that_skip_zeros_give_their_integers(number, seed):
+    net = drawn(seed + number)
+    assert net is None or differences(*net, seed + number) == 0
