@@ -122,7 +122,8 @@ class Folded(Implementation[FoldPlan]):
         adder = self.task.x.format.width + self.op.weight_format.width
         chain = 0 if self.free else fold.simd - 1
         window = self._parallel_area(fold) if plan.parallel_window else SERIAL_WINDOW
-        product = MULTIPLIER * self._ranked + adder + self.shifts + self.stored.table_bits
+        table = 0 if self.op.encoding is None else self.stored.table_bits
+        product = MULTIPLIER * self._ranked + adder + self.shifts + table
         return fold.multipliers * product + chain * MULTIPLIER + window
 
     @cached_property
