@@ -61,6 +61,9 @@ Device = Annotated[
 LearnSteps = Annotated[
     bool, typer.Option("--learn-steps", help="Learn the requantizers' multipliers too.")
 ]
+LearnEntries = Annotated[
+    bool, typer.Option("--learn-entries", help="Learn the entries of codebooks too.")
+]
 KeepZeros = Annotated[
     bool, typer.Option("--keep-zeros", help="Weights that are 0 stay so, as pruning left them.")
 ]
@@ -91,6 +94,7 @@ def finetune(
     seed: Seed = 0,
     device: Device = "cpu",
     learn_steps: LearnSteps = False,
+    learn_entries: LearnEntries = False,
     keep_zeros: KeepZeros = False,
     best: Best = False,
     patience: Patience = None,
@@ -116,7 +120,7 @@ def finetune(
 
     wishes = Wishes(
         output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
-        keep_zeros=keep_zeros, accumulator=accumulator,
+        learn_entries=learn_entries, keep_zeros=keep_zeros, accumulator=accumulator,
     )  # fmt: skip
     how = Training(
         epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,
@@ -160,6 +164,7 @@ def distil(
     seed: Seed = 0,
     device: Device = "cpu",
     learn_steps: LearnSteps = False,
+    learn_entries: LearnEntries = False,
     keep_zeros: KeepZeros = False,
     best: Best = False,
     patience: Patience = None,
@@ -187,7 +192,7 @@ def distil(
 
     wishes = Wishes(
         output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
-        keep_zeros=keep_zeros, accumulator=accumulator,
+        learn_entries=learn_entries, keep_zeros=keep_zeros, accumulator=accumulator,
     )  # fmt: skip
     how = Training(
         epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,

@@ -23,6 +23,7 @@ def finetune(
     output: str | None = None,
     names: Sequence[str] | None = None,
     learn_steps: bool = False,
+    learn_entries: bool = False,
     keep_zeros: bool = False,
     best: bool = False,
     accumulator: str | None = None,
@@ -36,7 +37,8 @@ def finetune(
     is a pair of such to count accuracy on (without it a tenth of the samples is held out). `start`
     is the float model that it was quantized from, as `quantize` takes one: training begins with its
     weights.
-    `learn_steps` learns the requantizers' multipliers too, `keep_zeros` leaves weights that are 0
+    `learn_steps` learns the requantizers' multipliers too, `learn_entries` the entries of codebooks
+    (`encode`), `keep_zeros` leaves weights that are 0
     (a pruned model's) at 0, `best` keeps the epoch of the highest accuracy, and `checkpoint` is a
     file that holds the state after each epoch, from which the same call goes on. `accumulator`
     gives layers narrow sums to be trained for, in units chosen on the data: `wrap12` and `sat12`
@@ -47,7 +49,7 @@ def finetune(
     Raises HwsimError for a model that cannot be trained, for data that do not fit, and for a float
     model whose weights are not the model's.
     """
-    wishes = (output, start, learn_steps, keep_zeros, best, accumulator, checkpoint)
+    wishes = (output, start, learn_steps, learn_entries, keep_zeros, best, accumulator, checkpoint)
     return _fitted(as_graph(model), (x, labels), test, names, wishes, None, log, settings)
 
 
@@ -63,6 +65,7 @@ def distil(
     output: str | None = None,
     names: Sequence[str] | None = None,
     learn_steps: bool = False,
+    learn_entries: bool = False,
     keep_zeros: bool = False,
     best: bool = False,
     accumulator: str | None = None,
@@ -83,7 +86,7 @@ def distil(
 
     graph = as_graph(model)
     taught = any_teacher(teacher, graph, output, features or {}, x)
-    wishes = (output, start, learn_steps, keep_zeros, best, accumulator, checkpoint)
+    wishes = (output, start, learn_steps, learn_entries, keep_zeros, best, accumulator, checkpoint)
     return _fitted(graph, (x, labels), test, names, wishes, taught, log, settings)
 
 
@@ -92,7 +95,7 @@ def _fitted(
     data: tuple[Any, Any],
     test: tuple[Any, Any] | None,
     names: Sequence[str] | None,
-    wishes: tuple[str | None, Any, bool, bool, bool, str | None, str | Path | None],
+    wishes: tuple[str | None, Any, bool, bool, bool, bool, str | None, str | Path | None],
     teacher: Any,
     log: Callable[[str], None] | None,
     settings: Mapping[str, Any],
@@ -101,11 +104,12 @@ def _fitted(
     from hwsim.compress.training.loop import Training
     from hwsim.evaluation.measure import by_name
 
-    output, start, learn_steps, keep_zeros, best, accumulator, checkpoint = wishes
+    output, start, learn_steps, learn_entries, keep_zeros, best, accumulator, checkpoint = wishes
     wanted = Wishes(
         output=output,
         start=Path(start) if isinstance(start, str) else start,
         learn_steps=learn_steps,
+        learn_entries=learn_entries,
         keep_zeros=keep_zeros,
         best=best,
         accumulator=accumulator,

@@ -138,6 +138,7 @@ class Wishes:
     output: str | None = None
     start: Any = None
     learn_steps: bool = False
+    learn_entries: bool = False
     best: bool = False
     checkpoint: Path | None = None
     keep_zeros: bool = False
@@ -214,6 +215,7 @@ def fit(
         output=port.name,
         reals=reals,
         learn_steps=wishes.learn_steps,
+        learn_entries=wishes.learn_entries,
         teacher=teacher,
         masks=kept,
         limits=limits,

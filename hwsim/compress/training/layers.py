@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from hwsim.compress.sums.limit import SumLimit
 from hwsim.compress.sums.width import SumWidth
+from hwsim.compress.training.entries import LearnedEntries
 from hwsim.compress.training.namespace import namespace, to_numpy, torch
 from hwsim.compress.training.through import rounded, through
 from hwsim.errors import HwsimError
 from hwsim.fixed import Array, Format
-from hwsim.ops import Conv, Requantize, Scheme, Stepwise, TensorType, Weighted
+from hwsim.ops import Codebook, Conv, Encoding, Requantize, Scheme, Stepwise, TensorType, Weighted
 from hwsim.ops.base import Carrier, Constants, IntArray
 from hwsim.ops.encodings import midpoints
 
@@ -78,11 +79,17 @@ class LearnedLayer:
     `weights` has the shape of the operator's, `bias` is (outputs,). Their codes are the nearest
     ones, of an encoding's where the operator has one; the bias has the unit of the sum, or a finer
     one where the graph's has. What is kept at 0 (`kept`, of the weights' shape, 1 or 0) stays so:
-    pruned weights.
+    pruned weights. With `learn_entries` the entries of a codebook are learned too.
     """
 
     def __init__(
-        self, op: Weighted, x: TensorType, reals: Mapping[str, Reals], *, narrow: bool
+        self,
+        op: Weighted,
+        x: TensorType,
+        reals: Mapping[str, Reals],
+        *,
+        narrow: bool,
+        learn_entries: bool = False,
     ) -> None:
         fmt = op.weight_format
         product_frac = x.format.frac_bits + fmt.frac_bits
@@ -109,6 +116,9 @@ class LearnedLayer:
         self.bias = self.bias_codes.learned(biases)
         self.kept = torch().ones_like(self.weights)
         self.limit: SumLimit | None = None
+        self.entries: LearnedEntries | None = None
+        if learn_entries and isinstance(op.encoding, Codebook):
+            self.entries = LearnedEntries(op.encoding, fmt, unit)
 
     def bound(self, name: str, width: SumWidth) -> None:
         """Let weights and biases only be such that sums of so many bits hold any input's."""
@@ -142,7 +152,8 @@ class LearnedLayer:
     @property
     def parameters(self) -> dict[str, Array]:
         """What an optimizer moves."""
-        return {"weights": self.weights, "bias": self.bias}
+        found = {"weights": self.weights, "bias": self.bias}
+        return found if self.entries is None else {**found, "entries": self.entries.reals}
 
     @property
     def out(self) -> TensorType:
@@ -155,15 +166,27 @@ class LearnedLayer:
 
     def codes(self) -> tuple[Array, Array]:
         """Weights and biases as the hardware will have them, whole numbers in float32."""
-        weights, bias = (
-            self.weight_codes.of(self.weights) * self.kept,
-            self.bias_codes.of(self.bias),
-        )
+        if self.entries is None:
+            weights = self.weight_codes.of(self.weights)
+        else:
+            unit = torch().tensor(self.weight_codes.unit, dtype=self.weights.dtype)
+            weights = self.entries.of(self.weights / unit, zero_stays=self._pruned)
+        weights, bias = weights * self.kept, self.bias_codes.of(self.bias)
         if self.limit is not None:
             unit = torch().tensor(self.weight_codes.unit, dtype=torch().float64)
             steps = (self.weights / unit).clip(self.weight_codes.least, self.weight_codes.most)
             weights = through(weights, self._within(self.limit.rounded, steps * self.kept))
         return weights, bias
+
+    @property
+    def _pruned(self) -> bool:
+        """Whether some weights are kept at 0, which a table must be able to say then."""
+        return not bool(self.kept.all())
+
+    def _encoding(self) -> Encoding | None:
+        if self.entries is None:
+            return self.op.encoding
+        return self.entries.frozen(zero_stays=self._pruned)
 
     def constants(self, carrier: Carrier) -> tuple[Carrier, Constants]:
         """What `Op.run` gets, as `Op.prepare` makes it, with gradients; and the carrier to run in.
@@ -194,13 +217,14 @@ class LearnedLayer:
         """The operator with the codes of now."""
         with torch().no_grad():
             weights, bias = (to_numpy(codes).astype(np.int64) for codes in self.codes())
+        encoding = self._encoding()
         finer = self.frac - self.product_frac
         if finer and not bias.any():  # the sum keeps its binary point
             fmt = self.op.weight_format
             fmt = Format(fmt.signed, fmt.int_bits, fmt.frac_bits + finer)
             weights <<= finer
             scale = self.op.weight_scale and tuple(s * 2.0**-finer for s in self.op.weight_scale)
-            encoding = None if self.op.encoding is None else self.op.encoding.shifted(finer)
+            encoding = None if encoding is None else encoding.shifted(finer)
             return replace(
                 self.op,
                 weights=weights,
@@ -209,7 +233,7 @@ class LearnedLayer:
                 weight_scale=scale,
                 encoding=encoding,
             )
-        return replace(self.op, weights=weights, bias=bias)
+        return replace(self.op, weights=weights, bias=bias, encoding=encoding)
 
 
 def _weight_codes(op: Weighted, least: int, unit: Reals) -> CodesOfReals:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,7 @@ def finetune(
     output: str | None = None,
     reals: Mapping[str, Mapping[str, Reals]] | None = None,
     learn_steps: bool = False,
+    learn_entries: bool = False,
     teacher: Teacher | None = None,
     augment: Augment | None = None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None = None,
@@ -131,7 +132,8 @@ def finetune(
     """The Graph with weights trained on `images` (batch, *shape) and class numbers `labels`.
 
     `images` may be a dict by input name. `output` names the output that classifies, of several; the
-    loss is taken of its scores, ahead of a softmax or an ArgMax. `teacher` gives scores for a batch
+    loss is taken of its scores, ahead of a softmax or an ArgMax. With `learn_steps` multipliers of
+    requantizers are trained too, with `learn_entries` codebooks. `teacher` gives scores for a batch
     of images, or a Lesson; with one, labels may be None. `augment` changes a batch before it is
     used. `masks` hold, by node, where weights may differ from 0, `limits` in how many bits sums
     must fit whatever the input; with `pruning` more weights go meanwhile. `judge` gives a Graph's
@@ -147,7 +149,8 @@ def finetune(
     how = how or Training()
     if labels is None and teacher is None:
         raise HwsimError("a training must have labels or a teacher, not neither")
-    network = TrainableGraph(graph, reals, learn_steps=learn_steps, device=how.device)
+    learned = {"learn_steps": learn_steps, "learn_entries": learn_entries}
+    network = TrainableGraph(graph, reals, **learned, device=how.device)
     for name, mask in (masks or {}).items():
         network.keep(name, mask)
     for name, width in (limits or {}).items():
@@ -166,8 +169,9 @@ def finetune(
     of = ""
     if checkpoint is not None:
         of = _fingerprint(
-            graph, images, labels, how, reals, masks, limits, pruning, teacher, learn_steps, output
-        )
+            graph, images, labels, how, reals, masks, limits, pruning, teacher,
+            [*learned.values()], output,
+        )  # fmt: skip
         run.restore(checkpoint, read_checkpoint(checkpoint, of))
     while run.epoch < how.epochs and not run.waited(how.patience):
         losses = []
@@ -281,13 +285,13 @@ def _fingerprint(
     limits: Mapping[str, SumWidth] | None,
     pruning: GradualPruning | None,
     teacher: Teacher | None,
-    learn_steps: bool,
+    learned: Sequence[bool],
     output: str | None,
 ) -> str:
     """Which training it is: the model, settings, labels, the first batch and what is said of it."""
     found = hashlib.sha256(graph.hash().encode())
     settings = {**asdict(how), "check": None}
-    found.update(json.dumps([settings, learn_steps, output, _length(images)]).encode())
+    found.update(json.dumps([settings, learned, output, _length(images)]).encode())
     for said in (pruning, limits):
         found.update(repr(said).encode() if said is not None else b"")
     first = _taken(images, np.arange(min(how.batch, _length(images))))

@@ -53,11 +53,12 @@ class TrainableGraph:
     Its forward pass runs `Op.run` of every node on PyTorch's tensors, so `frozen()` is a Graph
     whose emulator gives the very codes of training. `reals` are the float weights to begin with, by
     node, as `weights` (of the operator's shape, channels last) and `bias`; without them it begins
-    with those of the codes. `learn_steps` learns multipliers of requantizers as well, `narrow`
-    keeps the lowest code of signed weights out, `quick` convolves by PyTorch's own kernels. Tensors
-    are on `device`; on another than the CPU convolutions are the operator's own text, since kernels
-    there may transform the numbers first. Raises HwsimError for a graph with state, for one without
-    a layer that can be trained, and for a device that there is not.
+    with those of the codes. `learn_steps` learns multipliers of requantizers as well,
+    `learn_entries` the entries of codebooks, `narrow` keeps the lowest code of signed weights out,
+    `quick` convolves by PyTorch's own kernels. Tensors are on `device`; on another than the CPU
+    convolutions are the operator's own text, since kernels there may transform the numbers first.
+    Raises HwsimError for a graph with state, for one without a layer (or with `learn_entries` a
+    codebook) that can be trained, and for a device that there is not.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TrainableGraph:
         reals: Mapping[str, Mapping[str, Reals]] | None = None,
         *,
         learn_steps: bool = False,
+        learn_entries: bool = False,
         narrow: bool = True,
         quick: bool = True,
         device: str = CPU,
@@ -74,6 +76,7 @@ class TrainableGraph:
             raise HwsimError("a graph to train must be one without state, not one with it")
         self.graph, self.xp = graph, namespace()
         self._reals, self._learn_steps, self._narrow = reals or {}, learn_steps, narrow
+        self._learn_entries = learn_entries
         expect_device(device)
         self.quick, self.device = quick and device == CPU, device
         self.types: dict[str, TensorType] = {}
@@ -83,6 +86,12 @@ class TrainableGraph:
         self.learned = {s.node.name: s.learned for s in self.steps if s.learned is not None}
         if not any(isinstance(found, LearnedLayer) for found in self.learned.values()):
             raise HwsimError("a graph to train must have a dense layer or convolution, not none")
+        held = [one.entries for one in self.learned.values() if isinstance(one, LearnedLayer)]
+        if learn_entries and not any(one is not None for one in held):
+            raise HwsimError(
+                "a graph whose codebooks are learned must have one (hwsim encode --weights "
+                "codebook3), not none"
+            )
 
     def there(self) -> AbstractContextManager[None]:
         """New tensors are on the network's device."""
@@ -125,7 +134,13 @@ class TrainableGraph:
     def _learn(self, node: Node, inputs: Sequence[TensorType]) -> Learned | None:
         op = node.op
         if isinstance(op, Weighted):
-            return LearnedLayer(op, inputs[0], self._reals.get(node.name, {}), narrow=self._narrow)
+            return LearnedLayer(
+                op,
+                inputs[0],
+                self._reals.get(node.name, {}),
+                narrow=self._narrow,
+                learn_entries=self._learn_entries,
+            )
         if self._learn_steps and is_learned_multiplier(op):
             return LearnedMultiplier(op)  # type: ignore[arg-type]
         return None
