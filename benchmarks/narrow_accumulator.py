@@ -8,7 +8,8 @@ The float model, as of `compressed_networks.py`, is quantized and trained with e
 layers but the last get accumulators of so many bits, the first as many more as pixels have more
 bits than activations: `declared` as they stand, `units` with the units that `narrow`
 chooses, `trained` after a training that begins there. Of `exact` no input's sums need more bits.
-Accuracies are the emulator's, on all test images. What the folder holds is not made again.
+Accuracies are the emulator's, on all test images. What the folder holds is not made again,
+and all of it is in the table.
 """
 
 from __future__ import annotations
@@ -160,9 +161,9 @@ def main() -> None:
     for bits in args.bits:
         right = data.right(hwsim.load(args.out / f"{bits}.hwsim"))
         rows.append([bits, "as wide as needed", "", right, right, right, ""])
-    for task in tasks:
-        path = args.out / f"{task[0]}-{task[1]}{task[2]}.json"
-        rows.append(list(json.loads(path.read_text(encoding="utf-8")).values()))
+        found = [json.loads(p.read_text(encoding="utf-8")) for p in args.out.glob(f"{bits}-*.json")]
+        found.sort(key=lambda row: (row["sums"], -int(row["width"])))
+        rows += [list(row.values()) for row in found]
     facts = {"epochs": args.epochs, "train": args.train}
     tell(args, Path(__file__).name, HEAD, rows, {**facts, **provenance("torch", "numpy")})
 
