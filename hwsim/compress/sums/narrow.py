@@ -53,6 +53,7 @@ def narrow(
     in the place of the graph's codes. Raises HwsimError for a node that is no layer with weights or
     has no exact sums, and for bits that do not hold its inputs.
     """
+    expect_widths(graph, widths)
     emulator, found = planned(graph), dict(reals or {})
     seen = emulator.run(emulator.encode(x), keep=True)
     made, limits = graph, {}
@@ -75,6 +76,8 @@ def expect_widths(graph: Graph, widths: Mapping[str, SumWidth]) -> None:
 
 
 def _layer(graph: Graph, name: str) -> tuple[Weighted, TensorType]:
+    if graph.state:
+        raise HwsimError("a graph that gets narrow sums must be one without state, not one with it")
     node = graph.node(name)
     op, x = node.op, graph.input_types(node)[0]
     if not isinstance(op, Weighted):

@@ -134,20 +134,21 @@ class LearnedLayer:
 
     def pull(self) -> None:
         """Bring the reals back to where their sums fit, after an optimizer moved them."""
-        if self.limit is None:
-            return
-        with torch().no_grad():
-            unit = torch().tensor(self.weight_codes.unit, dtype=torch().float64)
-            steps = (self.weights / unit).clip(self.weight_codes.least, self.weight_codes.most)
-            self.weights.copy_(self._within(self.limit.pulled, steps * self.kept) * unit)
+        if self.limit is not None:
+            with torch().no_grad():
+                unit = torch().tensor(self.weight_codes.unit, dtype=torch().float64)
+                self.weights.copy_(self._within(self.limit.pulled) * unit)
 
-    def _within(self, change: Callable[..., Array], steps: Array) -> Array:
+    def _within(self, change: Callable[..., Array]) -> Array:
         """Weights in code steps, changed to keep the bounds of the sums."""
-        bias = self.bias_codes.of(self.bias).detach().double() * 2.0 ** (
-            self.frac - self.op.bias_frac
+        codes, outputs = self.weight_codes, self.op.outputs
+        bias = self.bias_codes.of(self.bias).detach().double()
+        unit = torch().tensor(codes.unit, dtype=torch().float64)
+        steps = (self.weights.detach() / unit).clip(codes.least, codes.most) * self.kept
+        rows = change(
+            namespace(), steps.reshape(-1, outputs), bias * 2.0 ** (self.frac - self.op.bias_frac)
         )
-        rows = steps.detach().double().reshape(-1, self.op.outputs)
-        return change(namespace(), rows, bias).reshape(self.op.weights.shape)
+        return rows.reshape(steps.shape)
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -173,9 +174,7 @@ class LearnedLayer:
             weights = self.entries.of(self.weights / unit, zero_stays=self._pruned)
         weights, bias = weights * self.kept, self.bias_codes.of(self.bias)
         if self.limit is not None:
-            unit = torch().tensor(self.weight_codes.unit, dtype=torch().float64)
-            steps = (self.weights / unit).clip(self.weight_codes.least, self.weight_codes.most)
-            weights = through(weights, self._within(self.limit.rounded, steps * self.kept))
+            weights = through(weights, self._within(self.limit.rounded))
         return weights, bias
 
     @property
