@@ -86,6 +86,9 @@ def _show(made: RecipeRun) -> None:
     for row in made.rows:
         for note in row.notes:
             print_note(f"{row.do}: {note}")
+        why = row.figures.get("uncounted")
+        if why is not None and row is made.rows[-1]:
+            print_note(f"no accuracy was counted: {why}")
         problem = (row.figures["plan"] or {}).get("problem")
         if problem is not None and row is made.rows[-1]:
             print_note(f"no plan: {problem}")

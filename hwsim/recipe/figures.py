@@ -11,7 +11,7 @@ from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.places import places
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import batch_size, choose_output, measure, read_labels
-from hwsim.evaluation.scores import Tally
+from hwsim.evaluation.scores import Accuracy, Tally
 from hwsim.extras import hardware
 from hwsim.graph import Graph
 from hwsim.ops import Weighted
@@ -43,11 +43,28 @@ def figures_of(
     if network.is_float:
         model = FloatModel.read(network.path)
         say("counting the float model's accuracy")
-        return {**_of_floats(model), "accuracy": _float_accuracy(model, data), "plan": None}
+        counted = _counted(lambda: _float_accuracy(model, data), setting)
+        return {**_of_floats(model), **counted, "plan": None}
     graph = network.graph()
     say("counting accuracy")
-    found = {**_of_graph(graph), "accuracy": _accuracy(graph, data, say)}
-    return {**found, "plan": plan_of(graph, setting.target, setting.clock)}
+    counted = _counted(lambda: _accuracy(graph, data, say), setting)
+    return {**_of_graph(graph), **counted, "plan": plan_of(graph, setting.target, setting.clock)}
+
+
+def _counted(count: Callable[[], Accuracy | None], setting: Setting) -> Figures:
+    """Counts, or in `uncounted` why there are none; labels that were asked for are an error.
+
+    Those that lie beside the samples may be of something else than classes.
+    """
+    try:
+        found = count()
+    except HwsimError as error:
+        if setting.data["test_labels"] is not None:
+            raise
+        return {"accuracy": None, "uncounted": str(error)}
+    if found is None:
+        return {"accuracy": None}
+    return {"accuracy": {"samples": found.samples, "right": found.right, "top1": found.top1}}
 
 
 def _of_graph(graph: Graph) -> Figures:
@@ -93,19 +110,18 @@ def _of_floats(model: FloatModel) -> Figures:
     }
 
 
-def _accuracy(graph: Graph, data: RecipeData, say: Callable[[str], None]) -> Figures | None:
+def _accuracy(graph: Graph, data: RecipeData, say: Callable[[str], None]) -> Accuracy | None:
     if not data.has("test"):
         return None
     given = data.of_graph(graph, "test")
     if given.labels is None:
         return None
-    found = measure(
+    return measure(
         graph, given.arrays, given.labels, output=data.output, names=given.names, say=say
     )
-    return {"samples": found.samples, "right": found.right, "top1": found.top1}
 
 
-def _float_accuracy(model: FloatModel, data: RecipeData) -> Figures | None:
+def _float_accuracy(model: FloatModel, data: RecipeData) -> Accuracy | None:
     if not data.has("test"):
         return None
     given = data.of_floats(model, "test")
@@ -125,8 +141,7 @@ def _float_accuracy(model: FloatModel, data: RecipeData) -> Figures | None:
             for name, array in given.arrays.items()
         }
         tally.add(run(piece)[name], labels[part])
-    found = tally.result(None if given.names is None else tuple(given.names))
-    return {"samples": found.samples, "right": found.right, "top1": found.top1}
+    return tally.result(None if given.names is None else tuple(given.names))
 
 
 def plan_of(graph: Graph, target: str, clock: str) -> Figures:

@@ -407,3 +407,16 @@ def test_a_run_that_is_interrupted_leaves_the_table_of_what_was_done(done, monke
     out.truncate()
     live.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert out.getvalue().rstrip().endswith(f"{row.seconds:.1f}")
+
+
+def test_labels_that_are_no_classes_are_left_alone_unless_they_are_asked_for(tmp_path, capsys):
+    file = recipe(tmp_path, '[[step]]\ndo = "quantize"\n')
+    data = digits.load()
+    reals = np.linspace(0, 1, TESTED)
+    np.savez(tmp_path / "test.npz", x=data.test_images[:TESTED], y=reals)
+    status, out, err = run(capsys, "compress", file)
+    assert status == 0 and "note: no accuracy was counted: labels must be" in err
+    assert "quantize" in out and "%" in out
+    np.save(tmp_path / "y.npy", reals)
+    file.write_text(file.read_text().replace("[data]", '[data]\ntest_labels = "y.npy"'))
+    assert "labels must be" in refused(capsys, "compress", file)
