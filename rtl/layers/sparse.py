@@ -82,6 +82,11 @@ class Sparse(Folded):
         held = Memory(2 * fold.term_folds, fold.simd * self.task.x.format.width, written=True)
         return [held] * (fold.pe if self.by_lane else 1)
 
+    def _order(self, fold: Fold, *, block: bool) -> Memory:
+        """The beats that the words meet."""
+        places = (fold.pe if self.by_lane else 1) * (fold.term_folds - 1).bit_length()
+        return Memory(self._words(fold), places, written=False, block=block)
+
     def _backlog(self, fold: Fold) -> int:
         """Beats of sums that an even reader of the same pace leaves waiting, at most.
 
@@ -98,10 +103,13 @@ class Sparse(Folded):
         return [fold for fold in Folded.folds(self) if self._saves(fold)]
 
     def area(self, plan: FoldPlan) -> int:
-        """The counters besides, and the copies."""
-        more = self._copies(plan.fold)[1:]
-        copies = sum(m.blocks * BLOCK if m.blocks else m.bits // 16 for m in more)
-        return Folded.area(self, plan) + ORDER + copies
+        """The counters besides, the copies and the order of their beats."""
+        fold = plan.fold
+        more = [*self._copies(fold)[1:], self._order(fold, block=False)]
+        held = sum(
+            m.blocks * BLOCK if m.blocks else m.bits // (8 if m.written else 16) for m in more
+        )
+        return Folded.area(self, plan) + ORDER + held
 
     def cycles(self, plan: FoldPlan) -> int:
         """The words that are left, the beats of each vector, or the codes that it takes in."""
@@ -120,12 +128,10 @@ class Sparse(Folded):
     def memories(self, plan: FoldPlan) -> Sequence[Memory]:
         """Window, two vectors, the order of their beats, words that are left, biases, sums."""
         fold, left = plan.fold, self._words(plan.fold)
-        copies = self._copies(fold)
-        places = len(copies) * (fold.term_folds - 1).bit_length()
         return [
             *self.window_memories(plan),
-            *copies,
-            Memory(left, places, written=False, block=plan.block_constants),
+            *self._copies(fold),
+            self._order(fold, block=plan.block_constants),
             *self.constant_memories(plan, left, fold.multipliers * self.stored.width + 1),
             *fifo_memory(self._backlog(fold), fold.pe * self.task.out.format.width),
         ]
