@@ -1,7 +1,7 @@
 """Bits of weights by layer, chosen, beside the same bits for all layers: size against accuracy.
 
     python benchmarks/chosen_widths.py FLOAT.onnx ... [--set NAME] [--data FOLDER] [--bits 3 4 5 6]
-        [--json FILE] [--page FILE]
+        [--by outputs labels] [--json FILE] [--page FILE]
 
 For each number of bits the network is quantized with so many in every layer, and then with bits by
 layer within the same size: chosen by its outputs alone, and by the labels of the training samples.
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--set", default="digits", help="the data set's name")
     parser.add_argument("--data", type=Path, help="the folder of the data set")
     parser.add_argument("--bits", type=int, nargs="+", default=[3, 4, 5, 6])
+    parser.add_argument("--by", nargs="+", choices=("outputs", "labels"), default=["outputs"])
     args = parser.parse_args()
     one_thread()
     data = load(args.set, args.data)
@@ -62,11 +63,11 @@ def main() -> None:
         for bits in args.bits:
             rows.append(row(name, bits, "all", data, path, bits=f"w{bits}a8"))
             size = int(rows[-1][3].replace(",", ""))
-            asked = {"target_bits": size}
-            rows.append(row(name, bits, "chosen by outputs", data, path, **asked))
-            asked["labels"] = data.train.labels
-            rows.append(row(name, bits, "chosen by labels", data, path, **asked))
-            print(*rows[-3:], sep="\n", file=sys.stderr, flush=True)
+            for by in args.by:
+                labels = data.train.labels if by == "labels" else None
+                asked = {"target_bits": size, "labels": labels}
+                rows.append(row(name, bits, f"chosen by {by}", data, path, **asked))
+                print(*rows[-2:], sep="\n", file=sys.stderr, flush=True)
     facts = {"set": args.set, **provenance("onnxruntime", "scipy", "numpy")}
     tell(args, Path(__file__).name, HEAD, rows, facts)
 
