@@ -71,9 +71,9 @@ def quantize(
     `operations`, or `bits` of weights) whose accuracy on `test`, a pair of samples and labels, is
     so high; without `test` it is counted on the data, with `labels` (as `accuracy` takes them).
     `target_bits` takes what is best within so many bits of all weights: of the highest accuracy on
-    the data where `labels` are given, else nearest to the float model. `target_cycles` leaves bits
-    alone and takes channels out, those that matter least, until `target` (the device) has room for
-    hardware that takes so many cycles an inference (`hwsim plan`): a Graph of fewer channels, to be
+    the data where `labels` are given, else by the float model's classes. `target_cycles` leaves
+    bits alone and takes channels out, those that matter least, until `target` (the device) has room
+    for hardware of so many cycles an inference (`hwsim plan`): a Graph of fewer channels, to be
     trained again. `choice` in the result says what was chosen and tried.
     Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all. A
     `.onnx` file's sums are QONNX's, in float32, and its Graph is what is read from it; otherwise

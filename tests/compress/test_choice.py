@@ -252,8 +252,11 @@ def test_the_loss_of_scores_is_the_divergence_of_classes_and_of_others_the_squar
     assert yardstick.loss([{"y": np.log(q)[None] - 1}]) == pytest.approx(divergence)
     assert Yardstick.of([{"y": p[None]}]).loss([{"y": q[None]}]) == pytest.approx(divergence)
     assert yardstick.loss([{"y": np.log(p)[None]}]) == pytest.approx(0, abs=1e-12)
+    assert yardstick.agreement([{"y": np.array([[3.0, 2, 1]])}]) == 1
+    assert yardstick.agreement([{"y": np.array([[1.0, 2, 1]])}]) == 0
     wide = Yardstick.of([{"y": np.array([[[3.0]], [[4.0]]])}])
     assert wide.loss([{"y": np.array([[[3.0]], [[5.0]]])}]) == pytest.approx(0.5 * 0.5 / 12.5)
+    assert wide.agreement([{"y": np.array([[[3.0]], [[5.0]]])}]) is None
 
 
 def test_samples_are_taken_evenly_over_all_batches():

@@ -14,7 +14,7 @@ from hwsim.compress.choice.report import BitChoice
 from hwsim.compress.choice.run import SAMPLES, reported, some
 from hwsim.compress.choice.search import dearest_that_holds
 from hwsim.compress.choice.target import ChoiceTarget
-from hwsim.compress.choice.trials import ChoiceTrials, loss_of
+from hwsim.compress.choice.trials import ChoiceTrials, outputs_of
 from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.prune.masks import WholeChannels
 from hwsim.compress.prune.prune import Pruning, group_scores
@@ -76,7 +76,7 @@ class ChannelRoom:
                     name,
                     "channels",
                     tuple(sorted(parts)),
-                    tuple(loss_of(graph, yardstick, batches) for graph in graphs),
+                    tuple(yardstick.loss(outputs_of(graph, batches)) for graph in graphs),
                     tuple(products(graph) for graph in graphs),
                 )
             )

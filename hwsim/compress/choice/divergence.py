@@ -35,6 +35,16 @@ class Yardstick:
         """The mean over the samples, summed over the outputs."""
         return float(sum(self.parts(found)) / max(1, self.samples))
 
+    def agreement(self, found: Iterable[Outputs]) -> float | None:
+        """The share of samples with the float model's class; None where no output has classes."""
+        same = count = 0
+        for wanted, given in zip(self.wanted, found, strict=True):
+            for name, reals in wanted.items():
+                if _of_classes(reals):
+                    same += int((reals.argmax(axis=1) == np.asarray(given[name]).argmax(1)).sum())
+                    count += len(reals)
+        return same / count if count else None
+
     @property
     def samples(self) -> int:
         """In all batches."""
@@ -47,8 +57,12 @@ class Yardstick:
                 yield _apart(np.asarray(reals, np.float64), np.asarray(given[name], np.float64))
 
 
+def _of_classes(reals: npt.NDArray[Any]) -> bool:
+    return reals.ndim == 2 and reals.shape[1] > 1
+
+
 def _apart(wanted: Reals, given: Reals) -> float:
-    if wanted.ndim == 2 and wanted.shape[1] > 1:
+    if _of_classes(wanted):
         p, q = _log_shares(wanted), _log_shares(given)
         return float((np.exp(p) * (p - q)).sum())
     size = wanted.size or 1

@@ -47,7 +47,7 @@ class Judges:
         if target.kind == "accuracy" and test is not None:
             return cls(data=LabelledBatch.read(*test, names), told="the test samples", say=say)
         if own is None:
-            return cls(data=None, told="how near the float model's outputs are", say=say)
+            return cls(data=None, told="the float model's classes and scores", say=say)
         found = LabelledBatch.read(*own, names)
         count = batch_size(found.arrays)
         if count <= JUDGED:

@@ -13,7 +13,8 @@ class BitChoice:
     `rows` has a dict for each place: its `name`, `of` what (weights, activations, channels), what
     was `chosen` of which `values`, and what each of these loses alone (`losses`). `tried` are the
     networks in their order: `choice` by place, `bits` of weights, bit `operations`, `predicted` and
-    real `loss` against the float model, `accuracy` (None without labels) and `cycles`. `curve` are
+    real `loss` against the float model, `agreement` with its classes, `accuracy` (None without
+    labels) and `cycles`. `curve` are
     those of them that none beats at less `cost`, the cheapest first. `best` is the one chosen,
     `judged` on what accuracy was counted.
     """
@@ -47,4 +48,5 @@ def front(tried: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
 
 def rank(trial: dict[str, Any]) -> tuple[float, float]:
     """More is better."""
-    return (trial["accuracy"] or 0.0, -trial["loss"])
+    right = trial["agreement"] if trial["accuracy"] is None else trial["accuracy"]
+    return (right or 0.0, -trial["loss"])

@@ -165,5 +165,6 @@ def _facts(sack: Knapsack, trial: ChoiceTrial) -> dict[str, Any]:
         "predicted": trial.predicted,
         "loss": trial.loss,
         "accuracy": trial.accuracy,
+        "agreement": trial.agreement,
         "cycles": trial.cycles,
     }

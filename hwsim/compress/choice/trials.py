@@ -24,8 +24,9 @@ class ChoiceTrial:
     """A choice and what came of it.
 
     `predicted` is the sum of what its options lose alone, `loss` what the integer network is from
-    the float one; `accuracy` is None without labels, and `cycles` where nobody asked for them.
-    `bits` are those of all weights, `operations` bit operations.
+    the float one, and `agreement` the share of samples that have its class (None where there are no
+    classes, or too many cycles); `accuracy` is None without labels, and `cycles` where nobody asked
+    for them. `bits` are those of all weights, `operations` bit operations.
     """
 
     answers: Answers
@@ -33,14 +34,16 @@ class ChoiceTrial:
     predicted: float
     loss: float
     accuracy: float | None
+    agreement: float | None
     bits: int
     operations: int
     cycles: int | None = None
 
     @property
     def rank(self) -> tuple[float, float]:
-        """More is better: accuracy where it is known, then nearness to the float model."""
-        return (self.accuracy or 0.0, -self.loss)
+        """More is better: accuracy, or agreement without labels, then nearness in the scores."""
+        right = self.agreement if self.accuracy is None else self.accuracy
+        return (right or 0.0, -self.loss)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,11 +84,13 @@ class ChoiceTrials:
             graph = self.make(answers)
             cycles = None if self.count is None else self.count(graph)
             slow = self.most is not None and (cycles is None or cycles > self.most)
+            outputs = outputs_of(graph, self.batches)
             return ChoiceTrial(
                 answers=answers,
                 cost=self.sack.cost(answers),
                 predicted=self.sack.loss(answers),
-                loss=loss_of(graph, self.yardstick, self.batches),
+                loss=self.yardstick.loss(outputs),
+                agreement=None if slow else self.yardstick.agreement(outputs),
                 accuracy=None if slow else accuracy_of(graph, self.data),
                 bits=weight_bits(graph),
                 operations=bit_operations(graph),
@@ -93,8 +98,8 @@ class ChoiceTrials:
             )
 
 
-def loss_of(graph: Graph, yardstick: Yardstick, batches: tuple[Batch, ...]) -> float:
-    """How far the emulator's outputs are from those of the yardstick."""
+def outputs_of(graph: Graph, batches: tuple[Batch, ...]) -> list[Mapping[str, Any]]:
+    """What the emulator gives for each batch, by name."""
     emulator = planned(graph)
     names = [port.name for port in graph.outputs]
 
@@ -102,7 +107,7 @@ def loss_of(graph: Graph, yardstick: Yardstick, batches: tuple[Batch, ...]) -> f
         found = emulator.decode(emulator.run_chunked(emulator.encode(dict(batch))))
         return found if isinstance(found, Mapping) else {names[0]: found}
 
-    return yardstick.loss(map(outputs, batches))
+    return [outputs(batch) for batch in batches]
 
 
 def accuracy_of(graph: Graph, data: LabelledBatch | None) -> float | None:
