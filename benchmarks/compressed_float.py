@@ -29,6 +29,8 @@ BATCH, FLOAT_BATCH = 128, 256
 FEWEST = 20  # steps of a schedule
 WIDTHS = (16, 32, 32, 32)
 ROUNDS = 4  # in which channels go
+LATER = 1000  # from a seed to another of the same run
+Augment = Callable[[Array, np.random.Generator], Array]
 SHARES = LossShares(smoothing=0.05, distil=0.7, temperature=4.0, features=0.0)
 CALIBRATION = 1024
 """Samples that ranges are chosen on."""
@@ -60,10 +62,15 @@ class Samples:
         return [{name: self.x[at : at + BATCH]} for at in ends]
 
 
+def mirrored(batch: Array, rng: np.random.Generator) -> Array:
+    """Images, half of them mirrored."""
+    some = rng.random(len(batch)) < 0.5
+    return np.ascontiguousarray(np.where(some[:, None, None, None], batch[..., ::-1], batch))
+
+
 def moved(batch: Array, rng: np.random.Generator) -> Array:
     """Images, half of them mirrored, all moved by up to two pixels."""
-    mirrored = rng.random(len(batch)) < 0.5
-    batch = np.where(mirrored[:, None, None, None], batch[..., ::-1], batch)
+    batch = mirrored(batch, rng)
     down, right = rng.integers(-2, 3, 2)
     room = ((0, 0), (0, 0), (2 + down, 2 - down), (2 + right, 2 - right))
     return np.ascontiguousarray(np.pad(batch, room)[:, :, 2:-2, 2:-2])
@@ -108,56 +115,49 @@ def fitted(
     *,
     teach: Callable[[Any], Lesson] | None = None,
     pruning: GradualPruning | None = None,
+    augment: Augment = moved,
 ) -> Any:
-    """A float network after so many epochs, in which weights go by `pruning`."""
+    """A float network after so many epochs; weights go by `pruning`, and what is 0 stays so."""
     network, rng = network.to(device).train(), np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     steps = epochs * -(-len(data.x) // FLOAT_BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(steps, FEWEST))
-    layers = {name: one for name, one in network.layers().items() if pruning is not None}
-    masks = None if pruning is None else Thinning(pruning, steps, layers)
+    masks = Thinning(pruning, steps, network.layers())
     for part in epochs_of(len(data.x), FLOAT_BATCH, epochs, rng, say):
-        if masks is not None:
-            masks.before_step()
-        batch = moved(data.x[part], rng)
+        masks.before_step()
+        batch = augment(data.x[part], rng)
         scores = network(torch.from_numpy(batch).to(device))
         with torch.device(device):
             lesson = None if teach is None else teach(batch)
             loss = loss_of(scores, data.y[part], lesson, {}, SHARES)
         optimizer.zero_grad()
         loss.backward()
-        if masks is not None:
-            masks.after_gradients()
         optimizer.step()
         schedule.step()
-    if masks is not None:
-        masks.apply()
+    masks.apply()
     return network.cpu().eval()
 
 
 class Thinning:
-    """Weights of a float network that go while it is trained."""
+    """Weights of a float network that are 0 or go while it is trained, by their magnitude."""
 
-    def __init__(self, how: GradualPruning, steps: int, layers: Mapping[str, nn.Parameter]) -> None:
+    def __init__(
+        self, how: GradualPruning | None, steps: int, layers: Mapping[str, nn.Parameter]
+    ) -> None:
         self.layers = layers
-        whole = {name: np.ones(tuple(one.shape), bool) for name, one in layers.items()}
-        self.shrinking = ShrinkingMasks(how, steps, whole)
-        self.kept = {name: torch.ones_like(one) for name, one in layers.items()}
+        self.kept = {name: (one != 0).to(one) for name, one in layers.items()}
+        whole = {name: numbers(one) != 0 for name, one in self.kept.items()}
+        self.shrinking = None if how is None else ShrinkingMasks(how, steps, whole)
 
     def before_step(self) -> None:
         """Take weights away where a round is due; what has gone is 0."""
-        if self.shrinking.due:
-            weights = {name: numbers(one) for name, one in self.layers.items()}
-            for name, mask in self.shrinking.begin(weights).items():
-                self.kept[name] = torch.from_numpy(mask).to(self.layers[name])
-        self.shrinking.step += 1
+        if self.shrinking is not None:
+            if self.shrinking.due:
+                weights = {name: numbers(one) for name, one in self.layers.items()}
+                for name, mask in self.shrinking.begin(weights).items():
+                    self.kept[name] = torch.from_numpy(mask).to(self.layers[name])
+            self.shrinking.step += 1
         self.apply()
-
-    def after_gradients(self) -> None:
-        """Let the scores see a step's gradients."""
-        if self.shrinking.looks:
-            weights = {name: numbers(one) for name, one in self.layers.items()}
-            self.shrinking.see(weights, {n: numbers(one.grad) for n, one in self.layers.items()})
 
     def apply(self) -> None:
         """Make what has gone 0."""
@@ -188,7 +188,7 @@ def sparse(network: NormedNetwork, data: Samples, seed: int, **how: Any) -> Norm
     """
     names = tuple(network.layers())[1:]
     pruning = GradualPruning(amount=0.755, rounds=40, layers=names)
-    return cast(NormedNetwork, fitted(network, data, seed, pruning=pruning, **how))
+    return finished(fitted(network, data, seed, pruning=pruning, **how), data, seed, **how)
 
 
 def halved(network: NormedNetwork, data: Samples, seed: int, **how: Any) -> NormedNetwork:
@@ -197,7 +197,19 @@ def halved(network: NormedNetwork, data: Samples, seed: int, **how: Any) -> Norm
     for gone in shares(0.5, ROUNDS):
         network = prune_module(network.cpu().eval(), example, gone)
         network = fitted(network, data, seed, **{**how, "epochs": 1})
-    return cast(NormedNetwork, fitted(network, data, seed, **how))
+    return finished(fitted(network, data, seed, **how), data, seed, **how)
+
+
+def finished(
+    network: NormedNetwork, data: Samples, seed: int, *, epochs: int, **how: Any
+) -> NormedNetwork:
+    """The network after a fifth of the epochs again, on images that are not moved.
+
+    Small networks have no room to learn what moved images look like: on Fashion-MNIST half of the
+    channels gain 0.4 points by it.
+    """
+    more = {**how, "epochs": max(epochs // 5, 1), "augment": mirrored}
+    return cast(NormedNetwork, fitted(network, data, seed + LATER, **more))
 
 
 def shares(amount: float, rounds: int) -> Iterator[float]:

@@ -47,7 +47,7 @@ def test_rounds_leave_exactly_half_of_the_channels(script, channels):
 
 
 def test_a_table_is_made_from_nothing_and_nothing_twice(script, monkeypatch, tmp_path, capsys):
-    cases = ["w4a8", "pruned", "channels"]
+    cases = ["pruned", "channels"]
     short = ["--seeds", "1", "--epochs", "1", "--float-epochs", "2", "--only", *cases]
     made = ["float", *script.THINNED, *cases]
     for case in made:
