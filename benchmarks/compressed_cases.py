@@ -35,6 +35,7 @@ class Recipe:
 
     bits: str
     start: str = "float"
+    scheme: str = "power-of-two"
     rounding: str = "nearest"
     weights: str = ""
     epochs: int = 0
@@ -83,7 +84,7 @@ def made(
 ) -> Graph:
     """The integer network of a recipe; `floats` are the float networks' files by name."""
     model = FloatModel.read(floats[how.start])
-    scheme = LinearScheme.parse(how.bits, {}, rounding=how.rounding)
+    scheme = LinearScheme.parse(how.bits, {}, scheme=how.scheme, rounding=how.rounding)
     graph = quantize(model, data.calibration(model.inputs[0]), scheme).graph
     if not how.epochs:
         return graph
