@@ -2,7 +2,7 @@
 
 The float network's batch norms are folded into its convolutions, as `hwsim quantize` does; weights
 have 4 bits and a scale a channel, activations 4 bits and a learned scale, the image 8. Data, moves,
-teacher, batches, rate and schedule are those of the case `w4a4`; it has three times the epochs.
+teacher, batches, epochs, rate and schedule are those of the case `w4a4`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ with warnings.catch_warnings():
 
 BITS = 4
 RISING = 0.1
-TIMES = 3  # the epochs of `w4a4`
 PART = 500  # images at a time for QONNX's executor
 
 

@@ -51,8 +51,7 @@ CASES: Mapping[str, Recipe] = {
     "w8a8": Recipe(bits="w8a8", wanted="float - 0.2"),
     "w4a8": Recipe(bits="w4a8", rounding="adaptive", wanted="float - 0.5"),
     "w4a4": Recipe(bits="w4a4", epochs=6, wanted="91.0"),
-    "ternary": Recipe(bits="w8a8", weights="ternary", epochs=3, wanted="89.5"),
-    "ternary-a4": Recipe(bits="w8a4", weights="ternary", epochs=3),
+    "ternary": Recipe(bits="w8a4", weights="ternary", epochs=3, wanted="89.5"),
     "pruned": Recipe(
         bits="w4a4", start="float-sparse", epochs=4, moves=False, wanted="float - 1.0"
     ),

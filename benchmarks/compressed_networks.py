@@ -8,7 +8,7 @@ of the channels), then makes each case of `compressed_cases.py` of them, every o
 its own, `--jobs` at once. Accuracy is counted by the emulator on all test images, and each code of
 training's forward pass is compared with the emulator's there. Models, logs and figures stay in the
 folder: what is finished is not made again, what was killed goes on from its last epoch. `brevitas`
-trains the same network by Brevitas, w4a4, with the same data and teacher.
+trains the same network by Brevitas, w4a4, with the same data, teacher and epochs.
 """
 
 from __future__ import annotations
@@ -151,9 +151,9 @@ def _one(args: argparse.Namespace, case: str, seed: int) -> None:
     if case in (FLOAT, *THINNED):
         facts |= _float(args, case, seed, data)
     elif case.partition(":")[0] == PEER:
-        from compressed_brevitas import TIMES, beside
+        from compressed_brevitas import beside
 
-        epochs = args.epochs or CASES["w4a4"].epochs * TIMES
+        epochs = args.epochs or CASES["w4a4"].epochs
         state = _file(args.out, case, seed, "safetensors")
         facts |= beside(_onnx(args.out, seed), data, seed, epochs, args.device, state)
     else:
