@@ -11,3 +11,7 @@ class HwsimError(Exception):
     def __init__(self, message: str, *, exit_status: int = 2) -> None:
         super().__init__(message)
         self.exit_status = exit_status
+
+
+class NotWritten(HwsimError):
+    """A file that could not be written; nothing of it is left, and what stood there still does."""

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import IO, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, NotWritten
 from hwsim.fixed import Format
 from hwsim.ops.base import SINCE, require
 
@@ -172,24 +174,45 @@ def write(path: Path, document: Mapping[str, Any], arrays: Arrays) -> None:
     write_atomically(path, save(narrow, metadata={"hwsim": json.dumps(header)}))
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write under a temporary name beside `path`, then rename: on disk whole, or not at all."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a disk says that takes no more; the call was none the worse for it."""
+
+
+@contextmanager
+def replacing(path: Path, what: str | None = None) -> Iterator[IO[bytes]]:
+    """A file under a temporary name beside `path`, which takes its place in the end, on disk.
+
+    Where anything goes wrong there is no file more and none less. `what` is the file in messages.
+    Raises HwsimError where it cannot be written, with exit status 1 where the disk is full.
+    """
+    what = what or str(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise HwsimError(
-            f"the folder of {path} must exist and be writable ({error.strerror})"
-        ) from None
+        raise _unwritten(f"the folder of {what} must exist and be writable", error) from None
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise HwsimError(f"{path} must be a writable file ({error.strerror})") from None
+        raise _unwritten(f"{what} must be a writable file", error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unwritten(sentence: str, error: OSError) -> NotWritten:
+    why = error.strerror or type(error).__name__
+    return NotWritten(f"{sentence} ({why})", exit_status=1 if error.errno in FULL else 2)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file on disk whole, or not at all; HwsimError as `replacing`."""
+    with replacing(path) as file:
+        file.write(data)
 
 
 def read(path: Path) -> tuple[dict[str, Any], Callable[[str], Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import zipfile
@@ -14,10 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from hwsim.errors import HwsimError
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+from hwsim.storage import replacing
 
 
 class Writer:
@@ -38,40 +34,26 @@ class Writer:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A temporary sibling to write, which takes `path`'s place in the end."""
     if path.exists() and not path.is_file():
         kind = "folder" if path.is_dir() else "special file"
         raise HwsimError(f"the output {path} must be a file, not a {kind}")
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise HwsimError(
-            f"the folder of the output {path} must exist and be writable ({_why(error)})"
-        ) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise HwsimError(f"the output {path} must be writable ({_why(error)})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, f"the output {path}") as file:
+        yield file
 
 
 @contextmanager
 def writing(path: Path, samples: int) -> Iterator[Writer]:
     """A writer of one array of `samples` samples to a `.npy` file, whole or not at all."""
-    with replacing(path) as file:
+    with _replacing(path) as file:
         yield Writer(file, samples)
 
 
 @contextmanager
 def writing_together(path: Path, names: Sequence[str], samples: int) -> Iterator[dict[str, Writer]]:
     """Writers of arrays by name, which become one `.npz` file, whole or not at all."""
-    with replacing(path) as file, ExitStack() as stack:
+    with _replacing(path) as file, ExitStack() as stack:
         parts = {name: stack.enter_context(tempfile.TemporaryFile()) for name in names}
         yield {name: Writer(part, samples) for name, part in parts.items()}
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

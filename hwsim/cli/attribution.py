@@ -22,6 +22,7 @@ from hwsim.cli.options import (
     Std,
 )
 from hwsim.cli.sheet import table
+from hwsim.cli.targets import expect_target
 
 if TYPE_CHECKING:
     from hwsim.compress.attribution import Attribution
@@ -68,6 +69,8 @@ def attribute(
     from hwsim.storage import write_atomically
 
     prepare = Preparation.parse(scale, mean, std, resize=resize)
+    if page is not None:
+        expect_target(page, option="--page", read=(model, *inputs, reference, labels))
     with Progress(f"reading {model}") as progress:
         graph = load(model, like=like)
         found = attribution_of_files(

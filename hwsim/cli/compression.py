@@ -11,6 +11,7 @@ import typer
 from hwsim import defaults
 from hwsim.cli.console import Progress, print_json, print_note
 from hwsim.cli.options import Classes, Json, Labels, Mean, Resize, Scale, Std
+from hwsim.cli.targets import expect_target
 from hwsim.errors import HwsimError
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def quantize(
     asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)
     cycles = None if target_cycles is None else fewest_cycles(target)
     check_suffix(out)
+    expect_target(out, read=(model, *data, labels, *(test or ())))
     if accumulator is not None and out.suffix.lower() != ".hwsim":
         raise HwsimError(
             f"the output must be a .hwsim file for --accumulator, which no ONNX file holds, not "
@@ -176,7 +178,10 @@ def quantize(
         given = float_samples(found, data, own, classes, prepare)
         tested = given if not test else float_samples(found, test, labels, classes, prepare)
         progress("calibrating")
-        batches = Batches(found, given.arrays, samples=samples)
+        try:
+            batches = Batches(found, given.arrays, samples=samples)
+        except HwsimError as error:
+            raise HwsimError(f"{', '.join(data)}: {error}") from None
         if asked is None:
             made = run(found, batches, linear)
         else:

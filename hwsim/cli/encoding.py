@@ -10,6 +10,7 @@ import typer
 
 from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.options import Json, Like, Model
+from hwsim.cli.targets import expect_target
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.ops import Weighted
@@ -47,8 +48,7 @@ def encode(
     from hwsim.frontends import load
     from hwsim.verbs import encode as encode_graph
 
-    if out.suffix != ".hwsim":
-        raise HwsimError(f"--out must be a .hwsim file, not {out}")
+    expect_target(out, (".hwsim",), read=(model, start))
     with Progress(f"encoding {model}"):
         graph = load(model, like=like)
         found = encode_graph(graph, weights, layers=dict(map(_pair, layers or ())), start=start)

@@ -19,6 +19,7 @@ from hwsim.cli.console import (
     warnings_shown,
 )
 from hwsim.errors import HwsimError
+from hwsim.storage import FULL
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -54,6 +55,9 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.errno in FULL:
+            what = error.filename or "what is written"
+            return _fail(f"{what} must fit on its disk ({error.strerror})", 1, arguments)
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 2, arguments)
     except MemoryError:

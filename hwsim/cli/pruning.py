@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.console import Progress, console, print_json
+from hwsim.cli.labelled import named_files
 from hwsim.cli.options import Json, Labels, Like, Mean, Model, Resize, Scale, Std
+from hwsim.cli.targets import expect_target
 from hwsim.cli.training import Batch, Device, Rate, Seed, Start
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
@@ -119,15 +121,20 @@ def prune(
         seed=seed,
     )
     planned = Rounds.of(schedule, rounds, epochs, rate=rate, batch=batch, seed=seed, device=device)
-    if out.suffix not in (".hwsim", ".onnx"):
-        raise HwsimError(f"--out must be a .hwsim or .onnx file, not {out}")
+    read = (model, *(data or ()), labels, teacher, start)
+    expect_target(out, (".hwsim", ".onnx"), read=read)
     with Progress(f"pruning {model}") as progress:
         if out.suffix == ".onnx":
             facts = _prune_float(model, out, how, planned)
         else:
             graph = load(model, like=like)
             given = _data(graph, data, labels, prepare)
-            found = _in_rounds(graph, how, planned, given, teacher, start, progress)
+            try:
+                found = _in_rounds(graph, how, planned, given, teacher, start, progress)
+            except HwsimError as error:
+                if not data:
+                    raise
+                raise HwsimError(f"{named_files(data, labels)}: {error}") from None
             found.graph.save(out)
             facts = facts_of(graph, found.graph, found.whole)
             facts["hash"] = found.graph.hash()

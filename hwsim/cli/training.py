@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,8 +23,9 @@ from hwsim.cli.options import (
     Scale,
     Std,
 )
+from hwsim.cli.targets import expect_target
 from hwsim.data import Preparation
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, NotWritten
 from hwsim.graph import Graph
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def finetune(
         device=device,
     )  # fmt: skip
     prepare = Preparation.parse(scale, mean, std, resize=resize)
-    _expect_target(out)
+    _expect_targets(out, checkpoint, model, *inputs, labels, *(test or ()), test_labels, start)
     with Progress(f"reading {model}") as progress:
         graph = load(model, like=like)
         _expect_widths(graph, accumulator)
@@ -200,7 +200,8 @@ def distil(
     )  # fmt: skip
     prepare = Preparation.parse(scale, mean, std, resize=resize)
     pairs = _pairs(features or ())
-    _expect_target(out)
+    read = (model, *inputs, labels, *(test or ()), test_labels, start, teacher)
+    _expect_targets(out, checkpoint, *read)
     with Progress(f"reading {model}") as progress:
         graph = load(model, like=like)
         taught = any_teacher(teacher, graph, output, pairs)
@@ -222,12 +223,11 @@ def _pairs(values: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _expect_target(out: Path) -> None:
-    """Raise HwsimError where the trained model could not be written, before hours of training."""
-    if out.suffix.lower() != ".hwsim":
-        raise HwsimError(f"--out must be a .hwsim file, not {str(out)!r}")
-    if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
-        raise HwsimError(f"--out must be a file in a folder that can be written, not {str(out)!r}")
+def _expect_targets(out: Path, checkpoint: Path | None, *read: Path | str | None) -> None:
+    """Raise HwsimError where what a training leaves could not be written, before hours of it."""
+    expect_target(out, (".hwsim",), read=read)
+    if checkpoint is not None:
+        expect_target(checkpoint, option="--checkpoint", read=(out, *read))
 
 
 def _expect_widths(graph: Graph, accumulator: str | None) -> None:
@@ -298,8 +298,10 @@ def _fit(
         return fit(
             graph, data, test, how, wishes, teacher=teacher, say=told, progress=progress.update
         )
+    except NotWritten:
+        raise
     except HwsimError as error:
-        raise HwsimError(f"{files}: {error}") from None
+        raise HwsimError(f"{files}: {error}", exit_status=error.exit_status) from None
 
 
 def _write(found: Fitted, out: Path, checkpoint: Path | None) -> None:

@@ -15,6 +15,7 @@ from hwsim.compress.prepared import prepare, trains
 from hwsim.errors import HwsimError
 from hwsim.extras import library
 from hwsim.frontends.onnx.file import from_proto, read_file
+from hwsim.storage import write_atomically
 
 Reals = npt.NDArray[np.float32]
 Batch = Mapping[str, npt.NDArray[Any]]
@@ -184,7 +185,12 @@ def _optimized(proto: Any, path: Path) -> Any:
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "prepared.onnx"
-        _session(proto.SerializeToString(), path, optimize=True, out=out)
+        model = proto.SerializeToString()
+        try:
+            _session(model, path, optimize=True, out=out)
+        except HwsimError:  # which is the model's fault only where the disk takes as much
+            write_atomically(out, model)
+            raise
         found = onnx.load(str(out))
     shaped = _shaped(found)
     prepare(shaped)

@@ -78,6 +78,7 @@ class Batches:
         if len(set(counts.values())) > 1:
             raise HwsimError(f"inputs must have one batch size, not {counts}")
         for name, port in ports.items():
+            _expect_numbers(name, getattr(arrays[name], "dtype", np.dtype(np.float32)))
             _expect_shape(port, tuple(arrays[name].shape))
         count = next(iter(counts.values()))
         if not count:
@@ -139,16 +140,18 @@ class BatchStream:
         batch = {}
         for name, port in self.ports.items():
             array = np.asarray(named[name])
-            if array.dtype.kind not in "biuf":
-                raise HwsimError(
-                    f"calibration data for input {name!r} must be numbers, not {array.dtype}"
-                )
+            _expect_numbers(name, array.dtype)
             _expect_shape(port, array.shape)
             batch[name] = np.ascontiguousarray(array, np.float32)
         counts = {name: len(array) for name, array in batch.items()}
         if len(set(counts.values())) > 1:
             raise HwsimError(f"inputs must have one batch size, not {counts}")
         return batch
+
+
+def _expect_numbers(name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "biuf":
+        raise HwsimError(f"calibration data for input {name!r} must be numbers, not {dtype}")
 
 
 def _expect_shape(port: InputPort, given: tuple[int, ...]) -> None:

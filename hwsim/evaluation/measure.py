@@ -129,6 +129,22 @@ def measure(
     return tally.result(None if names is None else tuple(names), beside)
 
 
+def expect_samples(graph: Graph, arrays: Mapping[str, Samples], *, warned: bool = False) -> int:
+    """The number of samples of a batch by input name, all of which a model takes.
+
+    Raises HwsimError for another shape and for numbers that are none; warns of inputs that
+    saturate, unless that was said of them (`warned`). Nothing is computed.
+    """
+    count, emulator, step = batch_size(arrays), planned(graph), piece_of(graph)
+    clips: list[saturation.Clip] = []
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        emulator.encode({name: array[part] for name, array in arrays.items()}, clips=clips)
+    if not warned:
+        saturation.warn(graph.inputs, clips)
+    return count
+
+
 def by_name(graph: Graph, x: Any) -> dict[str, Any]:
     """Arrays by input name, from a dict of them or the one array of a Graph with one input.
 
@@ -139,10 +155,10 @@ def by_name(graph: Graph, x: Any) -> dict[str, Any]:
     arrays = dict(x) if isinstance(x, Mapping) else {names[0]: x}
     if set(arrays) != set(names):
         raise HwsimError(f"inputs must be named {sorted(names)}, not {sorted(arrays)}")
-    return {name: _array(f"input {name!r}", array) for name, array in arrays.items()}
+    return {name: as_samples(f"input {name!r}", array) for name, array in arrays.items()}
 
 
-def _array(what: str, found: Any) -> Any:
+def as_samples(what: str, found: Any) -> Any:
     """What was given as a batch, as an array or something that is sliced like one."""
     if found is None or isinstance(found, str | PurePath):
         hint = "" if found is None else f"; np.load({str(found)!r}) reads a .npy file"
@@ -170,7 +186,7 @@ def batch_size(arrays: Mapping[str, Samples]) -> int:
 
 def read_labels(labels: Any, samples: int, names: Sequence[str] | None = None) -> Labels:
     """Labels as class numbers; texts are looked up in `names`."""
-    array = np.asarray(_array("labels", labels))
+    array = np.asarray(as_samples("labels", labels))
     if array.dtype.kind == "U" and names is None:
         raise HwsimError(
             "labels that are texts must come with the classes in their order (names=, or --classes "

@@ -7,9 +7,6 @@ import fcntl
 import io
 import json
 import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import digits
@@ -18,6 +15,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load
 from support.cli_calls import refused, run
+from support.killing import killed_often
 from support.seeds import seeded
 
 import hwsim
@@ -200,57 +198,11 @@ def test_a_disk_that_fills_is_one_sentence_and_leaves_no_half_step(tmp_path, cap
     assert [row.kept for row in rows] == [True, True, False, False, False, False]
 
 
-FORKS = textwrap.dedent("""
-    # Each round is a process of its own that is killed, but the last; libraries are loaded once.
-    import os, random, signal, sys, time
-    from pathlib import Path
-    import torch, onnxruntime, onnx, array_api_compat
-    import hwsim.compress.training.fit, hwsim.recipe.run, hwsim.recipe.report
-    import rtl.build, rtl.plan.explore
-    from hwsim.recipe.reading import read_recipe
-    file, seed, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    drawn = random.Random(seed)
-
-    def begin():
-        child = os.fork()
-        if child == 0:
-            hwsim.recipe.run.run(read_recipe(file))
-            os._exit(0)
-        return child
-
-    killed = 0
-    for number in range(rounds):
-        child, began = begin(), time.monotonic()
-        wait = drawn.uniform(0.05, float(sys.argv[4]))
-        while time.monotonic() - began < wait:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                break
-            time.sleep(0.01)
-        else:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            killed += 1
-    _, status = os.waitpid(begin(), 0)
-    print(killed, status)
-""")
-
-
-def killed_often(file: Path, rounds: int, most: float) -> int:
-    """Run a recipe that is killed at random moments, until it ends; how often it was."""
-    ended = subprocess.run(
-        [sys.executable, "-c", FORKS, str(file), str(seeded(15)), str(rounds), str(most)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    killed, status = map(int, ended.stdout.split())
-    assert status == 0, ended.stderr
-    return killed
-
-
 def expect_killed_as_whole(tmp_path: Path, rounds: int, most: float) -> None:
     whole = hwsim.run_recipe(recipe(tmp_path, STEPS + BUILD, "whole"))
     assert whole.failed is None
-    assert killed_often(recipe(tmp_path, STEPS + BUILD, "killed"), rounds, most) >= rounds // 2
+    call = ("compress", recipe(tmp_path, STEPS + BUILD, "killed"))
+    assert killed_often(call, seed=seeded(15), rounds=rounds, most=most) >= rounds // 2
     assert made(tmp_path / "killed") == made(tmp_path / "whole")
     assert facts(tmp_path / "killed") == facts(tmp_path / "whole")
     folders = [tmp_path / "killed", tmp_path / "whole"]

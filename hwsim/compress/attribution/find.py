@@ -19,10 +19,10 @@ from hwsim.compress.float_model import FloatModel
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import (
-    batch_size,
     by_name,
     choose_output,
     class_count,
+    expect_samples,
     piece_of,
     read_labels,
 )
@@ -59,7 +59,7 @@ def find(
             "state"
         )
     arrays = by_name(graph, x)
-    count = batch_size(arrays)
+    count = expect_samples(graph, arrays)
     wanted = None if labels is None else read_labels(labels, count, names)
     port = choose_output(graph, output if output or len(graph.outputs) == 1 else _first(graph))
     pair = _Pair(graph, FloatGraph(model), arrays)

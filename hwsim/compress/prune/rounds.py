@@ -8,12 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.prune.masks import Mask, check_amount, weighted_layers
 from hwsim.compress.prune.prune import Earlier, Pruned, Pruning, prune
 from hwsim.compress.prune.schedules import amounts
 from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
 from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import (
+    by_name,
+    choose_output,
+    class_count,
+    expect_samples,
+    read_labels,
+)
 from hwsim.graph import Graph
 
 TAUGHT = 0.7
@@ -78,6 +86,8 @@ def prune_in_rounds(
     if training is not None and (images is None or (labels is None and teacher is None)):
         raise HwsimError("training between rounds must have samples with labels or a teacher")
     check_amount(how.amount)
+    if images is not None:
+        images, labels = _checked(graph, images, labels)
     found, behind = Pruned(graph, {}, {}), reals
     for number, amount in enumerate(amounts(rounds.schedule, how.amount, rounds.count), 1):
         if say is not None:
@@ -102,6 +112,17 @@ def prune_in_rounds(
         )
         found, behind = replace(found, graph=trained), learned
     return found
+
+
+def _checked(graph: Graph, images: Any, labels: Any) -> tuple[Any, Any]:
+    """Samples as `finetune` takes them and class numbers; what is odd about them is warned of."""
+    arrays = by_name(graph, images)
+    count = expect_samples(graph, arrays)
+    if labels is not None:
+        labels = read_labels(labels, count)
+        classes = class_count(graph, choose_output(graph, None))
+        warn_of_missing(labels, classes, None, "the samples to prune by")
+    return (arrays if len(arrays) > 1 else next(iter(arrays.values()))), labels
 
 
 def joined(before: Mapping[str, Mask], found: Pruned) -> dict[str, Mask]:

@@ -21,9 +21,11 @@ from hwsim.compress.training.loss import Labels
 from hwsim.compress.training.start import float_weights
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import (
+    as_samples,
     batch_size,
     choose_output,
     class_count,
+    expect_samples,
     measure,
     read_labels,
 )
@@ -51,6 +53,7 @@ class LabelledBatch:
     @classmethod
     def read(cls, arrays: Arrays, labels: Any, names: Sequence[str] | None) -> LabelledBatch:
         """What was given, with labels as class numbers; HwsimError where they do not fit."""
+        arrays = {name: as_samples(f"input {name!r}", array) for name, array in arrays.items()}
         count = batch_size(arrays)
         found = None if labels is None else read_labels(labels, count, names)
         return cls(arrays=arrays, labels=found, names=names)
@@ -199,6 +202,7 @@ def fit(
             say(one)
 
     before = measured(graph)
+    expect_samples(graph, data.arrays, warned=before is not None)
     if wishes.start is not None:
         reals = float_weights(graph, any_float(wishes.start, data.arrays))
     kept = kept_weights(graph) if wishes.keep_zeros else masks
