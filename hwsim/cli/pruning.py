@@ -121,7 +121,7 @@ def prune(
         seed=seed,
     )
     planned = Rounds.of(schedule, rounds, epochs, rate=rate, batch=batch, seed=seed, device=device)
-    read = (model, *(data or ()), labels, teacher, start)
+    read = (model, *(data or ()), labels, start)
     expect_target(out, (".hwsim", ".onnx"), read=read)
     with Progress(f"pruning {model}") as progress:
         if out.suffix == ".onnx":

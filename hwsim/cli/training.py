@@ -200,7 +200,7 @@ def distil(
     )  # fmt: skip
     prepare = Preparation.parse(scale, mean, std, resize=resize)
     pairs = _pairs(features or ())
-    read = (model, *inputs, labels, *(test or ()), test_labels, start, teacher)
+    read = (model, *inputs, labels, *(test or ()), test_labels, start)
     _expect_targets(out, checkpoint, *read)
     with Progress(f"reading {model}") as progress:
         graph = load(model, like=like)
