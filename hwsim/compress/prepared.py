@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+LINES = ("Add", "Div", "Mul", "Sub")
 EPSILON = 1e-5
 
 
@@ -17,7 +18,8 @@ def prepare(proto: Any) -> None:
     """Fold batch norms and factors into layers and name averages over all places so, in place.
 
     A norm goes into the layer before it, or, where a function stands between, into the dense layer
-    behind it. Both are equal but for float32's rounding.
+    behind it. So do a norm's parts and a bias, a factor or an offset a channel, which Keras writes;
+    the axes may be moved in between. All are equal but for float32's rounding.
     """
     graph = _Graph(proto)
     for node in list(proto.graph.node):
@@ -28,6 +30,8 @@ def prepare(proto: Any) -> None:
             _ = graph.into_before(node) or graph.into_behind(node)
         if node.op_type == "ReduceMean":
             graph.averaged(node)
+        if node.op_type in LINES:
+            graph.line_into_before(node)
     graph.write()
 
 
@@ -132,6 +136,77 @@ class _Graph:
         layer.input[0] = norm.input[0]
         self.nodes.remove(norm)
         return True
+
+    def line_into_before(self, node: Any) -> bool:
+        """Fold a factor or an offset a channel into the layer before it, if it is one."""
+        held = [name for name in node.input if name in self.constants]
+        taken = next((name for name in node.input if name not in self.constants), "")
+        if len(held) != 1 or (node.op_type in ("Div", "Sub") and node.input[0] != taken):
+            return False
+        found = self._layer_behind(taken)
+        if found is None:
+            return False
+        layer, last, axis = found
+        values = self.constants[held[0]].astype(np.float64)
+        channels = self._channels(layer)
+        shape = (1,) * (self.ranks.get(taken, 0) - values.ndim) + values.shape
+        wanted = tuple(channels if place == axis else 1 for place in range(len(shape)))
+        if shape != wanted or channels < 2 or self.ranks.get(taken) != len(shape):
+            return False
+        one, none, bias = np.ones(channels), np.zeros(channels), self._bias(layer)
+        factor = {"Mul": values.ravel(), "Div": 1 / values.ravel()}.get(node.op_type, one)
+        offset = {"Add": values.ravel(), "Sub": -values.ravel()}.get(node.op_type, none)
+        if not np.isfinite(factor).all():
+            return False
+        self._scale(layer, factor)
+        self._set(layer, 2, (none if bias is None else bias) * factor + offset)
+        last.output[0] = node.output[0]
+        self.nodes.remove(node)
+        return True
+
+    def _layer_behind(self, tensor: str) -> tuple[Any, Any, int] | None:
+        """The layer that gives a tensor, the node that does, and the axis of the channels there."""
+        moved = []
+        while (maker := self._maker(tensor)) is not None and maker.op_type in (
+            "Transpose",
+            "Squeeze",
+        ):
+            moved.append(maker)
+            tensor = maker.input[0]
+        whole = [node.output[0] for node in (*moved, *filter(None, [maker]))]
+        rank, grouped = self.ranks.get(tensor, 0), _attribute(maker, "group", 1) if maker else 1
+        if maker is None or not rank or not all(self._read_once(name) for name in whole):
+            return None
+        if maker.op_type not in ("Conv", "ConvTranspose", "Gemm") or not self._plain(maker):
+            return None
+        if maker.op_type == "ConvTranspose" and grouped != 1:
+            return None
+        axes = list(range(rank))
+        for node in reversed(moved):
+            if node.op_type == "Transpose":
+                axes = [axes[place] for place in _attribute(node, "perm", axes[::-1])]
+                continue
+            gone = self.constants.get(node.input[1]) if len(node.input) > 1 else None
+            if gone is None:
+                return None
+            axes = [a for place, a in enumerate(axes) if place not in {g % len(axes) for g in gone}]
+        return (maker, moved[0] if moved else maker, axes.index(1)) if 1 in axes else None
+
+    def _read_once(self, tensor: str) -> bool:
+        readers = Counter(name for node in self.nodes for name in node.input)
+        return readers[tensor] == 1 and tensor not in {
+            port.name for port in self.proto.graph.output
+        }
+
+    def _channels(self, layer: Any) -> int:
+        return int(self.constants[layer.input[1]].shape[_out_axis(layer)])
+
+    def _scale(self, layer: Any, factor: Array) -> None:
+        """Multiply what a layer gives by a factor a channel."""
+        weights = self.constants[layer.input[1]]
+        shape = [1] * weights.ndim
+        shape[_out_axis(layer)] = -1
+        self._set(layer, 1, weights * factor.reshape(shape))
 
     def averaged(self, node: Any) -> None:
         """Turn a mean over all places of each channel into GlobalAveragePool."""

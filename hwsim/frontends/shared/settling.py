@@ -180,8 +180,12 @@ def level_of(
 
 
 def _alike(source: Joined) -> bool:
-    """Whether all parts are codes of one meaning, which only have to be laid side by side."""
-    levels = [part.source for part in source.parts if not part.steps]
+    """Whether all parts are codes of one meaning, which have to move at most, side by side."""
+    levels = [
+        part.source
+        for part in source.parts
+        if all(isinstance(step, Moved | Pool) for step in part.steps)
+    ]
     held = [level for level in levels if isinstance(level, Level) and level.scales is None]
     meanings = {(level.codes.format, level.scale, level.zero_point) for level in held}
     return len(held) == len(source.parts) and len(meanings) == 1
