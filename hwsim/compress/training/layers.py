@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hwsim.compress.sums.limit import SumLimit
 from hwsim.compress.sums.width import SumWidth
 from hwsim.compress.training.entries import LearnedEntries
+from hwsim.compress.training.grids import WeightGrid
 from hwsim.compress.training.namespace import namespace, to_numpy, torch
 from hwsim.compress.training.through import rounded, through
 from hwsim.errors import HwsimError
@@ -29,12 +30,14 @@ class CodesOfReals:
     """What a layer's learned numbers are rounded to, and the unit in which they are learned.
 
     With `values`, in order, these are all that there is; of two as near the lower one is taken.
+    With a `grid` each weight has its own.
     """
 
     least: int
     most: int
     unit: Reals  # reals a code step, one or one a channel
     values: IntArray | None = None
+    grid: WeightGrid | None = None
 
     def learned(self, reals: Any) -> Array:
         """Reals to be moved, in a float type that tells all codes apart."""
@@ -44,6 +47,12 @@ class CodesOfReals:
 
     def of(self, reals: Array) -> Array:
         """Whole numbers of the bounds; gradients stop where reals lie outside of them."""
+        if self.grid is not None:
+            unit, step, least, most = (
+                torch().tensor(part, dtype=reals.dtype)
+                for part in (self.unit, self.grid.step, self.grid.least, self.grid.most)
+            )
+            return rounded((reals / unit / step).clip(least / step, most / step)) * step
         steps = (reals / torch().tensor(self.unit, dtype=reals.dtype)).clip(self.least, self.most)
         if self.values is None:
             return rounded(steps)
@@ -119,6 +128,23 @@ class LearnedLayer:
         self.entries: LearnedEntries | None = None
         if learn_entries and isinstance(op.encoding, Codebook):
             self.entries = LearnedEntries(op.encoding, fmt, unit)
+
+    def keep_grid(self, name: str, grid: WeightGrid) -> None:
+        """Let each weight have codes of its own grid only, as those that it begins with are."""
+        if grid.step.shape != self.op.weights.shape:
+            raise HwsimError(
+                f"the grid of node {name!r} must be of shape {self.op.weights.shape}, not "
+                f"{grid.step.shape}"
+            )
+        if self.op.encoding is not None or self.limit is not None:
+            raise HwsimError(
+                f"node {name!r} must have no encoding and no bound of its sums beside a grid"
+            )
+        if off := grid.off(self.op.weights):
+            raise HwsimError(
+                f"the weights of node {name!r} must be on their grids, but {off} are not"
+            )
+        self.weight_codes = replace(self.weight_codes, grid=grid)
 
     def bound(self, name: str, width: SumWidth) -> None:
         """Let weights and biases only be such that sums of so many bits hold any input's."""

@@ -18,6 +18,7 @@ from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.sums.width import SumWidth
 from hwsim.compress.training.checkpoint import read_checkpoint, write_checkpoint
 from hwsim.compress.training.gradients import expect_gradients
+from hwsim.compress.training.grids import WeightGrid
 from hwsim.compress.training.heads import scores_port
 from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loss import Labels, Lesson, LossShares, loss_of, overflow_of
@@ -122,6 +123,7 @@ def finetune(
     augment: Augment | None = None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     limits: Mapping[str, SumWidth] | None = None,
+    grids: Mapping[str, WeightGrid] | None = None,
     pruning: GradualPruning | None = None,
     judge: Callable[[Graph], float] | None = None,
     checkpoint: Path | None = None,
@@ -136,7 +138,8 @@ def finetune(
     requantizers are trained too, with `learn_entries` codebooks. `teacher` gives scores for a batch
     of images, or a Lesson; with one, labels may be None. `augment` changes a batch before it is
     used. `masks` hold, by node, where weights may differ from 0, `limits` in how many bits sums
-    must fit whatever the input; with `pruning` more weights go meanwhile. `judge` gives a Graph's
+    must fit whatever the input, `grids` the codes that each weight may have; with `pruning` more
+    weights go meanwhile. `judge` gives a Graph's
     figure after each epoch: the best is kept, or the graph as it was where none is better; with
     `pruning` the best of those without the weights. `checkpoint` is a file that holds the state
     after each epoch: a training that finds it goes on from there, and ends as if it had never
@@ -155,6 +158,8 @@ def finetune(
         network.keep(name, mask)
     for name, width in (limits or {}).items():
         network.bound(name, width)
+    for name, grid in (grids or {}).items():
+        network.keep_grid(name, grid)
     start = network.frozen() if limits else graph
     port = scores_port(graph, choose_output(graph, output))
     kind = network.types[port.tensor]
@@ -169,7 +174,7 @@ def finetune(
     of = ""
     if checkpoint is not None:
         of = _fingerprint(
-            graph, images, labels, how, reals, masks, limits, pruning, teacher,
+            graph, images, labels, how, reals, masks, limits, grids, pruning, teacher,
             [*learned.values()], output,
         )  # fmt: skip
         run.restore(checkpoint, read_checkpoint(checkpoint, of))
@@ -283,6 +288,7 @@ def _fingerprint(
     reals: Mapping[str, Mapping[str, Reals]] | None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None,
     limits: Mapping[str, SumWidth] | None,
+    grids: Mapping[str, WeightGrid] | None,
     pruning: GradualPruning | None,
     teacher: Teacher | None,
     learned: Sequence[bool],
@@ -300,6 +306,9 @@ def _fingerprint(
     for node, parts in (reals or {}).items():
         arrays.update({f"{node}.{name}": part for name, part in parts.items()})
     arrays.update(masks or {})
+    for node, grid in (grids or {}).items():
+        ends = {"step": grid.step, "least": grid.least, "most": grid.most}
+        arrays.update({f"{node}.{name}": part for name, part in ends.items()})
     if teacher is not None:
         lesson = _lesson(teacher(first))
         arrays.update({"scores": lesson.scores, **lesson.features})

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hwsim.compress.sums.width import SumWidth
 from hwsim.compress.training.convolution import convolved
+from hwsim.compress.training.grids import WeightGrid
 from hwsim.compress.training.layers import (
     LearnedLayer,
     LearnedMultiplier,
@@ -170,6 +171,14 @@ class TrainableGraph:
             raise HwsimError(f"bounds of sums must be those of a layer, not of node {name!r}")
         with self.there():
             layer.bound(name, width)
+
+    def keep_grid(self, name: str, grid: WeightGrid) -> None:
+        """Let each weight of a node have codes of its own grid only."""
+        layer = self.learned.get(name)
+        if not isinstance(layer, LearnedLayer):
+            raise HwsimError(f"a grid must be that of a layer's weights, not of node {name!r}")
+        with self.there():
+            layer.keep_grid(name, grid)
 
     def pull(self) -> None:
         """Bring weights back into the bounds of their sums, after an optimizer moved them."""
