@@ -11,6 +11,7 @@ import numpy as np
 from hwsim.compress.float_model import FloatModel
 from hwsim.errors import HwsimError
 from hwsim.evaluation.reference import onnx_reference
+from hwsim.frontends import as_graph, load
 from hwsim.graph import Graph
 
 MUST = (
@@ -58,6 +59,17 @@ def float_reference(
         return onnx_reference(Path(model), graph, output)
     found = any_float(model, data)
     return onnx_reference(found.path, graph, output, held=found.proto.SerializeToString())
+
+
+def integer_graph(model: Any, data: Any) -> Graph:
+    """A Graph as it is, and anything else as `load` reads it.
+
+    A quantized module of PyTorch (Brevitas's, say), which says what it is as it runs, runs on the
+    first samples of `data`.
+    """
+    if is_module(model) and type(model).__name__ != "ExportedProgram":
+        return load(model, example=tuple(_samples(model, data)))
+    return as_graph(model)
 
 
 def is_float_object(model: Any) -> bool:

@@ -33,10 +33,10 @@ def accuracy(
     model to put beside it: the path of an ONNX file, or a function from `x` to its outputs.
     Raises HwsimError for labels that do not fit, and for outputs that are none of a classifier.
     """
-    from hwsim.compress.any_float import float_reference, is_float_object
+    from hwsim.compress.any_float import float_reference, integer_graph, is_float_object
     from hwsim.evaluation.measure import by_name, choose_output, measure
 
-    graph = as_graph(model)
+    graph = integer_graph(model, x)
     port = choose_output(graph, output)
     arrays = by_name(graph, x)
     run = reference

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.frontends import as_graph
+from hwsim.compress.any_float import integer_graph
 from hwsim.graph import Graph
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def finetune(
 ) -> Fitted:
     """Train a quantized model on labelled data, its forward pass with the emulator's integers.
 
-    `model` is a Graph or what `load` takes; `x` and `labels` are as `accuracy` takes them, `test`
-    is a pair of such to count accuracy on (without it a tenth of the samples is held out). `start`
+    `model` is a Graph or what `load` takes, a module of Brevitas too, which runs on the first of
+    the samples; `x` and `labels` are as `accuracy` takes them, `test` is a pair of such to count accuracy on (without it a tenth of the samples is held out). `start`
     is the float model that it was quantized from, as `quantize` takes one: training begins with its
     weights.
     `learn_steps` learns the requantizers' multipliers too, `learn_entries` the entries of codebooks
@@ -50,7 +50,7 @@ def finetune(
     model whose weights are not the model's.
     """
     wishes = (output, start, learn_steps, learn_entries, keep_zeros, best, accumulator, checkpoint)
-    return _fitted(as_graph(model), (x, labels), test, names, wishes, None, log, settings)
+    return _fitted(integer_graph(model, x), (x, labels), test, names, wishes, None, log, settings)
 
 
 def distil(
@@ -84,7 +84,7 @@ def distil(
     """
     from hwsim.compress.training.teachers import any_teacher
 
-    graph = as_graph(model)
+    graph = integer_graph(model, x)
     taught = any_teacher(teacher, graph, output, features or {}, x)
     wishes = (output, start, learn_steps, learn_entries, keep_zeros, best, accumulator, checkpoint)
     return _fitted(graph, (x, labels), test, names, wishes, taught, log, settings)

@@ -15,6 +15,7 @@ from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.sums.narrow import narrow
 from hwsim.compress.sums.width import sum_widths
+from hwsim.compress.training.grids import WeightGrid
 from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
 from hwsim.compress.training.loss import Labels
@@ -163,15 +164,17 @@ def fit(
     *,
     reals: Mapping[str, Mapping[str, Reals]] | None = None,
     masks: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    grids: Mapping[str, WeightGrid] | None = None,
     teacher: Teacher | None = None,
     say: Callable[[Epoch], None] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Fitted:
     """Train a Graph, and count the emulator's accuracy before and after on other samples.
 
-    Those are `test`, or else a tenth of the data, chosen by the seed and held out. `reals` and
-    `masks` are as `finetune` takes them, where `wishes` name neither a start nor zeros. Raises
-    HwsimError as `finetune`, and for a float model whose weights are not the Graph's.
+    Those are `test`, or else a tenth of the data, chosen by the seed and held out. `reals`, `grids`
+    and `masks` are as `finetune` takes them, the first and the last where `wishes` name neither a
+    start nor zeros. Raises HwsimError as `finetune`, and for a float model whose weights are not
+    the Graph's.
     """
     port = choose_output(graph, wishes.output)
     held, tested = test, "samples to test with"
@@ -222,6 +225,7 @@ def fit(
         learn_entries=wishes.learn_entries,
         teacher=teacher,
         masks=kept,
+        grids=grids,
         limits=limits,
         pruning=wishes.pruning,
         judge=judged if wishes.best else None,
