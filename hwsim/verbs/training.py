@@ -34,9 +34,9 @@ def finetune(
     """Train a quantized model on labelled data, its forward pass with the emulator's integers.
 
     `model` is a Graph or what `load` takes, a module of Brevitas too, which runs on the first of
-    the samples; `x` and `labels` are as `accuracy` takes them, `test` is a pair of such to count accuracy on (without it a tenth of the samples is held out). `start`
-    is the float model that it was quantized from, as `quantize` takes one: training begins with its
-    weights.
+    the samples; `x` and `labels` are as `accuracy` takes them, `test` is a pair of such to count
+    accuracy on (without it a tenth of the samples is held out). `start` is the float model that it
+    was quantized from, as `quantize` takes one: training begins with its weights.
     `learn_steps` learns the requantizers' multipliers too, `learn_entries` the entries of codebooks
     (`encode`), `keep_zeros` leaves weights that are 0
     (a pruned model's) at 0, `best` keeps the epoch of the highest accuracy, and `checkpoint` is a
