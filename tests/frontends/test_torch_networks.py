@@ -223,8 +223,9 @@ REFUSED = {
         {"example": (1, 3)},
         (
             "a PyTorch module must be quantized (torch.ao.quantization, Brevitas), not a float "
-            "Sequential; the way: torch.onnx.export(module, (x,), 'float.onnx', dynamo=True), then "
-            "onnxruntime.quantization.quantize_static on the ONNX file"
+            "Sequential; the way: hwsim.quantize(module, images), or torch.onnx.export(module, "
+            "(x,), 'float.onnx', dynamo=True), then onnxruntime.quantization.quantize_static on "
+            "the ONNX file"
         ),
     ),
     "prepared": (

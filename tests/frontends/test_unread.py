@@ -118,7 +118,7 @@ def test_a_torch_module_is_told_the_exporter():
 
     text = sentence(torch.nn.Sequential(torch.nn.Linear(2, 2)))
     assert "must be quantized" in text
-    assert "not a float Sequential; the way: torch.onnx.export" in text
+    assert "not a float Sequential; the way: hwsim.quantize(module, images), or torch" in text
 
 
 def test_a_suffix_that_is_read_is_not_also_refused():

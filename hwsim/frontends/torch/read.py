@@ -139,7 +139,7 @@ def _output(run: ProgramImporter, name: str) -> OutputPort:
 def _check_operators(program: ExportedGraph) -> None:
     """Raise HwsimError that lists all operators which are not read, or if nothing is quantized."""
     if not any(node.op.startswith(QUANTIZED) for node in program.nodes):
-        raise HwsimError(f"{program.place} must be quantized: {QUANTIZE_PT2E}")
+        raise HwsimError(f"{program.place} must be quantized: {QUANTIZE_PT2E}; or hwsim.quantize")
     missing: dict[str, list[str]] = {}
     for node in program.nodes:
         if node.op not in HANDLERS:

@@ -91,7 +91,8 @@ def _read(model: Any, like: str | None, example: Any) -> Graph:
 def _float(model: Any) -> HwsimError:
     return HwsimError(
         f"a PyTorch module must be quantized (torch.ao.quantization, Brevitas), not a float "
-        f"{type(model).__name__}; the way: {EXPORT_TORCH}, then {QUANTIZE}"
+        f"{type(model).__name__}; the way: hwsim.quantize(module, images), or {EXPORT_TORCH}, then "
+        f"{QUANTIZE}"
     )
 
 
