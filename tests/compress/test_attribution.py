@@ -381,7 +381,7 @@ def test_a_bias_that_the_outputs_port_adds_belongs_to_the_sums():
 
     model = exported(network("perceptron", seeded(5)), dynamo=False, batch=None)
     with pytest.warns(RuntimeDifference):
-        graph = hwsim.quantize(model, IMAGES[:48], bits="w12a12").graph
+        graph = hwsim.load(hwsim.quantize(model, IMAGES[:48], bits="w12a12").proto)
     assert graph.outputs[0].steps and not graph.node("/9/Gemm").op.bias.any()
     found = hwsim.attribute(graph, model, IMAGES[:16])
     last = layer(found, "/9/Gemm")
@@ -456,7 +456,7 @@ def test_models_that_do_not_belong_together_are_refused(fine, rng):
     longer = numpy_helper.from_array(np.zeros((7, 5), np.float32), "w1")
     next(t for t in proto.graph.initializer if t.name == "w1").CopyFrom(longer)
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 7
-    with pytest.raises(HwsimError, match="the reference must run on the samples"):
+    with pytest.raises(HwsimError, match="the ModelProto must run on the samples"):
         hwsim.attribute(small, proto, np.zeros((2, 6), np.float32))
     with pytest.raises(HwsimError, match="labels must be class numbers from 0 to 9"):
         attributed(fine, labels=LABELS + 1)
