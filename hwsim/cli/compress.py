@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from hwsim.cli.console import CheckFailed, console, print_json, print_note
-from hwsim.cli.options import Json
+from hwsim.cli.options import Json, TargetAccuracy, TargetBits, TargetCycles
 from hwsim.cli.sheet import Sheet, table
 from hwsim.errors import HwsimError
 
@@ -31,12 +31,16 @@ def compress(
     check: Annotated[
         bool, typer.Option("--check", help="Only check the recipe, the model and the data.")
     ] = False,
+    target_accuracy: TargetAccuracy = None,
+    target_bits: TargetBits = None,
+    target_cycles: TargetCycles = None,
     as_json: Json = False,
 ) -> None:
     """Do a recipe: quantize, prune, train, encode, attribute, plan, build, verify, in its order.
 
     All of it is checked first. What an earlier run finished is taken where nothing that it depends
     on is another; a run that was killed goes on. The folder `out` gets the network and a report.
+    A target here stands in the place of those of the step that quantizes.
     """
     if new:
         _write_new(recipe, as_json=as_json)
@@ -46,7 +50,12 @@ def compress(
     from hwsim.recipe.run import check as check_files
     from hwsim.recipe.run import run
 
-    found = read_recipe(recipe)
+    targets = {
+        "target_accuracy": target_accuracy,
+        "target_bits": target_bits,
+        "target_cycles": target_cycles,
+    }
+    found = read_recipe(recipe, targets)
     if check:
         check_files(found, RecipeData(found.setting))
         steps = [step.do for step in found.steps]

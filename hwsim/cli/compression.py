@@ -10,7 +10,18 @@ import typer
 
 from hwsim import defaults
 from hwsim.cli.console import Progress, print_json, print_note
-from hwsim.cli.options import Classes, Json, Labels, Mean, Resize, Scale, Std
+from hwsim.cli.options import (
+    Classes,
+    Json,
+    Labels,
+    Mean,
+    Resize,
+    Scale,
+    Std,
+    TargetAccuracy,
+    TargetBits,
+    TargetCycles,
+)
 from hwsim.cli.targets import expect_target
 from hwsim.errors import HwsimError
 
@@ -86,22 +97,9 @@ def quantize(
     samples: Annotated[
         int, typer.Option(help="Samples that ranges come from, evenly over the data.")
     ] = 1024,
-    target_accuracy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A", help="Choose bits by layer: the least whose accuracy is 0.915 or 91.5%."
-        ),
-    ] = None,
-    target_bits: Annotated[
-        int | None,
-        typer.Option(metavar="B", help="Choose bits by layer: the best in B bits of all weights."),
-    ] = None,
-    target_cycles: Annotated[
-        int | None,
-        typer.Option(
-            metavar="C", help="Take channels out until an inference takes C cycles (hwsim plan)."
-        ),
-    ] = None,
+    target_accuracy: TargetAccuracy = None,
+    target_bits: TargetBits = None,
+    target_cycles: TargetCycles = None,
     target: Annotated[
         str, typer.Option(metavar="NAME", help="The device that --target-cycles is about.")
     ] = defaults.TARGET,

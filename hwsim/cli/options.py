@@ -62,6 +62,22 @@ Classes = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The classes' names, one a line, in the model's order."),
 ]
+TargetAccuracy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A", help="Choose bits by layer: the least whose accuracy is 0.915 or 91.5%."
+    ),
+]
+TargetBits = Annotated[
+    int | None,
+    typer.Option(metavar="B", help="Choose bits by layer: the best in B bits of all weights."),
+]
+TargetCycles = Annotated[
+    int | None,
+    typer.Option(
+        metavar="C", help="Take channels out until an inference takes C cycles (hwsim plan)."
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option("--output", metavar="NAME", help="The output that classifies, of several."),

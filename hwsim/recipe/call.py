@@ -10,11 +10,19 @@ if TYPE_CHECKING:
     from hwsim.recipe.result import RecipeRun, Row
 
 
-def run_recipe(recipe: str | Path, *, log: Callable[[str], None] | None = None) -> RecipeRun:
+def run_recipe(
+    recipe: str | Path,
+    *,
+    target_accuracy: float | str | None = None,
+    target_bits: int | None = None,
+    target_cycles: int | None = None,
+    log: Callable[[str], None] | None = None,
+) -> RecipeRun:
     """Do the steps of a recipe, a TOML file, as `hwsim compress` does.
 
-    What an earlier run finished is taken as it is; a run that was killed goes on. `log` gets a line
-    a step. The recipe's folder holds the network, `report.html` and `report.json`.
+    What an earlier run finished is taken as it is; a run that was killed goes on. A target stands
+    in the place of those of the step that quantizes. `log` gets a line a step. The recipe's folder
+    holds the network, `report.html` and `report.json`.
     Raises HwsimError for a recipe that is none, before anything is written; for a step that fails;
     and, with exit status 1, where the hardware that a step checks is not the emulator's.
     """
@@ -27,7 +35,12 @@ def run_recipe(recipe: str | Path, *, log: Callable[[str], None] | None = None) 
             if log is not None:
                 log(row.line)
 
-    found = run(read_recipe(Path(recipe)), Logging())
+    targets = {
+        "target_accuracy": target_accuracy,
+        "target_bits": target_bits,
+        "target_cycles": target_cycles,
+    }
+    found = run(read_recipe(Path(recipe), targets), Logging())
     if found.failed is not None:
         raise HwsimError(found.failed, exit_status=1)
     return found

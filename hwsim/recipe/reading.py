@@ -24,6 +24,7 @@ from hwsim.recipe.keys import (
 )
 from hwsim.recipe.kinds import KINDS, StepKind
 from hwsim.recipe.setting import Setting
+from hwsim.recipe.steps.making import TARGETS
 
 LARGEST = 1 << 20
 """Bytes of a recipe: a file of another kind is not read whole."""
@@ -70,14 +71,14 @@ class CompressionRecipe:
     steps: tuple[RecipeStep, ...]
 
 
-def read_recipe(file: Path) -> CompressionRecipe:
-    """The recipe of a TOML file.
+def read_recipe(file: Path, targets: Values | None = None) -> CompressionRecipe:
+    """The recipe of a TOML file; `targets` stand in the place of those of its step that quantizes.
 
     Raises HwsimError for a file that is none, for an unknown step or key (with the nearest name),
     a value of another type, an option that its step refuses, and a step in an impossible place:
     one sentence with the file and the number of the step.
     """
-    content = _parsed(file)
+    content = _aimed(_parsed(file), file, targets or {})
     head = {name: value for name, value in content.items() if name not in ("data", "step")}
     folder = file.parent
     names = (*(key.name for key in TOP), "data", "step")
@@ -117,6 +118,21 @@ def _parsed(file: Path) -> dict[str, Any]:
         raise HwsimError(f"{file} must be a recipe in UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise HwsimError(f"{file} must be TOML: {error}") from None
+
+
+def _aimed(content: dict[str, Any], file: Path, targets: Values) -> dict[str, Any]:
+    """What was parsed, with these targets in the step that quantizes."""
+    given = {name: value for name, value in targets.items() if value is not None}
+    steps = content.get("step")
+    if not given or not isinstance(steps, list):
+        return content
+    found = [one for one in steps if isinstance(one, dict) and one.get("do") == "quantize"]
+    if len(found) != 1:
+        raise HwsimError(
+            f"{file} must have one step that quantizes, for {', '.join(given)}, not {len(found)}"
+        )
+    kept = {name: value for name, value in found[0].items() if plain(name) not in TARGETS}
+    return {**content, "step": [kept | given if one is found[0] else one for one in steps]}
 
 
 def _data(table: Any, file: Path) -> dict[str, Any]:

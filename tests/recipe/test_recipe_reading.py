@@ -180,6 +180,38 @@ def test_paths_are_those_beside_the_recipe(tmp_path):
         assert at_place(tmp_path, text) == wanted
 
 
+def test_a_target_of_the_call_stands_in_the_place_of_the_steps_own(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(HEAD + DATA + QUANTIZE + "target-bits = 60000\n" + step("finetune"))
+    found = read_recipe(file, {"target_bits": None, "target_cycles": 900}).steps[0].values
+    assert (found["target_bits"], found["target_cycles"]) == (None, 900)
+    assert read_recipe(file, {"target_bits": None}).steps[0].values["target_bits"] == 60000
+
+
+@pytest.mark.parametrize(
+    ("steps", "option", "words"),
+    [
+        (
+            step("finetune"),
+            ["--target-bits", "9"],
+            "{file} must have one step that quantizes, for target_bits, not 0",
+        ),
+        (
+            QUANTIZE,
+            ["--target-accuracy", "150%"],
+            "{file}, step 1 (quantize): the target accuracy must be ",
+        ),
+    ],
+    ids=["no step that quantizes", "an accuracy above 1"],
+)
+def test_a_target_of_the_call_that_cannot_be_is_refused(capsys, tmp_path, steps, option, words):
+    file = tmp_path / "recipe.toml"
+    file.write_text(HEAD + DATA + steps)
+    said = refused(capsys, "compress", str(file), *option)
+    assert said.startswith(words.format(file=file))
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
 def test_seed_target_and_clock_of_the_recipe_are_those_of_its_steps(tmp_path):
     file = tmp_path / "r.toml"
     more = (
