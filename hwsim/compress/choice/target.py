@@ -22,7 +22,8 @@ class ChoiceTarget:
     """One bound: an accuracy at least, bits of all weights at most, or cycles at most.
 
     `least` are the fewest bits of a place, `cost` what is kept small for an accuracy, `tries` how
-    many networks are tried at most once the knapsack's own are.
+    many networks are tried at most once the knapsack's own are; for an accuracy, how many bits are
+    taken one by one.
     """
 
     accuracy: float | None = None
