@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from hwsim.build_folder.names import REPORT
 from hwsim.cli.console import CheckFailed, console, print_json, print_note
 from hwsim.cli.options import Json, TargetAccuracy, TargetBits, TargetCycles
 from hwsim.cli.sheet import Sheet, table
@@ -67,7 +68,7 @@ def compress(
     with LiveTable() as live:
         made = run(found, live)
     if as_json:
-        print_json({**made.to_dict(), "report": str(found.setting.out / "report.html")})
+        print_json({**made.to_dict(), "report": str(found.setting.out / REPORT)})
     else:
         _show(made)
     if made.failed is not None:
@@ -102,7 +103,7 @@ def _show(made: RecipeRun) -> None:
         if problem is not None and row is made.rows[-1]:
             print_note(f"no plan: {problem}")
     out.print(f"network: {made.model}", markup=False, soft_wrap=True)
-    out.print(f"report: {made.recipe.setting.out / 'report.html'}", markup=False, soft_wrap=True)
+    out.print(f"report: {made.recipe.setting.out / REPORT}", markup=False, soft_wrap=True)
 
 
 def _sheet(rows: list[Row]) -> Sheet:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load, save
 
+from hwsim.build_folder.names import MODEL
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.compress.training.start import float_weights
@@ -23,7 +24,7 @@ from hwsim.storage import write_atomically
 Masks = dict[str, npt.NDArray[np.bool_]]
 Weights = dict[str, dict[str, npt.NDArray[np.float64]]]
 
-INTEGERS, FLOATS, MASKS = "model.hwsim", "model.onnx", "masks.safetensors"
+INTEGERS, FLOATS, MASKS = MODEL, "model.onnx", "masks.safetensors"
 """Files in a step's folder: the network, of integers or floats, and where weights stay."""
 
 

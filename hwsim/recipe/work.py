@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hwsim.build_folder.names import MODEL, REPORT
 from hwsim.errors import HwsimError
 from hwsim.extras import HOME
 from hwsim.recipe.job import Network
@@ -30,7 +31,7 @@ SHOWN = 12
 """Digits of a step's hash in its folder's name."""
 
 NAMED = re.compile(r"\d{2,}-[a-z]+-[0-9a-f]{12}")
-FINAL, PAGE, DATA = "model.hwsim", "report.html", "report.json"
+FINAL, PAGE, DATA = MODEL, REPORT, "report.json"
 """The network that a recipe comes to, and its reports, in its folder."""
 
 WRITTEN = (FINAL, PAGE, DATA)

@@ -284,10 +284,12 @@ def test_calls_of_the_command_that_cannot_be_are_one_sentence(tmp_path, capsys):
     assert told("--labels", tmp_path / "y.npy").startswith("--labels must come with --data")
     np.save(tmp_path / "x.npy", np.ones((3, 4), np.float32))
     given = ("-i", tmp_path / "x.npy")
-    assert told("--by", "taylor", *given) == "scores by taylor must come with labels, not without"
+    assert told("--by", "taylor", *given) == (
+        f"{tmp_path / 'x.npy'}: scores by taylor must come with labels, not without"
+    )
     assert not out.exists()
     other = refused(capsys, "prune", tmp_path / "t.hwsim", "-o", tmp_path / "out.tflite")
-    assert other == f"--out must be a .hwsim or .onnx file, not {tmp_path / 'out.tflite'}"
+    assert other == f"--out must be a .hwsim or .onnx file, not '{tmp_path / 'out.tflite'}'"
 
 
 @pytest.mark.parametrize("name", ["digits_cnn_int8", "digits_dw_skip"])
