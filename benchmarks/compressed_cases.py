@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compressed_float import Samples, mirrored, moved, teacher
+from compressed_float import Samples, moved, teacher
 
 import hwsim
 from hwsim.compress.float_model import FloatModel
@@ -30,7 +30,7 @@ class Recipe:
     """How a case is made of the float network `start`; without epochs it is not trained.
 
     What the float network has at 0 stays so. The dense float network teaches, with a share `distil`
-    of the loss. Without `moves` images are mirrored only.
+    of the loss.
     """
 
     bits: str
@@ -43,18 +43,17 @@ class Recipe:
     rate: float = 3e-3
     distil: float = 0.7
     temperature: float = 4.0
-    moves: bool = True
     wanted: str = ""
 
 
 CASES: Mapping[str, Recipe] = {
     "w8a8": Recipe(bits="w8a8", wanted="float - 0.2"),
     "w4a8": Recipe(bits="w4a8", rounding="adaptive", wanted="float - 0.5"),
-    "w4a4": Recipe(bits="w4a4", epochs=6, wanted="91.0"),
+    "w4a4": Recipe(bits="w4a4", rounding="feedback", wanted="91.0"),
+    "w4a4-symmetric": Recipe(bits="w4a4", scheme="symmetric", rounding="feedback", wanted="91.0"),
+    "w4a4-trained": Recipe(bits="w4a4", epochs=6, wanted="91.0"),
     "ternary": Recipe(bits="w8a4", weights="ternary", epochs=3, wanted="89.5"),
-    "pruned": Recipe(
-        bits="w4a4", start="float-sparse", epochs=4, moves=False, wanted="float - 1.0"
-    ),
+    "pruned": Recipe(bits="w4a4", start="float-sparse", rounding="feedback", wanted="float - 1.0"),
     "channels": Recipe(bits="w8a8", start="float-half", wanted="float - 1.5"),
 }
 
@@ -108,7 +107,7 @@ def made(
         masks={name: parts["weights"] != 0 for name, parts in reals.items()},
         learn_steps=True,
         teacher=teacher(floats["float"], data.x.shape[-1], device),
-        augment=moved if how.moves else mirrored,
+        augment=moved,
         checkpoint=checkpoint,
         say=say,
     )

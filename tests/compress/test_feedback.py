@@ -14,11 +14,15 @@ from support.seeds import seeded
 
 import hwsim
 from hwsim.compress.float_model import FloatModel
+from hwsim.compress.prune.float_weights import prune_float
+from hwsim.compress.prune.prune import Pruning
 from hwsim.compress.quantize.correct import corrected
 from hwsim.compress.quantize.feedback import Moments, best_codes, fed_back
 from hwsim.compress.quantize.linear import LinearScheme, Widths, ends_of, formats, rounded
+from hwsim.compress.quantize.places import places
 from hwsim.compress.quantize.sampled import in_codes
 from hwsim.errors import HwsimError
+from hwsim.ops import Weighted
 
 MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"
 IMAGES = (load_digits().images / 16).astype(np.float32)[:, None]
@@ -225,6 +229,24 @@ def test_a_file_of_bytes_holds_the_codes_that_were_chosen():
         scale = name.replace("_quantized", "_scale")
         np.testing.assert_allclose(held[scale], other[scale], rtol=1e-6)
     assert made.sqnr is not None and plain.sqnr is not None and made.sqnr > plain.sqnr
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("rounding", ["nearest", "feedback", "adaptive"])
+def test_pruned_weights_stay_zero_whatever_the_rounding(rounding):
+    model = FloatModel.read(MODELS / "digits_cnn_int8.float.onnx")
+    sparse = prune_float(model, Pruning(amount=0.75))
+    given = FloatModel(model.path, sparse.proto)
+    graph = hwsim.quantize(sparse.proto, IMAGES[:256], bits="w4a8", rounding=rounding).graph
+    layers = [node.op for node in graph.nodes if isinstance(node.op, Weighted)]
+    assert len(layers) == len(places(given).layers)
+    for op, layer in zip(layers, places(given).layers, strict=True):
+        gone = int((given.constants[layer.weights] == 0).sum())
+        assert gone > op.weights.size // 2
+        assert int((op.weights == 0).sum()) >= gone
+        if op.weights.ndim == 4:
+            mask = np.moveaxis(given.constants[layer.weights], (0, 1), (3, 2)) == 0
+            assert not op.weights[mask].any()
 
 
 def test_a_rounding_that_is_none_is_refused():

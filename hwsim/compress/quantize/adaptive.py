@@ -78,7 +78,7 @@ def _learned(
     sums: Reals,
     rng: np.random.Generator,
 ) -> Reals:
-    """Weights on their grid."""
+    """Weights on their grid; those that are 0 stay so: they were pruned."""
     shape = [1] * weights.ndim
     if by.axis is not None:
         shape[by.axis] = -1
@@ -87,6 +87,7 @@ def _learned(
     steps = torch.tensor(np.asarray(weights, np.float32)) / scale
     floor = torch.floor(steps)
     first, last = STRETCH
+    free = steps != 0
     rest = (steps - floor).clip(1e-3, 1 - 1e-3)
     soft = torch.logit((rest - first) / (last - first)).requires_grad_()
     optimizer = torch.optim.Adam([soft], lr=RATE)
@@ -94,7 +95,7 @@ def _learned(
     spread = float((wanted**2).mean()) + 1e-12
     for step in range(STEPS):
         part = torch.from_numpy(rng.integers(0, len(x), PART))
-        up = (torch.sigmoid(soft) * (last - first) + first).clip(0, 1)
+        up = (torch.sigmoid(soft) * (last - first) + first).clip(0, 1) * free
         error = _sums(torch, work, x[part], (floor + up).clip(low, high) * scale) - wanted[part]
         loss = (error**2).mean() / spread
         if step >= FREE * STEPS:
@@ -105,6 +106,6 @@ def _learned(
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        up = (torch.sigmoid(soft) * (last - first) + first).clip(0, 1)
+        up = (torch.sigmoid(soft) * (last - first) + first).clip(0, 1) * free
         codes = (floor + (up >= 0.5)).clip(low, high)
         return np.asarray((codes * scale).numpy(), np.float32)

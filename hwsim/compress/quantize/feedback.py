@@ -22,6 +22,7 @@ from hwsim.compress.quantize.qonnx_file import QuantNode
 from hwsim.compress.quantize.sampled import LayerNode, in_codes
 
 Reals = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 DAMPING = 0.01
 """Of the mean energy of a column, added to each (section 3.3 of the paper)."""
 BLOCK = 128
@@ -74,7 +75,8 @@ class Moments:
 def best_codes(weights: Reals, scale: Reals, ends: tuple[int, int], moments: Moments) -> Reals:
     """Weights (sums, terms) as reals of codes, for the least loss that is found.
 
-    `scale` is (sums, 1). The loss of no row is above that of the nearest codes.
+    `scale` is (sums, 1). The loss of no row is above that of the nearest codes. Weights that are 0
+    stay so: they were pruned.
     """
     energy = moments.inputs.diagonal()
     damping = DAMPING * float(energy.mean()) or 1.0
@@ -84,21 +86,25 @@ def best_codes(weights: Reals, scale: Reals, ends: tuple[int, int], moments: Mom
     order = np.argsort(-energy, kind="stable")
     fed = np.empty_like(weights)
     upper = np.linalg.cholesky(inverse[np.ix_(order, order)]).T
-    fed[:, order] = _with_feedback(wanted[:, order], scale, ends, upper)
     nearest = rounded(weights, scale, ends)
+    gone = (weights == 0) & (nearest == 0)
+    fed[:, order] = _with_feedback(wanted[:, order], gone[:, order], scale, ends, upper)
     better = moments.loss(fed) < moments.loss(nearest)
-    found = _descended(np.where(better[:, None], fed, nearest), scale, ends, moments)
+    found = _descended(np.where(better[:, None], fed, nearest), gone, scale, ends, moments)
     return np.where((moments.loss(found) < moments.loss(nearest))[:, None], found, nearest)
 
 
-def _with_feedback(weights: Reals, scale: Reals, ends: tuple[int, int], upper: Reals) -> Reals:
+def _with_feedback(
+    weights: Reals, gone: Mask, scale: Reals, ends: tuple[int, int], upper: Reals
+) -> Reals:
     """Column after column rounded, its error in those behind it."""
     left, codes = weights.copy(), np.empty_like(weights)
     for start in range(0, weights.shape[1], BLOCK):
         block = slice(start, min(start + BLOCK, weights.shape[1]))
         errors = np.empty((len(weights), block.stop - start))
         for column in range(start, block.stop):
-            codes[:, column] = rounded(left[:, column], scale[:, 0], ends)
+            near = rounded(left[:, column], scale[:, 0], ends)
+            codes[:, column] = np.where(gone[:, column], 0.0, near)
             error = (left[:, column] - codes[:, column]) / upper[column, column]
             left[:, column : block.stop] -= error[:, None] * upper[column, column : block.stop]
             errors[:, column - start] = error
@@ -106,7 +112,9 @@ def _with_feedback(weights: Reals, scale: Reals, ends: tuple[int, int], upper: R
     return codes
 
 
-def _descended(codes: Reals, scale: Reals, ends: tuple[int, int], moments: Moments) -> Reals:
+def _descended(
+    codes: Reals, gone: Mask, scale: Reals, ends: tuple[int, int], moments: Moments
+) -> Reals:
     """Each code the best one beside all others, until none changes."""
     codes, energy = codes.copy(), moments.inputs.diagonal()
     slope = moments.sums - codes @ moments.inputs
@@ -114,6 +122,7 @@ def _descended(codes: Reals, scale: Reals, ends: tuple[int, int], moments: Momen
         changed = False
         for column in np.flatnonzero(energy > 0):
             best = rounded(codes[:, column] + slope[:, column] / energy[column], scale[:, 0], ends)
+            best = np.where(gone[:, column], 0.0, best)
             step = best - codes[:, column]
             if step.any():
                 changed = True
