@@ -51,12 +51,12 @@ def compress(
     from hwsim.recipe.run import check as check_files
     from hwsim.recipe.run import run
 
-    targets = {
-        "target_accuracy": target_accuracy,
-        "target_bits": target_bits,
-        "target_cycles": target_cycles,
-    }
-    found = read_recipe(recipe, targets)
+    found = read_recipe(
+        recipe,
+        target_accuracy=target_accuracy,
+        target_bits=target_bits,
+        target_cycles=target_cycles,
+    )
     if check:
         check_files(found, RecipeData(found.setting))
         steps = [step.do for step in found.steps]

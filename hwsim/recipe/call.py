@@ -35,12 +35,13 @@ def run_recipe(
             if log is not None:
                 log(row.line)
 
-    targets = {
-        "target_accuracy": target_accuracy,
-        "target_bits": target_bits,
-        "target_cycles": target_cycles,
-    }
-    found = run(read_recipe(Path(recipe), targets), Logging())
+    read = read_recipe(
+        Path(recipe),
+        target_accuracy=target_accuracy,
+        target_bits=target_bits,
+        target_cycles=target_cycles,
+    )
+    found = run(read, Logging())
     if found.failed is not None:
         raise HwsimError(found.failed, exit_status=1)
     return found

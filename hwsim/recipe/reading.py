@@ -71,14 +71,22 @@ class CompressionRecipe:
     steps: tuple[RecipeStep, ...]
 
 
-def read_recipe(file: Path, targets: Values | None = None) -> CompressionRecipe:
-    """The recipe of a TOML file; `targets` stand in the place of those of its step that quantizes.
+def read_recipe(
+    file: Path,
+    *,
+    target_accuracy: float | str | None = None,
+    target_bits: int | None = None,
+    target_cycles: int | None = None,
+) -> CompressionRecipe:
+    """The recipe of a TOML file; a target stands in the place of those of its quantize step.
 
     Raises HwsimError for a file that is none, for an unknown step or key (with the nearest name),
     a value of another type, an option that its step refuses, and a step in an impossible place:
     one sentence with the file and the number of the step.
     """
-    content = _aimed(_parsed(file), file, targets or {})
+    given = zip(TARGETS, (target_accuracy, target_bits, target_cycles), strict=True)
+    targets = {name: value for name, value in given if value is not None}
+    content = _aimed(_parsed(file), file, targets)
     head = {name: value for name, value in content.items() if name not in ("data", "step")}
     folder = file.parent
     names = (*(key.name for key in TOP), "data", "step")
@@ -122,17 +130,16 @@ def _parsed(file: Path) -> dict[str, Any]:
 
 def _aimed(content: dict[str, Any], file: Path, targets: Values) -> dict[str, Any]:
     """What was parsed, with these targets in the step that quantizes."""
-    given = {name: value for name, value in targets.items() if value is not None}
     steps = content.get("step")
-    if not given or not isinstance(steps, list):
+    if not targets or not isinstance(steps, list):
         return content
     found = [one for one in steps if isinstance(one, dict) and one.get("do") == "quantize"]
     if len(found) != 1:
         raise HwsimError(
-            f"{file} must have one step that quantizes, for {', '.join(given)}, not {len(found)}"
+            f"{file} must have one step that quantizes, for {', '.join(targets)}, not {len(found)}"
         )
     kept = {name: value for name, value in found[0].items() if plain(name) not in TARGETS}
-    return {**content, "step": [kept | given if one is found[0] else one for one in steps]}
+    return {**content, "step": [{**kept, **targets} if one is found[0] else one for one in steps]}
 
 
 def _data(table: Any, file: Path) -> dict[str, Any]:

@@ -183,9 +183,9 @@ def test_paths_are_those_beside_the_recipe(tmp_path):
 def test_a_target_of_the_call_stands_in_the_place_of_the_steps_own(tmp_path):
     file = tmp_path / "recipe.toml"
     file.write_text(HEAD + DATA + QUANTIZE + "target-bits = 60000\n" + step("finetune"))
-    found = read_recipe(file, {"target_bits": None, "target_cycles": 900}).steps[0].values
+    found = read_recipe(file, target_cycles=900).steps[0].values
     assert (found["target_bits"], found["target_cycles"]) == (None, 900)
-    assert read_recipe(file, {"target_bits": None}).steps[0].values["target_bits"] == 60000
+    assert read_recipe(file).steps[0].values["target_bits"] == 60000
 
 
 @pytest.mark.parametrize(
