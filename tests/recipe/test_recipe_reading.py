@@ -246,7 +246,7 @@ def test_values_are_written_as_toml_has_them_or_as_the_commands_take_them(tmp_pa
 
 
 def test_the_recipe_of_the_page_is_the_example():
-    page = Path("docs/compression.md").read_text()
+    page = Path("docs/compression/recipe.md").read_text()
     shown = page.split("<!-- recipe: examples/digits.toml -->")[1].split("<!-- end of recipe -->")[
         0
     ]
