@@ -210,7 +210,13 @@ class Graph:
     @classmethod
     def load(cls, path: str | Path) -> Graph:
         """Read what `save` wrote; HwsimError names the file and what is wrong with it."""
-        document, array = storage.read(Path(path))
+        return cls.of_document(*storage.read(Path(path)), str(path))
+
+    @classmethod
+    def of_document(
+        cls, document: Mapping[str, Any], array: Callable[[str], Any], path: str
+    ) -> Graph:
+        """What `document` gave, its arrays by name; HwsimError names `path`, where it was."""
         schema = document.get("schema")
         if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise HwsimError(

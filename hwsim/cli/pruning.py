@@ -12,13 +12,13 @@ from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.labelled import named_files
 from hwsim.cli.options import Json, Labels, Like, Mean, Model, Resize, Scale, Std
 from hwsim.cli.targets import expect_target
-from hwsim.cli.training import Batch, Device, Rate, Seed, Start
+from hwsim.cli.training import Batch, Checkpoint, Device, Rate, Seed, Start
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 
 if TYPE_CHECKING:
     from hwsim.compress.prune.prune import Pruned, Pruning
-    from hwsim.compress.prune.rounds import Round, Rounds
+    from hwsim.compress.prune.rounds import Rounds
 
 
 def prune(
@@ -92,6 +92,7 @@ def prune(
         typer.Option(metavar="TEACHER", help="A model to answer like: float, or any larger one."),
     ] = None,
     start: Start = None,
+    checkpoint: Checkpoint = None,
     scale: Scale = None,
     mean: Mean = None,
     std: Std = None,
@@ -121,8 +122,10 @@ def prune(
         seed=seed,
     )
     planned = Rounds.of(schedule, rounds, epochs, rate=rate, batch=batch, seed=seed, device=device)
-    read = (model, *(data or ()), labels, start)
+    read = (model, *(data or ()), labels, start, teacher)
     expect_target(out, (".hwsim", ".onnx"), read=read)
+    if checkpoint is not None:
+        expect_target(checkpoint, option="--checkpoint", read=(out, *read))
     with Progress(f"pruning {model}") as progress:
         if out.suffix == ".onnx":
             facts = _prune_float(model, out, how, planned)
@@ -130,12 +133,14 @@ def prune(
             graph = load(model, like=like)
             given = _data(graph, data, labels, prepare)
             try:
-                found = _in_rounds(graph, how, planned, given, teacher, start, progress)
+                found = _in_rounds(graph, how, planned, given, teacher, start, checkpoint, progress)
             except HwsimError as error:
                 if not data:
                     raise
                 raise HwsimError(f"{named_files(data, labels)}: {error}") from None
             found.graph.save(out)
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
             facts = facts_of(graph, found.graph, found.whole)
             facts["hash"] = found.graph.hash()
     if as_json:
@@ -151,18 +156,13 @@ def _in_rounds(
     given: tuple[Any, Any],
     teacher: Path | None,
     start: Path | None,
+    checkpoint: Path | None,
     progress: Progress,
 ) -> Pruned:
     from hwsim.compress.any_float import any_float
     from hwsim.compress.prune.rounds import prune_in_rounds
     from hwsim.compress.training.start import float_weights
     from hwsim.compress.training.teachers import any_teacher
-
-    def told(one: Round) -> None:
-        said = f"round {one.number} of {rounds.count}: {100 * one.amount:.1f} % gone"
-        if one.epoch is not None:
-            said += f", after epoch {one.epoch.number} a loss of {one.epoch.loss:.4f}"
-        progress(said)
 
     images, labels = given
     return prune_in_rounds(
@@ -173,7 +173,8 @@ def _in_rounds(
         labels,
         teacher=None if teacher is None else any_teacher(teacher, graph, None, {}),
         reals=None if start is None else float_weights(graph, any_float(start)),
-        say=told,
+        checkpoint=checkpoint,
+        say=lambda one: progress(str(one)),
     )
 
 

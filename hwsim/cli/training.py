@@ -29,8 +29,9 @@ from hwsim.errors import HwsimError, NotWritten
 from hwsim.graph import Graph
 
 if TYPE_CHECKING:
+    from hwsim.compress.training.fingerprint import Teacher
     from hwsim.compress.training.fit import Fitted, LabelledBatch
-    from hwsim.compress.training.loop import Epoch, Teacher, Training
+    from hwsim.compress.training.loop import Epoch, Training
 
 TestData = Annotated[
     list[str] | None,

@@ -74,7 +74,9 @@ KINDS: Mapping[str, StepKind] = {
     ),
     "prune": StepKind(
         keys=_with(
-            keys_of(prune, rename={"layers": "layer"}), Key("teacher", "Path"), Key("from", "Path")
+            keys_of(prune, leave=("checkpoint",), rename={"layers": "layer"}),
+            Key("teacher", "Path"),
+            Key("from", "Path"),
         ),
         takes=("floats", "integers"),
         data=lambda values: ("train",) if pruning.needs_data(values) else (),

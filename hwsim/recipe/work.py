@@ -82,12 +82,14 @@ class WorkFolder:
 
         Finished steps of other recipes stay: a recipe that is changed back finds them.
         """
-        kept = {self.checkpoint(folder).name for folder in wanted}
+        kept = tuple(f"{folder.name}." for folder in wanted)
         for one in self.steps.iterdir():
             if NAMED.fullmatch(one.name) and one.is_dir():
                 if not (one / DONE).is_file():
                     shutil.rmtree(one)
-            elif one.name.startswith(".") or (one.suffix == CHECKPOINT and one.name not in kept):
+            elif one.name.startswith(".") or (
+                one.suffix == CHECKPOINT and not one.name.startswith(kept)
+            ):
                 one.unlink()
         for name in WRITTEN:
             for one in self.out.glob(f".{name}.*"):  # as `write_atomically` calls them meanwhile
@@ -121,7 +123,8 @@ class WorkFolder:
         whole = {"key": key, "files": hashes, "network": self._saved(network), **facts}
         write_atomically(folder / DONE, (json.dumps(whole, indent=1) + "\n").encode())
         _settle(folder)
-        self.checkpoint(folder).unlink(missing_ok=True)
+        for one in self.steps.glob(f"{folder.name}.*"):
+            one.unlink()
 
     def network(self, facts: Facts, model: Path) -> Network:
         """The network that a finished step left; the recipe's model may lie elsewhere by now."""

@@ -160,6 +160,7 @@ def prune(
     device: str = "cpu",
     teacher: Any = None,
     start: Any = None,
+    checkpoint: str | Path | None = None,
 ) -> Pruned:
     """Take an `amount` of the weights or channels out of a quantized model: what matters least.
 
@@ -171,7 +172,8 @@ def prune(
     The amount goes in `rounds`, as `schedule` says (one-shot, iterative or gradual), and after each
     the network is trained for `epochs_a_round` on `x` and `labels`, or to answer as a `teacher`
     does (as `distil` takes it); with `start`, the float model that it came from, from its weights.
-    `rate`, `batch`, `seed` and `device` are those of `hwsim.compress.training.loop.Training`.
+    `rate`, `batch`, `seed` and `device` are those of `hwsim.compress.training.loop.Training`;
+    `checkpoint` is a file that holds how far that is, from which the same call goes on.
     Raises HwsimError for values that are none of these, for data that are missing, for a layer that
     there is not, and for a pattern that divides none.
     """
@@ -200,6 +202,7 @@ def prune(
         labels,
         teacher=None if teacher is None else any_teacher(teacher, graph, None, {}, x),
         reals=None if start is None else float_weights(graph, any_float(start, x)),
+        checkpoint=None if checkpoint is None else Path(checkpoint),
     )
 
 

@@ -11,11 +11,14 @@ import pytest
 from support.cli_calls import refused, run
 
 import hwsim
+from hwsim.compress.float_model import FloatModel
 from hwsim.compress.prune.masks import WholeChannels, parse_pattern, weighted_layers
 from hwsim.compress.prune.prune import Earlier, Pruning, prune
 from hwsim.compress.prune.rounds import Round, Rounds, prune_in_rounds
 from hwsim.compress.prune.shrink import ChannelMap
 from hwsim.compress.training.loop import Training
+from hwsim.compress.training.start import float_weights
+from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 
 needs_torch = pytest.mark.needs("torch", "array_api_compat")
@@ -128,3 +131,46 @@ def test_rounds_without_training_are_the_last_ones_cut(graph):
     assert found.graph.hash() == prune(graph, how).graph.hash()
     assert Rounds.of("gradual", 1, 0, rate=1e-3).training is None
     assert isinstance(Rounds.of("gradual", 1, 2, rate=1e-3).training, Training)
+
+
+class Stopped(Exception):
+    """A pruning that a test stops."""
+
+
+PATTERNS = (("unstructured", "movement"), ("channels", "magnitude"))
+
+
+@needs_torch
+@pytest.mark.parametrize(("pattern", "by"), PATTERNS)
+def test_rounds_that_are_stopped_anywhere_go_on_to_the_same_network(pattern, by, graph, tmp_path):
+    how = Pruning(amount=0.5, by=by, pattern=parse_pattern(pattern))
+    rounds = Rounds.of("iterative", 2, 2, rate=3e-3, batch=64, seed=5, device="cpu")
+    reals = float_weights(graph, FloatModel.read(FLOAT))
+    whole = prune_in_rounds(graph, how, rounds, *FEW, reals=reals)
+    file, stopped = tmp_path / "state.safetensors", 0
+    while stopped < 20:
+        seen: list[Round] = []
+
+        def say(one, seen=seen):
+            seen.append(one)
+            if len(seen) == 2:
+                raise Stopped
+
+        try:
+            found = prune_in_rounds(graph, how, rounds, *FEW, reals=reals, checkpoint=file, say=say)
+        except Stopped:
+            stopped += 1
+            continue
+        break
+    assert stopped == 5  # behind each epoch, and where the second round begins
+    assert found.graph.hash() == whole.graph.hash()
+    assert {n: m.tobytes() for n, m in found.masks.items()} == {
+        n: m.tobytes() for n, m in whole.masks.items()
+    }
+    assert found.whole == whole.whole
+    assert [one.name for one in tmp_path.iterdir()] == [file.name]
+    again = prune_in_rounds(graph, how, rounds, *FEW, reals=reals, checkpoint=file, say=seen.append)
+    assert again.graph.hash() == whole.graph.hash() and len(seen) < 4
+    other = Pruning(amount=0.6, by=by, pattern=parse_pattern(pattern))
+    with pytest.raises(HwsimError, match="must be a checkpoint of this training"):
+        prune_in_rounds(graph, other, rounds, *FEW, reals=reals, checkpoint=file)

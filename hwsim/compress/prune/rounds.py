@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import numpy as np
 from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.prune.masks import Mask, check_amount, weighted_layers
 from hwsim.compress.prune.prune import Earlier, Pruned, Pruning, prune
+from hwsim.compress.prune.resume import Behind, RoundsCheckpoint, Stand
 from hwsim.compress.prune.schedules import amounts
+from hwsim.compress.training.fingerprint import Teacher, TrainingData, fingerprint
 from hwsim.compress.training.layers import Reals
-from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
+from hwsim.compress.training.loop import Epoch, Training, finetune
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import (
     by_name,
@@ -26,8 +29,6 @@ from hwsim.graph import Graph
 
 TAUGHT = 0.7
 """The share of the loss that a teacher has."""
-
-Behind = Mapping[str, Mapping[str, Reals]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +57,21 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What is told of a round: its number from 1 on, the share gone, and an epoch of training."""
+    """What is told of a round: its number from 1 on, the share gone, and an epoch of training.
+
+    `count` is how many rounds there are.
+    """
 
     number: int
+    count: int
     amount: float
     epoch: Epoch | None = None
+
+    def __str__(self) -> str:
+        said = f"round {self.number} of {self.count}: {100 * self.amount:.1f} % gone"
+        if self.epoch is not None:
+            said += f", after epoch {self.epoch.number} a loss of {self.epoch.loss:.4f}"
+        return said
 
 
 def prune_in_rounds(
@@ -73,6 +84,7 @@ def prune_in_rounds(
     teacher: Teacher | None = None,
     reals: Behind | None = None,
     masks: Mapping[str, Mask] | None = None,
+    checkpoint: Path | None = None,
     say: Callable[[Round], None] | None = None,
 ) -> Pruned:
     """The graph after the last round and the training behind it.
@@ -80,6 +92,8 @@ def prune_in_rounds(
     What is gone stays so, and what goes next is the least of what training made of the rest.
     `images` and `labels` are as `prune` and `finetune` take them, `teacher`, `reals` and `masks`
     as `finetune` does. The reals behind the codes go from round to round, but where channels went.
+    `checkpoint` is a file that holds how far it is: the same call goes on behind the last epoch of
+    the last round, and ends as if it had never stopped.
     Raises HwsimError as both do, and where a training would have nothing to learn from.
     """
     training = rounds.training
@@ -88,30 +102,46 @@ def prune_in_rounds(
     check_amount(how.amount)
     if images is not None:
         images, labels = _checked(graph, images, labels)
-    found, behind = Pruned(graph, {}, {}), reals
+    kept, stand = None, Stand(number=0, found=Pruned(graph, {}, {}), behind=reals)
+    if checkpoint is not None and training is not None:
+        of = fingerprint(
+            graph,
+            map(repr, (how, rounds)),
+            TrainingData(images, labels, teacher),
+            reals=reals or {},
+            masks=masks or {},
+            grids={},
+        )
+        kept = RoundsCheckpoint(checkpoint, of)
+        stand = kept.read() or stand
     for number, amount in enumerate(amounts(rounds.schedule, how.amount, rounds.count), 1):
+        if number <= stand.number:
+            continue
+        told = Round(number=number, count=rounds.count, amount=amount)
         if say is not None:
-            say(Round(number=number, amount=amount))
+            say(told)
+        found, behind = stand.found, stand.behind
         earlier = Earlier(graph, found.masks)
         found = prune(found.graph, replace(how, amount=amount), images, labels, earlier=earlier)
-        if training is None:
-            continue
-        if not found.masks:
-            behind = None  # the shapes are others
-        learned: dict[str, Mapping[str, Reals]] = {}
-        trained = finetune(
-            found.graph,
-            images,
-            labels,
-            replace(training, seed=training.seed + number - 1),
-            reals=behind,
-            masks=joined(masks or {}, found),
-            teacher=teacher,
-            behind=learned.update,
-            say=None if say is None else _told(say, number, amount),
-        )
-        found, behind = replace(found, graph=trained), learned
-    return found
+        if training is not None:
+            learned: dict[str, Mapping[str, Reals]] = {}
+            trained = finetune(
+                found.graph,
+                images,
+                labels,
+                replace(training, seed=training.seed + number - 1),
+                reals=behind if found.masks else None,  # without channels shapes are others
+                masks=joined(masks or {}, found),
+                teacher=teacher,
+                checkpoint=None if kept is None else kept.of_round(number),
+                behind=learned.update,
+                say=None if say is None else _of_epochs(say, told),
+            )
+            found, behind = replace(found, graph=trained), learned
+        stand = Stand(number=number, found=found, behind=behind)
+        if kept is not None:
+            kept.write(stand)
+    return stand.found
 
 
 def _checked(graph: Graph, images: Any, labels: Any) -> tuple[Any, Any]:
@@ -136,5 +166,5 @@ def joined(before: Mapping[str, Mask], found: Pruned) -> dict[str, Mask]:
     return kept
 
 
-def _told(say: Callable[[Round], None], number: int, amount: float) -> Callable[[Epoch], None]:
-    return lambda epoch: say(Round(number=number, amount=amount, epoch=epoch))
+def _of_epochs(say: Callable[[Round], None], told: Round) -> Callable[[Epoch], None]:
+    return lambda epoch: say(replace(told, epoch=epoch))

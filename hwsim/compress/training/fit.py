@@ -15,9 +15,10 @@ from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.sums.narrow import narrow
 from hwsim.compress.sums.width import sum_widths
+from hwsim.compress.training.fingerprint import Teacher
 from hwsim.compress.training.grids import WeightGrid
 from hwsim.compress.training.layers import Reals
-from hwsim.compress.training.loop import Epoch, Teacher, Training, finetune
+from hwsim.compress.training.loop import Epoch, Training, finetune
 from hwsim.compress.training.loss import Labels
 from hwsim.compress.training.start import float_weights
 from hwsim.errors import HwsimError

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +15,20 @@ from hwsim import notices
 from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.sums.width import SumWidth
 from hwsim.compress.training.checkpoint import read_checkpoint, write_checkpoint
+from hwsim.compress.training.fingerprint import (
+    Batches,
+    Teacher,
+    TrainingData,
+    fingerprint,
+    length_of,
+    lesson_of,
+    samples_at,
+)
 from hwsim.compress.training.gradients import expect_gradients
 from hwsim.compress.training.grids import WeightGrid
 from hwsim.compress.training.heads import scores_port
 from hwsim.compress.training.layers import Reals
-from hwsim.compress.training.loss import Labels, Lesson, LossShares, loss_of, overflow_of
+from hwsim.compress.training.loss import Labels, LossShares, loss_of, overflow_of
 from hwsim.compress.training.namespace import CPU, to_numpy, torch
 from hwsim.compress.training.network import TrainableGraph
 from hwsim.compress.training.run import TrainingRun
@@ -32,11 +39,7 @@ from hwsim.evaluation.measure import choose_output
 from hwsim.fixed import Array
 from hwsim.graph import Graph
 
-Batches = Any
-"""A batch (batch, *shape), or such by input name; indexed by an array of places."""
-
 Augment = Callable[[Batches, np.random.Generator], Batches]
-Teacher = Callable[[Batches], Lesson | npt.NDArray[Any]]
 
 
 class NothingMoved(UserWarning):
@@ -165,7 +168,7 @@ def finetune(
     kind = network.types[port.tensor]
     _expect_classes(labels, kind.size, port.name)
     expect_gradients(network, [port.tensor])
-    count = _length(images)
+    count = length_of(images)
     steps = how.epochs * -(-count // how.batch)
     shrinking = None if pruning is None else ShrinkingNetwork(network, pruning, steps)
     run = TrainingRun(network, how.rate, how.decay, how.seed, steps, shrinking)
@@ -173,17 +176,22 @@ def finetune(
         run.keep_if_best(judge(start))
     of = ""
     if checkpoint is not None:
-        of = _fingerprint(
-            graph, images, labels, how, reals, masks, limits, grids, pruning, teacher,
-            [*learned.values()], output,
-        )  # fmt: skip
+        settings = json.dumps([{**asdict(how), "check": None}, learned, output])
+        of = fingerprint(
+            graph,
+            [settings, *(repr(said) for said in (pruning, limits) if said is not None)],
+            TrainingData(images, labels, teacher),
+            reals=reals or {},
+            masks=masks or {},
+            grids=grids or {},
+        )
         run.restore(checkpoint, read_checkpoint(checkpoint, of))
     while run.epoch < how.epochs and not run.waited(how.patience):
         losses = []
         for place, part in enumerate(_parts(count, how.batch, run.rng)):
             if progress is not None:
                 progress(f"epoch {run.epoch + 1} of {how.epochs}, {place * how.batch:,} samples")
-            batch = _taken(images, part)
+            batch = samples_at(images, part)
             batch = batch if augment is None else augment(batch, run.rng)
             codes = network.encode(batch)
             run.begin()
@@ -191,7 +199,7 @@ def finetune(
                 expect_equal(network, codes)
             sums: dict[str, Array] = {}
             edges = network.run(codes, sums)
-            lesson = None if teacher is None else _lesson(teacher(batch))
+            lesson = None if teacher is None else lesson_of(teacher(batch))
             held = {} if lesson is None else {e: _shown(network, edges, e) for e in lesson.features}
             wanted = None if labels is None else labels[part]
             scores = network.decoded(port, edges)
@@ -236,10 +244,6 @@ def expect_equal(network: TrainableGraph, codes: Mapping[str, Array]) -> None:
             )
 
 
-def _lesson(said: Lesson | npt.NDArray[Any]) -> Lesson:
-    return said if isinstance(said, Lesson) else Lesson(np.asarray(said))
-
-
 def _shown(network: TrainableGraph, edges: Mapping[str, Array], edge: str) -> Array:
     if edge not in edges:
         raise HwsimError(f"a feature must be an edge of the model, not {edge!r}")
@@ -264,56 +268,7 @@ def _expect_classes(labels: Labels | None, classes: int, output: str) -> None:
         )
 
 
-def _length(images: Batches) -> int:
-    return len(next(iter(images.values())) if isinstance(images, Mapping) else images)
-
-
-def _taken(images: Batches, part: npt.NDArray[np.int64]) -> Batches:
-    if isinstance(images, Mapping):
-        return {name: array[part] for name, array in images.items()}
-    return images[part]
-
-
 def _parts(count: int, size: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
     order = rng.permutation(count)
     for at in range(0, count, size):
         yield order[at : at + size]
-
-
-def _fingerprint(
-    graph: Graph,
-    images: Batches,
-    labels: Labels | None,
-    how: Training,
-    reals: Mapping[str, Mapping[str, Reals]] | None,
-    masks: Mapping[str, npt.NDArray[np.bool_]] | None,
-    limits: Mapping[str, SumWidth] | None,
-    grids: Mapping[str, WeightGrid] | None,
-    pruning: GradualPruning | None,
-    teacher: Teacher | None,
-    learned: Sequence[bool],
-    output: str | None,
-) -> str:
-    """Which training it is: the model, settings, labels, the first batch and what is said of it."""
-    found = hashlib.sha256(graph.hash().encode())
-    settings = {**asdict(how), "check": None}
-    found.update(json.dumps([settings, learned, output, _length(images)]).encode())
-    for said in (pruning, limits):
-        found.update(repr(said).encode() if said is not None else b"")
-    first = _taken(images, np.arange(min(how.batch, _length(images))))
-    arrays: dict[str, Any] = dict(first) if isinstance(first, Mapping) else {"images": first}
-    arrays["labels"] = np.zeros(0) if labels is None else labels
-    for node, parts in (reals or {}).items():
-        arrays.update({f"{node}.{name}": part for name, part in parts.items()})
-    arrays.update(masks or {})
-    for node, grid in (grids or {}).items():
-        ends = {"step": grid.step, "least": grid.least, "most": grid.most}
-        arrays.update({f"{node}.{name}": part for name, part in ends.items()})
-    if teacher is not None:
-        lesson = _lesson(teacher(first))
-        arrays.update({"scores": lesson.scores, **lesson.features})
-    for name, array in sorted(arrays.items()):  # in whatever order they were given
-        whole = np.ascontiguousarray(array)
-        found.update(f"{name} {whole.dtype} {whole.shape}".encode())
-        found.update(whole.tobytes())
-    return found.hexdigest()
