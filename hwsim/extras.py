@@ -43,6 +43,16 @@ def library(name: str, install: str, what: str) -> Any:
         ) from None
 
 
+def expect_libraries(*names: str, extra: str, what: str) -> None:
+    """Raise HwsimError for the first library that is not there; none is loaded for that."""
+    for name in names:
+        if find_spec(name) is None:
+            raise HwsimError(
+                f"{what} needs {name}, which must be installed "
+                f'(pip install "hwsim[{extra}]"), not missing'
+            )
+
+
 def _missing(name: str, extra: str) -> HwsimError:
     return HwsimError(f'{name} must be installed (pip install "hwsim[{extra}]"), not missing')
 

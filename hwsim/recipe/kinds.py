@@ -26,7 +26,8 @@ class StepKind:
     that it depends on; `labels` tells whether those to train with must have labels. `after` are
     steps that must come before it, `of_floats` says that it looks at the recipe's float model, and
     `words` are values of a file's key that are no file. `check` raises HwsimError for options that
-    the step refuses, `check_floats` for those that it refuses for a float network.
+    the step refuses, `check_floats` for those that it refuses for a float network, and `ready` for
+    libraries and programs that it needs and that are missing.
     """
 
     keys: Mapping[str, Key]
@@ -39,6 +40,7 @@ class StepKind:
     of_floats: bool = False
     words: tuple[str, ...] = ()
     check: Check
+    ready: Check = lambda _: None
     check_floats: Check | None = None
     run: Callable[[Job], StepResult]
 
@@ -70,6 +72,7 @@ KINDS: Mapping[str, StepKind] = {
         data=lambda _: ("calibration",),
         reads=("calibration",),
         check=making.check_quantization,
+        ready=making.expect_quantizing,
         run=making.run_quantization,
     ),
     "prune": StepKind(
@@ -84,6 +87,7 @@ KINDS: Mapping[str, StepKind] = {
         words=(making.CODES,),
         labels=pruning.needs_labels,
         check=pruning.check_pruning,
+        ready=pruning.expect_pruning,
         check_floats=pruning.check_float_pruning,
         run=pruning.run_pruning,
     ),
@@ -100,6 +104,7 @@ KINDS: Mapping[str, StepKind] = {
         reads=("train",),
         words=(making.CODES,),
         check=training.training,
+        ready=lambda _: training.expect_training(),
         run=training.run_training,
     ),
     "distil": StepKind(
@@ -120,6 +125,7 @@ KINDS: Mapping[str, StepKind] = {
         reads=("train", "model"),
         words=(making.CODES,),
         check=training.training,
+        ready=lambda _: training.expect_training(),
         run=training.run_training,
     ),
     "attribute": StepKind(
@@ -133,12 +139,14 @@ KINDS: Mapping[str, StepKind] = {
     "build": StepKind(
         keys=keys_of(build, leave=("out", "name", "log")),
         check=telling.check_build,
+        ready=telling.expect_building,
         run=telling.run_build,
     ),
     "verify": StepKind(
         keys=keys_of(verify, leave=("folder", "output", "names", "log")),
         after=("build",),
         check=telling.check_verification,
+        ready=lambda _: telling.expect_verifying(),
         run=telling.run_verification,
     ),
 }

@@ -49,8 +49,14 @@ class NoOne:
 def check(recipe: CompressionRecipe, data: RecipeData) -> Network:
     """Open the model and all data, before anything is done or written; the network to begin with.
 
-    Raises HwsimError for what cannot be read, and for labels that are missing.
+    Raises HwsimError for what cannot be read, for labels that are missing, and for libraries and
+    programs that a step needs and that are not there.
     """
+    for step in recipe.steps:
+        try:
+            step.kind.ready(step.values)
+        except HwsimError as error:
+            raise HwsimError(f"{step.where}: {error}") from None
     if not recipe.setting.floats:
         graph = load(recipe.setting.model, like=recipe.setting.like)
         check_output(recipe.setting, graph)

@@ -27,6 +27,7 @@ def finetune(
     keep_zeros: bool = False,
     best: bool = False,
     accumulator: str | None = None,
+    grids: Any = None,
     checkpoint: str | Path | None = None,
     log: Callable[[str], None] | None = None,
     **settings: Any,
@@ -44,13 +45,17 @@ def finetune(
     gives layers narrow sums to be trained for, in units chosen on the data: `wrap12` and `sat12`
     wrap and saturate beyond 12 bits, `exact12` leads to weights whose sums need no more for any
     input; `wrap12,fc*=sat16,conv1=none` is by patterns of nodes, the last that fits counts.
+    `grids` keep each weight in a format of its own: a WeightGrid by node, or the Keras model of
+    HGQ2 whose formats they are.
     `log` gets a line an epoch. `settings` are those of
     `hwsim.compress.training.loop.Training`: epochs, rate, batch, seed, check, ...
     Raises HwsimError for a model that cannot be trained, for data that do not fit, and for a float
     model whose weights are not the model's.
     """
     wishes = (output, start, learn_steps, learn_entries, keep_zeros, best, accumulator, checkpoint)
-    return _fitted(integer_graph(model, x), (x, labels), test, names, wishes, None, log, settings)
+    return _fitted(
+        integer_graph(model, x), (x, labels), test, names, wishes, None, grids, log, settings
+    )
 
 
 def distil(
@@ -69,6 +74,7 @@ def distil(
     keep_zeros: bool = False,
     best: bool = False,
     accumulator: str | None = None,
+    grids: Any = None,
     checkpoint: str | Path | None = None,
     log: Callable[[str], None] | None = None,
     **settings: Any,
@@ -87,7 +93,7 @@ def distil(
     graph = integer_graph(model, x)
     taught = any_teacher(teacher, graph, output, features or {}, x)
     wishes = (output, start, learn_steps, learn_entries, keep_zeros, best, accumulator, checkpoint)
-    return _fitted(graph, (x, labels), test, names, wishes, taught, log, settings)
+    return _fitted(graph, (x, labels), test, names, wishes, taught, grids, log, settings)
 
 
 def _fitted(
@@ -97,10 +103,12 @@ def _fitted(
     names: Sequence[str] | None,
     wishes: tuple[str | None, Any, bool, bool, bool, bool, str | None, str | Path | None],
     teacher: Any,
+    grids: Any,
     log: Callable[[str], None] | None,
     settings: Mapping[str, Any],
 ) -> Fitted:
     from hwsim.compress.training.fit import LabelledBatch, Wishes, fit
+    from hwsim.compress.training.grids import grids_of
     from hwsim.compress.training.loop import Training
     from hwsim.evaluation.measure import by_name
 
@@ -122,5 +130,12 @@ def _fitted(
     assert batches[0] is not None
     say = None if log is None else lambda epoch: log(str(epoch))
     return fit(
-        graph, batches[0], batches[1], Training(**settings), wanted, teacher=teacher, say=say
+        graph,
+        batches[0],
+        batches[1],
+        Training(**settings),
+        wanted,
+        teacher=teacher,
+        grids=grids_of(grids, graph),
+        say=say,
     )

@@ -121,6 +121,29 @@ def test_what_does_not_fit_is_refused_by_name(rng):
         WeightGrid.of_formats(graph.node("fc").op, signed=1, integer=[1, 2], fraction=1)
 
 
+def test_the_verbs_take_grids_or_the_model_of_hgq_that_has_them(rng):
+    graph, kinds = network(rng)
+    rows = {"x": ROWS[:300], "labels": DIGITS.target[:300]}
+    more = {"epochs": 2, "rate": 0.02, "check": True, "seed": 1}
+    by_grid = hwsim.finetune(graph, **rows, grids={"fc": grid_of(graph, kinds)}, **more)
+    by_model = hwsim.finetune(graph, **rows, grids=fake(graph, kinds), **more)
+    taught = hwsim.distil(
+        graph, rows["x"], teacher=graph, grids=fake(graph, kinds), distil=1.0, **more
+    )
+    assert by_grid.graph.hash() == by_model.graph.hash() != graph.hash()
+    for found in (by_grid, taught):
+        codes = found.graph.node("fc").op.weights.ravel().tolist()
+        each = zip(codes, *(k.ravel().tolist() for k in kinds), strict=True)
+        assert all(by_hand(*one) for one in each)
+    for wrong, said in (
+        ({"conv": grid_of(graph, kinds)}, r"grid of weights must be of one of \['fc'\], not 'con"),
+        ({"fc": WeightGrid(*np.ones((3, 2), np.int64))}, r"shape \(64, 10\), not \(2,\)$"),
+        ({"fc": 3}, r"the grid of node 'fc' must be a WeightGrid of .*, not int$"),
+    ):
+        with pytest.raises(HwsimError, match=said):
+            hwsim.finetune(graph, **rows, grids=wrong, **more)
+
+
 @pytest.mark.needs("hgq", "hls4ml")
 def test_a_model_of_hgq2_keeps_its_codes_and_its_formats():
     os.environ.setdefault("KERAS_BACKEND", "torch")

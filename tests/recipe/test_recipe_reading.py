@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import digits
@@ -142,6 +143,47 @@ def test_what_is_wrong_is_told_before_anything_is_written(name, tmp_path, capsys
     said = refused(capsys, "compress", file)
     assert said.startswith(wanted) if wanted.startswith(str(file)) else wanted in said
     assert sorted(one.name for one in tmp_path.iterdir()) == ["r.toml", "y.npy"]
+
+
+LACKING = {
+    "finetune": (step("finetune"), "torch", "step 2 (finetune): training needs torch"),
+    "distil": (step("distil"), "array_api_compat", "step 2 (distil): training needs array_api_c"),
+    "rounds": (step("prune", "epochs_a_round = 1"), "torch", "step 2 (prune): training needs tor"),
+    "scores": (step("prune", 'by = "taylor"'), "torch", "step 2 (prune): training needs torch"),
+    "build": (step("build"), "amaranth", "step 2 (build): hardware needs amaranth"),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_a_library_that_a_late_step_needs_is_told_first(name, tmp_path, capsys, monkeypatch):
+    steps, library, said = LACKING[name]
+    file = tmp_path / "r.toml"
+    file.write_text(HEAD + DATA + QUANTIZE + steps)
+    monkeypatch.setitem(sys.modules, library, None)
+    for more in ((), ("--check",)):
+        told = refused(capsys, "compress", file, *more)
+        assert told.startswith(f"{file}, {said}") and told.endswith("not missing")
+    assert [one.name for one in tmp_path.iterdir()] == ["r.toml"]
+
+
+def test_how_a_step_quantizes_says_what_it_needs(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "r.toml"
+    for more, library in (('rounding = "adaptive"', "torch"), ("target_bits = 50000", "scipy")):
+        file.write_text(HEAD + DATA + QUANTIZE + more)
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, library, None)
+            said = refused(capsys, "compress", file)
+        assert said.startswith(f"{file}, step 1 (quantize): ") and f"needs {library}, " in said
+    assert [one.name for one in tmp_path.iterdir()] == ["r.toml"]
+
+
+def test_a_program_that_verification_needs_is_told_first(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "r.toml"
+    file.write_text(HEAD + DATA + QUANTIZE + step("build", "rtl_only = true") + step("verify"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = refused(capsys, "compress", file)
+    assert said.startswith(f"{file}, step 3 (verify): perl, make, g++ must be on PATH, not missing")
+    assert [one.name for one in tmp_path.iterdir()] == ["r.toml"]
 
 
 def test_another_file_than_toml_is_refused_with_how_to_begin(tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,28 @@ def hgq_grids(model: Any, graph: Graph) -> dict[str, WeightGrid]:
     if not found:
         raise HwsimError("a model of HGQ must have layers with a kernel quantizer, not none")
     return found
+
+
+def grids_of(given: Any, graph: Graph) -> Mapping[str, WeightGrid] | None:
+    """Grids by node: those that are given, or the formats of a Keras model of HGQ2; None for None.
+
+    Raises HwsimError as `hgq_grids`, and for a node or a shape that the graph has not.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        return hgq_grids(given, graph)
+    layers = {node.name: node.op for node in graph.nodes if isinstance(node.op, Weighted)}
+    for name, grid in given.items():
+        if name not in layers:
+            raise HwsimError(f"a grid of weights must be of one of {list(layers)}, not {name!r}")
+        if not isinstance(grid, WeightGrid) or grid.step.shape != layers[name].weights.shape:
+            held = grid.step.shape if isinstance(grid, WeightGrid) else type(grid).__name__
+            raise HwsimError(
+                f"the grid of node {name!r} must be a WeightGrid of the weights' shape "
+                f"{layers[name].weights.shape}, not {held}"
+            )
+    return given
 
 
 def _layers(model: Any) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from hwsim.compress.training.start import float_weights
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import batch_size, read_labels
+from hwsim.extras import expect_libraries
 from hwsim.ops import Weighted
 from hwsim.recipe.job import INTEGERS, Job, Masks, StepResult, save_masks
 from hwsim.recipe.keys import Values, arguments_of
@@ -38,6 +39,14 @@ def check_quantization(values: Values) -> None:
     LinearScheme.parse(**arguments_of(LinearScheme.parse, given))
     bounds = {name.removeprefix("target_"): given[name] for name in TARGETS if name in given}
     parse_target(**arguments_of(parse_target, {**given, **bounds}))
+
+
+def expect_quantizing(values: Values) -> None:
+    """Raise HwsimError where what rounds by gradients, or chooses widths, is not installed."""
+    if values["rounding"] == "adaptive":
+        expect_libraries("torch", extra="train", what="adaptive rounding")
+    if values["target_bits"] is not None or values["target_accuracy"] is not None:
+        expect_libraries("scipy", extra="train", what="a choice of widths")
 
 
 def run_quantization(job: Job) -> StepResult:

@@ -16,7 +16,7 @@ from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.recipe.job import FLOATS, INTEGERS, Job, StepResult, save_masks
 from hwsim.recipe.keys import Values
-from hwsim.recipe.steps.training import float_start
+from hwsim.recipe.steps.training import expect_training, float_start
 from hwsim.storage import write_atomically
 
 WITH_LABELS = ("taylor", "movement")
@@ -68,6 +68,12 @@ def check_float_pruning(values: Values) -> None:
         )
     if rounds_of(values) != Rounds():
         raise HwsimError("rounds with training must come after the step that quantizes")
+
+
+def expect_pruning(values: Values) -> None:
+    """Raise HwsimError where what trains or scores by gradients is not installed."""
+    if values["by"] in WITH_LABELS or values["epochs_a_round"]:
+        expect_training()
 
 
 def run_pruning(job: Job) -> StepResult:

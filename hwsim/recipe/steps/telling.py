@@ -13,7 +13,7 @@ from hwsim.compress.attribution.page import whole
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.errors import HwsimError
-from hwsim.extras import hardware
+from hwsim.extras import expect_libraries, hardware
 from hwsim.recipe.job import Job, StepResult
 from hwsim.recipe.keys import Values, arguments_of
 from hwsim.reporting.tradeoff import draw
@@ -83,6 +83,13 @@ def check_build(values: Values) -> None:
             raise HwsimError(f"{name} must be more than 0, not {values[name]:g}")
 
 
+def expect_building(values: Values) -> None:
+    """Raise HwsimError where what writes Verilog, or synthesizes it, is not installed."""
+    expect_libraries("amaranth", extra="rtl", what="hardware")
+    if not values["rtl_only"]:
+        hardware("rtl.flow.tools").yosys()
+
+
 def run_build(job: Job) -> StepResult:
     """Verilog, and unless only that is wanted a bitstream."""
     from hwsim.verbs import build
@@ -101,6 +108,13 @@ def check_verification(values: Values) -> None:
     """Raise HwsimError for no samples."""
     if values["samples"] is not None and values["samples"] < 1:
         raise HwsimError(f"samples must be at least 1, not {values['samples']}")
+
+
+def expect_verifying() -> None:
+    """Raise HwsimError where Verilator, or what compiles for it, is missing."""
+    tools = hardware("rtl.flow.tools")
+    tools.require_programs("perl", "make", "g++")
+    tools.verilator()
 
 
 def run_verification(job: Job) -> StepResult:

@@ -12,6 +12,7 @@ from hwsim.compress.training.start import float_weights
 from hwsim.compress.training.teachers import any_teacher
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
+from hwsim.extras import expect_libraries
 from hwsim.recipe.job import INTEGERS, Job, StepResult, Weights
 from hwsim.recipe.keys import Values, arguments_of
 
@@ -22,6 +23,11 @@ def training(values: Values) -> Training:
     if "share" in values:
         given["distil"] = values["share"]
     return Training(**given)
+
+
+def expect_training() -> None:
+    """Raise HwsimError where what trains is not installed."""
+    expect_libraries("torch", "array_api_compat", extra="train", what="training")
 
 
 def run_training(job: Job) -> StepResult:
