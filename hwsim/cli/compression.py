@@ -66,7 +66,10 @@ def quantize(
     ] = "w8a8",
     layer: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=wNaN", help="Other bits by a pattern of names; w4 or a8 too."),
+        typer.Option(
+            metavar="NAME=wNaN",
+            help="Other bits by a pattern of names; w4 or a8, or w4,3,2 by channel.",
+        ),
     ] = None,
     ends: Annotated[
         str | None,
@@ -93,6 +96,13 @@ def quantize(
     rounding: Annotated[
         str, typer.Option(help="Of weights: nearest; by their sums' error, feedback or adaptive.")
     ] = "nearest",
+    channel_bits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FEW-MOST",
+            help="Bits of weights by channel, as 2-6, whose average a layer's bits then are.",
+        ),
+    ] = None,
     accumulator: Sums = None,
     samples: Annotated[
         int, typer.Option(help="Samples that ranges come from, evenly over the data.")
@@ -151,6 +161,7 @@ def quantize(
         equalize=equalize,
         correct_bias=correct_bias,
         rounding=rounding,
+        channel_bits=channel_bits,
         exact=out.suffix.lower() != ".onnx",
     )
     asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)

@@ -247,7 +247,7 @@ def show_quantized(facts: Facts) -> None:
         (
             row["name"],
             row["op"],
-            str(row.get("weight_bits", "")),
+            _weight_bits(row),
             _power(row.get("weight_scales")),
             _decibels(row.get("weight_sqnr")),
             _code(row),
@@ -282,6 +282,14 @@ def show_quantized(facts: Facts) -> None:
     if facts["prepared"]:
         out.print(f"data: {facts['prepared']}", markup=False)
     out.print(f"next: {facts['next']}", markup=False, soft_wrap=True)
+
+
+def _weight_bits(row: Facts) -> str:
+    """`4`, or by channel the average and both ends, `3.0 of 2 to 6`."""
+    each = row.get("channel_bits")
+    if each is None:
+        return str(row.get("weight_bits", ""))
+    return f"{sum(each) / len(each):.1f} of {min(each)} to {max(each)}"
 
 
 def _code(row: Facts) -> str:

@@ -82,6 +82,16 @@ def _pairs(value: Any) -> dict[str, str]:
     return found
 
 
+def _bits(value: Any) -> dict[str, Any]:
+    """The same, where a table may have lists of whole numbers."""
+    if not isinstance(value, dict):
+        return dict(_pairs(value))
+    return {
+        name: [_whole(n) for n in _listed(one)] if isinstance(one, list) else _text(one)
+        for name, one in value.items()
+    }
+
+
 def _figures(value: Any) -> str:
     """A number, some, or a text, as the text that the command takes."""
     if isinstance(value, str):
@@ -98,6 +108,10 @@ KINDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "float | str": ('a number, or a text such as "91.5%"', _number_or_text),
     "Sequence[str]": ("a text or a list of texts", _texts),
     "Mapping[str, str]": ('a table such as { NAME = "VALUE" } or a list of "NAME=VALUE"', _pairs),
+    "Mapping[str, Any]": (
+        'a table such as { NAME = "w4a8", OTHER = [4, 3, 2] } or a list of "NAME=w4a8"',
+        _bits,
+    ),
     "Path": ("the name of a file in quotes", _text),
     "figures": ('a number, a list of numbers or a text such as "1/255"', _figures),
 }

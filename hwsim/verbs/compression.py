@@ -27,7 +27,7 @@ def quantize(
     data: Any,
     *,
     bits: str = "w8a8",
-    layers: Mapping[str, str] | None = None,
+    layers: Mapping[str, Any] | None = None,
     ends: str | None = None,
     scheme: str = "power-of-two",
     method: str = "mse",
@@ -35,6 +35,7 @@ def quantize(
     equalize: bool = False,
     correct_bias: bool = False,
     rounding: str = "nearest",
+    channel_bits: str | None = None,
     accumulator: str | None = None,
     samples: int | None = 1024,
     target_accuracy: float | str | None = None,
@@ -56,8 +57,11 @@ def quantize(
     function: the first `samples` are taken. `bits` are those of weights and activations, from 1 to
     16 each (1 bit of weights is a sign; of activations 0 and 1, or a sign where they have one).
     `layers` are other bits by a pattern of names (`{"conv*": "w8a8", "fc": "w4"}`), the last that
-    fits counts; `ends` are those of the first and last layers and of what they read. `scheme` is
-    `power-of-two` (hardware shifts, and QONNX's executor has the same integers), `symmetric` (any
+    fits counts; of weights there may be a number a channel (`"w4,3,2a8"`, or `[4, 3, 2]`).
+    `channel_bits` (`"2-6"`) makes a layer's bits of weights an average, and chooses those of each
+    channel from the fewest to the most, for the least error of the layer's sums. `ends` are those
+    of the first and last layers and of what they read. `scheme` is `power-of-two` (hardware
+    shifts, and QONNX's executor has the same integers), `symmetric` (any
     scale) or `affine` (zero points of activations too); of these w8a8 is a QDQ file with ONNX
     Runtime's integers. `method` is `mse`, `minmax`, `average`, `percentile:99.9` or `entropy`.
     `equalize` brings the channels between two layers to ranges alike first, for what has one scale
@@ -99,6 +103,7 @@ def quantize(
         equalize=equalize,
         correct_bias=correct_bias,
         rounding=rounding,
+        channel_bits=channel_bits,
         exact=out is None or Path(out).suffix.lower() != ".onnx",
     )
     asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)

@@ -51,7 +51,7 @@ def _bits(room: Room, questions: tuple[Question, ...], plain: Formats) -> Knapsa
     named = {name for place in room.places if place.weights for name in place.names}
     once = {layer.weights: layer for layer in room.found.layers}
     fixed = sum(
-        room.sizes[tensor] * plain.weights[layer.name].bits
+        plain.weights[layer.name].total_bits(room.sizes[tensor])
         for tensor, layer in once.items()
         if layer.name not in named
     )
@@ -82,16 +82,18 @@ def _operations(room: Room, questions: tuple[Question, ...], plain: Formats) -> 
     for layer in room.found.layers:
         products, read = room.products[layer.name], layer.reads[0]
         first, second = at.get(layer.name), of.get(read)
-        bits = plain.weights[layer.name].bits, plain.tensors[read].bits
+        by, code = plain.weights[layer.name], plain.tensors[read].bits
         if first is not None and second is not None:
             pairs[first, second] = pairs.get((first, second), 0) + products
         elif first is not None or second is not None:
-            chosen, other = (first, bits[1]) if first is not None else (second, bits[0])
+            chosen, other = (
+                (first, products * code) if first is not None else (second, by.total_bits(products))
+            )
             assert chosen is not None
             for k, n in enumerate(questions[chosen].values):
-                alone[chosen][k] += products * n * other
+                alone[chosen][k] += n * other
         else:
-            fixed += products * bits[0] * bits[1]
+            fixed += by.total_bits(products) * code
     together = tuple(
         Together(
             first,

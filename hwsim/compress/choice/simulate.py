@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.compress.float_model import FloatModel
-from hwsim.compress.quantize.linear import ends_of, rounded
+from hwsim.compress.quantize.linear import along, ends_of, rounded
 from hwsim.compress.quantize.places import FloatLayer
 from hwsim.compress.quantize.qonnx_file import QuantNode
 
@@ -26,11 +26,7 @@ def with_weights(
     constants, new = model.constants, {}
     for name, by in weights.items():
         held = constants[layers[name].weights]
-        shape = [1] * held.ndim
-        if by.axis is not None:
-            shape[by.axis] = -1
-        scale = np.asarray(by.scale, np.float64).reshape(shape)
-        new[layers[name].weights] = rounded(held.astype(np.float64), scale, ends_of(by))
+        new[layers[name].weights] = rounded(held.astype(np.float64), *along(by, held.ndim))
     return model.with_constants(new)
 
 

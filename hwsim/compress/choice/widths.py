@@ -130,12 +130,12 @@ def _tensors(found: Quantizable, free: Collection[str]) -> Iterator[BitPlace]:
 
 def _free(found: Quantizable, model: FloatModel, linear: LinearScheme) -> tuple[set[str], set[str]]:
     """Layers, and tensors, that have the bits of all: those that no pattern names."""
-    one, other = (
+    (weights, tensors), (more, others) = (
         replace(linear, widths=Widths(weights=n, activations=n)).bits(found, model.inputs)
         for n in (2, 3)
     )
-    changed = [{name for name in a if a[name] != b[name]} for a, b in zip(one, other, strict=True)]
-    return changed[0], changed[1]
+    layers = {name for name in weights if weights[name] != more[name]}
+    return layers, {name for name in tensors if tensors[name] != others[name]}
 
 
 def _products(model: FloatModel, layers: Sequence[FloatLayer], batch: Batch) -> dict[str, int]:

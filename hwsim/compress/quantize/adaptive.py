@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.float_model import Batch, FloatModel
-from hwsim.compress.quantize.linear import Formats, ends_of
+from hwsim.compress.quantize.linear import Formats, along
 from hwsim.compress.quantize.qonnx_file import QuantNode
 from hwsim.compress.quantize.sampled import LayerNode, in_codes
 from hwsim.extras import library
@@ -57,6 +57,12 @@ def adapted(
     return shown
 
 
+def _grid(by: QuantNode, rank: int) -> tuple[Any, Any, Any]:
+    """The scale and both ends, to go with the weights."""
+    scale, (low, high) = along(by, rank)
+    return scale, low, high
+
+
 def _sums(torch: Any, work: LayerNode, x: Any, weights: Any) -> Any:
     """What the layer makes of a batch, without its bias."""
     if work.layer.op != "Conv":
@@ -79,16 +85,14 @@ def _learned(
     rng: np.random.Generator,
 ) -> Reals:
     """Weights on their grid; those that are 0 stay so: they were pruned."""
-    shape = [1] * weights.ndim
-    if by.axis is not None:
-        shape[by.axis] = -1
-    scale = torch.tensor(np.asarray(by.scale, np.float32).reshape(shape))
-    low, high = ends_of(by)
+    scale, low, high = (torch.tensor(np.asarray(a, np.float32)) for a in _grid(by, weights.ndim))
     steps = torch.tensor(np.asarray(weights, np.float32)) / scale
-    floor = torch.floor(steps)
+    signs = high == 0  # of one bit, which has no code between
+    floor = torch.where(signs, torch.where(steps >= 0, 1.0, -1.0), torch.floor(steps))
+    low, high = torch.where(signs, -1.0, low), torch.where(signs, 1.0, high)
     first, last = STRETCH
-    free = steps != 0
-    rest = (steps - floor).clip(1e-3, 1 - 1e-3)
+    free = (steps != 0) & ~signs
+    rest = (steps - torch.floor(steps)).clip(1e-3, 1 - 1e-3)
     soft = torch.logit((rest - first) / (last - first)).requires_grad_()
     optimizer = torch.optim.Adam([soft], lr=RATE)
     x, wanted = torch.from_numpy(inputs), torch.from_numpy(sums)

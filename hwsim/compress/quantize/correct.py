@@ -6,16 +6,17 @@ correction, ICCV 2019, section 4.2, with means of calibration data as in its app
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.float_model import Batch, FloatModel
-from hwsim.compress.quantize.linear import Formats, ends_of, rounded
+from hwsim.compress.quantize.linear import Formats, along, rounded
 from hwsim.compress.quantize.places import FloatLayer
 from hwsim.compress.quantize.qonnx_file import QuantNode
+from hwsim.compress.quantize.sampled import first_samples
 
 Reals = npt.NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def corrected(
             for layer in made.found.layers
         }
     )
-    few = list(_first(batches))
+    few = list(first_samples(batches, SAMPLES))
     wanted = _means(model, few, layers)
     moved = {str(layer.bias): constants[str(layer.bias)].astype(np.float64) for layer in layers}
     for _ in layers:
@@ -61,15 +62,6 @@ def corrected(
         if max(float(np.abs(change).max()) for change in changes.values()) <= CLOSE * largest:
             break
     return start.with_constants(moved)
-
-
-def _first(batches: Iterable[Batch]) -> Iterator[Batch]:
-    left = SAMPLES
-    for batch in batches:
-        yield {name: array[:left] for name, array in batch.items()}
-        left -= len(next(iter(batch.values())))
-        if left <= 0:
-            return
 
 
 def _means(
@@ -99,8 +91,4 @@ def _with_bias(model: FloatModel, layer: FloatLayer) -> str:
 
 
 def _rounded(weights: npt.NDArray[Any], by: QuantNode) -> Reals:
-    shape = [1] * weights.ndim
-    if by.axis is not None:
-        shape[by.axis] = -1
-    scale = np.asarray(by.scale, np.float64).reshape(shape)
-    return rounded(weights.astype(np.float64), scale, ends_of(by))
+    return rounded(weights.astype(np.float64), *along(by, weights.ndim))

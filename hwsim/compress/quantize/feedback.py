@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.float_model import Batch, FloatModel
-from hwsim.compress.quantize.linear import Formats, ends_of, rounded
+from hwsim.compress.quantize.linear import Ends, Formats, along, rounded
 from hwsim.compress.quantize.qonnx_file import QuantNode
 from hwsim.compress.quantize.sampled import LayerNode, in_codes
 
@@ -48,12 +49,12 @@ def fed_back(
         if not node.known or layer.weights in done:
             continue
         done.add(layer.weights)
-        moments = _moments(node, now, batches, centred=centred)
-        rows = _rows(node, constants[layer.weights])
-        scale = _scales(node, made.weights[layer.name], constants[layer.weights])
+        moments = moments_of(node, now, batches, centred=centred)
+        rows = as_rows(node, constants[layer.weights])
+        each = grids(node, made.weights[layer.name], constants[layer.weights])
         found = [
-            best_codes(weights, scales, ends_of(made.weights[layer.name]), one)
-            for weights, scales, one in zip(rows, scale, moments, strict=True)
+            best_codes(weights, *grid, one)
+            for weights, grid, one in zip(rows, each, moments, strict=True)
         ]
         codes = {layer.weights: _as_weights(node, np.stack(found), constants[layer.weights].shape)}
         now, shown = now.with_constants(codes), shown.with_constants(codes)
@@ -72,11 +73,11 @@ class Moments:
         return np.asarray(((weights @ self.inputs - 2 * self.sums) * weights).sum(axis=1))
 
 
-def best_codes(weights: Reals, scale: Reals, ends: tuple[int, int], moments: Moments) -> Reals:
+def best_codes(weights: Reals, scale: Reals, ends: Ends, moments: Moments) -> Reals:
     """Weights (sums, terms) as reals of codes, for the least loss that is found.
 
-    `scale` is (sums, 1). The loss of no row is above that of the nearest codes. Weights that are 0
-    stay so: they were pruned.
+    `scale` is (sums, 1), and so may be the ends. The loss of no row is above that of the nearest
+    codes. Weights that are 0 stay so: they were pruned.
     """
     energy = moments.inputs.diagonal()
     damping = DAMPING * float(energy.mean()) or 1.0
@@ -94,16 +95,14 @@ def best_codes(weights: Reals, scale: Reals, ends: tuple[int, int], moments: Mom
     return np.where((moments.loss(found) < moments.loss(nearest))[:, None], found, nearest)
 
 
-def _with_feedback(
-    weights: Reals, gone: Mask, scale: Reals, ends: tuple[int, int], upper: Reals
-) -> Reals:
+def _with_feedback(weights: Reals, gone: Mask, scale: Reals, ends: Ends, upper: Reals) -> Reals:
     """Column after column rounded, its error in those behind it."""
     left, codes = weights.copy(), np.empty_like(weights)
     for start in range(0, weights.shape[1], BLOCK):
         block = slice(start, min(start + BLOCK, weights.shape[1]))
         errors = np.empty((len(weights), block.stop - start))
         for column in range(start, block.stop):
-            near = rounded(left[:, column], scale[:, 0], ends)
+            near = rounded(left[:, [column]], scale, ends)[:, 0]
             codes[:, column] = np.where(gone[:, column], 0.0, near)
             error = (left[:, column] - codes[:, column]) / upper[column, column]
             left[:, column : block.stop] -= error[:, None] * upper[column, column : block.stop]
@@ -112,17 +111,15 @@ def _with_feedback(
     return codes
 
 
-def _descended(
-    codes: Reals, gone: Mask, scale: Reals, ends: tuple[int, int], moments: Moments
-) -> Reals:
+def _descended(codes: Reals, gone: Mask, scale: Reals, ends: Ends, moments: Moments) -> Reals:
     """Each code the best one beside all others, until none changes."""
     codes, energy = codes.copy(), moments.inputs.diagonal()
     slope = moments.sums - codes @ moments.inputs
     for _ in range(SWEEPS):
         changed = False
         for column in np.flatnonzero(energy > 0):
-            best = rounded(codes[:, column] + slope[:, column] / energy[column], scale[:, 0], ends)
-            best = np.where(gone[:, column], 0.0, best)
+            wanted = codes[:, [column]] + slope[:, [column]] / energy[column]
+            best = np.where(gone[:, column], 0.0, rounded(wanted, scale, ends)[:, 0])
             step = best - codes[:, column]
             if step.any():
                 changed = True
@@ -133,10 +130,10 @@ def _descended(
     return codes
 
 
-def _moments(
+def moments_of(
     node: LayerNode, now: FloatModel, batches: Iterable[Batch], *, centred: bool
 ) -> list[Moments]:
-    """One for each group of the layer."""
+    """Of what a layer reads in `now`, one for each group; `centred` without the means."""
     total = 0
     inputs = sums = mean = level = np.zeros(())
     for x, wanted in node.read_and_given(now, node.model, batches):
@@ -181,7 +178,7 @@ def _unfolded(
         yield columns.astype(np.float64), rows.astype(np.float64)
 
 
-def _rows(node: LayerNode, weights: npt.NDArray[np.float32]) -> Reals:
+def as_rows(node: LayerNode, weights: npt.NDArray[np.float32]) -> Reals:
     """Weights as (groups, sums, terms)."""
     if node.layer.op == "Conv":
         groups = node.attributes.get("group", 1)
@@ -196,8 +193,16 @@ def _as_weights(node: LayerNode, rows: Reals, shape: tuple[int, ...]) -> Reals:
     return np.asarray(rows[0] if node.layer.axis == 0 else rows[0].T)
 
 
-def _scales(node: LayerNode, by: QuantNode, weights: npt.NDArray[np.float32]) -> Reals:
-    """The scale of each row, (groups, sums, 1)."""
-    each = np.broadcast_to(np.asarray(by.scale, np.float64).ravel(), weights.shape[node.layer.axis])
+def grids(
+    node: LayerNode, by: QuantNode, weights: npt.NDArray[np.float32]
+) -> Iterator[tuple[Reals, Ends]]:
+    """The scale and the ends of each row, (sums, 1), by group."""
     groups = node.attributes.get("group", 1) if node.layer.op == "Conv" else 1
-    return np.asarray(each.reshape(groups, -1, 1))
+    scale, ends = along(by, weights.ndim)
+
+    def parts(each: Any) -> Reals:
+        rows = np.broadcast_to(np.ravel(each), weights.shape[node.layer.axis])
+        return np.asarray(rows.reshape(groups, -1, 1))
+
+    low, high = ([end] * groups if isinstance(end, int) else parts(end) for end in ends)
+    yield from zip(parts(scale), zip(low, high, strict=True), strict=True)

@@ -21,24 +21,30 @@ from hwsim.compress.calibration import (
 )
 from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.quantize.options import LinearScheme, Widths
-from hwsim.compress.quantize.places import Quantizable, places
+from hwsim.compress.quantize.places import FloatLayer, Quantizable, places
 from hwsim.compress.quantize.qdq_file import activations
 from hwsim.compress.quantize.qonnx_file import QuantNode, quantized
+from hwsim.errors import HwsimError
 
 __all__ = [
     "Formats",
     "LinearScheme",
     "Widths",
+    "along",
     "ends_of",
     "formats",
     "formats_of",
+    "of_layer",
     "of_tensor",
     "of_weights",
+    "on_channels_grids",
     "quantize",
     "rounded",
 ]
 
 Reals = npt.NDArray[np.float64]
+Ends = tuple[Any, Any]
+"""The lowest and the highest code: whole numbers, or arrays of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +84,7 @@ def formats_of(
     weight_bits, bits = linear.bits(found, model.inputs)
     constants = model.constants
     weights = {
-        layer.name: of_weights(
-            layer.weights,
-            constants[layer.weights],
-            weight_bits[layer.name],
-            layer.axis if linear.per_channel and not layer.grouped else None,
-            linear,
-        )
+        layer.name: of_layer(layer, constants[layer.weights], weight_bits[layer.name], linear)
         for layer in found.layers
     }
     tensors = {name: of_tensor(seen[name], bits[name], linear) for name in found.tensors}
@@ -113,14 +113,7 @@ def byte_formats(model: FloatModel, batches: Iterable[Batch], linear: LinearSche
         tensors[name] = QuantNode(scale, 8, symmetric, symmetric, int(zero[0]))
     constants, whole = model.constants, replace(linear, method="minmax")
     weights = {
-        layer.name: of_weights(
-            layer.weights,
-            constants[layer.weights],
-            8,
-            layer.axis if linear.per_channel and not layer.grouped else None,
-            whole,
-        )
-        for layer in found.layers
+        layer.name: of_layer(layer, constants[layer.weights], 8, whole) for layer in found.layers
     }
     held = {name: (float(low[0]), float(high[0])) for name, (low, high) in ends.items()}
     kept = {name: seen[name] for name in found.tensors}
@@ -173,6 +166,36 @@ def of_weights(
     return QuantNode(scale, bits, signed=True, narrow=True, axis=axis)
 
 
+def of_layer(
+    layer: FloatLayer,
+    weights: npt.NDArray[Any],
+    bits: int | tuple[int, ...],
+    linear: LinearScheme = LinearScheme(),
+) -> QuantNode:
+    """A format for a layer's weights, of one number of bits or of one a channel.
+
+    HwsimError for as many numbers as there are no channels, or where channels share a scale.
+    """
+    axis = layer.axis if linear.per_channel and not layer.grouped else None
+    if isinstance(bits, int):
+        return of_weights(layer.weights, weights, bits, axis, linear)
+    if axis is None:
+        raise HwsimError(
+            f"bits by channel of layer {layer.name!r} must come with a scale a channel, not with "
+            f"one a {'group' if layer.grouped else 'layer'}"
+        )
+    if len(bits) != weights.shape[axis]:
+        raise HwsimError(
+            f"bits of layer {layer.name!r} must be one number, or one for each of its "
+            f"{weights.shape[axis]} channels, not {len(bits)}"
+        )
+    each = {n: of_weights(layer.weights, weights, n, axis, linear) for n in sorted({*bits})}
+    if len(each) == 1:
+        return each[bits[0]]
+    scale = np.array([each[n].scale[channel] for channel, n in enumerate(bits)], np.float32)
+    return replace(each[max(bits)], scale=scale, channel_bits=bits)
+
+
 def _scale_of_signs(mean: Reals, linear: LinearScheme) -> npt.NDArray[np.float32]:
     """The scale of signs with the least squared error, from the mean magnitude.
 
@@ -186,17 +209,51 @@ def _scale_of_signs(mean: Reals, linear: LinearScheme) -> npt.NDArray[np.float32
 
 
 def ends_of(by: QuantNode) -> tuple[int, int]:
-    """The lowest and the highest code."""
+    """The lowest and the highest code, of the widest channel."""
     if by.signed:
         return -(1 << by.bits - 1) + by.narrow, (1 << by.bits - 1) - 1
     return 0, (1 << by.bits) - 1
 
 
-def rounded(reals: Reals, scale: Any, ends: tuple[int, int]) -> Reals:
+def along(by: QuantNode, rank: int) -> tuple[Reals, Ends]:
+    """The scale and the ends of a layer's weights, to go with an array of so many axes."""
+    shape = [1] * rank
+    if by.axis is not None:
+        shape[by.axis] = -1
+    scale = np.asarray(by.scale, np.float64).reshape(shape)
+    if by.channel_bits is None:
+        return scale, ends_of(by)
+    each = [ends_of(replace(by, bits=n, narrow=n > 1)) for n in by.channel_bits]
+    low, high = np.array(each, np.int64).T
+    return scale, (low.reshape(shape), high.reshape(shape))
+
+
+def on_channels_grids(model: FloatModel, made: Formats) -> FloatModel:
+    """The model with weights on their grids where channels have bits of their own.
+
+    A file says the most bits of them alone.
+    """
+    constants = model.constants
+    mixed = ((layer.weights, made.weights[layer.name]) for layer in made.found.layers)
+    return model.with_constants(
+        {
+            name: rounded(constants[name].astype(np.float64), *along(by, constants[name].ndim))
+            for name, by in mixed
+            if by.channel_bits is not None
+        }
+    )
+
+
+def rounded(reals: Reals, scale: Any, ends: Ends) -> Reals:
     """Reals as a quantizer gives them back; with the ends of 1 bit and a sign, as a sign."""
-    if ends in ((0, 0), (-1, 0)):
+    low, high = ends
+    sign = (high == 0) & (low >= -1)
+    if sign is True:
         return np.asarray(np.where(reals >= 0, scale, -scale))
-    return np.asarray(np.clip(np.round(reals / scale), *ends) * scale)
+    codes = np.clip(np.round(reals / scale), low, high)
+    if np.any(sign):
+        codes = np.where(sign, np.where(reals >= 0, 1, -1), codes)
+    return np.asarray(codes * scale)
 
 
 def _of_one_kind(

@@ -17,7 +17,11 @@ MOST_BIAS = 2**31
 
 @dataclass(frozen=True, slots=True)
 class QuantNode:
-    """`clip(round(x / scale) + zero_point)` of `bits`; one scale, or one a channel of `axis`."""
+    """`clip(round(x / scale) + zero_point)` of `bits`; one scale, or one a channel of `axis`.
+
+    With `channel_bits` each channel has its own bits, `bits` are the most of them. QONNX's executor
+    takes one number of bits a node, so that what it reads must lie on the narrower grids already.
+    """
 
     scale: Reals
     bits: int
@@ -25,6 +29,13 @@ class QuantNode:
     narrow: bool = False
     zero_point: int = 0
     axis: int | None = None
+    channel_bits: tuple[int, ...] | None = None
+
+    def total_bits(self, size: int) -> int:
+        """Bits of so many weights."""
+        if self.channel_bits is None:
+            return size * self.bits
+        return size // len(self.channel_bits) * sum(self.channel_bits)
 
 
 def quantized(

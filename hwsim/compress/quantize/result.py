@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hwsim.compress.calibration.shown import histogram_facts
 from hwsim.compress.choice.report import BitChoice
-from hwsim.compress.quantize.linear import Formats, ends_of, rounded
+from hwsim.compress.quantize.linear import Formats, along, ends_of, rounded
 from hwsim.compress.quantize.places import node_name
 from hwsim.compress.quantize.qonnx_file import QuantNode
 from hwsim.emulator.run import planned
@@ -158,16 +158,13 @@ def histograms_of(made: Formats) -> tuple[dict[str, Any], ...]:
 def _of_weights(
     weights: npt.NDArray[Any], rounds: npt.NDArray[Any], by: QuantNode
 ) -> dict[str, Any]:
-    shape = [1] * weights.ndim
-    if by.axis is not None:
-        shape[by.axis] = -1
     reals = weights.astype(np.float64)
-    scale = np.asarray(by.scale, np.float64).reshape(shape)
-    back = rounded(rounds.astype(np.float64), scale, ends_of(by))
+    back = rounded(rounds.astype(np.float64), *along(by, weights.ndim))
     error = float(((back - reals) ** 2).sum())
     return {
         "weights": weights.size,
         "weight_bits": by.bits,
+        **({} if by.channel_bits is None else {"channel_bits": list(by.channel_bits)}),
         "weight_scales": _ends(by.scale),
         "weight_error": error,
         "weight_sqnr": _sqnr(float((reals**2).sum()), error),

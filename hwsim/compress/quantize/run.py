@@ -8,10 +8,17 @@ from hwsim.compress.calibration import Form, Histogram
 from hwsim.compress.calibration.shown import remarks
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.adaptive import adapted
+from hwsim.compress.quantize.channel_bits import with_channel_bits
 from hwsim.compress.quantize.correct import corrected
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.compress.quantize.feedback import fed_back
-from hwsim.compress.quantize.linear import as_written, byte_formats, formats, formats_of
+from hwsim.compress.quantize.linear import (
+    as_written,
+    byte_formats,
+    formats,
+    formats_of,
+    on_channels_grids,
+)
 from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.quantize.places import places
 from hwsim.compress.quantize.qdq_file import qdq, written
@@ -48,6 +55,7 @@ def run(
         made = (byte_formats if bytewise else formats)(start, batches, linear)
     else:
         made = formats_of(start, places(start), seen, linear)
+    made = with_channel_bits(start, batches, made, linear)
     if linear.rounding == "feedback":
         start = fed_back(start, batches, made, centred=linear.correct_bias)
     elif linear.rounding == "adaptive":
@@ -66,6 +74,7 @@ def run(
         )
         made = as_written(made, written(proto))
     else:
+        start = on_channels_grids(start, made)
         form, proto = "QONNX", quantized(start, made.found, made.tensors, made.weights)
     exact = form == "QONNX" and linear.exact
     graph = read_back(proto, model.path, exact=exact)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.compress.float_model import Batch, FloatModel
-from hwsim.compress.quantize.linear import Formats, ends_of, rounded
+from hwsim.compress.quantize.linear import Formats, along, ends_of, rounded
 from hwsim.compress.quantize.places import FloatLayer
 from hwsim.compress.quantize.qonnx_file import QuantNode
 from hwsim.errors import HwsimError
@@ -19,6 +19,16 @@ Reals = npt.NDArray[np.float32]
 SAMPLES = 1024
 TO_EVEN = np.float32(1.5 * 2**23)
 """A sum with it in float32 has no bits behind the point: it is rounded half to even."""
+
+
+def first_samples(batches: Iterable[Batch], most: int) -> Iterator[Batch]:
+    """Batches of the first samples, so many at most."""
+    left = most
+    for batch in batches:
+        yield {name: array[:left] for name, array in batch.items()}
+        left -= len(next(iter(batch.values())))
+        if left <= 0:
+            return
 
 
 def in_codes(model: FloatModel, tensors: Mapping[str, QuantNode]) -> FloatModel:
@@ -157,9 +167,8 @@ def with_largest(model: FloatModel, shown: FloatModel, made: Formats) -> FloatMo
     new = {}
     for layer in made.found.layers:
         by, before = made.weights[layer.name], model.constants[layer.weights].astype(np.float64)
-        shape = [-1 if axis == by.axis else 1 for axis in range(before.ndim)]
-        scale = np.asarray(by.scale, np.float64).reshape(shape)
-        nearest, ends = rounded(before, scale, ends_of(by)), ends_of(by)
+        scale, ends = along(by, before.ndim)
+        nearest = rounded(before, scale, ends)
         largest = np.isin(np.round(nearest / scale), ends)
         new[layer.weights] = np.where(largest, nearest, shown.constants[layer.weights])
     return shown.with_constants(new)
