@@ -23,6 +23,7 @@ from compressed_float import (
     NormedNetwork,
     Samples,
     epochs_of,
+    folded,
     moved,
     read_float,
     teacher,
@@ -44,18 +45,6 @@ with warnings.catch_warnings():
 BITS = 4
 RISING = 0.1
 PART = 500  # images at a time for QONNX's executor
-
-
-def folded(network: NormedNetwork) -> list[nn.Module]:
-    """The float layers with batch norms in the convolutions before them."""
-    layers: list[nn.Module] = []
-    for one in network:
-        if isinstance(one, nn.BatchNorm2d):
-            conv = layers.pop()
-            layers.append(nn.utils.fusion.fuse_conv_bn_eval(conv, one))  # type: ignore[type-var]
-        else:
-            layers.append(one)
-    return layers
 
 
 def quantized(network: NormedNetwork) -> nn.Module:

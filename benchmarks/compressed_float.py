@@ -95,6 +95,18 @@ class NormedNetwork(nn.Sequential):
         return {n: one.weight for n, one in found if isinstance(one, nn.Conv2d | nn.Linear)}
 
 
+def folded(network: NormedNetwork) -> list[nn.Module]:
+    """The float layers with batch norms in the convolutions before them."""
+    layers: list[nn.Module] = []
+    for one in network:
+        if isinstance(one, nn.BatchNorm2d):
+            conv = layers.pop()
+            layers.append(nn.utils.fusion.fuse_conv_bn_eval(conv, one))  # type: ignore[type-var]
+        else:
+            layers.append(one)
+    return layers
+
+
 def epochs_of(
     count: int, batch: int, epochs: int, rng: np.random.Generator, say: Callable[[int], None]
 ) -> Any:
