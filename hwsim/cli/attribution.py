@@ -9,17 +9,14 @@ import typer
 
 from hwsim.cli.compression import Data
 from hwsim.cli.console import Progress, console, print_json
+from hwsim.cli.groups import PreparationOptions, grouped
 from hwsim.cli.options import (
     Classes,
     Json,
     Labels,
     Like,
-    Mean,
     Model,
     Output,
-    Resize,
-    Scale,
-    Std,
 )
 from hwsim.cli.sheet import table
 from hwsim.cli.targets import expect_target
@@ -35,6 +32,7 @@ HEADS = {
 }  # fmt: skip
 
 
+@grouped
 def attribute(
     model: Model,
     inputs: Data,
@@ -51,10 +49,8 @@ def attribute(
     equalize: Annotated[
         bool, typer.Option("--equalize", help="The model was quantized with --equalize.")
     ] = False,
-    scale: Scale = None,
-    mean: Mean = None,
-    std: Std = None,
-    resize: Resize = False,
+    *,
+    preparation: PreparationOptions,
     like: Like = None,
     as_json: Json = False,
 ) -> None:
@@ -64,11 +60,10 @@ def attribute(
     and tables add, and each sample that is lost belongs to the layer that decides it.
     """
     from hwsim.cli.labelled import attribution_of_files
-    from hwsim.data import Preparation
     from hwsim.frontends import load
     from hwsim.storage import write_atomically
 
-    prepare = Preparation.parse(scale, mean, std, resize=resize)
+    prepare = preparation.parse()
     if page is not None:
         expect_target(page, option="--page", read=(model, *inputs, reference, labels))
     with Progress(f"reading {model}") as progress:

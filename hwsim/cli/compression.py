@@ -10,14 +10,11 @@ import typer
 
 from hwsim import defaults
 from hwsim.cli.console import Progress, print_json, print_note
+from hwsim.cli.groups import PreparationOptions, grouped
 from hwsim.cli.options import (
     Classes,
     Json,
     Labels,
-    Mean,
-    Resize,
-    Scale,
-    Std,
     TargetAccuracy,
     TargetBits,
     TargetCycles,
@@ -54,6 +51,7 @@ Sums = Annotated[
 ]
 
 
+@grouped
 def quantize(
     model: FloatFile,
     data: Data,
@@ -126,10 +124,8 @@ def quantize(
     ] = None,
     labels: Labels = None,
     classes: Classes = None,
-    scale: Scale = None,
-    mean: Mean = None,
-    std: Std = None,
-    resize: Resize = False,
+    *,
+    preparation: PreparationOptions,
     as_json: Json = False,
 ) -> None:
     """Quantize a float model after training, from what it does on calibration data.
@@ -148,7 +144,6 @@ def quantize(
     from hwsim.compress.quantize.run import run
     from hwsim.compress.samples import Batches
     from hwsim.compress.sums.quantized import with_narrow_sums
-    from hwsim.data import Preparation
     from hwsim.verbs.designs import fewest_cycles
 
     linear = LinearScheme.parse(
@@ -180,7 +175,7 @@ def quantize(
         )
     if samples < 1:
         raise HwsimError(f"--samples must be at least 1, not {samples}")
-    prepare = Preparation.parse(scale, mean, std, resize=resize)
+    prepare = preparation.parse()
     with Progress(f"reading {model}") as progress:
         found = any_float(model)
         own = None if test else labels

@@ -11,6 +11,7 @@ import typer
 
 from hwsim import defaults
 from hwsim.cli.console import CheckFailed, Progress, print_json, print_note
+from hwsim.cli.groups import PreparationOptions, grouped
 from hwsim.cli.options import (
     Classes,
     DataOrNone,
@@ -18,12 +19,8 @@ from hwsim.cli.options import (
     Json,
     Labels,
     Like,
-    Mean,
     Model,
     Output,
-    Resize,
-    Scale,
-    Std,
 )
 from hwsim.errors import HwsimError
 from hwsim.extras import hardware
@@ -125,6 +122,7 @@ def build(
     show_build(facts)
 
 
+@grouped
 def verify(
     folder: Folder,
     samples: Annotated[
@@ -136,10 +134,8 @@ def verify(
     labels: Labels = None,
     classes: Classes = None,
     output: Output = None,
-    scale: Scale = None,
-    mean: Mean = None,
-    std: Std = None,
-    resize: Resize = False,
+    *,
+    preparation: PreparationOptions,
     waves: Annotated[
         bool, typer.Option("--waves", help="Leave DIR/verify.vcd, a waveform of the first sample.")
     ] = False,
@@ -152,11 +148,10 @@ def verify(
     from hwsim.cli.labelled import read_trial
     from hwsim.cli.scores import show_both
     from hwsim.cli.tables import show_outcome
-    from hwsim.data import Preparation
     from hwsim.verification import record, run
 
     hardware("rtl.sim.verify")
-    done = Preparation.parse(scale, mean, std, resize=resize)
+    done = preparation.parse()
     with Progress(f"reading {folder}") as progress:
         trial = read_trial(folder, inputs, labels, classes, done, output, samples)
         found = run(folder, trial, samples=samples, seed=seed, waves=waves, log=progress)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.console import Progress, console, print_json
+from hwsim.cli.groups import PreparationOptions, grouped
 from hwsim.cli.labelled import named_files
-from hwsim.cli.options import Json, Labels, Like, Mean, Model, Resize, Scale, Std
+from hwsim.cli.options import Json, Labels, Like, Model
 from hwsim.cli.targets import expect_target
-from hwsim.cli.training import Batch, Checkpoint, Device, Rate, Seed, Start
+from hwsim.cli.training_options import Batch, Checkpoint, Device, Rate, Seed, Start
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hwsim.compress.prune.rounds import Rounds
 
 
+@grouped
 def prune(
     model: Model,
     out: Annotated[
@@ -93,10 +95,8 @@ def prune(
     ] = None,
     start: Start = None,
     checkpoint: Checkpoint = None,
-    scale: Scale = None,
-    mean: Mean = None,
-    std: Std = None,
-    resize: Resize = False,
+    *,
+    preparation: PreparationOptions,
     like: Like = None,
     as_json: Json = False,
 ) -> None:
@@ -109,10 +109,9 @@ def prune(
     from hwsim.compress.prune.masks import parse_pattern
     from hwsim.compress.prune.prune import Pruning, facts_of
     from hwsim.compress.prune.rounds import Rounds
-    from hwsim.data import Preparation
     from hwsim.frontends import load
 
-    prepare = Preparation.parse(scale, mean, std, resize=resize)
+    prepare = preparation.parse()
     how = Pruning(
         amount=amount,
         by=by,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.console import CheckFailed, Progress, print_json
+from hwsim.cli.groups import PreparationOptions, grouped
 from hwsim.cli.options import (
     Classes,
     Data,
@@ -17,13 +18,9 @@ from hwsim.cli.options import (
     Json,
     Labels,
     Like,
-    Mean,
     Model,
     Output,
     Outputs,
-    Resize,
-    Scale,
-    Std,
 )
 from hwsim.errors import HwsimError
 
@@ -76,6 +73,7 @@ def emulate(
         sys.stdout.write(f"{name} {tuple(one['shape'])} {one['dtype']}: {one['path']}\n")
 
 
+@grouped
 def accuracy(
     model: Model,
     inputs: Data,
@@ -86,10 +84,8 @@ def accuracy(
         Path | None,
         typer.Option(metavar="FLOAT", help="A float model to put beside it, same samples."),
     ] = None,
-    scale: Scale = None,
-    mean: Mean = None,
-    std: Std = None,
-    resize: Resize = False,
+    *,
+    preparation: PreparationOptions,
     like: Like = None,
     as_json: Json = False,
 ) -> None:
@@ -99,10 +95,9 @@ def accuracy(
     flat with --labels), or a .csv of numbers with the label last.
     """
     from hwsim.cli.labelled import accuracy_of_files
-    from hwsim.data import Preparation
     from hwsim.frontends import load
 
-    prepare = Preparation.parse(scale, mean, std, resize=resize)
+    prepare = preparation.parse()
     with Progress(f"reading {model}") as progress:
         found, says = accuracy_of_files(
             load(model, like=like), inputs, labels, classes, prepare, output, reference, progress

@@ -2,112 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.compression import Data, Sums
+from hwsim.cli.compression import Data
 from hwsim.cli.console import Progress, console, print_json
+from hwsim.cli.groups import PreparationOptions, grouped
 from hwsim.cli.labelled import check_inferred, named_files, read_data
-from hwsim.cli.options import (
-    Classes,
-    Json,
-    Labels,
-    Like,
-    Mean,
-    Model,
-    Output,
-    Resize,
-    Scale,
-    Std,
-)
+from hwsim.cli.options import Classes, Json, Labels, Like, Model, Output
 from hwsim.cli.targets import expect_target
+from hwsim.cli.training_options import TrainingOptions
 from hwsim.data import Preparation
 from hwsim.errors import HwsimError, NotWritten
 from hwsim.graph import Graph
 
 if TYPE_CHECKING:
     from hwsim.compress.training.fingerprint import Teacher
-    from hwsim.compress.training.fit import Fitted, LabelledBatch
+    from hwsim.compress.training.fit import Fitted, LabelledBatch, Wishes
     from hwsim.compress.training.loop import Epoch, Training
 
-TestData = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--test", metavar="X", help="Samples to count accuracy on; a tenth of the data otherwise."
-    ),
-]
-TestLabels = Annotated[
-    Path | None, typer.Option(metavar="Y", help="Their labels, where the samples have none.")
-]
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="M.hwsim", help="Where the trained model goes.")
 ]
-Start = Annotated[
-    Path | None,
-    typer.Option("--from", metavar="FLOAT", help="The float model it was quantized from."),
-]
-Epochs = Annotated[int, typer.Option(help="How often all samples are seen.")]
-Rate = Annotated[float, typer.Option(help="The largest step of the weights.")]
-Batch = Annotated[int, typer.Option(help="Samples a step.")]
-Seed = Annotated[int, typer.Option(help="Of the samples' order, and of those held out.")]
-Check = Annotated[
-    bool, typer.Option("--check", help="Compare each batch with the emulator, edge by edge.")
-]
-Device = Annotated[
-    str, typer.Option(metavar="D", help="Where PyTorch computes: cpu, cuda, cuda:1.")
-]
-LearnSteps = Annotated[
-    bool, typer.Option("--learn-steps", help="Learn the requantizers' multipliers too.")
-]
-LearnEntries = Annotated[
-    bool, typer.Option("--learn-entries", help="Learn the entries of codebooks too.")
-]
-KeepZeros = Annotated[
-    bool, typer.Option("--keep-zeros", help="Weights that are 0 stay so, as pruning left them.")
-]
-Best = Annotated[
-    bool, typer.Option("--best", help="Keep the epoch of the highest accuracy, not the last.")
-]
-Patience = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="With --best: end after N epochs without a better."),
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Keeps the state after each epoch; a call goes on from it."),
-]
 
 
+@grouped
 def finetune(
     model: Model,
     inputs: Data,
     out: Out,
     labels: Labels = None,
-    test: TestData = None,
-    test_labels: TestLabels = None,
-    start: Start = None,
-    epochs: Epochs = 5,
-    rate: Rate = 1e-3,
-    batch: Batch = 128,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    learn_steps: LearnSteps = False,
-    learn_entries: LearnEntries = False,
-    keep_zeros: KeepZeros = False,
-    best: Best = False,
-    patience: Patience = None,
-    accumulator: Sums = None,
-    check: Check = False,
-    checkpoint: Checkpoint = None,
+    *,
+    options: TrainingOptions,
     classes: Classes = None,
     output: Output = None,
-    scale: Scale = None,
-    mean: Mean = None,
-    std: Std = None,
-    resize: Resize = False,
+    preparation: PreparationOptions,
     like: Like = None,
     as_json: Json = False,
 ) -> None:
@@ -115,30 +48,13 @@ def finetune(
 
     Data are as `accuracy` takes them. Accuracies are those of the emulator.
     """
-    from hwsim.compress.training.fit import Wishes
-    from hwsim.compress.training.loop import Training
-    from hwsim.frontends import load
-
-    wishes = Wishes(
-        output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
-        learn_entries=learn_entries, keep_zeros=keep_zeros, accumulator=accumulator,
-    )  # fmt: skip
-    how = Training(
-        epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,
-        device=device,
-    )  # fmt: skip
-    prepare = Preparation.parse(scale, mean, std, resize=resize)
-    _expect_targets(out, checkpoint, model, *inputs, labels, *(test or ()), test_labels, start)
-    with Progress(f"reading {model}") as progress:
-        graph = load(model, like=like)
-        _expect_widths(graph, accumulator)
-        data = _read(graph, inputs, labels, classes, prepare, output, required=True)
-        held = _tested(graph, test, test_labels, classes, prepare, output)
-        found = _fit(graph, data, held, how, wishes, None, progress, named_files(inputs, labels))
-        _write(found, out, checkpoint)
+    how, wishes = options.training(), options.wishes(output)
+    files = LabelledFiles(inputs, labels, classes, preparation.parse(), output)
+    found = _trained(model, like, out, files, options, how, wishes)
     _show(str(model), out, found, as_json=as_json)
 
 
+@grouped
 def distil(
     model: Model,
     inputs: Data,
@@ -156,28 +72,11 @@ def distil(
         list[str] | None,
         typer.Option("--feature", metavar="EDGE=TENSOR", help="An edge to be like the teacher's."),
     ] = None,
-    test: TestData = None,
-    test_labels: TestLabels = None,
-    start: Start = None,
-    epochs: Epochs = 5,
-    rate: Rate = 1e-3,
-    batch: Batch = 128,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    learn_steps: LearnSteps = False,
-    learn_entries: LearnEntries = False,
-    keep_zeros: KeepZeros = False,
-    best: Best = False,
-    patience: Patience = None,
-    accumulator: Sums = None,
-    check: Check = False,
-    checkpoint: Checkpoint = None,
+    *,
+    options: TrainingOptions,
     classes: Classes = None,
     output: Output = None,
-    scale: Scale = None,
-    mean: Mean = None,
-    std: Std = None,
-    resize: Resize = False,
+    preparation: PreparationOptions,
     like: Like = None,
     as_json: Json = False,
 ) -> None:
@@ -186,32 +85,69 @@ def distil(
     The teacher is a float ONNX model, or any model that hwsim reads. Data are
     as `accuracy` takes them. Accuracies are those of the emulator.
     """
-    from hwsim.compress.training.fit import Wishes
-    from hwsim.compress.training.loop import Training
     from hwsim.compress.training.teachers import any_teacher
+
+    how = options.training(distil=share, temperature=temperature)
+    wishes, pairs = options.wishes(output), _pairs(features or ())
+    files = LabelledFiles(inputs, labels, classes, preparation.parse(), output)
+    found = _trained(
+        model, like, out, files, options, how, wishes,
+        lambda graph: any_teacher(teacher, graph, output, pairs),
+    )  # fmt: skip
+    _show(str(model), out, found, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFiles:
+    """Files with samples of a model and their labels, as the command line names them."""
+
+    inputs: Sequence[str]
+    labels: Path | None
+    classes: Path | None
+    prepare: Preparation
+    output: str | None
+
+    def __str__(self) -> str:
+        return named_files(self.inputs, self.labels)
+
+    def read(self, graph: Graph, *, required: bool) -> LabelledBatch:
+        """The samples; HwsimError names the files. Labels may be missing unless `required`."""
+        from hwsim.compress.training.fit import LabelledBatch
+
+        data = read_data(
+            graph, self.inputs, self.labels, self.classes, self.prepare, required=required
+        )
+        try:
+            check_inferred(graph, self.output, data)
+            return LabelledBatch.read(data.arrays, data.labels, data.names)
+        except HwsimError as error:
+            raise HwsimError(f"{self}: {error}") from None
+
+
+def _trained(
+    model: Path,
+    like: str | None,
+    out: Path,
+    files: LabelledFiles,
+    options: TrainingOptions,
+    how: Training,
+    wishes: Wishes,
+    teach: Callable[[Graph], Teacher] | None = None,
+) -> Fitted:
+    """The model trained and written; labels may be missing where something teaches."""
     from hwsim.frontends import load
 
-    wishes = Wishes(
-        output=output, start=start, learn_steps=learn_steps, best=best, checkpoint=checkpoint,
-        learn_entries=learn_entries, keep_zeros=keep_zeros, accumulator=accumulator,
-    )  # fmt: skip
-    how = Training(
-        epochs=epochs, rate=rate, batch=batch, seed=seed, check=check, patience=patience,
-        distil=share, temperature=temperature, device=device,
-    )  # fmt: skip
-    prepare = Preparation.parse(scale, mean, std, resize=resize)
-    pairs = _pairs(features or ())
-    read = (model, *inputs, labels, *(test or ()), test_labels, start)
-    _expect_targets(out, checkpoint, *read)
+    read = (model, *files.inputs, files.labels, *options.files)
+    _expect_targets(out, options.checkpoint, *read)
     with Progress(f"reading {model}") as progress:
         graph = load(model, like=like)
-        taught = any_teacher(teacher, graph, output, pairs)
-        _expect_widths(graph, accumulator)
-        data = _read(graph, inputs, labels, classes, prepare, output, required=False)
-        held = _tested(graph, test, test_labels, classes, prepare, output)
-        found = _fit(graph, data, held, how, wishes, taught, progress, named_files(inputs, labels))
-        _write(found, out, checkpoint)
-    _show(str(model), out, found, as_json=as_json)
+        taught = None if teach is None else teach(graph)
+        _expect_widths(graph, options.accumulator)
+        data = files.read(graph, required=taught is None)
+        held = _tested(graph, files, options)
+        found = _fit(graph, data, held, how, wishes, taught, progress, str(files))
+        _write(found, out, options.checkpoint)
+    return found
 
 
 def _pairs(values: Sequence[str]) -> dict[str, str]:
@@ -240,39 +176,13 @@ def _expect_widths(graph: Graph, accumulator: str | None) -> None:
         expect_widths(graph, sum_widths(graph, accumulator))
 
 
-def _tested(
-    graph: Graph,
-    inputs: Sequence[str] | None,
-    labels: Path | None,
-    classes: Path | None,
-    prepare: Preparation,
-    output: str | None,
-) -> LabelledBatch | None:
-    if inputs:
-        return _read(graph, inputs, labels, classes, prepare, output, required=True)
-    if labels is not None:
+def _tested(graph: Graph, files: LabelledFiles, options: TrainingOptions) -> LabelledBatch | None:
+    if options.test:
+        tested = replace(files, inputs=options.test, labels=options.test_labels)
+        return tested.read(graph, required=True)
+    if options.test_labels is not None:
         raise HwsimError("--test-labels must come with --test, the samples that they belong to")
     return None
-
-
-def _read(
-    graph: Graph,
-    inputs: Sequence[str],
-    labels: Path | None,
-    classes: Path | None,
-    prepare: Preparation,
-    output: str | None,
-    *,
-    required: bool,
-) -> LabelledBatch:
-    from hwsim.compress.training.fit import LabelledBatch
-
-    data = read_data(graph, inputs, labels, classes, prepare, required=required)
-    try:
-        check_inferred(graph, output, data)
-        return LabelledBatch.read(data.arrays, data.labels, data.names)
-    except HwsimError as error:
-        raise HwsimError(f"{named_files(inputs, labels)}: {error}") from None
 
 
 def _fit(
@@ -280,7 +190,7 @@ def _fit(
     data: LabelledBatch,
     test: LabelledBatch | None,
     how: Training,
-    wishes: Any,
+    wishes: Wishes,
     teacher: Teacher | None,
     progress: Progress,
     files: str,

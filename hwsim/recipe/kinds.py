@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hwsim.compress.training.fit import Wishes
 from hwsim.compress.training.loop import Training
 from hwsim.recipe.job import Job, StepResult
 from hwsim.recipe.keys import Key, Values, keys_of
 from hwsim.recipe.steps import making, pruning, telling, training
 from hwsim.verbs.compression import attribute, encode, prune, quantize
 from hwsim.verbs.designs import build, plan
-from hwsim.verbs.training import distil, finetune
+from hwsim.verbs.training import distil
 from hwsim.verification import verify
 
 Check = Callable[[Values], object]
@@ -59,9 +60,12 @@ def _negated(found: dict[str, Key]) -> dict[str, Key]:
     }
 
 
-DATA_OF_A_TRAINING = ("start", "teacher", "test", "output", "names", "checkpoint", "log")
 SETTINGS = _with(
-    keys_of(Training, leave=("distil", "features", "temperature")), Key("from", "Path")
+    {
+        **keys_of(Wishes, leave=("output", "checkpoint")),
+        **keys_of(Training, leave=("distil", "features", "temperature")),
+    },
+    Key("from", "Path"),
 )
 
 KINDS: Mapping[str, StepKind] = {
@@ -98,7 +102,7 @@ KINDS: Mapping[str, StepKind] = {
         run=making.run_encoding,
     ),
     "finetune": StepKind(
-        keys={**keys_of(finetune, leave=DATA_OF_A_TRAINING), **SETTINGS},
+        keys=SETTINGS,
         labels=lambda _: True,
         data=lambda _: ("train",),
         reads=("train",),
@@ -110,11 +114,7 @@ KINDS: Mapping[str, StepKind] = {
     "distil": StepKind(
         keys=_with(
             {
-                **keys_of(
-                    distil,
-                    leave=DATA_OF_A_TRAINING,
-                    rename={"features": "feature"},
-                ),
+                **keys_of(distil, leave=("names",), rename={"features": "feature"}),
                 **SETTINGS,
             },
             Key("teacher", "Path"),

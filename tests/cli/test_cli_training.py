@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import digits
@@ -12,9 +13,13 @@ import pytest
 from support.cli_calls import refused, run
 
 import hwsim
+from hwsim.cli.training_options import TrainingOptions
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.linear import Widths, quantize
+from hwsim.compress.training.fit import Wishes
+from hwsim.compress.training.loop import Training
 from hwsim.ops import EXACT, Weighted
+from hwsim.verbs.training import TrainingKeywords
 
 pytestmark = pytest.mark.needs("torch", "array_api_compat", "onnxruntime")
 FLOAT = Path(digits.__file__).parent / "models" / "digits_cnn_int8.float.onnx"
@@ -29,6 +34,21 @@ def place(tmp_path):
     batch = [{"image": data.train_images[:512]}]
     onnx.save(quantize(FloatModel.read(FLOAT), batch, Widths.parse("w2a3")), tmp_path / "m.onnx")
     return tmp_path
+
+
+def test_the_functions_keywords_and_the_commands_options_are_what_a_training_takes():
+    kinds = {}
+    for one in (*fields(Wishes), *fields(Training)):
+        kinds[one.name] = str(one.type)
+    kinds["checkpoint"] = "str | Path | None"  # texts are paths too
+    kinds["grids"] = "Any"  # which are of the graph
+    del kinds["features"]  # `distil` has edges by that name
+    said = {name: kind.__forward_arg__ for name, kind in TrainingKeywords.__annotations__.items()}
+    assert said == kinds
+    defaults = {one.name: one.default for one in (*fields(Wishes), *fields(Training))}
+    for one in fields(TrainingOptions):
+        if one.name not in ("test", "test_labels"):
+            assert one.default == defaults[one.name], one.name
 
 
 def call(place: Path, command: str, *more: object) -> list[object]:
