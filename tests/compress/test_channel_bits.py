@@ -74,7 +74,7 @@ def test_each_channel_has_codes_of_its_own_bits_and_qonnx_has_the_same_outputs(e
     assert np.unique(found).size > 20
 
 
-@pytest.mark.filterwarnings("ignore::hwsim.errors.RuntimeDifference")
+@pytest.mark.filterwarnings("ignore::hwsim.frontends.shared.builder.RuntimeDifference")
 @pytest.mark.parametrize("scheme", ["symmetric", "affine"])
 def test_scales_of_any_size_go_by_channel_too(scheme):
     bits = drawn(2, 5)
