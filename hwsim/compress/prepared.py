@@ -25,6 +25,7 @@ def prepare(proto: Any) -> None:
     for node in list(proto.graph.node):
         if node.op_type == "Gemm":
             graph.without_factors(node)
+            graph.with_own_sum(node)
     for node in list(proto.graph.node):
         if node.op_type == "BatchNormalization":
             _ = graph.into_before(node) or graph.into_behind(node)
@@ -84,6 +85,22 @@ class _Graph:
             kept = [a for a in gemm.attribute if a.name != name]
             gemm.ClearField("attribute")
             gemm.attribute.extend(kept)
+
+    def with_own_sum(self, gemm: Any) -> None:
+        """Put what is computed and added into an Add behind it, as it was before it was fused."""
+        from onnx import helper
+
+        added = gemm.input[2] if len(gemm.input) > 2 else ""
+        if not added or added in self.constants or _attribute(gemm, "beta", 1.0) != 1.0:
+            return
+        out, name = gemm.output[0], str(gemm.name or gemm.output[0])
+        gemm.output[0] = f"{out}.product"
+        self.ranks[gemm.output[0]] = 2
+        del gemm.input[2]
+        place = self.nodes.index(gemm) + 1
+        self.nodes.insert(
+            place, helper.make_node("Add", [gemm.output[0], added], [out], f"{name}.sum")
+        )
 
     def into_before(self, norm: Any) -> bool:
         """Fold a norm into the layer that gives what it takes."""

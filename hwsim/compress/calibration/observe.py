@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hwsim.compress.calibration.channels import ChannelHistogram
 from hwsim.compress.calibration.histogram import Histogram
 from hwsim.compress.float_model import Batch, FloatModel
-from hwsim.compress.quantize.places import ON_THE_SUM
+from hwsim.compress.quantize.origins import ON_THE_SUM
 from hwsim.errors import HwsimError
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")

@@ -112,8 +112,17 @@ def quantized(
                 quant(name, tensors[name], 0)
     graph.ClearField("node")
     graph.node.extend(made)
+    _show_codes(graph, {name: instead[name] for name in found.shown})
     proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return proto
+
+
+def _show_codes(graph: Any, shown: Mapping[str, str]) -> None:
+    """Give each quantized output its name in the model, and what is quantized another."""
+    names = {name: f"{name}.real" for name in shown} | {by: name for name, by in shown.items()}
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(name, name) for name in tensors]
 
 
 def _of_bias(

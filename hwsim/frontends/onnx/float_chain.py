@@ -111,7 +111,9 @@ def arithmetic(run: Importer, node: OnnxNode) -> bool:
     if isinstance(value, Constant):
         return False
     if reverse and op == "div":
-        raise HwsimError(f"{node}: what it divides by must be constant")
+        if isinstance(value, RawInput):
+            raise HwsimError(f"{node}: what it divides by must be constant")
+        return False
     array = constant_of(node, constant, divides=op == "div")
     op = "sub_from" if reverse and op == "sub" else op
     whole_input = isinstance(value, RawInput) and run.is_annotated(value)

@@ -91,7 +91,9 @@ def of_one_code(node: OnnxNode, first: Real, second: Real) -> Real | None:
     A quantizer then tries all codes in the runtime's own arithmetic: x * f(x) is one table.
     """
     plain = not (first.steps or second.steps) and operation(node) in OPERATORS
-    if plain and (first.source is second.source or not (_scaled(first) or _scaled(second))):
+    square = operation(node) == "Mul" and not isinstance(first.source, Level)
+    alike = first.source is second.source and not square
+    if plain and (alike or not (square or _scaled(first) or _scaled(second))):
         return None  # a kernel may take it
     return jointly(node, [first, second], ARITHMETIC[operation(node)])
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.shared.arrangement import Arrangement
-from hwsim.frontends.shared.values import After, Level, RawInput, Source, Unary
+from hwsim.frontends.shared.values import After, Arithmetic, Level, RawInput, Source, Unary
 from hwsim.ops.base import Shape
 
 
@@ -44,5 +44,12 @@ def same_codes(a: Source, b: Source) -> bool:
 
 def functions_of(steps: Sequence[After]) -> tuple[Unary, ...] | None:
     """The steps, where all of them are functions of one value."""
-    found = tuple(step for step in steps if isinstance(step, Unary))
+    found = tuple(one for step in steps if (one := _of_one_value(step)) is not None)
     return found if len(found) == len(steps) else None
+
+
+def _of_one_value(step: After) -> Unary | None:
+    """A step as a function: one with a number for all channels is one too."""
+    if isinstance(step, Arithmetic) and step.values.size == 1:
+        return Unary(step.name, step.function, rising=step.rising)
+    return step if isinstance(step, Unary) else None
