@@ -103,6 +103,21 @@ class Layers:
         op = ScaledAdd(ratios=(ratios[0], ratios[1]), offset=0.0, out=U8, quant=Quant((0.02,)))
         return self.add(name, op, a, b)
 
+    def residual(self, name: str, edge: str, channels: int, step: int) -> str:
+        """Two convolutions beside the way around them, which has its own where it steps."""
+        window = Window((3, 3), (step, step), (1, 1, 1, 1))
+        long = self.conv(f"{name}_a", edge, channels, window)
+        long = self.conv(f"{name}_b", long, channels, SAME)
+        if step == 2:
+            edge = self.conv(f"{name}_skip", edge, channels, Window((1, 1), (2, 2)))
+        return self.join(f"{name}_add", long, edge)
+
+    def classified(self, edge: str, size: tuple[int, int], classes: int) -> Graph:
+        """The network that ends in the mean of all places and a dense layer."""
+        pooled = self.add("pool", AvgPool(window=Window(size)), edge)
+        flat = self.add("flat", Flatten(), self.requantize("pool_q", pooled))
+        return self.graph(self.dense("fc", flat, classes))
+
     def graph(self, edge: str) -> Graph:
         """The graph that shows `edge`."""
         return Graph((self.port,), tuple(self.nodes), (OutputPort(name="scores", tensor=edge),))
@@ -120,17 +135,9 @@ def resnet20(seed: int = 20) -> Graph:
     edge = net.conv("stem", "image", 16, SAME)
     for stage, channels in enumerate((16, 32, 64)):
         for block in range(3):
-            name = f"s{stage}b{block}"
             step = 2 if stage and not block else 1
-            first = Window((3, 3), (step, step), (1, 1, 1, 1))
-            long = net.conv(f"{name}_a", edge, channels, first)
-            long = net.conv(f"{name}_b", long, channels, SAME)
-            if step == 2:
-                edge = net.conv(f"{name}_skip", edge, channels, Window((1, 1), (2, 2)))
-            edge = net.join(f"{name}_add", long, edge)
-    pooled = net.add("pool", AvgPool(window=Window((8, 8))), edge)
-    flat = net.add("flat", Flatten(), net.requantize("pool_q", pooled))
-    return net.graph(net.dense("fc", flat, 10))
+            edge = net.residual(f"s{stage}b{block}", edge, channels, step)
+    return net.classified(edge, (8, 8), 10)
 
 
 def ds_cnn(seed: int = 49) -> Graph:
@@ -140,9 +147,7 @@ def ds_cnn(seed: int = 49) -> Graph:
     for block in range(4):
         edge = net.depthwise(f"b{block}_dw", edge, SAME)
         edge = net.conv(f"b{block}_pw", edge, 64, POINT)
-    pooled = net.add("pool", AvgPool(window=Window((25, 5))), edge)
-    flat = net.add("flat", Flatten(), net.requantize("pool_q", pooled))
-    return net.graph(net.dense("fc", flat, 12))
+    return net.classified(edge, (25, 5), 12)
 
 
 def resnet8(seed: int = 8) -> Graph:
@@ -150,15 +155,8 @@ def resnet8(seed: int = 8) -> Graph:
     net = Layers((32, 32, 3), seed, typical=True)
     edge = net.conv("stem", "image", 16, SAME)
     for stage, channels in enumerate((16, 32, 64)):
-        step = 2 if stage else 1
-        long = net.conv(f"s{stage}_a", edge, channels, Window((3, 3), (step, step), (1, 1, 1, 1)))
-        long = net.conv(f"s{stage}_b", long, channels, SAME)
-        if step == 2:
-            edge = net.conv(f"s{stage}_skip", edge, channels, Window((1, 1), (2, 2)))
-        edge = net.join(f"s{stage}_add", long, edge)
-    pooled = net.add("pool", AvgPool(window=Window((8, 8))), edge)
-    flat = net.add("flat", Flatten(), net.requantize("pool_q", pooled))
-    return net.graph(net.dense("fc", flat, 10))
+        edge = net.residual(f"s{stage}", edge, channels, 2 if stage else 1)
+    return net.classified(edge, (8, 8), 10)
 
 
 def autoencoder(seed: int = 640) -> Graph:
