@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from support.qonnx_nets import Net, executed, off_grid
+from support.qonnx_nets import executed, off_grid
+from support.qonnx_norms import KINDS, SHAPE, network
 from support.seeds import seeded
 
 import hwsim
@@ -16,33 +16,7 @@ from hwsim import HwsimError
 
 pytest.importorskip("qonnx")
 
-SHAPE = (40, 24)
-KINDS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "Softmax")
 RUNS = 3
-
-
-def network(seed: int, kind: str, *, mode: str = "ROUND", epsilon: float = 1e-5) -> Any:
-    """A model of one such node with quantizers before and behind it; scales and widths drawn."""
-    n = Net(seed, opset=21)
-    rng = n.rng
-    bits, power = int(rng.integers(3, 9)), bool(rng.random() < 0.6)
-    step = 2.0 ** -float(rng.integers(2, 6)) if power else float(rng.uniform(0.03, 0.3))
-    x = n.start(*SHAPE, scale=step, bits=bits)
-    size = {"LayerNormalization": SHAPE[-1]}.get(kind, SHAPE[0])
-    constants = [n.constant(rng.normal(1, 0.3, size)), n.constant(rng.normal(0, 0.3, size))]
-    match kind:
-        case "Softmax":
-            y = n.do("Softmax", [x], axis=-1)
-        case "GroupNormalization":
-            y = n.do(kind, [x, *constants], num_groups=5, epsilon=epsilon)
-            n.shapes[y] = (1, *SHAPE)
-        case _:
-            y = n.do(kind, [x, *constants], epsilon=epsilon)
-    out = 2.0 ** -float(rng.integers(5, 9)) if kind == "Softmax" else 2.0**-4
-    signed = int(kind != "Softmax")
-    odd = 1.0 if power else 1.07
-    y = n.quant(y, out * odd, 8, signed=signed, narrow=signed & seed % 2, mode=mode)
-    return n.model(y, *SHAPE)
 
 
 def loaded(model: onnx.ModelProto) -> tuple[hwsim.Graph, list[str]]:
