@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ[seeds.VARIABLE] = str(config.getoption("--seed"))
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads it when it is first imported
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +75,6 @@ def test_a_line_that_is_read_twice_stays_outside_and_the_numbers_stay():
 
 @pytest.mark.needs("keras")
 def test_keras_own_files_are_such(tmp_path):
-    os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
     from keras import layers
 

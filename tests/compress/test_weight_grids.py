@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -146,7 +145,6 @@ def test_the_verbs_take_grids_or_the_model_of_hgq_that_has_them(rng):
 
 @pytest.mark.needs("hgq", "hls4ml")
 def test_a_model_of_hgq2_keeps_its_codes_and_its_formats():
-    os.environ.setdefault("KERAS_BACKEND", "torch")
     import hls4ml
     import keras
     from hgq.config import QuantizerConfigScope

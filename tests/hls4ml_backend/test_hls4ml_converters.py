@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 
 import numpy as np
 import pytest
@@ -105,7 +104,6 @@ def test_a_torch_perceptron_predicts_as_vitis(options, tmp_path, rng):
 @pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
 def test_a_keras_network_predicts_as_vitis(io_type, tmp_path, rng):
     # hls4ml's own C++ aborts on a streamed pool whose windows overlap: these do not
-    os.environ["KERAS_BACKEND"] = "torch"  # read when Keras is first imported
     import keras
     from hls4ml.converters import convert_from_keras_model
     from hls4ml.utils import config_from_keras_model
