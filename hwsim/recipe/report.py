@@ -90,7 +90,7 @@ def page(found: RecipeRun) -> str:
 
 def _figures(rows: Sequence[Row]) -> str:
     first, last = rows[0].figures, rows[-1].figures
-    shown = [(_percent(last), f"accuracy, after {_percent(first)}")]
+    shown = [(_percent(last), f"accuracy; the model had {_percent(first)}")]
     ratio = first["weight_bits"] / last["weight_bits"] if last["weight_bits"] else 0.0
     shown += [(f"{ratio:.1f} ×", f"fewer bits of weights: {last['weight_bits']:,}")]
     shown += [(f"{100 * last['sparsity']:.1f} %", "of the weights are 0")]
