@@ -16,11 +16,11 @@ def register(
     """
     # Imported here: hls4ml may be half imported when it asks for this module.
     try:
-        from hwsim.hls4ml_backend import qkeras_rules
+        from hwsim.hls4ml_backend import qkeras_module
         from hwsim.hls4ml_backend.backend import NAME, HwsimBackend, HwsimWriter
 
         register_writer(NAME, HwsimWriter)  # first: the backend asks for the writer of its name
         register_backend(NAME, HwsimBackend)
-        qkeras_rules.provide()
+        qkeras_module.provide()
     except TypeError as error:  # hls4ml would hide it: it tries another way to call this function
         raise RuntimeError(f"hls4ml must be version 1.3, which this one is not: {error}") from error

@@ -9,12 +9,8 @@ at inference, in float32. See docs/decisions/qkeras-without-tensorflow.md.
 from __future__ import annotations
 
 import ast
-import importlib.abc
-import importlib.machinery
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -231,29 +227,3 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]]:
             f"a QKeras quantizer must be a name with literal arguments, not {text[:60]!r}"
         ) from None
     return body.func.id, given, named
-
-
-# Found where nothing else is -----------------------------------------------------------------
-
-
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives `qkeras` and `qkeras.quantizers` where no installed package has these names."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Asked last, after all other finders."""
-        if name not in ("qkeras", "qkeras.quantizers"):
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=name == "qkeras")
-
-    def exec_module(self, module: ModuleType) -> None:
-        """The one function that hls4ml asks for."""
-        module.__doc__ = __doc__
-        vars(module)["get_quantizer"] = get_quantizer
-
-
-def provide() -> None:
-    """Let hls4ml find these rules as `qkeras` where QKeras is not installed."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from hls4ml_backend.qkeras_golden import PATH, numbers, settings
 
 from hwsim.errors import HwsimError
 from hwsim.hls4ml_backend import qkeras_rules
-from hwsim.hls4ml_backend.qkeras_rules import get_quantizer, provide
+from hwsim.hls4ml_backend.qkeras_rules import get_quantizer
 
 GOLDEN = json.loads(PATH.read_text(encoding="utf-8"))
 X = np.array(numbers(), np.float32)
@@ -90,19 +88,3 @@ def test_a_power_of_two_is_not_taken_where_last_bits_of_a_logarithm_decide():
     between = np.array([2.0**-2.5], np.float32)
     with pytest.raises(HwsimError, match=r"must not lie between two powers of two, as 0.1767"):
         get_quantizer("quantized_po2(4,1)")(between)
-
-
-def test_the_rules_are_found_only_where_no_qkeras_is(monkeypatch, tmp_path):
-    for name in ("qkeras", "qkeras.quantizers"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if "_Finder" not in str(f)])
-    assert importlib.util.find_spec("qkeras") is None
-    provide()
-    provide()
-    assert sum("_Finder" in str(finder) for finder in sys.meta_path) == 1
-    assert importlib.import_module("qkeras.quantizers").get_quantizer is get_quantizer
-    for name in ("qkeras", "qkeras.quantizers"):
-        monkeypatch.delitem(sys.modules, name)
-    (tmp_path / "qkeras.py").write_text("real = True\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert importlib.import_module("qkeras").real
