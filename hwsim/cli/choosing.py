@@ -20,12 +20,13 @@ SHOWN = 12
 def judges_of(target: ChoiceTarget, given: Labelled, tested: Labelled, say: Say) -> Judges:
     """On which samples choices are judged; labels that are none of a classifier are left alone."""
     names = given.names
-    own = None if not _classes(given) else (given.arrays, given.labels)
-    test = None if tested is given or not _classes(tested) else (tested.arrays, tested.labels)
+    own = None if not with_classes(given) else (given.arrays, given.labels)
+    test = None if tested is given or not with_classes(tested) else (tested.arrays, tested.labels)
     return Judges.of(target, own, test, names=names, say=say)
 
 
-def _classes(data: Labelled) -> bool:
+def with_classes(data: Labelled) -> bool:
+    """Whether there are labels, and they are those of a classifier."""
     if data.labels is None:
         return False
     try:
@@ -50,7 +51,7 @@ def show_choice(facts: Mapping[str, Any]) -> None:
     lines = [
         (
             f"{one['bits']:,}",
-            f"{one['operations']:,}",
+            "" if one["operations"] is None else f"{one['operations']:,}",
             f"{one['loss']:.4f}",
             "" if one["accuracy"] is None else share_text(one["accuracy"]),
             *([f"{one['cycles']:,}" if one["cycles"] else "no room"] if cycles else []),

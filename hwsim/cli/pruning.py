@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwsim import defaults
 from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.groups import PreparationOptions, grouped
 from hwsim.cli.labelled import named_files
 from hwsim.cli.options import Json, Labels, Like, Model
+from hwsim.cli.prune_samples import SampleFiles
 from hwsim.cli.targets import expect_target
 from hwsim.cli.training_options import Batch, Checkpoint, Device, Rate, Seed, Start
+from hwsim.data import Labelled
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 
 if TYPE_CHECKING:
+    from hwsim.compress.choice.pruned import PruningAim
+    from hwsim.compress.choice.target import ChoiceTarget
     from hwsim.compress.prune.prune import Pruned, Pruning
     from hwsim.compress.prune.rounds import Rounds
 
@@ -35,8 +40,9 @@ def prune(
         ),
     ],
     amount: Annotated[
-        float, typer.Option(metavar="A", help="The share that goes, from 0 to below 1.")
-    ] = 0.5,
+        float | None,
+        typer.Option(metavar="A", help="The share that goes, from 0 to below 1 (0.5)."),
+    ] = None,
     by: Annotated[
         str,
         typer.Option(
@@ -70,6 +76,32 @@ def prune(
         ),
     ] = None,
     labels: Labels = None,
+    target_accuracy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A",
+            help="Choose amounts by layer: all that an accuracy of 0.915 or 91.5% lets go.",
+        ),
+    ] = None,
+    target_bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="B", help="Choose amounts by layer: the best in B bits of weights that stay."
+        ),
+    ] = None,
+    target_cycles: Annotated[
+        int | None,
+        typer.Option(
+            metavar="C", help="Choose amounts by layer: the best in C cycles (hwsim plan)."
+        ),
+    ] = None,
+    target: Annotated[
+        str, typer.Option(metavar="NAME", help="The device that --target-cycles is about.")
+    ] = defaults.TARGET,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X", help="Samples for --target-accuracy, where not those of --data."),
+    ] = None,
     schedule: Annotated[
         str,
         typer.Option(
@@ -105,15 +137,21 @@ def prune(
     Weights become 0. Channels go with all that makes and reads them: what is
     left has the codes of the whole network that finds real zero in them.
     With --rounds and --epochs-a-round it is trained meanwhile.
+    With a target amounts are chosen by layer, on --data, before any training.
     """
+    from hwsim.compress.choice.pruned import AMOUNT, parse_pruning_target
     from hwsim.compress.prune.masks import parse_pattern
     from hwsim.compress.prune.prune import Pruning, facts_of
     from hwsim.compress.prune.rounds import Rounds
     from hwsim.frontends import load
+    from hwsim.verbs.designs import fewest_cycles
 
     prepare = preparation.parse()
+    asked = parse_pruning_target(
+        target_accuracy, target_bits, target_cycles, amount=amount, scope=scope
+    )
     how = Pruning(
-        amount=amount,
+        amount=AMOUNT if amount is None else amount,
         by=by,
         pattern=parse_pattern(pattern),
         scope=scope,
@@ -121,20 +159,25 @@ def prune(
         seed=seed,
     )
     planned = Rounds.of(schedule, rounds, epochs, rate=rate, batch=batch, seed=seed, device=device)
-    read = (model, *(data or ()), labels, start, teacher)
+    read = (model, *(data or ()), labels, start, teacher, *(test or ()))
     expect_target(out, (".hwsim", ".onnx"), read=read)
     if checkpoint is not None:
         expect_target(checkpoint, option="--checkpoint", read=(out, *read))
+    cycles = None if target_cycles is None else fewest_cycles(target)
+    files = SampleFiles(data, test, labels, prepare)
     with Progress(f"pruning {model}") as progress:
         if out.suffix == ".onnx":
-            facts = _prune_float(model, out, how, planned)
+            facts = _prune_float(model, out, how, planned, asked, files, progress)
         else:
             graph = load(model, like=like)
-            given = _data(graph, data, labels, prepare)
+            given = files.of(graph)
             try:
-                found = _in_rounds(graph, how, planned, given, teacher, start, checkpoint, progress)
+                aim = files.aim(asked, graph, given, cycles, progress)
+                found = _in_rounds(
+                    graph, how, planned, aim, given, teacher, start, checkpoint, progress
+                )
             except HwsimError as error:
-                if not data:
+                if not data or error.exit_status == 1:
                     raise
                 raise HwsimError(f"{named_files(data, labels)}: {error}") from None
             found.graph.save(out)
@@ -142,9 +185,14 @@ def prune(
                 checkpoint.unlink(missing_ok=True)
             facts = facts_of(graph, found.graph, found.whole)
             facts["hash"] = found.graph.hash()
+            facts["choice"] = None if found.choice is None else found.choice.to_dict()
     if as_json:
         print_json({"model": str(model), "out": str(out), **facts})
         return
+    if facts["choice"] is not None:
+        from hwsim.cli.choosing import show_choice
+
+        show_choice(facts["choice"])
     _show(facts)
 
 
@@ -152,24 +200,25 @@ def _in_rounds(
     graph: Graph,
     how: Pruning,
     rounds: Rounds,
-    given: tuple[Any, Any],
+    aim: PruningAim | None,
+    given: Labelled | None,
     teacher: Path | None,
     start: Path | None,
     checkpoint: Path | None,
     progress: Progress,
 ) -> Pruned:
     from hwsim.compress.any_float import any_float
-    from hwsim.compress.prune.rounds import prune_in_rounds
+    from hwsim.compress.choice.pruned import prune_to
     from hwsim.compress.training.start import float_weights
     from hwsim.compress.training.teachers import any_teacher
 
-    images, labels = given
-    return prune_in_rounds(
+    return prune_to(
         graph,
         how,
         rounds,
-        images,
-        labels,
+        aim,
+        None if given is None else given.arrays,
+        None if given is None else given.labels,
         teacher=None if teacher is None else any_teacher(teacher, graph, None, {}),
         reals=None if start is None else float_weights(graph, any_float(start)),
         checkpoint=checkpoint,
@@ -177,10 +226,19 @@ def _in_rounds(
     )
 
 
-def _prune_float(model: Path, out: Path, how: Pruning, rounds: Rounds) -> dict[str, Any]:
+def _prune_float(
+    model: Path,
+    out: Path,
+    how: Pruning,
+    rounds: Rounds,
+    asked: ChoiceTarget | None,
+    files: SampleFiles,
+    progress: Progress,
+) -> dict[str, Any]:
     """Write a float model with weights of 0; figures."""
     from hwsim.compress.any_float import any_float
-    from hwsim.compress.prune.float_weights import facts_of_float, prune_float
+    from hwsim.compress.choice.pruned import prune_floats_to
+    from hwsim.compress.prune.float_weights import facts_of_float
     from hwsim.storage import write_atomically
 
     if rounds.training is not None or rounds.count > 1:
@@ -188,23 +246,11 @@ def _prune_float(model: Path, out: Path, how: Pruning, rounds: Rounds) -> dict[s
             "a float model must be pruned in one round without training; quantize it first"
         )
     before = any_float(model)
-    found = prune_float(before, how)
+    given = None if asked is None else files.of(before)
+    found = prune_floats_to(before, how, files.aim(asked, before, given, None, progress))
     write_atomically(out, found.proto.SerializeToString())
-    return facts_of_float(before, found)
-
-
-def _data(
-    graph: Any, given: list[str] | None, labels: Path | None, prepare: Any
-) -> tuple[Any, Any]:
-    """Samples by input name, and class numbers where there are any."""
-    from hwsim.cli.labelled import read_data
-
-    if not given:
-        if labels is not None:
-            raise HwsimError("--labels must come with --data, the samples that they belong to")
-        return None, None
-    data = read_data(graph, given, labels, None, prepare, required=False)
-    return data.arrays, data.labels
+    choice = None if found.choice is None else found.choice.to_dict()
+    return {**facts_of_float(before, found), "choice": choice}
 
 
 def _show(facts: Mapping[str, Any]) -> None:

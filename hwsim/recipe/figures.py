@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hwsim.compress.figures import bit_operations, weight_bits
+from hwsim.compress.float_accuracy import accuracy_of_floats
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.places import places
 from hwsim.errors import HwsimError
-from hwsim.evaluation.measure import batch_size, choose_output, measure, read_labels
-from hwsim.evaluation.scores import Accuracy, Tally
+from hwsim.evaluation.measure import choose_output, measure
+from hwsim.evaluation.scores import Accuracy
 from hwsim.extras import hardware
 from hwsim.graph import Graph
 from hwsim.ops import Weighted
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from hwsim.recipe.setting import Setting
 
 FLOAT_BITS = 32
-PIECE = 256
-"""Samples that a float model is run on at once."""
 
 Figures = dict[str, Any]
 
@@ -127,21 +124,7 @@ def _float_accuracy(model: FloatModel, data: RecipeData) -> Accuracy | None:
     given = data.of_floats(model, "test")
     if given.labels is None:
         return None
-    names = list(model.outputs)
-    if data.output not in names and len(names) > 1:
-        raise HwsimError(f"output must be one of {', '.join(names)}, not {data.output!r}")
-    name = data.output if data.output in names else names[0]
-    run, tally = model.runner([name]), Tally(name, None)
-    count = batch_size(given.arrays)
-    labels = read_labels(given.labels, count, given.names)
-    for start in range(0, count, PIECE):
-        part = slice(start, start + PIECE)
-        piece = {
-            name: np.ascontiguousarray(array[part], np.float32)
-            for name, array in given.arrays.items()
-        }
-        tally.add(run(piece)[name], labels[part])
-    return tally.result(None if given.names is None else tuple(given.names))
+    return accuracy_of_floats(model, given.arrays, given.labels, given.names, output=data.output)
 
 
 def plan_of(graph: Graph, target: str, clock: str) -> Figures:

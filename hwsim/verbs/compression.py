@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from hwsim.verbs.designs import fewest_cycles
 
 if TYPE_CHECKING:
     from hwsim.compress.choice.judges import Judges
+    from hwsim.compress.choice.pruned import PruningAim
     from hwsim.compress.choice.target import ChoiceTarget
     from hwsim.compress.float_model import FloatModel
     from hwsim.compress.prune.prune import Pruned
@@ -148,7 +149,7 @@ def _judges(
 
 def prune(
     model: Any,
-    amount: float = 0.5,
+    amount: float | None = None,
     *,
     by: str = "magnitude",
     pattern: str = "unstructured",
@@ -166,32 +167,47 @@ def prune(
     teacher: Any = None,
     start: Any = None,
     checkpoint: str | Path | None = None,
+    target_accuracy: float | str | None = None,
+    target_bits: int | None = None,
+    target_cycles: int | None = None,
+    target: str = defaults.TARGET,
+    test: tuple[Any, Any] | None = None,
 ) -> Pruned:
     """Take an `amount` of the weights or channels out of a quantized model: what matters least.
 
-    `model` is a Graph or what `load` takes. `by` is magnitude, activation, zeros, taylor or
-    movement (all but the first on samples `x`, the last two with class numbers `labels`);
-    `pattern` is unstructured, channels, N:M such as 2:4, or PExSIMD such as 4x8; `scope` is layer
-    or global, and `layers` are nodes (None: all).
+    `model` is a Graph or what `load` takes; without an amount a half goes. `by` is magnitude,
+    activation, zeros, taylor or movement (all but the first on samples `x`, the last two with class
+    numbers `labels`); `pattern` is unstructured, channels, N:M such as 2:4, or PExSIMD such as 4x8;
+    `scope` is layer or global, and `layers` are nodes (None: all).
 
     The amount goes in `rounds`, as `schedule` says (one-shot, iterative or gradual), and after each
     the network is trained for `epochs_a_round` on `x` and `labels`, or to answer as a `teacher`
     does (as `distil` takes it); with `start`, the float model that it came from, from its weights.
     `rate`, `batch`, `seed` and `device` are those of `hwsim.compress.training.loop.Training`;
     `checkpoint` is a file that holds how far that is, from which the same call goes on.
+
+    With a target amounts are chosen by layer on the samples `x`, by what each layer alone loses and
+    then by trying, before any training: the fewest bits of weights that stay whose accuracy is
+    `target_accuracy`, on `test` (samples and labels) or else on `x` and `labels`; the best within
+    `target_bits` of them; the best whose hardware takes `target_cycles` an inference on the device
+    `target`. Several are kept together. `choice` in the result says what was chosen and tried.
     Raises HwsimError for values that are none of these, for data that are missing, for a layer that
-    there is not, and for a pattern that divides none.
+    there is not, for a pattern that divides none, and for a target that nothing meets.
     """
     from hwsim.compress.any_float import any_float
+    from hwsim.compress.choice.pruned import AMOUNT, parse_pruning_target, prune_to
     from hwsim.compress.prune.masks import parse_pattern
     from hwsim.compress.prune.prune import Pruning
-    from hwsim.compress.prune.rounds import Rounds, prune_in_rounds
+    from hwsim.compress.prune.rounds import Rounds
     from hwsim.compress.training.start import float_weights
     from hwsim.compress.training.teachers import any_teacher
 
     graph = as_graph(model)
+    asked = parse_pruning_target(
+        target_accuracy, target_bits, target_cycles, amount=amount, scope=scope
+    )
     how = Pruning(
-        amount=amount,
+        amount=AMOUNT if amount is None else amount,
         by=by,
         pattern=parse_pattern(pattern),
         scope=scope,
@@ -199,16 +215,38 @@ def prune(
         seed=seed,
     )
     made = {"rate": rate, "batch": batch, "seed": seed, "device": device}
-    return prune_in_rounds(
+    aim = None
+    if asked is not None:
+        cycles = None if target_cycles is None else fewest_cycles(target)
+        aim = _pruning_aim(graph, asked, cycles, x, labels, test)
+    return prune_to(
         graph,
         how,
         Rounds.of(schedule, rounds, epochs_a_round, **made),
+        aim,
         x,
         labels,
         teacher=None if teacher is None else any_teacher(teacher, graph, None, {}, x),
         reals=None if start is None else float_weights(graph, any_float(start, x)),
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )
+
+
+def _pruning_aim(
+    graph: Graph,
+    target: ChoiceTarget,
+    cycles: Callable[[Graph], int | None] | None,
+    x: Any,
+    labels: Any,
+    test: tuple[Any, Any] | None,
+) -> PruningAim:
+    from hwsim.compress.choice.pruned import PruningAim
+    from hwsim.evaluation.measure import by_name
+
+    if x is None:
+        raise HwsimError(f"a target {target.kind} must come with samples, not without")
+    tested = None if test is None else (by_name(graph, test[0]), test[1])
+    return PruningAim.of(target, by_name(graph, x), labels, tested, cycles=cycles)
 
 
 def encode(

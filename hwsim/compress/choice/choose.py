@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hwsim.compress.choice.channels import Cycles, choose_channels
+from hwsim.compress.choice.cycles import choose_channels
 from hwsim.compress.choice.judges import Judges
+from hwsim.compress.choice.rooms import Cycles
 from hwsim.compress.choice.run import choose_widths
 from hwsim.compress.choice.target import ChoiceTarget
 from hwsim.compress.float_model import FloatModel

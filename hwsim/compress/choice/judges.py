@@ -38,16 +38,18 @@ class Judges:
         *,
         names: Sequence[str] | None = None,
         say: Say | None = None,
+        model: str = "the float model",
     ) -> Judges:
         """For a target: an accuracy is that of `test` if given, all else is judged on `own`.
 
         Both are arrays by input name with labels, `own` the calibration data. Test samples that
         are no part of a bound are not looked at: what is chosen by them is no longer unseen.
+        `model` is what the network is called whose classes count where there are no labels.
         """
-        if target.kind == "accuracy" and test is not None:
+        if target.accuracy is not None and test is not None:
             return cls(data=LabelledBatch.read(*test, names), told="the test samples", say=say)
         if own is None:
-            return cls(data=None, told="the float model's classes and scores", say=say)
+            return cls(data=None, told=f"{model}'s classes and scores", say=say)
         found = LabelledBatch.read(*own, names)
         count = batch_size(found.arrays)
         if count <= JUDGED:

@@ -8,19 +8,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BitChoice:
-    """The bound that was asked for (`kind`, `bound`), and what was chosen for it.
+    """The bounds that were asked for (`kind` names them, `bounds` has each), and what was chosen.
 
-    `rows` has a dict for each place: its `name`, `of` what (weights, activations, channels), what
-    was `chosen` of which `values`, and what each of these loses alone (`losses`). `tried` are the
-    networks in their order: `choice` by place, `bits` of weights, bit `operations`, `predicted` and
-    real `loss` against the float model, `agreement` with its classes, `accuracy` (None without
-    labels) and `cycles`. `curve` are
+    `bound` is the first of them. `rows` has a dict for each place: its `name`, `of` what (bits of
+    weights or activations, channels or other parts that stay), what was `chosen` of which `values`,
+    and what each of these loses alone (`losses`). `tried` are the networks in their order: `choice`
+    by place, `bits` of weights, bit `operations`, `predicted` and real `loss` against the first
+    model, `agreement` with its classes, `accuracy` (None without labels) and `cycles`. `curve` are
     those of them that none beats at less `cost`, the cheapest first. `best` is the one chosen,
     `judged` on what accuracy was counted.
     """
 
     kind: str
     bound: float
+    bounds: dict[str, float]
     cost: str
     rows: tuple[dict[str, Any], ...]
     best: dict[str, Any]
@@ -34,7 +35,8 @@ class BitChoice:
 
     def __repr__(self) -> str:
         told = ", ".join(f"{row['name']} {row['chosen']}" for row in self.rows if not row["same"])
-        return f"BitChoice({self.kind} {self.bound:g}: {told or 'all as they were'})"
+        bounds = " and ".join(f"{name} {value:g}" for name, value in self.bounds.items())
+        return f"BitChoice({bounds}: {told or 'all as they were'})"
 
 
 def front(tried: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:

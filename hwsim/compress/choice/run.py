@@ -9,6 +9,7 @@ from typing import Any
 from hwsim.compress.choice.divergence import Yardstick
 from hwsim.compress.choice.judges import Judges
 from hwsim.compress.choice.knapsack import Answers, Knapsack
+from hwsim.compress.choice.networks import TriedGraph
 from hwsim.compress.choice.report import BitChoice, front
 from hwsim.compress.choice.search import best_within, cheapest_that_holds
 from hwsim.compress.choice.sensitivity import measured, priced
@@ -56,7 +57,9 @@ def choose_widths(
     sack = priced(room, questions, cost)
     trials = ChoiceTrials(
         sack=sack,
-        make=lambda answers: run(start, batches, chosen(room, sack, answers), seen=room.seen).graph,
+        make=lambda answers: TriedGraph.of(
+            run(start, batches, chosen(room, sack, answers), seen=room.seen).graph
+        ),
         yardstick=Yardstick.of(start.run(few, start.outputs)),
         batches=few,
         data=judges.data,
@@ -140,10 +143,10 @@ def reported(
         }
         for q, at in zip(sack.questions, best.answers, strict=True)
     )
-    bound = {"accuracy": target.accuracy, "bits": target.bits, "cycles": target.cycles}
     return BitChoice(
         kind=target.kind,
-        bound=float(bound[target.kind] or 0),
+        bound=float(next(iter(target.bounds.values()))),
+        bounds=target.bounds,
         cost=cost,
         rows=rows,
         best=_facts(sack, best),

@@ -48,15 +48,18 @@ def best_within(trials: ChoiceTrials, budget: int, tries: int) -> ChoiceTrial | 
     return max(ends, key=lambda found: found.rank)
 
 
-def cheapest_that_holds(trials: ChoiceTrials, holds: Holds, tries: int) -> ChoiceTrial | None:
+def cheapest_that_holds(
+    trials: ChoiceTrials, holds: Holds, tries: int, start: ChoiceTrial | None = None
+) -> ChoiceTrial | None:
     """A choice that holds, and no choice with one step down anywhere does; None where none holds.
 
-    Budgets are halved by their logarithm until two are close; steps down follow, those first that
-    save most for what they lose.
+    It begins with the dearest, or with `start`, which is all that is looked at where that does not
+    hold. Budgets are halved by their logarithm until two are close; steps down follow, those first
+    that save most for what they lose.
     """
     sack = trials.sack
-    best = _anything(trials, holds)
-    if best is None:
+    best = _anything(trials, holds) if start is None else start
+    if best is None or not holds(best):
         return None
     low, high = sack.cost(sack.cheapest), best.cost
     while high > low * CLOSE:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hwsim.compress.quantize.options import Widths
 from hwsim.errors import HwsimError
+
+if TYPE_CHECKING:
+    from hwsim.compress.choice.trials import ChoiceTrial
 
 COSTS = ("operations", "bits")
 """What `accuracy` is to be had for least of: bit operations, or bits of weights."""
@@ -19,8 +23,9 @@ FEWEST = Widths(weights=2, activations=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceTarget:
-    """One bound: an accuracy at least, bits of all weights at most, or cycles at most.
+    """Bounds: an accuracy at least, bits of all weights at most, cycles at most; one or more.
 
+    Without an accuracy what is best within the others is wanted, with it what costs least.
     `least` are the fewest bits of a place, `cost` what is kept small for an accuracy, `tries` how
     many networks are tried at most once the knapsack's own are; for an accuracy, how many bits are
     taken one by one.
@@ -34,19 +39,16 @@ class ChoiceTarget:
     tries: int = TRIES
 
     def __post_init__(self) -> None:
-        bounds = {"accuracy": self.accuracy, "bits": self.bits, "cycles": self.cycles}
-        given = [name for name, value in bounds.items() if value is not None]
-        if len(given) != 1:
-            told = " and ".join(f"a target {name}" for name in given)
-            raise HwsimError(f"there must be one target, of accuracy, bits or cycles, not {told}")
+        if not self.bounds:
+            raise HwsimError("there must be a target, of accuracy, bits or cycles, not none")
         if self.accuracy is not None and not 0 < self.accuracy <= 1:
             raise HwsimError(
                 "the target accuracy must be above 0 and at most 1, as 0.915 or 91.5%, not "
                 f"{self.accuracy:g}"
             )
         for name in ("bits", "cycles"):
-            value = bounds[name]
-            if value is not None and value < 1:
+            value = self.bounds.get(name, 1)
+            if value < 1:
                 raise HwsimError(f"the target {name} must be at least 1, not {value}")
         if self.cost not in COSTS:
             raise HwsimError(f"the cost must be one of {', '.join(COSTS)}, not {self.cost!r}")
@@ -57,11 +59,32 @@ class ChoiceTarget:
             )
 
     @property
+    def bounds(self) -> dict[str, float]:
+        """By what they are of."""
+        every = {"accuracy": self.accuracy, "bits": self.bits, "cycles": self.cycles}
+        return {name: value for name, value in every.items() if value is not None}
+
+    @property
     def kind(self) -> str:
-        """Which bound it is."""
-        if self.accuracy is not None:
-            return "accuracy"
-        return "bits" if self.bits is not None else "cycles"
+        """Which bounds there are."""
+        return " and ".join(self.bounds)
+
+    @property
+    def counts(self) -> str:
+        """What costs: bits where they are bounded, or else what an accuracy is to cost least of."""
+        return "bits" if self.bits is not None else self.cost
+
+    def within(self, trial: ChoiceTrial) -> bool:
+        """Whether a network has no more bits and cycles than there may be."""
+        cycles = math.inf if trial.cycles is None else trial.cycles
+        return (self.bits is None or trial.bits <= self.bits) and (
+            self.cycles is None or cycles <= self.cycles
+        )
+
+    def holds(self, trial: ChoiceTrial) -> bool:
+        """Whether a network keeps all bounds."""
+        right = trial.accuracy or 0.0
+        return self.within(trial) and (self.accuracy is None or right >= self.accuracy)
 
     def check_most(self, most: Widths) -> None:
         """Raise HwsimError unless the fewest bits are within those of all."""
@@ -70,9 +93,7 @@ class ChoiceTarget:
             "activations": (self.least.activations, most.activations),
         }
         for what, (least, most_bits) in pairs.items():
-            if self.kind == "accuracy" and self.cost == "bits" and what == "activations":
-                continue
-            if self.kind == "bits" and what == "activations":
+            if self.counts == "bits" and what == "activations":
                 continue
             if least > most_bits:
                 raise HwsimError(
@@ -89,9 +110,11 @@ def parse_target(
     least: str,
     cost: str,
 ) -> ChoiceTarget | None:
-    """The target of a call, None where it has none; HwsimError for two, and for values of none."""
+    """The target of a call, None where it has none; HwsimError for values that are none."""
     if accuracy is None and bits is None and cycles is None:
         return None
+    if sum(value is not None for value in (accuracy, bits, cycles)) > 1:
+        raise HwsimError("there must be one target, of accuracy, bits or cycles, not several")
     return ChoiceTarget(
         accuracy=parse_accuracy(accuracy),
         bits=bits,

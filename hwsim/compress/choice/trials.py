@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from hwsim.compress.choice.divergence import Yardstick
 from hwsim.compress.choice.knapsack import Answers, Knapsack
-from hwsim.compress.figures import bit_operations, weight_bits
+from hwsim.compress.choice.networks import TriedNetwork
 from hwsim.compress.float_model import Batch
 from hwsim.compress.training.fit import LabelledBatch
-from hwsim.emulator.run import planned
-from hwsim.evaluation.measure import measure
-from hwsim.graph import Graph
 
-Make = Callable[[Answers], Graph]
+Make = Callable[[Answers], TriedNetwork]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +22,7 @@ class ChoiceTrial:
     `predicted` is the sum of what its options lose alone, `loss` what the integer network is from
     the float one, and `agreement` the share of samples that have its class (None where there are no
     classes, or too many cycles); `accuracy` is None without labels, and `cycles` where nobody asked
-    for them. `bits` are those of all weights, `operations` bit operations.
+    for them. `bits` are those of all weights, `operations` bit operations (None of floats).
     """
 
     answers: Answers
@@ -36,7 +32,7 @@ class ChoiceTrial:
     accuracy: float | None
     agreement: float | None
     bits: int
-    operations: int
+    operations: int | None
     cycles: int | None = None
 
     @property
@@ -50,9 +46,8 @@ class ChoiceTrial:
 class ChoiceTrials:
     """Networks of a knapsack's choices, made by `make` and judged on samples.
 
-    `yardstick` has the float model's outputs on `batches`; `data` are samples with labels to count
-    accuracy on. `count` gives the cycles of a Graph, None
-    where a device has no room; what takes more than `most` of them is not judged by accuracy.
+    `yardstick` has the outputs on `batches` that they are to give; `data` are samples with labels
+    to count accuracy on. What takes more than `most` cycles is not judged by accuracy.
     """
 
     sack: Knapsack
@@ -60,7 +55,6 @@ class ChoiceTrials:
     yardstick: Yardstick
     batches: tuple[Batch, ...]
     data: LabelledBatch | None = None
-    count: Callable[[Graph], int | None] | None = None
     most: int | None = None
     say: Callable[[str], None] | None = None
     found: dict[Answers, ChoiceTrial] = field(default_factory=dict)
@@ -81,37 +75,17 @@ class ChoiceTrials:
     def _tried(self, answers: Answers) -> ChoiceTrial:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the network that is chosen says them
-            graph = self.make(answers)
-            cycles = None if self.count is None else self.count(graph)
-            slow = self.most is not None and (cycles is None or cycles > self.most)
-            outputs = outputs_of(graph, self.batches)
+            made = self.make(answers)
+            slow = self.most is not None and (made.cycles is None or made.cycles > self.most)
+            outputs = made.outputs(self.batches)
             return ChoiceTrial(
                 answers=answers,
                 cost=self.sack.cost(answers),
                 predicted=self.sack.loss(answers),
                 loss=self.yardstick.loss(outputs),
                 agreement=None if slow else self.yardstick.agreement(outputs),
-                accuracy=None if slow else accuracy_of(graph, self.data),
-                bits=weight_bits(graph),
-                operations=bit_operations(graph),
-                cycles=cycles,
+                accuracy=None if slow or self.data is None else made.accuracy(self.data),
+                bits=made.bits,
+                operations=made.operations,
+                cycles=made.cycles,
             )
-
-
-def outputs_of(graph: Graph, batches: tuple[Batch, ...]) -> list[Mapping[str, Any]]:
-    """What the emulator gives for each batch, by name."""
-    emulator = planned(graph)
-    names = [port.name for port in graph.outputs]
-
-    def outputs(batch: Batch) -> Mapping[str, Any]:
-        found = emulator.decode(emulator.run_chunked(emulator.encode(dict(batch))))
-        return found if isinstance(found, Mapping) else {names[0]: found}
-
-    return [outputs(batch) for batch in batches]
-
-
-def accuracy_of(graph: Graph, data: LabelledBatch | None) -> float | None:
-    """The share of samples that are right."""
-    if data is None or data.labels is None:
-        return None
-    return measure(graph, data.arrays, data.labels, names=data.names).top1

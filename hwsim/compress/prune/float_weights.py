@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.choice.report import BitChoice
 from hwsim.compress.float_model import FloatModel
-from hwsim.compress.prune.masks import Mask, WholeChannels, masks_of
+from hwsim.compress.prune.masks import Mask, Score, WholeChannels, masks_of
 from hwsim.compress.prune.prune import Pruning
 from hwsim.compress.quantize.places import FloatLayer, places
 from hwsim.errors import HwsimError
@@ -21,11 +22,13 @@ class PrunedFloat:
     """An ONNX model with weights of 0, where they stay by layer, and which layers stayed whole.
 
     Masks have output channels last and input channels before them, in the model's own order.
+    `choice` says which amounts were chosen where a target was given.
     """
 
     proto: Any
     masks: Mapping[str, Mask]
     whole: Mapping[str, str]
+    choice: BitChoice | None = None
 
 
 def prune_float(model: FloatModel, how: Pruning) -> PrunedFloat:
@@ -34,31 +37,39 @@ def prune_float(model: FloatModel, how: Pruning) -> PrunedFloat:
     Raises HwsimError for another score than the magnitude, for channels, for a layer that there is
     not, and for a pattern that divides none.
     """
-    from onnx import ModelProto, numpy_helper
+    scores = float_scores(model, how)
+    amount = how.amount if how.amounts is None else how.amounts
+    masks = masks_of(scores, how.pattern, amount=amount, scope=how.scope)
+    whole = {name: f"{how.pattern} does not divide it" for name in scores if name not in masks}
+    return PrunedFloat(masked_floats(model, masks).proto, masks, whole)
 
+
+def float_scores(model: FloatModel, how: Pruning) -> dict[str, Score]:
+    """The magnitudes of the weights of the layers that are pruned, output channels last.
+
+    Raises HwsimError as `prune_float` does.
+    """
     if how.by != "magnitude" or isinstance(how.pattern, WholeChannels):
         what = "channels" if isinstance(how.pattern, WholeChannels) else f"scores by {how.by}"
         raise HwsimError(
             f"{model.path} must be a quantized network for {what}; a float one is pruned by the "
             "magnitude of its weights"
         )
-    layers = _layers(model, how)
     constants = model.constants
-    scores = {
+    return {
         name: np.abs(constants[one.weights].transpose(_last(one, constants)).astype(np.float64))
-        for name, one in layers.items()
+        for name, one in _layers(model, how).items()
     }
-    masks = masks_of(scores, how.pattern, amount=how.amount, scope=how.scope)
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    held = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for name, mask in masks.items():
-        one = layers[name]
-        back = np.argsort(_last(one, constants))
-        weights = constants[one.weights] * mask.transpose(back)
-        held[one.weights].CopyFrom(numpy_helper.from_array(weights, one.weights))
-    whole = {name: f"{how.pattern} does not divide it" for name in layers if name not in masks}
-    return PrunedFloat(proto, masks, whole)
+
+
+def masked_floats(model: FloatModel, masks: Mapping[str, Mask]) -> FloatModel:
+    """The model with weights of 0 wherever a layer's mask is false."""
+    constants, new = model.constants, {}
+    for one in places(model).layers:
+        if one.name in masks:
+            back = np.argsort(_last(one, constants))
+            new[one.weights] = constants[one.weights] * masks[one.name].transpose(back)
+    return model.with_constants(new)
 
 
 def _layers(model: FloatModel, how: Pruning) -> dict[str, FloatLayer]:

@@ -116,18 +116,25 @@ def magnitudes(layers: Mapping[str, Weighted]) -> dict[str, Score]:
 
 
 def masks_of(
-    scores: Mapping[str, Score], pattern: Pattern, *, amount: float = 0.0, scope: str = "layer"
+    scores: Mapping[str, Score],
+    pattern: Pattern,
+    *,
+    amount: float | Mapping[str, float] = 0.0,
+    scope: str = "layer",
 ) -> dict[str, Mask]:
     """By layer, where weights stay: those of the largest scores; of equals the earliest goes.
 
     The earliest is that of the first layer, then row-major. An `amount` of all weights (or blocks)
-    goes, of each layer or of all layers together (`scope`); N:M says itself how many. A layer whose
-    shape a pattern does not divide stays whole, and is not in what is given; HwsimError where none
-    is left.
+    goes, of each layer or of all layers together (`scope`); N:M says itself how many. Amounts by
+    layer are for each layer alone (nothing goes of one that has none), and of N:M they say how many
+    of M go. A layer whose shape a pattern does not divide stays whole, and is not in what is given;
+    HwsimError where none is left.
     """
     if scope not in SCOPES:
         raise HwsimError(f"a scope must be one of {', '.join(SCOPES)}, not {scope!r}")
-    check_amount(amount)
+    by_layer = isinstance(amount, Mapping)
+    for one in amount.values() if isinstance(amount, Mapping) else (amount,):
+        check_amount(one)
     if isinstance(pattern, WholeChannels):
         raise HwsimError("masks must be of weights; channels go by `shrink`")
     fitting = {name: s for name, s in scores.items() if _fits(s, pattern)}
@@ -136,12 +143,25 @@ def masks_of(
             f"a pattern must divide the weights of one of the layers, not {pattern}: "
             + ", ".join(f"{name!r} has {_sizes(s, pattern)}" for name, s in scores.items())
         )
+    shares = {name: _share(amount, name) for name in fitting}
     if isinstance(pattern, NOfM):
-        return {name: _n_of_m(score, pattern) for name, score in fitting.items()}
+        kept = {
+            name: pattern.kept if not by_layer else pattern.size - count_of(share, pattern.size)
+            for name, share in shares.items()
+        }
+        return {name: _n_of_m(s, kept[name], pattern.size) for name, s in fitting.items()}
     pe, simd = (pattern.pe, pattern.simd) if isinstance(pattern, Blocks) else (1, 1)
     cells = {name: _cells(score, pe, simd) for name, score in fitting.items()}
-    kept = _each(cells, amount) if scope == "layer" else _together(cells, amount)
-    return {name: _spread(kept[name], fitting[name].shape, pe, simd) for name in fitting}
+    if scope == "layer" or by_layer:
+        left = {n: _together({n: cell}, shares[n])[n] for n, cell in cells.items()}
+    else:
+        left = _together(cells, next(iter(shares.values())))
+    return {name: _spread(left[name], fitting[name].shape, pe, simd) for name in fitting}
+
+
+def _share(amount: float | Mapping[str, float], name: str) -> float:
+    """Of one layer."""
+    return amount.get(name, 0.0) if isinstance(amount, Mapping) else amount
 
 
 def _fits(score: Score, pattern: Pattern) -> bool:
@@ -157,13 +177,13 @@ def _sizes(score: Score, pattern: Pattern) -> str:
     return f"{score.shape[-1]} outputs of {score.size // score.shape[-1]} terms"
 
 
-def _n_of_m(score: Score, pattern: NOfM) -> Mask:
+def _n_of_m(score: Score, kept: int, size: int) -> Mask:
     groups = np.moveaxis(score, -2, -1)
     shape = groups.shape
-    groups = groups.reshape(*shape[:-1], -1, pattern.size)
+    groups = groups.reshape(*shape[:-1], -1, size)
     order = np.argsort(groups, axis=-1, kind="stable")
     mask = np.ones(groups.shape, bool)
-    np.put_along_axis(mask, order[..., : pattern.size - pattern.kept], False, axis=-1)
+    np.put_along_axis(mask, order[..., : size - kept], False, axis=-1)
     return np.ascontiguousarray(np.moveaxis(mask.reshape(shape), -1, -2))
 
 
@@ -172,10 +192,6 @@ def _cells(score: Score, pe: int, simd: int) -> Score:
     terms, outputs = score.reshape(-1, score.shape[-1]).shape
     found: Score = score.reshape(terms // simd, simd, outputs // pe, pe).mean(axis=(1, 3))
     return found
-
-
-def _each(cells: Mapping[str, Score], amount: float) -> dict[str, Mask]:
-    return {name: _together({name: cell}, amount)[name] for name, cell in cells.items()}
 
 
 def _together(cells: Mapping[str, Score], amount: float) -> dict[str, Mask]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.choice.report import BitChoice
 from hwsim.compress.prune import scores
 from hwsim.compress.prune.masks import (
     SCOPES,
@@ -34,10 +35,13 @@ from hwsim.ops import Weighted
 class Pruning:
     """What goes: an `amount` of weights or channels, `by` which score, in which pattern.
 
-    `scope` says whether of each layer or of all together, `layers` of which (None: all).
+    `scope` says whether of each layer or of all together, `layers` of which (None: all). With
+    `amounts` each layer that is named has one of its own, and nothing goes of the others; of N:M it
+    is the share of each M that goes.
     """
 
     amount: float = 0.0
+    amounts: Mapping[str, float] | None = None
     by: str = "magnitude"
     pattern: Pattern = field(default_factory=Unstructured)
     scope: str = "layer"
@@ -45,7 +49,8 @@ class Pruning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_amount(self.amount)
+        for amount in (self.amount, *(self.amounts or {}).values()):
+            check_amount(amount)
         for what, value, known in (
             ("scores", self.by, scores.BY),
             ("a scope", self.scope, SCOPES),
@@ -58,12 +63,13 @@ class Pruning:
 class Pruned:
     """The graph afterwards; where its weights stay (none after channels went); what stayed whole.
 
-    `whole` says why, by layer.
+    `whole` says why, by layer, and `choice` which amounts were chosen where a target was given.
     """
 
     graph: Graph
     masks: Mapping[str, Mask]
     whole: Mapping[str, str]
+    choice: BitChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +95,34 @@ def prune(
     missing, for a layer that there is not, and for a pattern that divides none.
     """
     layers = weighted_layers(graph, how.layers)
+    check_scored(how, images, labels)
+    if isinstance(how.pattern, WholeChannels):
+        return _without_channels(graph, how, layers, images, labels, earlier)
+    found = weight_scores(graph, how, layers, images, labels)
+    for name, mask in ({} if earlier is None else earlier.masks).items():
+        found[name] = np.where(mask, found[name], -np.inf)  # what is gone goes again
+    amount = how.amount if how.amounts is None else how.amounts
+    masks = masks_of(found, how.pattern, amount=amount, scope=how.scope)
+    return Pruned(masked(graph, masks), masks, undivided(how, layers, masks))
+
+
+def check_scored(how: Pruning, images: Any, labels: Any) -> None:
+    """Raise HwsimError where the data are missing that weights are to be scored by."""
     if how.by != "magnitude" and images is None:
         raise HwsimError(f"scores by {how.by} must come with data, not without")
     if how.by in ("taylor", "movement") and labels is None:
         raise HwsimError(f"scores by {how.by} must come with labels, not without")
-    if isinstance(how.pattern, WholeChannels):
-        return _without_channels(graph, how, layers, images, labels, earlier)
-    found = _weight_scores(graph, how, layers, images, labels)
-    for name, mask in ({} if earlier is None else earlier.masks).items():
-        found[name] = np.where(mask, found[name], -np.inf)  # what is gone goes again
-    masks = masks_of(found, how.pattern, amount=how.amount, scope=how.scope)
+
+
+def undivided(how: Pruning, layers: Iterable[str], masks: Container[str]) -> dict[str, str]:
+    """Layers that stay whole and why, those without a mask; HwsimError where they are named."""
     whole = {name: f"{how.pattern} does not divide it" for name in layers if name not in masks}
     if how.layers is not None and whole:
         raise HwsimError(
             f"a pattern must divide the weights of the layers that are named, but {how.pattern} "
             f"does not divide {', '.join(map(repr, whole))}"
         )
-    return Pruned(masked(graph, masks), masks, whole)
+    return whole
 
 
 def _without_channels(
@@ -118,17 +135,22 @@ def _without_channels(
 ) -> Pruned:
     found = ChannelMap.of(graph)
     score = group_scores(graph, how, found, images, labels)
-    parts = _parts(found, how.scope, layers)
-    before = parts if earlier is None else _parts(ChannelMap.of(earlier.graph), how.scope, layers)
+    parts = channel_parts(found, how.scope, layers)
+    before = (
+        parts if earlier is None else channel_parts(ChannelMap.of(earlier.graph), how.scope, layers)
+    )
     gone: list[ChannelGroup] = []
     for name, groups in parts.items():
-        stay = len(before[name]) - count_of(how.amount, len(before[name]))
+        amount = how.amount if how.amounts is None else how.amounts.get(name, 0.0)
+        stay = len(before[name]) - count_of(amount, len(before[name]))
         gone += found.choose(scores.least_first(groups, score), max(len(groups) - stay, 0))
     whole = {name: why for name, why in found.stays.items() if name in layers}
     return Pruned(found.shrunk(gone), {}, whole)
 
 
-def _parts(found: ChannelMap, scope: str, layers: Container[str]) -> dict[str, list[ChannelGroup]]:
+def channel_parts(
+    found: ChannelMap, scope: str, layers: Container[str]
+) -> dict[str, list[ChannelGroup]]:
     """Groups of which an amount goes: of some layers, by layer or all together."""
     parts: dict[str, list[ChannelGroup]] = {}
     for group in found.groups:
@@ -137,13 +159,14 @@ def _parts(found: ChannelMap, scope: str, layers: Container[str]) -> dict[str, l
     return parts
 
 
-def _weight_scores(
+def weight_scores(
     graph: Graph,
     how: Pruning,
     layers: Mapping[str, Weighted],
     images: Any,
     labels: Any,
 ) -> dict[str, Score]:
+    """What each weight of some layers is worth, as `prune` scores them."""
     if how.by == "magnitude":
         return magnitudes(layers)
     if how.by in ("activation", "zeros"):
@@ -164,7 +187,7 @@ def group_scores(
     if how.by in ("activation", "zeros"):
         seen = scores.activity(graph, scores.in_batches(images))
         return scores.of_channels_by_activity(groups, seen, how.by)
-    found = _weight_scores(graph, how, weighted_layers(graph), images, labels)
+    found = weight_scores(graph, how, weighted_layers(graph), images, labels)
     return scores.of_channels(groups, found, how.by)
 
 

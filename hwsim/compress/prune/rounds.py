@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.compress.classes import warn_of_missing
-from hwsim.compress.prune.masks import Mask, check_amount, weighted_layers
+from hwsim.compress.prune.masks import Mask, weighted_layers
 from hwsim.compress.prune.prune import Earlier, Pruned, Pruning, prune
 from hwsim.compress.prune.resume import Behind, RoundsCheckpoint, Stand
 from hwsim.compress.prune.schedules import amounts
@@ -99,7 +99,6 @@ def prune_in_rounds(
     training = rounds.training
     if training is not None and (images is None or (labels is None and teacher is None)):
         raise HwsimError("training between rounds must have samples with labels or a teacher")
-    check_amount(how.amount)
     if images is not None:
         images, labels = _checked(graph, images, labels)
     kept, stand = None, Stand(number=0, found=Pruned(graph, {}, {}), behind=reals)
@@ -114,15 +113,15 @@ def prune_in_rounds(
         )
         kept = RoundsCheckpoint(checkpoint, of)
         stand = kept.read() or stand
-    for number, amount in enumerate(amounts(rounds.schedule, how.amount, rounds.count), 1):
+    for number, part in enumerate(_parts(how, rounds), 1):
         if number <= stand.number:
             continue
-        told = Round(number=number, count=rounds.count, amount=amount)
+        told = Round(number=number, count=rounds.count, amount=part.amount)
         if say is not None:
             say(told)
         found, behind = stand.found, stand.behind
         earlier = Earlier(graph, found.masks)
-        found = prune(found.graph, replace(how, amount=amount), images, labels, earlier=earlier)
+        found = prune(found.graph, part, images, labels, earlier=earlier)
         if training is not None:
             learned: dict[str, Mapping[str, Reals]] = {}
             trained = finetune(
@@ -142,6 +141,18 @@ def prune_in_rounds(
         if kept is not None:
             kept.write(stand)
     return stand.found
+
+
+def _parts(how: Pruning, rounds: Rounds) -> Iterator[Pruning]:
+    """What is gone after each round: of each layer that has an amount of its own as much of it."""
+
+    def shares(amount: float) -> list[float]:
+        return list(amounts(rounds.schedule, amount, rounds.count))
+
+    each = None if how.amounts is None else {n: shares(one) for n, one in how.amounts.items()}
+    for k, share in enumerate(shares(how.amount)):
+        own = None if each is None else {name: gone[k] for name, gone in each.items()}
+        yield replace(how, amount=share, amounts=own)
 
 
 def _checked(graph: Graph, images: Any, labels: Any) -> tuple[Any, Any]:

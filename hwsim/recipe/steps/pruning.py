@@ -5,32 +5,52 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hwsim.compress.choice.pruned import (
+    AMOUNT,
+    PruningAim,
+    parse_pruning_target,
+    prune_floats_to,
+    prune_to,
+)
+from hwsim.compress.choice.report import BitChoice
+from hwsim.compress.choice.target import ChoiceTarget
 from hwsim.compress.float_model import FloatModel
-from hwsim.compress.prune.float_weights import facts_of_float, prune_float
+from hwsim.compress.prune.float_weights import facts_of_float
 from hwsim.compress.prune.masks import WholeChannels, parse_pattern
 from hwsim.compress.prune.prune import Pruning, facts_of
-from hwsim.compress.prune.rounds import Rounds, joined, prune_in_rounds
+from hwsim.compress.prune.rounds import Rounds, joined
 from hwsim.compress.training.fit import LabelledBatch
 from hwsim.compress.training.teachers import any_teacher
+from hwsim.data import Labelled
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.recipe.job import FLOATS, INTEGERS, Job, StepResult, save_masks
 from hwsim.recipe.keys import Values
+from hwsim.recipe.steps.making import TARGETS
 from hwsim.recipe.steps.training import expect_training, float_start
 from hwsim.storage import write_atomically
+from hwsim.verbs.designs import fewest_cycles
 
 WITH_LABELS = ("taylor", "movement")
 
 
 def pruning(values: Values) -> Pruning:
     """What is to go."""
+    amount = values["amount"]
     return Pruning(
-        amount=values["amount"],
+        amount=AMOUNT if amount is None else amount,
         by=values["by"],
         pattern=parse_pattern(values["pattern"]),
         scope=values["scope"],
         layers=values["layer"],
         seed=values["seed"],
+    )
+
+
+def target_of(values: Values) -> ChoiceTarget | None:
+    """What amounts by layer are chosen for."""
+    return parse_pruning_target(
+        *(values[name] for name in TARGETS), amount=values["amount"], scope=values["scope"]
     )
 
 
@@ -44,11 +64,13 @@ def check_pruning(values: Values) -> None:
     """Raise HwsimError for values that mean nothing."""
     pruning(values)
     rounds_of(values)
+    target_of(values)
 
 
 def needs_data(values: Values) -> bool:
     """Whether samples to train with are looked at."""
-    return bool(values["by"] != "magnitude" or values["epochs_a_round"])
+    aimed = any(values[name] is not None for name in TARGETS)
+    return bool(values["by"] != "magnitude" or values["epochs_a_round"] or aimed)
 
 
 def needs_labels(values: Values) -> bool:
@@ -66,6 +88,11 @@ def check_float_pruning(values: Values) -> None:
             f"{what} must come after the step that quantizes; a float network is pruned by the "
             "magnitude of its weights"
         )
+    if values["target_cycles"] is not None:
+        raise HwsimError(
+            "target_cycles must come after the step that quantizes: cycles are those of integers "
+            "in hardware"
+        )
     if rounds_of(values) != Rounds():
         raise HwsimError("rounds with training must come after the step that quantizes")
 
@@ -81,18 +108,19 @@ def run_pruning(job: Job) -> StepResult:
     how = pruning(job.values)
     if job.before.is_float:
         model = FloatModel.read(job.before.path)
-        gone = prune_float(model, how)
+        gone = prune_floats_to(model, how, _aim(job, model))
         write_atomically(job.folder / FLOATS, gone.proto.SerializeToString())
         after = replace(job.before, path=job.folder / FLOATS, zeros=True)
-        return StepResult(network=after, facts=facts_of_float(model, gone))
+        return StepResult(network=after, facts=facts_of_float(model, gone) | _told(gone.choice))
     graph, rounds, held = job.before.graph(), rounds_of(job.values), job.before.held_masks()
     images, labels = _samples(job, graph)
     teacher = job.values["teacher"]
     reals, notes = (None, ()) if rounds.training is None else float_start(job)
-    found = prune_in_rounds(
+    found = prune_to(
         graph,
         how,
         rounds,
+        _aim(job, graph),
         images,
         labels,
         teacher=None if teacher is None else any_teacher(teacher, graph, job.data.output, {}),
@@ -106,7 +134,33 @@ def run_pruning(job: Job) -> StepResult:
     if isinstance(how.pattern, WholeChannels) or rounds.training is not None:
         after = replace(after, origin=None)
     after = replace(after, masks=save_masks(job.folder, joined(held, found)))
-    return StepResult(network=after, facts=facts_of(graph, found.graph, found.whole), notes=notes)
+    facts = facts_of(graph, found.graph, found.whole) | _told(found.choice)
+    return StepResult(network=after, facts=facts, notes=notes)
+
+
+def _told(choice: BitChoice | None) -> dict[str, Any]:
+    return {} if choice is None else {"choice": choice.to_dict()}
+
+
+def _aim(job: Job, model: Graph | FloatModel) -> PruningAim | None:
+    """The target, and the samples that amounts are chosen on and judged by."""
+    target = target_of(job.values)
+    if target is None:
+        return None
+
+    def part(name: str) -> Labelled:
+        if isinstance(model, Graph):
+            return job.data.of_graph(model, name)
+        return job.data.of_floats(model, name)
+
+    data, test = part("train"), None
+    if target.accuracy is not None and job.data.has("test"):
+        tested = part("test")
+        test = None if tested.labels is None else (tested.arrays, tested.labels)
+    cycles = None if target.cycles is None else fewest_cycles(job.values["target"])
+    return PruningAim.of(
+        target, data.arrays, data.labels, test, names=data.names, cycles=cycles, say=job.say
+    )
 
 
 def _samples(job: Job, graph: Graph) -> tuple[Any, Any]:
