@@ -57,6 +57,7 @@ READ = {
     "prune": {
         "amount", "by", "pattern", "scope", "layer", "seed", "schedule", "rounds",
         "epochs_a_round", "rate", "batch", "device", "teacher", "from",
+        "target_accuracy", "target_bits", "target_cycles", "target",
     },
     "encode": {"weights", "layer", "from"},
     "attribute": {"equalize"},

@@ -90,3 +90,37 @@ def test_a_network_that_lost_channels_for_cycles_is_trained_from_its_codes(first
     if first:
         weights = [node.op.weights for node in graph.nodes if hasattr(node.op, "weights")]
         assert sum((w == 0).sum() for w in weights) > 0.15 * sum(w.size for w in weights)
+
+
+PRUNED = '[[step]]\ndo = "prune"\n'
+
+
+def test_a_step_that_prunes_takes_a_target_before_and_after_the_one_that_quantizes(place, capsys):
+    file = recipe(place, 'bits = "w4a8"')
+    head, step, tail = file.read_text().partition("[[step]]")
+    before, after = "target_bits = 250_000\n", 'target_accuracy = "95%"\npattern = "2:4"\n'
+    file.write_text(head + PRUNED + before + step + tail + PRUNED + after)
+    status, _, _ = run(capsys, "compress", file)
+    assert status == 0
+    steps = json.loads((place / "made" / "report.json").read_text())["steps"]
+    first, last = (steps[k]["facts"]["choice"] for k in (1, 3))
+    figures = steps[1]["figures"]
+    assert 32 * (figures["weights"] - figures["zeros"]) == first["best"]["bits"] <= 250_000
+    data = digits.load()
+    graph = hwsim.load(place / "made" / "model.hwsim")
+    right = hwsim.accuracy(graph, data.test_images, data.test_labels).top1
+    assert right == last["best"]["accuracy"] >= 0.95
+    assert {row["chosen"] for row in last["rows"]} <= {2, 3, 4}
+    assert any(row["chosen"] < 4 for row in last["rows"])
+
+
+def test_what_a_pruning_target_cannot_be_is_told_before_anything_is_written(place, capsys):
+    for options, sentence in (
+        ("target_bits = 9\namount = 0.5\n", "step 1 (prune): an amount must not be given with"),
+        ("target_cycles = 9\n", "step 1 (prune): target_cycles must come after the step that"),
+    ):
+        file = recipe(place, "")
+        head, step, tail = file.read_text().partition("[[step]]")
+        file.write_text(head + PRUNED + options + step + tail)
+        assert sentence in refused(capsys, "compress", file)
+        assert not (place / "made").exists()
