@@ -99,3 +99,27 @@ def test_parts_of_another_norm_are_refused_by_name():
         hwsim.quantize(rms, IMAGES[:8])
     text = "rule to quantize for, not Pow '"
     assert text in str(told.value)
+
+
+class Growing(torch.nn.Module):
+    """A dense block: each layer reads all before it, joined to what was joined already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Conv2d(n, 4, 3, padding=1) for n in (1, 5, 9, 13)
+        )
+        self.head = torch.nn.Linear(17 * 16, 10)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.cat([x, torch.relu(layer(x))], 1)
+        return self.head(torch.nn.functional.avg_pool2d(x, 2).flatten(1))
+
+
+def test_what_is_joined_to_joined_tensors_has_the_codes_of_qonnx():
+    torch.manual_seed(seeded(6))
+    made = hwsim.quantize(Growing().eval(), IMAGES[:64], bits="w4a6")
+    found = hwsim.emulate(made.graph, IMAGES[:16])
+    assert found.tolist() == executed(made.proto, IMAGES[:16]).tolist()
+    assert np.unique(found).size > 20

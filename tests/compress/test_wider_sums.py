@@ -9,6 +9,7 @@ import pytest
 from support.small_graphs import one
 
 import hwsim
+from hwsim.compress.quantize.nonlinear import WeightSet, encoded
 from hwsim.compress.training.loop import Training, finetune
 from hwsim.compress.training.network import TrainableGraph
 from hwsim.compress.training.wider import widened
@@ -36,7 +37,7 @@ def network(weights: np.ndarray) -> Graph:
     return one(dense, steps, x=x)
 
 
-def counted(graph: Graph, x: np.ndarray) -> list[list[int]]:
+def counted(graph: Graph, x: np.ndarray, bases: tuple[int, ...] = BASE) -> list[list[int]]:
     """The codes by the real thresholds alone, in plain integers."""
     weights = graph.nodes[0].op.weights.tolist()
     bias, codes = graph.nodes[0].op.bias.tolist(), (x * 4).astype(int).tolist()
@@ -45,7 +46,7 @@ def counted(graph: Graph, x: np.ndarray) -> list[list[int]]:
         for row in codes
     ]
     return [
-        [base + sum(s >= t for t in row) for s, row, base in zip(one, REAL, BASE, strict=True)]
+        [base + sum(s >= t for t in row) for s, row, base in zip(one, REAL, bases, strict=True)]
         for one in sums
     ]
 
@@ -69,6 +70,28 @@ def test_codes_of_larger_weights_are_counted_by_the_thresholds_that_are_meant(sm
     assert [[t for t in row if t <= after] for row in values.tolist()] == [*REAL]
     again = finetune(tuned, x, labels, Training(epochs=1, rate=0.3, check=True))
     assert (hwsim.emulate(again, x) * 10).round().astype(int).tolist() == counted(again, x)
+
+
+@pytest.mark.parametrize("by", ["pruned", "encoded"])
+def test_rows_filled_up_for_other_weights_are_known_after_pruning_and_encoding(by, small, rng):
+    """`small` has base 62 of 63 in the middle row: two fillings that were reached would be 64."""
+    tight = replace(small.nodes[1].op, base=np.array([0, 62, 3]))
+    graph = replace(small, nodes=(small.nodes[0], replace(small.nodes[1], op=tight)))
+    x = rng.integers(-8, 8, (256, 4)) / np.float32(4)
+    reach = graph.types()[graph.nodes[0].outputs[0]].hi
+    if by == "pruned":
+        made = hwsim.prune(graph, 0.6).graph
+        assert made.types()[made.nodes[0].outputs[0]].hi < reach
+    else:
+        name, wide = graph.nodes[0].name, graph.nodes[0].op.weights * 3.0
+        made = encoded(graph, {name: WeightSet.parse("pot5")}, {name: {"weights": wide}})
+        assert made.types()[made.nodes[0].outputs[0]].hi > 2 * reach
+    labels = (x.sum(1) > 0).astype(int)
+    tuned = finetune(made, x, labels, Training(epochs=4, rate=0.3, batch=32, check=True))
+    bases = (0, 62, 3)
+    for net in (made, tuned):
+        found = (hwsim.emulate(net, x) * 10).round().astype(int).tolist()
+        assert found == counted(net, x, bases)
 
 
 def test_without_that_they_would_be_reached(small, monkeypatch):

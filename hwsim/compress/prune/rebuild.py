@@ -1,10 +1,11 @@
-"""A Graph with other operators, whose sums may need fewer bits than before."""
+"""A Graph with other operators, whose sums may need fewer bits than before, or more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from hwsim.compress.training.wider import widened
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph, Node
 from hwsim.ops import Op, Requantize, Scheme, TensorType
@@ -14,12 +15,13 @@ def rebuilt(graph: Graph, ops: Mapping[str, Op]) -> Graph:
     """The graph with `ops` in place of the operators of the nodes of those names.
 
     Fewer weights give narrower sums. What reads them by their format (a table of all its codes)
-    gets them in the old one again, through a requantizer that changes no code. Raises HwsimError
-    where an operator does not fit for another reason.
+    gets them in the old one again, through a requantizer that changes no code. What is made for
+    the codes of sums takes those of wider ones too (`widened`). Raises HwsimError where an operator
+    does not fit for another reason.
     """
     rebuilding = _Rebuilding(graph)
     for node in graph.nodes:
-        rebuilding.add(node, ops.get(node.name, node.op))
+        rebuilding.add(node, ops.get(node.name) or rebuilding.fitting(node))
     rebuilding.keep_what_ports_tell()
     return rebuilding.graph()
 
@@ -36,13 +38,22 @@ class _Rebuilding:
         self.wide: dict[str, str] = {}
         self.shown = list(old.outputs)
 
+    def fitting(self, node: Node) -> Op:
+        """A node's operator for what its edges hold now."""
+        return widened(
+            node.op, self.old.input_types(node), [self.types[edge] for edge in node.inputs]
+        )
+
     def add(self, node: Node, op: Op) -> None:
         inputs = node.inputs
         try:
             made = self._made(op, inputs)
         except HwsimError:
             inputs = tuple(self._widened(edge) for edge in inputs)
-            made = self._made(op, inputs)
+            try:
+                made = self._made(op, inputs)
+            except HwsimError as error:
+                raise HwsimError(f"node {node.name!r}: {error}") from None
         self.nodes.append(Node(node.name, op, inputs, node.outputs))
         self.types.update(zip(node.outputs, made, strict=True))
 

@@ -15,10 +15,11 @@ from fnmatch import fnmatchcase
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.prune.rebuild import rebuilt
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.graph import Graph
-from hwsim.ops import Codebook, Encoding, PowersOfTwo, Weighted
+from hwsim.ops import Codebook, Encoding, Op, PowersOfTwo, Weighted
 
 Reals = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.float64]
@@ -81,13 +82,14 @@ def encoded(
     """
     if isinstance(chosen, WeightSet):
         chosen = {node.name: chosen for node in graph.nodes if isinstance(node.op, Weighted)}
+    made: dict[str, Op] = {}
     for name, one in chosen.items():
         op = graph.node(name).op
         if not isinstance(op, Weighted):
             raise HwsimError(f"node {name!r} must be a layer with weights, not {op.kind}")
         steps = _steps(name, op, (reals or {}).get(name, {}).get("weights"))
-        graph = graph.with_op(name, _with_set(op, one.encoding(steps), steps))
-    return graph
+        made[name] = _with_set(op, one.encoding(steps), steps)
+    return rebuilt(graph, made)
 
 
 def chosen_sets(graph: Graph, all_of: str, layers: Mapping[str, str]) -> dict[str, WeightSet]:

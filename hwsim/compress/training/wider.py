@@ -1,7 +1,7 @@
 """Operators that were made for the sums of some weights, and now meet the larger ones of others.
 
 Readers fill rows of thresholds up with some just beyond the largest code that there can be, and
-give tables entries for those codes alone. Trained weights make others.
+give tables entries for those codes alone. Trained and encoded weights make others.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def widened(op: Op, before: Sequence[TensorType], now: Sequence[TensorType]) -> 
         return op
     old, new = before[-1], now[-1]
     if isinstance(op, Thresholds | ChosenThresholds):
-        if new.hi <= old.hi or not (op.values == old.hi + 1).any():
+        filling = _filling(op, old)
+        if new.hi <= old.hi or filling is None or filling > new.hi:
             return op
-        values = np.where(op.values == old.hi + 1, new.hi + 1, op.values)
+        values = np.where(op.values == filling, new.hi + 1, op.values)
         return replace(op, values=np.sort(values, axis=1))
     if isinstance(op, Table):
         first = op.start(old)
@@ -40,6 +41,22 @@ def widened(op: Op, before: Sequence[TensorType], now: Sequence[TensorType]) -> 
         low, values = _held(op.values, op.first, new)
         return op if values is op.values else replace(op, values=values, first=low)
     return op
+
+
+def _filling(op: Thresholds | ChosenThresholds, x: TensorType) -> int | None:
+    """The threshold that only fills rows up, for codes `x`; None where all are meant.
+
+    It is the highest, just beyond the codes that there were when it was made: `x` may be fewer,
+    since weights went. Then it is known by standing twice in a row, or by what all of them would
+    give, which is no code.
+    """
+    top = int(op.values.max())
+    if top <= x.hi:
+        return None
+    twice = bool((op.values == top).sum(axis=1).max() > 1)
+    all_reached = op.base + op.step * op.values.shape[1]
+    no_code = bool(((all_reached < op.out.min) | (all_reached > op.out.max)).any())
+    return top if top == x.hi + 1 or twice or no_code else None
 
 
 def _held(values: IntArray, first: int, x: TensorType) -> tuple[int, IntArray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -181,14 +182,22 @@ def level_of(
 
 def _alike(source: Joined) -> bool:
     """Whether all parts are codes of one meaning, which have to move at most, side by side."""
-    levels = [
-        part.source
-        for part in source.parts
-        if all(isinstance(step, Moved | Pool) for step in part.steps)
-    ]
-    held = [level for level in levels if isinstance(level, Level) and level.scales is None]
-    meanings = {(level.codes.format, level.scale, level.zero_point) for level in held}
-    return len(held) == len(source.parts) and len(meanings) == 1
+    found = set(_meanings(source))
+    return len(found) == 1 and None not in found
+
+
+def _meanings(source: Joined) -> Iterator[tuple[Format, float, int] | None]:
+    """What the codes of each part mean, of one that is joined itself those of its parts."""
+    for part in source.parts:
+        level = part.source
+        if not all(isinstance(step, Moved | Pool) for step in part.steps):
+            yield None
+        elif isinstance(level, Joined):
+            yield from _meanings(level)
+        elif isinstance(level, Level) and level.scales is None:
+            yield level.codes.format, level.scale, level.zero_point
+        else:
+            yield None
 
 
 def whole(run: TensorBuilder, node: object, real: Real) -> Real:
