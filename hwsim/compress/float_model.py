@@ -15,6 +15,7 @@ from hwsim.compress.prepared import prepare, trains
 from hwsim.errors import HwsimError
 from hwsim.extras import library
 from hwsim.frontends.onnx.file import from_proto, read_file
+from hwsim.frontends.onnx.fused_norms import norms
 from hwsim.storage import write_atomically
 
 Reals = npt.NDArray[np.float32]
@@ -143,7 +144,14 @@ class FloatModel:
             raise HwsimError(f"{self.path} must run on the samples ({said})") from None
 
 
-def _session(model: bytes, path: Path, *, optimize: bool, out: Path | None = None) -> Any:
+def _session(
+    model: bytes,
+    path: Path,
+    *,
+    optimize: bool,
+    out: Path | None = None,
+    without: Sequence[str] = (),
+) -> Any:
     runtime = library("onnxruntime", EXTRA, WHAT)
     options = runtime.SessionOptions()
     options.log_severity_level = 4
@@ -153,7 +161,9 @@ def _session(model: bytes, path: Path, *, optimize: bool, out: Path | None = Non
     if out is not None:
         options.optimized_model_filepath = str(out)
     try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=[*without]
+        )
     except Exception as error:  # ONNX Runtime's classes have no base of their own
         said = " ".join(str(error).split())[:200]
         raise HwsimError(f"{path} must be a model that ONNX Runtime loads ({said})") from None
@@ -181,13 +191,29 @@ def _prepared(proto: Any, path: Path) -> Any:
 
 
 def _optimized(proto: Any, path: Path) -> Any:
+    """Optimized, and prepared. Transposes that are moved into a normalization's parts stay."""
+    found = _prepare(proto, path)
+    kinds = {node.op_type for node in found.graph.node}
+    if not {"Sqrt", "Transpose"} <= kinds:
+        return found
+    kept = _prepare(proto, path, without=("TransposeOptimizer",))
+    more = _parts(kept) > _parts(found)
+    return kept if more else found
+
+
+def _parts(proto: Any) -> int:
+    """Tensors within normalizations."""
+    return sum(len(one.gone) for one in norms(from_proto(proto)))
+
+
+def _prepare(proto: Any, path: Path, *, without: Sequence[str] = ()) -> Any:
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "prepared.onnx"
         model = proto.SerializeToString()
         try:
-            _session(model, path, optimize=True, out=out)
+            _session(model, path, optimize=True, out=out, without=without)
         except HwsimError:  # which is the model's fault only where the disk takes as much
             write_atomically(out, model)
             raise

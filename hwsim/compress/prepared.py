@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.frontends.onnx.file import from_proto
+from hwsim.frontends.onnx.fused_norms import norms
+
 Array = npt.NDArray[Any]
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 LINES = ("Add", "Div", "Mul", "Sub")
@@ -22,6 +25,12 @@ def prepare(proto: Any) -> None:
     the axes may be moved in between. All are equal but for float32's rounding.
     """
     graph = _Graph(proto)
+    for node in graph.nodes:
+        if node.op_type in ("ReduceL2", "ReduceMean"):
+            graph.along_the_last(node)
+    graph.write()
+    parts = frozenset().union(*(one.gone for one in norms(from_proto(proto))))
+    graph = _Graph(proto)
     for node in list(proto.graph.node):
         if node.op_type == "Gemm":
             graph.without_factors(node)
@@ -29,7 +38,7 @@ def prepare(proto: Any) -> None:
     for node in list(proto.graph.node):
         if node.op_type == "BatchNormalization":
             _ = graph.into_before(node) or graph.into_behind(node)
-        if node.op_type == "ReduceMean":
+        if node.op_type == "ReduceMean" and node.output[0] not in parts:
             graph.averaged(node)
         if node.op_type in LINES:
             graph.line_into_before(node)
@@ -225,14 +234,33 @@ class _Graph:
         shape[_out_axis(layer)] = -1
         self._set(layer, 1, weights * factor.reshape(shape))
 
+    def along_the_last(self, node: Any) -> None:
+        """Name the last axis -1, if it is reduced."""
+        from onnx import helper
+
+        axes, rank = self._axes(node), self.ranks.get(node.input[0], 0)
+        if axes is None or axes != [rank - 1]:
+            return
+        if len(node.input) > 1:
+            node.input[1] = f"{node.output[0]}.axes"
+            self.constants[node.input[1]] = np.array([-1])
+        else:
+            kept = [a for a in node.attribute if a.name != "axes"]
+            node.ClearField("attribute")
+            node.attribute.extend([*kept, helper.make_attribute("axes", [-1])])
+
+    def _axes(self, node: Any) -> list[int] | None:
+        """The axes that a node reduces."""
+        if len(node.input) > 1 and node.input[1] in self.constants:
+            return [int(a) for a in self.constants[node.input[1]]]
+        found: list[int] | None = _attribute(node, "axes", None)
+        return found
+
     def averaged(self, node: Any) -> None:
         """Turn a mean over all places of each channel into GlobalAveragePool."""
         from onnx import helper
 
-        rank = self.ranks.get(node.input[0], 0)
-        axes = _attribute(node, "axes", None)
-        if len(node.input) > 1 and node.input[1] in self.constants:
-            axes = self.constants[node.input[1]].tolist()
+        axes, rank = self._axes(node), self.ranks.get(node.input[0], 0)
         if rank < 3 or axes is None or sorted(a % rank for a in axes) != list(range(2, rank)):
             return
         kept = _attribute(node, "keepdims", 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from hwsim.compress.float_model import WEIGHTED, FloatModel
+from hwsim.frontends.onnx.file import from_proto
 from hwsim.frontends.onnx.functions import FUNCTIONS
+from hwsim.frontends.onnx.fused_norms import norms
 from hwsim.frontends.onnx.logic import LOGIC
 
 MOVES = (
@@ -27,7 +29,8 @@ OF_ONE = (*WITH_A_CONSTANT, *LOGIC, "Cast", "Max", "Min", "Pow", "Sum")
 SUMS = (
     *WEIGHTED, *WITH_A_CONSTANT, "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum",
     "Softmax", "LogSoftmax", "ArgMax", "Resize", "Max", "Min", "Sum", "Mean",
-    "LayerNormalization", "InstanceNormalization", "GroupNormalization",
+    "LayerNormalization", "InstanceNormalization", "GroupNormalization", "LpNormalization",
+    "RMSNormalization",
 )  # fmt: skip
 """What reads codes and gives numbers of its own."""
 
@@ -58,6 +61,9 @@ class Origins:
         for node in model.nodes:
             for tensor in node.input:
                 self.readers.setdefault(tensor, []).append(node)
+        found = norms(from_proto(model.proto, model.path))
+        self.norms = {one.last: one for one in found}
+        self.inside = frozenset().union(*(one.gone for one in found))
         self.wanted: frozenset[str] = frozenset()
         self.shown: tuple[str, ...] = ()
         self.roots: dict[str, str] = {}
@@ -66,7 +72,8 @@ class Origins:
 
     def on_the_sum(self, node: Any) -> bool:
         """Whether a node is a function of one number: all it reads are functions of one sum."""
-        if node.op_type not in ON_THE_SUM and node.op_type not in OF_ONE:
+        part = node.output[0] in self.norms or node.output[0] in self.inside
+        if part or (node.op_type not in ON_THE_SUM and node.op_type not in OF_ONE):
             return False
         roots = {self.root(tensor) for tensor in self.given(node)}
         varies = node.op_type == "PRelu" and self._varies(node)
@@ -86,8 +93,8 @@ class Origins:
                     self.roots |= {out: root for out in node.output if out not in before}
                 if not self._before_codes(node):
                     found.update(self.given(node))
-            elif node.op_type not in MOVES:
-                found.update(code for tensor in node.input for code in self.codes(tensor))
+            elif node.op_type not in MOVES and node.output[0] not in self.inside:
+                found.update(code for tensor in self.given(node) for code in self.codes(tensor))
         shown: list[str] = []
         for name in model.outputs:
             if not self._is_shown(name):
@@ -115,7 +122,7 @@ class Origins:
         if maker is None or maker.op_type in SHOWN:
             return maker is not None
         given = self.given(maker)
-        if len(given) != 1:
+        if len(given) != 1 or tensor in self.norms:
             return False
         if maker.op_type == "Reshape":
             shape = self.constants.get(maker.input[1])
@@ -126,13 +133,22 @@ class Origins:
 
     def codes_of(self, node: Any) -> list[str]:
         """Constants of a sum or product that become codes: more than a number a channel."""
-        if node.op_type not in WITH_A_CONSTANT:
+        if node.op_type not in WITH_A_CONSTANT or node.output[0] in (*self.norms, *self.inside):
             return []
         held = [t for t in node.input if t in self.constants]
         return [t for t in held if sum(n > 1 for n in self.constants[t].shape) > 1]
 
+    def is_known(self, node: Any) -> bool:
+        """Whether there is a rule for a node, or for the normalization that it is a part of."""
+        if node.output[0] in self.norms or node.output[0] in self.inside:
+            return True
+        known = node.op_type in {*MOVES, *ON_THE_SUM, *SUMS} or self.on_the_sum(node)
+        return node.domain in ("", "ai.onnx") and known
+
     def given(self, node: Any) -> list[str]:
-        """What a node reads that is not constant."""
+        """What a node reads that is not constant, or the normalization that ends in it."""
+        if node.output[0] in self.norms:
+            return [self.norms[node.output[0]].reads]
         return [tensor for tensor in node.input if tensor and tensor not in self.constants]
 
     def codes(self, tensor: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwsim.compress.float_model import WEIGHTED, FloatModel
-from hwsim.compress.quantize.origins import MOVES, ON_THE_SUM, SUMS, Origins
+from hwsim.compress.quantize.origins import Origins
 from hwsim.errors import HwsimError
 
 
@@ -90,14 +90,10 @@ def node_name(node: Any) -> str:
 
 
 def _expect_rules(model: FloatModel, walk: Origins) -> None:
-    known = {*MOVES, *ON_THE_SUM, *SUMS}
     unknown = [
         f"{node.op_type} {node_name(node)!r}"
         for node in model.nodes
-        if walk.given(node)
-        and not (
-            node.domain in ("", "ai.onnx") and (node.op_type in known or walk.on_the_sum(node))
-        )
+        if walk.given(node) and not walk.is_known(node)
     ]
     if unknown:
         raise HwsimError(

@@ -33,6 +33,9 @@ ALIKE = (
 LOST = {"InstanceNormalization": 2.0**-20, "LayerNormalization": 2.0**-22}
 """Measured, of the largest number over the smallest deviation (the first: `epsilon` alone)."""
 
+SHORTEST = 2.0**-24
+"""What is added to a row's sum of squares of codes, so that its root is not 0."""
+
 GROUPS = (
     "{runtime} subtracts two float32 means here, of squares and of the numbers, so that more "
     "codes differ in groups whose numbers are nearly alike and far from 0 (measured: one in 50, by "
@@ -42,6 +45,41 @@ GROUPS = (
 
 def layer_norm(run: Importer, node: OnnxNode) -> None:
     """LayerNormalization along the last axis."""
+    real, codes = _last(run, node)
+    if any(node.outputs[1:]):
+        raise HwsimError(f"{node}: its mean and deviation must not be used as outputs")
+    places = (len(codes.layout.physical) - 1,)
+    length = real.layout.shape[-1]
+    factor = run.constant(node, 1).array if node.input(1) else np.ones(length)
+    offset = run.constant(node, 2).array if node.input(2) else np.zeros(length)
+    run.values[node.output] = normalized(run, node, real, codes, places, (factor, offset))
+
+
+def rms_norm(run: Importer, node: OnnxNode) -> None:
+    """RMSNormalization along the last axis: rows over the root of their mean square."""
+    real, codes = _last(run, node)
+    factor = run.constant(node, 1).array if node.input(1) else np.ones(1)
+    level, epsilon = level_of(run, node, real), node.real("epsilon", 1e-5)
+    at = Normalization(node.name, str(node), epsilon, factor, np.zeros(1), centred=False)
+    places = (len(codes.layout.physical) - 1,)
+    run.values[node.output] = normalizing.normalized(run, at, level, codes, places)
+
+
+def lp_norm(run: Importer, node: OnnxNode) -> None:
+    """LpNormalization of p = 2 along the last axis: rows over their length, of zeros zeros."""
+    if node.integer("p", 2) != 2:
+        raise HwsimError(f"{node}: 'p' must be 2, not {node.integer('p', 2)}")
+    real, codes = _last(run, node)
+    level, length = level_of(run, node, real), real.layout.shape[-1]
+    epsilon = SHORTEST * float(np.float32(level.scale)) ** 2 / length
+    factor = np.array([1 / math.sqrt(length)])
+    at = Normalization(node.name, str(node), epsilon, factor, np.zeros(1), centred=False)
+    places = (len(codes.layout.physical) - 1,)
+    run.values[node.output] = normalizing.normalized(run, at, level, codes, places)
+
+
+def _last(run: Importer, node: OnnxNode) -> tuple[Real, Codes]:
+    """What a node normalizes along the last axis."""
     real = run.real(node, 0)
     rank = len(real.layout.shape) + 1
     axis = node.integer("axis", -1)
@@ -51,14 +89,7 @@ def layer_norm(run: Importer, node: OnnxNode) -> None:
             f"{node}: it must normalize along the last axis alone, not from axis {axis} of {rank} "
             "axes on"
         )
-    if any(node.outputs[1:]):
-        raise HwsimError(f"{node}: its mean and deviation must not be used as outputs")
-    codes = _codes(run, node, real, Arrangement.plain(real.layout.shape))
-    places = (len(codes.layout.physical) - 1,)
-    length = real.layout.shape[-1]
-    factor = run.constant(node, 1).array if node.input(1) else np.ones(length)
-    offset = run.constant(node, 2).array if node.input(2) else np.zeros(length)
-    run.values[node.output] = normalized(run, node, real, codes, places, (factor, offset))
+    return real, _codes(run, node, real, Arrangement.plain(real.layout.shape))
 
 
 def instance_norm(run: Importer, node: OnnxNode) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
 from hwsim.frontends.onnx import qonnx_last, qonnx_linear, qonnx_lowered
+from hwsim.frontends.onnx.fused_norms import with_norms
 from hwsim.frontends.onnx.handlers import FLOAT_HANDLERS
 from hwsim.frontends.onnx.importer import Handler, Importer
 from hwsim.frontends.onnx.model import OnnxModel, OnnxNode
@@ -213,4 +214,4 @@ def read(
     model: OnnxModel, runtime: Runtime | None = None, importer: type[Importer] = Importer
 ) -> Graph:
     """The Graph of a QONNX model, as QONNX's executor computes it, or another `runtime`."""
-    return read_graph(model, HANDLERS, runtime, importer=importer)
+    return read_graph(with_norms(model), HANDLERS, runtime, importer=importer)

@@ -3,7 +3,7 @@
 With n codes in a row and d = n * code - (their sum), the result is d * sqrt(n) over the square root
 of (sum of d**2) + eps * n**3 / scale**2, times a factor and plus an offset a channel. Runtimes
 compute all of it in float32; here only the root, its product with d and the result are rounded,
-finer than that.
+finer than that. Where no mean is taken off, d is the code, and eps * n / scale**2 is added.
 """
 
 from __future__ import annotations
@@ -42,13 +42,17 @@ FRACTION = 24  # bits of a normalized code
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normalization:
-    """What normalizes: a node with its constants; `title` is what sentences call it."""
+    """What normalizes: a node with its constants; `title` is what sentences call it.
+
+    Where it is not `centred`, no mean is taken off.
+    """
 
     name: str
     title: str
     epsilon: float
     factor: npt.NDArray[np.generic]
     offset: npt.NDArray[np.generic]
+    centred: bool = True
 
     def __str__(self) -> str:
         return self.title
@@ -86,7 +90,11 @@ def normalized(
     total = run.emit(f"{name}.spread", add, [squares], f"{name}.spread")
     # Squares are not below 0, which the bounds of a product do not know.
     total = run.emit(f"{name}.positive", Relu(), [total], f"{name}.positive")
-    under = epsilon * float(n) ** 3 / (float(np.float32(level.scale)) * 2.0**dropped) ** 2
+    under = (
+        epsilon
+        * float(n) ** (3 if at.centred else 1)
+        / (float(np.float32(level.scale)) * 2.0**dropped) ** 2
+    )
     bits = _bits(at, run.types[distance].magnitude, run.types[total].hi, under)
     root = run.emit(
         f"{name}.root", Rsqrt(offset=under, bits=bits, quant=Quant((1.0,))), [total], f"{name}.root"
@@ -116,9 +124,11 @@ def _distances(
     places: tuple[int, ...],
     n: int,
 ) -> str:
-    """The edge of n times each code less the sum of its row."""
+    """The edge of n times each code less the sum of its row, or of the codes less their zero."""
     codes = _whole(run, at.name, codes)
     kind, zero = run.types[codes.edge], level.zero_point
+    if not at.centred:
+        return _from_zero(run, at, codes, zero)
     mean = Reduce(reduction=Reduction.MEAN, axes=places, zero_point=zero)
     total = run.emit(f"{at.name}.total", mean, [codes.edge], f"{at.name}.total")
     times = BatchNorm(
@@ -129,6 +139,19 @@ def _distances(
     )
     scaled = run.emit(f"{at.name}.times", times, [codes.edge], f"{at.name}.times")
     return run.emit(f"{at.name}.distance", Sub(), [scaled, total], f"{at.name}.distance")
+
+
+def _from_zero(run: TensorBuilder, at: Normalization, codes: Codes, zero: int) -> str:
+    if not zero:
+        return codes.edge
+    kind = run.types[codes.edge]
+    less = BatchNorm(
+        scale=np.ones(kind.channels, np.int64),
+        bias=np.full(kind.channels, -zero),
+        scale_format=Format.holding(0, 1),
+        quant=Quant((1.0,)),
+    )
+    return run.emit(f"{at.name}.distance", less, [codes.edge], f"{at.name}.distance")
 
 
 def _whole(run: TensorBuilder, name: str, codes: Codes) -> Codes:
