@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,26 @@ from hwsim.compress.any_float import any_float  # noqa: E402
 from hwsim.compress.float_model import FloatModel  # noqa: E402
 from hwsim.compress.quantize.options import LinearScheme  # noqa: E402
 from hwsim.compress.quantize.run import run as quantize  # noqa: E402
+from hwsim.compress.sums.narrow import narrow  # noqa: E402
+from hwsim.compress.sums.width import sum_widths  # noqa: E402
 from hwsim.compress.training.loop import Training, finetune  # noqa: E402
 from hwsim.compress.training.start import float_weights  # noqa: E402
+from hwsim.ops import Weighted  # noqa: E402
 
 HEAD = ("training", "CPU s an epoch", "times float", "times float, folded", "least", "most")
 FLOATS = ("float", "float, folded")
-INTEGER = ("w8a8", "w8a8, steps learned", "w4a4", "w4a4, steps learned")
+UNITS = 128  # samples on which units of narrow sums are chosen
+INTEGER: Mapping[str, Mapping[str, Any]] = {
+    "w8a8": {"bits": "w8a8"},
+    "w8a8, steps learned": {"bits": "w8a8", "learn_steps": True},
+    "w8a8 affine, steps learned": {"bits": "w8a8", "scheme": "affine", "learn_steps": True},
+    "w4a4": {"bits": "w4a4"},
+    "w4a4, steps learned": {"bits": "w4a4", "learn_steps": True},
+    "w4a4 symmetric, steps learned": {"bits": "w4a4", "scheme": "symmetric", "learn_steps": True},
+    "w4a4, sums that wrap": {"bits": "w4a4", "sums": "wrap14"},
+    "w4a4, sums that saturate": {"bits": "w4a4", "sums": "sat14"},
+}
+"""How each is quantized and trained; sums of the last layer are as wide as they need to be."""
 Seconds = Callable[[], float]  # of a training's second epoch
 
 
@@ -90,8 +104,8 @@ def trainings(data: Samples, only: list[str]) -> dict[str, Seconds]:
         "brevitas w4a4": lambda: of_module(bits, data),
     }
     model = any_float(network, data.x[:2])
-    for name in INTEGER:
-        runs[name] = of_integers(model, name, data)
+    for name, how in INTEGER.items():
+        runs[name] = of_integers(model, data, how)
     wanted = (*only, *FLOATS) if only else ("",)
     return {name: run for name, run in runs.items() if any(word in name for word in wanted)}
 
@@ -114,12 +128,16 @@ def of_module(module: Any, data: Samples) -> float:
     return time.process_time() - begun
 
 
-def of_integers(model: FloatModel, name: str, data: Samples) -> Seconds:
+def of_integers(model: FloatModel, data: Samples, how: Mapping[str, Any]) -> Seconds:
     """The same of the float model's integer network."""
-    bits, _, learned = name.partition(", ")
-    calibration = data.calibration(model.inputs[0])
-    graph = quantize(model, calibration, LinearScheme.parse(bits, {})).graph
-    reals, how = float_weights(graph, model), Training(epochs=2, batch=BATCH)
+    scheme = LinearScheme.parse(how["bits"], {}, scheme=how.get("scheme", "power-of-two"))
+    graph = quantize(model, data.calibration(model.inputs[0]), scheme).graph
+    reals: Any = float_weights(graph, model)
+    if "sums" in how:
+        *_, last = (node.name for node in graph.nodes if isinstance(node.op, Weighted))
+        widths = sum_widths(graph, f"{how['sums']},{last}=none")
+        found = narrow(graph, widths, data.x[:UNITS], reals)
+        graph, reals = found.graph, found.reals
 
     def run() -> float:
         ends: list[float] = []
@@ -127,9 +145,9 @@ def of_integers(model: FloatModel, name: str, data: Samples) -> Seconds:
             graph,
             data.x,
             data.y,
-            how,
+            Training(epochs=2, batch=BATCH),
             reals=reals,
-            learn_steps=bool(learned),
+            learn_steps=how.get("learn_steps", False),
             say=lambda epoch: ends.append(time.process_time()),
         )
         return ends[1] - ends[0]

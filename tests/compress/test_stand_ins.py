@@ -87,7 +87,9 @@ def slope_at(op: Thresholds, codes: np.ndarray) -> np.ndarray:
     """The gradient of what thresholds give, at codes (batch, channels)."""
     x = torch.tensor(codes, dtype=torch.float64, requires_grad=True)
     kind = TensorType(codes.shape[1:], Format.int(16))
-    smooth_of(op)(op, [kind, kind], [x], {}).sum().backward()
+    reached = (codes[..., None] >= op.values).sum(axis=-1)
+    live = {"codes": torch.tensor(op.base + op.step * reached)}
+    smooth_of(op)(op, [kind, kind], [x], live).sum().backward()
     return np.asarray(x.grad)
 
 

@@ -241,7 +241,8 @@ class TrainableGraph:
         wide = [x.to(_kind(step.holder)) for x in xs]
         with torch().no_grad():
             codes = self._plain(step, op, xs, constants)
-        return through(smooth(op, step.types, wide, live), codes.to(_kind(step.holder)))
+        found = smooth(op, step.types, wide, {**live, "codes": codes})
+        return through(found, codes.to(_kind(step.holder)))
 
     def _summed(
         self,

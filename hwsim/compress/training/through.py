@@ -166,7 +166,7 @@ def counted(
     """A line with the slope that the channel's thresholds have around each code, in their bounds.
 
     Half a step beyond the first and the last threshold is inside. A single threshold's line is as
-    wide as the codes usually are far from it.
+    wide as the codes usually are far from it. `live` has the codes that they give.
     """
     x, kept = xs[0], {"dtype": xs[0].dtype}
     values, step = torch().tensor(op.values, **kept), torch().tensor(op.step, **kept)
@@ -176,21 +176,23 @@ def counted(
             width = 2 * away.mean(tuple(range(x.ndim - 1)), keepdim=True).clip(1)
             slope = (away <= width / 2) / width
         else:
-            slope = _rises(values, torch().tensor(_steepness(op.values), **kept), x)
+            slope = _rises(op, values, x, live["codes"].to(x.dtype))
     return x * slope * step
 
 
-def _rises(values: Array, steepness: Array, x: Array) -> Array:
-    """The slope at each code, 0 out of bounds; rows of thresholds are for all channels or each."""
-    rows = len(values)
-    lines = x.movedim(-1, 0).reshape(rows, -1) if rows > 1 else x.reshape(1, -1)
-    reached = torch().searchsorted(values, lines.contiguous(), right=True)
-    slope = steepness.gather(1, reached)
-    below, above = values[:, :1] - lines, lines - values[:, -1:]
-    slope = slope * (torch().maximum(below, above) * slope <= 0.5)
-    last = x.movedim(-1, 0).shape if rows > 1 else x.shape
-    slope = slope.reshape(last)
-    return slope.movedim(0, -1) if rows > 1 else slope
+def _rises(op: Thresholds, values: Array, x: Array, codes: Array) -> Array:
+    """The slope at each code, 0 out of bounds; rows of thresholds are for all channels or each.
+
+    How many thresholds each reaches is known from the `codes` that they give.
+    """
+    rows, count = op.values.shape
+    kept = {"dtype": x.dtype}
+    base = torch().tensor(op.base, **kept)
+    step = torch().tensor(np.where(op.step == 0, 1, op.step), **kept)
+    reached = ((codes - base) / step).long() + torch().arange(rows) * (count + 1)
+    slope = torch().tensor(_steepness(op.values).reshape(-1), **kept)[reached]
+    beyond = torch().maximum(values[:, 0] - x, x - values[:, -1])
+    return slope * (beyond * slope <= 0.5)
 
 
 def _steepness(values: np.ndarray[Any, Any]) -> Slopes:
