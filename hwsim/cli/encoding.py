@@ -69,6 +69,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _facts(before: Graph, after: Graph) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
+    totals = [0, 0]
     for node in after.nodes:
         old, new = before.node(node.name).op, node.op
         if isinstance(old, Weighted) and isinstance(new, Weighted):
@@ -77,7 +78,7 @@ def _facts(before: Graph, after: Graph) -> dict[str, Any]:
                 "bits": [old.weight_bits, new.weight_bits],
                 "stored": new.encoding.text if new.encoding else "codes",
             }
-    totals = [sum(r["weights"] * r["bits"][k] for r in rows.values()) for k in (0, 1)]
+            totals = [totals[0] + old.total_bits, totals[1] + new.total_bits]
     return {"layers": rows, "weight_bits": totals, "hash": after.hash()}
 
 

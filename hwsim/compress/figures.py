@@ -7,9 +7,8 @@ from hwsim.ops import Weighted
 
 
 def weight_bits(graph: Graph) -> int:
-    """Bits of all weights, biases apart."""
-    ops = [node.op for node in graph.nodes]
-    return sum(op.weights.size * op.weight_bits for op in ops if isinstance(op, Weighted))
+    """Bits of all weights, biases apart, each channel with its own where it has some."""
+    return sum(node.op.total_bits for node in graph.nodes if isinstance(node.op, Weighted))
 
 
 def bit_operations(graph: Graph) -> int:
@@ -18,5 +17,6 @@ def bit_operations(graph: Graph) -> int:
     for node in graph.nodes:
         if isinstance(node.op, Weighted):
             (read,) = graph.input_types(node)
-            total += work[node.name].macs * node.op.weight_bits * read.format.width
+            products = work[node.name].macs * node.op.total_bits // node.op.weights.size
+            total += products * read.format.width
     return total

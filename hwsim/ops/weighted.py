@@ -45,7 +45,9 @@ class Weighted(Op):
     `bias_frac` fraction bits. The input's `zero_point` is subtracted before the product (it is
     folded into the bias, which is exact). `weight_scale` gives the reals of the weights where they
     are not the format's power of two: one, or one a channel. With an `encoding` hardware stores a
-    weight in fewer bits than the format's; all weights must be of its values.
+    weight in fewer bits than the format's; all weights must be of its values. With `channel_bits`
+    the weights of each output channel fit so many bits, which is known of what was quantized so:
+    sizes count them, and training keeps them.
     """
 
     weights: IntArray
@@ -56,6 +58,7 @@ class Weighted(Op):
     weight_scale: tuple[float, ...] | None = None
     accumulator: Accumulator = field(default=EXACT)
     encoding: Encoding | None = field(default=None, metadata=since(3))
+    channel_bits: tuple[int, ...] | None = field(default=None, metadata=since(3))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", int_array(self.weights, "weights"))
@@ -81,6 +84,28 @@ class Weighted(Op):
             Quant(self.weight_scale)
         if self.encoding is not None:
             self.encoding.words(self.weights)
+        if self.channel_bits is not None:
+            self._check_channel_bits(self.channel_bits)
+
+    def _check_channel_bits(self, bits: tuple[int, ...]) -> None:
+        require(
+            len(bits) == self.outputs and all(1 <= n <= self.weight_format.width for n in bits),
+            f"channel_bits must be one for each of {self.outputs} channels, from 1 to "
+            f"{self.weight_format.width}, not {bits}",
+        )
+        require(
+            self.encoding is None,
+            "channel_bits must be of weights without an encoding, which says their bits itself",
+        )
+        low, high = self.weight_ends
+        beyond = ((self.weights < low) | (self.weights > high)).any(
+            axis=tuple(range(self.weights.ndim - 1))
+        )
+        require(
+            not beyond.any(),
+            "weights must fit the bits of their channels, but those of channel "
+            f"{int(beyond.argmax())} do not fit {bits[int(beyond.argmax())]}",
+        )
 
     @property
     def outputs(self) -> int:
@@ -91,6 +116,26 @@ class Weighted(Op):
     def weight_bits(self) -> int:
         """Bits of one weight as hardware stores it."""
         return self.weight_format.width if self.encoding is None else self.encoding.bits
+
+    @property
+    def weight_ends(self) -> tuple[IntArray, IntArray]:
+        """The lowest and the highest code: one, or one a channel."""
+        fmt = self.weight_format
+        if self.channel_bits is None:
+            return np.array([fmt.min]), np.array([fmt.max])
+        unit = np.int64(1) << (np.array(self.channel_bits) - fmt.signed)
+        return (-unit if fmt.signed else 0 * unit), unit - 1
+
+    @property
+    def total_bits(self) -> int:
+        """Bits of all weights, of each channel those that its own codes need."""
+        if self.channel_bits is None:
+            return self.weights.size * self.weight_bits
+        return self.weights.size // self.outputs * sum(self.channel_bits)
+
+    def finer_bits(self, bits: int) -> tuple[int, ...] | None:
+        """The bits by channel of the same weights times `2**bits`."""
+        return self.channel_bits and tuple(n + bits for n in self.channel_bits)
 
     def matrix(self) -> IntArray:
         """Weights as (terms of one sum, output channels)."""

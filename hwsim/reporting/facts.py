@@ -136,7 +136,7 @@ def _row(graph: Graph, node: Node, carrier: str | None) -> dict[str, Any]:
         **({"outputs": each} if len(each) > 1 else {}),
         "macs": work.macs,
         "weights": work.weights,
-        "weight_bits": work.weights * _weight_bits(node),
+        "weight_bits": _weight_bits(node, work.weights),
         "activations": work.activations,
         "carrier": carrier,
         "accumulator": _accumulator(graph, node),
@@ -144,13 +144,16 @@ def _row(graph: Graph, node: Node, carrier: str | None) -> dict[str, Any]:
     }
 
 
-def _weight_bits(node: Node) -> int:
-    """Bits of one weight of a sum of products; 0 for the operators that store none."""
-    return node.op.weight_bits if isinstance(node.op, Weighted) else 0
+def _weight_bits(node: Node, weights: int) -> int:
+    """Bits of the weights of a sum of products; 0 for the operators that store none."""
+    op = node.op
+    return weights * op.total_bits // op.weights.size if isinstance(op, Weighted) else 0
 
 
 def _encoded(op: Weighted) -> str:
-    """How hardware stores the weights, where that is not as codes of their format."""
+    """How hardware stores the weights, or what they need, where that is not their format."""
+    if op.channel_bits is not None:
+        return f", {min(op.channel_bits)} to {max(op.channel_bits)} bits by channel"
     return "" if op.encoding is None else f", {op.encoding.bits}-bit {op.encoding.text}"
 
 

@@ -191,11 +191,14 @@ def weight_range(place: SumPlace) -> WeightRange:
     seen.add(np.asarray(place.floats.weights, np.float32))
     fmt = op.weight_format
     steps = op.weight_scale or (2.0**-fmt.frac_bits,)
-    ends, told = (fmt.min * max(steps), fmt.max * max(steps)), str(fmt)
+    low, high = op.weight_ends
+    ends, told = (float((low * steps).min()), float((high * steps).max())), str(fmt)
+    if op.channel_bits is not None:
+        told = f"{fmt}, {min(op.channel_bits)} to {max(op.channel_bits)} bits by channel"
     if op.encoding is not None:  # a set of values has no other ends than its own
         held = op.weights * np.array(steps)
         ends, told = (float(held.min()), float(held.max())), f"{fmt}, {op.weight_bits} bits stored"
-    at_ends = (op.weights == fmt.min) | (op.weights == fmt.max)
+    at_ends = (op.weights == low) | (op.weights == high)
     return WeightRange(
         node=place.node.name,
         tensor=place.floats.tensor,

@@ -286,6 +286,7 @@ def weights(at: NodeView, read: Sequence[Kept], made: Sequence[Kept]) -> Op:
     parts["weights"] = op.weights.take(taken, axis=-2).take(columns, axis=-1)
     parts["bias"] = op.bias[columns]
     parts["weight_scale"] = _rows(op.weight_scale, columns, op.outputs)
+    parts["channel_bits"] = _rows(op.channel_bits, columns, op.outputs)
     acc = op.accumulator
     if isinstance(acc, Stepwise) and acc.order is not None:
         parts["accumulator"] = replace(acc, order=_order(acc.order, taken, op.weights.shape[-2]))
@@ -307,8 +308,14 @@ def _at_the_binary_point(cut: Weighted, at: NodeView) -> Weighted:
     fmt = replace(cut.weight_format, frac_bits=cut.weight_format.frac_bits + finer)
     scale = cut.weight_scale and tuple(s * 2.0**-finer for s in cut.weight_scale)
     kept = cut.encoding and cut.encoding.shifted(finer)
-    weights = cut.weights << finer
-    return replace(cut, weights=weights, weight_format=fmt, weight_scale=scale, encoding=kept)
+    return replace(
+        cut,
+        weights=cut.weights << finer,
+        weight_format=fmt,
+        weight_scale=scale,
+        encoding=kept,
+        channel_bits=cut.finer_bits(finer),
+    )
 
 
 def _frac(op: Weighted, x: TensorType) -> int:

@@ -145,7 +145,7 @@ def _with_set(op: Weighted, encoding: Encoding, steps: Steps) -> Weighted:
     low, high, fmt = int(weights.min()), int(weights.max()), op.weight_format
     if low < fmt.min or high > fmt.max:
         fmt = Format.holding(min(low, fmt.min), max(high, fmt.max), fmt.frac_bits)
-    return replace(op, weights=weights, weight_format=fmt, encoding=encoding)
+    return replace(op, weights=weights, weight_format=fmt, encoding=encoding, channel_bits=None)
 
 
 def _error(encoding: Encoding, steps: Steps) -> np.float64:

@@ -10,9 +10,13 @@ import numpy as np
 
 from hwsim.compress.float_model import FloatModel, Reals
 from hwsim.compress.quantize.places import FloatLayer, Quantizable
+from hwsim.frontends.onnx.channel_notes import note_of
+from hwsim.frontends.onnx.model import CHANNEL_BITS
 
 DOMAIN = "qonnx.custom_op.general"
 MOST_BIAS = 2**31
+SIGN = 2
+"""Bits of the codes -1 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ def quantized(
     graph.node.extend(made)
     _show_codes(graph, {name: instead[name] for name in found.shown})
     proto.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    _note(proto, weights)
     return proto
 
 
@@ -123,6 +128,20 @@ def _show_codes(graph: Any, shown: Mapping[str, str]) -> None:
     for node in graph.node:
         for tensors in (node.input, node.output):
             tensors[:] = [names.get(name, name) for name in tensors]
+
+
+def _note(proto: Any, weights: Mapping[str, QuantNode]) -> None:
+    """Bits by channel in the model's metadata; a sign takes two, as its codes do."""
+    kept = [entry for entry in proto.metadata_props if entry.key != CHANNEL_BITS]
+    proto.ClearField("metadata_props")
+    proto.metadata_props.extend(kept)
+    mixed = {
+        name: [max(n, SIGN) for n in by.channel_bits]
+        for name, by in weights.items()
+        if by.channel_bits is not None
+    }
+    if mixed:
+        proto.metadata_props.add(key=CHANNEL_BITS, value=note_of(mixed))
 
 
 def _of_bias(

@@ -157,8 +157,8 @@ class NarrowLayer:
         factor = 2.0 ** -shifts.astype(float)
         left = 2.0 ** (self.frac - self.op.bias_frac)
         biases = np.clip(np.rint(self.biases * factor), least / left, self.limit.most // left)
-        low = -fmt.max if fmt.signed else fmt.min
-        steps = np.clip(self.steps * factor, low, fmt.max)
+        low, high = self.op.weight_ends
+        steps = np.clip(self.steps * factor, -high if fmt.signed else low, high)
         if self.width.overflow is not None or self.op.encoding is not None:
             whole = self.op.weights if self.op.encoding else np.rint(steps)
         else:

@@ -29,19 +29,19 @@ FLOAT_SCHEMES = (Scheme.F32_RNE_OUT, Scheme.F32_RNE_IN)
 class CodesOfReals:
     """What a layer's learned numbers are rounded to, and the unit in which they are learned.
 
-    With `values`, in order, these are all that there is; of two as near the lower one is taken.
-    With a `grid` each weight has its own.
+    Both ends are one number, or one a channel. With `values`, in order, these are all that there
+    is; of two as near the lower one is taken. With a `grid` each weight has its own.
     """
 
-    least: int
-    most: int
+    least: int | IntArray
+    most: int | IntArray
     unit: Reals  # reals a code step, one or one a channel
     values: IntArray | None = None
     grid: WeightGrid | None = None
 
     def learned(self, reals: Any) -> Array:
         """Reals to be moved, in a float type that tells all codes apart."""
-        widest = max(-self.least, self.most)
+        widest = max(-np.min(self.least), np.max(self.most))
         dtype = torch().float32 if widest < Carrier.FLOAT32.limit else torch().float64
         return torch().tensor(np.asarray(reals), dtype=dtype, requires_grad=True)
 
@@ -53,7 +53,7 @@ class CodesOfReals:
                 for part in (self.unit, self.grid.step, self.grid.least, self.grid.most)
             )
             return rounded((reals / unit / step).clip(least / step, most / step)) * step
-        steps = (reals / torch().tensor(self.unit, dtype=reals.dtype)).clip(self.least, self.most)
+        steps = self.within(reals / torch().tensor(self.unit, dtype=reals.dtype))
         if self.values is None:
             return rounded(steps)
         values, ends = (
@@ -61,6 +61,13 @@ class CodesOfReals:
             for part in (self.values, midpoints(self.values))
         )
         return through(steps, values[torch().bucketize(steps.detach().contiguous(), ends)])
+
+    def within(self, steps: Array) -> Array:
+        """Code steps, brought between the ends."""
+        if np.size(self.least) == 1:
+            return steps.clip(int(np.min(self.least)), int(np.max(self.most)))
+        least, most = (torch().tensor(end, dtype=steps.dtype) for end in (self.least, self.most))
+        return steps.clip(least, most)
 
 
 def has_unit(op: Weighted, x: TensorType) -> bool:
@@ -105,10 +112,9 @@ class LearnedLayer:
         if op.bias_frac > product_frac and not op.bias.any():
             op = replace(op, bias_frac=product_frac)  # no bias has moved the sum's binary point
         self.op, self.x = op, x
-        least = -fmt.max if narrow and fmt.signed else fmt.min
         unit = real_unit(op, x)
         of_x = float(x.scales()[0])
-        self.weight_codes = _weight_codes(op, least, unit)
+        self.weight_codes = _weight_codes(op, unit, narrow=narrow)
         self.product_frac = product_frac
         self.frac = max(self.product_frac, op.bias_frac)
         terms = op.matrix().shape[0]
@@ -170,7 +176,7 @@ class LearnedLayer:
         codes, outputs = self.weight_codes, self.op.outputs
         bias = self.bias_codes.of(self.bias).detach().double()
         unit = torch().tensor(codes.unit, dtype=torch().float64)
-        steps = (self.weights.detach() / unit).clip(codes.least, codes.most) * self.kept
+        steps = codes.within(self.weights.detach() / unit) * self.kept
         rows = change(
             namespace(), steps.reshape(-1, outputs), bias * 2.0 ** (self.frac - self.op.bias_frac)
         )
@@ -257,16 +263,17 @@ class LearnedLayer:
                 weight_format=fmt,
                 weight_scale=scale,
                 encoding=encoding,
+                channel_bits=self.op.finer_bits(finer),
             )
         return replace(self.op, weights=weights, bias=bias, encoding=encoding)
 
 
-def _weight_codes(op: Weighted, least: int, unit: Reals) -> CodesOfReals:
-    most = op.weight_format.max
+def _weight_codes(op: Weighted, unit: Reals, *, narrow: bool) -> CodesOfReals:
+    fmt, (least, most) = op.weight_format, op.weight_ends
     if op.encoding is None:
-        return CodesOfReals(least, most, unit)
+        return CodesOfReals(-most if narrow and fmt.signed else least, most, unit)
     values = op.encoding.values
-    values = values[(values >= op.weight_format.min) & (values <= most)]
+    values = values[(values >= fmt.min) & (values <= fmt.max)]
     return CodesOfReals(int(values[0]), int(values[-1]), unit, values)
 
 

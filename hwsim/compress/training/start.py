@@ -98,7 +98,7 @@ def _share_off(reals: Reals, op: Weighted) -> float:
     A step of an encoding's values goes to the next of them.
     """
     if op.encoding is None:
-        ends = op.weight_format.min, op.weight_format.max
+        ends = op.weight_ends
         return float((np.abs(reals.clip(*ends) - op.weights) >= 1.0 + 1e-6).mean())
     values = op.encoding.values
     at = np.searchsorted(values, op.weights)

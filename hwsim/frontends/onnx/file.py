@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import HwsimError
-from hwsim.frontends.onnx.model import Attribute, OnnxModel, OnnxNode, OnnxPort
+from hwsim.frontends.onnx.model import CHANNEL_BITS, Attribute, OnnxModel, OnnxNode, OnnxPort
 
 MAX_FILE_BYTES = 1 << 31  # a protobuf message cannot be larger
 IN_MEMORY = Path("the ModelProto")  # what messages name where there is no file
@@ -93,6 +93,7 @@ def _model(path: Path, proto: Any) -> OnnxModel:
             if text(entry.key) == DATATYPE
         },
         text(proto.producer_name),
+        next((text(e.value) for e in proto.metadata_props if e.key == CHANNEL_BITS), None),
     )
 
 

@@ -69,6 +69,10 @@ class OnnxNode:
         return tuple(int(v) for v in value)
 
 
+CHANNEL_BITS = "hwsim.channel_bits"
+"""The key of a model's metadata that has bits of weights by output channel, by layer."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnnxPort:
     """A graph input or output: NumPy dtype name and shape, None for a free dimension."""
@@ -91,6 +95,8 @@ class OnnxModel:
     datatypes: Mapping[str, str] = field(default_factory=dict)
     """By tensor, what QONNX's annotations say of its values, as `BIPOLAR` or `UINT8`."""
     producer: str = ""
+    channel_bits: str | None = None
+    """What hwsim has noted of its layers in the model's metadata."""
 
     @property
     def batch(self) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError
 from hwsim.frontends.onnx import qdq, qonnx
+from hwsim.frontends.onnx.channel_notes import with_note
 from hwsim.frontends.onnx.file import from_proto, read_file
 from hwsim.frontends.onnx.importer import ExactImporter
 from hwsim.frontends.onnx.model import OnnxModel
@@ -42,7 +43,8 @@ def read_exact(model: Any) -> Graph:
     Where units are powers of two no sum is rounded; QONNX's executor adds in float32, which holds
     2^24 steps.
     """
-    return qonnx.read(from_proto(model), importer=ExactImporter)
+    found = from_proto(model)
+    return with_note(qonnx.read(found, importer=ExactImporter), found.channel_bits)
 
 
 def _graph(model: OnnxModel, like: str | None) -> Graph:
@@ -50,7 +52,7 @@ def _graph(model: OnnxModel, like: str | None) -> Graph:
     if any(op in qonnx.QUANTIZERS for op in ops):
         if like is not None:
             raise HwsimError(of_qonnx(model.path, like))
-        return qonnx.read(model)
+        return with_note(qonnx.read(model), model.channel_bits)
     if not any(op in LINEAR_OPS or op.startswith(INTEGER_OPS) for _, op in ops):
         own = model.producer == "hwsim"  # what hwsim to-onnx --as integer has written
         plain = {op for _, op in ops}
