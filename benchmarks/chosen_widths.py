@@ -1,13 +1,13 @@
 """Bits of weights by layer, chosen, beside the same bits for all layers: size against accuracy.
 
     python benchmarks/chosen_widths.py FLOAT.onnx ... [--set NAME] [--data FOLDER] [--bits 3 4 5 6]
-        [--by outputs labels] [--json FILE] [--page FILE]
+        [--by outputs labels] [--channels 2-6] [--json FILE] [--page FILE]
 
 For each number of bits the network is quantized with so many in every layer, and then with bits by
 layer within the same size: chosen by its outputs alone, and by the labels of the training samples.
-Biases are corrected in all of them, activations have 8 bits. Everything is chosen on samples to
-train with; the accuracy is that of the samples to test with, all of them, in the emulator, which
-nothing was chosen by.
+With `--channels` these are then averages of channels, once more. Biases are corrected in all of
+them, activations have 8 bits. Everything is chosen on samples to train with; the accuracy is that
+of the samples to test with, all of them, in the emulator, which nothing was chosen by.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder of the data set")
     parser.add_argument("--bits", type=int, nargs="+", default=[3, 4, 5, 6])
     parser.add_argument("--by", nargs="+", choices=("outputs", "labels"), default=["outputs"])
+    parser.add_argument("--channels", help="fewest and most bits of a channel, as 2-6")
     args = parser.parse_args()
     one_thread()
     data = load(args.set, args.data)
@@ -67,7 +68,11 @@ def main() -> None:
                 labels = data.train.labels if by == "labels" else None
                 asked = {"target_bits": size, "labels": labels}
                 rows.append(row(name, bits, f"chosen by {by}", data, path, **asked))
-                print(*rows[-2:], sep="\n", file=sys.stderr, flush=True)
+                if args.channels is not None:
+                    asked["channel_bits"] = args.channels
+                    how = f"chosen by {by}, channels {args.channels}"
+                    rows.append(row(name, bits, how, data, path, **asked))
+                print(*rows[-3:], sep="\n", file=sys.stderr, flush=True)
     facts = {"set": args.set, **provenance("onnxruntime", "scipy", "numpy")}
     tell(args, Path(__file__).name, HEAD, rows, facts)
 

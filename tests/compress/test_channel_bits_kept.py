@@ -130,6 +130,18 @@ def test_an_encoding_says_the_bits_itself(made):
     assert all(op.channel_bits is None and op.weight_bits == 4 for op in layers(found).values())
 
 
+def test_a_target_of_bits_chooses_averages_of_channels():
+    found = hwsim.quantize(
+        FLOAT, IMAGES[:64], bits="w5a8", channel_bits="2-6", target_bits=30_000, least="w3a8"
+    )
+    assert 25_000 < weight_bits(found.graph) <= 30_000
+    chosen = {row["name"]: row["chosen"] for row in found.choice.rows}
+    mixed = {name: op for name, op in layers(found.graph).items() if op.channel_bits is not None}
+    assert len(mixed) >= 3
+    for name, op in mixed.items():
+        assert sum(op.channel_bits) <= chosen[name] * op.outputs
+
+
 @pytest.mark.parametrize("sums", ["exact16", "sat14"])
 def test_narrow_sums_have_weights_within_their_bits(bits, sums):
     found = hwsim.quantize(FLOAT, IMAGES[:128], layers=bits, accumulator=sums).graph
