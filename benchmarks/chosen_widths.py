@@ -5,9 +5,10 @@
 
 For each number of bits the network is quantized with so many in every layer, and then with bits by
 layer within the same size: chosen by its outputs alone, and by the labels of the training samples.
-With `--channels` these are then averages of channels, once more. Biases are corrected in all of
-them, activations have 8 bits. Everything is chosen on samples to train with; the accuracy is that
-of the samples to test with, all of them, in the emulator, which nothing was chosen by.
+With `--channels` these are then averages of channels, once more, and `by layer` are the most bits
+of a channel. Biases are corrected in all of them, activations have 8 bits. Everything is chosen on
+samples to train with; the accuracy is that of the samples to test with, all of them, in the
+emulator, which nothing was chosen by.
 """
 
 from __future__ import annotations
