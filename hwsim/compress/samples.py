@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.compress.float_model import FloatModel
 from hwsim.errors import HwsimError
@@ -84,8 +86,13 @@ class Batches:
         if not count:
             raise HwsimError("calibration data must have at least one sample, not none")
         self.arrays, self.size = dict(arrays), size
-        taken = count if samples is None else min(samples, count)
-        self.places = np.arange(taken) * count // taken
+        self.places = _places(count, samples)
+
+    def taken(self, samples: int) -> Batches:
+        """So many of the same samples at most, evenly over all."""
+        found = copy(self)
+        found.places = _places(len(next(iter(self.arrays.values()))), samples)
+        return found
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for start in range(0, len(self.places), self.size):
@@ -94,6 +101,11 @@ class Batches:
                 name: np.ascontiguousarray(array[places], np.float32)
                 for name, array in self.arrays.items()
             }
+
+
+def _places(count: int, samples: int | None) -> npt.NDArray[np.int64]:
+    taken = count if samples is None else min(samples, count)
+    return np.arange(taken) * count // taken
 
 
 class BatchStream:
@@ -117,6 +129,12 @@ class BatchStream:
                 f"{type(source).__name__}"
             )
         self.source, self.samples = source, samples
+
+    def taken(self, samples: int) -> BatchStream:
+        """The first so many samples."""
+        found = copy(self)
+        found.samples = samples
+        return found
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         left = self.samples

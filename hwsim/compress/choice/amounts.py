@@ -11,7 +11,7 @@ from hwsim.compress.choice.knapsack import Answers, Knapsack, Question
 from hwsim.compress.choice.networks import TriedNetwork
 from hwsim.compress.choice.report import BitChoice
 from hwsim.compress.choice.rooms import Kept, PruningRoom
-from hwsim.compress.choice.run import ALONE, SAMPLES, reported
+from hwsim.compress.choice.run import ALONE, SAMPLES, UNLABELLED, reported
 from hwsim.compress.choice.search import best_within, cheapest_that_holds, dearest_that_holds
 from hwsim.compress.choice.target import ChoiceTarget
 from hwsim.compress.choice.trials import ChoiceTrial, ChoiceTrials
@@ -48,7 +48,8 @@ def choose_amounts(
     """
     if target.accuracy is not None and judges.data is None:
         raise HwsimError("a target accuracy must come with samples and their labels, not without")
-    few = tuple(in_batches(samples.few(SAMPLES)))
+    count = SAMPLES if judges.data is not None else UNLABELLED
+    few = tuple(in_batches(samples.few(count)))
     part = tuple(in_batches(samples.few(ALONE)))
     whole = room.make({})
     cost = cost_of(target, room)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,21 @@ class ChannelRoom:
             order = self.layers[name]
             gone += self.map.choose(order, len(order) - count)
         return gone
+
+
+def without_same(graph: Graph, gone: Iterable[ChannelGroup]) -> Graph:
+    """A graph of the same layers with other bits, without the same channels.
+
+    Raises HwsimError where its channels go together in another way.
+    """
+    found = ChannelMap.of(graph)
+    groups = {group.channels: group for group in found.groups}
+    for group in gone:
+        if group.channels not in groups:
+            raise HwsimError(
+                f"channels of {group.layer!r} must go together with the same ones whatever the bits"
+            )
+    return found.shrunk(groups[group.channels] for group in gone)
 
 
 def parts_of(count: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hwsim.compress.choice.both import choose_both
 from hwsim.compress.choice.cycles import choose_channels
 from hwsim.compress.choice.judges import Judges
 from hwsim.compress.choice.rooms import Cycles
@@ -12,6 +13,7 @@ from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.quantize.result import QuantizedModel
 from hwsim.compress.quantize.run import run
 from hwsim.compress.samples import Batches, BatchStream
+from hwsim.errors import HwsimError
 
 
 def choose(
@@ -24,10 +26,16 @@ def choose(
 ) -> QuantizedModel:
     """Bits by layer for an accuracy or for bits of weights, channels for a target of cycles.
 
-    `cycles` counts those of a Graph; other targets do without. Raises HwsimError with
-    exit status 1 for a bound that nothing meets.
+    Both where cycles come with another bound. `cycles` counts those of a Graph; other targets do
+    without. Raises HwsimError with exit status 1 for bounds that nothing meets.
     """
+    if target.accuracy is not None and judges.data is None:
+        raise HwsimError("a target accuracy must come with samples and their labels, not without")
+    if target.kind != "cycles":
+        target.check_most(linear.widths)
     if cycles is None:
         return choose_widths(model, batches, linear, target, judges)
+    if target.kind != "cycles":
+        return choose_both(model, batches, linear, target, judges, cycles)
     made = run(model, batches, linear)
     return choose_channels(model, made, batches, target, judges, cycles)

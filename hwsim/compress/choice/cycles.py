@@ -10,7 +10,7 @@ from hwsim.compress.choice.divergence import Yardstick
 from hwsim.compress.choice.judges import Judges
 from hwsim.compress.choice.networks import TriedGraph
 from hwsim.compress.choice.rooms import Cycles, PruningRoom
-from hwsim.compress.choice.run import SAMPLES, reported, some
+from hwsim.compress.choice.run import SAMPLES, reported, some, tried_on
 from hwsim.compress.choice.search import dearest_that_holds
 from hwsim.compress.choice.target import ChoiceTarget
 from hwsim.compress.choice.trials import ChoiceTrials
@@ -19,13 +19,16 @@ from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.prune.masks import WholeChannels
 from hwsim.compress.prune.prune import Pruning
 from hwsim.compress.quantize.result import QuantizedModel, output_sqnr
+from hwsim.compress.samples import Batches, BatchStream
 from hwsim.graph import Graph
+
+FEWEST = "with 1 of 8 channels of each layer"
 
 
 def choose_channels(
     model: FloatModel,
     made: QuantizedModel,
-    batches: Iterable[Batch],
+    batches: Batches | BatchStream,
     target: ChoiceTarget,
     judges: Judges,
     cycles: Cycles,
@@ -35,10 +38,11 @@ def choose_channels(
     What its channels cost are products; whether it is fast enough `cycles` says. Raises HwsimError
     with exit status 1 where it never is, which says the fewest cycles.
     """
-    few = some(batches, SAMPLES)
-    yardstick = Yardstick.of(model.run(few, model.outputs))
+    few = tried_on(batches, judges)
+    part = some(few, SAMPLES)
+    yardstick, alone = (Yardstick.of(model.run(each, model.outputs)) for each in (few, part))
     room = PruningRoom.of_graph(made.graph, Pruning(pattern=WholeChannels()), None, None, cycles)
-    sack = sack_of(room, yardstick, few, judges, cost_of(target, room))
+    sack = sack_of(room, alone, part, judges, cost_of(target, room))
     trials = ChoiceTrials(
         sack=sack,
         make=lambda answers: room.make(kept_of(sack, answers)),
@@ -50,8 +54,7 @@ def choose_channels(
     )
     best = dearest_that_holds(trials, target.within, target.tries)
     if best is None:
-        at = "with 1 of 8 channels of each layer"
-        raise beyond(target, trials.every, "channels", at)
+        raise beyond(target, trials.every, "channels", FEWEST)
     found = room.make(kept_of(sack, best.answers))
     assert isinstance(found, TriedGraph)
     choice = reported(trials, best, target, "operations", judges.told)

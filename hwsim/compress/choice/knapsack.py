@@ -5,7 +5,7 @@ Solved to the optimum as a mixed integer program by SciPy (`scipy.optimize.milp`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -19,6 +19,10 @@ SIZE = 1e4
 """The largest loss as the solver sees it, whose gaps are absolute (1e-6)."""
 OPTIONS = {"mip_rel_gap": 0.0, "presolve": False}
 """HiGHS writes to the process's output where it mends what it presolved (1.12, in SciPy 1.17)."""
+
+
+Answers = tuple[int, ...]
+"""The place of the chosen option, by question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +49,23 @@ class Together:
     costs: tuple[tuple[int, ...], ...]
 
 
-Answers = tuple[int, ...]
-"""The place of the chosen option, by question."""
-
-
 @dataclass(frozen=True, slots=True)
 class Knapsack:
     """Questions, pairs of them that cost something together, and what is spent in any case.
 
-    Costs are whole numbers of 0 or more.
+    Costs are whole numbers of 0 or more. With a `price`, which knows what a choice costs, it can be
+    gone through but not solved.
     """
 
     questions: tuple[Question, ...]
     pairs: tuple[Together, ...] = ()
     fixed: int = 0
+    price: Callable[[Answers], int] | None = None
 
     def cost(self, answers: Answers) -> int:
         """Of one option each."""
+        if self.price is not None:
+            return self.price(answers)
         alone = sum(q.costs[a] for q, a in zip(self.questions, answers, strict=True))
         return (
             self.fixed
@@ -88,6 +92,7 @@ class Knapsack:
 
         HwsimError where SciPy is missing, and where the solver gives up.
         """
+        assert self.price is None
         if self.cost(self.cheapest) > budget:
             return None
         if self.cost(self.dearest) <= budget and self._falling():

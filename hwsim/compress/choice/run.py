@@ -13,8 +13,9 @@ from hwsim.compress.choice.networks import TriedGraph
 from hwsim.compress.choice.report import BitChoice, front
 from hwsim.compress.choice.search import best_within, cheapest_that_holds
 from hwsim.compress.choice.sensitivity import measured, priced
-from hwsim.compress.choice.target import ChoiceTarget, share_text
+from hwsim.compress.choice.target import ChoiceTarget
 from hwsim.compress.choice.trials import ChoiceTrial, ChoiceTrials
+from hwsim.compress.choice.unmet import below, best_inside
 from hwsim.compress.choice.widths import Range, Room
 from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.quantize.equalize import equalized
@@ -25,7 +26,9 @@ from hwsim.compress.samples import Batches, BatchStream
 from hwsim.errors import HwsimError
 
 SAMPLES = 1024
-"""Of the calibration data, on which losses are measured."""
+"""Of the data, on which networks' losses are measured."""
+UNLABELLED = 4096
+"""The same where no labels judge: what is chosen from 1,024 alone fits those."""
 ALONE = 512
 """Of those, on which a place is tried alone."""
 
@@ -42,16 +45,13 @@ def choose_widths(
     `linear` has the most bits; what its patterns name, and inputs, keep theirs. Raises HwsimError
     with exit status 1 where no choice meets the bound, which says the nearest.
     """
-    target.check_most(linear.widths)
-    if target.kind == "accuracy" and judges.data is None:
-        raise HwsimError("a target accuracy must come with samples and their labels, not without")
     start = equalized(model)[0] if linear.equalize else model
     linear = replace(linear, equalize=False)
-    cost = "bits" if target.kind == "bits" else target.cost
+    cost = target.counts
     room = Room.of(start, batches, linear, tensors=cost == "operations")
     if not room.places:
         raise HwsimError("there must be a layer whose bits can be chosen, not patterns for all")
-    few = some(batches, SAMPLES)
+    few = tried_on(batches, judges)
     span = Range(target.least, linear.widths)
     questions = measured(room, some(few, ALONE), span, judges.say)
     sack = priced(room, questions, cost)
@@ -65,33 +65,41 @@ def choose_widths(
         data=judges.data,
         say=judges.say,
     )
-    best = _searched(trials, target, span)
+    best = searched(trials, target, span)
     made = run(start, batches, chosen(room, sack, best.answers), seen=room.seen)
     return replace(made, choice=reported(trials, best, target, cost, judges.told))
 
 
-def _searched(trials: ChoiceTrials, target: ChoiceTarget, span: Range) -> ChoiceTrial:
-    sack, (least, most) = trials.sack, (span.least, span.most)
+def tried_on(batches: Batches | BatchStream, judges: Judges) -> tuple[Batch, ...]:
+    """The samples on which networks are compared with the float model: more where no labels are."""
+    if judges.data is not None:
+        return some(batches, SAMPLES)
+    return some(batches.taken(UNLABELLED), UNLABELLED)
+
+
+def searched(
+    trials: ChoiceTrials, target: ChoiceTarget, span: Range, beside: str = ""
+) -> ChoiceTrial:
+    """By the bits and the accuracy of a target; `beside` says what else the networks lack.
+
+    Raises HwsimError with exit status 1 where no choice meets them, which says the nearest.
+    """
+    sack, (least, most), start = trials.sack, (span.least, span.most), None
+    what = f"{least.weights} to {most.weights} bits"
     if target.bits is not None:
-        found = best_within(trials, target.bits, target.tries)
-        if found is None:
+        start = best_within(trials, target.bits, target.tries)
+        if start is None:
             raise HwsimError(
-                f"no choice of {least.weights} to {most.weights} bits of weights fits "
-                f"{target.bits:,} bits: the fewest are {sack.cost(sack.cheapest):,}",
+                f"no choice of {what} of weights fits {target.bits:,} bits: the fewest are "
+                f"{sack.cost(sack.cheapest):,}",
                 exit_status=1,
             )
-        return found
-    wanted = target.accuracy
-    assert wanted is not None
-    found = cheapest_that_holds(trials, lambda t: (t.accuracy or 0.0) >= wanted, target.tries)
+        if target.accuracy is None:
+            return start
+    found = cheapest_that_holds(trials, target.holds, target.tries, start)
     if found is None:
-        highest = max(trials.every, key=lambda trial: trial.rank)
-        of = f"{least.weights} to {most.weights} bits"
-        raise HwsimError(
-            f"no choice of {of} keeps an accuracy of {share_text(wanted)}: the highest is "
-            f"{share_text(highest.accuracy or 0.0)}, at {_shown(sack, highest, most)}",
-            exit_status=1,
-        )
+        highest = best_inside(target, trials.every)
+        raise below(target, highest, what, f"at {_shown(sack, highest, most)}{beside}")
     return found
 
 

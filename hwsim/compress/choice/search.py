@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hwsim.compress.choice.knapsack import Answers, Knapsack
 from hwsim.compress.choice.trials import ChoiceTrial, ChoiceTrials
@@ -39,13 +39,25 @@ def best_within(trials: ChoiceTrials, budget: int, tries: int) -> ChoiceTrial | 
 
     last = len(trials.found) + tries
     starts = (found for found in (proposed, trials(_even(sack, room))) if holds(found))
-    ends = []
-    for best in sorted(starts, key=lambda found: found.rank, reverse=True):
-        end: ChoiceTrial | None = best
-        while end is not None:
-            ends.append(end)
-            end = _first_better(trials, _swaps(sack, end.answers, budget), end, holds, last)
+    ends = [
+        better_within(trials, best, budget, holds, last)
+        for best in sorted(starts, key=lambda found: found.rank, reverse=True)
+    ]
     return max(ends, key=lambda found: found.rank)
+
+
+def better_within(
+    trials: ChoiceTrials, best: ChoiceTrial, budget: int, holds: Holds, last: int
+) -> ChoiceTrial:
+    """From a choice that holds by single exchanges to one that none makes better.
+
+    Or until `last` choices are tried in all.
+    """
+    end: ChoiceTrial | None = best
+    while end is not None:
+        best = end
+        end = _first_better(trials, _swaps(trials.sack, end.answers, budget), end, holds, last)
+    return best
 
 
 def cheapest_that_holds(
@@ -72,12 +84,53 @@ def cheapest_that_holds(
         else:
             low = middle + 1
     for _ in range(tries):
-        steps = map(trials, _down(sack, best.answers))
-        held = next((found for found in steps if holds(found)), None)
+        held = _first_that_holds(trials, _down(sack, best.answers), holds)
         if held is None:
             break
         best = held
     return best
+
+
+def cheaper_that_holds(
+    trials: ChoiceTrials, best: ChoiceTrial, holds: Holds, last: int
+) -> ChoiceTrial:
+    """From a choice that holds to cheaper ones, by steps down and by one up for others down.
+
+    Until none holds, or `last` choices are tried in all.
+    """
+    end: ChoiceTrial | None = best
+    while end is not None:
+        best = end
+        every = (*_down(trials.sack, best.answers), *_trades(trials.sack, best.answers))
+        end = _first_that_holds(trials, every, holds, last)
+    return best
+
+
+def _first_that_holds(
+    trials: ChoiceTrials, every: Iterable[Answers], holds: Holds, last: int | None = None
+) -> ChoiceTrial | None:
+    for answers in every:
+        if last is not None and len(trials.found) >= last:
+            return None
+        found = trials(answers)
+        if holds(found):
+            return found
+    return None
+
+
+def _trades(sack: Knapsack, answers: Answers) -> list[Answers]:
+    """A step up and one or two down elsewhere that are cheaper; those that lose least first."""
+    places, cost = range(len(answers)), sack.cost(answers)
+    found = [
+        down
+        for at in places
+        if (up := _stepped(sack, answers, at, 1)) is not None
+        for other in places
+        if other != at
+        for step in (-1, -2)
+        if (down := _stepped(sack, up, other, step)) is not None and sack.cost(down) < cost
+    ]
+    return sorted(found, key=sack.loss)
 
 
 def _anything(trials: ChoiceTrials, holds: Holds) -> ChoiceTrial | None:

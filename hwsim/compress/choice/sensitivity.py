@@ -35,7 +35,7 @@ def measured(
 
 
 def priced(room: Room, questions: tuple[Question, ...], cost: str) -> Knapsack:
-    """The questions with costs: `bits` of all weights, or bit `operations`.
+    """The questions with these costs and no others: `bits` of all weights, or bit `operations`.
 
     Bit operations are of all products, each the bits of its weight times those of its code.
     """
@@ -77,7 +77,7 @@ def _operations(room: Room, questions: tuple[Question, ...], plain: Formats) -> 
     """Products times the bits of both, which may be chosen or given."""
     at = {name: k for k, place in enumerate(room.places) for name in place.names if place.weights}
     of = {n: k for k, place in enumerate(room.places) for n in place.names if not place.weights}
-    alone = [list(question.costs) for question in questions]
+    alone = [[0] * len(question.values) for question in questions]
     fixed, pairs = 0, dict[tuple[int, int], int]()
     for layer in room.found.layers:
         products, read = room.products[layer.name], layer.reads[0]

@@ -113,8 +113,6 @@ def parse_target(
     """The target of a call, None where it has none; HwsimError for values that are none."""
     if accuracy is None and bits is None and cycles is None:
         return None
-    if sum(value is not None for value in (accuracy, bits, cycles)) > 1:
-        raise HwsimError("there must be one target, of accuracy, bits or cycles, not several")
     return ChoiceTarget(
         accuracy=parse_accuracy(accuracy),
         bits=bits,

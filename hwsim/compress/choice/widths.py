@@ -11,6 +11,7 @@ from hwsim.compress.quantize.options import LinearScheme, Some, Widths
 from hwsim.compress.quantize.places import FloatLayer, Quantizable, places
 from hwsim.compress.quantize.run import run
 from hwsim.compress.samples import Batches, BatchStream
+from hwsim.graph import Graph
 from hwsim.ops import Weighted
 
 
@@ -82,19 +83,21 @@ class Room:
         seen = observe(model, batches, found.tensors)
         plain = replace(linear, rounding="nearest", correct_bias=False)
         graph = run(model, batches, plain, seen=seen).graph
-        macs = graph.work()
-        ops = {node.name: node.op for node in graph.nodes if isinstance(node.op, Weighted)}
         work = _products(model, found.layers, next(iter(batches)))
-        sizes: dict[str, int] = {}
-        for layer in found.layers:
-            op = ops.get(layer.name)
-            size = model.constants[layer.weights].size if op is None else op.weights.size
-            sizes[layer.weights] = sizes.get(layer.weights, 0) + int(size)
-            if op is not None:
-                work[layer.name] = macs[layer.name].macs
+        sizes, work = _counted(model, found.layers, work, graph)
         free = _free(found, model, linear)
         every = (*_weights(found, sizes, free[0]), *(_tensors(found, free[1]) if tensors else ()))
         return cls(model, found, seen, linear, every, sizes, work)
+
+    def shrunk(self, graph: Graph) -> Room:
+        """With the sizes and products of a Graph of fewer channels."""
+        sizes, work = _counted(self.model, self.found.layers, self.products, graph)
+        weights = {layer.name: layer.weights for layer in self.found.layers}
+        every = tuple(
+            replace(place, numbers=sizes[weights[place.names[0]]]) if place.weights else place
+            for place in self.places
+        )
+        return replace(self, places=every, sizes=sizes, products=work)
 
     def scheme(self, bits: Mapping[BitPlace, int]) -> LinearScheme:
         """What is asked of `quantize` to give places these bits."""
@@ -104,6 +107,22 @@ class Room:
             for name in place.names
         ]
         return replace(self.linear, layers=(*self.linear.layers, *layers))
+
+
+def _counted(
+    model: FloatModel, layers: Sequence[FloatLayer], work: Mapping[str, int], graph: Graph
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Numbers of weights and products as a Graph has them, where it has the layer."""
+    macs, constants, work = graph.work(), model.constants, dict(work)
+    ops = {node.name: node.op for node in graph.nodes if isinstance(node.op, Weighted)}
+    sizes: dict[str, int] = {}
+    for layer in layers:
+        op = ops.get(layer.name)
+        size = constants[layer.weights].size if op is None else op.weights.size
+        sizes[layer.weights] = sizes.get(layer.weights, 0) + int(size)
+        if op is not None:
+            work[layer.name] = macs[layer.name].macs
+    return sizes, work
 
 
 def _weights(
