@@ -132,7 +132,7 @@ def quantize(
 
     With labels (--labels, or in the data) float and integer accuracy are counted side by side.
     With a target bits, or channels for cycles, are chosen by layer: by what each alone
-    loses, then by trying.
+    loses, then by trying. Several targets are kept together.
     """
     from hwsim.cli.choosing import judges_of, show_choice
     from hwsim.cli.floats import accuracy_of, float_samples, warn_of_classes

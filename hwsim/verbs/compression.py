@@ -79,7 +79,9 @@ def quantize(
     the data where `labels` are given, else by the float model's classes. `target_cycles` leaves
     bits alone and takes channels out, those that matter least, until `target` (the device) has room
     for hardware of so many cycles an inference (`hwsim plan`): a Graph of fewer channels, to be
-    trained again. `choice` in the result says what was chosen and tried.
+    trained again. Of several targets all are kept: what is best within bits and cycles, channels
+    and bits exchanged for each other, or with an accuracy what costs least. `choice` in the result
+    says what was chosen and tried.
     Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all. A
     `.onnx` file's sums are QONNX's, in float32, and its Graph is what is read from it; otherwise
     the Graph adds whole numbers of any size.
