@@ -12,7 +12,7 @@ from hwsim import defaults
 from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.groups import PreparationOptions, grouped
 from hwsim.cli.labelled import named_files
-from hwsim.cli.options import Json, Labels, Like, Model
+from hwsim.cli.options import Json, Labels, Like, Model, Output
 from hwsim.cli.prune_samples import SampleFiles
 from hwsim.cli.targets import expect_target
 from hwsim.cli.training_options import Batch, Checkpoint, Device, Rate, Seed, Start
@@ -127,6 +127,7 @@ def prune(
     ] = None,
     start: Start = None,
     checkpoint: Checkpoint = None,
+    output: Output = None,
     *,
     preparation: PreparationOptions,
     like: Like = None,
@@ -157,6 +158,7 @@ def prune(
         scope=scope,
         layers=None if layers is None else tuple(layers),
         seed=seed,
+        output=output,
     )
     planned = Rounds.of(schedule, rounds, epochs, rate=rate, batch=batch, seed=seed, device=device)
     read = (model, *(data or ()), labels, start, teacher, *(test or ()))
@@ -219,7 +221,7 @@ def _in_rounds(
         aim,
         None if given is None else given.arrays,
         None if given is None else given.labels,
-        teacher=None if teacher is None else any_teacher(teacher, graph, None, {}),
+        teacher=None if teacher is None else any_teacher(teacher, graph, how.output, {}),
         reals=None if start is None else float_weights(graph, any_float(start)),
         checkpoint=checkpoint,
         say=lambda one: progress(str(one)),

@@ -81,7 +81,7 @@ KINDS: Mapping[str, StepKind] = {
     ),
     "prune": StepKind(
         keys=_with(
-            keys_of(prune, leave=("checkpoint",), rename={"layers": "layer"}),
+            keys_of(prune, leave=("checkpoint", "output"), rename={"layers": "layer"}),
             Key("teacher", "Path"),
             Key("from", "Path"),
         ),

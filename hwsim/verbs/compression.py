@@ -168,6 +168,7 @@ def prune(
     device: str = "cpu",
     teacher: Any = None,
     start: Any = None,
+    output: str | None = None,
     checkpoint: str | Path | None = None,
     target_accuracy: float | str | None = None,
     target_bits: int | None = None,
@@ -185,6 +186,7 @@ def prune(
     The amount goes in `rounds`, as `schedule` says (one-shot, iterative or gradual), and after each
     the network is trained for `epochs_a_round` on `x` and `labels`, or to answer as a `teacher`
     does (as `distil` takes it); with `start`, the float model that it came from, from its weights.
+    `output` names the one that classifies, of several.
     `rate`, `batch`, `seed` and `device` are those of `hwsim.compress.training.loop.Training`;
     `checkpoint` is a file that holds how far that is, from which the same call goes on.
 
@@ -215,6 +217,7 @@ def prune(
         scope=scope,
         layers=None if layers is None else tuple(layers),
         seed=seed,
+        output=output,
     )
     made = {"rate": rate, "batch": batch, "seed": seed, "device": device}
     aim = None
@@ -228,7 +231,7 @@ def prune(
         aim,
         x,
         labels,
-        teacher=None if teacher is None else any_teacher(teacher, graph, None, {}, x),
+        teacher=None if teacher is None else any_teacher(teacher, graph, output, {}, x),
         reals=None if start is None else float_weights(graph, any_float(start, x)),
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import digits
 import numpy as np
 import pytest
 from support.cli_calls import refused, run
+from support.seeds import seeded
 
 import hwsim
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.prune.masks import WholeChannels, parse_pattern, weighted_layers
 from hwsim.compress.prune.prune import Earlier, Pruning, prune
-from hwsim.compress.prune.rounds import Round, Rounds, prune_in_rounds
+from hwsim.compress.prune.rounds import LayerEmptied, Round, Rounds, prune_in_rounds
 from hwsim.compress.prune.shrink import ChannelMap
 from hwsim.compress.training.loop import Training
 from hwsim.compress.training.start import float_weights
 from hwsim.errors import HwsimError
-from hwsim.graph import Graph
+from hwsim.fixed import Format
+from hwsim.graph import Graph, InputPort, Node, OutputPort
+from hwsim.ops import Dense, Relu, TensorType
 
 needs_torch = pytest.mark.needs("torch", "array_api_compat")
 MODEL = Path(digits.__file__).parent / "models" / "digits_cnn_int8.onnx"
@@ -174,3 +179,52 @@ def test_rounds_that_are_stopped_anywhere_go_on_to_the_same_network(pattern, by,
     other = Pruning(amount=0.6, by=by, pattern=parse_pattern(pattern))
     with pytest.raises(HwsimError, match="must be a checkpoint of this training"):
         prune_in_rounds(graph, other, rounds, *FEW, reals=reals, checkpoint=file)
+
+
+def test_a_layer_that_loses_all_its_weights_is_told(graph):
+    name, op = next(iter(weighted_layers(graph).items()))
+    small = graph.with_op(name, replace(op, weights=np.sign(op.weights)))
+    with pytest.warns(LayerEmptied, match=f"no weight but 0 is left in {name!r}, so that"):
+        hwsim.prune(small, 0.5, scope="global")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LayerEmptied)
+        hwsim.prune(small, 0.5)
+
+
+def two_outputs() -> Graph:
+    """Classes and a regression of the same hidden codes."""
+    rng = np.random.default_rng(seeded(8))
+    pixels = TensorType((64,), Format(False, 1, 7))
+    dense = {
+        name: Dense(
+            weights=rng.integers(-7, 8, shape), bias=np.zeros(shape[1], int),
+            weight_format=Format.int(4), bias_frac=7, weight_scale=(0.05,),
+        )
+        for name, shape in (("hidden", (64, 12)), ("class", (12, 10)), ("real", (12, 1)))
+    }  # fmt: skip
+    nodes = (
+        Node("hidden", dense["hidden"], ("x",), ("h",)),
+        Node("relu", Relu(), ("h",), ("r",)),
+        Node("class", dense["class"], ("r",), ("c",)),
+        Node("real", dense["real"], ("r",), ("y",)),
+    )
+    return Graph(
+        inputs=(InputPort(name="x", tensor="x", type=pixels),), nodes=nodes,
+        outputs=(OutputPort(name="class", tensor="c"), OutputPort(name="real", tensor="y")),
+    )  # fmt: skip
+
+
+@needs_torch
+def test_of_several_outputs_the_named_one_scores_and_labels_are_read_where_they_are_used():
+    graph = two_outputs()
+    x, y = DATA.train_images[:128].reshape(-1, 64) / 16, DATA.train_labels[:128]
+    for by in ("taylor", "movement"):
+        with pytest.raises(HwsimError, match="output must name the one that classifies, class or"):
+            hwsim.prune(graph, 0.5, by=by, x=x, labels=y)
+        found = hwsim.prune(graph, 0.5, by=by, x=x, labels=y, output="class").graph
+        assert zeros(found) > zeros(graph)
+    with pytest.raises(HwsimError, match="from 0 to 9, as output 'class' has, not 14"):
+        hwsim.prune(graph, 0.5, by="taylor", x=x, labels=y + 5, output="class")
+    reals = np.linspace(0, 1, 128)  # which magnitudes and activity have no use for
+    plain = hwsim.prune(graph, 0.5, by="activation", x=x).graph
+    assert hwsim.prune(graph, 0.5, by="activation", x=x, labels=reals).graph.hash() == plain.hash()

@@ -47,6 +47,7 @@ class Pruning:
     scope: str = "layer"
     layers: tuple[str, ...] | None = None
     seed: int = 0
+    output: str | None = None
 
     def __post_init__(self) -> None:
         for amount in (self.amount, *(self.amounts or {}).values()):
@@ -110,7 +111,7 @@ def check_scored(how: Pruning, images: Any, labels: Any) -> None:
     """Raise HwsimError where the data are missing that weights are to be scored by."""
     if how.by != "magnitude" and images is None:
         raise HwsimError(f"scores by {how.by} must come with data, not without")
-    if how.by in ("taylor", "movement") and labels is None:
+    if how.by in scores.BY_LABELS and labels is None:
         raise HwsimError(f"scores by {how.by} must come with labels, not without")
 
 
@@ -172,7 +173,7 @@ def weight_scores(
     if how.by in ("activation", "zeros"):
         seen = scores.activity(graph, scores.in_batches(images))
         return scores.by_activity(graph, layers, seen, how.by)
-    found = scores.by_gradients(graph, images, labels, how.by, how.seed)
+    found = scores.by_gradients(graph, images, labels, how.by, how.seed, how.output)
     return {name: found[name] for name in layers}
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from hwsim import notices
 from hwsim.compress.classes import warn_of_missing
+from hwsim.compress.prune import scores
 from hwsim.compress.prune.masks import Mask, weighted_layers
 from hwsim.compress.prune.prune import Earlier, Pruned, Pruning, prune
 from hwsim.compress.prune.resume import Behind, RoundsCheckpoint, Stand
@@ -29,6 +31,10 @@ from hwsim.graph import Graph
 
 TAUGHT = 0.7
 """The share of the loss that a teacher has."""
+
+
+class LayerEmptied(UserWarning):
+    """Pruning has left a layer without any weight but 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +106,8 @@ def prune_in_rounds(
     if training is not None and (images is None or (labels is None and teacher is None)):
         raise HwsimError("training between rounds must have samples with labels or a teacher")
     if images is not None:
-        images, labels = _checked(graph, images, labels)
+        wanted = labels if how.by in scores.BY_LABELS or training is not None else None
+        images, labels = _checked(graph, images, wanted, how.output)
     kept, stand = None, Stand(number=0, found=Pruned(graph, {}, {}), behind=reals)
     if checkpoint is not None and training is not None:
         of = fingerprint(
@@ -130,6 +137,7 @@ def prune_in_rounds(
                 labels,
                 replace(training, seed=training.seed + number - 1),
                 reals=behind if found.masks else None,  # without channels shapes are others
+                output=how.output,
                 masks=joined(masks or {}, found),
                 teacher=teacher,
                 checkpoint=None if kept is None else kept.of_round(number),
@@ -140,7 +148,23 @@ def prune_in_rounds(
         stand = Stand(number=number, found=found, behind=behind)
         if kept is not None:
             kept.write(stand)
+    _warn_of_emptied(graph, stand.found)
     return stand.found
+
+
+def _warn_of_emptied(before: Graph, found: Pruned) -> None:
+    old = weighted_layers(before)
+    gone = [
+        repr(name)
+        for name, op in weighted_layers(found.graph).items()
+        if old[name].weights.any() and not op.weights.any()
+    ]
+    if gone:
+        notices.warn(
+            f"no weight but 0 is left in {', '.join(gone)}, so that nothing goes through; an "
+            "amount of each layer (scope layer), or a smaller one, leaves some",
+            LayerEmptied,
+        )
 
 
 def _parts(how: Pruning, rounds: Rounds) -> Iterator[Pruning]:
@@ -155,13 +179,13 @@ def _parts(how: Pruning, rounds: Rounds) -> Iterator[Pruning]:
         yield replace(how, amount=share, amounts=own)
 
 
-def _checked(graph: Graph, images: Any, labels: Any) -> tuple[Any, Any]:
+def _checked(graph: Graph, images: Any, labels: Any, output: str | None) -> tuple[Any, Any]:
     """Samples as `finetune` takes them and class numbers; what is odd about them is warned of."""
     arrays = by_name(graph, images)
     count = expect_samples(graph, arrays)
     if labels is not None:
         labels = read_labels(labels, count)
-        classes = class_count(graph, choose_output(graph, None))
+        classes = class_count(graph, choose_output(graph, output))
         warn_of_missing(labels, classes, None, "the samples to prune by")
     return (arrays if len(arrays) > 1 else next(iter(arrays.values()))), labels
 

@@ -13,11 +13,13 @@ from hwsim.compress.prune.masks import Score, magnitudes, weighted_layers
 from hwsim.compress.prune.shrink import ChannelGroup, ChannelMap
 from hwsim.emulator.run import planned
 from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import choose_output
 from hwsim.graph import Graph
 from hwsim.ops import Conv, TensorType, Weighted
 
 Samples = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
 BY = ("magnitude", "activation", "zeros", "taylor", "movement")
+BY_LABELS = ("taylor", "movement")
 BATCH = 128
 MOVEMENT_RATE = 1e-3
 
@@ -88,19 +90,30 @@ def by_activity(
 
 
 def by_gradients(
-    graph: Graph, images: Samples, labels: npt.NDArray[Any], by: str, seed: int = 0
+    graph: Graph,
+    images: Samples,
+    labels: npt.NDArray[Any],
+    by: str,
+    seed: int = 0,
+    output: str | None = None,
 ) -> dict[str, Score]:
     """Scores of all weights by the gradients of the cross entropy, batch by batch.
 
     `taylor`: the mean of |gradient x weight|, how much the loss changes to first order without it
     (Molchanov et al. 2017, arXiv 1611.06440); the weights stand still. `movement`: the sum of
     -gradient x weight while an epoch trains them, above 0 where a weight moves away from 0 (Sanh et
-    al. 2020, arXiv 2005.07683).
+    al. 2020, arXiv 2005.07683). `output` names the one that classifies, of several; its scores are
+    taken ahead of a softmax or an ArgMax.
     """
     from hwsim.compress.training import TrainableGraph
+    from hwsim.compress.training.gradients import expect_gradients
+    from hwsim.compress.training.heads import expect_classes, scores_port
     from hwsim.compress.training.namespace import torch
 
     network, functional = TrainableGraph(graph), torch().nn.functional
+    port = scores_port(graph, choose_output(graph, output))
+    expect_classes(labels, network.types[port.tensor].size, port.name)
+    expect_gradients(network, [port.tensor])
     moved = network.parameters()
     weights = {name: moved[f"{name}.weights"] for name in weighted_layers(graph)}
     found = {name: np.zeros(tuple(w.shape)) for name, w in weights.items()}
@@ -108,12 +121,15 @@ def by_gradients(
     order = np.random.default_rng(seed).permutation(_count(images, labels))
     for at in range(0, len(order), BATCH):
         part = order[at : at + BATCH]
-        logits = network(network.encode(some_of(images, part)))
+        edges = network.run(network.encode(some_of(images, part)))
+        logits = network.decoded(port, edges)
         wanted = torch().from_numpy(np.asarray(labels[part], np.int64))
         loss = functional.cross_entropy(logits.reshape(len(part), -1), wanted)
         optimizer.zero_grad()
         loss.backward()
         for name, w in weights.items():
+            if w.grad is None:
+                continue  # the output does not depend on it
             product = (w.grad * w).detach().double().numpy()
             found[name] += np.abs(product) if by == "taylor" else -product
         if by == "movement":

@@ -57,7 +57,15 @@ class LabelledBatch:
         """What was given, with labels as class numbers; HwsimError where they do not fit."""
         arrays = {name: as_samples(f"input {name!r}", array) for name, array in arrays.items()}
         count = batch_size(arrays)
-        found = None if labels is None else read_labels(labels, count, names)
+        try:
+            found = None if labels is None else read_labels(labels, count, names)
+        except HwsimError as error:
+            if len(np.shape(labels)) < 2 and np.asarray(labels).dtype.kind != "f":
+                raise
+            raise HwsimError(
+                f"{error}; what is no class (a number, several labels) is learned from a teacher, "
+                "without labels"
+            ) from None
         return cls(arrays=arrays, labels=found, names=names)
 
     def parts(self, share: float, seed: int) -> tuple[LabelledBatch, LabelledBatch]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hwsim.float_steps import RowStep
+import numpy as np
+
+from hwsim.compress.training.loss import Labels
+from hwsim.errors import HwsimError
+from hwsim.float_steps import RowStep, UnaryStep
 from hwsim.graph import Graph, Node, OutputPort
 from hwsim.ops import (
     ArgMax,
@@ -19,6 +23,7 @@ from hwsim.ops import (
     Share,
     Sub,
     Table,
+    TensorType,
 )
 
 SHARES = (Share, Quotient, Mul)
@@ -48,6 +53,36 @@ def scores_port(graph: Graph, port: OutputPort) -> OutputPort:
 def scores_graph(graph: Graph, port: OutputPort) -> Graph:
     """The Graph whose only output is that of `scores_port`."""
     return replace(graph, outputs=(scores_port(graph, port),))
+
+
+def expect_classes(labels: Labels | None, classes: int, output: str) -> None:
+    """Raise HwsimError for labels that are none of so many classes, and for a single class."""
+    if classes < 2:
+        raise HwsimError(
+            f"output {output!r} must give a score for each class to be trained by labels, not "
+            "one number; a teacher's numbers can be learned without labels (hwsim distil)"
+        )
+    if labels is None:
+        return
+    if not len(labels):
+        raise HwsimError("there must be at least one sample, not none")
+    least, most = int(np.min(labels)), int(np.max(labels))
+    if least < 0 or most >= classes:
+        worst = least if least < 0 else most
+        raise HwsimError(
+            f"labels must be class numbers from 0 to {classes - 1}, as output {output!r} has, not "
+            f"{worst}"
+        )
+
+
+def gives_values(port: OutputPort, kind: TensorType) -> bool:
+    """Whether an output is numbers for themselves, and not a score for each of some classes.
+
+    A single number (a regression), a map (an autoencoder), and what a function follows (the sigmoid
+    of each of several labels).
+    """
+    several = [size for size in kind.shape if size > 1]
+    return len(several) != 1 or any(isinstance(step, UnaryStep) for step in port.steps)
 
 
 def _read_by_the_end(graph: Graph, node: Node) -> str | None:

@@ -26,7 +26,7 @@ from hwsim.compress.training.fingerprint import (
 )
 from hwsim.compress.training.gradients import expect_gradients
 from hwsim.compress.training.grids import WeightGrid
-from hwsim.compress.training.heads import scores_port
+from hwsim.compress.training.heads import expect_classes, gives_values, scores_port
 from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loss import Labels, LossShares, loss_of, overflow_of
 from hwsim.compress.training.namespace import CPU, to_numpy, torch
@@ -166,7 +166,9 @@ def finetune(
     start = network.frozen() if limits else graph
     port = scores_port(graph, choose_output(graph, output))
     kind = network.types[port.tensor]
-    _expect_classes(labels, kind.size, port.name)
+    values = labels is None and gives_values(port, kind)
+    if not values:
+        expect_classes(labels, kind.size, port.name)
     expect_gradients(network, [port.tensor])
     count = length_of(images)
     steps = how.epochs * -(-count // how.batch)
@@ -204,7 +206,7 @@ def finetune(
             wanted = None if labels is None else labels[part]
             scores = network.decoded(port, edges)
             with network.there():
-                loss = loss_of(scores, wanted, lesson, held, how.shares)
+                loss = loss_of(scores, wanted, lesson, held, how.shares, values=values)
                 loss = loss + how.overflow * overflow_of(network, sums)
             losses.append(run.move(loss))
         run.epoch += 1
@@ -248,24 +250,6 @@ def _shown(network: TrainableGraph, edges: Mapping[str, Array], edge: str) -> Ar
     if edge not in edges:
         raise HwsimError(f"a feature must be an edge of the model, not {edge!r}")
     return network.reals(edge, edges[edge])
-
-
-def _expect_classes(labels: Labels | None, classes: int, output: str) -> None:
-    if classes < 2:
-        raise HwsimError(
-            f"output {output!r} must give a score for each class to be trained, not one number"
-        )
-    if labels is None:
-        return
-    if not len(labels):
-        raise HwsimError("there must be at least one sample, not none")
-    least, most = int(np.min(labels)), int(np.max(labels))
-    if least < 0 or most >= classes:
-        worst = least if least < 0 else most
-        raise HwsimError(
-            f"labels must be class numbers from 0 to {classes - 1}, as output {output!r} has, not "
-            f"{worst}"
-        )
 
 
 def _parts(count: int, size: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:

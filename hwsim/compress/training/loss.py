@@ -52,8 +52,14 @@ def loss_of(
     lesson: Lesson | None,
     reals: Mapping[str, Array],
     shares: LossShares,
+    *,
+    values: bool = False,
 ) -> Array:
-    """The loss of one batch; `reals` are the student's edges by name. Without labels distils."""
+    """The loss of one batch; `reals` are the student's edges by name. Without labels distils.
+
+    With `values` the outputs are to come near the teacher's, number by number: their squared
+    distance, in units of the variance of his. Otherwise they are scores of classes.
+    """
     functional = torch().nn.functional
     scores = scores.reshape(len(scores), -1).float()
     total = 0.0
@@ -65,14 +71,17 @@ def loss_of(
         return total
     taught = _tensor(lesson.scores).reshape(len(scores), -1)
     if taught.shape != scores.shape:
+        what = "give as many numbers as" if values else "tell as many classes apart as"
         raise HwsimError(
-            f"a teacher must tell {scores.shape[1]} classes apart, as the model does, not "
-            f"{taught.shape[1]}"
+            f"a teacher must {what} the model does, {scores.shape[1]}, not {taught.shape[1]}"
         )
-    heat = shares.temperature
-    soft = functional.log_softmax(taught / heat, dim=1)
-    own = functional.log_softmax(scores / heat, dim=1)
-    distance = functional.kl_div(own, soft, reduction="batchmean", log_target=True) * heat**2
+    if values:
+        distance = ((scores - taught) ** 2).mean() / taught.var(unbiased=False).clip(1e-12)
+    else:
+        heat = shares.temperature
+        soft = functional.log_softmax(taught / heat, dim=1)
+        own = functional.log_softmax(scores / heat, dim=1)
+        distance = functional.kl_div(own, soft, reduction="batchmean", log_target=True) * heat**2
     total = total + (shares.distil if labels is not None else 1.0) * distance
     for edge, wanted in lesson.features.items():
         total = total + shares.features * _apart(edge, reals[edge], wanted)

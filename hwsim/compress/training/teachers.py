@@ -24,6 +24,9 @@ from hwsim.graph import Graph
 
 Said = Callable[[Any], Lesson]
 
+ENDS = ("Softmax", "LogSoftmax", "ArgMax")
+MOVED = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+
 
 def any_teacher(
     teacher: Any,
@@ -45,7 +48,7 @@ def any_teacher(
     if _is_float(teacher):
         found = any_float(teacher, data)
         return onnx_teacher(found.path, graph, port.name, features, proto=found.proto)
-    return graph_teacher(as_graph(teacher), graph, features)
+    return graph_teacher(as_graph(teacher), graph, features, port.name)
 
 
 def _is_float(teacher: Any) -> bool:
@@ -67,7 +70,7 @@ def onnx_teacher(
     *,
     proto: Any = None,
 ) -> Said:
-    """A float ONNX file as the teacher of a Graph: scores ahead of a softmax, and tensors.
+    """A float ONNX file as the teacher of a Graph: scores ahead of a softmax or an ArgMax, tensors.
 
     `features` gives, by edge of the Graph, the name of the teacher's tensor. `proto` is the model
     where no file of that name holds it. Raises HwsimError for
@@ -84,9 +87,7 @@ def onnx_teacher(
             raise HwsimError(f"the teacher {path} must have a tensor {tensor!r} for edge {edge!r}")
     names = [port.name for port in proto.graph.output]
     scores = output if output in names else names[0]
-    maker = makers.get(scores)
-    if maker is not None and maker.op_type == "Softmax":
-        scores = maker.input[0]
+    scores = _ahead_of_the_end(makers, scores)
     runs = {edge: _showing(proto, graph, tensor) for edge, tensor in features.items()}
     run = _showing(proto, graph, scores)
 
@@ -96,6 +97,16 @@ def onnx_teacher(
         return Lesson(np.asarray(run(named)), said)
 
     return teach
+
+
+def _ahead_of_the_end(makers: Mapping[str, Any], tensor: str) -> str:
+    """What a softmax or an ArgMax reads that gives a tensor, itself or moved; else the tensor."""
+    found, edge = tensor, tensor
+    while (maker := makers.get(edge)) is not None and maker.op_type in (*ENDS, *MOVED):
+        edge = maker.input[0]
+        if maker.op_type in ENDS:
+            found = edge
+    return found
 
 
 def _as_edge(graph: Graph, edge: str, array: Any) -> Any:
@@ -108,8 +119,10 @@ def _as_edge(graph: Graph, edge: str, array: Any) -> Any:
     return np.ascontiguousarray(found if moved.shape[1:] != shape == found.shape[1:] else moved)
 
 
-def graph_teacher(teacher: Graph, graph: Graph, features: Mapping[str, str]) -> Said:
+def graph_teacher(teacher: Graph, graph: Graph, features: Mapping[str, str], output: str) -> Said:
     """Another Graph as the teacher: the emulator's scores, and edges of it as reals.
+
+    Of several outputs it is the one of the name `output`.
 
     Raises HwsimError for another number of inputs, and for an edge that it lacks.
     """
@@ -121,7 +134,8 @@ def graph_teacher(teacher: Graph, graph: Graph, features: Mapping[str, str]) -> 
         raise HwsimError(
             f"the teacher must have {len(graph.inputs)} inputs as the model, not {len(ports)}"
         )
-    shown = scores_graph(teacher, choose_output(teacher, None))
+    named = output if output in [port.name for port in teacher.outputs] else None
+    shown = scores_graph(teacher, choose_output(teacher, named))
     emulator = planned(shown)
 
     def teach(batch: Any) -> Lesson:
@@ -131,7 +145,9 @@ def graph_teacher(teacher: Graph, graph: Graph, features: Mapping[str, str]) -> 
         )
         said = {edge: _reals(teacher, other, codes[other]) for edge, other in features.items()}
         (port,) = shown.outputs
-        return Lesson(_reals(teacher, port.tensor, codes[port.tensor]), said)
+        if port.element is not None:  # codes for themselves: what they mean
+            return Lesson(_reals(teacher, port.tensor, codes[port.tensor]), said)
+        return Lesson(np.asarray(emulator.decode({port.tensor: codes[port.tensor]})), said)
 
     return teach
 

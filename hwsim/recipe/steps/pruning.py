@@ -19,6 +19,7 @@ from hwsim.compress.prune.float_weights import facts_of_float
 from hwsim.compress.prune.masks import WholeChannels, parse_pattern
 from hwsim.compress.prune.prune import Pruning, facts_of
 from hwsim.compress.prune.rounds import Rounds, joined
+from hwsim.compress.prune.scores import BY_LABELS
 from hwsim.compress.training.fit import LabelledBatch
 from hwsim.compress.training.teachers import any_teacher
 from hwsim.data import Labelled
@@ -31,14 +32,13 @@ from hwsim.recipe.steps.training import expect_training, float_start
 from hwsim.storage import write_atomically
 from hwsim.verbs.designs import fewest_cycles
 
-WITH_LABELS = ("taylor", "movement")
 
-
-def pruning(values: Values) -> Pruning:
+def pruning(values: Values, output: str | None = None) -> Pruning:
     """What is to go."""
     amount = values["amount"]
     return Pruning(
         amount=AMOUNT if amount is None else amount,
+        output=output,
         by=values["by"],
         pattern=parse_pattern(values["pattern"]),
         scope=values["scope"],
@@ -76,7 +76,7 @@ def needs_data(values: Values) -> bool:
 def needs_labels(values: Values) -> bool:
     """Whether they must have labels."""
     untaught = values["epochs_a_round"] and values["teacher"] is None
-    return bool(values["by"] in WITH_LABELS or untaught)
+    return bool(values["by"] in BY_LABELS or untaught)
 
 
 def check_float_pruning(values: Values) -> None:
@@ -99,13 +99,13 @@ def check_float_pruning(values: Values) -> None:
 
 def expect_pruning(values: Values) -> None:
     """Raise HwsimError where what trains or scores by gradients is not installed."""
-    if values["by"] in WITH_LABELS or values["epochs_a_round"]:
+    if values["by"] in BY_LABELS or values["epochs_a_round"]:
         expect_training()
 
 
 def run_pruning(job: Job) -> StepResult:
     """The network with weights of 0, or without channels."""
-    how = pruning(job.values)
+    how = pruning(job.values, job.data.output)
     if job.before.is_float:
         model = FloatModel.read(job.before.path)
         gone = prune_floats_to(model, how, _aim(job, model))
@@ -168,5 +168,6 @@ def _samples(job: Job, graph: Graph) -> tuple[Any, Any]:
     if not needs_data(job.values):
         return None, None
     data = job.data.of_graph(graph, "train", required=needs_labels(job.values))
-    batch = LabelledBatch.read(data.arrays, data.labels, data.names)
+    trains = job.values["by"] in BY_LABELS or job.values["epochs_a_round"]
+    batch = LabelledBatch.read(data.arrays, data.labels if trains else None, data.names)
     return batch.arrays, batch.labels
