@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwsim.compress.windows import whole_windows
 from hwsim.frontends.onnx.file import from_proto
 from hwsim.frontends.onnx.fused_norms import norms
 
@@ -31,7 +32,10 @@ def prepare(proto: Any) -> None:
     graph.write()
     parts = frozenset().union(*(one.gone for one in norms(from_proto(proto))))
     graph = _Graph(proto)
+    graph.untied()
     for node in list(proto.graph.node):
+        if node.op_type == "AveragePool":
+            graph.of_whole_windows(node)
         if node.op_type == "Gemm":
             graph.without_factors(node)
             graph.with_own_sum(node)
@@ -75,11 +79,12 @@ class _Graph:
         self.nodes: list[Any] = list(proto.graph.node)
         self.constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
         self.changed: dict[str, Array] = {}
-        self.ranks = {
-            info.name: len(info.type.tensor_type.shape.dim)
+        self.shapes = {
+            info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim]
             for info in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
             if info.type.tensor_type.HasField("shape")
         }
+        self.ranks = {name: len(shape) for name, shape in self.shapes.items()}
 
     def without_factors(self, gemm: Any) -> None:
         """Put Gemm's own factors into its constants, under names of their own."""
@@ -94,6 +99,40 @@ class _Graph:
             kept = [a for a in gemm.attribute if a.name != name]
             gemm.ClearField("attribute")
             gemm.attribute.extend(kept)
+
+    def untied(self) -> None:
+        """Give a layer its own constant where others read it with the channels on another axis."""
+        axes: dict[str, int] = {}
+        for node in self.nodes:
+            name = node.input[1] if node.op_type in LAYERS else ""
+            if name in self.constants and axes.setdefault(name, _out_axis(node)) != _out_axis(node):
+                node.input[1] = f"{name}.{node.output[0]}"
+                self.constants[node.input[1]] = self.constants[name]
+
+    def of_whole_windows(self, pool: Any) -> None:
+        """Average over whole windows, with padding, and multiply by what that is off."""
+        from onnx import helper
+
+        channels, *sizes = self.shapes.get(pool.input[0], [0, 0])[1:]
+        if not channels or not sizes or not all(sizes):
+            return
+        attributes = {a.name: helper.get_attribute_value(a) for a in pool.attribute}
+        found = whole_windows(attributes, sizes)
+        if found is None:
+            return
+        pads, factors = found
+        pool.ClearField("attribute")
+        kept = {
+            name: attributes[name] for name in ("kernel_shape", "strides") if name in attributes
+        }
+        for name, value in {**kept, "pads": pads, "count_include_pad": 1}.items():
+            pool.attribute.append(helper.make_attribute(name, value))
+        out, name = pool.output[0], str(pool.name or pool.output[0])
+        pool.output[0], held = f"{out}.whole", f"{out}.factors"
+        every = np.broadcast_to(factors, (1, channels if len(sizes) == 1 else 1, *factors.shape))
+        self.constants[held] = every.astype(np.float32)
+        product = helper.make_node("Mul", [pool.output[0], held], [out], f"{name}.factors")
+        self.nodes.insert(self.nodes.index(pool) + 1, product)
 
     def with_own_sum(self, gemm: Any) -> None:
         """Put what is computed and added into an Add behind it, as it was before it was fused."""
@@ -278,8 +317,13 @@ class _Graph:
         from onnx import numpy_helper
 
         graph = self.proto.graph
-        used = {name for node in self.nodes for name in node.input}
-        used |= {port.name for port in graph.output}
+        used = {port.name for port in graph.output}
+        needed = []
+        for node in reversed(self.nodes):
+            if not used.isdisjoint(node.output):
+                needed.append(node)
+                used.update(node.input)
+        self.nodes = needed[::-1]
         held = {**self.constants, **self.changed}
         nodes = [type(node).FromString(node.SerializeToString()) for node in self.nodes]
         graph.ClearField("node")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 Reals = npt.NDArray[np.float64]
+MOST_BITS = 16
+"""Bits of codes side by side at the end, whose ranges differ."""
 Ends = tuple[Any, Any]
 """The lowest and the highest code: whole numbers, or arrays of them."""
 
@@ -88,8 +91,13 @@ def formats_of(
         for layer in found.layers
     }
     tensors = {name: of_tensor(seen[name], bits[name], linear) for name in found.tensors}
+    wide = found.ending if linear.form is Form.POWER_OF_TWO else {}
     for group in found.joined:
-        tensors.update(_of_one_kind(group, seen, tensors, linear))
+        if group in wide.values():
+            whole = _of_all(group, tensors)
+            tensors |= {out: whole for out, of in wide.items() if of == group}
+        else:
+            tensors |= _of_one_kind(group, seen, tensors, linear)
     for name in found.constants:
         tensors[name] = of_weights(name, constants[name], linear.widths.activations, None, linear)
     return Formats(found, seen, tensors, weights)
@@ -268,3 +276,14 @@ def _of_one_kind(
     each = [of_tensor(seen[t], bits, linear, signed=signed) for t in group]
     widest = max(each, key=lambda one: float(one.scale.max()))
     return dict.fromkeys(group, replace(widest))
+
+
+def _of_all(group: Sequence[str], tensors: Mapping[str, QuantNode]) -> QuantNode:
+    """A format that holds the codes of all of a group, in MOST_BITS at most."""
+    each = [tensors[t] for t in group]
+    scale = min(float(one.scale.max()) for one in each)
+    top = max(float(one.scale.max()) * 2.0 ** (one.bits - one.signed) for one in each)
+    signed = any(one.signed for one in each)
+    bits = round(math.log2(top / scale)) + signed
+    more = max(bits - MOST_BITS, 0)
+    return QuantNode(np.asarray([scale * 2.0**more], np.float32), bits - more, signed)

@@ -79,6 +79,11 @@ class Origins:
         varies = node.op_type == "PRelu" and self._varies(node)
         return len(roots) == 1 and not varies and not self.codes_of(node)
 
+    def moves(self, node: Any) -> bool:
+        """Whether a node only moves codes; a constant beside them becomes codes behind it."""
+        fixed = node.op_type == "Concat" and any(name in self.constants for name in node.input)
+        return node.op_type in MOVES and not fixed
+
     def root(self, tensor: str) -> str:
         """The tensor that one is a function of, number by number: a sum, codes, or itself."""
         return self.roots.get(tensor, tensor)
@@ -93,7 +98,7 @@ class Origins:
                     self.roots |= {out: root for out in node.output if out not in before}
                 if not self._before_codes(node):
                     found.update(self.given(node))
-            elif node.op_type not in MOVES and node.output[0] not in self.inside:
+            elif not self.moves(node) and node.output[0] not in self.inside:
                 found.update(code for tensor in self.given(node) for code in self.codes(tensor))
         shown: list[str] = []
         for name in model.outputs:
@@ -129,7 +134,9 @@ class Origins:
             moves = shape is not None and shape.size <= MOST_AXES
         else:
             moves = maker.op_type in SHOWN_MOVES
-        return (moves or maker.op_type in PORT_FUNCTIONS) and self._is_shown(given[0])
+        before = self.makers.get(given[0])
+        whole = maker.op_type == "Cast" and before is not None and before.op_type == "ArgMax"
+        return (moves or whole or maker.op_type in PORT_FUNCTIONS) and self._is_shown(given[0])
 
     def codes_of(self, node: Any) -> list[str]:
         """Constants of a sum or product that become codes: more than a number a channel."""
@@ -137,6 +144,11 @@ class Origins:
             return []
         held = [t for t in node.input if t in self.constants]
         return [t for t in held if sum(n > 1 for n in self.constants[t].shape) > 1]
+
+    def ends(self, tensor: str) -> bool:
+        """Whether a tensor is moved to outputs, if anywhere, and no layer reads it."""
+        readers = self.readers.get(tensor, [])
+        return all(self.moves(node) and self.ends(node.output[0]) for node in readers)
 
     def is_known(self, node: Any) -> bool:
         """Whether there is a rule for a node, or for the normalization that it is a part of."""
@@ -156,7 +168,7 @@ class Origins:
         if not tensor or tensor in self.constants:
             return ()
         maker = self.makers.get(tensor)
-        if maker is None or maker.op_type not in MOVES:
+        if maker is None or not self.moves(maker):
             return (tensor,)
         return tuple(found for one in self.given(maker) for found in self.codes(one))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hwsim.compress.float_model import WEIGHTED, FloatModel
@@ -37,7 +37,8 @@ class Quantizable:
     `names` are, by such a tensor, what it may be called: its own name and those of the nodes that
     it comes from, down to the sum; `sums` are the tensors of these sums. `ends` are the first and
     the last layers, `joined` tensors that one node puts side by side, and which have one format
-    therefore. `constants` are added or multiplied as codes. `shown` are outputs that are codes.
+    therefore. `constants` are added or multiplied as codes. `shown` are outputs that are codes,
+    `ending` those of `joined` that outputs alone show, by the tensor of what puts them together.
     """
 
     tensors: tuple[str, ...]
@@ -48,6 +49,7 @@ class Quantizable:
     joined: tuple[tuple[str, ...], ...]
     constants: tuple[str, ...]
     shown: tuple[str, ...] = ()
+    ending: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def places(model: FloatModel, *, all_known: bool = True) -> Quantizable:
@@ -66,6 +68,7 @@ def places(model: FloatModel, *, all_known: bool = True) -> Quantizable:
         for node in model.nodes
         if node.op_type in WEIGHTED and node.input[1] in walk.constants
     ]
+    joined = _joined(model, walk)
     order = [*model.inputs, *(out for node in model.nodes for out in node.output)]
     tensors = tuple(t for t in order if t in wanted)
     return Quantizable(
@@ -74,13 +77,10 @@ def places(model: FloatModel, *, all_known: bool = True) -> Quantizable:
         {t: (t, *(node_name(node) for node in walk.chain(t))) for t in tensors},
         {t: next((str(n.output[0]) for n in reversed(walk.chain(t))), t) for t in tensors},
         _ends(model, walk, layers),
-        tuple(
-            tuple(t for t in dict.fromkeys(walk.codes(node.output[0])) if t in wanted)
-            for node in model.nodes
-            if node.op_type == "Concat" and not wanted.isdisjoint(walk.codes(node.output[0]))
-        ),
+        tuple(group for group, _ in joined),
         tuple(dict.fromkeys(t for node in model.nodes for t in walk.codes_of(node))),
         walk.shown,
+        {out: group for group, outs in joined for out in outs},
     )
 
 
@@ -100,6 +100,25 @@ def _expect_rules(model: FloatModel, walk: Origins) -> None:
             f"{model.path} must have only operators that there is a rule to quantize for, not "
             f"{', '.join(unknown)}"
         )
+
+
+def _joined(model: FloatModel, walk: Origins) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Tensors that nodes put side by side; those that have one in common are one group.
+
+    With each go the tensors of these nodes where outputs alone show them.
+    """
+    groups: list[tuple[dict[str, None], list[str], bool]] = []
+    for node in model.nodes:
+        codes = [t for t in walk.codes(node.output[0]) if t in walk.wanted]
+        if node.op_type != "Concat" or not walk.moves(node) or not codes:
+            continue
+        one, ends = dict.fromkeys(codes), walk.ends(node.output[0])
+        outs = [str(node.output[0])]
+        for group in [group for group in groups if not group[0].keys().isdisjoint(one)]:
+            groups.remove(group)
+            one, outs, ends = group[0] | one, group[1] + outs, group[2] and ends
+        groups.append((one, outs, ends))
+    return [(tuple(group), tuple(outs if ends else ())) for group, outs, ends in groups]
 
 
 def _ends(model: FloatModel, walk: Origins, layers: Sequence[FloatLayer]) -> tuple[FloatLayer, ...]:

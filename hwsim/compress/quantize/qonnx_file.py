@@ -110,9 +110,14 @@ def quantized(
         fresh.CopyFrom(node)
         fresh.ClearField("input")
         fresh.input.extend(instead.get(name, name) for name in node.input)
+        if node.output[0] in found.ending and node.output[0] in tensors:
+            for place, name in enumerate(fresh.input):
+                part = f"{node.output[0]}.{place}"
+                quant(part, tensors[node.output[0]], 0)
+                made[-1].input[0], fresh.input[place] = name, instead.pop(part)
         made.append(fresh)
         for name in node.output:
-            if name in tensors:
+            if name in tensors and name not in found.ending:
                 quant(name, tensors[name], 0)
     graph.ClearField("node")
     graph.node.extend(made)
