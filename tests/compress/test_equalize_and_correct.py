@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from sklearn.datasets import load_digits
+from support.float_graphs import parsed
 from support.float_networks import NETWORKS, exported, network
 from support.seeds import seeded
 
@@ -17,6 +18,7 @@ from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.correct import corrected
 from hwsim.compress.quantize.equalize import equalized
 from hwsim.compress.quantize.linear import LinearScheme, Widths, formats
+from hwsim.compress.quantize.places import places
 
 MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"
 IMAGES = (load_digits().images / 16).astype(np.float32)[:, None]
@@ -120,3 +122,22 @@ def test_with_rounded_weights_all_sums_then_have_the_means_of_the_float_model():
     for want, bad, good in zip(wanted, before, after, strict=True):
         assert np.abs(bad - want).max() > 1e-2
         np.testing.assert_allclose(good, want, atol=2e-3)
+
+
+def test_layers_that_read_several_rows_a_sample_are_corrected_by_means_of_their_own():
+    rng = np.random.default_rng(seeded(6))
+    shapes = {"k": (8, 24), "l": (24, 12), "m": (12, 4), "c": (24,), "d": (12,), "e": (4,)}
+    model = parsed(
+        """net (float[1,6,8] x) => (float[1,4] y) {
+        a = MatMul(x, k) b = Add(a, c) r = Relu(b) s = MatMul(r, l) t = Add(s, d)
+        u = ReduceMean<axes: ints = [1], keepdims: int = 0>(t) y = Gemm(u, m, e)}""",
+        {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()},
+    )
+    x = rng.normal(0.3, 1, (96, 6, 8)).astype(np.float32)
+    reads = {layer.input for layer in places(FloatModel.of(model, Path("net.onnx"))).layers}
+    assert "gemm_input_reshape_arg" in reads  # ONNX Runtime has put the rows of a sample together
+    without, with_it = (
+        hwsim.quantize(model, x, bits="w3a8", per_channel=False, correct_bias=corrects).sqnr
+        for corrects in (False, True)
+    )
+    assert with_it > without + 2

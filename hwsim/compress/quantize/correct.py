@@ -69,18 +69,16 @@ def _means(
 ) -> dict[str, Reals]:
     """The mean of each layer's sums by channel; the bias of a MatMul is an Add behind it."""
     sums: dict[str, Reals] = {}
-    samples = 0
+    rows: dict[str, int] = {}  # of a layer, which may read several a sample
     outputs = {layer.name: _with_bias(model, layer) for layer in layers}
     for found in model.run(batches, list(outputs.values())):
-        size = 0
         for layer in layers:
             reals = found[outputs[layer.name]].astype(np.float64)
             axis = 1 if layer.op in ("Conv", "ConvTranspose") else reals.ndim - 1
             mean = reals.mean(axis=tuple(n for n in range(reals.ndim) if n != axis))
-            size = len(reals)
-            sums[layer.name] = sums.get(layer.name, np.zeros_like(mean)) + mean * size
-        samples += size
-    return {name: total / samples for name, total in sums.items()}
+            sums[layer.name] = sums.get(layer.name, np.zeros_like(mean)) + mean * len(reals)
+            rows[layer.name] = rows.get(layer.name, 0) + len(reals)
+    return {name: total / rows[name] for name, total in sums.items()}
 
 
 def _with_bias(model: FloatModel, layer: FloatLayer) -> str:
