@@ -17,6 +17,8 @@ from support.seeds import seeded
 
 import hwsim
 from hwsim.compress.float_model import FloatModel
+from hwsim.compress.prune.float_weights import prune_float
+from hwsim.compress.prune.prune import Pruning
 from hwsim.compress.quantize import run
 from hwsim.compress.quantize.channel_bits import least_error, with_channel_bits
 from hwsim.compress.quantize.linear import LinearScheme, along, formats, rounded
@@ -179,6 +181,51 @@ def test_chosen_bits_have_the_codes_of_qonnx():
     assert len(chosen) >= 4 and codes_beyond(made, chosen) == 0
     found = hwsim.emulate(made.graph, IMAGES[200:208])
     assert found.tolist() == executed(made.proto, IMAGES[200:208]).tolist()
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("rounding", ["nearest", "feedback", "adaptive"])
+def test_pruned_weights_stay_zero_in_channels_of_one_bit_too(rounding):
+    sparse = prune_float(FloatModel.read(FLOAT), Pruning(amount=0.5))
+    held = {t.name: numpy_helper.to_array(t) for t in sparse.proto.graph.initializer}
+    bits = {"conv": [1, 4] * 16}
+    made = hwsim.quantize(sparse.proto, IMAGES[:64], layers=bits, rounding=rounding)
+    weights = made.graph.node("conv").op.weights
+    (before,) = (a for a in held.values() if a.shape == (32, 16, 3, 3))
+    gone = np.moveaxis(before, (0, 1), (3, 2)) == 0
+    assert gone[..., ::2].sum() > 500 and not weights[gone].any()
+    assert set(np.unique(weights[..., ::2]).tolist()) == {-1, 0, 1}
+
+
+def shared(op: str) -> FloatModel:
+    """Two layers in a row that read the same weights."""
+    weights = np.random.default_rng(seeded(26)).normal(size=(6, 6)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["s"], "first"),
+        helper.make_node(op, ["s"], ["t"], "between"),
+        helper.make_node("MatMul", ["t", "w"], ["y"], "second"),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 6]) for n in "xy"]
+    graph = helper.make_graph(
+        nodes, "shared", ports[:1], ports[1:], [numpy_helper.from_array(weights, "w")]
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return FloatModel.of(
+        helper.make_model(graph, opset_imports=opset, ir_version=8), Path("two.onnx")
+    )
+
+
+def test_layers_that_share_their_weights_share_the_bits_of_their_channels():
+    x = np.random.default_rng(seeded(27)).normal(size=(64, 6)).astype(np.float32)
+    model, each = shared("Relu").proto, [2, 5, 3, 4, 2, 5]
+    for layers, options in (({"*": each}, {}), ({}, {"bits": "w3a8", "channel_bits": "2-5"})):
+        made = hwsim.quantize(model, x, layers=layers, **options)
+        first, second = (made.graph.node(name).op for name in ("first", "second"))
+        assert (first.weights == second.weights).all()
+        assert first.channel_bits == second.channel_bits and first.channel_bits is not None
+        assert hwsim.emulate(made.graph, x[:9]).tolist() == executed(made.proto, x[:9]).tolist()
+    with pytest.raises(HwsimError, match="layers 'first' and 'second' must have the same bits by"):
+        hwsim.quantize(model, x, layers={"second": each})
 
 
 def transposed(group: int) -> FloatModel:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from sklearn.datasets import load_digits
 from support.cli_calls import run as called
 from support.seeds import seeded
@@ -190,3 +192,37 @@ def test_formats_without_a_sign_have_whole_bits():
     assert op.total_bits == 6
     with pytest.raises(HwsimError, match="channel 1 do not fit 1"):
         replace(op, channel_bits=(4, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.needs("verilator")
+@pytest.mark.parametrize("fps", [20_000, 1_000_000], ids=["folded", "unrolled"])
+def test_hardware_has_the_codes_of_mixed_channels(tmp_path, fps):
+    rng = np.random.default_rng(seeded(33))
+    graph = dense_network(rng)
+    each = {"first": [2, 5, 3, 4] * 2, "second": [1, 6, 3, 2]}
+    x = rng.normal(size=(256, 12)).astype(np.float32)
+    made = hwsim.quantize(graph, x, layers=each).graph
+    hwsim.build(made, tmp_path / "b", rtl_only=True, fps=fps)
+    found = hwsim.verify(tmp_path / "b", x[:40])
+    assert found.ok and found.compared >= 160, found
+
+
+def dense_network(rng: np.random.Generator) -> onnx.ModelProto:
+    """Two dense layers with a Relu between."""
+    shapes = {"w": (12, 8), "v": (8, 4)}
+    held = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["s"], "first"),
+        helper.make_node("Relu", ["s"], ["t"], "relu"),
+        helper.make_node("MatMul", ["t", "v"], ["y"], "second"),
+    ]
+    ports = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", size])
+        for name, size in (("x", 12), ("y", 4))
+    ]
+    graph = helper.make_graph(nodes, "two", ports[:1], ports[1:], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -88,7 +88,7 @@ def _learned(
     scale, low, high = (torch.tensor(np.asarray(a, np.float32)) for a in _grid(by, weights.ndim))
     steps = torch.tensor(np.asarray(weights, np.float32)) / scale
     signs = high == 0  # of one bit, which has no code between
-    floor = torch.where(signs, torch.where(steps >= 0, 1.0, -1.0), torch.floor(steps))
+    floor = torch.where(signs, torch.sign(steps), torch.floor(steps))
     low, high = torch.where(signs, -1.0, low), torch.where(signs, 1.0, high)
     first, last = STRETCH
     free = (steps != 0) & ~signs

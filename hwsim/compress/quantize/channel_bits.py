@@ -19,6 +19,7 @@ from hwsim.compress.quantize.feedback import as_rows, best_codes, grids, moments
 from hwsim.compress.quantize.linear import Formats, along, of_layer, of_weights, rounded
 from hwsim.compress.quantize.options import BitSpan, LinearScheme
 from hwsim.compress.quantize.places import FloatLayer
+from hwsim.compress.quantize.qonnx_file import QuantNode
 from hwsim.compress.quantize.sampled import LayerNode, first_samples, in_codes
 
 Reals = npt.NDArray[np.float64]
@@ -34,22 +35,22 @@ def with_channel_bits(
     """Formats whose channels have bits of their own, no more on average than the layer had.
 
     Layers stay as they are that have a scale for all channels, bits of their channels already, or
-    no bits between those of `linear.channel_bits`. Layers that share their weights have the same.
+    no bits between those of `linear.channel_bits`. Of layers that share their weights the first
+    decides, whose quantizer a file has.
     """
     span = linear.channel_bits
     if span is None:
         return made
-    weights, done = dict(made.weights), dict[str, tuple[int, ...]]()
+    weights, first = dict(made.weights), dict[str, QuantNode]()
     shown, few = in_codes(model, made.tensors), list(first_samples(batches, SAMPLES))
     for layer in made.found.layers:
-        by = made.weights[layer.name]
-        if by.axis is None or by.channel_bits is not None or not span.least < by.bits < span.most:
-            continue
-        if layer.weights not in done:
+        by, held = made.weights[layer.name], model.constants[layer.weights]
+        if layer.weights in first:
+            by = first[layer.weights]
+        elif by.axis is not None and by.channel_bits is None and span.least < by.bits < span.most:
             errors = np.stack(list(_errors(model, shown, few, layer, linear, span)), axis=1)
-            done[layer.weights] = least_error(errors, span.least, by.bits)
-        held = model.constants[layer.weights]
-        weights[layer.name] = of_layer(layer, held, done[layer.weights], linear)
+            by = of_layer(layer, held, least_error(errors, span.least, by.bits), linear)
+        first[layer.weights] = weights[layer.name] = by
     return replace(made, weights=weights)
 
 

@@ -90,6 +90,7 @@ def formats_of(
         layer.name: of_layer(layer, constants[layer.weights], weight_bits[layer.name], linear)
         for layer in found.layers
     }
+    _expect_alike(found, weights)
     tensors = {name: of_tensor(seen[name], bits[name], linear) for name in found.tensors}
     wide = found.ending if linear.form is Form.POWER_OF_TWO else {}
     for group in found.joined:
@@ -101,6 +102,21 @@ def formats_of(
     for name in found.constants:
         tensors[name] = of_weights(name, constants[name], linear.widths.activations, None, linear)
     return Formats(found, seen, tensors, weights)
+
+
+def _expect_alike(found: Quantizable, weights: Mapping[str, QuantNode]) -> None:
+    """Layers that read the same weights must have the same bits by channel."""
+    first: dict[str, str] = {}
+    for layer in found.layers:
+        other = first.setdefault(layer.weights, layer.name)
+        pair = weights[other], weights[layer.name]
+        if len({by.channel_bits or by.bits for by in pair}) > 1 and any(
+            by.channel_bits is not None for by in pair
+        ):
+            raise HwsimError(
+                f"layers {other!r} and {layer.name!r} must have the same bits by channel, since "
+                "they read the same weights"
+            )
 
 
 def byte_formats(model: FloatModel, batches: Iterable[Batch], linear: LinearScheme) -> Formats:
@@ -259,8 +275,8 @@ def rounded(reals: Reals, scale: Any, ends: Ends) -> Reals:
     if sign is True:
         return np.asarray(np.where(reals >= 0, scale, -scale))
     codes = np.clip(np.round(reals / scale), low, high)
-    if np.any(sign):
-        codes = np.where(sign, np.where(reals >= 0, 1, -1), codes)
+    if np.any(sign):  # in a wider layer there is a code for weights that were pruned
+        codes = np.where(sign, np.sign(reals), codes)
     return np.asarray(codes * scale)
 
 
