@@ -21,6 +21,7 @@ from support.attributed import (
     attributed,
     layer,
 )
+from support.float_graphs import parsed
 from support.seeds import seeded
 
 import hwsim
@@ -122,3 +123,26 @@ def test_a_file_of_integer_layers_has_the_parts_of_the_same_one_as_qdq(tmp_path)
         assert one.parts == other.parts and one.sqnr_db == other.sqnr_db
         assert not one.notes and not other.notes
     assert qdq.decisions.float_right == layers.decisions.float_right > 390
+
+
+TWO_INPUTS = """net (float[N,8] x, float[N,4] z) => (float[N,3] y) {
+    a = MatMul(x, k) r = Relu(a) b = MatMul(z, l) s = Relu(b)
+    c = Concat<axis: int = 1>(r, s) y = MatMul(c, m)}"""
+PARTED = """net (float[N,8] x) => (float[N,4] y) {
+    a = MatMul(x, k) one, two, three = Split<axis: int = 1>(a, parts)
+    g = Sigmoid(one) p = Mul(g, two) s = Add(p, three) y = MatMul(s, m)}"""
+
+
+@pytest.mark.parametrize("text", [TWO_INPUTS, PARTED], ids=["two inputs", "parts of a sum"])
+def test_what_a_layer_does_not_read_is_the_float_models_until_its_own_turn(text):
+    rng = np.random.default_rng(seeded(12))
+    both = text is TWO_INPUTS
+    shapes = {"k": (8, 12), "m": (16, 3), "l": (4, 4)} if both else {"k": (8, 12), "m": (4, 4)}
+    held = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in shapes.items()}
+    model = parsed(text, held if both else {**held, "parts": np.array([4, 4, 4])})
+    sizes = {"x": 8, "z": 4} if both else {"x": 8}
+    x = {name: rng.normal(0, 1, (40, size)).astype(np.float32) for name, size in sizes.items()}
+    made = hwsim.quantize(model, x if both else x["x"], bits="w4a4")
+    found = hwsim.attribute(made.graph, model, x if both else x["x"])
+    assert found.layers[-1].tensor == "y"
+    assert sum(one.share_of_output or 0 for one in found.layers) == pytest.approx(1)

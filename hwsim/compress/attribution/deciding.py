@@ -28,6 +28,7 @@ class OutputTally:
         self, floats: FloatGraph, places: Sequence[LayerPlace], target: str, *, classes: bool
     ) -> None:
         self.places, self.target, self.classes = places, target, classes
+        self._inputs = floats.model.inputs
         self._hybrids = []
         stops: set[str] = set()
         for place in places:
@@ -40,7 +41,7 @@ class OutputTally:
 
     def add(self, codes: Codes, tensors: Tensors, labels: Classes | None) -> None:
         """Another piece, with its class numbers."""
-        given: dict[str, npt.NDArray[np.float64]] = {}
+        given = {name: np.asarray(tensors[name], np.float64) for name in self._inputs}
         outputs = [np.asarray(tensors[self.target], np.float64)]
         for place, hybrid in zip(self.places, self._hybrids, strict=True):
             given[place.at.tensor] = place.at.reals(codes)

@@ -76,7 +76,8 @@ def find(
     if until is not None:
         before, target = places[: until + 1], places[until].at.tensor
         whole = OutputTally(pair.floats, before, target, classes=classes is not None)
-    for at, (codes, tensors) in pair.pieces([place.at.tensor for place in places], count):
+    needed = dict.fromkeys((*(place.at.tensor for place in places), *model.inputs))
+    for at, (codes, tensors) in pair.pieces([*needed], count):
         if say is not None:
             say(f"comparing, {at:,} of {count:,} samples")
         for tally in tallies:

@@ -52,7 +52,12 @@ class FloatGraph:
         ports = {port.name: port for port in self.model.proto.graph.input}
         for name in ("node", "input", "output", "value_info"):
             graph.ClearField(name)
-        graph.node.extend(node for node in self.model.nodes if node.output[0] in nodes)
+        for node in self.model.nodes:
+            if node.output[0] in nodes:
+                graph.node.append(node)
+                # One of several outputs may be given while another one is computed.
+                kept = [f"{name}.computed" if name in leaves else name for name in node.output]
+                graph.node[-1].output[:] = kept
         graph.input.extend(ports.get(name) or _free(name) for name in leaves)
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in targets)
         read = {name for node in graph.node for name in node.input}
