@@ -74,7 +74,6 @@ def test_the_table_says_what_to_type_next_and_that_works(place, capsys):
         (("--target-cycles", "0"), "the target cycles must be at least 1, not 0"),
         (("--target-cycles", "9"), "must be a .hwsim file for --target-cycles"),
         (("--target-cycles", "9", "--target", "ecp6"), "not 'ecp6'"),
-        (("--target-bits", "9", "--target-cycles", "9"), "not a target bits and a target cycles"),
         (("--target-accuracy", "0.9"), "must come with samples and their labels, not without"),
     ],
 )
