@@ -181,6 +181,17 @@ def test_layers_that_are_not_named_stay_whole(graph):
     assert stay(made.graph) == made.choice.best["cost"] <= 40_000
 
 
+def test_bits_that_stay_are_those_of_each_channel():
+    whole = hwsim.quantize(FLOAT, X[:128], bits="w4a8", channel_bits="2-6").graph
+    made = hwsim.prune(whole, x=X[:128], target_bits=12_000)
+    total = 0
+    for op in weighted_layers(made.graph).values():
+        for k, bits in enumerate(op.channel_bits or (op.weight_bits,) * op.outputs):
+            total += bits * sum(w != 0 for w in op.weights[..., k].ravel().tolist())
+    assert total == made.choice.best["bits"] <= 12_000
+    assert any(op.channel_bits for op in weighted_layers(made.graph).values())
+
+
 def test_amounts_by_layer_go_of_each_layer_and_of_each_m():
     rng = np.random.default_rng(seeded(71))
     scores = {name: rng.random((8, 6)) for name in "abc"}
@@ -237,6 +248,15 @@ def test_bounds_out_of_reach_are_told_with_the_nearest_and_nothing_is_written(tm
     ):
         assert sentence in refused(capsys, *asked, *options, status=1)
         assert not out.exists()
+
+
+def test_samples_to_test_with_come_with_a_target(tmp_path, capsys):
+    np.savez(tmp_path / "train.npz", x=X[:64], y=Y[:64])
+    files = ("--data", tmp_path / "train.npz", "--test", tmp_path / "train.npz")
+    told = refused(capsys, "prune", MODEL, "-o", tmp_path / "s.hwsim", *files)
+    assert "--test must come with --target-accuracy" in told
+    told = refused(capsys, "prune", MODEL, "-o", tmp_path / "s.hwsim", "--target-bits", 20_000)
+    assert "a target bits must come with samples (--data), not without" in told
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,12 @@ class PruningRoom:
 
 
 def bits_that_stay(graph: Graph) -> int:
-    """Bits of the weights that are not 0."""
-    ops = weighted_layers(graph).values()
-    return sum(int((op.weights != 0).sum()) * op.weight_bits for op in ops)
+    """Bits of the weights that are not 0, each channel with its own where it has some."""
+    total = 0
+    for op in weighted_layers(graph).values():
+        kept = np.count_nonzero(op.weights.reshape(-1, op.outputs), axis=0)
+        total += int((kept * np.array(op.channel_bits or op.weight_bits)).sum())
+    return total
 
 
 def float_bits_that_stay(model: FloatModel) -> int:
