@@ -110,14 +110,22 @@ class LabelledFiles:
     def __str__(self) -> str:
         return named_files(self.inputs, self.labels)
 
-    def read(self, graph: Graph, *, required: bool) -> LabelledBatch:
-        """The samples; HwsimError names the files. Labels may be missing unless `required`."""
+    def read(self, graph: Graph, *, required: bool, taught: bool) -> LabelledBatch:
+        """The samples; HwsimError names the files. Labels may be missing unless `required`.
+
+        Where a model is `taught`, labels that mean nothing to it are left out.
+        """
         from hwsim.compress.training.fit import LabelledBatch
 
         data = read_data(
             graph, self.inputs, self.labels, self.classes, self.prepare, required=required
         )
         try:
+            if taught:
+                told = data.arrays, data.labels, data.names
+                found = LabelledBatch.taught(graph, self.output, *told)
+                if found.labels is None:
+                    return found
             check_inferred(graph, self.output, data)
             return LabelledBatch.read(data.arrays, data.labels, data.names)
         except HwsimError as error:
@@ -143,8 +151,8 @@ def _trained(
         graph = load(model, like=like)
         taught = None if teach is None else teach(graph)
         _expect_widths(graph, options.accumulator)
-        data = files.read(graph, required=taught is None)
-        held = _tested(graph, files, options)
+        data = files.read(graph, required=taught is None, taught=taught is not None)
+        held = _tested(graph, files, options, taught=taught is not None)
         found = _fit(graph, data, held, how, wishes, taught, progress, str(files))
         _write(found, out, options.checkpoint)
     return found
@@ -176,10 +184,12 @@ def _expect_widths(graph: Graph, accumulator: str | None) -> None:
         expect_widths(graph, sum_widths(graph, accumulator))
 
 
-def _tested(graph: Graph, files: LabelledFiles, options: TrainingOptions) -> LabelledBatch | None:
+def _tested(
+    graph: Graph, files: LabelledFiles, options: TrainingOptions, *, taught: bool
+) -> LabelledBatch | None:
     if options.test:
         tested = replace(files, inputs=options.test, labels=options.test_labels)
-        return tested.read(graph, required=True)
+        return tested.read(graph, required=True, taught=taught)
     if options.test_labels is not None:
         raise HwsimError("--test-labels must come with --test, the samples that they belong to")
     return None

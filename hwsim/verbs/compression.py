@@ -178,7 +178,8 @@ def prune(
 ) -> Pruned:
     """Take an `amount` of the weights or channels out of a quantized model: what matters least.
 
-    `model` is a Graph or what `load` takes; without an amount a half goes. `by` is magnitude,
+    `model` is a Graph or what `load` takes, a module of Brevitas too, which runs on the first of
+    the samples `x`; without an amount a half goes. `by` is magnitude,
     activation, zeros, taylor or movement (all but the first on samples `x`, the last two with class
     numbers `labels`); `pattern` is unstructured, channels, N:M such as 2:4, or PExSIMD such as 4x8;
     `scope` is layer or global, and `layers` are nodes (None: all).
@@ -198,7 +199,7 @@ def prune(
     Raises HwsimError for values that are none of these, for data that are missing, for a layer that
     there is not, for a pattern that divides none, and for a target that nothing meets.
     """
-    from hwsim.compress.any_float import any_float
+    from hwsim.compress.any_float import any_float, integer_graph
     from hwsim.compress.choice.pruned import AMOUNT, parse_pruning_target, prune_to
     from hwsim.compress.prune.masks import parse_pattern
     from hwsim.compress.prune.prune import Pruning
@@ -206,7 +207,7 @@ def prune(
     from hwsim.compress.training.start import float_weights
     from hwsim.compress.training.teachers import any_teacher
 
-    graph = as_graph(model)
+    graph = as_graph(model) if x is None else integer_graph(model, x)
     asked = parse_pruning_target(
         target_accuracy, target_bits, target_cycles, amount=amount, scope=scope
     )

@@ -132,10 +132,14 @@ def _fitted(
             settings[name] = Path(settings[name])
     wanted = {one.name: settings.pop(one.name) for one in fields(Wishes) if one.name in settings}
     how, wishes = Training(**settings), Wishes(**wanted)
-    batches = [
-        None if pair is None else LabelledBatch.read(by_name(graph, pair[0]), pair[1], names)
-        for pair in (data, test)
-    ]
+
+    def batch(pair: tuple[Any, Any]) -> LabelledBatch:
+        arrays = by_name(graph, pair[0])
+        if teacher is not None:
+            return LabelledBatch.taught(graph, wishes.output, arrays, pair[1], names)
+        return LabelledBatch.read(arrays, pair[1], names)
+
+    batches = [None if pair is None else batch(pair) for pair in (data, test)]
     assert batches[0] is not None
     say = None if log is None else lambda epoch: log(str(epoch))
     return fit(graph, batches[0], batches[1], how, wishes, teacher=teacher, grids=grids, say=say)

@@ -80,6 +80,15 @@ def test_the_module_is_as_good_before_better_after_and_goes_back_to_qonnx(module
     assert hwsim.emulate(back, IMAGES).tolist() == hwsim.emulate(found.graph, IMAGES).tolist()
 
 
+def test_the_module_is_pruned_and_teaches_as_what_is_read_from_it(module):
+    read, few = hwsim.load(module, example=IMAGES[:1]), IMAGES[:256]
+    wanted, found = (hwsim.prune(m, 0.4, by="activation", x=few).graph for m in (read, module))
+    assert found.hash() == wanted.hash() != read.hash()
+    how = {"epochs": 1, "rate": 3e-3, "check": True}
+    taught = [hwsim.distil(found, few, teacher=m, **how).graph.hash() for m in (read, module)]
+    assert taught[0] == taught[1]
+
+
 @pytest.mark.needs("onnxoptimizer")
 def test_the_file_that_brevitas_exports_is_trained_as_the_module_is(module, tmp_path):
     import torch

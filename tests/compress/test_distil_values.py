@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import digits
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from support.cli_calls import run
 from support.seeds import seeded
 from torch import nn
 
@@ -74,6 +77,45 @@ def test_a_teacher_that_picks_a_class_teaches_the_scores_that_it_picks_from(ends
     how = {"epochs": 1, "rate": 1e-2, "batch": 64, "check": True}
     found = [hwsim.distil(graph, X, teacher=t, **how).graph for t in (module.scores, picking)]
     assert found[0].hash() == found[1].hash() != graph.hash()
+
+
+def test_labels_beside_the_samples_are_no_matter_where_a_teacher_gives_numbers(tmp_path, capsys):
+    proto = any_float(network("a map"), X[:2]).proto
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    made = hwsim.quantize(proto, X, bits="w3a4")
+    made.save(tmp_path / "q.hwsim")
+    how = {"epochs": 1, "rate": 1e-2, "batch": 64, "teacher": proto}
+    alone = hwsim.distil(made.graph, X, **how).graph.hash()
+    classes = np.arange(len(X)) % 10
+    for labels in (classes, np.linspace(0, 1, len(X)), np.ones((len(X), 3))):
+        again = hwsim.distil(made.graph, X, labels, test=(X, labels), **how)
+        assert again.graph.hash() == alone and again.before is None
+    np.savez(tmp_path / "d.npz", x=X, y=np.linspace(0, 1, len(X)))
+    call = ("distil", tmp_path / "q.hwsim", "--data", tmp_path / "d.npz", "--epochs", 1)
+    more = ("--rate", 1e-2, "--batch", 64, "--teacher", tmp_path / "m.onnx", "--json")
+    status, said, err = run(capsys, *call, *more, "-o", tmp_path / "t.hwsim")
+    assert status == 0, err
+    assert json.loads(said)["hash"] == alone
+    recipe = tmp_path / "r.toml"
+    steps = "".join(
+        f"[[step]]\ndo = {text}\n"
+        for text in (
+            '"quantize"\nbits = "w3a4"\nsamples = 384',
+            '"prune"\namount = 0.2\nby = "activation"',
+            '"distil"\nepochs = 1\nfrom = "codes"',
+        )
+    )
+    data = 'train = "d.npz"\ntest = "d.npz"\n'
+    recipe.write_text(f'model = "m.onnx"\nout = "made"\n[data]\n{data}{steps}')
+    rows = hwsim.run_recipe(recipe).rows
+    assert [row.do for row in rows] == ["model", "quantize", "prune", "distil"]
+
+
+def test_a_class_of_sigmoids_keeps_its_labels():
+    graph = hwsim.quantize(network("several labels"), X, bits="w3a4").graph
+    labels = np.arange(len(X)) % 5
+    found = hwsim.distil(graph, X, labels, teacher=graph, epochs=1, batch=64)
+    assert found.before is not None and found.before.samples == round(0.1 * len(X))
 
 
 @pytest.mark.parametrize("kind", ["one number", "several labels"])

@@ -404,3 +404,21 @@ def test_labels_that_are_no_classes_are_left_alone_unless_they_are_asked_for(tmp
     np.save(tmp_path / "y.npy", reals)
     file.write_text(file.read_text().replace("[data]", '[data]\ntest_labels = "y.npy"'))
     assert "labels must be" in refused(capsys, "compress", file)
+
+
+def test_weights_that_were_not_rounded_to_the_nearest_are_encoded_from_their_codes(tmp_path):
+    steps = """
+        [[step]]
+        do = "quantize"
+        bits = "w8a8"
+        rounding = "feedback"
+        [[step]]
+        do = "encode"
+        weights = "pot4"
+    """
+    found = hwsim.run_recipe(recipe(tmp_path, steps))
+    said = found.rows[2]
+    graph = hwsim.load(tmp_path / "made" / found.rows[1].folder / "model.hwsim")
+    assert said.facts["begins_with"] == "codes"
+    assert said.notes[0].startswith("encoding begins with the codes: the weights of node ")
+    assert hwsim.load(found.model).hash() == hwsim.encode(graph, "pot4").hash()

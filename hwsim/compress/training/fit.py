@@ -17,6 +17,7 @@ from hwsim.compress.sums.narrow import narrow
 from hwsim.compress.sums.width import sum_widths
 from hwsim.compress.training.fingerprint import Teacher
 from hwsim.compress.training.grids import WeightGrid
+from hwsim.compress.training.heads import gives_values, scores_port
 from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loop import Epoch, Training, finetune
 from hwsim.compress.training.loss import Labels
@@ -67,6 +68,24 @@ class LabelledBatch:
                 "without labels"
             ) from None
         return cls(arrays=arrays, labels=found, names=names)
+
+    @classmethod
+    def taught(
+        cls, graph: Graph, output: str | None, arrays: Arrays, labels: Any, names: Any
+    ) -> LabelledBatch:
+        """What a teacher is given for: labels only where the output has a score for each class.
+
+        Other numbers are learned from the teacher alone, whatever lies beside the samples.
+        """
+        port = scores_port(graph, choose_output(graph, output))
+        kind = graph.types()[port.tensor]
+        if gives_values(port, kind):
+            try:
+                several = [size for size in kind.shape if size > 1]
+                return cls.read(arrays, labels if len(several) == 1 else None, names)
+            except HwsimError:
+                labels = None
+        return cls.read(arrays, labels, names)
 
     def parts(self, share: float, seed: int) -> tuple[LabelledBatch, LabelledBatch]:
         """All samples but a share of them, and that share, both in their order."""

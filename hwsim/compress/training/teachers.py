@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.compress.any_float import any_float, is_float_object
+from hwsim.compress.any_float import any_float, integer_graph, is_float_object
 from hwsim.compress.float_modules import is_quantized_module
 from hwsim.compress.float_programs import is_quantized
 from hwsim.compress.training.heads import scores_graph
@@ -48,7 +48,8 @@ def any_teacher(
     if _is_float(teacher):
         found = any_float(teacher, data)
         return onnx_teacher(found.path, graph, port.name, features, proto=found.proto)
-    return graph_teacher(as_graph(teacher), graph, features, port.name)
+    whole = as_graph(teacher) if data is None else integer_graph(teacher, data)
+    return graph_teacher(whole, graph, features, port.name)
 
 
 def _is_float(teacher: Any) -> bool:

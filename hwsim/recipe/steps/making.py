@@ -111,8 +111,12 @@ def run_encoding(job: Job) -> StepResult:
     graph, given = job.before.graph(), job.values["from"]
     chosen = chosen_sets(graph, job.values["weights"], job.values["layer"] or {})
     reals = None
+    notes: tuple[str, ...] = ()
     if given is None:
-        reals = job.before.float_weights()
+        try:
+            reals = job.before.float_weights()
+        except HwsimError as error:
+            notes = (f"encoding begins with the codes: {error}",)
     elif given != CODES:
         reals = float_weights(graph, FloatModel.read(given))
     found = encoded(graph, chosen, reals)
@@ -124,4 +128,5 @@ def run_encoding(job: Job) -> StepResult:
         if isinstance(op, Weighted)
     }
     facts = {"begins_with": "float weights" if reals is not None else "codes", "stored": stored}
-    return StepResult(network=replace(job.before, path=job.folder / INTEGERS), facts=facts)
+    after = replace(job.before, path=job.folder / INTEGERS)
+    return StepResult(network=after, facts=facts, notes=notes)

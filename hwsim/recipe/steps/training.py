@@ -10,7 +10,6 @@ from hwsim.compress.training.fit import LabelledBatch, Wishes, fit
 from hwsim.compress.training.loop import Epoch, Training
 from hwsim.compress.training.start import float_weights
 from hwsim.compress.training.teachers import any_teacher
-from hwsim.data import Labelled
 from hwsim.errors import HwsimError
 from hwsim.extras import expect_libraries
 from hwsim.recipe.job import INTEGERS, Job, StepResult, Weights
@@ -37,10 +36,14 @@ def run_training(job: Job) -> StepResult:
     if "teacher" in values:
         teacher = values["teacher"] or job.before.source or job.setting.model
         taught = any_teacher(teacher, graph, job.data.output, values["feature"] or {})
-    data = _batch(job.data.of_graph(graph, "train", required=taught is None))
-    held = None
-    if job.data.has("test"):
-        held = _batch(job.data.of_graph(graph, "test", required=True))
+
+    def batch(part: str) -> LabelledBatch:
+        data = job.data.of_graph(graph, part, required=taught is None)
+        if taught is None:
+            return LabelledBatch.read(data.arrays, data.labels, data.names)
+        return LabelledBatch.taught(graph, job.data.output, data.arrays, data.labels, data.names)
+
+    data, held = batch("train"), batch("test") if job.data.has("test") else None
     reals, note = float_start(job)
     given = {
         **arguments_of(Wishes, values),
@@ -89,10 +92,6 @@ def float_start(job: Job) -> tuple[Weights | None, tuple[str, ...]]:
         return job.before.float_weights(), ()
     except HwsimError as error:
         return None, (f"training begins with the codes: {error}",)
-
-
-def _batch(data: Labelled) -> LabelledBatch:
-    return LabelledBatch.read(data.arrays, data.labels, data.names)
 
 
 def _count(data: LabelledBatch) -> int:
