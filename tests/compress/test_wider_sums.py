@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.seeds import seeded
 from support.small_graphs import one
 
 import hwsim
 from hwsim.compress.quantize.nonlinear import WeightSet, encoded
 from hwsim.compress.training.loop import Training, finetune
 from hwsim.compress.training.network import TrainableGraph
+from hwsim.compress.training.paths import with_paths
 from hwsim.compress.training.wider import widened
 from hwsim.errors import HwsimError
 from hwsim.fixed import Format
@@ -144,3 +146,35 @@ def test_what_fits_is_left_alone(small):
     for node in small.nodes:
         kinds = small.input_types(node)
         assert widened(node.op, kinds, kinds) is node.op
+
+
+def test_a_table_of_a_function_that_turns_is_trained_as_thresholds_and_a_smaller_table():
+    bump = np.concatenate([np.arange(20), np.arange(18, 0, -1)])
+    values = np.concatenate([np.full(3000, 5), np.repeat(bump, 350)])
+    dense = Dense(
+        weights=np.array([[100], [-30], [20], [7]]),
+        bias=np.array([50]),
+        weight_format=Format.int(12),
+    )
+    x = TensorType((4,), Format.int(8), Quant((0.25,)))
+    sums = dense.infer([x])
+    held = values[np.clip(np.arange(sums.lo, sums.hi + 1) + 9000, 0, len(values) - 1)]
+    table = Table(values=held, out=Format.uint(6), quant=Quant((0.1,)), first=sums.lo)
+    graph = one(dense, table, x=x)
+    made = with_paths(graph)
+    assert [node.op.kind for node in made.nodes] == ["dense", "thresholds", "table"]
+    rng = np.random.default_rng(seeded(2))
+    samples = rng.integers(-128, 128, (500, 4))
+    codes = samples @ dense.weights.ravel() + 50
+    wanted = [int(values[min(max(code + 9000, 0), len(values) - 1)]) for code in codes.tolist()]
+    found = hwsim.emulate(made, samples, codes=True)
+    assert (
+        np.ravel(found).tolist()
+        == wanted
+        == np.ravel(hwsim.emulate(graph, samples, codes=True)).tolist()
+    )
+    assert len(set(wanted)) > 10
+    network = TrainableGraph(made)  # which the table alone would not fit
+    with pytest.raises(HwsimError, match="a table must have entries for all codes"):
+        TrainableGraph(graph)
+    assert network.learned

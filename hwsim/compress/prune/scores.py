@@ -109,7 +109,9 @@ def by_gradients(
     from hwsim.compress.training.gradients import expect_gradients
     from hwsim.compress.training.heads import expect_classes, scores_port
     from hwsim.compress.training.namespace import torch
+    from hwsim.compress.training.paths import with_paths
 
+    graph = with_paths(graph)
     network, functional = TrainableGraph(graph), torch().nn.functional
     port = scores_port(graph, choose_output(graph, output))
     expect_classes(labels, network.types[port.tensor].size, port.name)

@@ -31,6 +31,7 @@ from hwsim.compress.training.layers import Reals
 from hwsim.compress.training.loss import Labels, LossShares, loss_of, overflow_of
 from hwsim.compress.training.namespace import CPU, to_numpy, torch
 from hwsim.compress.training.network import TrainableGraph
+from hwsim.compress.training.paths import with_paths
 from hwsim.compress.training.run import TrainingRun
 from hwsim.compress.training.shrinking import ShrinkingNetwork
 from hwsim.emulator.run import planned
@@ -156,6 +157,7 @@ def finetune(
     if labels is None and teacher is None:
         raise HwsimError("a training must have labels or a teacher, not neither")
     learned = {"learn_steps": learn_steps, "learn_entries": learn_entries}
+    graph = with_paths(graph)
     network = TrainableGraph(graph, reals, **learned, device=how.device)
     for name, mask in (masks or {}).items():
         network.keep(name, mask)
