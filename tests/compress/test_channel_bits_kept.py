@@ -110,7 +110,7 @@ def test_training_keeps_each_channel_within_its_bits(made, bits, kept):
     if not kept:
         for name, op in layers(graph).items():
             graph = graph.with_op(name, replace(op, channel_bits=None))
-    how = Training(epochs=1, batch=64, rate=2e-2, check=True, seed=seeded(32))
+    how = Training(epochs=1, batch=64, rate=1e-1, check=True, seed=seeded(32))
     tuned = finetune(graph, IMAGES[:256], DIGITS.target[:256], how)
     changed = layers(tuned)["conv"].weights != layers(graph)["conv"].weights
     assert changed.any()
