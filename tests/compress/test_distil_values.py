@@ -103,12 +103,13 @@ def test_labels_beside_the_samples_are_no_matter_where_a_teacher_gives_numbers(t
             '"quantize"\nbits = "w3a4"\nsamples = 384',
             '"prune"\namount = 0.2\nby = "activation"',
             '"distil"\nepochs = 1\nfrom = "codes"',
+            '"attribute"',
         )
     )
     data = 'train = "d.npz"\ntest = "d.npz"\n'
     recipe.write_text(f'model = "m.onnx"\nout = "made"\n[data]\n{data}{steps}')
     rows = hwsim.run_recipe(recipe).rows
-    assert [row.do for row in rows] == ["model", "quantize", "prune", "distil"]
+    assert [row.do for row in rows] == ["model", "quantize", "prune", "distil", "attribute"]
 
 
 def test_a_class_of_sigmoids_keeps_its_labels():

@@ -12,8 +12,11 @@ from hwsim.compress.attribution.find import find
 from hwsim.compress.attribution.page import whole
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.equalize import equalized
+from hwsim.compress.training.fit import LabelledBatch
+from hwsim.data import Labelled
 from hwsim.errors import HwsimError
 from hwsim.extras import expect_libraries, hardware
+from hwsim.graph import Graph
 from hwsim.recipe.job import Job, StepResult
 from hwsim.recipe.keys import Values, arguments_of
 from hwsim.reporting.tradeoff import draw
@@ -36,7 +39,7 @@ def run_attribution(job: Job) -> StepResult:
         graph,
         floats,
         data.arrays,
-        data.labels,
+        _classes(job, graph, data),
         names=data.names,
         output=job.data.output,
         say=job.say,
@@ -126,11 +129,12 @@ def run_verification(job: Job) -> StepResult:
     assert folder is not None
     trial, values = None, job.values
     if job.data.has("test"):
-        data = job.data.of_graph(read_graph(folder), "test")
+        graph = read_graph(folder)
+        data = job.data.of_graph(graph, "test")
         trial = prepare(
             folder,
             dict(data.arrays),
-            labels=data.labels,
+            labels=_classes(job, graph, data),
             samples=values["samples"],
             output=job.data.output,
             names=data.names,
@@ -159,6 +163,14 @@ def run_verification(job: Job) -> StepResult:
         facts={**facts, "equal": found.ok, "input": source},
         failed=failed,
     )
+
+
+def _classes(job: Job, graph: Graph, data: Labelled) -> Any:
+    """Class numbers of samples; None where there are none, or where the output is no classes."""
+    if data.labels is None:
+        return None
+    told = data.arrays, data.labels, data.names
+    return LabelledBatch.taught(graph, job.data.output, *told).labels
 
 
 def _write(path: Path, facts: Mapping[str, Any]) -> None:
