@@ -18,7 +18,6 @@ import argparse
 import json
 import multiprocessing
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +41,7 @@ from hwsim.fixed import Format  # noqa: E402
 from hwsim.graph import Graph  # noqa: E402
 from hwsim.ops import Stepwise, Weighted  # noqa: E402
 
-HEAD = ["bits", "sums", "width", "declared", "units", "trained", "CPU s"]
+HEAD = ["bits", "sums", "width", "declared", "units", "trained"]
 DEFAULT = {"w4a4": (12, 11, 10, 9, 8, 7), "w8a8": (18, 17, 16, 15, 14, 13, 12)}
 """Widths of sums, by the network's bits."""
 
@@ -97,7 +96,6 @@ class Experiment:
         widths = {name: SumWidth.parse(f"{mode}{width}") for name in names}
         more = 8 - int(bits.partition("a")[2])  # pixels have 8 bits
         widths[names[0]] = SumWidth.parse(f"{mode}{width + more}")
-        start = time.process_time()
         found = narrow(graph, widths, self.data.x[:128])
         tuned = self.trained(
             found.graph,
@@ -107,10 +105,9 @@ class Experiment:
             reals=found.reals,
             limits=found.limits,
         )
-        seconds = time.process_time() - start
         tuned.save(self.args.out / f"{bits}-{mode}{width}.hwsim")
         plain = "" if mode == "exact" else self.right(declared(graph, widths))
-        figures = [plain, self.right(found.graph), self.right(tuned), f"{seconds:.0f}"]
+        figures = [plain, self.right(found.graph), self.right(tuned)]
         row = dict(zip(HEAD, [bits, mode, str(width), *figures], strict=True))
         write_json(self.args.out / f"{bits}-{mode}{width}.json", row)
         print(*row.values(), file=sys.stderr, flush=True)
@@ -160,10 +157,10 @@ def main() -> None:
     data, rows = Experiment(args), []
     for bits in args.bits:
         right = data.right(hwsim.load(args.out / f"{bits}.hwsim"))
-        rows.append([bits, "as wide as needed", "", right, right, right, ""])
+        rows.append([bits, "as wide as needed", "", right, right, right])
         found = [json.loads(p.read_text(encoding="utf-8")) for p in args.out.glob(f"{bits}-*.json")]
         found.sort(key=lambda row: (row["sums"], -int(row["width"])))
-        rows += [list(row.values()) for row in found]
+        rows += [[row[name] for name in HEAD] for row in found]
     facts = {"epochs": args.epochs, "train": args.train}
     tell(args, Path(__file__).name, HEAD, rows, {**facts, **provenance("torch", "numpy")})
 
