@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 Reals = npt.NDArray[np.float64]
+EVEN = 1e-9  # of a logarithm, which is rounded
 MOST_BITS = 16
 """Bits of codes side by side at the end, whose ranges differ."""
 Ends = tuple[Any, Any]
@@ -92,7 +93,7 @@ def formats_of(
     }
     _expect_alike(found, weights)
     tensors = {name: of_tensor(seen[name], bits[name], linear) for name in found.tensors}
-    wide = found.ending if linear.form is Form.POWER_OF_TWO else {}
+    wide = found.ending
     for group in found.joined:
         if group in wide.values():
             whole = _of_all(group, tensors)
@@ -295,11 +296,15 @@ def _of_one_kind(
 
 
 def _of_all(group: Sequence[str], tensors: Mapping[str, QuantNode]) -> QuantNode:
-    """A format that holds the codes of all of a group, in MOST_BITS at most."""
+    """A format that holds the reals of all of a group, in MOST_BITS at most."""
     each = [tensors[t] for t in group]
     scale = min(float(one.scale.max()) for one in each)
-    top = max(float(one.scale.max()) * 2.0 ** (one.bits - one.signed) for one in each)
-    signed = any(one.signed for one in each)
-    bits = round(math.log2(top / scale)) + signed
+    ends = [
+        (code - one.zero_point) * float(one.scale.max())
+        for one in each
+        for code in (ends_of(one) if one.bits > 1 else (-1, 1))
+    ]
+    signed, steps = min(ends) < 0, max(max(ends) / scale + 1, -min(ends) / scale)
+    bits = math.ceil(math.log2(steps) - EVEN) + signed
     more = max(bits - MOST_BITS, 0)
     return QuantNode(np.asarray([scale * 2.0**more], np.float32), bits - more, signed)
