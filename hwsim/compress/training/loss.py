@@ -71,10 +71,9 @@ def loss_of(
         return total
     taught = _tensor(lesson.scores).reshape(len(scores), -1)
     if taught.shape != scores.shape:
-        what = "give as many numbers as" if values else "tell as many classes apart as"
-        raise HwsimError(
-            f"a teacher must {what} the model does, {scores.shape[1]}, not {taught.shape[1]}"
-        )
+        count = scores.shape[1]
+        what = f"give {count} numbers" if values else f"tell {count} classes apart"
+        raise HwsimError(f"a teacher must {what}, as the model does, not {taught.shape[1]}")
     if values:
         distance = ((scores - taught) ** 2).mean() / taught.var(unbiased=False).clip(1e-12)
     else:
