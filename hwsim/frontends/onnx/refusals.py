@@ -132,7 +132,7 @@ def unquantized(name: object, operators: Set[str]) -> str:
         )
     return (
         f"{name} must be quantized, but has no QuantizeLinear, QLinear operator or Quant node;"
-        f" {QUANTIZE} or Brevitas (QONNX export) can quantize it"
+        f" hwsim quantize, {QUANTIZE} or Brevitas (QONNX export) can quantize it"
         + ("; " + STEP_BY_STEP if set(RECURRENT) & operators else "")
         + ("; " + WRITTEN_OUT if set(CONTROL_FLOW) & operators else "")
     )
