@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwsim.compress.prepared import prepare, trains
+from hwsim.compress.prepared.prepare import prepare, trains
 from hwsim.errors import HwsimError
 from hwsim.extras import library
 from hwsim.frontends.onnx.file import from_proto, read_file

@@ -1,0 +1,1 @@
+"""A float ONNX graph in the form that quantizers are put into."""
