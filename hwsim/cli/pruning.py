@@ -143,7 +143,7 @@ def prune(
     from hwsim.compress.choice.pruned import AMOUNT, parse_pruning_target
     from hwsim.compress.prune.masks import parse_pattern
     from hwsim.compress.prune.prune import Pruning, facts_of
-    from hwsim.compress.prune.rounds import Rounds
+    from hwsim.compress.prune.rounds import Rounds, expect_trained
     from hwsim.frontends import load
     from hwsim.verbs.designs import fewest_cycles
 
@@ -161,6 +161,7 @@ def prune(
         output=output,
     )
     planned = Rounds.of(schedule, rounds, epochs, rate=rate, batch=batch, seed=seed, device=device)
+    expect_trained(planned, checkpoint)
     read = (model, *(data or ()), labels, start, teacher, *(test or ()))
     expect_target(out, (".hwsim", ".onnx"), read=read)
     if checkpoint is not None:
@@ -168,7 +169,7 @@ def prune(
     cycles = None if target_cycles is None else fewest_cycles(target)
     files = SampleFiles(data, test, labels, prepare)
     with Progress(f"pruning {model}") as progress:
-        if out.suffix == ".onnx":
+        if out.suffix.lower() == ".onnx":
             facts = _prune_float(model, out, how, planned, asked, files, progress)
         else:
             graph = load(model, like=like)

@@ -17,7 +17,7 @@ from hwsim.compress.prune.float_weights import PrunedFloat, prune_float
 from hwsim.compress.prune.masks import Mask
 from hwsim.compress.prune.prune import Pruned, Pruning
 from hwsim.compress.prune.resume import Behind
-from hwsim.compress.prune.rounds import Round, Rounds, prune_in_rounds
+from hwsim.compress.prune.rounds import Round, Rounds, expect_trained, prune_in_rounds
 from hwsim.compress.training.fingerprint import Teacher
 from hwsim.compress.training.fit import LabelledBatch
 from hwsim.errors import HwsimError
@@ -102,6 +102,7 @@ def prune_to(
 
     They are chosen by the network as it is, before any training; `choice` in the result says how.
     """
+    expect_trained(rounds, checkpoint)
     choice, plain = None, rounds.training is None and rounds.count == 1
     if aim is not None:
         room = PruningRoom.of_graph(graph, how, _given(aim.samples), aim.samples.labels, aim.cycles)

@@ -80,6 +80,15 @@ class Round:
         return said
 
 
+def expect_trained(rounds: Rounds, checkpoint: Path | None) -> None:
+    """Raise HwsimError for a checkpoint of rounds that train nothing: it would be of no use."""
+    if checkpoint is not None and rounds.training is None:
+        raise HwsimError(
+            "a checkpoint (--checkpoint) must come with epochs a round (--epochs-a-round), whose "
+            f"training it keeps, not alone as {checkpoint}"
+        )
+
+
 def prune_in_rounds(
     graph: Graph,
     how: Pruning,
@@ -100,8 +109,10 @@ def prune_in_rounds(
     as `finetune` does. The reals behind the codes go from round to round, but where channels went.
     `checkpoint` is a file that holds how far it is: the same call goes on behind the last epoch of
     the last round, and ends as if it had never stopped.
-    Raises HwsimError as both do, and where a training would have nothing to learn from.
+    Raises HwsimError as both do, and where a training would have nothing to learn from, or a
+    checkpoint nothing to keep.
     """
+    expect_trained(rounds, checkpoint)
     training = rounds.training
     if training is not None and (images is None or (labels is None and teacher is None)):
         raise HwsimError("training between rounds must have samples with labels or a teacher")
@@ -109,7 +120,7 @@ def prune_in_rounds(
         wanted = labels if how.by in scores.BY_LABELS or training is not None else None
         images, labels = _checked(graph, images, wanted, how.output)
     kept, stand = None, Stand(number=0, found=Pruned(graph, {}, {}), behind=reals)
-    if checkpoint is not None and training is not None:
+    if checkpoint is not None:
         of = fingerprint(
             graph,
             map(repr, (how, rounds)),

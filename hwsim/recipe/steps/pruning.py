@@ -126,7 +126,7 @@ def run_pruning(job: Job) -> StepResult:
         teacher=None if teacher is None else any_teacher(teacher, graph, job.data.output, {}),
         reals=reals,
         masks=held,
-        checkpoint=job.checkpoint,
+        checkpoint=None if rounds.training is None else job.checkpoint,
         say=lambda one: job.say(str(one)),
     )
     found.graph.save(job.folder / INTEGERS)
