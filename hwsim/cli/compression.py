@@ -159,7 +159,8 @@ def quantize(
         channel_bits=channel_bits,
         exact=out.suffix.lower() != ".onnx",
     )
-    asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)
+    bounds = target_accuracy, target_bits, target_cycles
+    asked = parse_target(*bounds, least=least, cost=cost, accumulator=accumulator)
     cycles = None if target_cycles is None else fewest_cycles(target)
     check_suffix(out)
     expect_target(out, read=(model, *data, labels, *(test or ())))

@@ -69,7 +69,8 @@ def quantize(
     a tensor; `correct_bias` takes the mean error of rounded weights off the biases. `rounding` of
     weights is `nearest`, or such that a layer's sums err least: `feedback` (GPTQ: what one weight
     errs the others of its sum take up), `adaptive` (AdaRound, by gradients; needs PyTorch).
-    `accumulator` gives layers narrow sums, as `finetune` reads it: a Graph for `.hwsim` alone.
+    `accumulator` gives layers narrow sums, as `finetune` reads it: a Graph for `.hwsim` alone,
+    and not with a target.
 
     With a target, bits are chosen by layer between `least` and `bits`; what `layers` and `ends`
     name, and inputs, keep theirs. `target_accuracy` (0.915, or "91.5%") takes the least `cost` (bit
@@ -109,7 +110,8 @@ def quantize(
         channel_bits=channel_bits,
         exact=out is None or Path(out).suffix.lower() != ".onnx",
     )
-    asked = parse_target(target_accuracy, target_bits, target_cycles, least=least, cost=cost)
+    bounds = target_accuracy, target_bits, target_cycles
+    asked = parse_target(*bounds, least=least, cost=cost, accumulator=accumulator)
     cycles = None if target_cycles is None else fewest_cycles(target)
     found = any_float(model, data)
     batches: Batches | BatchStream

@@ -74,6 +74,10 @@ def test_the_table_says_what_to_type_next_and_that_works(place, capsys):
         (("--target-cycles", "0"), "the target cycles must be at least 1, not 0"),
         (("--target-cycles", "9"), "must be a .hwsim file for --target-cycles"),
         (("--target-cycles", "9", "--target", "ecp6"), "not 'ecp6'"),
+        (
+            ("--target-accuracy", "90%", "--accumulator", "sat9"),
+            "an accumulator must not be given with a target accuracy, whose networks are tried",
+        ),
         (("--target-accuracy", "0.9"), "must come with samples and their labels, not without"),
     ],
 )

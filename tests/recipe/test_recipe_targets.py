@@ -68,11 +68,19 @@ def test_a_bound_that_nothing_meets_ends_the_recipe_with_the_nearest(place, caps
     assert not (place / "made" / "model.hwsim").exists()
 
 
-def test_a_target_of_nonsense_is_told_before_anything_is_written(place, capsys):
-    file = recipe(place, "target_accuracy = 91.5")
-    assert "step 1 (quantize): the target accuracy must be above 0" in refused(
-        capsys, "compress", file
-    )
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("target_accuracy = 91.5", "the target accuracy must be above 0"),
+        (
+            'target_bits = 26000\naccumulator = "sat9"',
+            "an accumulator must not be given with a target bits, whose networks are tried with",
+        ),
+    ],
+)
+def test_a_target_of_nonsense_is_told_before_anything_is_written(options, sentence, place, capsys):
+    told = refused(capsys, "compress", recipe(place, options))
+    assert f"step 1 (quantize): {sentence}" in told
     assert not (place / "made").exists()
 
 

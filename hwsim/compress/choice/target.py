@@ -109,17 +109,28 @@ def parse_target(
     *,
     least: str,
     cost: str,
+    accumulator: str | None = None,
 ) -> ChoiceTarget | None:
-    """The target of a call, None where it has none; HwsimError for values that are none."""
+    """The target of a call, None where it has none.
+
+    Raises HwsimError for values that are none, and for narrow sums beside it: what is tried and
+    counted has exact ones.
+    """
     if accuracy is None and bits is None and cycles is None:
         return None
-    return ChoiceTarget(
+    target = ChoiceTarget(
         accuracy=parse_accuracy(accuracy),
         bits=bits,
         cycles=cycles,
         least=Widths.parse(least),
         cost=cost,
     )
+    if accumulator is not None:
+        raise HwsimError(
+            f"an accumulator must not be given with a target {target.kind}, whose networks are "
+            f"tried with exact sums, not as {accumulator!r} (finetune narrows sums afterwards)"
+        )
+    return target
 
 
 def parse_accuracy(given: str | float | None) -> float | None:
