@@ -7,6 +7,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from support.digits_trained import FEW, IMAGES, LABELS, quantized
 
+import hwsim
 from hwsim.compress.training.loop import Training, finetune
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
@@ -94,8 +95,45 @@ def test_a_checkpoint_of_another_training_or_none_is_refused(tmp_path):
     with pytest.raises(HwsimError, match="must be a checkpoint of this training"):
         finetune(graph, data[0], data[1][::-1].copy(), Training(epochs=1), checkpoint=file)
     assert file.read_bytes() == before
+    images = data[0].copy()
+    images[1, 0, 3, 3] += 1 / 16  # one pixel of one image
+    with pytest.raises(HwsimError, match="must be a checkpoint of this training"):
+        finetune(graph, images, data[1], Training(epochs=1), checkpoint=file)
+    for more in ({"augment": lambda batch, rng: batch}, {"judge": lambda one: 0.5}):
+        with pytest.raises(HwsimError, match="must be a checkpoint of this training"):
+            finetune(graph, *data, Training(epochs=1), checkpoint=file, **more)
+    assert file.read_bytes() == before
     for text in (b"", before[: len(before) // 2], b"x" * 100):
         file.write_bytes(text)
         with pytest.raises(HwsimError, match="must be a checkpoint of hwsim's training"):
             finetune(graph, *data, Training(epochs=1), checkpoint=file)
         assert file.read_bytes() == text
+
+
+def test_a_checkpoint_belongs_to_whether_the_best_is_kept_and_on_what_it_is_counted(tmp_path):
+    graph, file = quantized("w4a4"), tmp_path / "state.safetensors"
+    train, test = (IMAGES[:FEW], LABELS[:FEW]), (IMAGES[FEW:400], LABELS[FEW:400])
+    asked = {"epochs": 1, "checkpoint": file}
+    turned = test[0][::-1].copy()
+    for best, others in (
+        (True, ({"test": test}, {"test": (turned, test[1]), "best": True})),
+        (False, ({"test": test, "best": True},)),
+    ):
+        found = hwsim.finetune(graph, *train, test=test, best=best, **asked)
+        for other in others:
+            with pytest.raises(HwsimError, match="must be a checkpoint of this training"):
+                hwsim.finetune(graph, *train, **asked, **other)
+        again = hwsim.finetune(graph, *train, test=test, best=best, **asked)
+        assert again.graph.hash() == found.graph.hash()
+        file.unlink()
+    hwsim.finetune(graph, *train, test=test, **asked)
+    hwsim.finetune(graph, *train, test=(turned, test[1]), **asked)  # which decides nothing
+
+
+@pytest.mark.parametrize("test", [None, (IMAGES[FEW:400], None)])
+def test_the_best_epoch_of_samples_without_labels_is_refused_in_a_sentence(test):
+    graph = quantized("w4a4")
+    labels = None if test is None else LABELS[:FEW]
+    asked = {"teacher": graph, "test": test, "best": True, "epochs": 1}
+    with pytest.raises(HwsimError, match=r"best epoch must be chosen by labels, and .* none"):
+        hwsim.distil(graph, IMAGES[:FEW], labels, **asked)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ Batches = Any
 """A batch (batch, *shape), or such by input name; indexed by an array of places."""
 
 Teacher = Callable[[Batches], Lesson | npt.NDArray[Any]]
-LOOKED_AT = 128
-"""Samples, spread over all, whose content counts."""
+ASKED = 128
+"""Samples, spread over all, about which a teacher is asked."""
+PIECE = 1024
+"""Samples that are read at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,23 +39,21 @@ def fingerprint(
     graph: Graph,
     said: Iterable[str],
     data: TrainingData,
+    judged_on: TrainingData | None = None,
     *,
     reals: Mapping[str, Mapping[str, Reals]],
     masks: Mapping[str, npt.NDArray[np.bool_]],
     grids: Mapping[str, WeightGrid],
 ) -> str:
-    """SHA-256 of the model, of settings in words, all labels, samples and what is said of them.
+    """SHA-256 of the model, of settings in words, and of all samples and labels.
 
-    Samples are as many as can be looked at in no time, evenly over all.
+    Those are what is learned from and what is judged on. Of a teacher it is what it says of a few
+    samples, evenly over all: it may be any function, and a slow one.
     """
-    found, count = hashlib.sha256(graph.hash().encode()), length_of(data.images)
-    for text in (*said, str(count)):
+    found = hashlib.sha256(graph.hash().encode())
+    for text in said:
         found.update(f"{len(text)} {text}".encode())
-    some = samples_at(
-        data.images, np.linspace(0, count - 1, min(LOOKED_AT, count)).astype(np.int64)
-    )
-    arrays: dict[str, Any] = dict(some) if isinstance(some, Mapping) else {"images": some}
-    arrays["labels"] = np.zeros(0) if data.labels is None else data.labels
+    arrays: dict[str, Any] = {}
     for node, parts in reals.items():
         arrays.update({f"{node}.{name}": part for name, part in parts.items()})
     arrays.update(masks)
@@ -60,13 +61,30 @@ def fingerprint(
         ends = {"step": grid.step, "least": grid.least, "most": grid.most}
         arrays.update({f"{node}.{name}": part for name, part in ends.items()})
     if data.teacher is not None:
-        lesson = lesson_of(data.teacher(some))
+        count = length_of(data.images)
+        places = np.linspace(0, count - 1, min(ASKED, count)).astype(np.int64)
+        lesson = lesson_of(data.teacher(samples_at(data.images, places)))
         arrays.update({"scores": lesson.scores, **lesson.features})
+    whole = [_said_of(arrays), *(_said_of_samples(one) for one in (data, judged_on) if one)]
+    for said_of in chain.from_iterable(whole):
+        found.update(said_of)
+    return found.hexdigest()
+
+
+def _said_of_samples(data: TrainingData) -> Iterator[bytes | memoryview]:
+    count = length_of(data.images)
+    yield f"{count} samples".encode()
+    for at in range(0, count, PIECE):
+        some = samples_at(data.images, np.arange(at, min(at + PIECE, count)))
+        yield from _said_of(some if isinstance(some, Mapping) else {"images": some})
+    yield from _said_of({"labels": np.zeros(0) if data.labels is None else data.labels})
+
+
+def _said_of(arrays: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
     for name, array in sorted(arrays.items()):  # in whatever order they were given
         whole = np.ascontiguousarray(array)
-        found.update(f"{name} {whole.dtype} {whole.shape}".encode())
-        found.update(whole.tobytes())
-    return found.hexdigest()
+        yield f"{name} {whole.dtype} {whole.shape}".encode()
+        yield whole.data
 
 
 def length_of(images: Batches) -> int:

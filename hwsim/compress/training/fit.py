@@ -15,7 +15,7 @@ from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.prune.gradual import GradualPruning
 from hwsim.compress.sums.narrow import narrow
 from hwsim.compress.sums.width import sum_widths
-from hwsim.compress.training.fingerprint import Teacher
+from hwsim.compress.training.fingerprint import Teacher, TrainingData
 from hwsim.compress.training.grids import WeightGrid
 from hwsim.compress.training.heads import gives_values, scores_port
 from hwsim.compress.training.layers import Reals
@@ -212,8 +212,9 @@ def fit(
     if data.labels is not None:
         classes = class_count(graph, port)
         warn_of_missing(data.labels, classes, data.names, "the samples to train with")
-    if wishes.best and held is None:
-        raise HwsimError("the best epoch must be chosen by labels, and there are none")
+    if wishes.best and (held is None or held.labels is None):
+        none = "there are none" if held is None else f"the {tested} have none"
+        raise HwsimError(f"the best epoch must be chosen by labels, and {none}")
 
     def measured(one: Graph) -> Accuracy | None:
         if held is None or held.labels is None:
@@ -257,6 +258,7 @@ def fit(
         limits=limits,
         pruning=wishes.pruning,
         judge=judged if wishes.best else None,
+        judged_on=TrainingData(held.arrays, held.labels) if wishes.best and held else None,
         checkpoint=wishes.checkpoint,
         say=told,
         progress=progress,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -130,6 +131,7 @@ def finetune(
     grids: Mapping[str, WeightGrid] | None = None,
     pruning: GradualPruning | None = None,
     judge: Callable[[Graph], float] | None = None,
+    judged_on: TrainingData | None = None,
     checkpoint: Path | None = None,
     say: Callable[[Epoch], None] | None = None,
     behind: Callable[[Mapping[str, Mapping[str, Reals]]], None] | None = None,
@@ -147,8 +149,9 @@ def finetune(
     figure after each epoch: the best is kept, or the graph as it was where none is better; with
     `pruning` the best of those without the weights. `checkpoint` is a file that holds the state
     after each epoch: a training that finds it goes on from there, and ends as if it had never
-    stopped. `say` gets each epoch, `behind` in the end the reals that the codes are rounded from,
-    as `reals`, and `progress` a text now and then.
+    stopped; it is refused where anything of the call is another, by the samples that the judge
+    has (`judged_on`) and the name of `augment` too. `say` gets each epoch, `behind` in the end the
+    reals that the codes are rounded from, as `reals`, and `progress` a text now and then.
     Raises HwsimError for a graph that cannot be trained, for labels that are none of its classes,
     and with `check` where a code of training is none of the emulator's; warns (GradientsStop) of
     layers that no gradient reaches, and (NothingMoved) where all weights are as they were.
@@ -180,11 +183,13 @@ def finetune(
         run.keep_if_best(judge(start))
     of = ""
     if checkpoint is not None:
-        settings = json.dumps([{**asdict(how), "check": None}, learned, output])
+        calls = {"augment": _name_of(augment), "judged": judge is not None}
+        settings = json.dumps([{**asdict(how), "check": None}, learned, output, calls])
         of = fingerprint(
             graph,
             [settings, *(repr(said) for said in (pruning, limits) if said is not None)],
             TrainingData(images, labels, teacher),
+            judged_on,
             reals=reals or {},
             masks=masks or {},
             grids=grids or {},
@@ -246,6 +251,14 @@ def expect_equal(network: TrainableGraph, codes: Mapping[str, Array]) -> None:
                 f"edge {edge!r} of training must hold the emulator's codes, but {differ:,} of "
                 f"{array.size:,} differ"
             )
+
+
+def _name_of(function: Callable[..., Any] | None) -> str | None:
+    """What a function is called, or its kind where it has no name; None for none."""
+    if function is None:
+        return None
+    kind = type(function)
+    return f"{function.__module__}.{getattr(function, '__qualname__', kind.__qualname__)}"
 
 
 def _shown(network: TrainableGraph, edges: Mapping[str, Array], edge: str) -> Array:
