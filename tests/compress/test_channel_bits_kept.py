@@ -102,6 +102,22 @@ def test_a_note_that_is_not_this_graphs_is_passed_over(made, note):
     assert with_note(bare, json.dumps({"conv": [5] * 32})).hash() != bare.hash()
 
 
+def test_a_note_checks_a_graph_once_however_many_layers_it_names(made, monkeypatch):
+    note = json.dumps({name: op.channel_bits for name, op in layers(made.graph).items()})
+    counted, check = [], Graph.check
+    monkeypatch.setattr(Graph, "check", lambda graph: (counted.append(1), check(graph))[1])
+    found = with_note(made.graph, note)
+    assert len(counted) == 1 and len(SIZES) > 1 and found.hash() == made.graph.hash()
+
+
+def test_a_note_that_is_no_text_is_passed_over(made, tmp_path):
+    whole = made.proto.SerializeToString()
+    spoilt = whole.replace(b'{"', b"\xff\xff")
+    assert spoilt != whole
+    (tmp_path / "m.onnx").write_bytes(spoilt)
+    assert all(op.channel_bits is None for op in layers(hwsim.load(tmp_path / "m.onnx")).values())
+
+
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "forgotten"])
 def test_training_keeps_each_channel_within_its_bits(made, bits, kept):

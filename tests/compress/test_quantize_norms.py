@@ -83,6 +83,41 @@ def test_rows_of_zeros_have_length_0_and_stay():
     assert not found[:, 2].any() and found[:, 1].any()
 
 
+NEARLY = {
+    "a factor a row": SHIFT + "s = Mul(a, a) " + ROOT + "q = Div(a, r) b = Mul(q, places)",
+    "a factor an element": SHIFT + "s = Mul(a, a) " + ROOT + "q = Div(a, r) b = Mul(q, every)",
+    "an offset a row": LAYER + ROOT + "q = Div(d, r) b = Add(q, places)",
+    "a length with an upper limit": "n = ReduceL2<axes: ints = [-1]>(a) "
+    "l = Constant<value_float: float = 0.0>() u = Constant<value_float: float = 1.0>() "
+    "t = Clip(n, l, u) b = Div(a, t)",
+    "a length with an upper limit alone": "n = ReduceL2<axes: ints = [-1]>(a) "
+    "u = Constant<value_float: float = 1e-7>() t = Clip(n, , u) b = Div(a, t)",
+    "a length with two limits below": "n = ReduceL2<axes: ints = [-1]>(a) "
+    "l = Constant<value_float: float = 1e-9>() u = Constant<value_float: float = 5.0>() "
+    "t = Max(n, l, u) b = Div(a, t)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NEARLY.values(), ids=NEARLY)
+def test_what_only_looks_like_a_norm_of_rows_has_qonnxs_codes_or_is_refused(body):
+    rng, x = np.random.default_rng(seeded(4)), rows(12, 12)
+    constants = {"v0": rng.normal(0, 0.4, (12, 12)), "w0": rng.normal(0, 0.4, (12, 3))}
+    constants |= {"places": rng.uniform(0.5, 2, (12, 1)), "every": rng.uniform(0.5, 2, (12, 12))}
+    text = f"{{a = MatMul(x, v0) {body} y = MatMul(b, w0)}}".replace("{axis}", "-1")
+    proto = parsed(
+        "net (float[N,12,12] x) => (float[N,12,3] y) " + text.replace("{square}", "Pow(d, two)"),
+        {name: array.astype(np.float32) for name, array in constants.items()},
+        opset=13,
+    )
+    try:
+        made = quantized(proto, x)
+    except hwsim.HwsimError:
+        return
+    found = hwsim.emulate(made.graph, x[:4])
+    assert found.tolist() == executed_by_names(made.proto, {"x": x[:4]})["y"].tolist()
+    assert made.sqnr > 25
+
+
 MAPS = "net (float[N,4,6,6] x) => (float[N,3,6,6] y) {a = Conv(x, k) "
 ALONG = {
     "a layer's along channels": LAYER.replace("{square}", "Mul(d, d)") + ROOT
@@ -113,3 +148,43 @@ def test_parts_of_a_norm_of_maps_have_qonnxs_codes(body):
     found = hwsim.emulate(made.graph, x[:4])
     assert found.tolist() == executed_by_names(made.proto, {"x": x[:4]})["y"].tolist()
     assert made.sqnr > 25 and not unsupported(made.graph)
+
+
+GROUPS = (
+    "net (float[N,4,4,4] x) => (float[N,3] y) {a = Conv(x, k) "
+    "s = Constant<value_ints: ints = [0, 2, -1]>() l = Reshape(a, s) "
+    "n = InstanceNormalization(l, ones, zeros) f = Constant<value_ints: ints = [SHAPE]>() "
+    "q = Reshape(n, f) w = Mul(q, g) p = REST y = Gemm(o, u)}"
+)
+POOLED = "AveragePool<kernel_shape: ints = [2, 2], strides: ints = [2, 2]>(w) o = Flatten(p)"
+TURNED = "Transpose<perm: ints = [0, 2, 1]>(w) o = Flatten(p)"
+
+
+@pytest.mark.parametrize(
+    ("shape", "factors", "rest", "read"),
+    [
+        ("0, 4, 2, 8", (4, 1, 1), POOLED, True),
+        ("0, 4, 4, 4", (4, 1, 1), POOLED, True),
+        ("0, 4, 16", (4, 1), TURNED, True),
+        ("0, 2, 8, 4", (2, 1, 1), POOLED, True),
+        ("0, 4, 2, 8", (2, 1), POOLED, False),
+    ],
+)
+def test_a_norm_of_groups_gives_the_shape_of_its_last_reshape(shape, factors, rest, read):
+    rng, x = np.random.default_rng(seeded(4)), rows(4, 4, 4)
+    sizes = 64 if rest == TURNED else 16
+    constants = {"k": rng.normal(0, 0.5, (4, 4, 1, 1)), "u": rng.normal(0, 0.5, (sizes, 3))}
+    constants |= {"g": rng.uniform(0.5, 2, factors), "ones": np.ones(2), "zeros": np.zeros(2)}
+    proto = parsed(
+        GROUPS.replace("SHAPE", shape).replace("REST", rest),
+        {name: array.astype(np.float32) for name, array in constants.items()},
+        opset=13,
+    )
+    if not read:
+        with pytest.raises(hwsim.HwsimError, match="Mul 'w': its constant must be one value"):
+            quantized(proto, x)
+        return
+    made = quantized(proto, x)
+    found = hwsim.emulate(made.graph, x[:4])
+    assert found.tolist() == executed_by_names(made.proto, {"x": x[:4]})["y"].tolist()
+    assert made.sqnr > 25

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
-from hwsim.ops import Weighted
+from hwsim.ops import Op, Weighted
 
 
 def note_of(bits: Mapping[str, Sequence[int]]) -> str:
@@ -32,6 +32,7 @@ def with_note(graph: Graph, note: str | None) -> Graph:
         return graph
     if not isinstance(told, dict):
         return graph
+    made: dict[str, Op] = {}
     for node in graph.nodes:
         bits = told.get(node.name)
         if not isinstance(node.op, Weighted) or not isinstance(bits, list):
@@ -39,7 +40,12 @@ def with_note(graph: Graph, note: str | None) -> Graph:
         if not all(type(n) is int for n in bits):
             continue
         try:
-            graph = graph.with_op(node.name, replace(node.op, channel_bits=tuple(bits)))
+            made[node.name] = replace(node.op, channel_bits=tuple(bits))
         except HwsimError:
             continue
-    return graph
+    if not made:
+        return graph
+    return replace(
+        graph,
+        nodes=tuple(replace(n, op=made[n.name]) if n.name in made else n for n in graph.nodes),
+    )

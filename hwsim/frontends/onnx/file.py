@@ -93,8 +93,13 @@ def _model(path: Path, proto: Any) -> OnnxModel:
             if text(entry.key) == DATATYPE
         },
         text(proto.producer_name),
-        next((text(e.value) for e in proto.metadata_props if e.key == CHANNEL_BITS), None),
+        next((e.value for e in proto.metadata_props if _is_note(e)), None),
     )
+
+
+def _is_note(entry: Any) -> bool:
+    """Whether an entry of the metadata is hwsim's own note, and text at all."""
+    return entry.key == CHANNEL_BITS and isinstance(entry.value, str)
 
 
 def _node(path: Path, proto: Any, position: int) -> OnnxNode:

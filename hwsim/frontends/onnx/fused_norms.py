@@ -147,8 +147,7 @@ def _by_length(graph: Readers, quotient: OnnxNode) -> Norm | None:
     for op in ("Expand", "Clip", "Max"):
         node = graph.made_by(spread, op)
         if node is not None:
-            least = next((n for name in node.inputs if (n := graph.number(name)) is not None), 1.0)
-            if op != "Expand" and not 0 <= least <= LEAST_LENGTH:
+            if op != "Expand" and not _keeps_above_0(graph, node):
                 return None
             gone.add(spread)
             spread = next((n for n in node.inputs if n not in graph.model.constants), "")
@@ -162,6 +161,14 @@ def _by_length(graph: Readers, quotient: OnnxNode) -> Norm | None:
 
 LEAST_LENGTH = 1e-6
 """What a row's length is kept above, at most: shorter rows of codes are all 0."""
+
+
+def _keeps_above_0(graph: Readers, node: OnnxNode) -> bool:
+    """Whether a Clip or a Max of a length has one limit alone, the lower, and that near 0."""
+    given = [name for name in node.inputs if name]
+    numbers = [n for name in given if (n := graph.number(name)) is not None]
+    lower = node.op == "Max" or graph.number(node.input(1)) is not None
+    return len(given) == 2 and lower and len(numbers) == 1 and 0 <= numbers[0] <= LEAST_LENGTH
 
 
 def _of_groups(graph: Readers, node: OnnxNode) -> Norm | None:
@@ -178,10 +185,11 @@ def _of_groups(graph: Readers, node: OnnxNode) -> Norm | None:
         return None
     last, found = whole.output, [np.ones(1), np.zeros(1)]
     gone = {apart.output, node.output}
+    shape = _shape_of(graph, whole, apart.input(0))
     for op, place in (("Mul", 0), ("Add", 1)):
         for reader, name in graph.behind(last, op):
             constant = graph.constant(name)
-            if constant is not None and constant.ndim > 1 and constant.size == len(constant):
+            if constant is not None and _a_channel(constant, shape):
                 gone.add(last)
                 last, found[place] = reader.output, constant.ravel()
     if max(a.size for a in found) < 2:
@@ -194,10 +202,29 @@ def _of_groups(graph: Readers, node: OnnxNode) -> Norm | None:
         op="GroupNormalization",
         domain="",
         inputs=(apart.input(0), *names),
-        outputs=(last,),
+        outputs=(f"{last}.groups" if shape else last,),
         attributes={"num_groups": groups.size, "epsilon": node.real("epsilon", 1e-5)},
     )
-    return Norm(apart.input(0), last, frozenset(gone), (made,), held)
+    back = replace(whole, inputs=(made.output, whole.input(1)), outputs=(last,))
+    return Norm(apart.input(0), last, frozenset(gone), (made, back) if shape else (made,), held)
+
+
+def _shape_of(graph: Readers, reshape: OnnxNode, base: str) -> tuple[int, ...] | None:
+    """The shape that a Reshape gives; None where it is that of a tensor, `base`, as computed."""
+    given = graph.constant(reshape.input(1))
+    if given is not None:
+        return tuple(int(n) for n in given.ravel())
+    maker = graph.makers.get(reshape.input(1))
+    return None if maker is not None and maker.op == "Shape" and maker.inputs == (base,) else ()
+
+
+def _a_channel(constant: Array, shape: tuple[int, ...] | None) -> bool:
+    """Whether a constant has a number for each channel of a tensor of that shape."""
+    alone = constant.ndim > 1 and constant.size == len(constant)
+    if not alone or shape is None:
+        return alone
+    kept = 0 not in shape[1:]  # a 0 stands for the length before, which is another one here
+    return kept and len(shape) == constant.ndim + 1 and shape[1] == constant.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +242,8 @@ class _Rest:
         kinds = ("Mul", "Add") if op == "LayerNormalization" else ("Mul",)
         for place, kind in enumerate(kinds if followed else ()):
             for reader, constant in self.graph.behind(last, kind):
+                if not self._by_element(constant):
+                    break
                 gone.add(last)
                 last, names[place] = reader.output, constant
         inputs = tuple([reads, *names][: len(kinds) + 1] if followed else [reads])
@@ -229,6 +258,11 @@ class _Rest:
         if self.axis == -1:
             return Norm(reads, last, frozenset(gone), (node,))
         return _turned(self.graph, node, self.axis, frozenset(gone))
+
+    def _by_element(self, constant: str) -> bool:
+        """Whether a constant is one number, or one for each element of a row."""
+        array = self.graph.constant(constant)
+        return array is not None and (self.axis != -1 or array.size in (1, *array.shape[-1:]))
 
 
 def _turned(graph: Readers, node: OnnxNode, axis: int, gone: frozenset[str]) -> Norm | None:
