@@ -7,33 +7,27 @@ from typing import Any
 
 from hwsim.cli.console import console
 from hwsim.cli.sheet import table
-from hwsim.compress.choice.judges import Judges, Say
+from hwsim.compress.choice.judges import Judges, Say, own_pair, tested_pair
 from hwsim.compress.choice.target import ChoiceTarget, share_text
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
-from hwsim.evaluation.measure import batch_size, read_labels
 
 SHOWN = 12
 """Networks of the trade-off that are shown."""
 
 
-def judges_of(target: ChoiceTarget, given: Labelled, tested: Labelled, say: Say) -> Judges:
-    """On which samples choices are judged; labels that are none of a classifier are left alone."""
-    names = given.names
-    own = None if not with_classes(given) else (given.arrays, given.labels)
-    test = None if tested is given or not with_classes(tested) else (tested.arrays, tested.labels)
-    return Judges.of(target, own, test, names=names, say=say)
+def judges_of(
+    target: ChoiceTarget, given: Labelled, tested: Labelled | None, files: str, say: Say
+) -> Judges:
+    """On which samples choices are judged; labels that are none of a classifier are left alone.
 
-
-def with_classes(data: Labelled) -> bool:
-    """Whether there are labels, and they are those of a classifier."""
-    if data.labels is None:
-        return False
+    Not those of samples to test an accuracy with, in `files`, which must be classes.
+    """
     try:
-        read_labels(data.labels, batch_size(data.arrays), data.names)
-    except HwsimError:
-        return False
-    return True
+        test = None if tested is None or target.accuracy is None else tested_pair(tested)
+        return Judges.of(target, own_pair(given), test, names=given.names, say=say)
+    except HwsimError as error:
+        raise HwsimError(f"{files}: {error}") from None
 
 
 def show_choice(facts: Mapping[str, Any]) -> None:

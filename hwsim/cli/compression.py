@@ -136,6 +136,7 @@ def quantize(
     """
     from hwsim.cli.choosing import judges_of, show_choice
     from hwsim.cli.floats import accuracy_of, float_samples, warn_of_classes
+    from hwsim.cli.labelled import named_files
     from hwsim.compress.any_float import any_float
     from hwsim.compress.choice.choose import choose
     from hwsim.compress.choice.target import parse_target
@@ -190,7 +191,8 @@ def quantize(
         if asked is None:
             made = run(found, batches, linear)
         else:
-            judges = judges_of(asked, given, tested, progress)
+            files = named_files(test or data, labels)
+            judges = judges_of(asked, given, tested if test else None, files, progress)
             made = choose(found, batches, linear, asked, judges, cycles)
         if accumulator is not None:
             made = with_narrow_sums(made, found, batches, accumulator)

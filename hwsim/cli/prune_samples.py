@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwsim.cli.labelled import named_files
 from hwsim.data import Labelled, Preparation
 from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 
 if TYPE_CHECKING:
+    from hwsim.compress.choice.judges import Pair
     from hwsim.compress.choice.pruned import PruningAim
     from hwsim.compress.choice.target import ChoiceTarget
     from hwsim.compress.float_model import FloatModel
@@ -46,7 +48,7 @@ class SampleFiles:
         say: Callable[[str], None],
     ) -> PruningAim | None:
         """What amounts are chosen for, on which samples; None without a target."""
-        from hwsim.cli.choosing import with_classes
+        from hwsim.compress.choice.judges import own_pair
         from hwsim.compress.choice.pruned import PruningAim
 
         if target is None:
@@ -55,16 +57,32 @@ class SampleFiles:
             return None
         if given is None:
             raise HwsimError(f"a target {target.kind} must come with samples (--data), not without")
-        tested = self._of(model, self.test, self.labels) if self.test else None
-        return PruningAim.of(
-            target,
-            given.arrays,
-            given.labels if with_classes(given) else None,
-            (tested.arrays, tested.labels) if tested and with_classes(tested) else None,
-            names=given.names,
-            cycles=cycles,
-            say=say,
-        )
+        own = own_pair(given)
+        tested = self._tested(model) if target.accuracy is not None else None
+        try:
+            return PruningAim.of(
+                target,
+                given.arrays,
+                None if own is None else own[1],
+                tested,
+                names=given.names,
+                cycles=cycles,
+                say=say,
+            )
+        except HwsimError as error:
+            raise HwsimError(f"{named_files(self.data or [], None)}: {error}") from None
+
+    def _tested(self, model: Graph | FloatModel) -> Pair | None:
+        """Samples to count an accuracy on, with class numbers; None where none are named."""
+        from hwsim.compress.choice.judges import tested_pair
+
+        if not self.test:
+            return None
+        found = self._of(model, self.test, self.labels)
+        try:
+            return tested_pair(found)
+        except HwsimError as error:
+            raise HwsimError(f"{named_files(self.test, self.labels)}: {error}") from None
 
     def _of(self, model: Graph | FloatModel, names: list[str], labels: Path | None) -> Labelled:
         from hwsim.cli.floats import float_samples

@@ -174,8 +174,8 @@ def prune(
         else:
             graph = load(model, like=like)
             given = files.of(graph)
+            aim = files.aim(asked, graph, given, cycles, progress)
             try:
-                aim = files.aim(asked, graph, given, cycles, progress)
                 found = _in_rounds(
                     graph, how, planned, aim, given, teacher, start, checkpoint, progress
                 )

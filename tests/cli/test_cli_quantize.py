@@ -89,6 +89,27 @@ def test_a_bad_call_is_one_sentence_and_writes_nothing(more, sentence, place, ca
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["quantize", "prune"])
+def test_an_accuracy_is_not_counted_on_other_samples_than_those_to_test_with(
+    command, place, data, capsys
+):
+    out = place / "m.hwsim"
+    model = FLOAT if command == "quantize" else FLOAT.with_name("digits_cnn_int8.onnx")
+    call = (command, model, "--data", place / "train.npz", "--target-accuracy", "90%", "-o", out)
+    told = refused(capsys, *call, "--test", place / "x.npy")
+    assert told == (
+        f"{place / 'x.npy'}: samples that a target accuracy is tested with must have labels, "
+        "not none"
+    )
+    np.savez(place / "odd.npz", x=data.test_images, y=np.zeros((360, 7, 2)))
+    told = refused(capsys, *call, "--test", place / "odd.npz")
+    assert told.startswith(f"{place / 'odd.npz'}: labels must be") and not out.exists()
+    pair = {"target_accuracy": 0.9, "test": (data.test_images, None)}
+    call = {"quantize": hwsim.quantize, "prune": lambda m, x, **k: hwsim.prune(m, x=x, **k)}
+    with pytest.raises(hwsim.HwsimError, match="tested with must have labels, not none"):
+        call[command](model, data.train_images, labels=data.train_labels, **pair)
+
+
 def test_another_suffix_and_a_missing_folder_are_told(place, capsys):
     call = ("quantize", FLOAT, "--data", place / "x.npy", "-o")
     assert "must be a file of .onnx or .hwsim" in refused(capsys, *call, place / "m.tflite")

@@ -60,6 +60,31 @@ def test_an_accuracy_is_that_of_the_test_samples_whose_labels_alone_will_do(plac
     assert step_of(place)["figures"]["accuracy"]["right"] == found.right
 
 
+@pytest.mark.parametrize("kind", ["quantize", "prune"])
+def test_labels_of_something_else_are_left_alone_but_not_those_an_accuracy_is_tested_with(
+    kind, place, capsys
+):
+    data = digits.load()
+    x, two = data.train_images[:128], np.zeros((128, 7, 2), np.float32)
+    np.savez(place / "other.npz", x=x, y=two)
+    step = "target_bits = 26000" + ("" if kind == "quantize" else "0")
+    file = recipe(place, step, train="other.npz")
+    file.write_text(file.read_text().replace('"quantize"\nsamples = 256', f'"{kind}"'))
+    last = "" if kind == "quantize" else '[[step]]\ndo = "quantize"\n'
+    file.write_text(file.read_text() + last)
+    assert run(capsys, "compress", file)[0] == 0
+    choice = json.loads((place / "made" / "report.json").read_text())["steps"][1]["facts"]["choice"]
+    assert choice["judged"].endswith("classes and scores")
+    np.savez(place / "test.npz", x=x, y=two)
+    asked = file.read_text().replace(step, 'target_accuracy = "90%"').replace('"made"', '"next"')
+    file.write_text(asked)
+    assert f"step 1 ({kind}): [data], test: labels must be" in refused(capsys, "compress", file)
+    np.savez(place / "test.npz", x=x)
+    told = refused(capsys, "compress", file)
+    assert "samples that a target accuracy is tested with must have labels, not none" in told
+    assert not (place / "next" / "model.hwsim").exists()
+
+
 def test_a_bound_that_nothing_meets_ends_the_recipe_with_the_nearest(place, capsys):
     file = recipe(place, "target_bits = 9000")
     status, _, told = run(capsys, "compress", file)

@@ -10,7 +10,9 @@ import numpy as np
 
 from hwsim.compress.choice.target import ChoiceTarget
 from hwsim.compress.training.fit import ChosenSamples, LabelledBatch
-from hwsim.evaluation.measure import batch_size
+from hwsim.data import Labelled
+from hwsim.errors import HwsimError
+from hwsim.evaluation.measure import batch_size, read_labels
 
 JUDGED = 10_000
 """Of the calibration data's samples, on which accuracy is counted at most."""
@@ -45,8 +47,10 @@ class Judges:
         Both are arrays by input name with labels, `own` the calibration data. Test samples that
         are no part of a bound are not looked at: what is chosen by them is no longer unseen.
         `model` is what the network is called whose classes count where there are no labels.
+        Raises HwsimError for test samples without labels where an accuracy is to be that of them.
         """
         if target.accuracy is not None and test is not None:
+            _expect_labels(test[1])
             return cls(data=LabelledBatch.read(*test, names), told="the test samples", say=say)
         if own is None:
             return cls(data=None, told=f"{model}'s classes and scores", say=say)
@@ -62,3 +66,27 @@ class Judges:
             names=names,
         )
         return cls(data=part, told=f"{JUDGED:,} samples of the data and their labels", say=say)
+
+
+def own_pair(data: Labelled) -> Pair | None:
+    """The calibration data with class numbers; None where it has no labels, or none of classes."""
+    if data.labels is None:
+        return None
+    try:
+        return data.arrays, read_labels(data.labels, batch_size(data.arrays), data.names)
+    except HwsimError:
+        return None  # labels of something else, which lie beside the samples
+
+
+def tested_pair(data: Labelled) -> Pair:
+    """Samples to test an accuracy with, with class numbers.
+
+    Raises HwsimError where they have no labels, or none of classes.
+    """
+    _expect_labels(data.labels)
+    return data.arrays, read_labels(data.labels, batch_size(data.arrays), data.names)
+
+
+def _expect_labels(labels: Any) -> None:
+    if labels is None:
+        raise HwsimError("samples that a target accuracy is tested with must have labels, not none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hwsim.compress.choice.judges import Pair, own_pair, tested_pair
 from hwsim.compress.choice.target import parse_target
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.quantize.nonlinear import WeightSet, chosen_sets, encoded
@@ -12,7 +13,6 @@ from hwsim.compress.quantize.options import LinearScheme
 from hwsim.compress.training.start import float_weights
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
-from hwsim.evaluation.measure import batch_size, read_labels
 from hwsim.extras import expect_libraries
 from hwsim.ops import Weighted
 from hwsim.recipe.job import INTEGERS, Job, Masks, StepResult, save_masks
@@ -84,19 +84,22 @@ def run_quantization(job: Job) -> StepResult:
 
 def _judged(job: Job, data: Labelled) -> dict[str, Any]:
     """What a choice of bits is judged by: labels of the calibration data, and the test data."""
-    if all(job.values.get(name) is None for name in TARGETS):
+    bounds = [job.values[name] for name in TARGETS]
+    if all(bound is None for bound in bounds):
         return {}
-    found: dict[str, Any] = {} if data.labels is None else {"labels": _numbers(data)}
-    if job.data.has("test"):
-        tested = job.data.of_floats(FloatModel.read(job.before.path), "test")
-        if tested.labels is not None:
-            found["test"] = dict(tested.arrays), _numbers(tested)
+    own = own_pair(data)
+    found: dict[str, Any] = {} if own is None else {"labels": own[1]}
+    if job.values["target_accuracy"] is not None and job.data.has("test"):
+        found["test"] = tested_in(job.data.of_floats(FloatModel.read(job.before.path), "test"))
     return found
 
 
-def _numbers(data: Labelled) -> Any:
-    """Labels as class numbers."""
-    return read_labels(data.labels, batch_size(data.arrays), data.names)
+def tested_in(data: Labelled) -> Pair:
+    """Samples that an accuracy is tested with, with class numbers; HwsimError names them."""
+    try:
+        return tested_pair(data)
+    except HwsimError as error:
+        raise HwsimError(f"[data], test: {error}") from None
 
 
 def encoding(values: Values) -> None:

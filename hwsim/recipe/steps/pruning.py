@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hwsim.compress.choice.judges import own_pair
 from hwsim.compress.choice.pruned import (
     AMOUNT,
     PruningAim,
@@ -27,7 +28,7 @@ from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.recipe.job import FLOATS, INTEGERS, Job, StepResult, save_masks
 from hwsim.recipe.keys import Values
-from hwsim.recipe.steps.making import TARGETS
+from hwsim.recipe.steps.making import TARGETS, tested_in
 from hwsim.recipe.steps.training import expect_training, float_start
 from hwsim.storage import write_atomically
 from hwsim.verbs.designs import fewest_cycles
@@ -155,11 +156,17 @@ def _aim(job: Job, model: Graph | FloatModel) -> PruningAim | None:
 
     data, test = part("train"), None
     if target.accuracy is not None and job.data.has("test"):
-        tested = part("test")
-        test = None if tested.labels is None else (tested.arrays, tested.labels)
+        test = tested_in(part("test"))
     cycles = None if target.cycles is None else fewest_cycles(job.values["target"])
+    own = own_pair(data)
     return PruningAim.of(
-        target, data.arrays, data.labels, test, names=data.names, cycles=cycles, say=job.say
+        target,
+        data.arrays,
+        None if own is None else own[1],
+        test,
+        names=data.names,
+        cycles=cycles,
+        say=job.say,
     )
 
 
