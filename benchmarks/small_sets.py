@@ -141,8 +141,8 @@ def figures(name: str, data: DataSet, seed: int, epochs: int) -> dict[str, dict[
         "w8a8": quantized("w8a8"),
         "w4a8": quantized("w4a8"),
         "w4a4": quantized("w4a4", "feedback"),
-        "w4a4-trained": hwsim.distil(w4a4, x, y, learn_steps=True, **more).graph,
-        "ternary": hwsim.distil(ternary, x, y, learn_steps=True, **more).graph,
+        "w4a4-trained": hwsim.distil(w4a4, x, y, learn_steps=True, distil=0.5, **more).graph,
+        "ternary": hwsim.distil(ternary, x, y, learn_steps=True, distil=0.5, **more).graph,
         "pruned": hwsim.prune(
             w4a4, 0.75, x=x, labels=y, teacher=model, start=model, seed=seed, **rounds
         ).graph,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwsim import defaults
 from hwsim.cli.compression import Data
 from hwsim.cli.console import Progress, console, print_json
 from hwsim.cli.groups import PreparationOptions, grouped
@@ -66,7 +67,7 @@ def distil(
     labels: Labels = None,
     share: Annotated[
         float, typer.Option(help="Of the loss, that the teacher has; the labels have the rest.")
-    ] = 0.7,
+    ] = defaults.TAUGHT,
     temperature: Annotated[float, typer.Option(help="By which the scores are softened.")] = 4.0,
     features: Annotated[
         list[str] | None,

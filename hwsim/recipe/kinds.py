@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hwsim import defaults
 from hwsim.compress.training.fit import Wishes
 from hwsim.compress.training.loop import Training
 from hwsim.recipe.job import Job, StepResult
@@ -118,7 +119,7 @@ KINDS: Mapping[str, StepKind] = {
                 **SETTINGS,
             },
             Key("teacher", "Path"),
-            Key("share", "float", 0.7),
+            Key("share", "float", defaults.TAUGHT),
             Key("temperature", "float", Training().temperature),
         ),
         data=lambda _: ("train",),

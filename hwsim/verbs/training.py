@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from hwsim import defaults
 from hwsim.compress.any_float import integer_graph
 from hwsim.graph import Graph
 
@@ -100,13 +101,14 @@ def distil(
     `teacher` is a float model as `quantize` takes one, or a larger model (a Graph or what `load`
     takes).
     `features` gives edges of the model that shall be like tensors of the teacher, by name. The
-    rest is as in `finetune`; of the `options`, `distil` is the teacher's share of the loss and
-    `temperature` softens its scores.
+    rest is as in `finetune`; of the `options`, `distil` is the teacher's share of the loss (0.7)
+    and `temperature` softens its scores.
     Raises HwsimError as `finetune`, and for a teacher that does not take the model's samples.
     """
     from hwsim.compress.training.teachers import any_teacher
 
     graph = integer_graph(model, x)
+    options.setdefault("distil", defaults.TAUGHT)
     taught = any_teacher(teacher, graph, options.get("output"), features or {}, x)
     return _fitted(graph, (x, labels), test, names, taught, log, options)
 

@@ -91,13 +91,25 @@ def test_distilling_needs_no_labels_and_the_verb_gives_the_same_model(place, cap
         epochs=3,
         batch=64,
         rate=3e-3,
-        distil=0.7,
     )
     assert found.graph.hash() == hwsim.load(place / "t.hwsim").hash()
     assert found.after.right > found.before.right
     status, out, err = run(capsys, *call(place, "distil", "--teacher", place / "t.hwsim",
                                          "--epochs", 1, "--best", "--json"))  # fmt: skip
     assert status == 0, err
+
+
+def test_the_command_and_the_function_give_a_teacher_the_same_share(place, capsys):
+    status, _, err = run(capsys, *call(place, "distil", "--teacher", FLOAT, "--epochs", 1))
+    assert status == 0, err
+    rows = [np.load(place / f"{name}.npz") for name in ("train", "test")]
+    (x, labels), test = [(each["x"], each["y"]) for each in rows]
+    how = {"teacher": FLOAT, "test": test, "epochs": 1, "batch": 64, "rate": 3e-3}
+    found, half = [
+        hwsim.distil(place / "m.onnx", x, labels, **how, **more).graph.hash()
+        for more in ({}, {"distil": 0.5})
+    ]
+    assert found == hwsim.load(place / "t.hwsim").hash() != half
 
 
 def test_a_tenth_is_held_out_where_there_is_nothing_to_test_with(place):

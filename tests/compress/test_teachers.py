@@ -9,6 +9,7 @@ from support.digits_trained import FEW, IMAGES, float_model, quantized
 from support.seeds import seeded
 
 import hwsim
+from hwsim.compress.quantize.linear import Widths, quantize
 from hwsim.compress.training.loop import Training, finetune
 from hwsim.compress.training.loss import Lesson
 from hwsim.compress.training.teachers import any_teacher
@@ -69,3 +70,25 @@ def test_a_graph_as_a_teacher_gives_the_emulators_scores_and_reals():
     assert np.array_equal(lesson.scores, hwsim.emulate(larger, IMAGES[:7]))
     codes = hwsim.trace(larger, IMAGES[:7])[edge]
     assert np.array_equal(lesson.features[edge], codes * larger.types()[edge].scales()[0])
+
+
+def test_a_qonnx_file_teaches_as_the_graph_that_is_read_from_it(tmp_path):
+    graph, path = quantized("w2a3"), tmp_path / "larger.onnx"
+    proto = quantize(float_model(), [{"image": IMAGES[:512]}], Widths.parse("w8a8"))
+    assert any(node.op_type == "Quant" for node in proto.graph.node)
+    onnx.save(proto, str(path))
+    wanted = any_teacher(hwsim.load(path), graph, None, {})(IMAGES[:7]).scores
+    for teacher in (path, str(path), proto):
+        assert np.array_equal(any_teacher(teacher, graph, None, {})(IMAGES[:7]).scores, wanted)
+
+
+@pytest.mark.needs("onnxruntime")
+def test_a_teacher_of_several_outputs_has_one_of_the_models_name(tmp_path):
+    graph, path = quantized("w2a3"), tmp_path / "two.onnx"
+    proto = onnx.load(str(float_model().path))
+    (maker,) = (node for node in proto.graph.node if "logits" in node.output)
+    maker.output[0] = proto.graph.output[0].name = "other"
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("relu1", 1, None))
+    onnx.save(proto, str(path))
+    with pytest.raises(HwsimError, match="or one named 'logits', not other, relu1"):
+        any_teacher(path, graph, None, {})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim import notices
+from hwsim import defaults, notices
 from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.prune import scores
 from hwsim.compress.prune.masks import Mask, weighted_layers
@@ -28,9 +28,6 @@ from hwsim.evaluation.measure import (
     read_labels,
 )
 from hwsim.graph import Graph
-
-TAUGHT = 0.7
-"""The share of the loss that a teacher has."""
 
 
 class LayerEmptied(UserWarning):
@@ -57,7 +54,7 @@ class Rounds:
         """Rounds with so many epochs of training after each, whose settings are `Training`'s."""
         if epochs < 0:
             raise HwsimError(f"epochs a round must be at least 0, not {epochs}")
-        training = Training(epochs=epochs, distil=TAUGHT, **settings) if epochs else None
+        training = Training(epochs=epochs, distil=defaults.TAUGHT, **settings) if epochs else None
         return cls(schedule=schedule, count=count, training=training)
 
 

@@ -18,6 +18,7 @@ from hwsim.errors import HwsimError
 from hwsim.evaluation.measure import choose_output
 from hwsim.evaluation.reference import onnx_reference
 from hwsim.frontends import as_graph
+from hwsim.frontends.onnx.qonnx import DOMAINS
 from hwsim.frontends.torch.pt2 import read_program
 from hwsim.frontends.torch.read import QUANTIZED
 from hwsim.graph import Graph
@@ -43,6 +44,8 @@ def any_teacher(
     for edge in features:
         if edge not in graph.types():
             raise HwsimError(f"a feature must be an edge of the model, not {edge!r}")
+    if _is_qonnx(teacher):  # ONNX Runtime does not know its operators, the emulator does
+        return graph_teacher(as_graph(teacher), graph, features, port.name)
     if isinstance(teacher, str | Path) and Path(teacher).suffix.lower() == ".onnx":
         return onnx_teacher(Path(teacher), graph, port.name, features)
     if _is_float(teacher):
@@ -50,6 +53,22 @@ def any_teacher(
         return onnx_teacher(found.path, graph, port.name, features, proto=found.proto)
     whole = as_graph(teacher) if data is None else integer_graph(teacher, data)
     return graph_teacher(whole, graph, features, port.name)
+
+
+def _is_qonnx(teacher: Any) -> bool:
+    """Whether a teacher is an ONNX model with operators of QONNX."""
+    if isinstance(teacher, str | Path):
+        if Path(teacher).suffix.lower() != ".onnx":
+            return False
+        import onnx
+        from google.protobuf.message import DecodeError
+
+        try:
+            teacher = onnx.load(str(teacher), load_external_data=False)
+        except (OSError, DecodeError):
+            return False  # told where it is run
+    proto = type(teacher).__name__ == "ModelProto"
+    return proto and any(node.domain in DOMAINS for node in teacher.graph.node)
 
 
 def _is_float(teacher: Any) -> bool:
