@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -10,13 +11,14 @@ import digits
 import numpy as np
 import onnx
 import pytest
-from support.cli_calls import refused, run
+from support.cli_calls import refused, run, tiny
 from support.seeds import seeded
 
 import hwsim
 from hwsim.compress.choice.knapsack import Knapsack, Question, Together
 from hwsim.compress.prune.masks import masks_of, parse_pattern, weighted_layers
 from hwsim.compress.prune.prune import Pruning, prune
+from hwsim.compress.prune.rounds import LayerEmptied
 from hwsim.errors import HwsimError
 from rtl.plan.explore import fewest_cycles
 
@@ -156,6 +158,8 @@ def test_every_pattern_keeps_its_bound(graph, pattern, asked):
         assert cycles == made.choice.best["cycles"] <= 3_000 < fewest_cycles(graph)
     else:
         assert stay(made.graph) <= made.choice.best["bits"] <= asked["target_bits"] < stay(graph)
+    assert made.choice.cost == "bits"
+    assert all(one["cost"] == one["bits"] for one in (made.choice.best, *made.choice.tried))
     chosen = {row["name"]: row["chosen"] for row in made.choice.rows}
     layers = weighted_layers(made.graph)
     if pattern == "channels":
@@ -171,6 +175,33 @@ def test_every_pattern_keeps_its_bound(graph, pattern, asked):
             groups = np.moveaxis(mask, -2, -1).reshape(-1, 4)
             assert set(groups.sum(axis=1).tolist()) == {chosen[name]}
     assert any(not row["same"] for row in made.choice.rows)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts"), [("2x4", [16]), ("2x2", [8, 16]), ("1x2", [4, 8, 12, 16])]
+)
+def test_of_few_blocks_each_number_is_a_choice_and_one_stays(pattern, parts):
+    x = np.random.default_rng(seeded(73)).uniform(-100, 100, (16, 4))
+    whole = hwsim.prune(tiny(), x=x, pattern=pattern, target_bits=32)
+    assert whole.choice.rows[0]["values"] == parts
+    for part in parts:
+        bits = 32 * part // 16
+        made = hwsim.prune(tiny(), x=x, pattern=pattern, target_bits=bits)
+        chosen = made.choice.rows[0]["chosen"]
+        assert chosen in parts and stay(made.graph) == 32 * chosen // 16 <= bits
+    sentence = f"no choice of amounts by layer fits .* bits: the fewest are {2 * parts[0]}"
+    with pytest.raises(HwsimError, match=sentence) as told:
+        hwsim.prune(tiny(), x=x, pattern=pattern, target_bits=2 * parts[0] - 1)
+    assert told.value.exit_status == 1
+
+
+def test_a_layer_of_which_a_target_leaves_nothing_but_0_is_warned_of():
+    whole = tiny()
+    weights = whole.nodes[0].op.weights.copy()
+    weights[-1, -1] = 0  # without activity all scores are alike, and the last weight stays
+    whole = whole.with_op("dense", dataclasses.replace(whole.nodes[0].op, weights=weights))
+    with pytest.warns(LayerEmptied, match="no weight but 0 is left in 'dense'"):
+        hwsim.prune(whole, x=np.zeros((4, 4)), by="activation", target_bits=3)
 
 
 def test_layers_that_are_not_named_stay_whole(graph):
@@ -292,5 +323,6 @@ def test_a_large_knapsack_writes_nothing_to_the_output(capfd):
     sack = Knapsack(tuple(questions), tuple(pairs))
     least, most = sack.cost(sack.cheapest), sack.cost(sack.dearest)
     for share in (0.1, 0.3, 0.6):
-        assert sack.cost(sack.solve(round(least + (most - least) * share))) <= most
+        budget = round(least + (most - least) * share)
+        assert least < sack.cost(sack.solve(budget)) <= budget < most
     assert capfd.readouterr().out == ""

@@ -68,7 +68,7 @@ def choose_amounts(
     made = room.make(kept)
     return ChosenAmounts(
         kept=kept,
-        gone=max(0.0, 1 - made.bits / max(whole.bits, 1)),
+        gone=max(0.0, 1 - max(made.bits, 1) / max(whole.bits, 1)),
         amounts={name: room.amount(name, stay) for name, stay in kept.items()},
         choice=reported(trials, best, target, "bits", judges.told),
         network=made,

@@ -17,7 +17,13 @@ from hwsim.compress.prune.float_weights import PrunedFloat, prune_float
 from hwsim.compress.prune.masks import Mask
 from hwsim.compress.prune.prune import Pruned, Pruning
 from hwsim.compress.prune.resume import Behind
-from hwsim.compress.prune.rounds import Round, Rounds, expect_trained, prune_in_rounds
+from hwsim.compress.prune.rounds import (
+    Round,
+    Rounds,
+    expect_trained,
+    prune_in_rounds,
+    warn_of_emptied,
+)
 from hwsim.compress.training.fingerprint import Teacher
 from hwsim.compress.training.fit import LabelledBatch
 from hwsim.errors import HwsimError
@@ -110,7 +116,9 @@ def prune_to(
         how, choice = replace(how, amounts=found.amounts, amount=found.gone), found.choice
         if plain:
             assert isinstance(found.network, TriedGraph)
-            return Pruned(found.network.graph, room.masks(found.kept), room.whole, choice)
+            once = Pruned(found.network.graph, room.masks(found.kept), room.whole, choice)
+            warn_of_emptied(graph, once)
+            return once
     made = prune_in_rounds(
         graph,
         how,

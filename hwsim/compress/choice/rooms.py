@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ from hwsim.compress.choice.networks import TriedFloats, TriedGraph, TriedNetwork
 from hwsim.compress.float_model import FloatModel
 from hwsim.compress.prune.float_weights import float_scores, masked_floats
 from hwsim.compress.prune.masks import (
+    Blocks,
     Mask,
     NOfM,
     Score,
     WholeChannels,
+    count_of,
     masked,
     masks_of,
     weighted_layers,
@@ -27,7 +29,7 @@ from hwsim.compress.quantize.places import places
 from hwsim.graph import Graph
 
 SIXTEENTHS = 16
-"""Of a layer's weights or blocks; all but one of them can go."""
+"""Of a layer's weights or blocks, of which one stays at least; fewer where it has fewer."""
 FLOAT_BITS = 32
 
 Cycles = Callable[[Graph], int | None]
@@ -97,9 +99,14 @@ class PruningRoom:
         nofm = pattern if isinstance(pattern, NOfM) else None
         least, parts = (nofm.kept, nofm.size) if nofm else (1, SIXTEENTHS)
         fitting = masks_of(scores, pattern, amount={})
+        block = pattern.pe * pattern.simd if isinstance(pattern, Blocks) else 1
+        cells = {name: nofm.size if nofm else mask.size // block for name, mask in fitting.items()}
 
-        def amount(_: str, stay: int) -> float:
-            return 1 - stay / parts
+        def amount(name: str, stay: int) -> float:
+            return min(1 - stay / parts, 1 - 1 / cells[name])  # one stays of few blocks, too
+
+        def values(name: str) -> tuple[int, ...]:
+            return _apart(range(least, parts + 1), lambda stay: amount(name, stay), cells[name])
 
         def masks(kept: Kept) -> dict[str, Mask]:
             some = {name: scores[name] for name in kept}
@@ -107,7 +114,7 @@ class PruningRoom:
             return masks_of(some, pattern, amount=amounts) if some else {}
 
         return cls(
-            values=dict.fromkeys(fitting, tuple(range(least, parts + 1))),
+            values={name: values(name) for name in fitting},
             of=f"of each {parts} weights" if nofm else "of 16 parts",
             make=lambda kept: tried(masks(kept)),
             masks=masks,
@@ -140,6 +147,17 @@ class PruningRoom:
             },
             adds=False,
         )
+
+
+def _apart(stays: Sequence[int], amount: Callable[[int], float], cells: int) -> tuple[int, ...]:
+    """Of parts that leave as many cells (weights or blocks), those that say best how many."""
+    found: dict[int, int] = {}
+    for stay in stays:
+        left = cells - count_of(amount(stay), cells)
+        off = abs(stay * cells - left * stays[-1])
+        if left not in found or off <= abs(found[left] * cells - left * stays[-1]):
+            found[left] = stay
+    return tuple(sorted(found.values()))
 
 
 def bits_that_stay(graph: Graph) -> int:

@@ -156,11 +156,12 @@ def prune_in_rounds(
         stand = Stand(number=number, found=found, behind=behind)
         if kept is not None:
             kept.write(stand)
-    _warn_of_emptied(graph, stand.found)
+    warn_of_emptied(graph, stand.found)
     return stand.found
 
 
-def _warn_of_emptied(before: Graph, found: Pruned) -> None:
+def warn_of_emptied(before: Graph, found: Pruned) -> None:
+    """Warn of layers that had other weights than 0, and have none left."""
     old = weighted_layers(before)
     gone = [
         repr(name)
