@@ -10,6 +10,7 @@ from support import rtl_designs
 
 import hwsim
 from hwsim.compress.choice.channels import products
+from hwsim.compress.figures import bit_operations
 from hwsim.compress.prune.masks import parse_pattern
 from hwsim.compress.prune.prune import Pruning, prune
 from hwsim.data.sets import load
@@ -45,6 +46,8 @@ def test_a_network_comes_within_the_cycles_of_its_plan(whole, small):
     assert after <= 3000 < before
     best = small.choice.best
     assert best["cycles"] == after and hwsim.accuracy(small.graph, X, Y).top1 == best["accuracy"]
+    assert small.choice.cost == "operations"
+    assert best["cost"] == best["operations"] == bit_operations(small.graph)
     kept = {row["name"]: row["chosen"] for row in small.choice.rows}
     layers = {node.name: node.op for node in small.graph.nodes if hasattr(node.op, "outputs")}
     assert {name: layers[name].outputs for name in kept} == kept

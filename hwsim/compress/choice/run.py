@@ -139,7 +139,7 @@ def reported(
 ) -> BitChoice:
     """Plain values of all that was tried."""
     sack = trials.sack
-    tried = tuple(_facts(sack, trial) for trial in trials.every)
+    tried = tuple(_facts(sack, trial, cost) for trial in trials.every)
     rows = tuple(
         {
             "name": q.name,
@@ -157,20 +157,21 @@ def reported(
         bounds=target.bounds,
         cost=cost,
         rows=rows,
-        best=_facts(sack, best),
+        best=_facts(sack, best, cost),
         tried=tried,
         curve=front(tried),
         judged=judged,
     )
 
 
-def _facts(sack: Knapsack, trial: ChoiceTrial) -> dict[str, Any]:
+def _facts(sack: Knapsack, trial: ChoiceTrial, cost: str) -> dict[str, Any]:
+    """With the cost that the network has; that of the knapsack may only stand for it."""
     choice: dict[str, dict[str, int]] = {}
     for q, at in zip(sack.questions, trial.answers, strict=True):
         choice.setdefault(q.of, {})[q.name] = q.values[at]
     return {
         "choice": choice,
-        "cost": trial.cost,
+        "cost": trial.bits if cost == "bits" else trial.operations,
         "bits": trial.bits,
         "operations": trial.operations,
         "predicted": trial.predicted,
