@@ -143,7 +143,7 @@ def prune(
     from hwsim.compress.choice.pruned import AMOUNT, parse_pruning_target
     from hwsim.compress.prune.masks import parse_pattern
     from hwsim.compress.prune.prune import Pruning, facts_of
-    from hwsim.compress.prune.rounds import Rounds, expect_trained
+    from hwsim.compress.prune.rounds import Rounds, expect_trained, expect_used
     from hwsim.frontends import load
     from hwsim.verbs.designs import fewest_cycles
 
@@ -162,6 +162,9 @@ def prune(
     )
     planned = Rounds.of(schedule, rounds, epochs, rate=rate, batch=batch, seed=seed, device=device)
     expect_trained(planned, checkpoint)
+    expect_used(how, planned, start=start is not None, teacher=teacher is not None)
+    if out.suffix.lower() == ".onnx":
+        _expect_of_floats(like=like, output=output, data=data, labels=labels, target=asked)
     read = (model, *(data or ()), labels, start, teacher, *(test or ()))
     expect_target(out, (".hwsim", ".onnx"), read=read)
     if checkpoint is not None:
@@ -197,6 +200,17 @@ def prune(
 
         show_choice(facts["choice"])
     _show(facts)
+
+
+def _expect_of_floats(*, target: ChoiceTarget | None, like: str | None, **given: Any) -> None:
+    """Raise HwsimError for options that say nothing of a float model."""
+    if like is not None:
+        raise HwsimError(f"--like must come with a quantized model, not with a float one: {like}")
+    if target is None and (named := [f"--{name}" for name, one in given.items() if one]):
+        raise HwsimError(
+            f"{named[0]} must come with a target where a float model is pruned, by the magnitude "
+            "of its weights, not without"
+        )
 
 
 def _in_rounds(

@@ -144,8 +144,10 @@ def _trained(
     teach: Callable[[Graph], Teacher] | None = None,
 ) -> Fitted:
     """The model trained and written; labels may be missing where something teaches."""
+    from hwsim.compress.training.fit import expect_patience
     from hwsim.frontends import load
 
+    expect_patience(how, wishes)
     read = (model, *files.inputs, files.labels, *options.files)
     _expect_targets(out, options.checkpoint, *read)
     with Progress(f"reading {model}") as progress:

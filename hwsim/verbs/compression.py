@@ -112,6 +112,8 @@ def quantize(
     )
     bounds = target_accuracy, target_bits, target_cycles
     asked = parse_target(*bounds, least=least, cost=cost, accumulator=accumulator)
+    if test is not None and asked is None:
+        raise HwsimError("samples to test with must come with a target accuracy, not without")
     cycles = None if target_cycles is None else fewest_cycles(target)
     found = any_float(model, data)
     batches: Batches | BatchStream
@@ -205,11 +207,10 @@ def prune(
     from hwsim.compress.choice.pruned import AMOUNT, parse_pruning_target, prune_to
     from hwsim.compress.prune.masks import parse_pattern
     from hwsim.compress.prune.prune import Pruning
-    from hwsim.compress.prune.rounds import Rounds
+    from hwsim.compress.prune.rounds import Rounds, expect_used
     from hwsim.compress.training.start import float_weights
     from hwsim.compress.training.teachers import any_teacher
 
-    graph = as_graph(model) if x is None else integer_graph(model, x)
     asked = parse_pruning_target(
         target_accuracy, target_bits, target_cycles, amount=amount, scope=scope
     )
@@ -223,6 +224,11 @@ def prune(
         output=output,
     )
     made = {"rate": rate, "batch": batch, "seed": seed, "device": device}
+    planned = Rounds.of(schedule, rounds, epochs_a_round, **made)
+    expect_used(how, planned, start=start is not None, teacher=teacher is not None)
+    if test is not None and asked is None:
+        raise HwsimError("samples to test with must come with a target accuracy, not without")
+    graph = as_graph(model) if x is None else integer_graph(model, x)
     aim = None
     if asked is not None:
         cycles = None if target_cycles is None else fewest_cycles(target)
@@ -230,7 +236,7 @@ def prune(
     return prune_to(
         graph,
         how,
-        Rounds.of(schedule, rounds, epochs_a_round, **made),
+        planned,
         aim,
         x,
         labels,

@@ -50,8 +50,7 @@ class ChoiceTarget:
             value = self.bounds.get(name, 1)
             if value < 1:
                 raise HwsimError(f"the target {name} must be at least 1, not {value}")
-        if self.cost not in COSTS:
-            raise HwsimError(f"the cost must be one of {', '.join(COSTS)}, not {self.cost!r}")
+        check_cost(self.cost)
         if self.least.weights < STORED:
             raise HwsimError(
                 f"the least bits of weights must be at least {STORED}, which a sign takes too, not "
@@ -102,6 +101,12 @@ class ChoiceTarget:
                 )
 
 
+def check_cost(cost: str) -> None:
+    """Raise HwsimError for what nothing is counted by."""
+    if cost not in COSTS:
+        raise HwsimError(f"the cost must be one of {', '.join(COSTS)}, not {cost!r}")
+
+
 def parse_target(
     accuracy: str | float | None,
     bits: int | None,
@@ -116,13 +121,15 @@ def parse_target(
     Raises HwsimError for values that are none, and for narrow sums beside it: what is tried and
     counted has exact ones.
     """
+    fewest = Widths.parse(least)
+    check_cost(cost)
     if accuracy is None and bits is None and cycles is None:
         return None
     target = ChoiceTarget(
         accuracy=parse_accuracy(accuracy),
         bits=bits,
         cycles=cycles,
-        least=Widths.parse(least),
+        least=fewest,
         cost=cost,
     )
     if accumulator is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from hwsim import defaults, notices
 from hwsim.compress.classes import warn_of_missing
 from hwsim.compress.prune import scores
-from hwsim.compress.prune.masks import Mask, weighted_layers
+from hwsim.compress.prune.masks import Mask, WholeChannels, weighted_layers
 from hwsim.compress.prune.prune import Earlier, Pruned, Pruning, prune
 from hwsim.compress.prune.resume import Behind, RoundsCheckpoint, Stand
 from hwsim.compress.prune.schedules import amounts
@@ -83,6 +83,21 @@ def expect_trained(rounds: Rounds, checkpoint: Path | None) -> None:
         raise HwsimError(
             "a checkpoint (--checkpoint) must come with epochs a round (--epochs-a-round), whose "
             f"training it keeps, not alone as {checkpoint}"
+        )
+
+
+def expect_used(how: Pruning, rounds: Rounds, *, start: bool, teacher: bool) -> None:
+    """Raise HwsimError where there is a float model to start from, or a teacher, of no use."""
+    for what, given in (("a start (--from)", start), ("a teacher (--teacher)", teacher)):
+        if given and rounds.training is None:
+            raise HwsimError(
+                f"{what} must come with epochs a round (--epochs-a-round), of the training that "
+                "looks at it, not without"
+            )
+    if start and isinstance(how.pattern, WholeChannels):
+        raise HwsimError(
+            "a start (--from) must come with a pattern of single weights, not with channels: "
+            "without them training begins at the codes"
         )
 
 

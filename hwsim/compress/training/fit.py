@@ -178,6 +178,15 @@ class Wishes:
     accumulator: str | None = None
 
 
+def expect_patience(how: Training, wishes: Wishes) -> None:
+    """Raise HwsimError for a patience with epochs that nothing judges."""
+    if how.patience is not None and not wishes.best:
+        raise HwsimError(
+            "a patience (--patience) must come with the best epoch (--best), which it waits for, "
+            "not alone"
+        )
+
+
 def kept_weights(graph: Graph) -> dict[str, npt.NDArray[np.bool_]]:
     """Where the weights of each layer differ from 0: masks for `finetune`."""
     return {n.name: n.op.weights != 0 for n in graph.nodes if isinstance(n.op, Weighted)}
@@ -204,6 +213,7 @@ def fit(
     start nor zeros. Raises HwsimError as `finetune`, and for a float model whose weights are not
     the Graph's.
     """
+    expect_patience(how, wishes)
     port = choose_output(graph, wishes.output)
     held, tested = test, "samples to test with"
     if test is None and data.labels is not None:

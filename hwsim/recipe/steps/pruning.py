@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hwsim.compress.choice.judges import own_pair
@@ -19,7 +20,7 @@ from hwsim.compress.float_model import FloatModel
 from hwsim.compress.prune.float_weights import facts_of_float
 from hwsim.compress.prune.masks import WholeChannels, parse_pattern
 from hwsim.compress.prune.prune import Pruning, facts_of
-from hwsim.compress.prune.rounds import Rounds, joined
+from hwsim.compress.prune.rounds import Rounds, expect_used, joined
 from hwsim.compress.prune.scores import BY_LABELS
 from hwsim.compress.training.fit import LabelledBatch
 from hwsim.compress.training.teachers import any_teacher
@@ -63,8 +64,8 @@ def rounds_of(values: Values) -> Rounds:
 
 def check_pruning(values: Values) -> None:
     """Raise HwsimError for values that mean nothing."""
-    pruning(values)
-    rounds_of(values)
+    start, teacher = isinstance(values["from"], Path), values["teacher"] is not None
+    expect_used(pruning(values), rounds_of(values), start=start, teacher=teacher)
     target_of(values)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hwsim.compress.any_float import any_float
-from hwsim.compress.training.fit import LabelledBatch, Wishes, fit
+from hwsim.compress.training.fit import LabelledBatch, Wishes, expect_patience, fit
 from hwsim.compress.training.loop import Epoch, Training
 from hwsim.compress.training.start import float_weights
 from hwsim.compress.training.teachers import any_teacher
@@ -22,6 +22,11 @@ def training(values: Values) -> Training:
     if "share" in values:
         given["distil"] = values["share"]
     return Training(**given)
+
+
+def check_training(values: Values) -> None:
+    """Raise HwsimError for values that mean nothing."""
+    expect_patience(training(values), Wishes(best=values["best"]))
 
 
 def expect_training() -> None:
