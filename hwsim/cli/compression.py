@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from hwsim.cli.options import (
     Classes,
     Json,
     Labels,
+    Output,
     TargetAccuracy,
     TargetBits,
     TargetCycles,
@@ -124,6 +126,7 @@ def quantize(
     ] = None,
     labels: Labels = None,
     classes: Classes = None,
+    output: Output = None,
     *,
     preparation: PreparationOptions,
     as_json: Json = False,
@@ -139,6 +142,7 @@ def quantize(
     from hwsim.cli.labelled import named_files
     from hwsim.compress.any_float import any_float
     from hwsim.compress.choice.choose import choose
+    from hwsim.compress.choice.judges import expect_output
     from hwsim.compress.choice.target import parse_target
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.result import check_suffix
@@ -180,6 +184,7 @@ def quantize(
     prepare = preparation.parse()
     with Progress(f"reading {model}") as progress:
         found = any_float(model)
+        expect_output(found, output)
         own = None if test else labels
         given = float_samples(found, data, own, classes, prepare)
         tested = given if not test else float_samples(found, test, labels, classes, prepare)
@@ -193,12 +198,13 @@ def quantize(
         else:
             files = named_files(test or data, labels)
             judges = judges_of(asked, given, tested if test else None, files, progress)
+            judges = replace(judges, output=output)
             made = choose(found, batches, linear, asked, judges, cycles)
         if accumulator is not None:
             made = with_narrow_sums(made, found, batches, accumulator)
-        warn_of_classes(made.graph, given, batches.places)
+        warn_of_classes(made.graph, given, batches.places, output)
         progress("counting accuracy")
-        score, why = accuracy_of(made.graph, tested, model, asked=labels is not None)
+        score, why = accuracy_of(made.graph, tested, model, output, asked=labels is not None)
         made.save(out)
     facts: dict[str, Any] = {
         "model": str(model),

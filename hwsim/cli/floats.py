@@ -30,7 +30,7 @@ def float_samples(
 
 
 def accuracy_of(
-    graph: Graph, data: Labelled, model: Path, *, asked: bool
+    graph: Graph, data: Labelled, model: Path, output: str | None = None, *, asked: bool
 ) -> tuple[dict[str, Any] | None, str]:
     """Counts of the integer and the float model, and why there are none where there are none.
 
@@ -40,11 +40,12 @@ def accuracy_of(
     if data.labels is None:
         return None, ""
     try:
-        port = choose_output(graph, None)
+        port = choose_output(graph, output)
         found = measure(
             graph,
             data.arrays,
             data.labels,
+            output=port.name,
             names=data.names,
             reference=float_reference(model, graph, port.name),
         )
@@ -61,13 +62,13 @@ def accuracy_of(
     }, ""
 
 
-def warn_of_classes(graph: Graph, data: Labelled, places: Any) -> None:
+def warn_of_classes(graph: Graph, data: Labelled, places: Any, output: str | None = None) -> None:
     """Warn of classes that the samples at these places have none of, where labels are classes."""
     if data.labels is None:
         return
     count = len(next(iter(data.arrays.values())))
     try:
-        port = choose_output(graph, None)
+        port = choose_output(graph, output)
         found = read_labels(data.labels, count, data.names)[places]
     except HwsimError:
         return  # labels of something else, which lie beside the samples

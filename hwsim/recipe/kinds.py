@@ -71,7 +71,7 @@ SETTINGS = _with(
 
 KINDS: Mapping[str, StepKind] = {
     "quantize": StepKind(
-        keys=_negated(keys_of(quantize, leave=("out",), rename={"layers": "layer"})),
+        keys=_negated(keys_of(quantize, leave=("out", "output"), rename={"layers": "layer"})),
         takes=("floats",),
         gives="integers",
         data=lambda _: ("calibration",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ def quantize(
     cost: str = "operations",
     labels: Any = None,
     test: tuple[Any, Any] | None = None,
+    output: str | None = None,
     out: str | Path | None = None,
 ) -> QuantizedModel:
     """Quantize a float model after training, from what it does on calibration data.
@@ -76,13 +78,13 @@ def quantize(
     name, and inputs, keep theirs. `target_accuracy` (0.915, or "91.5%") takes the least `cost` (bit
     `operations`, or `bits` of weights) whose accuracy on `test`, a pair of samples and labels, is
     so high; without `test` it is counted on the data, with `labels` (as `accuracy` takes them).
-    `target_bits` takes what is best within so many bits of all weights: of the highest accuracy on
-    the data where `labels` are given, else by the float model's classes. `target_cycles` leaves
-    bits alone and takes channels out, those that matter least, until `target` (the device) has room
-    for hardware of so many cycles an inference (`hwsim plan`): a Graph of fewer channels, to be
-    trained again. Of several targets all are kept: what is best within bits and cycles, channels
-    and bits exchanged for each other, or with an accuracy what costs least. `choice` in the result
-    says what was chosen and tried.
+    `output` names the one that classifies, of several. `target_bits` takes what is best within so
+    many bits of all weights: of the highest accuracy on the data where `labels` are given, else by
+    the float model's classes. `target_cycles` leaves bits alone and takes channels out, those that
+    matter least, until `target` (the device) has room for hardware of so many cycles an inference
+    (`hwsim plan`): a Graph of fewer channels, to be trained again. Of several targets all are kept:
+    what is best within bits and cycles, channels and bits exchanged for each other, or with an
+    accuracy what costs least. `choice` in the result says what was chosen and tried.
     Written to `out` if given: `.onnx` for other tools too, or `.hwsim`, whole or not at all. A
     `.onnx` file's sums are QONNX's, in float32, and its Graph is what is read from it; otherwise
     the Graph adds whole numbers of any size.
@@ -91,6 +93,7 @@ def quantize(
     """
     from hwsim.compress.any_float import any_float
     from hwsim.compress.choice.choose import choose
+    from hwsim.compress.choice.judges import expect_output
     from hwsim.compress.choice.target import parse_target
     from hwsim.compress.quantize.options import LinearScheme
     from hwsim.compress.quantize.run import run
@@ -116,6 +119,7 @@ def quantize(
         raise HwsimError("samples to test with must come with a target accuracy, not without")
     cycles = None if target_cycles is None else fewest_cycles(target)
     found = any_float(model, data)
+    expect_output(found, output)
     batches: Batches | BatchStream
     if hasattr(data, "shape") or isinstance(data, Mapping):
         arrays = data if isinstance(data, Mapping) else {found.inputs[0]: data}
@@ -125,7 +129,7 @@ def quantize(
     if asked is None:
         made = run(found, batches, linear)
     else:
-        judges = _judges(found, batches, asked, labels, test)
+        judges = replace(_judges(found, batches, asked, labels, test), output=output)
         made = choose(found, batches, linear, asked, judges, cycles)
     if accumulator is not None:
         made = with_narrow_sums(made, found, batches, accumulator)

@@ -60,6 +60,7 @@ def choose_amounts(
         yardstick=Yardstick.of(whole.outputs(few)),
         batches=few,
         data=judges.data,
+        output=judges.output,
         most=target.cycles,
         say=judges.say,
     )

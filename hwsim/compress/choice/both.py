@@ -87,6 +87,7 @@ def choose_both(
             yardstick=yardstick,
             batches=few,
             data=judges.data,
+            output=judges.output,
             most=target.cycles,
             say=judges.say,
         )

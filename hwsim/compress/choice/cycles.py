@@ -49,6 +49,7 @@ def choose_channels(
         yardstick=yardstick,
         batches=few,
         data=judges.data,
+        output=judges.output,
         most=target.cycles,
         say=judges.say,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.compress.choice.target import ChoiceTarget
+from hwsim.compress.float_model import FloatModel
 from hwsim.compress.training.fit import ChosenSamples, LabelledBatch
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
@@ -25,11 +26,15 @@ Pair = tuple[Mapping[str, Any], Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judges:
-    """Samples with labels, or None, and what they are called; `say` gets what is being done."""
+    """Samples with labels, or None, and what they are called; `say` gets what is being done.
+
+    `output` names the one that classifies, of several.
+    """
 
     data: LabelledBatch | None
     told: str
     say: Say | None = None
+    output: str | None = None
 
     @classmethod
     def of(
@@ -90,3 +95,9 @@ def tested_pair(data: Labelled) -> Pair:
 def _expect_labels(labels: Any) -> None:
     if labels is None:
         raise HwsimError("samples that a target accuracy is tested with must have labels, not none")
+
+
+def expect_output(model: FloatModel, output: str | None) -> None:
+    """Raise HwsimError for the name of an output that a model does not have."""
+    if output is not None and output not in model.outputs:
+        raise HwsimError(f"output must be one of {', '.join(model.outputs)}, not {output!r}")

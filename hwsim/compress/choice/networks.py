@@ -36,8 +36,11 @@ class TriedNetwork(Protocol):
         """What it gives for each batch, by name."""
         ...
 
-    def accuracy(self, data: LabelledBatch) -> float | None:
-        """The share of samples that are right; None without labels."""
+    def accuracy(self, data: LabelledBatch, output: str | None) -> float | None:
+        """The share of samples that an output gets right, the only one or the one of that name.
+
+        None without labels.
+        """
         ...
 
 
@@ -75,11 +78,12 @@ class TriedGraph:
 
         return [outputs(batch) for batch in batches]
 
-    def accuracy(self, data: LabelledBatch) -> float | None:
+    def accuracy(self, data: LabelledBatch, output: str | None) -> float | None:
         """The emulator's."""
         if data.labels is None:
             return None
-        return measure(self.graph, data.arrays, data.labels, names=data.names).top1
+        given = data.arrays, data.labels
+        return measure(self.graph, *given, names=data.names, output=output).top1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,8 +112,9 @@ class TriedFloats:
         """What ONNX Runtime gives."""
         return list(self.model.run(batches, self.model.outputs))
 
-    def accuracy(self, data: LabelledBatch) -> float | None:
+    def accuracy(self, data: LabelledBatch, output: str | None) -> float | None:
         """ONNX Runtime's."""
         if data.labels is None:
             return None
-        return accuracy_of_floats(self.model, data.arrays, data.labels, data.names).top1
+        given = data.arrays, data.labels, data.names
+        return accuracy_of_floats(self.model, *given, output=output).top1

@@ -112,7 +112,8 @@ def prune_to(
     choice, plain = None, rounds.training is None and rounds.count == 1
     if aim is not None:
         room = PruningRoom.of_graph(graph, how, _given(aim.samples), aim.samples.labels, aim.cycles)
-        found = choose_amounts(room, aim.samples, aim.target, aim.judges)
+        judges = replace(aim.judges, output=how.output)
+        found = choose_amounts(room, aim.samples, aim.target, judges)
         how, choice = replace(how, amounts=found.amounts, amount=found.gone), found.choice
         if plain:
             assert isinstance(found.network, TriedGraph)
@@ -149,8 +150,8 @@ def prune_floats_to(model: FloatModel, how: Pruning, aim: PruningAim | None) -> 
             f"{model.path} must be a quantized network for a target of cycles, which are those of "
             "integers in hardware"
         )
-    room = PruningRoom.of_floats(model, how)
-    found = choose_amounts(room, aim.samples, aim.target, aim.judges)
+    room, judges = PruningRoom.of_floats(model, how), replace(aim.judges, output=how.output)
+    found = choose_amounts(room, aim.samples, aim.target, judges)
     assert isinstance(found.network, TriedFloats)
     proto = found.network.model.proto
     return PrunedFloat(proto, room.masks(found.kept), room.whole, found.choice)

@@ -63,6 +63,7 @@ def choose_widths(
         yardstick=Yardstick.of(start.run(few, start.outputs)),
         batches=few,
         data=judges.data,
+        output=judges.output,
         say=judges.say,
     )
     best = searched(trials, target, span)

@@ -47,7 +47,8 @@ class ChoiceTrials:
     """Networks of a knapsack's choices, made by `make` and judged on samples.
 
     `yardstick` has the outputs on `batches` that they are to give; `data` are samples with labels
-    to count accuracy on. What takes more than `most` cycles is not judged by accuracy.
+    to count accuracy on, that of the `output` where there are several. What takes more
+    than `most` cycles is not judged by accuracy.
     """
 
     sack: Knapsack
@@ -55,6 +56,7 @@ class ChoiceTrials:
     yardstick: Yardstick
     batches: tuple[Batch, ...]
     data: LabelledBatch | None = None
+    output: str | None = None
     most: int | None = None
     say: Callable[[str], None] | None = None
     found: dict[Answers, ChoiceTrial] = field(default_factory=dict)
@@ -84,7 +86,9 @@ class ChoiceTrials:
                 predicted=self.sack.loss(answers),
                 loss=self.yardstick.loss(outputs),
                 agreement=None if slow else self.yardstick.agreement(outputs),
-                accuracy=None if slow or self.data is None else made.accuracy(self.data),
+                accuracy=None
+                if slow or self.data is None
+                else made.accuracy(self.data, self.output),
                 bits=made.bits,
                 operations=made.operations,
                 cycles=made.cycles,

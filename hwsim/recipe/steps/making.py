@@ -88,7 +88,9 @@ def _judged(job: Job, data: Labelled) -> dict[str, Any]:
     if all(bound is None for bound in bounds):
         return {}
     own = own_pair(data)
-    found: dict[str, Any] = {} if own is None else {"labels": own[1]}
+    found: dict[str, Any] = {"output": job.data.output}
+    if own is not None:
+        found["labels"] = own[1]
     if job.values["target_accuracy"] is not None and job.data.has("test"):
         found["test"] = tested_in(job.data.of_floats(FloatModel.read(job.before.path), "test"))
     return found
