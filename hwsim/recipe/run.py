@@ -62,7 +62,7 @@ def check(recipe: CompressionRecipe, data: RecipeData) -> Network:
         check_output(recipe.setting, graph)
         for part in ("calibration", "train", "test"):
             if data.has(part):
-                data.of_graph(graph, part, required=_labelled(recipe, part))
+                data.of_graph(graph, part, required=_labelled(recipe, data, part))
         return Network(path=recipe.setting.model)
     if recipe.setting.like is not None:
         raise HwsimError(
@@ -71,13 +71,18 @@ def check(recipe: CompressionRecipe, data: RecipeData) -> Network:
     model = any_float(recipe.setting.model)
     for part in ("calibration", "train", "test"):
         if data.has(part):
-            data.of_floats(model, part, required=_labelled(recipe, part))
+            data.of_floats(model, part, required=_labelled(recipe, data, part))
     return Network(path=recipe.setting.model, source=recipe.setting.model)
 
 
-def _labelled(recipe: CompressionRecipe, part: str) -> bool:
-    """Whether a part of the data must have labels."""
-    return part == "train" and any(step.kind.labels(step.values) for step in recipe.steps)
+def _labelled(recipe: CompressionRecipe, data: RecipeData, part: str) -> bool:
+    """Whether a part of the data must have labels: to train with, or to count an accuracy on."""
+    if part == "train" and any(step.kind.labels(step.values) for step in recipe.steps):
+        return True
+    asked = [step for step in recipe.steps if step.values.get("target_accuracy") is not None]
+    if data.has("test"):
+        return part == "test" and bool(asked)
+    return any(part in step.kind.data(step.values) for step in asked)
 
 
 def run(recipe: CompressionRecipe, watcher: Watcher | None = None) -> RecipeRun:

@@ -168,13 +168,25 @@ def test_a_library_that_a_late_step_needs_is_told_first(name, tmp_path, capsys, 
 
 def test_how_a_step_quantizes_says_what_it_needs(tmp_path, capsys, monkeypatch):
     file = tmp_path / "r.toml"
-    for more, library in (('rounding = "adaptive"', "torch"), ("target_bits = 50000", "scipy")):
+    for more, library in (
+        ('rounding = "adaptive"', "torch"),
+        ("target_bits = 50000", "scipy"),
+        ("target_cycles = 4000", "scipy"),
+    ):
         file.write_text(HEAD + DATA + QUANTIZE + more)
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, library, None)
             said = refused(capsys, "compress", file)
         assert said.startswith(f"{file}, step 1 (quantize): ") and f"needs {library}, " in said
     assert [one.name for one in tmp_path.iterdir()] == ["r.toml"]
+
+
+def test_a_pruning_for_a_target_says_what_it_needs(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "r.toml"
+    file.write_text(HEAD + DATA + QUANTIZE + step("prune", "target_bits = 50000"))
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    said = refused(capsys, "compress", file)
+    assert said.startswith(f"{file}, step 2 (prune): a choice of amounts needs scipy, ")
 
 
 def test_a_program_that_verification_needs_is_told_first(tmp_path, capsys, monkeypatch):

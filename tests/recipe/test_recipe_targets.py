@@ -80,9 +80,21 @@ def test_labels_of_something_else_are_left_alone_but_not_those_an_accuracy_is_te
     file.write_text(asked)
     assert f"step 1 ({kind}): [data], test: labels must be" in refused(capsys, "compress", file)
     np.savez(place / "test.npz", x=x)
-    told = refused(capsys, "compress", file)
-    assert "samples that a target accuracy is tested with must have labels, not none" in told
     assert not (place / "next" / "model.hwsim").exists()
+
+
+@pytest.mark.parametrize("kind", ["quantize", "prune"])
+def test_labels_that_an_accuracy_lacks_are_told_before_anything_is_written(kind, place, capsys):
+    np.savez(place / "test.npz", x=digits.load().test_images)
+    file = recipe(place, 'target_accuracy = "90%"')
+    last = "" if kind == "quantize" else '[[step]]\ndo = "quantize"\n'
+    text = file.read_text().replace('"quantize"\nsamples = 256', f'"{kind}"') + last
+    file.write_text(text)
+    assert "[data], test: labels must be given" in refused(capsys, "compress", file)
+    file.write_text(text.replace('test = "test.npz"\n', "").replace("train.npz", "x.npy"))
+    part = "calibration" if kind == "quantize" else "train"
+    assert f"[data], {part}: labels must be given" in refused(capsys, "compress", file)
+    assert not (place / "made").exists()
 
 
 def test_a_bound_that_nothing_meets_ends_the_recipe_with_the_nearest(place, capsys):

@@ -42,11 +42,16 @@ def check_quantization(values: Values) -> None:
 
 
 def expect_quantizing(values: Values) -> None:
-    """Raise HwsimError where what rounds by gradients, or chooses widths, is not installed."""
+    """Raise HwsimError where what rounds by gradients, or chooses for a target, is missing."""
     if values["rounding"] == "adaptive":
         expect_libraries("torch", extra="train", what="adaptive rounding")
-    if values["target_bits"] is not None or values["target_accuracy"] is not None:
-        expect_libraries("scipy", extra="train", what="a choice of widths")
+    expect_choosing(values, "a choice of widths or channels")
+
+
+def expect_choosing(values: Values, what: str) -> None:
+    """Raise HwsimError where what a target is chosen with is not installed."""
+    if any(values[name] is not None for name in TARGETS):
+        expect_libraries("scipy", extra="train", what=what)
 
 
 def run_quantization(job: Job) -> StepResult:

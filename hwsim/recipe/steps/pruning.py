@@ -29,7 +29,7 @@ from hwsim.errors import HwsimError
 from hwsim.graph import Graph
 from hwsim.recipe.job import FLOATS, INTEGERS, Job, StepResult, save_masks
 from hwsim.recipe.keys import Values
-from hwsim.recipe.steps.making import TARGETS, tested_in
+from hwsim.recipe.steps.making import TARGETS, expect_choosing, tested_in
 from hwsim.recipe.steps.training import expect_training, float_start
 from hwsim.storage import write_atomically
 from hwsim.verbs.designs import fewest_cycles
@@ -100,7 +100,8 @@ def check_float_pruning(values: Values) -> None:
 
 
 def expect_pruning(values: Values) -> None:
-    """Raise HwsimError where what trains or scores by gradients is not installed."""
+    """Raise HwsimError where what trains, scores by gradients or chooses is not installed."""
+    expect_choosing(values, "a choice of amounts")
     if values["by"] in BY_LABELS or values["epochs_a_round"]:
         expect_training()
 
