@@ -104,3 +104,12 @@ def test_a_function_alone_is_a_model_too():
     assert made.sqnr > 30
     found = hwsim.emulate(made.graph, x[:6])
     assert found.tolist() == executed_by_names(made.proto, {"x": x[:6]})["y"].tolist()
+
+
+def test_a_quotient_that_is_no_number_for_two_codes_is_refused_so():
+    rng = np.random.default_rng(seeded(11))
+    constants = {name: rng.normal(0, 0.4, (8, 8)).astype(np.float32) for name in "vw"}
+    body = "a = MatMul(x, v) b = MatMul(x, w) y = Div(a, b)"
+    model = parsed(f"net (float[N,8] x) => (float[N,8] y) {{{body}}}", constants)
+    with pytest.raises(hwsim.HwsimError, match="must be a number for all codes, not NaN as of 0 /"):
+        hwsim.quantize(model, images(8))

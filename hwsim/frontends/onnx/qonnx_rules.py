@@ -128,6 +128,8 @@ class IntQuant(Stepped):
         """QONNX's own arithmetic: clamped, then rounded."""
         ratio = reals.astype(np.float32) / np.float32(self.scale) + np.float32(self.zero_point)
         clamped = np.clip(ratio, self.low, self.high)
+        if np.isnan(clamped).any():
+            raise HwsimError("it must be a number for all codes, not NaN as of 0 / 0 or log(-1)")
         return round_reals(clamped, self.mode).astype(np.int64)
 
     def port(self, node: object) -> dict[str, Any]:
