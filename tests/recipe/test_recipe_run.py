@@ -1,4 +1,4 @@
-"""A recipe that runs: what it leaves, what it takes again, and what becomes of a killed one."""
+"""A recipe that runs: what it leaves, and what it takes again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import fcntl
 import io
 import json
 import os
-import time
 from pathlib import Path
 
 import digits
@@ -16,72 +15,14 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load
 from support.cli_calls import refused, run
-from support.killing import killed_often
+from support.digits_recipe import FLOAT, STEPS, TESTED, TRAINED, recipe
 from support.seeds import seeded
 
 import hwsim
 from hwsim import storage
 from hwsim.cli.compress import LiveTable
-from hwsim.recipe.reading import read_recipe
-from hwsim.recipe.run import NoOne
-from hwsim.recipe.run import run as run_recipe
 
 pytestmark = pytest.mark.needs("torch", "array_api_compat", "onnxruntime")
-FLOAT = Path(digits.__file__).parent.resolve() / "hls4ml" / "digits.float.onnx"
-TRAINED, TESTED = 256, 128
-
-STEPS = """
-[[step]]
-do = "quantize"
-bits = "w4a4"
-
-[[step]]
-do = "prune"
-amount = 0.5
-
-[[step]]
-do = "distil"
-epochs = 3
-batch = 64
-rate = 3e-3
-learn_steps = true
-
-[[step]]
-do = "attribute"
-
-[[step]]
-do = "plan"
-"""
-BUILD = '\n[[step]]\ndo = "build"\nrtl_only = true\n'
-
-
-def recipe(folder: Path, steps: str = STEPS, out: str = "made", model: Path = FLOAT) -> Path:
-    if not (folder / "train.npz").exists():
-        data = digits.load()
-        np.savez(folder / "train.npz", x=data.train_images[:TRAINED], y=data.train_labels[:TRAINED])
-        np.savez(folder / "test.npz", x=data.test_images[:TESTED], y=data.test_labels[:TESTED])
-    file = folder / f"{out}.toml"
-    head = f'model = "{model}"\nout = "{out}"\nseed = 3\n'
-    file.write_text(head + '[data]\ntrain = "train.npz"\ntest = "test.npz"\n' + steps)
-    return file
-
-
-def facts(folder: Path) -> dict:
-    """What a recipe left, but for how long it took and where it lies."""
-    found = json.loads((folder / "report.json").read_text())
-    for row in found["steps"]:
-        del row["seconds"], row["kept"]
-    return {key: found[key] for key in ("steps", "seed", "target", "failed")}
-
-
-def made(folder: Path) -> dict[str, str]:
-    """The hash of each file of each finished step, by its place."""
-    return {
-        f"{one.parent.name}/{name}": digest
-        for one in sorted(folder.glob("steps/*/step.json"))
-        for name, digest in json.loads(one.read_text())["files"].items()
-        if name != "build/build.json"  # which says how long it took
-    }
 
 
 @pytest.fixture(scope="module")
@@ -200,57 +141,6 @@ def test_a_disk_that_fills_is_one_sentence_and_leaves_no_half_step(tmp_path, cap
     monkeypatch.undo()
     rows = hwsim.run_recipe(file).rows
     assert [row.kept for row in rows] == [True, True, False, False, False, False]
-
-
-def expect_killed_as_whole(tmp_path: Path, rounds: int, steps: str = STEPS + BUILD) -> None:
-    began = time.monotonic()
-    whole = hwsim.run_recipe(recipe(tmp_path, steps, "whole"))
-    most = 0.6 * (time.monotonic() - began)
-    assert whole.failed is None
-    call = ("compress", recipe(tmp_path, steps, "killed"))
-    assert killed_often(call, seed=seeded(15), rounds=rounds, most=most) >= 1
-    assert made(tmp_path / "killed") == made(tmp_path / "whole")
-    assert facts(tmp_path / "killed") == facts(tmp_path / "whole")
-    folders = [tmp_path / "killed", tmp_path / "whole"]
-    first, second = ((folder / "model.hwsim").read_bytes() for folder in folders)
-    assert first == second
-    held = [{one.relative_to(folder) for one in folder.rglob("*")} for folder in folders]
-    assert held[0] == held[1]  # no checkpoint, no temporary file
-
-
-def test_a_run_that_is_killed_at_any_moment_comes_to_the_same_files(tmp_path):
-    expect_killed_as_whole(tmp_path, 4)
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_many_times_comes_to_the_same_files(tmp_path):
-    expect_killed_as_whole(tmp_path, 40)
-
-
-@pytest.mark.slow
-def test_rounds_of_pruning_that_are_killed_come_to_the_same_files(tmp_path):
-    rounds = "amount = 0.6\nrounds = 3\nepochs_a_round = 3\nbatch = 16"
-    expect_killed_as_whole(tmp_path, 25, STEPS.replace("amount = 0.5", rounds))
-
-
-def test_a_step_of_rounds_that_fails_goes_on_behind_its_last_epoch(tmp_path):
-    rounds = "amount = 0.6\nrounds = 2\nepochs_a_round = 2\nbatch = 64"
-    steps = STEPS.partition('\n[[step]]\ndo = "distil"')[0].replace("amount = 0.5", rounds)
-    whole = hwsim.run_recipe(recipe(tmp_path, steps, "whole"))
-
-    class Stopping(NoOne):
-        def says(self, text: str) -> None:
-            if "round 2 of 2: " in text and "epoch 1" in text:
-                raise KeyboardInterrupt
-
-    file = recipe(tmp_path, steps, "stopped")
-    with pytest.raises(KeyboardInterrupt):
-        run_recipe(read_recipe(file), Stopping())
-    held = sorted(one.name.partition(".")[2] for one in (tmp_path / "stopped/steps").glob("02-*"))
-    assert held == ["checkpoint", "round2.checkpoint"]
-    again = hwsim.run_recipe(file)
-    assert again.model.read_bytes() == whole.model.read_bytes()
-    assert not list((tmp_path / "stopped/steps").glob("*.checkpoint"))
 
 
 def test_a_quantized_model_is_compressed_too_and_channels_go_with_their_masks(tmp_path):

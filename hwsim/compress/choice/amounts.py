@@ -54,15 +54,12 @@ def choose_amounts(
     whole = room.make({})
     cost = cost_of(target, room)
     sack = sack_of(room, Yardstick.of(whole.outputs(part)), part, judges, cost)
-    trials = ChoiceTrials(
-        sack=sack,
-        make=lambda answers: room.make(kept_of(sack, answers)),
-        yardstick=Yardstick.of(whole.outputs(few)),
-        batches=few,
-        data=judges.data,
-        output=judges.output,
-        most=target.cycles,
-        say=judges.say,
+    trials = judges.trials(
+        sack,
+        lambda answers: room.make(kept_of(sack, answers)),
+        Yardstick.of(whole.outputs(few)),
+        few,
+        target.cycles,
     )
     best = _searched(trials, room, target)
     kept = kept_of(sack, best.answers)

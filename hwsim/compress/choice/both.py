@@ -81,16 +81,7 @@ def choose_both(
     )
 
     def trials(sack: Knapsack, make: Callable[[Answers], TriedGraph]) -> ChoiceTrials:
-        return ChoiceTrials(
-            sack=sack,
-            make=make,
-            yardstick=yardstick,
-            batches=few,
-            data=judges.data,
-            output=judges.output,
-            most=target.cycles,
-            say=judges.say,
-        )
+        return judges.trials(sack, make, yardstick, few, target.cycles)
 
     first = _of_channels(trials(channels, search.of_channels), search, target)
     second = trials(search.sack_of(first), lambda answers: search.make((*first, *answers)))

@@ -13,7 +13,6 @@ from hwsim.compress.choice.rooms import Cycles, PruningRoom
 from hwsim.compress.choice.run import SAMPLES, reported, some, tried_on
 from hwsim.compress.choice.search import dearest_that_holds
 from hwsim.compress.choice.target import ChoiceTarget
-from hwsim.compress.choice.trials import ChoiceTrials
 from hwsim.compress.choice.unmet import beyond
 from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.prune.masks import WholeChannels
@@ -43,15 +42,12 @@ def choose_channels(
     yardstick, alone = (Yardstick.of(model.run(each, model.outputs)) for each in (few, part))
     room = PruningRoom.of_graph(made.graph, Pruning(pattern=WholeChannels()), None, None, cycles)
     sack = sack_of(room, alone, part, judges, cost_of(target, room))
-    trials = ChoiceTrials(
-        sack=sack,
-        make=lambda answers: room.make(kept_of(sack, answers)),
-        yardstick=yardstick,
-        batches=few,
-        data=judges.data,
-        output=judges.output,
-        most=target.cycles,
-        say=judges.say,
+    trials = judges.trials(
+        sack,
+        lambda answers: room.make(kept_of(sack, answers)),
+        yardstick,
+        few,
+        target.cycles,
     )
     best = dearest_that_holds(trials, target.within, target.tries)
     if best is None:

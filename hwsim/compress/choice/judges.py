@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.compress.choice.divergence import Yardstick
+from hwsim.compress.choice.knapsack import Knapsack
 from hwsim.compress.choice.target import ChoiceTarget
-from hwsim.compress.float_model import FloatModel
+from hwsim.compress.choice.trials import ChoiceTrials, Make
+from hwsim.compress.float_model import Batch, FloatModel
 from hwsim.compress.training.fit import ChosenSamples, LabelledBatch
 from hwsim.data import Labelled
 from hwsim.errors import HwsimError
@@ -71,6 +74,26 @@ class Judges:
             names=names,
         )
         return cls(data=part, told=f"{JUDGED:,} samples of the data and their labels", say=say)
+
+    def trials(
+        self,
+        sack: Knapsack,
+        make: Make,
+        yardstick: Yardstick,
+        batches: tuple[Batch, ...],
+        most: int | None = None,
+    ) -> ChoiceTrials:
+        """Trials of a knapsack's choices, of at most so many cycles, that these judge."""
+        return ChoiceTrials(
+            sack=sack,
+            make=make,
+            yardstick=yardstick,
+            batches=batches,
+            data=self.data,
+            output=self.output,
+            most=most,
+            say=self.say,
+        )
 
 
 def own_pair(data: Labelled) -> Pair | None:

@@ -55,16 +55,13 @@ def choose_widths(
     span = Range(target.least, linear.widths)
     questions = measured(room, some(few, ALONE), span, judges.say)
     sack = priced(room, questions, cost)
-    trials = ChoiceTrials(
-        sack=sack,
-        make=lambda answers: TriedGraph.of(
+    trials = judges.trials(
+        sack,
+        lambda answers: TriedGraph.of(
             run(start, batches, chosen(room, sack, answers), seen=room.seen).graph
         ),
-        yardstick=Yardstick.of(start.run(few, start.outputs)),
-        batches=few,
-        data=judges.data,
-        output=judges.output,
-        say=judges.say,
+        Yardstick.of(start.run(few, start.outputs)),
+        few,
     )
     best = searched(trials, target, span)
     made = run(start, batches, chosen(room, sack, best.answers), seen=room.seen)

@@ -21,7 +21,6 @@ class ChangedGraph:
         self.proto = proto
         self.nodes: list[Any] = list(proto.graph.node)
         self.constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
-        self.changed: dict[str, Array] = {}
         self.shapes = {
             info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim]
             for info in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
@@ -41,13 +40,14 @@ class ChangedGraph:
                 needed.append(node)
                 used.update(node.input)
         self.nodes = needed[::-1]
-        held = {**self.constants, **self.changed}
         nodes = [type(node).FromString(node.SerializeToString()) for node in self.nodes]
         graph.ClearField("node")
         graph.node.extend(nodes)
         graph.ClearField("initializer")
         graph.initializer.extend(
-            numpy_helper.from_array(array, name) for name, array in held.items() if name in used
+            numpy_helper.from_array(array, name)
+            for name, array in self.constants.items()
+            if name in used
         )
 
     def maker(self, tensor: str) -> Any:
@@ -56,15 +56,13 @@ class ChangedGraph:
 
     def own(self, layer: Any, out: str) -> bool:
         """Whether a layer's constants are its own and only one node reads what it gives."""
-        readers = Counter(name for node in self.nodes for name in node.input)
-        shown = {port.name for port in self.proto.graph.output}
-        return self.plain(layer) and readers[out] == 1 and out not in shown
+        return self.plain(layer) and self.read_once(out)
 
     def plain(self, layer: Any) -> bool:
         """Whether a layer has constants that no other node reads, and no factors of its own."""
         if layer.op_type not in LAYERS:
             return False
-        readers = Counter(name for node in self.nodes for name in node.input)
+        readers = self.readers()
         held = [name for name in layer.input[1:] if name]
         factors = [attribute(layer, name, 1.0) for name in ("alpha", "beta")]
         return (
@@ -75,10 +73,12 @@ class ChangedGraph:
 
     def read_once(self, tensor: str) -> bool:
         """Whether one node reads a tensor, and no output is it."""
-        readers = Counter(name for node in self.nodes for name in node.input)
-        return readers[tensor] == 1 and tensor not in {
-            port.name for port in self.proto.graph.output
-        }
+        shown = {port.name for port in self.proto.graph.output}
+        return tensor not in shown and self.readers()[tensor] == 1
+
+    def readers(self) -> Counter[str]:
+        """How often each tensor is read."""
+        return Counter(name for node in self.nodes for name in node.input)
 
     def bias(self, layer: Any) -> Array | None:
         """A layer's biases in float64, if it has any."""
@@ -93,7 +93,7 @@ class ChangedGraph:
         else:
             name = f"{layer.output[0]}.bias"
             layer.input.extend([""] * (place - len(layer.input)) + [name])
-        self.constants[name] = self.changed[name] = values.astype(np.float32)
+        self.constants[name] = values.astype(np.float32)
 
     def channels(self, layer: Any) -> int:
         """How many outputs a layer has."""

@@ -210,7 +210,10 @@ def _of_groups(graph: Readers, node: OnnxNode) -> Norm | None:
 
 
 def _shape_of(graph: Readers, reshape: OnnxNode, base: str) -> tuple[int, ...] | None:
-    """The shape that a Reshape gives; None where it is that of a tensor, `base`, as computed."""
+    """The shape that a Reshape gives, empty where it is not known.
+
+    None where it is that of a tensor, `base`, as the model computes it.
+    """
     given = graph.constant(reshape.input(1))
     if given is not None:
         return tuple(int(n) for n in given.ravel())
